@@ -1,0 +1,1 @@
+"""Clips become scores: architectures, checkpoints, engines and training."""

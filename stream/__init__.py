@@ -1,0 +1,1 @@
+"""Feeds become segments on Kafka, and segments become clips."""

@@ -1,0 +1,41 @@
+"""What can go wrong on the way from a feed to a clip.
+
+StreamError
+├── SourceError       a feed that cannot be opened or read
+├── SegmentError      a record that is not a segment we can decode
+├── BrokerError       a broker that is unreachable or refuses
+│   └── RecordTooLargeError
+└── ServiceError      an embedded service that cannot be started
+
+Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is called, once. Every message
+names the thing (file, camera, record, address), says what was found and what was expected.
+"""
+
+
+class StreamError(Exception):
+    """Base of every error that `stream` raises on purpose."""
+
+
+class SourceError(StreamError):
+    """A file, folder or camera cannot be opened or read as video."""
+
+
+class SegmentError(StreamError):
+    """A record is not a segment that this version can decode."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+class BrokerError(StreamError):
+    """The broker cannot be reached, or refused what was asked."""
+
+
+class RecordTooLargeError(BrokerError):
+    """A record is larger than the producer or the topic allows."""
+
+
+class ServiceError(StreamError):
+    """An embedded service is not installed or did not come up."""
