@@ -1,0 +1,239 @@
+"""From a segment's bytes to the few pictures that a clip needs, at the least decoding that gives them.
+
+At 1080p decoding is most of what a camera costs, so three things are left out that change no sampled picture:
+
+- Pictures after the last one that is wanted, up to the next point where decoding can begin afresh.
+- Pictures that no other refers to (H.264 with `nal_ref_idc` 0), unless they are wanted.
+- Conversion and scaling of pictures that are not wanted.
+
+And one that changes them slightly: the deblocking filter, where the picture is at least `DEBLOCK_RATIO` times larger
+than the clip, so that what it smooths is below the clip's pixel size. The choice depends on the picture size alone,
+hence a clip looks the same however and wherever it was decoded.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import av
+import av.error
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from .errors import SegmentError, SourceError
+from .segment import TICKS_PER_SECOND, Segment, ticks_to_us
+from .segmenter import Segmenter
+from .source import Feed
+
+Fit = Literal["stretch", "crop"]
+Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+DEBLOCK_RATIO: Final = 3
+_TS_WRAP: Final = 1 << 33  # MPEG-TS timestamps are 33 bits wide
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """How a sampled picture is to look."""
+
+    height: int
+    width: int
+    #: "stretch": the whole picture squeezed to the size. "crop": the short side scaled to it, the centre cut out.
+    fit: Fit = "stretch"
+
+    def __post_init__(self) -> None:
+        if self.height <= 0 or self.width <= 0 or self.fit not in {"stretch", "crop"}:
+            raise ValueError(f"picture {self.height}x{self.width} {self.fit!r}: expected a size and 'stretch' or 'crop'")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one segment gave: the time of every frame it speaks of, and pictures for the times asked for."""
+
+    #: Event times in µs of all frames in the segment's interval, ascending; known without decoding them.
+    frame_times_us: tuple[int, ...]
+    #: For each time asked for: the time of the frame shown then, and its picture (H, W, 3) uint8 RGB.
+    samples: list[tuple[int, Image]] = field(repr=False)
+
+
+def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: str = "segment") -> Decoded:
+    """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
+
+    The picture shown at a time is the last frame at or before it.
+
+    Raises:
+        SegmentError: the bytes are not the video that the segment says they are.
+    """
+    try:
+        with av.open(io.BytesIO(segment.data), format=segment.container, options=_open_options(segment)) as container:
+            if not container.streams.video:
+                raise SegmentError(where, "no video track in the segment")
+            stream = container.streams.video[0]
+            packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
+            if not packets:
+                raise SegmentError(where, "no pictures in the segment")
+            times = _event_times(segment, [p.pts for p in packets if p.pts is not None])
+            inside = sorted({t for t in times if segment.start_us <= t < segment.end_us})
+            if not inside or inside[0] > segment.start_us:
+                raise SegmentError(where, f"no picture at the segment's start, {segment.start_us} µs")
+            shown = _shown_at(inside, times_us)
+            wanted = set(shown)
+            images = dict(_decode_wanted(stream, packets, times, wanted, picture)) if wanted else {}
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
+    missing = [t for t in shown if t not in images]
+    if missing:
+        raise SegmentError(where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs")
+    return Decoded(tuple(inside), [(t, images[t]) for t in shown])
+
+
+def sample_file(
+    path: Path,
+    *,
+    spacing_seconds: float,
+    height: int,
+    width: int,
+    fit: Fit = "stretch",
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]:
+    """Return the pictures of a file at `start_seconds + n * spacing_seconds`, (N, height, width, 3) uint8 RGB.
+
+    The file is segmented and decoded exactly as a feed is, so that a model learns from what it will be served.
+
+    Raises:
+        SourceError: the file cannot be read or decoded, or has no frame in the interval.
+    """
+    picture, spacing_us = Picture(height, width, fit), round(spacing_seconds * 1e6)
+    start_us, end_us = round(start_seconds * 1e6), None if end_seconds is None else round(end_seconds * 1e6)
+    images: list[Image] = []
+    next_us = start_us
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("file", feed.track)
+
+        def take(segments: list[Segment]) -> None:
+            nonlocal next_us
+            for segment in segments:
+                stop_us = segment.end_us if end_us is None else min(segment.end_us, end_us)
+                # A discontinuity leaves a hole in time: the grid goes on behind it.
+                while next_us < segment.start_us:
+                    next_us += spacing_us
+                times = list(range(next_us, stop_us, spacing_us))
+                if segment.frames and times:
+                    next_us = times[-1] + spacing_us
+                    images.extend(image for _, image in decode(segment, times, picture, str(path)).samples)
+
+        try:
+            for packet in feed.packets():
+                take(segmenter.push(packet))
+                if end_us is not None and next_us >= end_us:
+                    break
+            take(segmenter.end())
+        except SegmentError as error:
+            raise SourceError(str(error)) from None
+    if not images:
+        until = "its end" if end_seconds is None else f"{end_seconds:g} s"
+        raise SourceError(f"{path}: no frame between {start_seconds:g} s and {until}")
+    return np.stack(images)
+
+
+def _open_options(segment: Segment) -> dict[str, str]:
+    # libav otherwise decodes the beginning once just to describe the stream, which costs as much as a third of it.
+    return {"probesize": str(max(len(segment.data), 2048)), "analyzeduration": "0"}
+
+
+def _event_times(segment: Segment, pts: list[int]) -> list[int]:
+    first, times = pts[0], []
+    for value in pts:
+        ticks = value - first
+        if segment.container == "mpegts":
+            ticks = (ticks + _TS_WRAP // 2) % _TS_WRAP - _TS_WRAP // 2
+        times.append(segment.epoch_us + ticks_to_us(segment.first_tick + ticks, segment.container))
+    return times
+
+
+def _shown_at(frame_times: list[int], times_us: Sequence[int]) -> list[int]:
+    index = np.searchsorted(np.asarray(frame_times), np.asarray(times_us, dtype=np.int64), side="right") - 1
+    return [frame_times[i] for i in index]
+
+
+def _decode_wanted(
+    stream: av.VideoStream, packets: list[av.Packet], times: list[int], wanted: set[int], picture: Picture
+) -> Iterator[tuple[int, Image]]:
+    """Yield (time, picture) for the wanted times, in no particular order."""
+    context: Any = stream.codec_context
+    context.thread_count = 1
+    if context.width >= DEBLOCK_RATIO * picture.width and context.height >= DEBLOCK_RATIO * picture.height:
+        context.options = {"skip_loop_filter": "all"}
+    by_pts = {packet.pts: time for packet, time in zip(packets, times, strict=True) if time in wanted}
+    scale = _Scaler(picture)
+    droppable = stream.codec_context.name == "h264"
+    for packet in _needed(packets, times, wanted, droppable=droppable):
+        for frame in context.decode(packet):
+            if frame.pts in by_pts:
+                yield by_pts[frame.pts], scale(frame)
+    for frame in context.decode(None):
+        if frame.pts in by_pts:
+            yield by_pts[frame.pts], scale(frame)
+
+
+def _needed(packets: list[av.Packet], times: list[int], wanted: set[int], *, droppable: bool) -> list[av.Packet]:
+    """The packets to decode for the `wanted` times, in decoding order."""
+    needed: list[av.Packet] = []
+    for begin, end in _closed_groups(packets, times):
+        last = max((i for i in range(begin, end) if times[i] in wanted), default=begin - 1)
+        needed += [
+            packets[i]
+            for i in range(begin, last + 1)
+            if not droppable or times[i] in wanted or not _is_unreferenced_h264(packets[i])
+        ]
+    return needed
+
+
+def _closed_groups(packets: list[av.Packet], times: list[int]) -> list[tuple[int, int]]:
+    """Split at the keyframes behind which nothing refers back: no later picture is shown before them."""
+    starts, earliest = [], None
+    for i in reversed(range(len(packets))):
+        if packets[i].is_keyframe and (earliest is None or earliest > times[i]):
+            starts.append(i)
+        earliest = times[i] if earliest is None else min(earliest, times[i])
+    starts = sorted({0, *starts})
+    return list(zip(starts, [*starts[1:], len(packets)], strict=True))
+
+
+def _is_unreferenced_h264(packet: av.Packet) -> bool:
+    """Whether no picture refers to this one: every slice has `nal_ref_idc` 0 (H.264, 7.4.1)."""
+    data = memoryview(packet)
+    head = bytes(data[:256])
+    at = head.find(b"\x00\x00\x01")
+    while 0 <= at < len(head) - 3:
+        header = head[at + 3]
+        if header & 0x1F in (1, 5):  # a coded slice; all slices of a picture agree
+            return header & 0x60 == 0
+        at = head.find(b"\x00\x00\x01", at + 3)
+    return False
+
+
+class _Scaler:
+    """Scale and convert in one pass of swscale; one per segment, since frames of a segment share their size."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> Image:
+        want = self._picture
+        width, height = want.width, want.height
+        if want.fit == "crop":
+            ratio = max(want.height / frame.height, want.width / frame.width)
+            width, height = max(round(frame.width * ratio), width), max(round(frame.height * ratio), height)
+        scaled = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
+        )
+        image: Image = scaled.to_ndarray()
+        top, left = (height - want.height) // 2, (width - want.width) // 2
+        return np.ascontiguousarray(image[top : top + want.height, left : left + want.width])

@@ -1,0 +1,166 @@
+"""The unit that travels on the wire: a playable piece of one camera's encoded video, and where it lies in time.
+
+All times are event time in integer microseconds since the Unix epoch: integers, so that a window's place does not
+depend on rounding, on the machine, or on how the footage was cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+from .errors import SegmentError
+
+WIRE_VERSION: Final = 1
+CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Container = Literal["mpegts", "matroska"]
+#: Timestamp resolution of each container, in ticks per second.
+TICKS_PER_SECOND: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 90_000, "matroska": 1_000})
+
+Headers = list[tuple[str, bytes]]
+
+
+def ticks_to_us(ticks: int, container: Container) -> int:
+    """The one rounding from container ticks to microseconds; every time of a frame comes through here."""
+    rate = TICKS_PER_SECOND[container]
+    return (2 * ticks * 1_000_000 + rate) // (2 * rate)
+
+
+def check_camera_id(camera: str) -> str:
+    """Return `camera`, or raise ValueError: an id names Redis keys and file names, so it is kept plain."""
+    if not CAMERA_ID.fullmatch(camera):
+        raise ValueError(
+            f"camera id {camera!r}: expected 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+    return camera
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Frames of one camera with `start_us <= time < end_us`, as encoded by the camera, decodable on their own.
+
+    `data` may hold more than those frames: a lead-in from the keyframe, where the cut fell inside a long group of
+    pictures, or the next keyframe, where frames before it refer to it. What lies outside the interval is only
+    context for the decoder.
+
+    `data` with `frames == 0` and no bytes is the end of an epoch: the feed said that nothing follows.
+    """
+
+    camera: str
+    #: Event time of the first frame of the epoch; names the epoch, and is the origin of its window grid.
+    epoch_us: int
+    #: 0, 1, 2, … within the epoch; a hole means that a segment was lost.
+    sequence: int
+    start_us: int
+    end_us: int
+    container: Container
+    codec: str
+    width: int
+    height: int
+    #: How many frames the interval holds.
+    frames: int
+    #: Presentation time of the first packet in `data`, in container ticks after `epoch_us`.
+    first_tick: int
+    data: bytes = field(repr=False)
+    #: Frames that the segmenter had to leave out since the segment before, by reason.
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_camera_id(self.camera)
+        if self.container not in TICKS_PER_SECOND:
+            raise ValueError(f"container {self.container!r}: expected one of {sorted(TICKS_PER_SECOND)}")
+        if self.sequence < 0 or self.frames < 0:
+            raise ValueError(f"sequence {self.sequence} and frames {self.frames} must not be negative")
+        if self.start_us < self.epoch_us or self.end_us < self.start_us:
+            raise ValueError(
+                f"interval {self.start_us}..{self.end_us} µs: expected epoch {self.epoch_us} <= start <= end"
+            )
+
+    @property
+    def is_end(self) -> bool:
+        return self.frames == 0 and not self.data
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_us - self.start_us) / 1e6
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value; the value is playable as it is."""
+        values: dict[str, object] = {
+            "clipline": WIRE_VERSION,
+            "epoch-us": self.epoch_us,
+            "sequence": self.sequence,
+            "start-us": self.start_us,
+            "end-us": self.end_us,
+            "container": self.container,
+            "codec": self.codec,
+            "width": self.width,
+            "height": self.height,
+            "frames": self.frames,
+            "first-tick": self.first_tick,
+            "size": len(self.data),
+            "crc32": zlib.crc32(self.data),
+        }
+        if self.skipped:
+            values["skipped"] = json.dumps(dict(self.skipped), sort_keys=True)
+        return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
+
+    @classmethod
+    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Segment:
+        """Read a record back. `where` names the record in errors (topic, partition, offset).
+
+        Raises:
+            SegmentError: the record is foreign, of another version, truncated or damaged.
+        """
+        fields = dict(headers)
+        if "clipline" not in fields:
+            raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {sorted(fields) or 'none'}")
+        version = fields["clipline"].decode(errors="replace")
+        if version != str(WIRE_VERSION):
+            raise SegmentError(where, f"wire version {version!r}: this Clipline reads version {WIRE_VERSION}")
+        data = value or b""
+        try:
+            numbers = {
+                name: int(fields[name])
+                for name in (
+                    *("epoch-us", "sequence", "start-us", "end-us", "width", "height"),
+                    *("frames", "first-tick", "size", "crc32"),
+                )
+            }
+            container, codec = fields["container"].decode(), fields["codec"].decode()
+            camera = (key or b"").decode()
+            skipped = {str(k): int(v) for k, v in json.loads(fields.get("skipped", b"{}")).items()}
+        except KeyError as missing:
+            raise SegmentError(where, f"header {missing} is missing") from None
+        except (ValueError, AttributeError) as bad:
+            raise SegmentError(where, f"a header cannot be read: {bad}") from None
+        if len(data) != numbers["size"]:
+            raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}")
+        if numbers["frames"] and not data:
+            raise SegmentError(where, f"empty: {numbers['frames']} frames announced, no bytes")
+        if zlib.crc32(data) != numbers["crc32"]:
+            raise SegmentError(where, f"corrupted: {len(data)} bytes do not match their checksum")
+        try:
+            return cls(
+                camera=camera,
+                epoch_us=numbers["epoch-us"],
+                sequence=numbers["sequence"],
+                start_us=numbers["start-us"],
+                end_us=numbers["end-us"],
+                container=container,  # type: ignore[arg-type]  # checked in __post_init__
+                codec=codec,
+                width=numbers["width"],
+                height=numbers["height"],
+                frames=numbers["frames"],
+                first_tick=numbers["first-tick"],
+                data=data,
+                skipped=skipped,
+            )
+        except ValueError as bad:
+            raise SegmentError(where, str(bad)) from None

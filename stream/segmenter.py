@@ -1,0 +1,335 @@
+"""Cutting a feed into segments: at keyframes where they come often enough, never re-encoded.
+
+How a cut works. A segment speaks of the frames in `[start, end)`; a cut at packet P makes P's presentation time the
+end of one segment and the start of the next.
+
+    decode order    I0 P3 B1 B2 | I6 B4 B5 P9 …      cut at I6: B4 and B5 are shown before it and refer to P3 and I6
+    first segment   I0 P3 B1 B2   I6 B4 B5           frames 0..5; I6 is there only for B4 and B5
+    second segment                I6 P9 …            frames 6..
+
+    decode order    I0 P1 P2 | P3 P4 …  (no I6)      the limit falls inside a group of pictures
+    second segment  I0 P1 P2   P3 P4 …               frames 3..; I0 to P2 are the lead-in, decoded and not shown
+
+A group of pictures longer than `max_gop_seconds` or larger than `max_bytes` cannot be carried as a lead-in: what is
+left of it is skipped, counted as `gop_too_long`, and the next keyframe begins a new epoch.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final
+
+import av
+import av.error
+
+from .errors import SourceError
+from .segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
+from .source import Packet, Track
+
+#: Keeps decoding times positive when the first frames are reordered.
+_MUX_BASE_SECONDS: Final = 10
+_MPEGTS_CODECS: Final = frozenset({"h264", "hevc"})
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLimits:
+    """How long and how large segments may be."""
+
+    min_seconds: float = 0.5
+    max_seconds: float = 2.0
+    max_gop_seconds: float = 30.0
+    max_bytes: int = 8 * 1024 * 1024
+    #: Timestamps further apart than this are a discontinuity.
+    max_gap_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_seconds <= self.max_seconds <= self.max_gop_seconds:
+            raise ValueError(
+                f"segment limits: expected 0 < min ({self.min_seconds}) <= max ({self.max_seconds}) <= "
+                f"group of pictures ({self.max_gop_seconds}), in seconds"
+            )
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A segment in the making. `lead_in` packets come first and lie before `start`."""
+
+    start: int
+    packets: list[Packet]
+    has_lead_in: bool = False
+    frames: int = 0
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bytes = sum(len(p.data) for p in self.packets)
+
+    def add(self, packet: Packet, *, counts: bool) -> None:
+        self.packets.append(packet)
+        self.bytes += len(packet.data)
+        self.frames += counts
+
+
+class Segmenter:
+    """Push packets in, get segments out. Pure but for `clock`: the same packets give the same segments."""
+
+    def __init__(
+        self,
+        camera: str,
+        track: Track,
+        limits: SegmentLimits | None = None,
+        *,
+        start_us: int = 0,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """Begin a feed.
+
+        Args:
+            camera: the id that segments carry.
+            track: codec, size and time base of the packets.
+            limits: lengths and sizes; the defaults suit a camera with a keyframe every second or two.
+            start_us: event time of the first frame of recorded footage.
+            clock: event time now, in microseconds, for a live feed; asked once at the start of each epoch.
+        """
+        self._camera = check_camera_id(camera)
+        self._track = track
+        self._limits = limits or SegmentLimits()
+        self._clock = clock
+        self._container: Container = "mpegts" if track.codec in _MPEGTS_CODECS else "matroska"
+        self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
+
+        self._in_epoch = False
+        self._waiting_since = "no_keyframe"  # why packets are skipped until the next keyframe
+        self._first_pts: int | None = None  # of the feed: what `start_us` stands for
+        self._start_us = start_us
+        self._last_end_us = start_us
+        self._epoch_us = 0
+        self._origin = 0  # pts at which the epoch begins
+        self._sequence = 0
+        self._last_dts: int | None = None
+        self._last_pts = 0
+        self._interval = 0  # distance between the two newest frames in presentation order
+        self._gop: list[Packet] = []
+        self._open: _Piece | None = None
+        self._closing: _Piece | None = None
+        self._cut: Packet | None = None
+        self._cut_carried = False  # whether the closing segment holds the cut packet as well
+        self._skipped: Counter[str] = Counter()
+
+    @property
+    def last_end_us(self) -> int:
+        """Where the newest segment ended: a feed that follows this one begins here or later."""
+        return self._last_end_us
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Frames left out since the newest segment, by reason."""
+        return self._skipped
+
+    def push(self, packet: Packet) -> list[Segment]:
+        """Take the next packet in decoding order; return the segments that it completes (mostly none)."""
+        if packet.pts is None:
+            done = self._end_epoch("no_timestamp")
+            self._skipped["no_timestamp"] += 1
+            return done
+        dts = packet.dts if packet.dts is not None else packet.pts
+        done = []
+        if self._in_epoch and self._jumps(dts):
+            done = self._end_epoch("discontinuity")
+        self._last_dts = dts
+        if not self._in_epoch:
+            if not packet.keyframe:
+                self._skipped[self._waiting_since] += 1
+                return done
+            self._begin_epoch(packet.pts)
+            self._open = _Piece(packet.pts, [])
+        elif self._closing is not None and self._cut is not None:
+            if packet.pts < self._open_piece.start:
+                self._add_leading(packet)
+                return done
+            done.append(self._emit(self._closing, self._open_piece.start))
+            self._closing = self._cut = None
+        elif packet.pts < self._open_piece.start:
+            # Shown before the epoch's first keyframe: it refers to pictures that were never received.
+            self._skipped["no_keyframe"] += 1
+            return done
+        if self._open_piece.frames and self._cut_due(packet):
+            if not packet.keyframe and not self._lead_in_fits(packet):
+                done += self._end_epoch("gop_too_long")
+                self._skipped["gop_too_long"] += 1
+                return done
+            self._closing, self._cut, self._cut_carried = self._open_piece, packet, False
+            lead_in = [] if packet.keyframe else list(self._gop)
+            self._open = _Piece(packet.pts, lead_in, has_lead_in=bool(lead_in))
+        self._append(packet)
+        return done
+
+    def end(self) -> list[Segment]:
+        """The feed is over: return what was held back, and the mark that ends the epoch."""
+        return self._end_epoch("no_keyframe")
+
+    @property
+    def _open_piece(self) -> _Piece:
+        assert self._open is not None
+        return self._open
+
+    def _seconds(self, ticks: int) -> Fraction:
+        return ticks * self._track.time_base
+
+    def _jumps(self, dts: int) -> bool:
+        if self._last_dts is None:
+            return False
+        step = dts - self._last_dts
+        return step < 0 or self._seconds(step) > self._limits.max_gap_seconds
+
+    def _cut_due(self, packet: Packet) -> bool:
+        piece = self._open_piece
+        assert packet.pts is not None
+        seconds = self._seconds(packet.pts - piece.start)
+        if packet.keyframe and (seconds >= self._limits.min_seconds or piece.has_lead_in):
+            return True
+        return seconds >= self._limits.max_seconds or piece.bytes + len(packet.data) > self._limits.max_bytes
+
+    def _lead_in_fits(self, packet: Packet) -> bool:
+        assert packet.pts is not None
+        assert self._gop[0].pts is not None
+        size = sum(len(p.data) for p in self._gop) + len(packet.data)
+        seconds = self._seconds(packet.pts - self._gop[0].pts)
+        return size <= self._limits.max_bytes and seconds < self._limits.max_gop_seconds
+
+    def _append(self, packet: Packet) -> None:
+        assert packet.pts is not None
+        if packet.keyframe:
+            self._gop = []
+        self._gop.append(packet)
+        self._open_piece.add(packet, counts=True)
+        self._note_time(packet)
+
+    def _add_leading(self, packet: Packet) -> None:
+        """`packet` follows the cut in decoding order and precedes it on the screen."""
+        assert self._closing is not None
+        assert self._cut is not None
+        if not self._cut_carried:
+            self._closing.add(self._cut, counts=False)
+            self._cut_carried = True
+        self._closing.add(packet, counts=True)
+        if not self._cut.keyframe:
+            # Inside a group of pictures later frames may refer to this one, in this segment and in the next.
+            self._open_piece.add(packet, counts=False)
+            self._gop.append(packet)
+        self._note_time(packet)
+
+    def _note_time(self, packet: Packet) -> None:
+        assert packet.pts is not None
+        if packet.pts > self._last_pts:
+            self._last_pts, self._interval = packet.pts, packet.duration or packet.pts - self._last_pts
+
+    def _begin_epoch(self, pts: int) -> None:
+        if self._clock is not None:
+            begin = self._clock()
+        else:
+            if self._first_pts is None:
+                self._first_pts = pts
+            begin = self._start_us + round(self._seconds(pts - self._first_pts) * 1_000_000)
+        # An epoch's number is the time of its first frame, and it grows: never before the end of the one before.
+        self._epoch_us = max(begin, self._last_end_us)
+        if self._clock is None and self._epoch_us > begin:
+            # Timestamps went back: from here on the file's own clock is taken to continue where it had stopped.
+            self._start_us += self._epoch_us - begin
+        self._in_epoch, self._origin, self._sequence = True, pts, 0
+        self._last_pts, self._interval = pts, 0
+
+    def _end_epoch(self, reason: str) -> list[Segment]:
+        self._waiting_since = reason
+        if not self._in_epoch:
+            return []
+        done = []
+        if self._closing is not None:
+            done.append(self._emit(self._closing, self._open_piece.start))
+        # A last frame without a duration is known to have been shown, not for how long.
+        end = self._last_pts + max(self._interval, 1)
+        done.append(self._emit(self._open_piece, end))
+        done.append(self._end_mark(done[-1]))
+        self._in_epoch, self._open, self._closing, self._cut, self._gop = False, None, None, None, []
+        return done
+
+    def _to_ticks(self, pts: int) -> int:
+        """Track ticks to container ticks after the epoch's first frame, rounded to nearest."""
+        ticks = (pts - self._origin) * self._tick
+        return (2 * ticks.numerator + ticks.denominator) // (2 * ticks.denominator)
+
+    def _to_us(self, pts: int) -> int:
+        return self._epoch_us + ticks_to_us(self._to_ticks(pts), self._container)
+
+    def _emit(self, piece: _Piece, end: int) -> Segment:
+        assert piece.packets[0].pts is not None
+        segment = Segment(
+            camera=self._camera,
+            epoch_us=self._epoch_us,
+            sequence=self._sequence,
+            start_us=self._to_us(piece.start),
+            end_us=self._to_us(end),
+            container=self._container,
+            codec=self._track.codec,
+            width=self._track.width,
+            height=self._track.height,
+            frames=piece.frames,
+            first_tick=self._to_ticks(piece.packets[0].pts),
+            data=self._mux(piece.packets),
+            skipped=dict(self._skipped),
+        )
+        self._skipped.clear()
+        self._sequence += 1
+        self._last_end_us = segment.end_us
+        return segment
+
+    def _end_mark(self, last: Segment) -> Segment:
+        mark = Segment(
+            camera=self._camera,
+            epoch_us=self._epoch_us,
+            sequence=self._sequence,
+            start_us=last.end_us,
+            end_us=last.end_us,
+            container=self._container,
+            codec=self._track.codec,
+            width=self._track.width,
+            height=self._track.height,
+            frames=0,
+            first_tick=0,
+            data=b"",
+            skipped=dict(self._skipped),
+        )
+        self._skipped.clear()
+        return mark
+
+    def _mux(self, packets: list[Packet]) -> bytes:
+        rate = TICKS_PER_SECOND[self._container]
+        base = _MUX_BASE_SECONDS * rate
+        buffer = io.BytesIO()
+        options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
+        if self._container == "mpegts":
+            options["mpegts_flags"] = "initial_discontinuity"  # counters restart; players must not mind
+        try:
+            with av.open(buffer, "w", format=self._container, options=options) as out:
+                stream = out.add_stream_from_template(self._track.template)
+                stream.time_base = Fraction(1, rate)
+                last_dts: int | None = None
+                for packet in packets:
+                    assert packet.pts is not None
+                    pts = self._to_ticks(packet.pts) + base
+                    dts = self._to_ticks(packet.dts) + base if packet.dts is not None else pts
+                    if last_dts is not None and dts <= last_dts:
+                        dts = last_dts + 1  # distinct in the track, equal after rounding
+                    last_dts = dts
+                    muxed = av.Packet(packet.data)
+                    muxed.stream, muxed.time_base = stream, Fraction(1, rate)
+                    muxed.pts, muxed.dts, muxed.is_keyframe = max(pts, dts), dts, packet.keyframe
+                    out.mux(muxed)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise SourceError(
+                f"camera {self._camera}: {self._track.codec} cannot be written as {self._container} ({error})"
+            ) from None
+        return buffer.getvalue()

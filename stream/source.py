@@ -1,0 +1,158 @@
+"""Where packets come from: files, folders of files and RTSP cameras, read through libav without decoding."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import av
+import av.error
+
+from .errors import SourceError
+
+VIDEO_SUFFIXES: Final = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .flv .wmv .3gp .ogv".split()
+)
+OPEN_TIMEOUT_SECONDS: Final = 10.0
+READ_TIMEOUT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One encoded picture as it left the container; times are in ticks of the track's `time_base`."""
+
+    data: bytes = field(repr=False)
+    pts: int | None
+    dts: int | None
+    duration: int
+    keyframe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """The video track that packets belong to."""
+
+    codec: str
+    width: int
+    height: int
+    time_base: Fraction
+    #: The libav stream whose codec parameters a muxer copies. Valid while its feed is open.
+    template: Any = field(repr=False)
+
+
+class Feed:
+    """An open video file or RTSP camera: a track, and its packets in decoding order.
+
+    Audio and data tracks are left out. Use as a context manager.
+    """
+
+    def __init__(self, uri: str) -> None:
+        """Open `uri`.
+
+        Raises:
+            SourceError: the feed is absent, unreadable, or has no video. The message never shows a password.
+        """
+        self.name = display_name(uri)
+        self.live = is_live(uri)
+        options = {"fflags": "+genpts"}
+        if self.live:
+            # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
+            options["rtsp_transport"] = "tcp"
+        elif not Path(uri).is_file():
+            raise SourceError(f"{self.name}: no such file")
+        try:
+            self._container = av.open(uri, options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(f"{self.name}: cannot be opened as video ({_reason(error)})") from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceError(f"{self.name}: holds no video track")
+        stream = self._container.streams.video[0]
+        if stream.time_base is None or stream.codec_context.width == 0:
+            self._container.close()
+            raise SourceError(f"{self.name}: the video track does not tell its picture size or time base")
+        self._stream = stream
+        self.track = Track(
+            codec=stream.codec_context.name,
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            time_base=Fraction(stream.time_base),
+            template=stream,
+        )
+        self.seconds = self._container.duration / av.time_base if self._container.duration else None
+        self.recorded_us = None if self.live else _recorded_us(uri, dict(self._container.metadata))
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield packets until the file ends.
+
+        Raises:
+            SourceError: reading failed, or a camera sent nothing for 10 s.
+        """
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size == 0:
+                    continue
+                yield Packet(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(f"{self.name}: reading failed ({_reason(error)})") from None
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def is_live(uri: str) -> bool:
+    return uri.startswith(("rtsp://", "rtsps://"))
+
+
+def display_name(uri: str) -> str:
+    """`uri` without the user and password that a camera's address may carry."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri)
+
+
+def find_files(path: Path) -> list[Path]:
+    """The video files that `path` stands for: itself, or those in a folder, in the order of their names.
+
+    Raises:
+        SourceError: there is no such path, or the folder holds no video file.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+        if not files:
+            raise SourceError(f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
+        return files
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file or folder")
+    return [path]
+
+
+def _recorded_us(path: str, metadata: dict[str, str]) -> int:
+    """When the footage was recorded, as well as the file knows: its `creation_time` tag, else its modification time.
+
+    Both stay the same when the file is read again, so that a second pass gives the same windows and ids.
+    """
+    tag = metadata.get("creation_time", "")
+    try:
+        moment = dt.datetime.fromisoformat(tag)
+    except ValueError:
+        return Path(path).stat().st_mtime_ns // 1000
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    if moment.timestamp() <= 0:  # cameras without a clock write 1904 or 1970
+        return Path(path).stat().st_mtime_ns // 1000
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error)
