@@ -14,7 +14,6 @@ joined, not the nominal frame rate. So live, replayed and restarted runs see the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +38,8 @@ class ClipSpec:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.spacing_us < 1 or self.stride_us < 1:
             raise ValueError(
-                f"clip of {self.frames} frames, {self.spacing_us} µs apart, every {self.stride_us} µs: expected all positive"
+                f"clip of {self.frames} frames, {self.spacing_us} µs apart, every {self.stride_us} µs: "
+                "expected all positive"
             )
         if self.stride_us % self.spacing_us:
             raise ValueError(
@@ -106,6 +106,11 @@ class Clipper:
         self._window = 0  # next to emit
         self._samples: deque[tuple[int, int, Image]] = deque()  # (sample number, frame time, picture)
         self._waiting: deque[int] = deque()  # times of frames not yet spanned by an emitted window
+
+    @property
+    def epoch_us(self) -> int | None:
+        """The epoch that is open, if one is."""
+        return self._epoch_us
 
     @property
     def needed_from_us(self) -> int | None:

@@ -17,7 +17,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import av
 import av.error
@@ -25,12 +25,14 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from .errors import SegmentError, SourceError
-from .segment import TICKS_PER_SECOND, Segment, ticks_to_us
+from .segment import Segment, ticks_to_us
 from .segmenter import Segmenter
 from .source import Feed
 
 Fit = Literal["stretch", "crop"]
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+_Packet: TypeAlias = "av.Packet[Any]"
 
 DEBLOCK_RATIO: Final = 3
 _TS_WRAP: Final = 1 << 33  # MPEG-TS timestamps are 33 bits wide
@@ -47,7 +49,9 @@ class Picture:
 
     def __post_init__(self) -> None:
         if self.height <= 0 or self.width <= 0 or self.fit not in {"stretch", "crop"}:
-            raise ValueError(f"picture {self.height}x{self.width} {self.fit!r}: expected a size and 'stretch' or 'crop'")
+            raise ValueError(
+                f"picture {self.height}x{self.width} {self.fit!r}: expected a size and 'stretch' or 'crop'"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: s
         SegmentError: the bytes are not the video that the segment says they are.
     """
     try:
-        with av.open(io.BytesIO(segment.data), format=segment.container, options=_open_options(segment)) as container:
+        with av.open(
+            io.BytesIO(segment.data), "r", format=segment.container, options=_open_options(segment)
+        ) as container:
             if not container.streams.video:
                 raise SegmentError(where, "no video track in the segment")
             stream = container.streams.video[0]
@@ -87,7 +93,9 @@ def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: s
         raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
     missing = [t for t in shown if t not in images]
     if missing:
-        raise SegmentError(where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs")
+        raise SegmentError(
+            where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs"
+        )
     return Decoded(tuple(inside), [(t, images[t]) for t in shown])
 
 
@@ -162,7 +170,7 @@ def _shown_at(frame_times: list[int], times_us: Sequence[int]) -> list[int]:
 
 
 def _decode_wanted(
-    stream: av.VideoStream, packets: list[av.Packet], times: list[int], wanted: set[int], picture: Picture
+    stream: av.VideoStream, packets: list[_Packet], times: list[int], wanted: set[int], picture: Picture
 ) -> Iterator[tuple[int, Image]]:
     """Yield (time, picture) for the wanted times, in no particular order."""
     context: Any = stream.codec_context
@@ -181,9 +189,9 @@ def _decode_wanted(
             yield by_pts[frame.pts], scale(frame)
 
 
-def _needed(packets: list[av.Packet], times: list[int], wanted: set[int], *, droppable: bool) -> list[av.Packet]:
+def _needed(packets: list[_Packet], times: list[int], wanted: set[int], *, droppable: bool) -> list[_Packet]:
     """The packets to decode for the `wanted` times, in decoding order."""
-    needed: list[av.Packet] = []
+    needed: list[_Packet] = []
     for begin, end in _closed_groups(packets, times):
         last = max((i for i in range(begin, end) if times[i] in wanted), default=begin - 1)
         needed += [
@@ -194,7 +202,7 @@ def _needed(packets: list[av.Packet], times: list[int], wanted: set[int], *, dro
     return needed
 
 
-def _closed_groups(packets: list[av.Packet], times: list[int]) -> list[tuple[int, int]]:
+def _closed_groups(packets: list[_Packet], times: list[int]) -> list[tuple[int, int]]:
     """Split at the keyframes behind which nothing refers back: no later picture is shown before them."""
     starts, earliest = [], None
     for i in reversed(range(len(packets))):
@@ -205,7 +213,7 @@ def _closed_groups(packets: list[av.Packet], times: list[int]) -> list[tuple[int
     return list(zip(starts, [*starts[1:], len(packets)], strict=True))
 
 
-def _is_unreferenced_h264(packet: av.Packet) -> bool:
+def _is_unreferenced_h264(packet: _Packet) -> bool:
     """Whether no picture refers to this one: every slice has `nal_ref_idc` 0 (H.264, 7.4.1)."""
     data = memoryview(packet)
     head = bytes(data[:256])
@@ -234,6 +242,6 @@ class _Scaler:
         scaled = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
         )
-        image: Image = scaled.to_ndarray()
+        image: Any = scaled.to_ndarray()
         top, left = (height - want.height) // 2, (width - want.width) // 2
         return np.ascontiguousarray(image[top : top + want.height, left : left + want.width])

@@ -1,0 +1,121 @@
+"""From scores to events: a state machine per camera and label, without clocks or sockets.
+
+score ≥ start                held for min_seconds            score < end
+idle ───────────▶ candidate ─────────────────────▶ active ───────────────▶ cooling ──▶ idle
+       ◀─────────                     started         │ updated        ended    cooldown_seconds
+        score < end                                   └─ every update_seconds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .event import Ending, Event
+from .prediction import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a label is an event."""
+
+    start: float
+    end: float
+    min_seconds: float
+    cooldown_seconds: float
+    update_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.end <= self.start <= 1:
+            raise ValueError(f"thresholds: expected 0 <= end ({self.end}) <= start ({self.start}) <= 1")
+
+
+@dataclass(slots=True)
+class _Course:
+    """What is known of one label."""
+
+    event: Event | None = None  # a candidate, or active
+    active: bool = False
+    quiet_until_us: int = 0
+    reported_us: int = 0
+
+
+class Tracker:
+    """Turns the predictions of one camera and model, in order, into events."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        self._rules = rules
+        self._courses = {label: _Course() for label in rules}
+        self._last: Prediction | None = None
+
+    @property
+    def active(self) -> list[Event]:
+        return [c.event for c in self._courses.values() if c.event is not None and c.active]
+
+    def push(self, prediction: Prediction) -> list[Event]:
+        """Take the next prediction; return what became true with it."""
+        events = []
+        last = self._last
+        if last is not None and (prediction.epoch_us != last.epoch_us or prediction.start_us > last.end_us):
+            events = self.close("gap")
+        self._last = prediction
+        for label, rule in self._rules.items():
+            events += self._step(label, rule, self._courses[label], prediction)
+        return events
+
+    def close(self, ending: Ending) -> list[Event]:
+        """Nothing follows for now: end what is active, forget what was not yet certain."""
+        events = []
+        for label, course in self._courses.items():
+            if course.event is not None and course.active:
+                events.append(self._end(course, self._rules[label], ending))
+            course.event, course.active = None, False
+        return events
+
+    def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
+        score = prediction.scores[label]
+        if course.event is None:
+            if score < rule.start or prediction.start_us < course.quiet_until_us:
+                return []
+            course.event = Event(
+                camera=prediction.camera,
+                model=prediction.model,
+                label=label,
+                state="started",
+                revision=0,
+                epoch_us=prediction.epoch_us,
+                start_us=prediction.start_us,
+                end_us=prediction.end_us,
+                peak_score=score,
+                peak_us=prediction.start_us,
+                windows=1,
+            )
+        elif score < rule.end:
+            events = [self._end(course, rule, "below_threshold")] if course.active else []
+            course.event, course.active = None, False
+            return events
+        else:
+            event = course.event
+            course.event = replace(event, end_us=prediction.end_us, windows=event.windows + 1)
+            if score > event.peak_score:
+                course.event = replace(course.event, peak_score=score, peak_us=prediction.start_us)
+        return self._report(rule, course, course.event)
+
+    def _report(self, rule: Rule, course: _Course, event: Event) -> list[Event]:
+        if not course.active:
+            if event.end_us - event.start_us < rule.min_seconds * 1e6:
+                return []
+            course.active, course.reported_us = True, event.end_us
+            return [event]
+        if event.end_us - course.reported_us < rule.update_seconds * 1e6:
+            return []
+        course.event = replace(event, state="updated", revision=event.revision + 1)
+        course.reported_us = event.end_us
+        return [course.event]
+
+    @staticmethod
+    def _end(course: _Course, rule: Rule, ending: Ending) -> Event:
+        assert course.event is not None
+        event = course.event
+        course.quiet_until_us = event.end_us + round(rule.cooldown_seconds * 1e6)
+        return replace(event, state="ended", revision=event.revision + 1, ending=ending)
