@@ -79,6 +79,15 @@ class CameraCounts:
     def pending(self) -> int:
         return self.frames - self.classified - self.skipped.total() - self.dead_lettered
 
+    def summary(self) -> str:
+        """The account in words: what came in is what became of it."""
+        skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))
+        return (
+            f"{self.frames} frames = {self.classified} classified + {self.skipped.total()} skipped"
+            f"{f' ({skipped})' if skipped else ''} + {self.dead_lettered} dead-lettered + {self.pending} pending; "
+            f"{self.windows} windows, {self.events} events"
+        )
+
 
 @dataclass(slots=True)
 class _Unfinished:
@@ -133,11 +142,21 @@ class Worker:
         self.counts: dict[str, CameraCounts] = defaultdict(CameraCounts)
         self.latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
         self.newest_events: deque[Event] = deque(maxlen=100)
+        self.events_total = 0
         self.lag = 0
         self._cameras: dict[str, _Camera] = {}
         self._unfinished: dict[Partition, deque[_Unfinished]] = defaultdict(deque)
         self._queue: deque[_Job] = deque()
         self._queued_bytes = 0
+
+    def active_events(self) -> list[Event]:
+        """The events that are going on."""
+        return [event for camera in list(self._cameras.values()) for event in camera.tracker.active]
+
+    def latency_seconds(self, percentile: float) -> float | None:
+        """Wall time from a segment's arrival on the topic to its predictions; None before the first."""
+        latencies = list(self.latencies_seconds)
+        return float(np.percentile(latencies, percentile)) if latencies else None
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until `stop()`; then publish what is in hand, commit and leave the group.
@@ -253,6 +272,7 @@ class Worker:
         for event in events:
             self.counts[event.camera].events += event.state == "started"
             self.newest_events.append(event)
+        self.events_total += len(events)
 
     def _dead_letter(self, record: Record, reason: str) -> None:
         key, headers, value = dead_letter(record, reason)

@@ -1,6 +1,6 @@
 """Feeds become segments on Kafka, and segments become clips."""
 
-from .agent import attach
+from .agent import Attached, attach
 from .clipper import Clip, Clipper, ClipSpec
 from .decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
@@ -11,6 +11,7 @@ from .source import Feed, display_name, find_files, is_live
 from .transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
 
 __all__ = [
+    "Attached",
     "BrokerError",
     "Clip",
     "ClipSpec",

@@ -20,6 +20,9 @@ CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 DELIVERY_TIMEOUT_SECONDS: Final = 60.0
+#: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
+#: default; the embedded broker also waits half of it for further members before it hands out partitions.
+SESSION_TIMEOUT_SECONDS: Final = 6.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
 _FRAMING_BYTES: Final = 64 * 1024
 _TOPIC_BYTES: Final = MAX_RECORD_BYTES + _FRAMING_BYTES
@@ -208,7 +211,8 @@ class _KafkaConsumer:
                 fetch_max_wait_ms=100,
                 max_poll_records=32,
                 receive_buffer_bytes=4 * 1024 * 1024,
-                session_timeout_ms=15_000,
+                session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
+                heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 250),
                 metrics_enabled=False,
             )
             if group is not None:

