@@ -78,7 +78,6 @@ def main() -> None:
 
 def _is_expected(error: Exception) -> bool:
     from models.errors import ModelError
-
     from stream.errors import StreamError
 
     from .sinks import SinkError
@@ -330,6 +329,46 @@ def events(
                 sys.stdout.flush()
             else:
                 console.print(describe(body), soft_wrap=True)
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Argument(help="A folder per class, or a CSV path,label[,start,end][,group].")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
+        "model.safetensors"
+    ),
+    arch: Annotated[str, typer.Option(help="x3d_xs, x3d_s, x3d_m or cnn_lstm.")] = "cnn_lstm",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 30,
+    size: Annotated[int, typer.Option(min=32, max=320, help="Height and width of a frame.")] = 160,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    folds: Annotated[int, typer.Option(min=2, help="Parts into which groups are divided for validation.")] = 5,
+    used_folds: Annotated[
+        int | None, typer.Option(min=1, help="Validate on so many of them.", show_default="all")
+    ] = None,
+    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    counted: Annotated[str | None, typer.Option(help="Measure only on files whose path contains this.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+) -> None:
+    r"""Train a model on labelled footage and measure it on groups that were held out.
+
+    \b
+    clipline train data/ -o own.safetensors                    # data/fight/*.mp4, data/normal/*.mp4
+    clipline train labels.csv --arch x3d_xs --epochs 40 --map nofight=normal
+    """
+    from models.training import Recipe
+    from models.zoo import create
+
+    from .training import train_command
+
+    renamed = {}
+    for pair in label_map or []:
+        old, equals, new = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--map {pair!r}: expected old=new")
+        renamed[old] = new
+    create(arch, 2, frames=8, size=size)  # an unknown name is told before anything is decoded
+    recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
 
 
 @app.command()

@@ -18,11 +18,8 @@ root position, root rotation, then one quaternion (w, x, y, z) per ball joint an
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
 import math
-import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from contextlib import ExitStack
@@ -37,7 +34,7 @@ import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,12 +61,25 @@ FAMILY = ("normal", "fight", "normal", "fall", "normal", "fight", "background", 
 
 XYZ = slice(0, 3)
 ROOT, CHEST, NECK = slice(3, 7), slice(7, 11), slice(11, 15)
-HIP, KNEE, ANKLE = {"r": slice(15, 19), "l": slice(29, 33)}, {"r": 19, "l": 33}, {"r": slice(20, 24), "l": slice(34, 38)}
+HIP, KNEE, ANKLE = (
+    {"r": slice(15, 19), "l": slice(29, 33)},
+    {"r": 19, "l": 33},
+    {"r": slice(20, 24), "l": slice(34, 38)},
+)
 SHOULDER, ELBOW = {"r": slice(24, 28), "l": slice(38, 42)}, {"r": 28, "l": 42}
 BALLS = (ROOT, CHEST, NECK, HIP["r"], ANKLE["r"], SHOULDER["r"], HIP["l"], ANKLE["l"], SHOULDER["l"])
 LEGS = (*range(15, 24), *range(29, 38))
 # Joint numbers of pybullet_data/humanoid/humanoid.urdf.
-BALL_JOINTS = {1: CHEST, 2: NECK, 3: HIP["r"], 5: ANKLE["r"], 6: SHOULDER["r"], 9: HIP["l"], 11: ANKLE["l"], 12: SHOULDER["l"]}
+BALL_JOINTS = {
+    1: CHEST,
+    2: NECK,
+    3: HIP["r"],
+    5: ANKLE["r"],
+    6: SHOULDER["r"],
+    9: HIP["l"],
+    11: ANKLE["l"],
+    12: SHOULDER["l"],
+}
 HINGE_JOINTS = {4: KNEE["r"], 7: ELBOW["r"], 10: KNEE["l"], 13: ELBOW["l"]}
 URDF_SCALE = 0.25  # metres per unit of the URDF: a person of 1.65 m
 X_AXIS, Y_AXIS, Z_AXIS = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -325,7 +335,10 @@ class Actor:
             talk = gesture * (0.5 + 0.5 * math.sin(1.3 * s[0] * t))
             pose = arms(
                 stance(),
-                lift=(0.05 + talk * (0.5 + 0.3 * math.sin(4 * s[1] * t)), 0.05 + talk * (0.3 + 0.3 * math.sin(3 * s[2] * t))),
+                lift=(
+                    0.05 + talk * (0.5 + 0.3 * math.sin(4 * s[1] * t)),
+                    0.05 + talk * (0.3 + 0.3 * math.sin(3 * s[2] * t)),
+                ),
                 bend=(0.25 + 1.2 * talk, 0.25 + talk * (0.9 + 0.3 * math.sin(5 * s[3] * t))),
                 spread=0.13,
             )
@@ -335,7 +348,9 @@ class Actor:
             self.emit(pose)
         return self
 
-    def go(self, x: float, z: float, speed: float = 1.25, gait: str = "walk", limit: float = 60.0, near: float = 0.15) -> Self:
+    def go(
+        self, x: float, z: float, speed: float = 1.25, gait: str = "walk", limit: float = 60.0, near: float = 0.15
+    ) -> Self:
         """Walk (or run) to a place, turning on the way."""
         self.begin()
         cycle = self.motions.in_place(gait)
@@ -390,7 +405,9 @@ class Actor:
         one = self.rng.random() < 0.5
         for i in range(round(seconds * TICK)):
             shake = 0.1 * math.sin(9 * i / TICK)
-            pose = arms(stance(), lift=(lift + (shake if one else 0), 0.05 if one else lift), bend=(bend, 0.25 if one else bend))
+            pose = arms(
+                stance(), lift=(lift + (shake if one else 0), 0.05 if one else lift), bend=(bend, 0.25 if one else bend)
+            )
             self.emit(lean(pose, 0.08))
         return self
 
@@ -401,7 +418,7 @@ class Actor:
         if how == "limp":
             start = self._track[-1].copy() if self._track else stance()
             for pose in physics(start, self.facing, self._speed, self.look.height, self.rng, round(seconds * TICK)):
-                self._track.append(pose)  # noqa: PERF402 - the poses of physics are already in world coordinates
+                self._track.append(pose)
         else:
             poses = self.motions({"back": "getup_faceup", "front": "getup_facedown"}[how])[::-1]
             poses = _turned(poses, -float(heading(poses[0, ROOT])))
@@ -438,25 +455,39 @@ def _fight_move(motions: Motions, rng: np.random.Generator) -> _Move:
     guard = lean(arms(stance(), lift=(0.7, 0.6), bend=(1.9, 1.8)), 0.18)
     for side, ahead in (("r", -0.25), ("l", 0.3)):
         guard[HIP[side]], guard[KNEE[side]] = quat(Z_AXIS, ahead + 0.15), -0.3
-    kind = rng.choice(["jabs", "push", "grapple", "punch", "kick", "spinkick", "guard"], p=[0.3, 0.15, 0.2, 0.13, 0.1, 0.05, 0.07])
+    kind = rng.choice(
+        ["jabs", "push", "grapple", "punch", "kick", "spinkick", "guard"], p=[0.3, 0.15, 0.2, 0.13, 0.1, 0.05, 0.07]
+    )
     if kind in ("punch", "kick", "spinkick"):
         poses = motions.in_place(str(kind))
         poses = mirrored(poses) if rng.random() < 0.5 else poses
         poses = poses[(np.arange(0, len(poses), rng.uniform(0.95, 1.4))).astype(int)]
         poses[:, [0, 2]] *= 0.6
-        return _Move(poses, (round(len(poses) * 0.45),), 1.4, {"punch": 0.75, "kick": 1.0, "spinkick": 1.0}[str(kind)], legs=False)
+        return _Move(
+            poses,
+            (round(len(poses) * 0.45),),
+            1.4,
+            {"punch": 0.75, "kick": 1.0, "spinkick": 1.0}[str(kind)],
+            legs=False,
+        )
     if kind == "push":
         out = lean(arms(stance(), lift=(1.45, 1.4), bend=(0.1, 0.1)), 0.4)
         pull = lean(arms(stance(), lift=(0.5, 0.5), bend=(1.9, 1.9)), 0.1)
         shape = np.concatenate([ease(np.linspace(0, 1, 5)), np.ones(5), ease(np.linspace(1, 0, 10))])
-        return _Move(blend(np.tile(pull, (20, 1)), np.tile(out, (20, 1)), shape), (4,), float(rng.uniform(1.8, 3.2)), 0.62)
+        return _Move(
+            blend(np.tile(pull, (20, 1)), np.tile(out, (20, 1)), shape), (4,), float(rng.uniform(1.8, 3.2)), 0.62
+        )
     if kind == "grapple":
         t = np.arange(rng.integers(25, 60)) / TICK
         a, b = rng.uniform(5, 11, 2)
         poses = np.array(
             [
                 lean(
-                    arms(stance(), lift=(1.2 + 0.4 * math.sin(a * s), 1.1 + 0.4 * math.sin(b * s)), bend=(0.7, 0.6 + 0.3 * math.sin(b * s))),
+                    arms(
+                        stance(),
+                        lift=(1.2 + 0.4 * math.sin(a * s), 1.1 + 0.4 * math.sin(b * s)),
+                        bend=(0.7, 0.6 + 0.3 * math.sin(b * s)),
+                    ),
                     0.35 + 0.2 * math.sin(a * s),
                     0.4 * math.sin(b * s),
                 )
@@ -472,7 +503,9 @@ def _fight_move(motions: Motions, rng: np.random.Generator) -> _Move:
         out = arms(guard, lift=(high, 0.6) if right else (0.7, high), bend=(0.1, 1.8) if right else (1.9, 0.1))
         out = lean(out, 0.2, twist if right else -twist)
         hits.append(len(rows) + 3)
-        rows += [blend(guard, out, s) for s in (0.3, 0.7, 1.0, 1.0, 0.8, 0.45, 0.15)] + [guard] * int(rng.integers(0, 5))
+        rows += [blend(guard, out, s) for s in (0.3, 0.7, 1.0, 1.0, 0.8, 0.45, 0.15)] + [guard] * int(
+            rng.integers(0, 5)
+        )
     rows += [guard] * (15 if kind == "guard" else 2)
     return _Move(np.array(rows), tuple(hits), 1.0, 0.68)
 
@@ -576,27 +609,71 @@ class Look:
     def parts(self) -> Iterator[tuple[str, list[Ring], tuple[float, ...]]]:
         """Link of the humanoid, outline and colour of every visible part."""
         g = self.girth
-        yield "root", _rings(g, (-0.42, 0.2, 0.3), (-0.2, 0.42, 0.6), (0.2, 0.46, 0.64), (0.45, 0.42, 0.56)), self.trousers
+        yield (
+            "root",
+            _rings(g, (-0.42, 0.2, 0.3), (-0.2, 0.42, 0.6), (0.2, 0.46, 0.64), (0.45, 0.42, 0.56)),
+            self.trousers,
+        )
         hem = ((-1.0, 0.5, 0.68), (-0.3, 0.52, 0.7)) if self.coat else ((-0.05, 0.49, 0.67),)
         yield "root", _rings(g, *hem, (0.4, 0.47, 0.62), (0.8, 0.45, 0.56), (1.1, 0.44, 0.56)), self.shirt
-        chest = ((-0.2, 0.42, 0.54), (0.3, 0.5, 0.66), (0.65, 0.5, 0.78), (0.92, 0.4, 0.78), (1.06, 0.26, 0.5), (1.14, 0.16, 0.2))
+        chest = (
+            (-0.2, 0.42, 0.54),
+            (0.3, 0.5, 0.66),
+            (0.65, 0.5, 0.78),
+            (0.92, 0.4, 0.78),
+            (1.06, 0.26, 0.5),
+            (1.14, 0.16, 0.2),
+        )
         yield "chest", _rings(g, *chest), self.shirt
         if self.bag:
-            yield "chest", [(-0.3, 0.2, 0.4, -0.55), (0.0, 0.3, 0.5, -0.6), (0.7, 0.28, 0.5, -0.6), (0.95, 0.1, 0.3, -0.5)], self.shoes
+            yield (
+                "chest",
+                [(-0.3, 0.2, 0.4, -0.55), (0.0, 0.3, 0.5, -0.6), (0.7, 0.28, 0.5, -0.6), (0.95, 0.1, 0.3, -0.5)],
+                self.shoes,
+            )
         yield "neck", _rings(1, (-0.1, 0.22, 0.24), (0.2, 0.19, 0.19), (0.5, 0.19, 0.18)), self.skin
         yield "neck", _egg(0.72, 0.47, 0.37, 0.3, 0.05), self.skin
         yield "neck", _egg(0.86, 0.4, 0.37, 0.34, -0.06), self.hair
         for side in ("right", "left"):
-            thigh = ((0.2, 0.15, 0.15), (0.0, 0.33, 0.3), (-0.5, 0.34, 0.3), (-1.2, 0.27, 0.24), (-1.7, 0.22, 0.2), (-1.8, 0.1, 0.1))
+            thigh = (
+                (0.2, 0.15, 0.15),
+                (0.0, 0.33, 0.3),
+                (-0.5, 0.34, 0.3),
+                (-1.2, 0.27, 0.24),
+                (-1.7, 0.22, 0.2),
+                (-1.8, 0.1, 0.1),
+            )
             yield f"{side}_hip", _rings(g, *thigh), self.trousers
-            shin = ((0.15, 0.1, 0.1), (0.0, 0.21, 0.2), (-0.4, 0.25, 0.22), (-1.0, 0.21, 0.19), (-1.55, 0.2, 0.17), (-1.6, 0.1, 0.1))
+            shin = (
+                (0.15, 0.1, 0.1),
+                (0.0, 0.21, 0.2),
+                (-0.4, 0.25, 0.22),
+                (-1.0, 0.21, 0.19),
+                (-1.55, 0.2, 0.17),
+                (-1.6, 0.1, 0.1),
+            )
             yield f"{side}_knee", _rings(g, *shin), self.trousers
-            yield f"{side}_ankle", [(-0.2, 0.4, 0.17, 0.2), (-0.1, 0.42, 0.19, 0.2), (0.0, 0.28, 0.17, 0.1), (0.12, 0.15, 0.14, 0)], self.shoes
-            upper = ((0.16, 0.1, 0.1), (0.06, 0.22, 0.21), (-0.3, 0.23, 0.22), (-0.8, 0.19, 0.18), (-1.1, 0.17, 0.16), (-1.2, 0.08, 0.08))
+            yield (
+                f"{side}_ankle",
+                [(-0.2, 0.4, 0.17, 0.2), (-0.1, 0.42, 0.19, 0.2), (0.0, 0.28, 0.17, 0.1), (0.12, 0.15, 0.14, 0)],
+                self.shoes,
+            )
+            upper = (
+                (0.16, 0.1, 0.1),
+                (0.06, 0.22, 0.21),
+                (-0.3, 0.23, 0.22),
+                (-0.8, 0.19, 0.18),
+                (-1.1, 0.17, 0.16),
+                (-1.2, 0.08, 0.08),
+            )
             yield f"{side}_shoulder", _rings(g, *upper), self.shirt
             fore = ((0.12, 0.08, 0.08), (0.0, 0.17, 0.17), (-0.4, 0.17, 0.16), (-0.9, 0.13, 0.12), (-1.05, 0.1, 0.09))
             yield f"{side}_elbow", _rings(g, *fore), self.skin if self.short_sleeves else self.shirt
-            yield f"{side}_wrist", _rings(1, (0.08, 0.08, 0.05), (-0.1, 0.16, 0.08), (-0.3, 0.15, 0.07), (-0.44, 0.06, 0.04)), self.skin
+            yield (
+                f"{side}_wrist",
+                _rings(1, (0.08, 0.08, 0.05), (-0.1, 0.16, 0.08), (-0.3, 0.15, 0.07), (-0.44, 0.06, 0.04)),
+                self.skin,
+            )
 
 
 def _rings(girth: float, *profile: tuple[float, float, float]) -> list[Ring]:
@@ -717,13 +794,17 @@ class Stage:
         for number, look in enumerate(looks):
             path = _dressed(self._urdf.read_text(), look, self._folder, f"figure{number}")
             flags = self._p.URDF_MAINTAIN_LINK_ORDER | self._p.URDF_USE_MATERIAL_COLORS_FROM_MTL * 0
-            bodies.append(self._p.loadURDF(str(path), globalScaling=URDF_SCALE * look.height, useFixedBase=True, flags=flags))
+            bodies.append(
+                self._p.loadURDF(str(path), globalScaling=URDF_SCALE * look.height, useFixedBase=True, flags=flags)
+            )
         return bodies
 
     def pose(self, body: int, pose: Array) -> None:
         _set_pose(self._p, body, pose)
 
-    def render(self, camera: Camera, box: tuple[int, int, int, int], light: Light, oversample: int = 2) -> tuple[Array, NDArray[np.int32]]:
+    def render(
+        self, camera: Camera, box: tuple[int, int, int, int], light: Light, oversample: int = 2
+    ) -> tuple[Array, NDArray[np.int32]]:
         """Colour (H, W, 3) in 0..255 and body ids (H, W; -1 for none) of output pixels `box` (x0, y0, x1, y1), oversampled."""
         x0, y0, w, h = camera.window
         sx, sy = w / camera.size[0], h / camera.size[1]
@@ -749,31 +830,44 @@ class Stage:
         )
         return np.reshape(colour, (height, width, 4))[..., :3].astype(float), np.reshape(mask, (height, width))
 
-    def limp(self, start: Array, facing: float, speed: float, scale: float, rng: np.random.Generator, ticks: int) -> Array:
+    def limp(
+        self, start: Array, facing: float, speed: float, scale: float, rng: np.random.Generator, ticks: int
+    ) -> Array:
         """Poses (ticks, 43) of somebody who loses consciousness in world pose `start` while walking at `speed` m/s."""
         world = self._new_world()
         try:
             world.setGravity(0, -9.81, 0)
             plane = world.createMultiBody(0, world.createCollisionShape(world.GEOM_PLANE, planeNormal=[0, 1, 0]))
             world.changeDynamics(plane, -1, lateralFriction=1.0)
-            flags = world.URDF_MAINTAIN_LINK_ORDER | world.URDF_USE_SELF_COLLISION | world.URDF_USE_SELF_COLLISION_EXCLUDE_ALL_PARENTS
+            flags = (
+                world.URDF_MAINTAIN_LINK_ORDER
+                | world.URDF_USE_SELF_COLLISION
+                | world.URDF_USE_SELF_COLLISION_EXCLUDE_ALL_PARENTS
+            )
             body = world.loadURDF(str(self._urdf), globalScaling=URDF_SCALE * scale, flags=flags)
             start = grounded(start[None], scale)[0]
             start[1] += 0.02
             _set_pose(world, body, start)
             away = facing + float(rng.choice([0.0, math.pi, math.pi / 2, -math.pi / 2])) + float(rng.normal(0, 0.4))
             push = float(rng.uniform(0.5, 1.3))
-            velocity = np.array([math.cos(facing), 0, -math.sin(facing)]) * speed + np.array([math.cos(away), 0, -math.sin(away)]) * push
+            velocity = (
+                np.array([math.cos(facing), 0, -math.sin(facing)]) * speed
+                + np.array([math.cos(away), 0, -math.sin(away)]) * push
+            )
             spin = np.cross([0, 1, 0], velocity) * float(rng.uniform(0.6, 1.2))
             world.resetBaseVelocity(body, velocity.tolist(), spin.tolist())
             # What tone is left pulls towards a slightly bent body: it keeps limbs from turning the wrong way.
-            tone = arms(stance(), lift=tuple(rng.uniform(0.2, 1.2, 2)), bend=tuple(rng.uniform(0.3, 1.2, 2)), spread=0.4)
+            tone = arms(
+                stance(), lift=tuple(rng.uniform(0.2, 1.2, 2)), bend=tuple(rng.uniform(0.3, 1.2, 2)), spread=0.4
+            )
             tone = lean(tone, float(rng.uniform(0.0, 0.5)), float(rng.normal(0, 0.2)))
             for side in "rl":
                 tone[HIP[side]] = quat(Z_AXIS, float(rng.uniform(0.1, 0.9)))
                 tone[KNEE[side]] = -float(rng.uniform(0.3, 1.5))
             for joint in (*BALL_JOINTS, *HINGE_JOINTS):
-                world.changeDynamics(body, joint, lateralFriction=1.0, linearDamping=0.1, angularDamping=0.4, jointDamping=0.4)
+                world.changeDynamics(
+                    body, joint, lateralFriction=1.0, linearDamping=0.1, angularDamping=0.4, jointDamping=0.4
+                )
             poses = []
             for _ in range(ticks):
                 for _ in range(8):
@@ -801,11 +895,23 @@ def _relax(world: Any, body: int, tone: Array) -> None:
     for joint, s in BALL_JOINTS.items():
         force = {1: 40, 2: 12, 3: 20, 9: 20}.get(joint, 8)
         world.setJointMotorControlMultiDof(
-            body, joint, world.POSITION_CONTROL, targetPosition=_xyzw(tone[s]), positionGain=0.08, velocityGain=0.6, force=[force] * 3
+            body,
+            joint,
+            world.POSITION_CONTROL,
+            targetPosition=_xyzw(tone[s]),
+            positionGain=0.08,
+            velocityGain=0.6,
+            force=[force] * 3,
         )
     for joint, index in HINGE_JOINTS.items():
         world.setJointMotorControl2(
-            body, joint, world.POSITION_CONTROL, targetPosition=float(tone[index]), positionGain=0.08, velocityGain=0.6, force=12
+            body,
+            joint,
+            world.POSITION_CONTROL,
+            targetPosition=float(tone[index]),
+            positionGain=0.08,
+            velocityGain=0.6,
+            force=12,
         )
 
 
@@ -928,7 +1034,9 @@ class Scene:
     pace: float = 1.0  # backdrop seconds per second of the scene
 
 
-def frames_of(scene: Scene, stage: Stage, backdrop: Backdrop, start: float, seconds: float, fps: Fraction, seed: Sequence[int]) -> Iterator[Image]:
+def frames_of(
+    scene: Scene, stage: Stage, backdrop: Backdrop, start: float, seconds: float, fps: Fraction, seed: Sequence[int]
+) -> Iterator[Image]:
     """RGB frames (H, W, 3) of `seconds` of a scene from second `start` of its tracks."""
     rng = np.random.default_rng(seed)
     bodies = stage.cast(scene.looks)
@@ -953,7 +1061,9 @@ def frames_of(scene: Scene, stage: Stage, backdrop: Backdrop, start: float, seco
         yield scene.sensor(_composite(scene, stage, bodies, points, picture.copy(), cover), rng)
 
 
-def _composite(scene: Scene, stage: Stage, bodies: list[int], points: list[Array], image: Array, cover: NDArray[np.float32]) -> Array:
+def _composite(
+    scene: Scene, stage: Stage, bodies: list[int], points: list[Array], image: Array, cover: NDArray[np.float32]
+) -> Array:
     if not bodies:
         return image
     camera = scene.camera

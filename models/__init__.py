@@ -1,1 +1,24 @@
 """Clips become scores: architectures, checkpoints, engines and training."""
+
+from .checkpoint import Checkpoint, find, save, shipped
+from .classifier import Classifier
+from .contract import Contract, Threshold
+from .engines import ENGINES
+from .errors import CheckpointError, ClipError, EngineError, ModelError, TrainingError, UnknownModelError
+
+__all__ = [
+    "ENGINES",
+    "Checkpoint",
+    "CheckpointError",
+    "Classifier",
+    "ClipError",
+    "Contract",
+    "EngineError",
+    "ModelError",
+    "Threshold",
+    "TrainingError",
+    "UnknownModelError",
+    "find",
+    "save",
+    "shipped",
+]

@@ -13,6 +13,7 @@ hence a clip looks the same however and wherever it was decoded.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,30 +74,38 @@ def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: s
         SegmentError: the bytes are not the video that the segment says they are.
     """
     try:
-        with av.open(
-            io.BytesIO(segment.data), "r", format=segment.container, options=_open_options(segment)
-        ) as container:
-            if not container.streams.video:
-                raise SegmentError(where, "no video track in the segment")
-            stream = container.streams.video[0]
-            packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
-            if not packets:
-                raise SegmentError(where, "no pictures in the segment")
-            times = _event_times(segment, [p.pts for p in packets if p.pts is not None])
+        with _opened(segment, where) as (stream, packets, times):
             inside = sorted({t for t in times if segment.start_us <= t < segment.end_us})
             if not inside or inside[0] > segment.start_us:
                 raise SegmentError(where, f"no picture at the segment's start, {segment.start_us} µs")
             shown = _shown_at(inside, times_us)
-            wanted = set(shown)
-            images = dict(_decode_wanted(stream, packets, times, wanted, picture)) if wanted else {}
+            images, produced = _decode_wanted(stream, packets, times, set(shown), picture)
+        if missing := sorted(set(shown) - set(images)):
+            # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
+            instead = {t: max((p for p in produced if p < t), default=t) for t in missing}
+            with _opened(segment, where) as (stream, packets, times):
+                found, _ = _decode_wanted(stream, packets, times, {*instead.values(), *missing}, picture)
+            images |= {t: found[p] for t, p in instead.items() if p in found}
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
-    missing = [t for t in shown if t not in images]
-    if missing:
+    if missing := [t for t in shown if t not in images]:
         raise SegmentError(
             where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs"
         )
     return Decoded(tuple(inside), [(t, images[t]) for t in shown])
+
+
+@contextlib.contextmanager
+def _opened(segment: Segment, where: str) -> Iterator[tuple[av.VideoStream, list[_Packet], list[int]]]:
+    """The segment's video stream, its packets in decoding order, and the event time of each."""
+    with av.open(io.BytesIO(segment.data), "r", format=segment.container, options=_open_options(segment)) as container:
+        if not container.streams.video:
+            raise SegmentError(where, "no video track in the segment")
+        stream = container.streams.video[0]
+        packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
+        if not packets:
+            raise SegmentError(where, "no pictures in the segment")
+        yield stream, packets, _event_times(segment, [p.pts for p in packets if p.pts is not None])
 
 
 def sample_file(
@@ -171,22 +180,27 @@ def _shown_at(frame_times: list[int], times_us: Sequence[int]) -> list[int]:
 
 def _decode_wanted(
     stream: av.VideoStream, packets: list[_Packet], times: list[int], wanted: set[int], picture: Picture
-) -> Iterator[tuple[int, Image]]:
-    """Yield (time, picture) for the wanted times, in no particular order."""
+) -> tuple[dict[int, Image], list[int]]:
+    """Return pictures by time for the wanted times, and the times of everything that came out of the decoder."""
+    if not wanted:
+        return {}, []
     context: Any = stream.codec_context
     context.thread_count = 1
     if context.width >= DEBLOCK_RATIO * picture.width and context.height >= DEBLOCK_RATIO * picture.height:
         context.options = {"skip_loop_filter": "all"}
-    by_pts = {packet.pts: time for packet, time in zip(packets, times, strict=True) if time in wanted}
+    time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
     scale = _Scaler(picture)
-    droppable = stream.codec_context.name == "h264"
-    for packet in _needed(packets, times, wanted, droppable=droppable):
+    images: dict[int, Image] = {}
+    produced: list[int] = []
+    for packet in (*_needed(packets, times, wanted, droppable=context.name == "h264"), None):
         for frame in context.decode(packet):
-            if frame.pts in by_pts:
-                yield by_pts[frame.pts], scale(frame)
-    for frame in context.decode(None):
-        if frame.pts in by_pts:
-            yield by_pts[frame.pts], scale(frame)
+            time = time_of.get(frame.pts)
+            if time is None:
+                continue
+            produced.append(time)
+            if time in wanted:
+                images[time] = scale(frame)
+    return images, produced
 
 
 def _needed(packets: list[_Packet], times: list[int], wanted: set[int], *, droppable: bool) -> list[_Packet]:

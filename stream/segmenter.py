@@ -305,6 +305,29 @@ class Segmenter:
         self._skipped.clear()
         return mark
 
+    def _parameters(self, packet: Packet) -> bytes:
+        """The parameter sets that libav adds before IDR pictures only, for a segment that begins with another keyframe.
+
+        In the form of the packets: length-prefixed where the container keeps them apart (ISO/IEC 14496-15, 5.3.3.1),
+        else Annex B.
+        """
+        extra = bytes(self._track.template.codec_context.extradata or b"")
+        if self._track.codec != "h264" or len(extra) < 7:
+            return b""
+        if extra[0] != 1:
+            return b"" if b"\x00\x00\x01\x67" in packet.data[:256] else extra
+        prefix = (extra[4] & 3) + 1
+        if _has_idr(packet.data, prefix):
+            return b""
+        sets, at = [], 5
+        for count_mask in (0x1F, 0xFF):  # sequence parameter sets, then picture parameter sets
+            count, at = extra[at] & count_mask, at + 1
+            for _ in range(count):
+                size = int.from_bytes(extra[at : at + 2], "big")
+                sets.append(extra[at + 2 : at + 2 + size])
+                at += 2 + size
+        return b"".join(len(s).to_bytes(prefix, "big") + s for s in sets)
+
     def _mux(self, packets: list[Packet]) -> bytes:
         rate = TICKS_PER_SECOND[self._container]
         base = _MUX_BASE_SECONDS * rate
@@ -317,14 +340,14 @@ class Segmenter:
                 stream = out.add_stream_from_template(self._track.template)
                 stream.time_base = Fraction(1, rate)
                 last_dts: int | None = None
-                for packet in packets:
+                for index, packet in enumerate(packets):
                     assert packet.pts is not None
                     pts = self._to_ticks(packet.pts) + base
                     dts = self._to_ticks(packet.dts) + base if packet.dts is not None else pts
                     if last_dts is not None and dts <= last_dts:
                         dts = last_dts + 1  # distinct in the track, equal after rounding
                     last_dts = dts
-                    muxed = av.Packet(packet.data)
+                    muxed = av.Packet(packet.data if index else self._parameters(packet) + packet.data)
                     muxed.stream, muxed.time_base = stream, Fraction(1, rate)
                     muxed.pts, muxed.dts, muxed.is_keyframe = max(pts, dts), dts, packet.keyframe
                     out.mux(muxed)
@@ -333,3 +356,13 @@ class Segmenter:
                 f"camera {self._camera}: {self._track.codec} cannot be written as {self._container} ({error})"
             ) from None
         return buffer.getvalue()
+
+
+def _has_idr(data: bytes, prefix: int) -> bool:
+    """Whether a length-prefixed H.264 access unit holds an IDR slice."""
+    at = 0
+    while at + prefix < len(data):
+        if data[at + prefix] & 0x1F == 5:
+            return True
+        at += prefix + int.from_bytes(data[at : at + prefix], "big")
+    return False

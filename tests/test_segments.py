@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_segments_last_from_half_a_second_to_two(tmp_path, kind):
     assert end.is_end
     assert all(0.5 <= s.seconds <= 2.0 for s in segments)
     assert [s.sequence for s in segments] == list(range(len(segments)))
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         assert before.end_us == after.start_us
 
 

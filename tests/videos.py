@@ -42,7 +42,7 @@ def write_video(
         stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p" if codec != "mjpeg" else "yuvj420p"
         stream.gop_size = gop
-        if codec != "mpeg4" and codec != "mjpeg":
+        if codec not in {"mpeg4", "mjpeg"}:
             stream.codec_context.time_base = base
         stream.options = {"threads": "1", **(options or {})}
         if codec == "libx265":

@@ -1,0 +1,96 @@
+"""What a checkpoint promises and demands, stored in the metadata of its safetensors file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from .errors import CheckpointError
+
+CONTRACT_VERSION: Final = 1
+_KEY: Final = "clipline"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Scores at which an event of a label may start, and below which it ends."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.end <= self.start <= 1:
+            raise ValueError(f"threshold start {self.start}, end {self.end}: expected 0 <= end <= start <= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """How clips are to be made for a model, and what its scores mean."""
+
+    architecture: str
+    labels: tuple[str, ...]
+    #: Frames of a clip, T.
+    frames: int
+    #: Seconds from one frame to the next.
+    spacing_seconds: float
+    height: int
+    width: int
+    #: "stretch": the whole picture squeezed to the size. "crop": short side scaled, centre cut out.
+    fit: Literal["stretch", "crop"]
+    #: Per channel R, G, B, of pixels scaled to 0..1.
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    #: By label; a label without one makes no events.
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    #: What it was trained on and how.
+    training: Mapping[str, Any] = field(default_factory=dict)
+    #: What was measured on held-out data.
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels {self.labels}: expected at least two different ones")
+        if min(self.frames, self.height, self.width) < 1 or not 0 < self.spacing_seconds < math.inf:
+            raise ValueError(
+                f"clip {self.frames}x{self.height}x{self.width} every {self.spacing_seconds} s: "
+                "expected positive numbers"
+            )
+        if self.fit not in {"stretch", "crop"}:
+            raise ValueError(f"fit {self.fit!r}: expected 'stretch' or 'crop'")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean}, std {self.std}: expected three numbers each, std positive")
+        if unknown := set(self.thresholds) - set(self.labels):
+            raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, 3)"""
+        return self.frames, self.height, self.width, 3
+
+    def encode(self) -> dict[str, str]:
+        """Return the metadata of a safetensors file."""
+        return {_KEY: json.dumps({"version": CONTRACT_VERSION, **asdict(self)}, sort_keys=True)}
+
+    @classmethod
+    def decode(cls, metadata: Mapping[str, str] | None, where: str) -> Contract:
+        """Read metadata back; `where` names the file in errors.
+
+        Raises:
+            CheckpointError: the metadata is absent, of another version, or does not hold together.
+        """
+        if not metadata or _KEY not in metadata:
+            raise CheckpointError(f"{where}: not a Clipline checkpoint (its metadata has no contract)")
+        try:
+            values = json.loads(metadata[_KEY])
+            version = values.pop("version")
+            if version != CONTRACT_VERSION:
+                raise CheckpointError(f"{where}: contract version {version}; this Clipline reads {CONTRACT_VERSION}")
+            values["thresholds"] = {k: Threshold(**v) for k, v in values.get("thresholds", {}).items()}
+            for name in ("labels", "mean", "std"):
+                values[name] = tuple(values[name])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{where}: its contract cannot be read: {error}") from None

@@ -1,0 +1,321 @@
+"""Training on a processor or a GPU: from labelled footage to a checkpoint, with honest figures about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+from torch import nn
+from torch.nn import functional
+
+from .contract import Contract, Threshold
+from .errors import TrainingError
+from .zoo import CnnLstm, create, statistics
+
+#: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
+OVERSAMPLE: Final = 2
+_FEATURE_BATCH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """One labelled video: (N, H, W, 3) uint8, sampled every `spacing / OVERSAMPLE` seconds."""
+
+    name: str
+    label: str
+    #: Videos of one group show the same scene; a split never divides a group.
+    group: str
+    frames: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train."""
+
+    architecture: str = "cnn_lstm"
+    frames: int = 8
+    spacing_seconds: float = 0.2
+    size: int = 160
+    epochs: int = 30
+    batch: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    seed: int = 0
+    #: Labels that never make an event.
+    quiet: tuple[str, ...] = ("normal",)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Held-out scores of every video that was held out, (N, L), and what follows from them."""
+
+    labels: tuple[str, ...]
+    truth: np.ndarray
+    scores: np.ndarray
+    groups: tuple[str, ...]
+    #: Score of the alarm label by window, for thresholds.
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+    auc: float | None
+
+    def metrics(self) -> dict[str, Any]:
+        return {
+            "videos": len(self.truth),
+            "groups": len(set(self.groups)),
+            "accuracy": round(self.accuracy, 4),
+            "low": round(self.low, 4),
+            "high": round(self.high, 4),
+            "balanced_accuracy": round(self.balanced_accuracy, 4),
+            "auc": None if self.auc is None else round(self.auc, 4),
+        }
+
+
+Progress = Callable[[str, int, int], None]
+
+
+class Trainer:
+    """Trains and cross-validates one recipe on one set of footage; features of a frozen backbone are made once."""
+
+    def __init__(self, footage: Sequence[Footage], recipe: Recipe, progress: Progress = lambda *_: None) -> None:
+        """Check the data.
+
+        Raises:
+            TrainingError: fewer than two labels, a label in one group only, or pictures of differing sizes.
+        """
+        self._recipe, self._progress = recipe, progress
+        self._footage = list(footage)
+        self.labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in recipe.quiet, n)))
+        if len(self.labels) < 2:
+            raise TrainingError(f"labels {self.labels}: expected at least two, to tell apart")
+        for label in self.labels:
+            groups = {f.group for f in footage if f.label == label}
+            if len(groups) < 2:
+                raise TrainingError(
+                    f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
+                )
+        sizes = {f.frames.shape[1:] for f in footage}
+        if sizes != {(recipe.size, recipe.size, 3)}:
+            raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
+        self._truth = np.array([self.labels.index(f.label) for f in footage])
+        self._groups = np.array([f.group for f in footage])
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        mean, std = statistics(recipe.architecture)
+        self._mean = torch.tensor(mean, device=self._device).view(1, 3, 1, 1, 1)
+        self._std = torch.tensor(std, device=self._device).view(1, 3, 1, 1, 1)
+        self._features: list[torch.Tensor] | None = None
+
+    def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Indices (train, held out) of each fold; no group is in both."""
+        folds = min(folds, *(len(set(self._groups[self._truth == k])) for k in range(len(self.labels))))
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=self._recipe.seed)
+        return list(splitter.split(self._truth, self._truth, self._groups))  # type: ignore[no-untyped-call]
+
+    def validate(
+        self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
+    ) -> Outcome:
+        """Train on all folds but one, score that one, for each of the first `used` folds (all if None).
+
+        `only` chooses the videos that are counted; the others still train.
+        """
+        held: list[int] = []
+        rows: list[np.ndarray] = []
+        splits = self.split(folds)[:used]
+        for number, (train, test) in enumerate(splits):
+            network = self._fit(train, f"fold {number + 1} of {len(splits)}")
+            counted = [int(i) for i in test if only(self._footage[i])]
+            held += counted
+            rows += [self._score(network, i) for i in counted]
+        return self._outcome(held, np.stack(rows))
+
+    def fit(self) -> nn.Module:
+        """Train on everything."""
+        return self._fit(np.arange(len(self._footage)), "all footage")
+
+    def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
+        """The contract of a model trained so; thresholds from held-out scores."""
+        recipe = self._recipe
+        mean, std = statistics(recipe.architecture)
+        return Contract(
+            architecture=recipe.architecture,
+            labels=self.labels,
+            frames=recipe.frames,
+            spacing_seconds=recipe.spacing_seconds,
+            height=recipe.size,
+            width=recipe.size,
+            fit="stretch",
+            mean=mean,
+            std=std,
+            thresholds=_thresholds(outcome, recipe.quiet),
+            training=training,
+            metrics=outcome.metrics(),
+        )
+
+    def _fit(self, train: np.ndarray, name: str) -> nn.Module:
+        recipe = self._recipe
+        torch.manual_seed(recipe.seed)
+        generator = np.random.default_rng(recipe.seed)
+        network = create(
+            recipe.architecture, len(self.labels), frames=recipe.frames, size=recipe.size, pretrained=True
+        ).to(self._device)
+        trained: nn.Module = network.head if isinstance(network, CnnLstm) else network
+        features = self._all_features(network) if isinstance(network, CnnLstm) else None
+        optimiser = torch.optim.AdamW(trained.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        steps = recipe.epochs * math.ceil(len(train) / recipe.batch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.15
+        )
+        counts = np.bincount(self._truth[train], minlength=len(self.labels))
+        weights = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
+        loss = nn.CrossEntropyLoss(weight=weights.to(self._device), label_smoothing=recipe.label_smoothing)
+        # The backbone of a CNN-LSTM is frozen: it stays as it is in evaluation.
+        network.eval()
+        trained.train()
+        for epoch in range(recipe.epochs):
+            order = generator.permutation(train)
+            for begin in range(0, len(order), recipe.batch):
+                chosen = order[begin : begin + recipe.batch]
+                if len(chosen) < 2:
+                    continue  # batch normalisation needs two
+                if features is not None:
+                    inputs = torch.stack([self._varied_features(features[i], generator) for i in chosen])
+                else:
+                    inputs = self._varied_clips([self._footage[i].frames for i in chosen], generator)
+                optimiser.zero_grad()
+                error = loss(trained(inputs), torch.tensor(self._truth[chosen], device=self._device))
+                error.backward()
+                nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+            self._progress(name, epoch + 1, recipe.epochs)
+        return network.eval()
+
+    def _score(self, network: nn.Module, index: int) -> np.ndarray:
+        """Mean score (L,) over the windows of one video, half a window apart, as the worker sees them."""
+        recipe, footage = self._recipe, self._footage[index]
+        windows = [
+            _indices(len(footage.frames), begin, recipe.frames) for begin in _begins(len(footage.frames), recipe)
+        ]
+        with torch.inference_mode():
+            if isinstance(network, CnnLstm):
+                features = self._all_features(network)[index][0]  # (N, F), not flipped
+                logits = network.head(torch.stack([features[w] for w in windows]))
+            else:
+                clips = torch.from_numpy(np.stack([footage.frames[w] for w in windows]))
+                logits = network(self._normalised(clips))
+            score: np.ndarray = functional.softmax(logits, dim=1).mean(0).cpu().numpy()
+            return score
+
+    def _all_features(self, network: CnnLstm) -> list[torch.Tensor]:
+        """For each video the features of its frames as they are and flipped, (2, N, F)."""
+        if self._features is None:
+            features = []
+            with torch.inference_mode():
+                for done, footage in enumerate(self._footage):
+                    frames = torch.from_numpy(footage.frames)  # (N, H, W, 3)
+                    both = torch.stack([frames, frames.flip(2)])  # (2, N, H, W, 3)
+                    rows = [
+                        network.frame_features(self._normalised(part[None])[0].transpose(0, 1))
+                        for part in both.flatten(0, 1).split(_FEATURE_BATCH)
+                    ]
+                    features.append(torch.cat(rows).view(2, len(frames), -1).clone())
+                    self._progress("features", done + 1, len(self._footage))
+            self._features = [f.clone() for f in features]
+        return self._features
+
+    def _normalised(self, clips: torch.Tensor) -> torch.Tensor:
+        pixels = clips.to(self._device).permute(0, 4, 1, 2, 3).float() / 255  # (B, 3, T, H, W)
+        return (pixels - self._mean) / self._std
+
+    def _varied_features(self, features: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+        """One window (T, F) at a random place and speed, flipped or not."""
+        return features[generator.integers(2), _random_window(features.shape[1], self._recipe.frames, generator)]
+
+    def _varied_clips(self, videos: Sequence[np.ndarray], generator: np.random.Generator) -> torch.Tensor:
+        """One window a video at a random place and speed, flipped, cropped and lit alike in all of its frames."""
+        size = self._recipe.size
+        clips = []
+        for frames in videos:
+            clip = torch.from_numpy(frames[_random_window(len(frames), self._recipe.frames, generator)])
+            pixels = clip.permute(3, 0, 1, 2).float()  # (3, T, H, W)
+            if generator.random() < 0.5:
+                pixels = pixels.flip(3)
+            side = int(size * generator.uniform(0.75, 1.0))
+            top, left = generator.integers(size - side + 1), generator.integers(size - side + 1)
+            pixels = functional.interpolate(
+                pixels[:, :, top : top + side, left : left + side], (size, size), mode="area"
+            )
+            pixels = (pixels - 128) * generator.uniform(0.7, 1.3) + 128 + generator.uniform(-30, 30)
+            clips.append(pixels.clamp(0, 255))
+        batch = torch.stack(clips).to(self._device) / 255  # (B, 3, T, H, W)
+        return (batch - self._mean) / self._std
+
+    def _outcome(self, held: list[int], scores: np.ndarray) -> Outcome:
+        truth, groups = self._truth[held], self._groups[held]
+        correct = scores.argmax(1) == truth
+        low, high = _grouped_interval(correct, groups, self._recipe.seed)
+        auc = None
+        if len(self.labels) == 2 and len(set(truth)) == 2:
+            auc = float(roc_auc_score(truth, scores[:, 1]))
+        return Outcome(
+            self.labels,
+            truth,
+            scores,
+            tuple(groups),
+            float(correct.mean()),
+            low,
+            high,
+            float(balanced_accuracy_score(truth, scores.argmax(1))),
+            auc,
+        )
+
+
+def with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
+    return recipe if epochs is None else replace(recipe, epochs=epochs)
+
+
+def _indices(length: int, begin: int, frames: int, step: int = OVERSAMPLE) -> np.ndarray:
+    """Places of a window's frames; a video that is too short holds its last frame."""
+    return np.minimum(begin + step * np.arange(frames), length - 1)
+
+
+def _begins(length: int, recipe: Recipe) -> range:
+    span = OVERSAMPLE * recipe.frames
+    return range(0, max(1, length - span + 1), max(1, OVERSAMPLE * (recipe.frames // 2)))
+
+
+def _random_window(length: int, frames: int, generator: np.random.Generator) -> np.ndarray:
+    step = OVERSAMPLE * generator.uniform(0.75, 1.3)
+    begin = generator.uniform(0, max(0.0, length - 1 - step * (frames - 1)))
+    return np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
+
+
+def _grouped_interval(correct: np.ndarray, groups: np.ndarray, seed: int, rounds: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean, drawing whole groups: videos of one scene are not independent."""
+    generator = np.random.default_rng(seed)
+    names = np.unique(groups)
+    sums = np.array([correct[groups == n].sum() for n in names])
+    sizes = np.array([(groups == n).sum() for n in names])
+    drawn = generator.integers(len(names), size=(rounds, len(names)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def _thresholds(outcome: Outcome, quiet: Sequence[str]) -> dict[str, Threshold]:
+    """For each alarm label: start where 5 % of the other held-out videos would pass, within 0.5 to 0.9."""
+    thresholds = {}
+    for index, label in enumerate(outcome.labels):
+        if label in quiet:
+            continue
+        others = outcome.scores[outcome.truth != index, index]
+        start = float(np.clip(np.quantile(others, 0.95), 0.5, 0.9)) if len(others) else 0.5
+        thresholds[label] = Threshold(round(start, 3), round(0.6 * start, 3))
+    return thresholds
