@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -22,7 +21,7 @@ from rich.logging import RichHandler
 from rich.progress import Progress, TextColumn
 
 from . import __version__
-from .settings import Settings, SettingsError, load_settings
+from .settings import Settings, SettingsError, load_settings, override
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
 
@@ -54,21 +53,26 @@ KafkaOption = Annotated[str | None, typer.Option("--kafka", help="Broker host:po
 RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL, over settings and CLIPLINE_REDIS.")]
 
 
+#: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+
+
 def main() -> None:
     """Run, and turn every expected error into one line on stderr and exit code 2."""
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
     )
+    # kafka-python reports each failed connection attempt; what matters reaches the user as a BrokerError.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         sys.exit(app(standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stdout.write(error.format_message() + "\n")
-        sys.exit(2)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see `{context.command_path} --help`)" if context else ""
-        _fail(f"{error.format_message()}{hint}")
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except _UsageError as error:
+        if not sys.argv[1:]:
+            sys.stdout.write(f"{error.format_message()}\n")  # the help
+            sys.exit(2)
+        context = error.ctx
+        _fail(error.format_message() + (f" (see `{context.command_path} --help`)" if context else ""))
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Exception as error:
         if not _is_expected(error):
@@ -93,11 +97,8 @@ def _fail(message: str) -> None:
 def _settings(path: Path | None, kafka: str | None, redis: str | None, **worker: Any) -> Settings:
     """Settings with what the command line says over them."""
     settings = load_settings(path)
-    top = {"kafka": kafka, "redis": redis}
-    values = settings.model_dump()
-    values |= {k: v for k, v in top.items() if v is not None}
-    values["worker"] |= {k: v for k, v in worker.items() if v is not None}
-    return Settings.model_validate(values)
+    top: dict[str, Any] = {"kafka": kafka, "redis": redis}
+    return override(settings, {**top, "worker": worker}, "command line")
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def up(
         Path | None, typer.Option(help="Keep topics here over restarts (apache only).", show_default=False)
     ] = None,
 ) -> None:
-    r"""Run a Kafka broker and a Redis server here until Ctrl-C, and print their addresses.
+    """Run a Kafka broker and a Redis server here until Ctrl-C, and print their addresses.
 
     \b
     clipline up                                     # in memory, up in a moment
@@ -136,7 +137,7 @@ def up(
     from stream.services import broker as make_broker
 
     if data is not None and broker is not BrokerChoice.apache:
-        raise click.UsageError("--data needs --broker apache: the embedded broker keeps everything in memory")
+        raise typer.BadParameter("--data needs --broker apache: the embedded broker keeps everything in memory")
     with (
         _stop_on_signal() as stop,
         make_broker(broker.value, data, port=9092) as kafka,
@@ -161,14 +162,14 @@ def attach(
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    r"""Put a camera or recorded footage onto Kafka, cut into segments, never re-encoded.
+    """Put a camera or recorded footage onto Kafka, cut into segments, never re-encoded.
 
     \b
     clipline attach rtsp://user:secret@10.0.0.7/stream --camera lobby
     clipline attach footage.mp4 --camera gate --pace max
     clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from stream import Attached, KafkaTransport, is_live
+    from stream import Attached, KafkaTransport, find_files, is_live
     from stream import attach as attach_feed
     from stream.segment import check_camera_id
 
@@ -176,11 +177,13 @@ def attach(
 
     settings = _settings(settings_file, kafka, None)
     if camera is None and is_live(source):
-        raise click.UsageError("--camera is needed: an rtsp:// address does not name its camera")
+        raise typer.BadParameter("--camera is needed: an rtsp:// address does not name its camera")
     try:
         camera = check_camera_id(camera or Path(source).resolve().stem)
     except ValueError as error:
-        raise click.UsageError(f"--camera: {error}") from None
+        raise typer.BadParameter(f"--camera: {error}") from None
+    if not is_live(source):
+        find_files(Path(source))
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     producer = transport.producer()
@@ -228,7 +231,7 @@ def _start_us(text: str | None) -> int | None:
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
+        raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
 
 
@@ -242,7 +245,7 @@ def work(
     kafka: KafkaOption = None,
     redis: RedisOption = None,
 ) -> None:
-    r"""Classify the cameras on Kafka; start as many as you like, they share the cameras.
+    """Classify the cameras on Kafka; start as many as you like, they share the cameras.
 
     \b
     clipline work
@@ -303,7 +306,7 @@ def events(
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    r"""Print the events on the topic: those stored, or new ones as they come.
+    """Print the events on the topic: those stored, or new ones as they come.
 
     \b
     clipline events                                  # what is stored
@@ -349,7 +352,7 @@ def train(
     counted: Annotated[str | None, typer.Option(help="Measure only on files whose path contains this.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
 ) -> None:
-    r"""Train a model on labelled footage and measure it on groups that were held out.
+    """Train a model on labelled footage and measure it on groups that were held out.
 
     \b
     clipline train data/ -o own.safetensors                    # data/fight/*.mp4, data/normal/*.mp4
@@ -364,7 +367,7 @@ def train(
     for pair in label_map or []:
         old, equals, new = pair.partition("=")
         if not equals:
-            raise click.UsageError(f"--map {pair!r}: expected old=new")
+            raise typer.BadParameter(f"--map {pair!r}: expected old=new")
         renamed[old] = new
     create(arch, 2, frames=8, size=size)  # an unknown name is told before anything is decoded
     recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
@@ -373,7 +376,7 @@ def train(
 
 @app.command()
 def models() -> None:
-    r"""List the models that ship and the architectures that can be trained.
+    """List the models that ship and the architectures that can be trained.
 
     \b
     clipline models
@@ -391,7 +394,7 @@ def demo(
     model: Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")] = None,
     pace: Annotated[PaceChoice, typer.Option(help="How fast footage is handed over.")] = PaceChoice.realtime,
 ) -> None:
-    r"""Start everything here, show sample cameras being classified, and sum up.
+    """Start everything here, show sample cameras being classified, and sum up.
 
     \b
     clipline demo
@@ -405,7 +408,7 @@ def demo(
 
 @app.command()
 def version() -> None:
-    r"""Print the version.
+    """Print the version.
 
     \b
     clipline version

@@ -24,7 +24,7 @@ from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .live import LiveView, describe
 from .serving import open_worker
-from .settings import Settings
+from .settings import Settings, override
 from .subscriber import read_events
 from .worker import CameraCounts, Worker, ensure_topics
 
@@ -66,9 +66,8 @@ def run_demo(console: Console, footage: Path | None, model: str | None, pace: Pa
     with ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
-        settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.address})
-        if model is not None:
-            settings = Settings.model_validate(settings.model_dump() | {"worker": {"model": model}})
+        own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model}}
+        settings = override(Settings(), own, "command line")
         console.print(
             f"Kafka on [bold]{kafka.address}[/bold], Redis on [bold]{redis.address}[/bold], "
             f"{len(files)} cameras from {footage or 'the sample footage'}",

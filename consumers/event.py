@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from stream import Headers
 
@@ -16,6 +16,14 @@ from .prediction import content_id, rfc3339
 
 State = Literal["started", "updated", "ended"]
 Ending = Literal["below_threshold", "gap", "feed_ended"]
+STATES: Final = frozenset(get_args(State))
+#: What every body holds.
+BODY_KEYS: Final = frozenset(
+    {
+        *("event", "state", "camera", "label", "model", "start", "end", "seconds"),
+        *("peak_score", "peak", "windows", "ending"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

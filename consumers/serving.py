@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from models import Classifier, Contract
+from models import Classifier, Contract, find
 from stream import ClipSpec, KafkaTransport
 
 from .settings import Settings, SettingsError, TrackerSettings
@@ -85,7 +85,8 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
     """
-    # The services first: they are quick to ask, a model is slow to load.
+    # What is quick to ask comes first: is there such a model, do the services answer?
+    find(settings.worker.model)
     transport = KafkaTransport(settings.kafka)
     sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
     try:

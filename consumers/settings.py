@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,7 +32,9 @@ from stream import SegmentLimits
 ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
 DEFAULT_FILE: Final = Path("clipline.toml")
 #: Variables with the prefix that are not settings.
-_OTHER_VARIABLES: Final = frozenset({"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE"})
+_OTHER_VARIABLES: Final = frozenset(
+    {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
+)
 
 
 class SettingsError(Exception):
@@ -39,7 +42,7 @@ class SettingsError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TopicSettings(_Section):
@@ -91,7 +94,7 @@ class SegmentSettings(_Section):
 class WorkerSettings(_Section):
     #: A shipped model's name (`clipline models`) or a checkpoint's path.
     model: str = "default"
-    engine: str = "auto"
+    engine: Literal["auto", "openvino", "openvino-f32", "torch"] = "auto"
     group: str = Field("clipline-classify", min_length=1)
     #: How often a window begins; None is half a window, rounded to the model's frame spacing.
     stride_seconds: float | None = Field(None, gt=0)
@@ -155,10 +158,25 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
             values = tomllib.loads(file.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file}: not TOML: {error}") from None
+        except OSError as error:
+            raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
         _validate(values, str(file))
     from_environment = _from_environment(environment)
     _validate(from_environment, "environment")
     return _validate(_merged(values, from_environment), f"{file} and environment")
+
+
+def override(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
+    """`settings` with `values` over them, nested as the sections are; a value of None leaves what is there.
+
+    Raises:
+        SettingsError: a key or value is not understood; the message begins with `where`.
+    """
+    return _validate(_merged(settings.model_dump(), _given(values)), where)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _given(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
 
 
 def _validate(values: Mapping[str, Any], where: str) -> Settings:
@@ -169,7 +187,9 @@ def _validate(values: Mapping[str, Any], where: str) -> Settings:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{where}: unknown setting {key!r}{_near(first['loc'])}") from None
-        raise SettingsError(f"{where}: {key or 'settings'} = {first['input']!r}: {first['msg']}") from None
+        # What stands before an '@' may be a password.
+        found = re.sub(r"[^\s'\"]*@", "…@", repr(first["input"]))
+        raise SettingsError(f"{where}: {key or 'settings'} = {found}: {first['msg']}") from None
 
 
 def _near(location: tuple[int | str, ...]) -> str:
@@ -192,6 +212,14 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         place = values
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(
+                    f"environment: {name} is inside {section!r}, which another variable sets to a value"
+                )
+        if isinstance(place.get(key), dict):
+            raise SettingsError(
+                f"environment: {name} = {value!r}: {key!r} is a section, and other variables set its keys"
+            )
         place[key] = value
     return values
 

@@ -26,14 +26,18 @@ CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: How long an event's report is remembered, to leave out its repetition.
 _SEEN_SECONDS: Final = 3600
 
-# A window at or before the newest one of its epoch and model has been written already.
+# A window at or before the newest one of its epoch and model has been written already. Several epochs are remembered,
+# because a worker that begins again may begin in the epoch before: "epoch:window" of each, the newest first.
 _WRITE_PREDICTION: Final = """
-local seen = redis.call('HGET', KEYS[1], ARGV[1])
-if seen then
-  local epoch, window = string.match(seen, '(%d+):(%d+)')
-  if epoch == ARGV[2] and tonumber(window) >= tonumber(ARGV[3]) then return 0 end
+local position, epochs = ARGV[2] .. ':' .. ARGV[3], 1
+for epoch, window in string.gmatch(redis.call('HGET', KEYS[1], ARGV[1]) or '', '(%d+):(%d+)') do
+  if epoch == ARGV[2] then
+    if tonumber(window) >= tonumber(ARGV[3]) then return 0 end
+  elseif epochs < 8 then
+    position, epochs = position .. ' ' .. epoch .. ':' .. window, epochs + 1
+  end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3], unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], ARGV[1], position, unpack(ARGV, 6))
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'prediction', ARGV[5])
 return 1
 """
@@ -104,7 +108,7 @@ class RedisSink:
                         client=pipe,
                     )
                 pipe.execute()
-        except redis.RedisError as error:
+        except (redis.RedisError, OSError) as error:
             raise SinkError(f"Redis at {self._url} does not take results ({error})") from None
 
     def close(self) -> None:
@@ -117,15 +121,15 @@ def connect_redis(url: str) -> redis.Redis:
     Raises:
         SinkError: nothing answers at `url`; the message says what to do.
     """
-    client = redis.Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        socket_timeout=CONNECT_TIMEOUT_SECONDS,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=5),
-    )
     try:
+        client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=CONNECT_TIMEOUT_SECONDS,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=5),
+        )
         client.ping()
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, ValueError) as error:
         raise SinkError(
             f"no Redis answers at {redis_display(url)} ({error}): "
             "start one with `clipline up`, or set CLIPLINE_REDIS=redis://host:port/0"

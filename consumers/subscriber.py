@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from stream import Transport
 
+from .event import BODY_KEYS, STATES
 from .settings import TopicSettings
 from .worker import ensure_topics
 
@@ -39,12 +40,18 @@ def read_events(
             records = consumer.poll(_POLL_SECONDS)
             empty = 0 if records else empty + 1
             for record in records:
-                try:
-                    body = json.loads(record.value or b"")
-                    body["event"], body["camera"], body["label"], body["state"]
-                except (ValueError, KeyError, TypeError):
+                body = _body(record.value or b"")
+                if body is None:
                     log.warning("%s: not a Clipline event, left out", record.where)
-                    continue
-                yield body
+                else:
+                    yield body
     finally:
         consumer.close()
+
+
+def _body(value: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) and body.keys() >= BODY_KEYS and body["state"] in STATES else None

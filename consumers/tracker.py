@@ -56,8 +56,12 @@ class Tracker:
         """Take the next prediction; return what became true with it."""
         events = []
         last = self._last
-        if last is not None and (prediction.epoch_us != last.epoch_us or prediction.start_us > last.end_us):
+        if last is not None and (prediction.epoch_us != last.epoch_us or prediction.window != last.window + 1):
             events = self.close("gap")
+            if prediction.start_us < last.start_us:
+                # Footage that is sent again, or older footage: what came later says nothing about it.
+                for course in self._courses.values():
+                    course.quiet_until_us = 0
         self._last = prediction
         for label, rule in self._rules.items():
             events += self._step(label, rule, self._courses[label], prediction)
@@ -75,7 +79,7 @@ class Tracker:
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
         score = prediction.scores[label]
         if course.event is None:
-            if score < rule.start or prediction.start_us < course.quiet_until_us:
+            if not score >= rule.start or prediction.start_us < course.quiet_until_us:
                 return []
             course.event = Event(
                 camera=prediction.camera,
@@ -90,7 +94,7 @@ class Tracker:
                 peak_us=prediction.start_us,
                 windows=1,
             )
-        elif score < rule.end:
+        elif not score >= rule.end:  # so that a score that is not a number holds nothing
             events = [self._end(course, rule, "below_threshold")] if course.active else []
             course.event, course.active = None, False
             return events

@@ -10,6 +10,7 @@ leaves nothing undone: the next one reads again what was still needed. What it t
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -168,7 +169,7 @@ class Worker:
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         # Without a with-block: leaving one would wait for decoding that nobody needs any more.
-        self._pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(self._settings.threads or _cores(), thread_name_prefix="decode")
         try:
             while not stop():
                 self._take_records()
@@ -324,6 +325,11 @@ class Worker:
             or camera.clipper.epoch_us != record.epoch_us
             or record.end_us <= needed_from_us
         )
+
+
+def _cores() -> int:
+    """How many this process may use. More decoders than that displace one another's pictures from the caches."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ensure_topics(transport: Transport, topics: TopicSettings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -60,8 +60,8 @@ class Outcome:
     truth: np.ndarray
     scores: np.ndarray
     groups: tuple[str, ...]
-    #: Score of the alarm label by window, for thresholds.
     accuracy: float
+    #: 95 % interval of the accuracy, drawing whole groups.
     low: float
     high: float
     balanced_accuracy: float
@@ -117,7 +117,7 @@ class Trainer:
         """Indices (train, held out) of each fold; no group is in both."""
         folds = min(folds, *(len(set(self._groups[self._truth == k])) for k in range(len(self.labels))))
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=self._recipe.seed)
-        return list(splitter.split(self._truth, self._truth, self._groups))  # type: ignore[no-untyped-call]
+        return list(splitter.split(self._truth, self._truth, self._groups))
 
     def validate(
         self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
@@ -224,7 +224,7 @@ class Trainer:
                     both = torch.stack([frames, frames.flip(2)])  # (2, N, H, W, 3)
                     rows = [
                         network.frame_features(self._normalised(part[None])[0].transpose(0, 1))
-                        for part in both.flatten(0, 1).split(_FEATURE_BATCH)
+                        for part in torch.split(both.flatten(0, 1), _FEATURE_BATCH)
                     ]
                     features.append(torch.cat(rows).view(2, len(frames), -1).clone())
                     self._progress("features", done + 1, len(self._footage))
@@ -278,10 +278,6 @@ class Trainer:
         )
 
 
-def with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
-    return recipe if epochs is None else replace(recipe, epochs=epochs)
-
-
 def _indices(length: int, begin: int, frames: int, step: int = OVERSAMPLE) -> np.ndarray:
     """Places of a window's frames; a video that is too short holds its last frame."""
     return np.minimum(begin + step * np.arange(frames), length - 1)
@@ -295,7 +291,8 @@ def _begins(length: int, recipe: Recipe) -> range:
 def _random_window(length: int, frames: int, generator: np.random.Generator) -> np.ndarray:
     step = OVERSAMPLE * generator.uniform(0.75, 1.3)
     begin = generator.uniform(0, max(0.0, length - 1 - step * (frames - 1)))
-    return np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
+    places: np.ndarray = np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
+    return places
 
 
 def _grouped_interval(correct: np.ndarray, groups: np.ndarray, seed: int, rounds: int = 2000) -> tuple[float, float]:

@@ -94,8 +94,10 @@ def attach(
             state.skipped.update(segment.skipped)
             progress(state)
 
+    if "://" in uri and not is_live(uri):
+        raise SourceError(f"{display_name(uri)}: expected a file, a folder or an rtsp:// camera")
     if is_live(uri):
-        _attach_camera(uri, camera, limits, send, stop)
+        _attach_camera(uri, camera, limits, send, stop, state)
     else:
         _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop)
     producer.flush()
@@ -122,10 +124,14 @@ def _attach_files(
                 with Feed(str(path)) as feed:
                     begin_us = max(next_us or 0, feed.recorded_us or 0) if start_us is None else next_us or 0
                     segmenter = Segmenter(camera, feed.track, limits, start_us=begin_us)
-                    for packet in _paced(feed, pace, stop):
-                        send(segmenter.push(packet))
-                    send(segmenter.end())
-                    next_us = segmenter.last_end_us
+                    try:
+                        for packet in _paced(feed, pace, stop):
+                            send(segmenter.push(packet))
+                    finally:
+                        # Also where reading fails halfway: what was read is sent, and the next file begins behind it.
+                        send(segmenter.end())
+                        state.skipped.update(segmenter.skipped)
+                        next_us = segmenter.last_end_us
             except SourceError as error:
                 if Path(uri).is_file():
                     raise
@@ -163,13 +169,18 @@ def _attach_camera(
     limits: SegmentLimits | None,
     send: Callable[[list[Segment]], None],
     stop: Callable[[], bool],
+    state: Attached,
 ) -> None:
     connected, attempts, wait = False, 0, RECONNECT_SECONDS[0]
+    newest_us = 0
     while not stop():
         try:
             with Feed(uri) as feed:
                 connected, attempts, wait = True, 0, RECONNECT_SECONDS[0]
-                segmenter = Segmenter(camera, feed.track, limits, clock=lambda: time.time_ns() // 1000)
+                # Epochs grow, even where the clock was set back meanwhile.
+                segmenter = Segmenter(
+                    camera, feed.track, limits, start_us=newest_us, clock=lambda: time.time_ns() // 1000
+                )
                 try:
                     for packet in feed.packets():
                         send(segmenter.push(packet))
@@ -177,6 +188,8 @@ def _attach_camera(
                             break
                 finally:
                     send(segmenter.end())
+                    state.skipped.update(segmenter.skipped)
+                    newest_us = segmenter.last_end_us
             log.warning("camera %s: %s ended the stream", camera, display_name(uri))
         except SourceError as error:
             attempts += 1

@@ -94,7 +94,7 @@ class Clipper:
 
     Frames that no window will ever span are counted in `skipped`: "head" before the first whole window, "tail" after
     the last, "gap" where a segment is missing between two, "between" where the stride is longer than a window,
-    "duplicate" in a segment that was seen before.
+    "duplicate" in a segment that was seen before, "absent" where a segment announces more frames than it has room for.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
@@ -139,8 +139,9 @@ class Clipper:
             self.close()
             return []
         self._end_us = segment.end_us
+        if absent := max(0, segment.frames - len(decoded.frame_times_us)):
+            self.skipped["absent"] += absent
         self._waiting.extend(decoded.frame_times_us)
-        self._leave_out(self._lead_reason, before_us=self._window_start(self._window))
         numbers = [(t - segment.epoch_us) // self.spec.spacing_us for t in self.spec.sample_times_us(segment)]
         for number, (time_us, image) in zip(numbers, decoded.samples, strict=True):
             self._samples.append((number, time_us, image))
@@ -168,19 +169,20 @@ class Clipper:
 
     def _next_clip(self, segment: Segment) -> Clip | None:
         spec, first = self.spec, self._window * self.spec.samples_per_stride
+        start_us = self._window_start(self._window)
+        self._leave_out(self._lead_reason, before_us=start_us)
         while self._samples and self._samples[0][0] < first:
             self._samples.popleft()
         if len(self._samples) < spec.frames:
             return None
         chosen = [self._samples[i] for i in range(spec.frames)]
-        start_us = self._window_start(self._window)
         # The frames between the last sample and the window's end may still be on their way; they belong to it too.
         end_us = start_us + spec.span_us
         if self._end_us < end_us:
             return None
-        self._leave_out("between", before_us=start_us)
         spanned = self._drop_waiting(end_us)
         self._window += 1
+        self._lead_reason = "between"
         return Clip(
             camera=segment.camera,
             epoch_us=segment.epoch_us,

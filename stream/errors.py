@@ -34,7 +34,7 @@ class BrokerError(StreamError):
 
 
 class RecordTooLargeError(BrokerError):
-    """A record is larger than the producer or the topic allows."""
+    """A record is larger than records on the wire may be; it was not sent, others can be."""
 
 
 class ServiceError(StreamError):

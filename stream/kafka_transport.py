@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,35 +12,35 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from .errors import BrokerError, RecordTooLargeError
+from .errors import BrokerError
 from .segment import Headers
 from .transport import MAX_RECORD_BYTES, Consumer, Partition, Producer, Record, Topic, check_record_size
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+_CONNECT_TIMEOUT_MS: Final = int(CONNECT_TIMEOUT_SECONDS * 1000)
 #: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
 DELIVERY_TIMEOUT_SECONDS: Final = 60.0
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
 SESSION_TIMEOUT_SECONDS: Final = 6.0
+#: How old the lag of paused partitions may be.
+_LAG_SECONDS: Final = 1.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
 _FRAMING_BYTES: Final = 64 * 1024
 _TOPIC_BYTES: Final = MAX_RECORD_BYTES + _FRAMING_BYTES
-
-# kafka-python reports each failed connection attempt; what matters reaches the user as a BrokerError.
-logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
 def _mapped(doing: str, address: str) -> Iterator[None]:
     try:
         yield
-    except (
-        kafka_errors.MessageSizeTooLargeError,
-        kafka_errors.RecordListTooLargeError,
-        kafka_errors.InvalidRecordError,
-    ) as error:
-        raise RecordTooLargeError(f"{doing}: refused by the broker at {address} ({error})") from None
+    except (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError) as error:
+        # Not a RecordTooLargeError: this is about an earlier record, and the producer can send no other after it.
+        raise BrokerError(
+            f"{doing}: the Kafka broker at {address} takes smaller records only ({_text(error)}): "
+            f"set max.message.bytes of the topic, or message.max.bytes of the broker, to {_TOPIC_BYTES} or more"
+        ) from None
     except (kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError) as error:
         raise BrokerError(f"{doing}: the Kafka broker at {address} does not answer ({_text(error)})") from None
     except kafka_errors.KafkaError as error:
@@ -61,11 +61,8 @@ class KafkaTransport:
             BrokerError: nothing that speaks Kafka's protocol answers there within 5 s.
         """
         self.address = address
-        milliseconds = int(CONNECT_TIMEOUT_SECONDS * 1000)
         try:
-            admin = KafkaAdminClient(
-                bootstrap_servers=address.split(","), bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds
-            )
+            admin = KafkaAdminClient(**_connection(address), request_timeout_ms=_CONNECT_TIMEOUT_MS)
             try:
                 admin.describe_cluster()
             finally:
@@ -78,7 +75,7 @@ class KafkaTransport:
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with _mapped("creating topics", self.address):
-            admin = KafkaAdminClient(bootstrap_servers=self.address.split(","))
+            admin = KafkaAdminClient(**_connection(self.address))
             try:
                 present = set(admin.list_topics())
                 missing = {t.name: _creation(t) for t in topics if t.name not in present}
@@ -95,6 +92,10 @@ class KafkaTransport:
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         return _KafkaConsumer(self.address, topics, group, from_start=from_start)
+
+
+def _connection(address: str) -> dict[str, Any]:
+    return {"bootstrap_servers": address.split(","), "bootstrap_timeout_ms": _CONNECT_TIMEOUT_MS}
 
 
 def _creation(topic: Topic) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class _KafkaProducer:
         self._changed = threading.Condition()
         with _mapped("opening a producer", address):
             self._producer = KafkaProducer(
-                bootstrap_servers=address.split(","),
+                **_connection(address),
                 enable_idempotence=True,
                 acks="all",
                 max_request_size=_TOPIC_BYTES,
@@ -136,22 +137,20 @@ class _KafkaProducer:
             if not fits:
                 raise BrokerError(f"sending to {topic}: the Kafka broker at {self._address} takes no more records")
             self._in_flight += size
-        with _mapped(f"sending to {topic}", self._address):
-            future = self._producer.send(topic, key=key, headers=headers, value=value)
+        try:
+            with _mapped(f"sending to {topic}", self._address):
+                future = self._producer.send(topic, key=key, headers=headers, value=value)
+        except BrokerError:
+            self._settle(size)
+            raise
+        future.add_callback(lambda _: self._settle(size))
+        future.add_errback(lambda error: self._settle(size, error))
 
-        def done(_: object) -> None:
-            with self._changed:
-                self._in_flight -= size
-                self._changed.notify_all()
-
-        def failed(error: BaseException) -> None:
-            with self._changed:
-                self._error = self._error or error
-                self._in_flight -= size
-                self._changed.notify_all()
-
-        future.add_callback(done)
-        future.add_errback(failed)
+    def _settle(self, size: int, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._in_flight -= size
+            self._changed.notify_all()
 
     def flush(self) -> None:
         with _mapped("sending", self._address):
@@ -168,8 +167,11 @@ class _KafkaProducer:
                 raise error
 
     def close(self) -> None:
-        with _mapped("closing a producer", self._address):
-            self._producer.close(timeout=5)
+        try:
+            self._producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
+        except kafka_errors.KafkaError:
+            # What is on its way does not arrive: `flush` is there to tell. The vendor would leave its thread running.
+            self._producer._sender.force_close()  # noqa: SLF001
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped
@@ -199,9 +201,11 @@ class _KafkaConsumer:
         self._address, self._group = address, group
         self._listener = _Listener()
         self._paused: set[TopicPartition] = set()
+        self._ends: dict[TopicPartition, int] = {}
+        self._ask_ends_at = 0.0
         with _mapped(f"opening a consumer of {', '.join(topics)}", address):
             self._consumer = KafkaConsumer(
-                bootstrap_servers=address.split(","),
+                **_connection(address),
                 group_id=group,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest" if from_start else "latest",
@@ -231,13 +235,23 @@ class _KafkaConsumer:
         if from_start:
             self._consumer.seek_to_beginning(*partitions)
         else:
-            # Fixes the positions now: what is sent after this call returns is seen.
-            self._consumer.seek_to_end(*partitions)
-            for partition in partitions:
-                self._consumer.position(partition)
+            self._seek_to_end(partitions)
+
+    def _seek_to_end(self, partitions: list[TopicPartition]) -> None:
+        """Fix the positions now: what is sent after this call returns is seen, and nothing older."""
+        self._consumer.seek_to_end(*partitions)
+        # The embedded broker tells where the last batch begins; where it ends comes with what is fetched from there.
+        deadline = time.monotonic() + CONNECT_TIMEOUT_SECONDS
+        while any(self._consumer.highwater(p) is None for p in partitions):
+            if time.monotonic() > deadline:
+                raise BrokerError(f"the Kafka broker at {self._address} does not tell where its topics end")
+            self._consumer.poll(timeout_ms=100)
+        for partition in partitions:
+            self._consumer.seek(partition, self._consumer.highwater(partition))
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         with _mapped("reading", self._address):
+            self._finish_joining()
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         return [
             Record(
@@ -252,6 +266,17 @@ class _KafkaConsumer:
             for records in batches.values()
             for r in records
         ]
+
+    def _finish_joining(self) -> None:
+        """Keep the vendor from forgetting a join that outlasts a poll.
+
+        As a group's leader, kafka-python 3.0.12 notes that it has dealt with a change of partitions before the join is
+        complete. If the poll's time ends just then, the next one sees no reason to join: no heartbeats, no partitions,
+        for good.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        if self._group is not None and coordinator.rejoining:
+            coordinator.request_rejoin()
 
     def take_revoked(self) -> set[Partition]:
         return self._listener.take()
@@ -277,11 +302,16 @@ class _KafkaConsumer:
 
     def lag(self) -> int:
         with _mapped("asking for the lag", self._address):
+            if self._paused and time.monotonic() >= self._ask_ends_at:
+                # Ends are otherwise learnt from what is fetched, and nothing is fetched from where we pause.
+                self._ends = self._consumer.end_offsets(list(self._paused))
+                self._ask_ends_at = time.monotonic() + _LAG_SECONDS
             total = 0
             for partition in self._consumer.assignment():
-                high = self._consumer.highwater(partition)
-                if high is not None:
-                    total += max(0, high - self._consumer.position(partition))
+                known = self._consumer.highwater(partition), self._ends.get(partition)
+                ends = [end for end in known if end is not None]
+                if ends:
+                    total += max(0, max(ends) - self._consumer.position(partition))
             return total
 
     def close(self) -> None:

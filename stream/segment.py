@@ -17,6 +17,10 @@ from typing import Final, Literal
 from .errors import SegmentError
 
 WIRE_VERSION: Final = 1
+#: Beyond these a record is foreign or damaged. Without them a wrong interval would ask for billions of samples, and a
+#: wrong epoch could not be written as a date.
+MAX_SECONDS: Final = 3600
+MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Container = Literal["mpegts", "matroska"]
@@ -77,10 +81,17 @@ class Segment:
             raise ValueError(f"container {self.container!r}: expected one of {sorted(TICKS_PER_SECOND)}")
         if self.sequence < 0 or self.frames < 0:
             raise ValueError(f"sequence {self.sequence} and frames {self.frames} must not be negative")
-        if self.start_us < self.epoch_us or self.end_us < self.start_us:
+        if self.frames > len(self.data):
+            raise ValueError(f"{self.frames} frames in {len(self.data)} bytes: expected at least a byte each")
+        if any(n < 0 for n in self.skipped.values()):
+            raise ValueError(f"skipped {dict(self.skipped)}: expected counts")
+        if not 0 <= self.epoch_us <= self.start_us <= self.end_us <= MAX_TIME_US:
             raise ValueError(
-                f"interval {self.start_us}..{self.end_us} µs: expected epoch {self.epoch_us} <= start <= end"
+                f"interval {self.start_us}..{self.end_us} µs: expected 0 <= epoch ({self.epoch_us}) <= start <= end "
+                "<= the year 9999"
             )
+        if self.end_us - self.start_us > MAX_SECONDS * 1_000_000:
+            raise ValueError(f"interval of {self.seconds:.0f} s: expected at most {MAX_SECONDS} s")
 
     @property
     def is_end(self) -> bool:
@@ -138,7 +149,8 @@ class Segment:
             skipped = {str(k): int(v) for k, v in json.loads(fields.get("skipped", b"{}")).items()}
         except KeyError as missing:
             raise SegmentError(where, f"header {missing} is missing") from None
-        except (ValueError, AttributeError) as bad:
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as bad:
+            # The last three are JSON that is none of ours: null, 1e999, a thousand brackets.
             raise SegmentError(where, f"a header cannot be read: {bad}") from None
         if len(data) != numbers["size"]:
             raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}")

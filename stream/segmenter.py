@@ -176,8 +176,9 @@ class Segmenter:
         assert self._open is not None
         return self._open
 
-    def _seconds(self, ticks: int) -> Fraction:
-        return ticks * self._track.time_base
+    def _seconds(self, ticks: int) -> float:
+        # Not the exact fraction: ten frames at 25 a second are less than the float 0.4 that a limit is given as.
+        return float(ticks * self._track.time_base)
 
     def _jumps(self, dts: int) -> bool:
         if self._last_dts is None:
@@ -191,6 +192,8 @@ class Segmenter:
         seconds = self._seconds(packet.pts - piece.start)
         if packet.keyframe and (seconds >= self._limits.min_seconds or piece.has_lead_in):
             return True
+        if packet.pts < self._last_pts:
+            return False  # shown before a frame that the open segment counts as its own
         return seconds >= self._limits.max_seconds or piece.bytes + len(packet.data) > self._limits.max_bytes
 
     def _lead_in_fits(self, packet: Packet) -> bool:
@@ -233,7 +236,7 @@ class Segmenter:
         else:
             if self._first_pts is None:
                 self._first_pts = pts
-            begin = self._start_us + round(self._seconds(pts - self._first_pts) * 1_000_000)
+            begin = self._start_us + round((pts - self._first_pts) * self._track.time_base * 1_000_000)
         # An epoch's number is the time of its first frame, and it grows: never before the end of the one before.
         self._epoch_us = max(begin, self._last_end_us)
         if self._clock is None and self._epoch_us > begin:
@@ -249,8 +252,8 @@ class Segmenter:
         done = []
         if self._closing is not None:
             done.append(self._emit(self._closing, self._open_piece.start))
-        # A last frame without a duration is known to have been shown, not for how long.
-        end = self._last_pts + max(self._interval, 1)
+        # A last frame without a duration is known to have been shown, not for how long: a tick of either clock.
+        end = self._last_pts + max(self._interval, 1, -(-self._tick.denominator // self._tick.numerator))
         done.append(self._emit(self._open_piece, end))
         done.append(self._end_mark(done[-1]))
         self._in_epoch, self._open, self._closing, self._cut, self._gop = False, None, None, None, []

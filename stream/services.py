@@ -9,20 +9,18 @@ How a server is tied to its user:
     this process ──stdin: the job, later one line or EOF──▶ keeper ──starts, drains, stops──▶ server
                  ◀──stdout: how the server ended, its last words──┘     (in a temporary folder of the keeper's own)
 
-The keeper is a bare Python process that outlives nobody: it stops the server and removes the folder as soon as its
-stdin says a line, ends, or its parent is another one than before. A normal exit, an exception, Ctrl-C, SIGTERM and
-SIGKILL of this process therefore all take the same road, and no signal handler is needed here.
+The keeper (keeper.py) is a bare Python process that outlives nobody: it stops the server and removes the folder as
+soon as its stdin says a line, ends, or its parent is another one than before. A normal exit, an exception, Ctrl-C,
+SIGTERM and SIGKILL of this process therefore all take the same road, and no signal handler is needed here.
 PR_SET_PDEATHSIG on the server would be shorter, but it fires when the *thread* that forked ends (a broker started from
 a worker thread would die with it), needs a `preexec_fn`, which is not safe in a process with threads, knows only Linux,
 and nobody would be left to remove the folder.
 """
 
-# ruff: noqa: PLC0415  `_keep` runs in a process of its own
 from __future__ import annotations
 
 import base64
 import importlib.util
-import inspect
 import json
 import logging
 import os
@@ -58,6 +56,7 @@ _ENVIRONMENT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME",
 _APACHE: Final = "Apache Kafka"
 _PROPERTIES_FILE: Final = "server.properties"
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
+_KEEPER: Final = Path(__file__).resolve().with_name("keeper.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,9 @@ class EmbeddedBroker(Service):
     Good for demos and most tests. What Tansu 0.6 accepts and does not do: topic configurations, retention and
     compaction have no effect, so memory grows with what is produced; topics appear when first named; `read_committed`
     shows records of aborted transactions, and those that a dead producer left open. A consumer group's first member
-    waits half its session timeout for others. `ApacheBroker` is for whoever needs any of these.
+    waits half its session timeout for others. Asked for a topic's end, it tells where the last batch begins. Clients
+    built on librdkafka (kcat, confluent-kafka) do not understand its answer to their first request. `ApacheBroker` is
+    for whoever needs any of these.
     """
 
     _name = "embedded broker (Tansu)"
@@ -440,10 +441,9 @@ class _Keeper:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment |= {"LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
         self._grace_seconds = job.grace_seconds
-        # As source text: it starts in 30 ms, without this package and what that imports, from any installation.
-        source = f"{inspect.getsource(_keep)}\n_keep()\n"
-        self._process = subprocess.Popen(  # noqa: S603  our own source, our own interpreter
-            [sys.executable, "-I", "-S", "-c", source],
+        # By its path: as a module it would first import this package, and with it libav and Kafka's client.
+        self._process = subprocess.Popen(  # noqa: S603  our own file, our own interpreter
+            [sys.executable, "-I", "-S", str(_KEEPER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -476,91 +476,3 @@ class _Keeper:
         except ValueError:  # killed, or a traceback
             return _Ending(f"its keeper's status {self._process.returncode}", by_itself=True, last_words=text)
         return _Ending(f"status {report['status']}", by_itself=report["by_itself"], last_words=report["last_words"])
-
-
-def _keep() -> None:  # noqa: C901, PLR0912, PLR0915  travels as one piece of source text
-    """Body of the keeper process: sees nothing but the standard library, so its imports are its own.
-
-    Reads a `_Job` and the parent's process id as one line of JSON, runs the job until it ends or is no longer wanted,
-    writes an `_Ending` as JSON.
-    """
-    import fcntl
-    import json
-    import os
-    import select
-    import shutil
-    import signal
-    import subprocess
-    import sys
-    import tempfile
-    import time
-    from contextlib import suppress
-    from pathlib import Path
-
-    # When a whole service is told to stop, our parent decides when it no longer needs the server. Handlers, because
-    # the server would inherit "ignored".
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    control = open(0, "rb", buffering=0)  # noqa: SIM115  lives as long as the process
-    line = control.readline()
-    if not line.endswith(b"\n"):
-        return
-    job = json.loads(line)
-    folder = tempfile.mkdtemp(prefix="clipline-")
-    wanted, status, last_words = True, 0, b""
-    server: subprocess.Popen[bytes] | None = None
-    try:
-        for name, text in job["files"].items():
-            Path(folder, name).write_text(text, encoding="utf-8")
-        if job["data_dir"] is not None:
-            # Kafka locks its data too, but only after a second controller has written into the first one's log.
-            # Whoever was killed a moment ago may still be closing its files.
-            lock, patience = os.open(job["data_dir"], os.O_RDONLY), time.monotonic() + job["lock_seconds"]
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > patience:
-                        sys.exit(f"another embedded broker is using {job['data_dir']}")
-                    if select.select([control], [], [], 0.1)[0]:
-                        return
-            # By a link, because `log.dirs` splits at commas and a properties file knows no accents.
-            Path(folder, "data").symlink_to(job["data_dir"])
-        for command in job["commands"]:
-            server = subprocess.Popen(  # noqa: S603  what `_Plan`s made
-                [part.replace("{folder}", folder) for part in command],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            assert server.stdout is not None
-            kill_at = float("inf")
-            while True:
-                ready, _, _ = select.select([server.stdout, control] if wanted else [server.stdout], [], [], 0.5)
-                if server.stdout in ready:
-                    chunk = os.read(server.stdout.fileno(), 65536)
-                    if not chunk:
-                        break
-                    # 8 KiB fit into a pipe even when every byte has to be escaped: nobody reads before we end.
-                    last_words = (last_words + chunk)[-8192:]
-                # The pipe alone would do, had our parent's forked children not inherited its other end.
-                if wanted and (control in ready or os.getppid() != job["parent"]):
-                    wanted = False
-                    server.terminate()
-                    kill_at = time.monotonic() + job["grace_seconds"]
-                if time.monotonic() >= kill_at:
-                    server.kill()
-            with suppress(subprocess.TimeoutExpired):
-                status = server.wait(timeout=5)
-            if status != 0 or not wanted:
-                break
-    finally:
-        if server is not None and server.poll() is None:
-            server.kill()
-            server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-    ending = {"status": status, "by_itself": wanted, "last_words": last_words.decode(errors="replace")}
-    with suppress(OSError):  # nobody is left to read it
-        os.write(1, json.dumps(ending, ensure_ascii=False).encode())

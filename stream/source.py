@@ -35,6 +35,9 @@ VIDEO_SUFFIXES: Final = frozenset(
         ".ogv",
     }
 )
+_SECRET_PARAMETER: Final = re.compile(
+    r"((?:[?&/;_]|^)(?:user|username|pass|passwd|password|pwd|auth|token|key)=)[^&]*", re.IGNORECASE
+)
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
 
@@ -133,8 +136,9 @@ def is_live(uri: str) -> bool:
 
 
 def display_name(uri: str) -> str:
-    """`uri` without the user and password that a camera's address may carry."""
-    return re.sub(r"(?<=://)[^/]*@", "", uri)
+    """`uri` without the user and password that a camera's address may carry, before the host or as parameters."""
+    # Up to the last '@', wherever it is: nobody escapes the slash in a password.
+    return _SECRET_PARAMETER.sub(r"\1…", re.sub(r"(?<=:/)/*.*@", "/", uri, flags=re.DOTALL))
 
 
 def find_files(path: Path) -> list[Path]:
@@ -149,7 +153,7 @@ def find_files(path: Path) -> list[Path]:
             raise SourceError(f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
         return files
     if not path.is_file():
-        raise SourceError(f"{path}: no such file or folder")
+        raise SourceError(f"{display_name(str(path))}: no such file or folder")
     return [path]
 
 

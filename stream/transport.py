@@ -112,13 +112,14 @@ def check_record_size(topic: str, key: bytes, headers: Headers, value: bytes) ->
 
 
 class MemoryTransport:
-    """A broker within the process, for tests that need none. One consumer of a group at a time."""
+    """A broker within the process, for tests that need none."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._logs: dict[Partition, list[Record]] = {}
         self._partitions: dict[str, int] = {}
         self._committed: dict[str, dict[Partition, int]] = defaultdict(dict)
+        self._members: dict[str, list[_MemoryConsumer]] = defaultdict(list)
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with self._lock:
@@ -126,12 +127,30 @@ class MemoryTransport:
                 if topic.name not in self._partitions:
                     self._partitions[topic.name] = topic.partitions
                     self._logs |= {(topic.name, i): [] for i in range(topic.partitions)}
+            for group in self._members:
+                self._rebalance(group)
 
     def producer(self) -> Producer:
         return _MemoryProducer(self)
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
-        return _MemoryConsumer(self, topics, group, from_start=from_start)
+        consumer = _MemoryConsumer(self, topics, group, from_start=from_start)
+        with self._lock:
+            if group is not None:
+                self._members[group].append(consumer)
+                self._rebalance(group)
+            else:
+                for topic in topics:
+                    if topic not in self._partitions:
+                        raise BrokerError(f"topic {topic} does not exist")
+                self._assign(consumer, {p for p in self._logs if p[0] in topics})
+        return consumer
+
+    def leave(self, consumer: _MemoryConsumer) -> None:
+        with self._lock:
+            if consumer.group is not None and consumer in self._members[consumer.group]:
+                self._members[consumer.group].remove(consumer)
+                self._rebalance(consumer.group)
 
     def append(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
         with self._lock:
@@ -142,30 +161,53 @@ class MemoryTransport:
             log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
             self._lock.notify_all()
 
-    def read(self, positions: dict[Partition, int], timeout_seconds: float) -> list[Record]:
+    def read(self, consumer: _MemoryConsumer, timeout_seconds: float) -> list[Record]:
+        positions = consumer.positions
         with self._lock:
             self._lock.wait_for(
-                lambda: any(len(self._logs[p]) > at for p, at in positions.items()), timeout=timeout_seconds
+                lambda: any(len(self._logs[p]) > at for p, at in positions.items() if p not in consumer.paused),
+                timeout=timeout_seconds,
             )
-            records = [record for p, at in positions.items() for record in self._logs[p][at : at + 64]]
+            active = {p: at for p, at in positions.items() if p not in consumer.paused}
+            records = [record for p, at in active.items() for record in self._logs[p][at : at + 64]]
             for record in records:
                 positions[record.topic, record.partition] = record.offset + 1
             return records
 
-    def start_positions(self, topics: Sequence[str], group: str | None, *, from_start: bool) -> dict[Partition, int]:
+    def commit(self, consumer: _MemoryConsumer, offsets: Mapping[Partition, int]) -> None:
+        if consumer.group is None:
+            raise BrokerError("a consumer without a group has nothing to commit to")
         with self._lock:
-            committed = self._committed[group] if group else {}
-            return {
-                p: committed.get(p, 0 if from_start else len(log)) for p, log in self._logs.items() if p[0] in topics
-            }
+            # Whoever got a partition meanwhile reads it again from the last commit.
+            self._committed[consumer.group] |= {p: at for p, at in offsets.items() if p in consumer.positions}
 
-    def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+    def lag(self, consumer: _MemoryConsumer) -> int:
         with self._lock:
-            self._committed[group] |= offsets
+            return sum(len(self._logs[p]) - at for p, at in consumer.positions.items())
 
-    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    def take_revoked(self, consumer: _MemoryConsumer) -> set[Partition]:
         with self._lock:
-            return {p: len(self._logs[p]) for p in partitions}
+            revoked, consumer.revoked = consumer.revoked, set()
+            return revoked
+
+    def _rebalance(self, group: str) -> None:
+        shares: dict[int, set[Partition]] = defaultdict(set)
+        for topic, count in self._partitions.items():
+            takers = [m for m in self._members[group] if topic in m.topics]
+            for number in range(count if takers else 0):
+                shares[id(takers[number % len(takers)])].add((topic, number))
+        for member in self._members[group]:
+            self._assign(member, shares[id(member)])
+
+    def _assign(self, consumer: _MemoryConsumer, partitions: set[Partition]) -> None:
+        committed = self._committed[consumer.group] if consumer.group else {}
+        for partition in consumer.positions.keys() - partitions:
+            del consumer.positions[partition]
+            consumer.revoked.add(partition)
+        for partition in sorted(partitions - consumer.positions.keys()):
+            start = 0 if consumer.from_start else len(self._logs[partition])
+            consumer.positions[partition] = committed.get(partition, start)
+        self._lock.notify_all()
 
 
 class _MemoryProducer:
@@ -182,32 +224,31 @@ class _MemoryProducer:
 
 
 class _MemoryConsumer:
+    """What the transport knows of a consumer; changed by the transport, under its lock."""
+
     def __init__(
         self, transport: MemoryTransport, topics: Sequence[str], group: str | None, *, from_start: bool
     ) -> None:
-        self._transport, self._group = transport, group
-        self._positions = transport.start_positions(topics, group, from_start=from_start)
-        self._paused: set[Partition] = set()
+        self._transport = transport
+        self.topics, self.group, self.from_start = topics, group, from_start
+        self.positions: dict[Partition, int] = {}
+        self.paused: set[Partition] = set()
+        self.revoked: set[Partition] = set()
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
-        active = {p: at for p, at in self._positions.items() if p not in self._paused}
-        records = self._transport.read(active, timeout_seconds)
-        self._positions |= active
-        return records
+        return self._transport.read(self, timeout_seconds)
 
     def take_revoked(self) -> set[Partition]:
-        return set()
+        return self._transport.take_revoked(self)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        self._paused = set(partitions)
+        self.paused = set(partitions)
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        if self._group is None:
-            raise BrokerError("a consumer without a group has nothing to commit to")
-        self._transport.commit(self._group, offsets)
+        self._transport.commit(self, offsets)
 
     def lag(self) -> int:
-        ends = self._transport.ends(self._positions)
-        return sum(ends[p] - at for p, at in self._positions.items())
+        return self._transport.lag(self)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._transport.leave(self)

@@ -1,0 +1,257 @@
+"""What subscribers get, read by clients that nobody here wrote, against the contracts in docs/."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
+from cloudevents.core.formats.json import JSONFormat
+from jsonschema import Draft202012Validator, ValidationError
+from kafka import KafkaConsumer
+from referencing import Registry, Resource
+
+from consumers.event import BODY_KEYS, Event
+from consumers.prediction import Prediction
+from consumers.settings import Settings, TopicSettings
+from consumers.subscriber import read_events
+from consumers.tracker import Rule
+from consumers.worker import Worker, dead_letter, ensure_topics
+from stream import ClipSpec, KafkaTransport, Record, Segment, attach, kafka_transport
+from stream.services import Service
+from tests.videos import write_video
+
+REQUIRE = "CLIPLINE_REQUIRE_RTSP"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+EVENT_SCHEMA = json.loads((DOCS / "event.schema.json").read_text("utf-8"))
+ASYNCAPI = yaml.safe_load((DOCS / "asyncapi.yaml").read_text("utf-8"))
+LABEL = "climbing a rope, naïvely"
+
+
+def kcat_missing() -> str | None:
+    return None if shutil.which("kcat") else "needs kcat (Debian: kcat)"
+
+
+class Scripted:
+    """A classifier that finds the label in windows of the second half of a second, of every two."""
+
+    id = "scripted-1"
+    labels = (LABEL, "nothing")
+
+    def __init__(self) -> None:
+        self.windows = 0
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        rows = []
+        for _ in frames:
+            score = 0.9 if self.windows % 10 >= 5 else 0.1
+            rows.append((score, 1 - score))
+            self.windows += 1
+        return np.array(rows, np.float32)
+
+
+class Forgetful:
+    def write(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def published(
+    broker: Service, embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[KafkaTransport, TopicSettings]:
+    """Footage that went through the agent and a worker; and a record that no worker can decode."""
+    if broker is embedded_broker:  # it lets a group's first member wait half of it
+        monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
+    settings = Settings(topics=TopicSettings(prefix=topics_prefix, partitions=1), worker={"group": topics_prefix})
+    transport, topics = KafkaTransport(broker.address), settings.topics
+    ensure_topics(transport, topics)
+    footage = write_video(tmp_path / "lobby.mp4", 120, rate=25, gop=25, options={"bf": "0", "preset": "ultrafast"})
+    producer = transport.producer()
+    producer.send(topics.segments, b"yard", [("clipline", b"1"), ("frames", b"25")], b"not a segment")
+    attach(str(footage), "lobby", producer, topics.segments, pace="max", start_us=1_700_000_000_000_000)
+    producer.close()
+    rule = Rule(start=0.8, end=0.5, min_seconds=0.4, cooldown_seconds=0.0, update_seconds=0.4)
+    worker = Worker(transport, Scripted(), ClipSpec(4, 80_000, 160_000, 32, 32), {LABEL: rule}, Forgetful(), settings)
+    done = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(done.is_set,))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while worker.counts["lobby"].pending or not worker.counts["lobby"].frames:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    done.set()
+    thread.join()
+    assert worker.counts["lobby"].frames == 120, worker.counts
+    return transport, topics
+
+
+Reader = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def read(broker: Service, embedded_broker: Service) -> Reader:
+    """Reads a topic to its end, as kcat's JSON."""
+    if broker is embedded_broker:
+        # librdkafka, and with it kcat, does not understand what Tansu 0.6 answers to "which requests do you know".
+        return lambda topic: read_plainly(broker.address, topic)
+    if (reason := kcat_missing()) is not None:
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(f"{REQUIRE}=1, but {reason}")
+        pytest.skip(reason)
+    return lambda topic: read_with_kcat(broker.address, topic)
+
+
+def read_with_kcat(address: str, topic: str) -> list[dict[str, Any]]:
+    command = ["kcat", "-b", address, "-C", "-t", topic, "-J", "-e", "-q", "-o", "beginning"]
+    output = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout
+    return [json.loads(line) for line in output.decode(errors="replace").splitlines()]
+
+
+def read_plainly(address: str, topic: str) -> list[dict[str, Any]]:
+    consumer = KafkaConsumer(topic, bootstrap_servers=address, auto_offset_reset="earliest", consumer_timeout_ms=1000)
+    records = [
+        {
+            "key": r.key.decode(),
+            "headers": [part for name, value in r.headers for part in (name, value.decode())],
+            "payload": r.value.decode(errors="replace"),
+        }
+        for r in consumer
+    ]
+    consumer.close()
+    return records
+
+
+def headers_of(record: Mapping[str, Any]) -> dict[str, str]:
+    return dict(zip(record["headers"][::2], record["headers"][1::2], strict=True))
+
+
+def contract(message: str, part: str) -> Draft202012Validator:
+    """The schema of a message's headers or payload, with what it refers to."""
+    schema = {**ASYNCAPI["components"]["messages"][message][part], "components": ASYNCAPI["components"]}
+    registry = Registry().with_resource("./event.schema.json", Resource.from_contents(EVENT_SCHEMA))
+    return Draft202012Validator(schema, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_events_are_cloud_events_to_other_clients(read, published):
+    transport, topics = published
+    records = read(topics.events)
+    events = [
+        from_binary(
+            KafkaMessage({n: v.encode() for n, v in headers_of(r).items()}, r["key"], r["payload"].encode()),
+            JSONFormat(),
+        )
+        for r in records
+    ]
+    bodies = [e.get_data() for e in events]
+    states = [b["state"] for b in bodies]
+    assert states[0] == "started"
+    assert {"started", "updated", "ended"} == set(states)
+    assert states.count("started") == states.count("ended") >= 2
+    for record, event, body in zip(records, events, bodies, strict=True):
+        assert event.get_specversion() == "1.0"
+        assert event.get_type() == f"clipline.event.{body['state']}"
+        assert event.get_source() == record["key"] == body["camera"] == "lobby"
+        assert event.get_subject() == body["label"] == LABEL
+        assert event.get_time().isoformat(timespec="microseconds").replace("+00:00", "Z") == body["end"]
+        assert event.get_datacontenttype() == "application/json"
+        assert event.get_id().startswith(body["event"] + "-")
+        contract("event", "payload").validate(body)
+        contract("event", "headers").validate(headers_of(record))
+    assert len({e.get_id() for e in events}) == len(events)
+    assert list(read_events(transport, topics, follow=False, stored=True, stop=lambda: False)) == bodies
+
+
+def test_predictions_and_dead_letters_are_as_the_contract_says(read, published):
+    _, topics = published
+    predictions = read(topics.predictions)
+    assert [json.loads(r["payload"])["window"] for r in predictions] == list(range(len(predictions)))
+    assert len(predictions) > 20
+    for record in predictions:
+        contract("prediction", "payload").validate(json.loads(record["payload"]))
+        contract("prediction", "headers").validate(headers_of(record))
+        assert record["key"] == json.loads(record["payload"])["camera"]
+    (letter,) = read(topics.deadletter)
+    contract("deadletter", "headers").validate(headers_of(letter))
+    assert (letter["key"], letter["payload"]) == ("yard", "not a segment")
+    assert headers_of(letter)["clipline-reason"] == "header 'epoch-us' is missing"
+    assert headers_of(letter)["clipline-origin"] == f"{topics.segments}[0]@0"
+    segments = read(topics.segments)[1:]
+    assert len(segments) > 3
+    for record in segments:
+        contract("segment", "headers").validate(headers_of(record))
+
+
+def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
+    transport, topics = published
+    good = list(read_events(transport, topics, follow=False, stored=True, stop=lambda: False))
+    producer = transport.producer()
+    for value in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, json.dumps(good[0] | {"state": "odd"}).encode()):
+        producer.send(topics.events, b"lobby", [], value)
+    producer.flush()
+    producer.close()
+    assert list(read_events(transport, topics, follow=False, stored=True, stop=lambda: False)) == good
+    assert caplog.text.count("not a Clipline event, left out") == 6
+
+
+EVENT = Event("lobby", "m", LABEL, "started", 0, 10**15, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1)
+SEGMENT = Segment("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2})
+
+
+def test_the_contracts_are_valid_and_name_what_the_code_writes():
+    Draft202012Validator.check_schema(EVENT_SCHEMA)
+    assert set(EVENT_SCHEMA["properties"]) == set(EVENT_SCHEMA["required"]) == BODY_KEYS
+    messages = ASYNCAPI["components"]["messages"]
+    prediction = Prediction("lobby", 10**15, 0, 10**15, 10**15 + 1, "m", {"a": 1.0})
+    letter = Record("t", 0, 1, b"k", [], b"x" * (10 * 1024 * 1024))
+    written = {
+        "segment": SEGMENT.encode()[1],
+        "prediction": prediction.encode()[1],
+        "event": EVENT.encode()[1],
+        "deadletter": dead_letter(letter, "why")[1],
+    }
+    assert written.keys() == messages.keys()
+    for name, headers in written.items():
+        assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
+        contract(name, "headers").validate({n: v.decode() for n, v in headers})
+    assert set(messages["prediction"]["payload"]["properties"]) == json.loads(prediction.encode()[2]).keys()
+    topics = TopicSettings()
+    assert {n: c["address"] for n, c in ASYNCAPI["channels"].items()} == {
+        n: getattr(topics, n) for n in ("segments", "predictions", "events", "deadletter")
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "begun"},
+        {"ending": "gap"},
+        {"state": "ended"},
+        {"start": "2023-11-14T22:13:20Z"},
+        {"peak_score": 1.5},
+        {"windows": 0},
+        {"camera": "../x"},
+        {"event": "x"},
+        {"seconds": 0},
+        {"label": None},
+    ],
+)
+def test_the_schema_of_events_refuses_what_is_none(change):
+    validator = contract("event", "payload")
+    validator.validate(EVENT.body())
+    with pytest.raises(ValidationError):
+        validator.validate(EVENT.body() | change)
+    for key in BODY_KEYS:
+        with pytest.raises(ValidationError):
+            validator.validate({k: v for k, v in EVENT.body().items() if k != key})

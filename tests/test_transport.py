@@ -1,0 +1,401 @@
+"""What the rest of Clipline relies on of a broker: the same of the one in memory, the embedded one and Apache Kafka."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import kafka.errors
+import pytest
+from kafka import KafkaAdminClient
+
+from stream import (
+    BrokerError,
+    Consumer,
+    KafkaTransport,
+    MemoryTransport,
+    Record,
+    RecordTooLargeError,
+    Topic,
+    Transport,
+    kafka_transport,
+)
+from stream.kafka_transport import _mapped
+from stream.transport import MAX_RECORD_BYTES, record_size
+
+CAMERAS = [f"camera-{n}".encode() for n in range(8)]
+
+
+@pytest.fixture(params=["memory", "embedded", "apache"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def transport(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Transport:
+    if kind == "memory":
+        return MemoryTransport()
+    if kind == "embedded":  # it lets a group's first member wait half of it, and Apache Kafka takes no less
+        monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
+    return KafkaTransport(request.getfixturevalue(f"{kind}_broker").address)
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[Consumer], Consumer]]:
+    consumers: list[Consumer] = []
+
+    def note(consumer: Consumer) -> Consumer:
+        consumers.append(consumer)
+        return consumer
+
+    yield note
+    for consumer in consumers:
+        consumer.close()
+
+
+def send(transport: Transport, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+    producer = transport.producer()
+    for key, value in records:
+        producer.send(topic, key, [("n", b"1")], value)
+    producer.flush()
+    producer.close()
+
+
+def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
+    """At least `count` records, and whatever else is there at once."""
+    records: list[Record] = []
+    deadline = time.monotonic() + seconds
+    while len(records) < count and time.monotonic() < deadline:
+        records += consumer.poll(0.2)
+    return records + list(consumer.poll(0.0))
+
+
+def values(records: Sequence[Record]) -> list[bytes]:
+    return [r.value or b"" for r in records]
+
+
+def test_records_of_a_key_keep_their_order_and_their_partition(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 3)])
+    sent = [(key, f"{n}".encode()) for n in range(20) for key in CAMERAS]
+    send(transport, topics_prefix, sent)
+    records = read(opened(transport.consumer([topics_prefix])), len(sent))
+    assert len(records) == len(sent)
+    for key in CAMERAS:
+        own = [r for r in records if r.key == key]
+        assert values(own) == [str(n).encode() for n in range(20)]
+        assert len({r.partition for r in own}) == 1
+    assert len({r.partition for r in records}) > 1
+
+
+def test_a_record_comes_back_with_its_headers_place_and_time(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    headers = [("b", b"\x00\xff"), ("a", b""), ("b", b"again"), ("ümlaut", b"x")]
+    producer = transport.producer()
+    before_us = time.time_ns() // 1000
+    for value in (b"one", b""):
+        producer.send(topics_prefix, b"lobby", headers, value)
+    producer.flush()
+    producer.close()
+    one, other = read(opened(transport.consumer([topics_prefix])), 2)
+    assert (one.topic, one.partition, one.offset, one.key) == (topics_prefix, 0, 0, b"lobby")
+    assert one.headers == other.headers == headers
+    assert values([one, other]) == [b"one", b""]
+    assert one.where == f"{topics_prefix}[0]@0"
+    assert other.where == f"{topics_prefix}[0]@1"
+    assert abs(one.sent_us - before_us) < 5_000_000
+
+
+def test_a_reader_without_a_group_begins_at_the_start_or_now(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    send(transport, topics_prefix, [(key, b"old") for key in CAMERAS])
+    late = opened(transport.consumer([topics_prefix], from_start=False))
+    send(transport, topics_prefix, [(b"lobby", b"new")])
+    assert values(read(late, 1)) == [b"new"]
+    assert sorted(values(read(opened(transport.consumer([topics_prefix])), 9))) == [b"new"] + [b"old"] * 8
+
+
+def test_a_group_goes_on_where_it_committed(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    send(transport, topics_prefix, [(b"lobby", str(n).encode()) for n in range(6)])
+    first = transport.consumer([topics_prefix], topics_prefix)
+    assert len(read(first, 6)) == 6
+    first.commit({(topics_prefix, 0): 4})
+    first.close()
+    second = opened(transport.consumer([topics_prefix], topics_prefix))
+    assert values(read(second, 2)) == [b"4", b"5"]
+    assert second.lag() == 0
+    other_group = opened(transport.consumer([topics_prefix], f"{topics_prefix}-other"))
+    assert [r.offset for r in read(other_group, 6)] == list(range(6))
+
+
+def test_two_members_of_a_group_share_the_partitions_and_one_takes_over(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 4)])
+    members = [opened(transport.consumer([topics_prefix], topics_prefix)) for _ in range(2)]
+    seen: list[set[int]] = [set(), set()]
+    records: list[list[Record]] = [[], []]
+    stop = threading.Event()
+    taken_away: list[set[tuple[str, int]]] = [set(), set()]
+
+    def work(number: int) -> None:
+        while not stop.is_set():
+            got = members[number].poll(0.1)
+            taken_away[number] |= members[number].take_revoked()
+            records[number] += got
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        keys = [f"camera-{n}".encode() for n in range(32)]
+        rounds, shared = 0, False
+        deadline = time.monotonic() + 30
+        while not shared and time.monotonic() < deadline:
+            before = [len(r) for r in records]
+            send(transport, topics_prefix, [(key, str(rounds).encode()) for key in keys])
+            time.sleep(0.3)
+            seen = [{r.partition for r in records[n][before[n] :]} for n in range(2)]
+            shared = len(seen[0]) == len(seen[1]) == 2
+            rounds += 1
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert shared, seen
+    assert not seen[0] & seen[1]
+
+    members[1].close()
+    send(transport, topics_prefix, [(key, b"last") for key in keys])
+    got: set[bytes] = set()
+    deadline = time.monotonic() + 20
+    while got != set(keys) and time.monotonic() < deadline:
+        got |= {r.key or b"" for r in members[0].poll(0.2) if r.value == b"last"}
+    assert got == set(keys)
+
+
+def test_a_join_that_outlasts_a_poll_is_finished_by_the_next(embedded_broker, topics_prefix, opened, monkeypatch):
+    monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
+    transport = KafkaTransport(embedded_broker.address)
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    consumer = opened(transport.consumer([topics_prefix], topics_prefix))
+    coordinator = consumer._consumer._coordinator
+    consumer.poll(0.05)  # the broker waits for further members: the join is on its way
+    assert coordinator.rejoining
+    coordinator.rejoin_needed = False  # what kafka-python does when the join is about a change of partitions
+    monkeypatch.setattr(coordinator, "need_rejoin", lambda: coordinator.rejoin_needed)
+    send(transport, topics_prefix, [(b"lobby", b"x")])
+    assert values(read(consumer, 1)) == [b"x"]
+
+
+def test_partitions_that_went_to_another_member_are_told_once(opened, topics_prefix):
+    transport = MemoryTransport()
+    transport.ensure_topics([Topic(topics_prefix, 4)])
+    first = opened(transport.consumer([topics_prefix], "group"))
+    assert first.take_revoked() == set()
+    opened(transport.consumer([topics_prefix], "group"))
+    revoked = first.take_revoked()
+    assert len(revoked) == 2
+    assert first.take_revoked() == set()
+    partition = revoked.pop()
+    first.commit({partition: 7})  # no longer its own: nothing is stored
+    later = opened(transport.consumer([topics_prefix], "group"))
+    send(transport, topics_prefix, [(key, b"x") for key in CAMERAS])
+    assert all(r.offset < 8 for r in read(later, 1))
+
+
+def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    consumer = opened(transport.consumer([topics_prefix]))
+    sent = [(key, str(n).encode()) for n in range(3) for key in CAMERAS]
+    send(transport, topics_prefix, sent[:8])
+    records = read(consumer, 8)
+    paused = {(r.topic, r.partition) for r in records[:1]}
+    consumer.pause(paused)
+    send(transport, topics_prefix, sent[8:])
+    while more := consumer.poll(1.0):
+        assert not {(r.topic, r.partition) for r in more} & paused
+        records += more
+    assert len(sent) > len(records)
+    if kind != "embedded":  # it does not know its end
+        assert consumer.lag() == len(sent) - len(records)
+    consumer.pause(())
+    records += read(consumer, len(sent) - len(records))
+    assert sorted(values(records)) == sorted(v for _, v in sent)
+    assert consumer.lag() == 0
+
+
+def test_the_largest_record_passes_and_a_larger_one_is_refused_before_it_is_sent(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    producer = transport.producer()
+    headers = [("n", b"1")]
+    largest = b"x" * (MAX_RECORD_BYTES - record_size(b"lobby", headers, b""))
+    with pytest.raises(
+        RecordTooLargeError, match=f"record of {MAX_RECORD_BYTES + 1} bytes for {topics_prefix}, key 'lobby'"
+    ):
+        producer.send(topics_prefix, b"lobby", headers, largest + b"x")
+    for value in (largest, b"after"):
+        producer.send(topics_prefix, b"lobby", headers, value)
+    producer.flush()
+    producer.close()
+    assert [len(v) for v in values(read(opened(transport.consumer([topics_prefix])), 2))] == [len(largest), 5]
+
+
+def test_a_topic_that_takes_less_than_segments_need_is_an_error_that_says_what_to_set(apache_broker, topics_prefix):
+    with KafkaAdminClient(bootstrap_servers=apache_broker.address) as admin:
+        limit = {"max.message.bytes": "100000"}
+        admin.create_topics({topics_prefix: {"num_partitions": 1, "replication_factor": 1, "configs": limit}})
+    transport = KafkaTransport(apache_broker.address)
+    producer = transport.producer()
+    producer.send(topics_prefix, b"lobby", [], b"x" * 200_000)
+    with pytest.raises(BrokerError, match=r"takes smaller records only .*max\.message\.bytes") as caught:
+        producer.flush()
+    # It is about a record that was sent before: whoever sends the next must not take it for that one.
+    assert not isinstance(caught.value, RecordTooLargeError)
+    producer.close()
+
+
+def test_topics_are_created_once_and_a_missing_one_is_named(transport, topics_prefix):
+    topics = [Topic(topics_prefix, 2), Topic(f"{topics_prefix}-small", 1, retention_hours=1.0, compacted=True)]
+    transport.ensure_topics(topics)
+    send(transport, topics_prefix, [(b"lobby", b"kept")])
+    transport.ensure_topics(topics)
+    consumer = transport.consumer([topics_prefix])
+    assert values(read(consumer, 1)) == [b"kept"]
+    consumer.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "apache"])  # the embedded broker makes a topic of every name
+def test_a_reader_of_a_topic_that_does_not_exist_is_told_so(kind, request, topics_prefix):
+    broker = MemoryTransport() if kind == "memory" else KafkaTransport(request.getfixturevalue("apache_broker").address)
+    with pytest.raises(BrokerError, match=f"topic {topics_prefix} does not exist"):
+        broker.consumer([topics_prefix])
+
+
+def test_a_reader_without_a_group_has_nothing_to_commit_to(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    consumer = opened(transport.consumer([topics_prefix]))
+    with pytest.raises(BrokerError, match="without a group"):
+        consumer.commit({(topics_prefix, 0): 1})
+
+
+def test_apache_kafka_gets_the_limits_of_a_topic(apache_broker, topics_prefix):
+    from kafka.admin import ConfigResource
+
+    KafkaTransport(apache_broker.address).ensure_topics([Topic(topics_prefix, 3, retention_hours=2.5, compacted=True)])
+    with KafkaAdminClient(bootstrap_servers=apache_broker.address) as admin:
+        configs = admin.describe_configs([ConfigResource("TOPIC", topics_prefix)])
+        assert len(admin.describe_topics([topics_prefix])[0]["partitions"]) == 3
+    text = str(configs)
+    for value in ("9000000", "compact", str(MAX_RECORD_BYTES + 64 * 1024)):
+        assert value in text
+
+
+@pytest.fixture
+def tidy() -> Iterator[None]:
+    """Where kafka-python cannot connect it leaves its sockets to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The address of something that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["closed", "mute", "not Kafka", "no port", "no number", "no host"])
+def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, mute, redis_url, monkeypatch):
+    monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
+    address = {
+        "closed": "127.0.0.1:1",
+        "mute": mute,
+        "not Kafka": redis_url.removeprefix("redis://").removesuffix("/0"),
+        "no port": "127.0.0.1:",
+        "no number": "127.0.0.1:many",
+        "no host": "no-such-host.invalid:9092",
+    }[kind]
+    begin = time.monotonic()
+    with pytest.raises(BrokerError, match="clipline up") as caught:
+        KafkaTransport(address)
+    assert time.monotonic() - begin < 4
+    assert f"no Kafka broker answers at {address} " in str(caught.value)
+
+
+def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefix, monkeypatch):
+    from stream.services import EmbeddedBroker
+
+    monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
+    with EmbeddedBroker() as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic(topics_prefix, 1)])
+        producer = transport.producer()
+        producer.send(topics_prefix, b"lobby", [], b"here")
+        producer.flush()
+    begin = time.monotonic()
+    for action in (
+        lambda: transport.ensure_topics([Topic(topics_prefix, 1)]),
+        transport.producer,
+        lambda: transport.consumer([topics_prefix]),
+    ):
+        with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
+            action()
+    monkeypatch.setattr(kafka_transport, "DELIVERY_TIMEOUT_SECONDS", 1.0)
+    producer.send(topics_prefix, b"lobby", [], b"gone")
+    with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
+        producer.flush()
+    monkeypatch.setattr(kafka_transport, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    producer.close()
+    assert time.monotonic() - begin < 10
+
+
+def vendor_errors() -> list[type[Exception]]:
+    found = {kafka.errors.KafkaError}
+    for _, member in inspect.getmembers(kafka.errors, inspect.isclass):
+        if issubclass(member, Exception) and member.__module__.startswith("kafka"):
+            found.add(member)
+    queue = list(found)
+    while queue:
+        for child in queue.pop().__subclasses__():
+            if child not in found:
+                found.add(child)
+                queue.append(child)
+    return sorted(found, key=lambda c: c.__name__)
+
+
+@pytest.mark.parametrize("error", vendor_errors(), ids=lambda c: c.__name__)
+def test_every_error_of_the_vendor_becomes_ours(error):
+    with pytest.raises(BrokerError) as caught, _mapped("reading clipline.events", "broker.example:9092"):
+        raise error.__new__(error)
+    assert str(caught.value).startswith("reading clipline.events: ")
+    assert "broker.example:9092" in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert not isinstance(caught.value, RecordTooLargeError)
+
+
+def test_records_that_were_refused_hold_no_room(monkeypatch, embedded_broker, topics_prefix):
+    transport = KafkaTransport(embedded_broker.address)
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    producer = transport.producer()
+    monkeypatch.setattr(kafka_transport, "MAX_IN_FLIGHT_BYTES", 1000)
+    monkeypatch.setattr(kafka_transport, "DELIVERY_TIMEOUT_SECONDS", 1.0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise kafka.errors.KafkaTimeoutError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(producer._producer, "send", refuse)
+        for _ in range(3):
+            with pytest.raises(BrokerError, match="does not answer"):
+                producer.send(topics_prefix, b"lobby", [], b"x" * 600)
+    producer.send(topics_prefix, b"lobby", [], b"x" * 600)
+    producer.flush()
+    producer.close()

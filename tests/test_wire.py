@@ -1,0 +1,316 @@
+"""What travels: it comes back as it went, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import consumers
+import models
+import stream
+from consumers.event import BODY_KEYS, STATES, Event
+from consumers.prediction import Prediction, rfc3339
+from stream import RecordTooLargeError, Segment, SegmentError
+from stream.segment import MAX_TIME_US
+from stream.transport import MAX_RECORD_BYTES, check_record_size
+
+WHERE = "clipline.segments[3]@77"
+SEGMENT = Segment(
+    camera="lobby",
+    epoch_us=1_700_000_000_000_000,
+    sequence=4,
+    start_us=1_700_000_002_000_000,
+    end_us=1_700_000_003_500_000,
+    container="mpegts",
+    codec="h264",
+    width=640,
+    height=360,
+    frames=45,
+    first_tick=180_000,
+    data=bytes(range(256)) * 4,
+    skipped={"gop_too_long": 3},
+)
+PREDICTION = Prediction(
+    "lobby", 1_700_000_000_000_000, 7, 1_700_000_007_000_000, 1_700_000_009_000_000, "x3d-1", {"a": 0.25, "b": 0.75}
+)
+EVENT = Event(
+    camera="lobby",
+    model="x3d-1",
+    label="climbing a rope, naïvely",
+    state="started",
+    revision=0,
+    epoch_us=1_700_000_000_000_000,
+    start_us=1_700_000_007_000_000,
+    end_us=1_700_000_009_400_000,
+    peak_score=0.123456789,
+    peak_us=1_700_000_007_400_000,
+    windows=2,
+)
+
+
+def decode(key=None, headers=None, value=None) -> Segment:
+    """`SEGMENT`'s record with parts replaced, read back."""
+    own_key, own_headers, own_value = SEGMENT.encode()
+    changed = dict(own_headers) | (headers or {})
+    return Segment.decode(
+        own_key if key is None else key,
+        [(n, v) for n, v in changed.items() if v is not None],
+        own_value if value is None else value,
+        WHERE,
+    )
+
+
+def test_a_segment_comes_back_as_it_went():
+    key, headers, value = SEGMENT.encode()
+    assert key == b"lobby"
+    assert value == SEGMENT.data
+    assert Segment.decode(key, headers, value, WHERE) == SEGMENT
+
+
+def test_the_mark_that_ends_an_epoch_comes_back_as_it_went():
+    mark = replace(SEGMENT, frames=0, data=b"", start_us=SEGMENT.end_us, skipped={})
+    again = Segment.decode(*mark.encode(), WHERE)
+    assert again == mark
+    assert again.is_end
+
+
+times = st.integers(0, MAX_TIME_US - 10**9)
+
+
+@given(
+    camera=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
+    epoch_us=times,
+    offset_us=st.integers(0, 10**8),
+    length_us=st.integers(0, 10**8),
+    sequence=st.integers(0, 2**40),
+    container=st.sampled_from(["mpegts", "matroska"]),
+    first_tick=st.integers(-(2**40), 2**40),
+    data=st.binary(min_size=1, max_size=50),
+    skipped=st.dictionaries(st.text(max_size=5), st.integers(0, 2**40), max_size=3),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_segment_comes_back_as_it_went(camera, epoch_us, offset_us, length_us, data, **more):
+    start_us = epoch_us + offset_us
+    segment = replace(
+        SEGMENT,
+        camera=camera,
+        epoch_us=epoch_us,
+        start_us=start_us,
+        end_us=start_us + length_us,
+        frames=len(data),
+        data=data,
+        **more,
+    )
+    assert Segment.decode(*segment.encode(), WHERE) == segment
+
+
+NUMBERS = ["epoch-us", "sequence", "start-us", "end-us", "width", "height", "frames", "first-tick", "size", "crc32"]
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "container", "codec"])
+def test_a_missing_header_is_named(name):
+    with pytest.raises(SegmentError) as caught:
+        decode(headers={name: None})
+    assert str(caught.value) == f"{WHERE}: header '{name}' is missing"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [b"", b"many", b"1.5", b"\xff\xfe", b"9" * 5000])
+def test_a_header_that_is_no_number_is_refused(name, value):
+    with pytest.raises(SegmentError) as caught:
+        decode(headers={name: value})
+    assert str(caught.value).startswith(f"{WHERE}: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    {
+        "foreign": ({"headers": {"clipline": None}}, "not a Clipline segment"),
+        "other version": ({"headers": {"clipline": b"2"}}, "wire version '2': this Clipline reads version 1"),
+        "version that is no text": ({"headers": {"clipline": b"\xff"}}, "wire version"),
+        "cut off": ({"value": SEGMENT.data[:-1]}, "truncated: 1023 bytes of 1024"),
+        "no bytes": ({"value": b"", "headers": {"size": b"0", "crc32": b"0"}}, "empty: 45 frames announced"),
+        "other bytes": ({"value": SEGMENT.data[::-1]}, "do not match their checksum"),
+        "no camera": ({"key": b""}, "camera id ''"),
+        "a path as camera": ({"key": b"../etc"}, r"camera id '\.\./etc'"),
+        "a camera with a line break": ({"key": b"lobby\n"}, r"camera id 'lobby\\n'"),
+        "a camera that is no text": ({"key": b"\xff\xff"}, "cannot be read"),
+        "an unknown container": ({"headers": {"container": b"avi"}}, "container 'avi': expected one of"),
+        "a negative sequence": ({"headers": {"sequence": b"-1"}}, "must not be negative"),
+        "more frames than bytes": ({"headers": {"frames": b"1025"}}, "1025 frames in 1024 bytes"),
+        "an end before its start": ({"headers": {"end-us": b"1700000001000000"}}, "expected 0 <= epoch"),
+        "a start before its epoch": ({"headers": {"start-us": b"1"}}, "expected 0 <= epoch"),
+        "a time before 1970": ({"headers": {"epoch-us": b"-1"}}, "expected 0 <= epoch"),
+        "a time after the calendar's end": (
+            {"headers": {n: str(MAX_TIME_US + 1).encode() for n in ("epoch-us", "start-us", "end-us")}},
+            "<= the year 9999",
+        ),
+        "a segment of years": ({"headers": {"end-us": b"1800000000000000"}}, "expected at most 3600 s"),
+        "skipped frames that are no object": ({"headers": {"skipped": b"[]"}}, "cannot be read"),
+        "skipped frames that are no JSON": ({"headers": {"skipped": b"{"}}, "cannot be read"),
+        "skipped frames that are null": ({"headers": {"skipped": b'{"a": null}'}}, "cannot be read"),
+        "skipped frames without bound": ({"headers": {"skipped": b'{"a": 1e999}'}}, "cannot be read"),
+        "skipped frames below nothing": ({"headers": {"skipped": b'{"a": -1}'}}, "expected counts"),
+        "JSON that is too deep": ({"headers": {"skipped": b"[" * 100_000}}, "cannot be read"),
+    }.values(),
+)
+def test_a_damaged_record_is_refused_with_where_it_lies_and_what_is_wrong(changes, words):
+    with pytest.raises(SegmentError, match=words) as caught:
+        decode(**changes)
+    assert str(caught.value).startswith(f"{WHERE}: ")
+    assert caught.value.where == WHERE
+
+
+def test_a_record_without_key_value_or_headers_is_refused():
+    with pytest.raises(SegmentError, match="no 'clipline' header among none"):
+        Segment.decode(None, [], None, WHERE)
+    with pytest.raises(SegmentError, match="truncated: 0 bytes of 1024"):
+        Segment.decode(SEGMENT.camera.encode(), SEGMENT.encode()[1], None, WHERE)
+
+
+header_values = st.one_of(
+    st.binary(max_size=12),
+    st.integers(-(2**70), 2**70).map(lambda n: str(n).encode()),
+    st.recursive(
+        st.none() | st.floats() | st.text(max_size=3) | st.integers(),
+        lambda inner: st.dictionaries(st.text(max_size=2), inner, max_size=2) | st.lists(inner, max_size=2),
+        max_leaves=4,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+
+
+@given(
+    key=st.none() | st.binary(max_size=6) | st.just(b"lobby"),
+    headers=st.dictionaries(
+        st.sampled_from([*NUMBERS, "clipline", "container", "codec", "skipped", "other"]), header_values, max_size=5
+    ),
+    value=st.none() | st.binary(max_size=20) | st.just(SEGMENT.data),
+    honest=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_arbitrary_records_are_segments_or_the_one_error(key, headers, value, honest):
+    fields = dict(SEGMENT.encode()[1]) | headers
+    if honest:  # else most records would fail at the checksum
+        fields |= {"size": str(len(value or b"")).encode(), "crc32": str(zlib.crc32(value or b"")).encode()}
+    with contextlib.suppress(SegmentError):
+        segment = Segment.decode(key, list(fields.items()), value, WHERE)
+        # Whatever is let through can be told, sampled and sent on.
+        assert rfc3339(segment.start_us) <= rfc3339(segment.end_us)
+        assert Segment.decode(*segment.encode(), WHERE) == segment
+
+
+@given(headers=st.lists(st.tuples(st.text(max_size=8), st.binary(max_size=8)), max_size=4), value=st.binary(max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_foreign_records_are_the_one_error(headers, value):
+    with pytest.raises(SegmentError, match="not a Clipline segment"):
+        Segment.decode(b"key", [h for h in headers if h[0] != "clipline"], value, WHERE)
+
+
+def test_a_record_beyond_the_limit_is_refused_with_its_size_topic_and_key():
+    headers = [("name", b"12345")]
+    room = MAX_RECORD_BYTES - len(b"lobby") - len("name12345")
+    assert check_record_size("clipline.segments", b"lobby", headers, b"x" * room) == MAX_RECORD_BYTES
+    with pytest.raises(RecordTooLargeError) as caught:
+        check_record_size("clipline.segments", b"lobby", headers, b"x" * (room + 1))
+    for word in (str(MAX_RECORD_BYTES + 1), str(MAX_RECORD_BYTES), "clipline.segments", "'lobby'"):
+        assert word in str(caught.value)
+
+
+def microseconds(text: str) -> int:
+    return (dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+
+
+@given(times)
+@settings(max_examples=60, deadline=None)
+def test_times_as_text_keep_their_microseconds_and_their_order(time_us):
+    assert microseconds(rfc3339(time_us)) == time_us
+    assert rfc3339(time_us) < rfc3339(time_us + 1)
+
+
+def test_a_prediction_comes_back_as_it_went():
+    key, headers, value = PREDICTION.encode()
+    body = json.loads(value)
+    again = Prediction(
+        body["camera"],
+        body["epoch_us"],
+        body["window"],
+        microseconds(body["start"]),
+        microseconds(body["end"]),
+        body["model"],
+        body["scores"],
+    )
+    assert again == PREDICTION
+    assert (key, dict(headers)) == (b"lobby", {"content-type": b"application/json"})
+    assert body["label"] == "b"
+    assert body["id"] == PREDICTION.id
+
+
+def test_an_event_comes_back_as_it_went():
+    ended = replace(EVENT, state="ended", revision=2, ending="gap")
+    for event in (EVENT, ended):
+        key, headers, value = event.encode()
+        body, context = json.loads(value), {n: v.decode() for n, v in headers}
+        assert key == b"lobby"
+        assert (body["camera"], body["label"], body["model"]) == (event.camera, event.label, event.model)
+        assert (body["state"], body["ending"], body["windows"]) == (event.state, event.ending, event.windows)
+        assert [microseconds(body[n]) for n in ("start", "end", "peak")] == [
+            event.start_us,
+            event.end_us,
+            event.peak_us,
+        ]
+        assert body["peak_score"] == 0.123457
+        assert body["seconds"] == 2.4
+        assert body["event"] == event.id
+        assert context["ce_id"] == f"{event.id}-{event.revision}"
+        assert context["ce_type"] == f"clipline.event.{event.state}"
+        assert context["ce_time"] == body["end"]
+        assert body.keys() == BODY_KEYS
+        assert body["state"] in STATES
+
+
+def test_ids_name_what_they_are_made_of_and_nothing_else():
+    assert PREDICTION.id == replace(PREDICTION, scores={"a": 1.0}).id
+    others = [
+        replace(PREDICTION, **{n: v}) for n, v in {"camera": "x", "epoch_us": 1, "window": 8, "model": "y"}.items()
+    ]
+    assert len({PREDICTION.id, *(p.id for p in others)}) == 5
+    assert EVENT.id == replace(EVENT, state="ended", revision=4, end_us=EVENT.end_us + 1).id
+    others = [
+        replace(EVENT, **{n: v})
+        for n, v in {"camera": "x", "epoch_us": 1, "start_us": 2, "model": "y", "label": "z"}.items()
+    ]
+    assert len({EVENT.id, *(e.id for e in others)}) == 6
+    # Subscribers keep ids: another value for the same parts would be a break of the wire.
+    assert PREDICTION.id == "491b12289311ac6c238540a6"
+    assert EVENT.id == "3c580c3a3c7ece5e1a244a62"
+
+
+EXPORTS = {
+    stream: """
+        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed Headers KafkaTransport MemoryTransport
+        Partition Picture Producer Record RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError
+        SourceError StreamError Topic Transport attach decode display_name find_files is_live sample_file
+    """,
+    models: """
+        ENGINES Checkpoint CheckpointError Classifier ClipError Contract EngineError ModelError Threshold TrainingError
+        UnknownModelError find save shipped
+    """,
+}
+
+
+@pytest.mark.parametrize(("package", "names"), EXPORTS.items(), ids=lambda p: getattr(p, "__name__", ""))
+def test_a_package_exports_what_it_promises(package, names):
+    assert set(package.__all__) == set(names.split())
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_consumers_is_an_application_and_exports_its_version_only():
+    assert not hasattr(consumers, "__all__")
+    assert consumers.__version__.count(".") == 2
