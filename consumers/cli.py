@@ -341,9 +341,9 @@ def train(
         "model.safetensors"
     ),
     arch: Annotated[str, typer.Option(help="x3d_xs, x3d_s, x3d_m or cnn_lstm.")] = "cnn_lstm",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 12,
     size: Annotated[int, typer.Option(min=32, max=320, help="Height and width of a frame.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
     folds: Annotated[int, typer.Option(min=2, help="Parts into which groups are divided for validation.")] = 5,
     used_folds: Annotated[
         int | None, typer.Option(min=1, help="Validate on so many of them.", show_default="all")

@@ -42,10 +42,10 @@ class Recipe:
     frames: int = 8
     spacing_seconds: float = 0.2
     size: int = 160
-    epochs: int = 30
+    epochs: int = 12
     batch: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.1
     label_smoothing: float = 0.1
     seed: int = 0
     #: Labels that never make an event.

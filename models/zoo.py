@@ -64,7 +64,7 @@ class CnnLstm(nn.Module):
 
     FEATURES: Final = 1280
 
-    def __init__(self, classes: int, *, hidden: int = 128, dropout: float = 0.5, pretrained: bool = False) -> None:
+    def __init__(self, classes: int, *, hidden: int = 64, dropout: float = 0.6, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone: Any = _lite0(pretrained=pretrained)
         self.head = LstmHead(self.FEATURES, classes, hidden, dropout)
