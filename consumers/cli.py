@@ -182,6 +182,7 @@ def attach(
         camera = check_camera_id(camera or Path(source).resolve().stem)
     except ValueError as error:
         raise typer.BadParameter(f"--camera: {error}") from None
+    start_us = _start_us(start)
     if not is_live(source):
         find_files(Path(source))
     transport = KafkaTransport(settings.kafka)
@@ -206,7 +207,7 @@ def attach(
             limits=settings.segments.limits,
             pace=pace.value,
             loop=loop,
-            start_us=_start_us(start),
+            start_us=start_us,
             stop=stop.is_set,
             progress=show,
         )

@@ -15,7 +15,7 @@ from rich.text import Text
 from .prediction import rfc3339
 from .worker import CameraCounts, Worker
 
-_BAR_WIDTH: Final = 12
+_BAR_WIDTH: Final = 10
 _EVENTS_SHOWN: Final = 6
 _RATE_SECONDS: Final = 3.0
 _STATE_STYLES: Final = {"started": "bold red", "updated": "yellow", "ended": "green"}
@@ -33,9 +33,9 @@ class LiveView:
         rates = self._rates(counts)
         alarming = {e.camera: e.label for e in self._worker.active_events()}
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-        for name in ("camera", "newest", "score", "event time"):
+        for name in ("camera", "newest", "score", "time"):
             table.add_column(name, no_wrap=True)
-        for name in ("frames/s", "pending", "windows", "events"):
+        for name in ("frames/s", "pending", "events"):
             table.add_column(name, justify="right", no_wrap=True)
         for name, camera in sorted(counts.items()):
             newest = camera.newest
@@ -44,10 +44,9 @@ class LiveView:
                 Text(f"● {name}", style="bold red" if name in alarming else "bold"),
                 newest.label if newest else Text("waiting", style="dim"),
                 _bar(score) if newest else "",
-                rfc3339(newest.end_us)[11:21] if newest else "",
+                rfc3339(newest.end_us)[11:19] if newest else "",
                 f"{rates.get(name, 0.0):.0f}",
                 str(camera.pending),
-                str(camera.windows),
                 str(camera.events),
             )
         recent = list(self._worker.newest_events)[-_EVENTS_SHOWN:]

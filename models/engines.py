@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -168,10 +169,13 @@ def _converted(core: Any, checkpoint: Checkpoint) -> Any:
 
     shape = (1, *checkpoint.contract.clip_shape)
     module = serving_module(checkpoint)
-    # A zero clip traces without values that depend on data.
-    model = ov.convert_model(
-        module, example_input=torch.zeros(shape, dtype=torch.uint8), input=[(list(shape), ov.Type.u8)]
-    )
+    with warnings.catch_warnings():
+        # OpenVINO converts through torch.jit, whose deprecation is nothing a user of ours can act on.
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
+        # A zero clip traces without values that depend on data.
+        model = ov.convert_model(
+            module, example_input=torch.zeros(shape, dtype=torch.uint8), input=[(list(shape), ov.Type.u8)]
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{os.getpid()}-{path.name}"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import recall_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
@@ -166,6 +166,8 @@ class Trainer:
         network = create(
             recipe.architecture, len(self.labels), frames=recipe.frames, size=recipe.size, pretrained=True
         ).to(self._device)
+        # The backbone of a CNN-LSTM is frozen, its batch normalisation too: features are those of evaluation.
+        network.eval()
         trained: nn.Module = network.head if isinstance(network, CnnLstm) else network
         features = self._all_features(network) if isinstance(network, CnnLstm) else None
         optimiser = torch.optim.AdamW(trained.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -176,8 +178,6 @@ class Trainer:
         counts = np.bincount(self._truth[train], minlength=len(self.labels))
         weights = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
         loss = nn.CrossEntropyLoss(weight=weights.to(self._device), label_smoothing=recipe.label_smoothing)
-        # The backbone of a CNN-LSTM is frozen: it stays as it is in evaluation.
-        network.eval()
         trained.train()
         for epoch in range(recipe.epochs):
             order = generator.permutation(train)
@@ -273,7 +273,7 @@ class Trainer:
             float(correct.mean()),
             low,
             high,
-            float(balanced_accuracy_score(truth, scores.argmax(1))),
+            float(recall_score(truth, scores.argmax(1), labels=np.unique(truth), average="macro")),
             auc,
         )
 

@@ -1,0 +1,32 @@
+"""`clipline demo` on what ships: the truth is found, the quiet camera stays quiet, every frame is accounted for."""
+
+from __future__ import annotations
+
+import re
+
+from consumers.demo import FOOTAGE, read_truth
+from tests.test_cli import clipline
+from tests.videos import write_video
+
+
+def test_demo_finds_what_happens_and_nothing_else():
+    result = clipline("demo", "--pace", "max", timeout=120)
+    assert result.returncode == 0, result.stderr
+    for truth in read_truth(FOOTAGE / "truth.csv"):
+        begin = f"{truth.camera} .*{truth.label} {truth.start_seconds:.1f}–{truth.end_seconds:.1f} .*detected"
+        assert re.search(begin, result.stdout), result.stdout
+    assert "quiet, as it should be" in result.stdout
+    assert "false alarm" not in result.stdout, result.stdout
+    cameras = sorted(path.stem for path in FOOTAGE.glob("*.mp4"))
+    assert len(cameras) >= 3
+    assert re.findall(r"^ *(\S+) .* balanced", result.stdout, re.MULTILINE) == cameras
+    assert re.search(r"times real time", result.stdout)
+    assert re.search(r"segment's end to its prediction: \d+ ms", result.stdout)
+
+
+def test_demo_runs_on_the_users_own_files(tmp_path):
+    for name in ("yard", "door"):
+        write_video(tmp_path / f"{name}.mp4", 90, rate=15)
+    result = clipline("demo", tmp_path, "--pace", "max", timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"^ *(\S+) +90 .* balanced", result.stdout, re.MULTILINE) == ["door", "yard"]
