@@ -23,7 +23,7 @@ from stream.agent import Pace
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .live import LiveView, describe
-from .serving import open_worker
+from .serving import Serving, open_worker
 from .settings import Settings, override
 from .subscriber import read_events
 from .worker import CameraCounts, Worker, ensure_topics
@@ -113,7 +113,7 @@ def run_demo(console: Console, footage: Path | None, model: str | None, pace: Pa
         reports = read_events(transport, settings.topics, follow=False, stored=True, stop=stop.is_set)
         events = [body for body in reports if body["state"] == "ended"]
         truth = read_truth(FOOTAGE / "truth.csv") if footage is None else None
-        _print_summary(console, worker, feeds, events, truth, finished - attached)
+        _print_summary(console, serving, feeds, events, truth, finished - attached)
         for problem in problems:
             console.print(problem, style="yellow", markup=False)
         if first_event is not None:
@@ -170,12 +170,13 @@ def read_truth(path: Path) -> list[Truth]:
 
 def _print_summary(
     console: Console,
-    worker: Worker,
+    serving: Serving,
     feeds: Sequence[_Feed],
     events: Sequence[_Body],
     truth: Sequence[Truth] | None,
     seconds: float,
 ) -> None:
+    worker = serving.worker
     counts = dict(worker.counts)
     console.print(_accounts(counts))
     if truth is None:
@@ -183,7 +184,7 @@ def _print_summary(
             console.print(describe(event))
         console.print(f"{len(events)} events.", highlight=False)
     else:
-        _print_against_truth(console, events, feeds, truth)
+        _print_against_truth(console, events, feeds, truth, serving.classifier.labels)
     footage = sum(c.seconds for c in counts.values())
     frames = sum(c.frames for c in counts.values())
     console.print(
@@ -210,7 +211,11 @@ def _accounts(counts: dict[str, CameraCounts]) -> Table:
 
 
 def _print_against_truth(
-    console: Console, events: Sequence[_Body], feeds: Sequence[_Feed], truth: Sequence[Truth]
+    console: Console,
+    events: Sequence[_Body],
+    feeds: Sequence[_Feed],
+    truth: Sequence[Truth],
+    labels: Sequence[str],
 ) -> None:
     starts = {feed.camera: feed.start_us for feed in feeds}
     table = Table(title="\nevents against the truth (seconds of footage)", title_justify="left", box=None)
@@ -222,7 +227,12 @@ def _print_against_truth(
             e for e in events if e["camera"] == t.camera and e["label"] == t.label and _overlaps(e, t, starts)
         ]
         matched |= {e["event"] for e in overlapping}
-        verdict = Text("detected", style="green") if overlapping else Text("missed", style="red")
+        if t.label not in labels:
+            verdict = Text("the model does not know this label", style="yellow")
+        elif overlapping:
+            verdict = Text("detected", style="green")
+        else:
+            verdict = Text("missed", style="red")
         table.add_row(
             t.camera,
             f"{t.label} {t.start_seconds:.1f}–{t.end_seconds:.1f}",
@@ -239,7 +249,9 @@ def _print_against_truth(
                 f"{event['peak_score']:.2f}",
                 Text("false alarm", style="red"),
             )
-    quiet = sorted({f.camera for f in feeds} - {t.camera for t in truth} - {e["camera"] for e in events})
+    quiet = sorted(
+        {f.camera for f in feeds} - {t.camera for t in truth if t.label in labels} - {e["camera"] for e in events}
+    )
     for camera in quiet:
         table.add_row(camera, "nothing happens", "–", "", Text("quiet, as it should be", style="green"))
     console.print(table)
