@@ -17,6 +17,8 @@ from stream import SourceError, sample_file
 from stream.source import VIDEO_SUFFIXES
 
 _REPORTED_FILES = 20
+#: Where a bar cannot be drawn, so many lines tell of a task's progress.
+_PLAIN_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ def train_command(
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total)
             progress.update(tasks[name], completed=done)  # type: ignore[arg-type]  # rich's TaskID is an int
+            if not console.is_terminal and done * _PLAIN_STEPS // total > (done - 1) * _PLAIN_STEPS // total:
+                console.print(f"{name}: {done} of {total}", highlight=False)
 
         trainer = Trainer(_load(examples, recipe, show), recipe, show)
         outcome = trainer.validate(folds, (lambda f: counted in f.name) if counted else (lambda _: True), used_folds)
