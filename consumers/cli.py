@@ -341,7 +341,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
         "model.safetensors"
     ),
-    arch: Annotated[str, typer.Option(help="x3d_xs, x3d_s, x3d_m or cnn_lstm.")] = "cnn_lstm",
+    arch: Annotated[str, typer.Option(help="One of `clipline models --zoo`.")] = "cnn_lstm",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 12,
     size: Annotated[int, typer.Option(min=32, max=320, help="Height and width of a frame.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
@@ -360,7 +360,7 @@ def train(
     clipline train labels.csv --arch x3d_xs --epochs 40 --map nofight=normal
     """
     from models.training import Recipe
-    from models.zoo import create
+    from models.zoo import describe
 
     from .training import train_command
 
@@ -370,21 +370,24 @@ def train(
         if not equals:
             raise typer.BadParameter(f"--map {pair!r}: expected old=new")
         renamed[old] = new
-    create(arch, 2, frames=8, size=size)  # an unknown name is told before anything is decoded
+    describe(arch)  # an unknown name is told before anything is decoded
     recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
     train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
 
 
 @app.command()
-def models() -> None:
-    """List the models that ship and the architectures that can be trained.
+def models(
+    zoo: Annotated[bool, typer.Option("--zoo", help="The architectures that can be trained, with their cost.")] = False,
+) -> None:
+    """List the models that ship, or the architectures that can be trained.
 
     \b
     clipline models
+    clipline models --zoo
     """
-    from .listing import print_models
+    from .listing import print_models, print_zoo
 
-    print_models(console)
+    (print_zoo if zoo else print_models)(console)
 
 
 @app.command()

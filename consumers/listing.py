@@ -7,7 +7,6 @@ from rich.table import Table
 
 from models import find, shipped
 from models.checkpoint import DEFAULT_MODEL
-from models.zoo import ARCHITECTURES
 
 
 def print_models(console: Console) -> None:
@@ -27,4 +26,35 @@ def print_models(console: Console) -> None:
             f"{path.stat().st_size / 1e6:.1f}",
         )
     console.print(table)
-    console.print(f"\nTo train: {', '.join(ARCHITECTURES)} (`clipline train --help`)", highlight=False)
+    console.print("\n`clipline models --zoo` lists the architectures to train.", highlight=False)
+
+
+def print_zoo(console: Console) -> None:
+    """Print every architecture with its size, its cost as designed, and what others measured of it."""
+    # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
+    from models.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
+
+    table = Table(box=None)
+    table.add_column("architecture")
+    for name in ("parameters, M", "multiply-adds a clip, G"):
+        table.add_column(name, justify="right")
+    for name in ("clip", "published on Kinetics-400"):
+        table.add_column(name)
+    with console.status("counting"):
+        for name in ARCHITECTURES:
+            found = describe(name)
+            parameters, multiply_adds = parameters_and_multiply_adds(name)
+            published = found.published
+            table.add_row(
+                name,
+                f"{parameters / 1e6:.1f}",
+                f"{multiply_adds / 1e9:.2f}",
+                f"{found.frames} x {found.size}x{found.size}, {found.spacing_seconds:.3g} s apart",
+                f"{published.top1_percent:.1f} % top-1 ({published.source})" if published else "",
+            )
+    console.print(table)
+    console.print(
+        "\nA CNN-LSTM takes another image network after a colon: cnn_lstm:torchvision/resnet18, "
+        "cnn_bilstm:timm/mobilenetv3_small_100.",
+        highlight=False,
+    )

@@ -14,9 +14,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
 
+from .cnn_lstm import CnnLstm
 from .contract import Contract, Threshold
 from .errors import TrainingError
-from .zoo import CnnLstm, create, statistics
+from .zoo import create, statistics
 
 #: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2

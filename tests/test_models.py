@@ -24,7 +24,7 @@ from models import (
     shipped,
 )
 from models.checkpoint import DEFAULT_MODEL
-from models.zoo import ARCHITECTURES, create
+from models.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 
 #: Largest difference of a score between engines: float32 kernels in another order, and bfloat16's 8 bits of mantissa.
@@ -135,7 +135,7 @@ def test_unknown_model_is_answered_with_those_that_are_known() -> None:
 
 def test_unknown_architecture_is_answered_with_near_ones() -> None:
     with pytest.raises(UnknownModelError, match="did you mean x3d_"):
-        create("x3d_l", 2, frames=4, size=32)
+        create("x3d_xxl", 2, frames=4, size=32)
 
 
 def test_unknown_engine_is_answered_with_those_that_are_known(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_shipped_model_says_what_it_is_and_how_good(name: str) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["x3d_xs", "cnn_lstm"])
 def test_cuda_scores_as_the_processor_does(tmp_path: Path, architecture: str) -> None:
     path = write_checkpoint(tmp_path / "m.safetensors", architecture, height=160, width=160)
     on_gpu, on_cpu = Classifier.load(str(path)), Classifier.load(str(path), engine="openvino-f32")
