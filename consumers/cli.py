@@ -364,15 +364,68 @@ def train(
 
     from .training import train_command
 
+    renamed = _renamed(label_map)
+    describe(arch)  # an unknown name is told before anything is decoded
+    recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
+    train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
+    data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
+    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
+    calibrated: Annotated[
+        Path | None, typer.Option(help="Write the model there, calibrated on this footage and with thresholds from it.")
+    ] = None,
+    false_alarm_rate: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of other clips that a threshold may let pass.")
+    ] = 0.05,
+    engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
+) -> None:
+    """Measure a model on labelled footage that it has not seen.
+
+    \b
+    clipline evaluate own.safetensors held-out/ --report report.html
+    clipline evaluate cnn-lstm labels.csv --map nofight=normal --json figures.json
+    clipline evaluate own.safetensors labels.csv --calibrated better.safetensors --false-alarm-rate 0.01
+    """
+    from .evaluating import evaluate_command
+
+    evaluate_command(
+        console, model, data, _renamed(label_map), engine, json_file, report, calibrated, false_alarm_rate, errors
+    )
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
+    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
+) -> None:
+    """Measure two models on the same footage and test whether they differ.
+
+    \b
+    clipline compare cnn-lstm own.safetensors held-out/
+    """
+    from .evaluating import compare_command
+
+    compare_command(console, (first, second), data, _renamed(label_map), engine, json_file, errors)
+
+
+def _renamed(label_map: list[str] | None) -> dict[str, str]:
     renamed = {}
     for pair in label_map or []:
         old, equals, new = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"--map {pair!r}: expected old=new")
         renamed[old] = new
-    describe(arch)  # an unknown name is told before anything is decoded
-    recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
-    train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
+    return renamed
 
 
 @app.command()

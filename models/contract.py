@@ -43,6 +43,8 @@ class Contract:
     #: Per channel R, G, B, of pixels scaled to 0..1.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    #: What logits are divided by before softmax, so that a score means how often it is right.
+    temperature: float = 1.0
     #: By label; a label without one makes no events.
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     #: What it was trained on and how.
@@ -62,6 +64,8 @@ class Contract:
             raise ValueError(f"fit {self.fit!r}: expected 'stretch' or 'crop'")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean {self.mean}, std {self.std}: expected three numbers each, std positive")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature {self.temperature}: expected a positive number")
         if unknown := set(self.thresholds) - set(self.labels):
             raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
 

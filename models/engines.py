@@ -92,7 +92,7 @@ def serving_module(checkpoint: Checkpoint) -> nn.Module:
 
         def forward(self, clips: torch.Tensor) -> torch.Tensor:
             pixels = clips.permute(0, 4, 1, 2, 3).float() * self.scale - self.shift  # (B, 3, T, H, W)
-            return torch.softmax(self.network(pixels), dim=1)
+            return torch.softmax(self.network(pixels) / contract.temperature, dim=1)
 
     return Serving().eval()
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from sklearn.metrics import recall_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
@@ -17,11 +16,15 @@ from torch.nn import functional
 from .cnn_lstm import CnnLstm
 from .contract import Contract, Threshold
 from .errors import TrainingError
+from .evaluation import Evaluation, Judged, choose_thresholds, evaluate, fit_temperature
+from .windows import windows
 from .zoo import create, statistics
 
 #: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2
 _FEATURE_BATCH: Final = 64
+#: A single window is let through this easily because a tracker wants several in a row.
+_FALSE_ALARM_RATE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +58,26 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Held-out scores of every video that was held out, (N, L), and what follows from them."""
+    """Held-out scores of every video that was held out and counted, and what follows from them."""
 
-    labels: tuple[str, ...]
-    truth: np.ndarray
-    scores: np.ndarray
-    groups: tuple[str, ...]
-    accuracy: float
-    #: 95 % interval of the accuracy, drawing whole groups.
-    low: float
-    high: float
-    balanced_accuracy: float
-    auc: float | None
+    judged: Judged
+    evaluation: Evaluation
+    temperature: float
     thresholds: Mapping[str, Threshold]
 
     def metrics(self) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        found = self.evaluation.figures
         return {
-            "videos": len(self.truth),
-            "groups": len(set(self.groups)),
-            "accuracy": round(self.accuracy, 4),
-            "low": round(self.low, 4),
-            "high": round(self.high, 4),
-            "balanced_accuracy": round(self.balanced_accuracy, 4),
-            "auc": None if self.auc is None else round(self.auc, 4),
+            "videos": self.evaluation.clips,
+            "groups": self.evaluation.groups,
+            "accuracy": round(found["accuracy"].value, 4),
+            "low": round(found["accuracy"].low, 4),
+            "high": round(found["accuracy"].high, 4),
+            **{
+                name: None if np.isnan(found[name].value) else round(found[name].value, 4)
+                for name in ("balanced_accuracy", "macro_f1", "auc", "calibration_error")
+            },
         }
 
 
@@ -139,8 +139,11 @@ class Trainer:
         if not counted.any():
             raise TrainingError("none of the held-out videos is one of those to be counted")
         # Thresholds learn from every held-out video; figures speak of those that were asked about.
-        thresholds = _thresholds(self.labels, self._truth[held], np.stack(rows), self._recipe.quiet)
-        return self._outcome(np.array(held)[counted], np.stack(rows)[counted], thresholds)
+        everything = self._judged(np.array(held), np.stack(rows))
+        temperature = fit_temperature(everything.truth, everything.scores)
+        thresholds = choose_thresholds(everything.cooled(temperature), self._recipe.quiet, _FALSE_ALARM_RATE)
+        judged = self._judged(np.array(held)[counted], np.stack(rows)[counted]).cooled(temperature)
+        return Outcome(judged, evaluate(judged, seed=self._recipe.seed), temperature, thresholds)
 
     def fit(self) -> nn.Module:
         """Train on everything."""
@@ -160,6 +163,7 @@ class Trainer:
             fit="stretch",
             mean=mean,
             std=std,
+            temperature=round(outcome.temperature, 4),
             thresholds=outcome.thresholds,
             training=training,
             metrics=outcome.metrics(),
@@ -207,15 +211,13 @@ class Trainer:
     def _score(self, network: nn.Module, index: int) -> np.ndarray:
         """Mean score (L,) over the windows of one video, half a window apart, as the worker sees them."""
         recipe, footage = self._recipe, self._footage[index]
-        windows = [
-            _indices(len(footage.frames), begin, recipe.frames) for begin in _begins(len(footage.frames), recipe)
-        ]
+        places = windows(len(footage.frames), recipe.frames, OVERSAMPLE)  # (W, T)
         with torch.inference_mode():
             if isinstance(network, CnnLstm):
                 features = self._all_features(network)[index][0]  # (N, F), not flipped
-                logits = network.head(torch.stack([features[w] for w in windows]))
+                logits = network.head(features[places])
             else:
-                clips = torch.from_numpy(np.stack([footage.frames[w] for w in windows]))
+                clips = torch.from_numpy(footage.frames[places])
                 logits = network(self._normalised(clips))
             score: np.ndarray = functional.softmax(logits, dim=1).mean(0).cpu().numpy()
             return score
@@ -264,35 +266,14 @@ class Trainer:
         batch = torch.stack(clips).to(self._device) / 255  # (B, 3, T, H, W)
         return (batch - self._mean) / self._std
 
-    def _outcome(self, held: np.ndarray, scores: np.ndarray, thresholds: Mapping[str, Threshold]) -> Outcome:
-        truth, groups = self._truth[held], self._groups[held]
-        correct = scores.argmax(1) == truth
-        low, high = _grouped_interval(correct, groups, self._recipe.seed)
-        auc = None
-        if len(self.labels) == 2 and len(set(truth)) == 2:
-            auc = float(roc_auc_score(truth, scores[:, 1]))
-        return Outcome(
+    def _judged(self, held: np.ndarray, scores: np.ndarray) -> Judged:
+        return Judged(
             self.labels,
-            truth,
-            scores,
-            tuple(groups),
-            float(correct.mean()),
-            low,
-            high,
-            float(recall_score(truth, scores.argmax(1), labels=np.unique(truth), average="macro")),
-            auc,
-            thresholds,
+            self._truth[held],
+            scores.astype(np.float64),
+            tuple(self._groups[held]),
+            tuple(self._footage[i].name for i in held),
         )
-
-
-def _indices(length: int, begin: int, frames: int, step: int = OVERSAMPLE) -> np.ndarray:
-    """Places of a window's frames; a video that is too short holds its last frame."""
-    return np.minimum(begin + step * np.arange(frames), length - 1)
-
-
-def _begins(length: int, recipe: Recipe) -> range:
-    span = OVERSAMPLE * recipe.frames
-    return range(0, max(1, length - span + 1), max(1, OVERSAMPLE * (recipe.frames // 2)))
 
 
 def _random_window(length: int, frames: int, generator: np.random.Generator) -> np.ndarray:
@@ -300,31 +281,3 @@ def _random_window(length: int, frames: int, generator: np.random.Generator) -> 
     begin = generator.uniform(0, max(0.0, length - 1 - step * (frames - 1)))
     places: np.ndarray = np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
     return places
-
-
-def _grouped_interval(correct: np.ndarray, groups: np.ndarray, seed: int, rounds: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean, drawing whole groups: videos of one scene are not independent."""
-    generator = np.random.default_rng(seed)
-    names = np.unique(groups)
-    sums = np.array([correct[groups == n].sum() for n in names])
-    sizes = np.array([(groups == n).sum() for n in names])
-    drawn = generator.integers(len(names), size=(rounds, len(names)))
-    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
-def _thresholds(
-    labels: Sequence[str], truth: np.ndarray, scores: np.ndarray, quiet: Sequence[str]
-) -> dict[str, Threshold]:
-    """For each alarm label: start where 10 % of the other held-out videos would pass, within 0.5 to 0.9.
-
-    A single window is let through that easily because a tracker wants several in a row.
-    """
-    thresholds = {}
-    for index, label in enumerate(labels):
-        if label in quiet:
-            continue
-        others = scores[truth != index, index]
-        start = float(np.clip(np.quantile(others, 0.9), 0.5, 0.9)) if len(others) else 0.5
-        thresholds[label] = Threshold(round(start, 3), round(0.6 * start, 3))
-    return thresholds

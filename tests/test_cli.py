@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from tests.videos import write_video
 COMMANDS = ("up", "attach", "work", "events", "train", "models", "demo", "version")
 
 
-def clipline(*arguments: object, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+def clipline(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "consumers.cli", *map(str, arguments)],
         env=os.environ | {"COLUMNS": "200"} | environment,
@@ -63,7 +65,7 @@ def test_version_is_that_of_the_package():
         (["events", "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["events", "--settings", "/no/such.toml"], "/no/such.toml: no such settings file"),
         (["up", "--data", "/tmp/x"], "--data needs --broker apache"),
-        (["train", "/no/such"], "/no/such: no such folder or CSV file"),
+        (["train", "/no/such"], "/no/such: no such folder or file"),
         (["train", "/tmp", "--arch", "x3d_q"], "did you mean x3d_"),
         (["train", "/tmp", "--map", "fight"], "expected old=new"),
         (["demo", "/no/such"], "/no/such: no such file or folder"),
@@ -109,12 +111,22 @@ def test_models_lists_what_ships_with_its_accuracy():
     assert re.search(r"\d\d\.\d%", result.stdout)
 
 
+@contextlib.contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on; killed if the test fails before it has ended."""
+    command = [sys.executable, "-u", "-m", "consumers.cli", *arguments]
+    with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_up_attach_work_and_events_are_one_system(tmp_path):
     """What the README says to type, in four processes on services that `up` started."""
     footage = write_video(tmp_path / "gate.mp4", 120, rate=15, gop=15)
     model = write_checkpoint(tmp_path / "m.safetensors", always="fight")
-    command = [sys.executable, "-u", "-m", "consumers.cli"]
-    with subprocess.Popen([*command, "up"], stdout=subprocess.PIPE, text=True) as up:
+    with running("up") as up:
         assert up.stdout is not None
         exports = {}
         while len(exports) < 2:
@@ -125,23 +137,21 @@ def test_up_attach_work_and_events_are_one_system(tmp_path):
         attached = clipline("attach", footage, "--pace", "max", **exports)
         assert attached.returncode == 0, attached.stderr
         assert "gate: 120 frames in" in attached.stdout
-        with subprocess.Popen(
-            [*command, "work", "--model", str(model)], env=os.environ | exports, stdout=subprocess.PIPE, text=True
-        ) as work:
-            deadline = time.monotonic() + 60
+        with running("work", "--model", str(model), **exports) as work:
+            deadline = time.monotonic() + 120
             events: list[dict] = []
             while not any(e["state"] == "ended" for e in events) and time.monotonic() < deadline:
                 shown = clipline("events", "--json", "--camera", "gate", **exports)
                 events = [json.loads(line) for line in shown.stdout.splitlines()]
             work.send_signal(signal.SIGTERM)
-            summary, _ = work.communicate(timeout=30)
+            summary, _ = work.communicate(timeout=60)
         assert [e["state"] for e in events] == ["started", "ended"]
         assert work.returncode == 0
         assert "gate: 120 frames = " in summary
         assert " 0 pending" in summary
         up.send_signal(signal.SIGINT)
-        up.communicate(timeout=30)
-    assert up.returncode == 0
+        up.communicate(timeout=60)
+        assert up.returncode == 0
 
 
 def test_train_makes_a_model_that_serves(tmp_path):

@@ -1,0 +1,183 @@
+"""`clipline evaluate` and `clipline compare`: how good a checkpoint is on labelled footage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from models import Checkpoint, Classifier, TrainingError, find, save
+from models.evaluation import Evaluation, Judged, choose_thresholds, compare, evaluate, fit_temperature
+
+from .datasets import Example, check_examples, find_examples
+from .progress import task_progress
+from .report import write_report
+from .scoring import judge
+
+_QUIET: Final = ("normal",)
+
+
+def evaluate_command(
+    console: Console,
+    model: str,
+    data: Sequence[Path],
+    renamed: Mapping[str, str],
+    engine: str,
+    json_file: Path | None,
+    report_file: Path | None,
+    calibrated_file: Path | None,
+    false_alarm_rate: float,
+    notes: Console,
+) -> None:
+    """Judge a model, print what was found, and write what was asked for; progress and warnings go to `notes`.
+
+    Raises:
+        ModelError: the model or the data cannot be used.
+    """
+    checkpoint = find(model)
+    examples = _examples(data, renamed, notes)
+    _warn_of_training_data(checkpoint, examples, notes)
+    judged = _judge(model, engine, examples, notes)
+    evaluation = evaluate(judged)
+    _print(console, checkpoint.id, evaluation)
+    if json_file is not None:
+        _write(json_file, json.dumps({"model": checkpoint.id, **evaluation.to_json()}, indent=2) + "\n")
+    if report_file is not None:
+        _write(report_file, write_report(checkpoint, judged, evaluation, examples))
+        console.print(f"Report: {report_file}", highlight=False)
+    if calibrated_file is not None:
+        factor = fit_temperature(judged.truth, judged.scores)
+        cooled = judged.cooled(factor)
+        contract = replace(
+            checkpoint.contract,
+            temperature=round(checkpoint.contract.temperature * factor, 4),
+            thresholds=choose_thresholds(cooled, _QUIET, false_alarm_rate),
+        )
+        save(calibrated_file, checkpoint.state(), contract)
+        before, after = evaluation.figures["calibration_error"].value, evaluate(cooled).figures["calibration_error"]
+        starts = ", ".join(f"{label} from {t.start:g}" for label, t in contract.thresholds.items())
+        console.print(
+            f"{calibrated_file}: temperature {contract.temperature:g}, calibration error {before:.3f} → "
+            f"{after.value:.3f} (on the clips it was fitted to); events of {starts}, "
+            f"which {false_alarm_rate:.0%} of the other clips pass",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def compare_command(
+    console: Console,
+    models: tuple[str, str],
+    data: Sequence[Path],
+    renamed: Mapping[str, str],
+    engine: str,
+    json_file: Path | None,
+    notes: Console,
+) -> None:
+    """Judge two models on the same footage and say whether they differ.
+
+    Raises:
+        ModelError: a model or the data cannot be used, or the models have different labels.
+    """
+    checkpoints = [find(m) for m in models]
+    examples = _examples(data, renamed, notes)
+    for checkpoint in checkpoints:
+        _warn_of_training_data(checkpoint, examples, notes)
+    a, b = (_judge(m, engine, examples, notes) for m in models)
+    b = _same_order(a, b)
+    result = compare(a, b)
+    table = Table(box=None)
+    for name in ("", *(c.id for c in checkpoints)):
+        table.add_column(name)
+    both = [evaluate(a), evaluate(b)]
+    for name in both[0].figures:
+        table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
+    console.print(table)
+    console.print(
+        f"\nAccuracy of the second less the first: {result.difference}. "
+        f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}; "
+        f"by chance alone with probability {result.p_value:.3g} (exact McNemar test, clips taken as independent).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if json_file is not None:
+        content = {
+            "models": [c.id for c in checkpoints],
+            "difference": result.difference.value,
+            "low": result.difference.low,
+            "high": result.difference.high,
+            "only_first_right": result.only_a_right,
+            "only_second_right": result.only_b_right,
+            "p_value": result.p_value,
+            "evaluations": [e.to_json() for e in both],
+        }
+        _write(json_file, json.dumps(content, indent=2) + "\n")
+
+
+def _examples(data: Sequence[Path], renamed: Mapping[str, str], notes: Console) -> list[Example]:
+    examples = [e for d in data for e in find_examples(d, renamed)]
+    for warning in check_examples(examples):
+        notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return examples
+
+
+def _warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
+    trained_on = checkpoint.contract.training.get("data", ())
+    names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
+    if seen := sorted(names & {part for e in examples for part in e.path.parts}):
+        notes.print(
+            f"{checkpoint.id} was trained on {', '.join(seen)}: on clips that it has seen, figures say little. "
+            "Its own metrics are of clips that were held out.",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _judge(model: str, engine: str, examples: Sequence[Example], notes: Console) -> Judged:
+    classifier = Classifier.load(model, engine)
+    with task_progress(notes) as show:
+        return judge(classifier, examples, show)
+
+
+def _same_order(a: Judged, b: Judged) -> Judged:
+    """`b` with its labels in the order of `a`."""
+    if set(a.labels) != set(b.labels):
+        raise TrainingError(
+            f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
+        )
+    order = [b.labels.index(label) for label in a.labels]
+    return replace(b, labels=a.labels, truth=a.truth, scores=b.scores[:, order])
+
+
+def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
+    console.print(f"{model_id} on {evaluation.clips} clips of {evaluation.groups} groups", highlight=False)
+    figures = Table(box=None)
+    for name in ("", "value", "95 % interval"):
+        figures.add_column(name)
+    for name, f in evaluation.figures.items():
+        figures.add_row(name.replace("_", " "), f"{f.value:.3f}", f"{f.low:.3f} to {f.high:.3f}")
+    console.print(figures)
+    classes = Table(box=None)
+    classes.add_column("label")
+    for name in ("clips", "precision", "recall", "F1", "AUC", "average precision"):
+        classes.add_column(name, justify="right")
+    for c in evaluation.per_class:
+        classes.add_row(
+            c.label, str(c.clips), *(f"{v:.3f}" for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
+        )
+    console.print(classes)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error})") from None

@@ -1,0 +1,60 @@
+"""Decoded small frames on disk, so that a second training run, or a second model, decodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+_DEFAULT_BYTES: Final = 4 * 1024**3
+
+
+class FrameCache:
+    """Frames (N, H, W, 3) uint8 by what they were made from; the oldest go when the bound is reached."""
+
+    def __init__(self, folder: Path, max_bytes: int = _DEFAULT_BYTES) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+
+    def get(self, path: Path, how: Mapping[str, float | str | None], decode: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what was kept for this file, as it is now, and this way of sampling it; else decode and keep it."""
+        status = path.stat()
+        story = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, dict(how)], sort_keys=True)
+        kept = self._folder / f"{hashlib.sha256(story.encode()).hexdigest()[:32]}.npy"
+        try:
+            frames: np.ndarray = np.load(kept, allow_pickle=False)
+            os.utime(kept)
+        except (OSError, ValueError, EOFError):  # absent, or cut short by a kill or a full disk
+            frames = decode()
+            self._keep(kept, frames)
+        return frames
+
+    def _keep(self, kept: Path, frames: np.ndarray) -> None:
+        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                np.save(file, frames, allow_pickle=False)
+            unfinished.replace(kept)
+        except OSError:  # a full disk or a read-only home costs time, not the run
+            unfinished.unlink(missing_ok=True)
+
+    def trim(self) -> None:
+        """Remove what was used longest ago until the rest is within the bound."""
+        kept = []
+        for path in self._folder.glob("*.npy"):
+            try:
+                status = path.stat()
+            except OSError:  # another run trims, too
+                continue
+            kept.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if total <= self._max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,29 @@
+"""Progress of long work: bars with the time left, or a line per quarter where no bar can be drawn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+_PLAIN_STEPS: Final = 4
+
+
+@contextlib.contextmanager
+def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that is told the name of a task, how much of it is done and how much there is."""
+    columns = (TextColumn("{task.description:22}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done)
+            if not console.is_terminal and done * _PLAIN_STEPS // total > (done - 1) * _PLAIN_STEPS // total:
+                console.print(f"{name}: {done} of {total}", highlight=False)
+
+        yield show

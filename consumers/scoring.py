@@ -1,0 +1,119 @@
+"""Labelled footage through a classifier, decoded and windowed as the worker does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from models import Classifier, TrainingError
+from models.checkpoint import cache_folder
+from models.evaluation import Judged
+from models.windows import windows
+from stream import SourceError, sample_file
+from stream.decoding import Fit
+
+from .datasets import Example, report
+from .frame_cache import FrameCache
+
+Progress = Callable[[str, int, int], None]
+
+
+def load_frames(
+    examples: Sequence[Example],
+    *,
+    spacing_seconds: float,
+    height: int,
+    width: int,
+    fit: Fit,
+    progress: Progress,
+    cached: bool = True,
+) -> list[np.ndarray]:
+    """Frames (N, H, W, 3) uint8 of each example, in order.
+
+    Raises:
+        TrainingError: some cannot be decoded; all of them are named.
+    """
+    cache = FrameCache(cache_folder() / "frames")
+
+    def load(e: Example) -> np.ndarray | str:
+        def decode() -> np.ndarray:
+            return sample_file(
+                e.path,
+                spacing_seconds=spacing_seconds,
+                height=height,
+                width=width,
+                fit=fit,
+                start_seconds=e.start_seconds,
+                end_seconds=e.end_seconds,
+            )
+
+        how = {
+            "spacing": spacing_seconds,
+            "h": height,
+            "w": width,
+            "fit": fit,
+            "a": e.start_seconds,
+            "b": e.end_seconds,
+        }
+        try:
+            return cache.get(e.path, how, decode) if cached else decode()
+        except (SourceError, OSError) as error:
+            return str(error)
+
+    loaded: list[np.ndarray] = []
+    problems: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for done, found in enumerate(pool.map(load, examples), start=1):
+            if isinstance(found, str):
+                problems.append(found)
+            else:
+                loaded.append(found)
+            progress("decoding", done, len(examples))
+    cache.trim()
+    if problems:
+        raise TrainingError(report(problems, len(examples)))
+    return loaded
+
+
+def judge(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> Judged:
+    """Score each example: the mean over its windows.
+
+    Raises:
+        TrainingError: a label that the model does not have, or footage that cannot be decoded.
+    """
+    contract = classifier.contract
+    if unknown := sorted({e.label for e in examples} - set(contract.labels)):
+        raise TrainingError(
+            f"labels {', '.join(unknown)}: {classifier.id} knows {', '.join(contract.labels)}; "
+            "name them alike with --map old=new, or leave one out with --map old="
+        )
+    if not examples:
+        raise TrainingError("no labelled footage is left: expected at least one example")
+    videos = load_frames(
+        examples,
+        spacing_seconds=contract.spacing_seconds,
+        height=contract.height,
+        width=contract.width,
+        fit=contract.fit,
+        progress=progress,
+    )
+    rows = []
+    for done, frames in enumerate(videos, start=1):
+        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).mean(0))
+        progress("classifying", done, len(videos))
+    return Judged(
+        contract.labels,
+        np.array([contract.labels.index(e.label) for e in examples]),
+        np.stack(rows).astype(np.float64),
+        tuple(e.group for e in examples),
+        tuple(_name(e) for e in examples),
+    )
+
+
+def _name(example: Example) -> str:
+    if example.start_seconds == 0 and example.end_seconds is None:
+        return str(example.path)
+    end = "end" if example.end_seconds is None else f"{example.end_seconds:g} s"
+    return f"{example.path} from {example.start_seconds:g} s to {end}"

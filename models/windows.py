@@ -1,0 +1,15 @@
+"""The windows of a recorded video, as the worker takes them from a live one: half a window apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def windows(length: int, frames: int, step: int = 1) -> np.ndarray:
+    """Places (W, T) of the frames of each window in a video of `length` frames, of which every `step`-th is taken.
+
+    A video shorter than one window gives one, which holds the last frame.
+    """
+    begins = np.arange(0, max(1, length - step * frames + 1), max(1, step * (frames // 2)))
+    places: np.ndarray = np.minimum(begins[:, None] + step * np.arange(frames), length - 1)
+    return places
