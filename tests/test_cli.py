@@ -184,7 +184,7 @@ def test_train_makes_a_model_that_serves(tmp_path):
 def test_train_names_every_file_it_cannot_read(tmp_path):
     for label in ("normal", "fight"):
         (tmp_path / label).mkdir()
-        (tmp_path / label / "broken.mp4").write_bytes(b"x" * 1000)
+        (tmp_path / label / "broken.mp4").write_text(label * 200)
     result = clipline("train", tmp_path)
     assert result.returncode == 2
     assert "2 of 2 files cannot be used" in result.stderr
