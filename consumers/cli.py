@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 from rich.progress import Progress, TextColumn
 
 from . import __version__
+from .cli_train import LabelMapOption, renamed_labels, train
 from .settings import Settings, SettingsError, load_settings, override
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
@@ -335,46 +336,14 @@ def events(
                 console.print(describe(body), soft_wrap=True)
 
 
-@app.command()
-def train(
-    data: Annotated[list[Path], typer.Argument(help="A folder per class, or a CSV path,label[,start,end][,group].")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
-        "model.safetensors"
-    ),
-    arch: Annotated[str, typer.Option(help="One of `clipline models --zoo`.")] = "cnn_lstm",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 12,
-    size: Annotated[int, typer.Option(min=32, max=320, help="Height and width of a frame.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
-    folds: Annotated[int, typer.Option(min=2, help="Parts into which groups are divided for validation.")] = 5,
-    used_folds: Annotated[
-        int | None, typer.Option(min=1, help="Validate on so many of them.", show_default="all")
-    ] = None,
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
-    counted: Annotated[str | None, typer.Option(help="Measure only on files whose path contains this.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-) -> None:
-    """Train a model on labelled footage and measure it on groups that were held out.
-
-    \b
-    clipline train data/ -o own.safetensors                    # data/fight/*.mp4, data/normal/*.mp4
-    clipline train labels.csv --arch x3d_xs --epochs 40 --map nofight=normal
-    """
-    from models.training import Recipe
-    from models.zoo import describe
-
-    from .training import train_command
-
-    renamed = _renamed(label_map)
-    describe(arch)  # an unknown name is told before anything is decoded
-    recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
-    train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
+app.command()(train)
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
     data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    label_map: LabelMapOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
     calibrated: Annotated[
@@ -395,7 +364,7 @@ def evaluate(
     from .evaluating import evaluate_command
 
     evaluate_command(
-        console, model, data, _renamed(label_map), engine, json_file, report, calibrated, false_alarm_rate, errors
+        console, model, data, renamed_labels(label_map), engine, json_file, report, calibrated, false_alarm_rate, errors
     )
 
 
@@ -404,7 +373,7 @@ def compare(
     first: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
     second: Annotated[str, typer.Argument(help="Another.")],
     data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    label_map: LabelMapOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
 ) -> None:
@@ -415,17 +384,7 @@ def compare(
     """
     from .evaluating import compare_command
 
-    compare_command(console, (first, second), data, _renamed(label_map), engine, json_file, errors)
-
-
-def _renamed(label_map: list[str] | None) -> dict[str, str]:
-    renamed = {}
-    for pair in label_map or []:
-        old, equals, new = pair.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--map {pair!r}: expected old=new")
-        renamed[old] = new
-    return renamed
+    compare_command(console, (first, second), data, renamed_labels(label_map), engine, json_file, errors)
 
 
 @app.command()

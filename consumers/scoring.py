@@ -9,7 +9,7 @@ import numpy as np
 
 from models import Classifier, TrainingError
 from models.checkpoint import cache_folder
-from models.evaluation import Judged
+from models.evaluation import WindowScores
 from models.windows import windows
 from stream import SourceError, sample_file
 from stream.decoding import Fit
@@ -77,8 +77,8 @@ def load_frames(
     return loaded
 
 
-def judge(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> Judged:
-    """Score each example: the mean over its windows.
+def judge(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> WindowScores:
+    """Score the windows of each example, half a window apart.
 
     Raises:
         TrainingError: a label that the model does not have, or footage that cannot be decoded.
@@ -101,12 +101,12 @@ def judge(classifier: Classifier, examples: Sequence[Example], progress: Progres
     )
     rows = []
     for done, frames in enumerate(videos, start=1):
-        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).mean(0))
+        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).astype(np.float64))
         progress("classifying", done, len(videos))
-    return Judged(
+    return WindowScores(
         contract.labels,
         np.array([contract.labels.index(e.label) for e in examples]),
-        np.stack(rows).astype(np.float64),
+        tuple(rows),
         tuple(e.group for e in examples),
         tuple(_name(e) for e in examples),
     )

@@ -2,20 +2,23 @@
 
 A module maps normalised clips (B, 3, T, H, W) to logits (B, L). Names are those of pytorchvideo and torchvision, whose
 networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:torchvision/resnet18`,
-`cnn_bilstm:timm/mobilenetv3_small_100`.
+`cnn_bilstm:timm/mobilenetv3_small_100`. A number in front makes an ensemble whose scores are averaged: `5*x3d_xs`;
+one of CNN-LSTMs shares the image network.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import nn
 
 from .cnn_lstm import LITE0, CnnLstm
+from .ensemble import Averaged
 from .errors import UnknownModelError
 from .inflation import InflatedLite0
 
@@ -84,6 +87,9 @@ def describe(architecture: str) -> Architecture:
     Raises:
         UnknownModelError: there is none of that name.
     """
+    members, star, single = architecture.partition("*")
+    if star and members.isdigit() and int(members) > 0:
+        return _ensemble(int(members), describe(single))
     name, _, backbone = architecture.partition(":")
     if name not in _ZOO or (backbone and name not in _RECURRENT):
         near = difflib.get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.3) or ARCHITECTURES
@@ -201,6 +207,17 @@ def _recurrent(name: str) -> Architecture:
         return CnnLstm(classes, backbone=backbone, bidirectional=kind == "cnn_bilstm", pretrained=pretrained)
 
     return Architecture(name, 8, 0.2, 160, _LITE0 if backbone == LITE0 else _IMAGENET, build)
+
+
+def _ensemble(members: int, one: Architecture) -> Architecture:
+    def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001
+        network = one.build(classes, frames, size, pretrained)
+        if isinstance(network, CnnLstm):
+            network.head = Averaged(copy.deepcopy(network.head) for _ in range(members))
+            return network
+        return Averaged([network, *(one.build(classes, frames, size, pretrained) for _ in range(members - 1))])
+
+    return replace(one, name=f"{members}*{one.name}", build=build, published=None)
 
 
 _RECURRENT: Final = ("cnn_lstm", "cnn_bilstm")
