@@ -11,6 +11,7 @@ from rich.console import Console
 LabelMapOption = Annotated[
     list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out. May be repeated.")
 ]
+_THE_MODELS = {"show_default": "the model's"}
 _MODEL, _LOOP, _VARIATION, _MEASURE = "The model", "The loop", "Variation and balance", "What is measured"
 
 
@@ -40,16 +41,22 @@ def train(
     ),
     label_map: LabelMapOption = None,
     # The model.
-    arch: Annotated[str, _option(panel=_MODEL, help="One of `clipline models --zoo`, or classical.")] = "cnn_lstm",
+    arch: Annotated[
+        str, _option(panel=_MODEL, help="One of `clipline models --zoo`, or classical.")
+    ] = "movenet_motion",
     begin_from: Annotated[
         str | None, _option("--from", panel=_MODEL, help="Begin from a checkpoint or a PyTorchVideo model; new head.")
     ] = None,
-    frames: Annotated[int, _option(panel=_MODEL, min=1, help="Frames of a clip.")] = 8,
-    spacing: Annotated[float, _option(panel=_MODEL, help="Seconds from one frame to the next.")] = 0.2,
-    size: Annotated[int, _option(panel=_MODEL, min=32, max=320, help="Height and width of a frame.")] = 160,
-    dropout: Annotated[float | None, _option(panel=_MODEL, help="Probability.", show_default="the model's")] = None,
+    frames: Annotated[int | None, _option(panel=_MODEL, min=1, help="Frames of a clip.", **_THE_MODELS)] = None,
+    spacing: Annotated[
+        float | None, _option(panel=_MODEL, help="Seconds from one frame to the next.", **_THE_MODELS)
+    ] = None,
+    size: Annotated[
+        int | None, _option(panel=_MODEL, min=32, max=320, help="Height and width of a frame.", **_THE_MODELS)
+    ] = None,
+    dropout: Annotated[float | None, _option(panel=_MODEL, help="Probability.", **_THE_MODELS)] = None,
     stochastic_depth: Annotated[
-        float | None, _option(panel=_MODEL, help="Probability of leaving out a branch.", show_default="the model's")
+        float | None, _option(panel=_MODEL, help="Probability of leaving out a branch.", **_THE_MODELS)
     ] = None,
     # The loop.
     epochs: Annotated[int, _option(panel=_LOOP, min=1, help="Passes over the data.")] = 12,
@@ -64,7 +71,7 @@ def train(
         _option(
             panel=_LOOP,
             help="How many of the last stages learn; 0 is all, 1 the head only.",
-            show_default="1 for a CNN-LSTM, else 0",
+            show_default="1 for CNN-LSTMs and movenet_motion, else 0",
         ),
     ] = None,
     layer_decay: Annotated[float, _option(panel=_LOOP, help="Learning rate of each stage over the next's.")] = 1.0,
@@ -109,8 +116,8 @@ def train(
 ) -> None:
     """Train a model on labelled footage and measure it on groups that were held out.
 
-    Begin small: the default learns a recurrent head on a frozen image network, minutes on a laptop. On several GPUs or
-    machines the same command runs under torchrun.
+    The default fits a head on what a frozen pose network sees change: minutes on a laptop, and the best of what was
+    tried on a few hundred clips. On several GPUs or machines the same command runs under torchrun.
 
     \b
     clipline train data/ -o own.safetensors                    # data/fight/*.mp4, data/normal/*.mp4
@@ -124,13 +131,13 @@ def train(
     from .training import train_command
 
     renamed = renamed_labels(label_map)
-    describe(arch)  # an unknown name is told before anything is decoded
+    designed = describe(arch)  # an unknown name is told before anything is decoded
     try:
         recipe = Recipe(
             arch,
-            frames=frames,
-            spacing_seconds=spacing,
-            size=size,
+            frames=frames or designed.frames,
+            spacing_seconds=spacing or designed.spacing_seconds,
+            size=size or designed.size,
             epochs=epochs,
             batch=batch,
             optimiser=optimiser,  # type: ignore[arg-type]  # checked by the recipe, as are the next ones

@@ -72,7 +72,7 @@ class Recipe:
     dropout: float | None = None
     stochastic_depth: float | None = None
     #: How many of the last stages learn (`models.transfer.stages`); 0 is all, 1 the head only. None is the head
-    #: only of a CNN-LSTM, whose image network comes from ImageNet, and all of anything else.
+    #: only where the rest was taught by millions of pictures (CNN-LSTM, movenet_motion), and all of anything else.
     trained_stages: int | None = None
     #: What the learning rate is multiplied by from each stage to the one before it.
     layer_decay: float = 1.0

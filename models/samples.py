@@ -10,6 +10,7 @@ import torch
 
 from .augmentation import ClipTransform, window_places
 from .cnn_lstm import CnnLstm
+from .movenet_motion import MoveNetMotion
 from .recipe import Recipe
 from .windows import windows
 from .zoo import statistics
@@ -55,6 +56,40 @@ class Features:
         """The windows (W, T, F) of the video as it is."""
         features = self._features[index][0]
         return features[windows(len(features), self._recipe.frames, OVERSAMPLE)]
+
+
+class Descriptors:
+    """What a frozen network says of the windows of videos, as they are and mirrored."""
+
+    #: For learning, windows lie so much closer than they are served.
+    DENSER: Final = 2
+
+    def __init__(
+        self,
+        network: MoveNetMotion,
+        videos: Sequence[np.ndarray],
+        recipe: Recipe,
+        normalise: Normalise,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._rows: list[torch.Tensor] = []  # for each video (V, W, F)
+        mirrored = (False, True) if recipe.augmentation.flip else (False,)
+        with torch.inference_mode():
+            for done, frames in enumerate(videos, start=1):
+                images = torch.from_numpy(np.array(frames)).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
+                places = torch.from_numpy(windows(len(frames), recipe.frames, OVERSAMPLE, denser=self.DENSER))
+                views = [normalise(images.flip(4) if flip else images)[0].transpose(0, 1) for flip in mirrored]
+                self._rows.append(torch.stack([network.describe_windows(view, places) for view in views]))
+                progress(done, len(videos))
+        self._rows = [r.clone() for r in self._rows]  # outside: inference tensors cannot be learnt from
+
+    def learnt(self, index: int) -> torch.Tensor:
+        """All rows (M, F) of a video, dense and mirrored too."""
+        return self._rows[index].flatten(0, 1)
+
+    def served(self, index: int) -> torch.Tensor:
+        """The rows (W, F) of a video as it is, half a window apart."""
+        return self._rows[index][0, :: self.DENSER]
 
 
 class FixedWindows:

@@ -25,8 +25,9 @@ from .errors import TrainingError
 from .evaluation import Evaluation, Judged, WindowScores, choose_thresholds, evaluate
 from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
 from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
+from .movenet_motion import MoveNetMotion
 from .recipe import Recipe
-from .samples import OVERSAMPLE, Features, FixedWindows, Normalise, Pixels, video_features
+from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
 from .windows import windows
 from .zoo import create, statistics
@@ -159,6 +160,7 @@ class Trainer:
         self._device = distributed.device()
         self._normalise = Normalise(recipe.architecture, self._device)
         self._features: Features | None = None
+        self._descriptors: Descriptors | None = None
         if folder is not None:
             self._claim(folder)
 
@@ -295,6 +297,10 @@ class Trainer:
             scores = distributed.gathered({int(i): self._score(whole, int(i)) for i in mine})
             return _metric(self._window_scores(held, [scores[int(i)] for i in held]).judged(), recipe.metric)
 
+        if isinstance(network, MoveNetMotion) and recipe.trained_stages in {None, 1}:
+            self._fit_head(network.eval(), chosen, recipe)
+            self._progress(name, recipe.epochs, recipe.epochs)
+            return Trained(network, recipe.epochs, 0.0)
         samples: Samples
         trained: nn.Module = network
         frozen: list[nn.Module] = []
@@ -365,6 +371,34 @@ class Trainer:
             self._features = Features(made, self._truth, self._recipe)
         return self._features
 
+    def _fit_head(self, network: MoveNetMotion, chosen: np.ndarray, recipe: Recipe) -> None:
+        """Fit the linear head to descriptors; every video counts alike, and with "weights" every label."""
+        if self._descriptors is None:
+            self._descriptors = Descriptors(
+                network,
+                [f.frames for f in self._footage],
+                recipe,
+                self._normalise,
+                lambda done, total: self._progress("descriptors", done, total),
+            )
+        rows = [self._descriptors.learnt(int(i)) for i in chosen]
+        truth = np.repeat(self._truth[chosen], [len(r) for r in rows])
+        together = torch.cat(rows)
+        weight = torch.cat([torch.full((len(r),), 1 / len(r)) for r in rows])
+        if recipe.imbalance == "weights":
+            by_label = class_weights(np.bincount(self._truth[chosen], minlength=len(self.labels)))
+            weight *= torch.from_numpy(by_label[truth])
+        elif recipe.imbalance == "smote":
+            made, truth = synthetic_minority(together.cpu().numpy(), truth, self.labels, seed=recipe.seed)
+            together = torch.from_numpy(made).to(self._device)
+            weight = torch.full((len(truth),), len(chosen) / len(truth))
+        elif recipe.imbalance != "none":
+            raise TrainingError(
+                f"imbalance {recipe.imbalance!r}: the head of {recipe.architecture} is fitted at once, for which there "
+                "are none, weights and smote; with --trained-stages 2 it is trained in steps, for which there are all"
+            )
+        network.head.fit(together, torch.from_numpy(truth).to(self._device), weight.to(self._device))
+
     def _with_synthetic(self, features: Features, chosen: np.ndarray) -> FixedWindows:
         real = [features.windows(int(i)) for i in chosen]
         truth = np.repeat(self._truth[chosen], [len(w) for w in real])
@@ -376,6 +410,8 @@ class Trainer:
         with torch.inference_mode():
             if isinstance(network, CnnLstm) and self._features is not None:
                 logits = network.head(self._features.windows(index))
+            elif isinstance(network, MoveNetMotion) and self._descriptors is not None:
+                logits = network.head(self._descriptors.served(index))
             else:
                 frames = self._footage[index].frames
                 places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)

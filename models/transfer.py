@@ -15,11 +15,12 @@ from torch import nn
 from .cnn_lstm import CnnLstm
 from .errors import TrainingError
 from .inflation import InflatedLite0
+from .movenet_motion import MoveNetMotion
 
 
 def stages(network: nn.Module) -> list[nn.Module]:
     """The parts of a network from input to head, each a depth of its own."""
-    if isinstance(network, CnnLstm | InflatedLite0):
+    if isinstance(network, CnnLstm | InflatedLite0 | MoveNetMotion):
         return [*_parts(network.backbone), network.head]
     inner = getattr(network, "network", network)  # SlowFast keeps pytorchvideo's network inside
     return _parts(inner)

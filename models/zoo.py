@@ -17,10 +17,12 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import nn
 
+from .checkpoint import find
 from .cnn_lstm import LITE0, CnnLstm
 from .ensemble import Averaged
 from .errors import UnknownModelError
 from .inflation import InflatedLite0
+from .movenet_motion import MoveNetMotion
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 #: (labels, T, H = W, pretrained) to a module.
@@ -31,6 +33,9 @@ _TORCHVISION: Final = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS_FPS: Final = 30
+MOTION: Final = "movenet_motion"
+#: The shipped checkpoint in which the pose network's weights lie.
+MOTION_WEIGHTS: Final = "movenet-motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +204,15 @@ def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Modu
     return InflatedLite0(classes, pretrained=pretrained)
 
 
+def _motion(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    network = MoveNetMotion(classes)
+    if pretrained:
+        own = {f"backbone.{name}" for name in network.backbone.state_dict()}
+        known = find(MOTION_WEIGHTS).state()
+        network.load_state_dict({name: value for name, value in known.items() if name in own}, strict=False)
+    return network
+
+
 def _recurrent(name: str) -> Architecture:
     kind, _, backbone = name.partition(":")
     backbone = backbone or LITE0
@@ -253,6 +267,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("s3d", 128, 2, 224, _torchvision("s3d"), 68.368, _TORCHVISION),
         _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
+        Architecture(MOTION, 10, 0.125, 192, _LITE0, _motion),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),
