@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from models import TrainingError, distributed, save
+from models.classical import is_classical
+from models.classical_training import ClassicalTrainer, check_recipe
 from models.loop import Figures
 from models.recipe import Recipe
 from models.samples import OVERSAMPLE
@@ -38,6 +40,13 @@ def train_command(
     Raises:
         TrainingError: the data cannot be used; unreadable files are all named.
     """
+    only = (lambda f: counted in f.name) if counted else (lambda _: True)
+    held_out = f"{used_folds or folds} of {folds} folds by group" + (f", counted: {counted}" if counted else "")
+    if is_classical(recipe.architecture):
+        if tensorboard is not None:
+            raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
+        _train_classical(console, data, output, recipe, renamed, folds, used_folds, only, held_out)
+        return
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
@@ -51,25 +60,54 @@ def train_command(
         log = stack.enter_context(_curves(tensorboard))
         show = stack.enter_context(task_progress(console))
         trainer = Trainer(_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
-        only = (lambda f: counted in f.name) if counted else (lambda _: True)
         outcome = trainer.validate(folds, only, used_folds)
         network = trainer.fit(outcome.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(
-            outcome,
-            {
-                "data": sorted({d.parent.name if d.is_file() else d.name for d in data}),
-                "videos": len(examples),
-                "renamed": dict(renamed),
-                "recipe": recipe.describe(),
-                "held_out": f"{used_folds or folds} of {folds} folds by group"
-                + (f", counted: {counted}" if counted else ""),
-            },
-        )
+        contract = trainer.contract(outcome, _story(data, examples, renamed, recipe.describe(), held_out))
         save(output, network.state_dict(), contract)
         trainer.finish()
     _sum_up(console, output, contract.labels, outcome)
+
+
+def _train_classical(
+    console: Console,
+    data: Sequence[Path],
+    output: Path,
+    recipe: Recipe,
+    renamed: Mapping[str, str],
+    folds: int,
+    used_folds: int | None,
+    only: Callable[[Footage], bool],
+    held_out: str,
+) -> None:
+    """The same for the traditional baseline, which is fitted in seconds: nothing to resume, to draw or to share out."""
+    check_recipe(recipe)
+    examples = _examples(data, renamed, console)
+    with task_progress(console) as show:
+        trainer = ClassicalTrainer(_footage(examples, recipe, show), recipe, show)
+        outcome = trainer.validate(folds, only, used_folds)
+        fitted = trainer.fit()
+    contract = trainer.contract(outcome, _story(data, examples, renamed, trainer.describe_recipe(), held_out))
+    save(output, fitted.state_dict(), contract)
+    _sum_up(console, output, contract.labels, outcome)
+
+
+def _story(
+    data: Sequence[Path],
+    examples: Sequence[Example],
+    renamed: Mapping[str, str],
+    recipe: dict[str, Any],
+    held_out: str,
+) -> dict[str, Any]:
+    """What a checkpoint says of its training."""
+    return {
+        "data": sorted({d.parent.name if d.is_file() else d.name for d in data}),
+        "videos": len(examples),
+        "renamed": dict(renamed),
+        "recipe": recipe,
+        "held_out": held_out,
+    }
 
 
 def _examples(data: Sequence[Path], renamed: Mapping[str, str], console: Console) -> list[Example]:
@@ -130,7 +168,7 @@ def _sum_up(console: Console, output: Path, labels: Sequence[str], outcome: Outc
         f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
         f"(95 % interval {m['low']:.1%} to {m['high']:.1%}, {m['videos']} videos of {m['groups']} groups)"
         + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
-        + f"; {outcome.waiting:.0%} of the time went into loading data",
+        + (f"; {outcome.waiting:.0%} of the time went into loading data" if outcome.epochs else ""),
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""What runs a network: torch on CPU or CUDA, or OpenVINO.
+"""What runs a network: torch on CPU or CUDA, or OpenVINO. What is no network, the traditional baseline, runs itself.
 
 An engine takes clips (B, T, H, W, 3) uint8 and returns scores (B, L) that sum to one; normalising and softmax are part
 of its graph. OpenVINO runs each clip as a request of its own, several at a time: the score of a clip then does not
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from .checkpoint import Checkpoint, cache_folder
+from .classical import ClassicalEngine, is_classical
 from .errors import CheckpointError, EngineError
 
 if TYPE_CHECKING:
@@ -37,13 +38,22 @@ class Engine(Protocol):
 
 
 def open_engine(name: str, checkpoint: Checkpoint, threads: int | None) -> Engine:
-    """Load a checkpoint into the engine `name`; "auto" is CUDA where torch finds it, else OpenVINO.
+    """Load a checkpoint into the engine `name`.
+
+    "auto" is CUDA where torch finds it, else OpenVINO; a classical checkpoint has an engine of its own.
 
     Raises:
-        EngineError: no such engine, or it is not installed.
+        EngineError: no such engine, it is not installed, or it cannot run such a checkpoint.
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}: expected one of {', '.join(ENGINES)}")
+    if is_classical(architecture := checkpoint.contract.architecture):
+        if name != "auto":
+            raise EngineError(
+                f"engine {name} runs networks, and {checkpoint.id} is {architecture}, which scikit-learn runs: "
+                "leave the engine at auto"
+            )
+        return ClassicalEngine(checkpoint, threads)
     if name == "auto":
         name = "torch" if _has_cuda() else "openvino"
     if name == "torch":

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from .checkpoint import find
+from .classical import CLASSICAL, full_name, is_classical
 from .cnn_lstm import LITE0, CnnLstm
 from .ensemble import Averaged
 from .errors import UnknownModelError
@@ -31,6 +32,7 @@ _Build: TypeAlias = Callable[[int, int, int, bool], nn.Module]
 _PYTORCHVIDEO: Final = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 _TORCHVISION: Final = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_AS_THEY_ARE: Final = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS_FPS: Final = 30
 MOTION: Final = "movenet_motion"
@@ -95,9 +97,12 @@ def describe(architecture: str) -> Architecture:
     members, star, single = architecture.partition("*")
     if star and members.isdigit() and int(members) > 0:
         return _ensemble(int(members), describe(single))
+    if is_classical(architecture):
+        return _classical(full_name(architecture))
     name, _, backbone = architecture.partition(":")
     if name not in _ZOO or (backbone and name not in _RECURRENT):
-        near = difflib.get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.3) or ARCHITECTURES
+        known = (*ARCHITECTURES, *CLASSICAL)
+        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.3) or known
         raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
     return _recurrent(architecture) if name in _RECURRENT else _ZOO[name]
 
@@ -232,6 +237,13 @@ def _ensemble(members: int, one: Architecture) -> Architecture:
         return Averaged([network, *(one.build(classes, frames, size, pretrained) for _ in range(members - 1))])
 
     return replace(one, name=f"{members}*{one.name}", build=build, published=None)
+
+
+def _classical(name: str) -> Architecture:
+    def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+        raise UnknownModelError(f"{name} is no network: scikit-learn fits it to hand-made features")
+
+    return Architecture(name, 8, 0.2, 160, _AS_THEY_ARE, build)
 
 
 _RECURRENT: Final = ("cnn_lstm", "cnn_bilstm")
