@@ -59,7 +59,7 @@ def train_command(
             console.print(f"Going on from {unfinished}, which an earlier run left.", highlight=False)
         log = stack.enter_context(_curves(tensorboard))
         show = stack.enter_context(task_progress(console))
-        trainer = Trainer(_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
+        trainer = Trainer(load_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
         outcome = trainer.validate(folds, only, used_folds)
         network = trainer.fit(outcome.epochs)
         if not distributed.is_first():
@@ -85,7 +85,7 @@ def _train_classical(
     check_recipe(recipe)
     examples = _examples(data, renamed, console)
     with task_progress(console) as show:
-        trainer = ClassicalTrainer(_footage(examples, recipe, show), recipe, show)
+        trainer = ClassicalTrainer(load_footage(examples, recipe, show), recipe, show)
         outcome = trainer.validate(folds, only, used_folds)
         fitted = trainer.fit()
     contract = trainer.contract(outcome, _story(data, examples, renamed, trainer.describe_recipe(), held_out))
@@ -117,7 +117,8 @@ def _examples(data: Sequence[Path], renamed: Mapping[str, str], console: Console
     return examples
 
 
-def _footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[str, int, int], None]) -> list[Footage]:
+def load_footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[str, int, int], None]) -> list[Footage]:
+    """Decode what is to be learnt from, as the recipe wants to see it."""
     videos = load_frames(
         examples,
         spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,

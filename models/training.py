@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -164,16 +165,32 @@ class Trainer:
         if folder is not None:
             self._claim(folder)
 
+    def under(self, recipe: Recipe) -> Trainer:
+        """The same footage under another recipe that sees it alike: features that were made are shared."""
+        other = copy.copy(self)
+        other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
+        return other
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Indices into `labels` (N,), one a video."""
+        return self._truth
+
     def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Indices (train, held out) of each fold; no group is in both."""
         return split_by_group(self._truth, self._groups, folds, self._recipe.seed)
 
     def validate(
-        self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
+        self,
+        folds: int,
+        only: Callable[[Footage], bool] = lambda _: True,
+        used: int | None = None,
+        learn_from: Callable[[np.ndarray], np.ndarray] = lambda learnt: learnt,
     ) -> Outcome:
         """Train on all folds but one, score that one, for each of the first `used` folds (all if None).
 
-        `only` chooses the videos that are counted; the others still train.
+        `only` chooses the videos that are counted; the others still train. `learn_from` may thin out the videos of a
+        training part, given their indices.
         """
         found: dict[int, np.ndarray] = {}
         epochs: list[int] = []
@@ -186,7 +203,7 @@ class Trainer:
                 scores = {int(i): s.numpy() for i, s in state["scores"].items()}
             else:
                 name = f"fold {number} of {len(splits)}"
-                trained = self._train(learnt, name, self._recipe.epochs, inner=True)
+                trained = self._train(learn_from(learnt), name, self._recipe.epochs, inner=True)
                 mine = held[distributed.rank() :: distributed.world()]
                 scores = distributed.gathered({int(i): self._score(trained.network, int(i)) for i in mine})
                 state = {
