@@ -21,9 +21,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .checkpoint import find
+
 #: Inverse strength of the logistic regression's L2 penalty, per video, on features of mean square 1 / F.
 _INVERSE_PENALTY: Final = 30.0
 _MAX_STEPS: Final = 500
+#: So many pictures at once: their early maps stay in a processor's cache. Four times faster than 32.
+_CACHED_PICTURES: Final = 4
+#: The checkpoint that holds the pose network's weights.
+_SHIPPED: Final = "movenet-motion"
 
 
 class _Conv(nn.Module):
@@ -89,6 +95,15 @@ class PoseBackbone(nn.Module):
         return *taps, self.last(x)
 
 
+def pose_backbone(*, pretrained: bool) -> PoseBackbone:
+    """The backbone, with its weights if `pretrained`: they lie in a checkpoint that ships."""
+    backbone = PoseBackbone().to(memory_format=torch.channels_last)  # depthwise convolutions are twice as fast
+    if pretrained:
+        known = find(_SHIPPED).state()
+        backbone.load_state_dict({name: known[f"backbone.{name}"] for name in backbone.state_dict()})
+    return backbone
+
+
 class LinearHead(nn.Module):
     """Descriptors (B, F), standardised, to logits (B, L)."""
 
@@ -146,9 +161,9 @@ class MoveNetMotion(nn.Module):
     _APPEARANCE: Final = 2
     FEATURES: Final = sum(PoseBackbone.CHANNELS) + PoseBackbone.CHANNELS[_APPEARANCE]
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, pretrained: bool = False) -> None:
         super().__init__()
-        self.backbone = PoseBackbone()
+        self.backbone = pose_backbone(pretrained=pretrained)
         self.head = LinearHead(self.FEATURES, classes)
 
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
@@ -162,7 +177,8 @@ class MoveNetMotion(nn.Module):
 
         Windows share their frames, so each frame goes through the backbone once.
         """
-        parts = [self.backbone(part) for part in torch.split(images, 32)]
+        images = images.contiguous(memory_format=torch.channels_last)
+        parts = [self.backbone(part) for part in torch.split(images, _CACHED_PICTURES)]
         maps = [torch.cat(depth).flatten(2) for depth in zip(*parts, strict=True)]  # each (N, F, h w)
         return torch.cat([self._pooled([m[window][None] for m in maps]) for window in places])
 

@@ -61,9 +61,6 @@ class Features:
 class Descriptors:
     """What a frozen network says of the windows of videos, as they are and mirrored."""
 
-    #: For learning, windows lie so much closer than they are served.
-    DENSER: Final = 2
-
     def __init__(
         self,
         network: MoveNetMotion,
@@ -73,11 +70,14 @@ class Descriptors:
         progress: Callable[[int, int], None],
     ) -> None:
         self._rows: list[torch.Tensor] = []  # for each video (V, W, F)
+        self._served_every = max(1, recipe.frames // 2)
         mirrored = (False, True) if recipe.augmentation.flip else (False,)
         with torch.inference_mode():
             for done, frames in enumerate(videos, start=1):
-                images = torch.from_numpy(np.array(frames)).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
-                places = torch.from_numpy(windows(len(frames), recipe.frames, OVERSAMPLE, denser=self.DENSER))
+                # Speed is not varied here, so that the frames between those of the grid would only cost time.
+                images = torch.from_numpy(np.array(frames[::OVERSAMPLE])).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
+                # For learning a window begins at every frame; they share what the backbone makes of it.
+                places = torch.from_numpy(windows(images.shape[2], recipe.frames, denser=self._served_every))
                 views = [normalise(images.flip(4) if flip else images)[0].transpose(0, 1) for flip in mirrored]
                 self._rows.append(torch.stack([network.describe_windows(view, places) for view in views]))
                 progress(done, len(videos))
@@ -89,7 +89,7 @@ class Descriptors:
 
     def served(self, index: int) -> torch.Tensor:
         """The rows (W, F) of a video as it is, half a window apart."""
-        return self._rows[index][0, :: self.DENSER]
+        return self._rows[index][0, :: self._served_every]
 
 
 class FixedWindows:

@@ -1,9 +1,9 @@
 """Every architecture that can be trained and served, by name.
 
 A module maps normalised clips (B, 3, T, H, W) to logits (B, L). Names are those of pytorchvideo and torchvision, whose
-networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:torchvision/resnet18`,
-`cnn_bilstm:timm/mobilenetv3_small_100`. A number in front makes an ensemble whose scores are averaged: `5*x3d_xs`;
-one of CNN-LSTMs shares the image network.
+networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:movenet`,
+`cnn_lstm:torchvision/resnet18`, `cnn_bilstm:timm/mobilenetv3_small_100`. A number in front makes an ensemble whose
+scores are averaged: `5*x3d_xs`; one of CNN-LSTMs shares the image network.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import nn
 
-from .checkpoint import find
 from .classical import CLASSICAL, full_name, is_classical
-from .cnn_lstm import LITE0, CnnLstm
+from .cnn_lstm import LITE0, MOVENET, CnnLstm
 from .ensemble import Averaged
 from .errors import UnknownModelError
 from .inflation import InflatedLite0
@@ -35,9 +34,6 @@ _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _AS_THEY_ARE: Final = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS_FPS: Final = 30
-MOTION: Final = "movenet_motion"
-#: The shipped checkpoint in which the pose network's weights lie.
-MOTION_WEIGHTS: Final = "movenet-motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +206,7 @@ def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Modu
 
 
 def _motion(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
-    network = MoveNetMotion(classes)
-    if pretrained:
-        own = {f"backbone.{name}" for name in network.backbone.state_dict()}
-        known = find(MOTION_WEIGHTS).state()
-        network.load_state_dict({name: value for name, value in known.items() if name in own}, strict=False)
-    return network
+    return MoveNetMotion(classes, pretrained=pretrained)
 
 
 def _recurrent(name: str) -> Architecture:
@@ -225,7 +216,7 @@ def _recurrent(name: str) -> Architecture:
     def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
         return CnnLstm(classes, backbone=backbone, bidirectional=kind == "cnn_bilstm", pretrained=pretrained)
 
-    return Architecture(name, 8, 0.2, 160, _LITE0 if backbone == LITE0 else _IMAGENET, build)
+    return Architecture(name, 8, 0.2, 160, _LITE0 if backbone in {LITE0, MOVENET} else _IMAGENET, build)
 
 
 def _ensemble(members: int, one: Architecture) -> Architecture:
@@ -279,7 +270,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("s3d", 128, 2, 224, _torchvision("s3d"), 68.368, _TORCHVISION),
         _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
-        Architecture(MOTION, 10, 0.125, 192, _LITE0, _motion),
+        Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),
