@@ -22,6 +22,7 @@ from rich.progress import Progress, TextColumn
 
 from . import __version__
 from .cli_train import LabelMapOption, renamed_labels, train
+from .extras import what_to_install
 from .settings import Settings, SettingsError, load_settings, override
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
@@ -40,6 +41,13 @@ errors = Console(stderr=True)
 class PaceChoice(StrEnum):
     realtime = "realtime"
     max = "max"
+
+
+class PrecisionChoice(StrEnum):
+    f32 = "f32"
+    f16 = "f16"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 class BrokerChoice(StrEnum):
@@ -75,6 +83,11 @@ def main() -> None:
         _fail(error.format_message() + (f" (see `{context.command_path} --help`)" if context else ""))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        message = what_to_install(error, f"clipline {sys.argv[1]}")
+        if message is None:
+            raise
+        _fail(message)
     except Exception as error:
         if not _is_expected(error):
             raise
@@ -385,6 +398,54 @@ def compare(
     from .evaluating import compare_command
 
     compare_command(console, (first, second), data, renamed_labels(label_map), engine, json_file, errors)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="An .xml (OpenVINO), .onnx or .pt2 (torch.export).", show_default=False),
+    ] = None,
+    precision: Annotated[PrecisionChoice | None, typer.Option(help="See docs/export.md.", show_default="f32")] = None,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Labelled footage that int8 is calibrated on.", show_default=False)
+    ] = None,
+    compared: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="Labelled footage to measure on: size, speed, accuracy.", show_default=False),
+    ] = None,
+    label_map: LabelMapOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what --compare measures there.")] = None,
+) -> None:
+    """Write a model as a file that is served without torch, and measure what that costs.
+
+    \b
+    clipline export cnn-lstm -o cnn-lstm.xml --precision f16      # then, elsewhere: clipline work --model cnn-lstm.xml
+    clipline export own.safetensors -o own.xml --precision int8 --calibration footage.csv --compare held-out.csv
+    clipline export own.safetensors --calibration footage.csv --compare held-out.csv    # every form, in one table
+    """
+    from .exporting import export_command
+
+    if json_file is not None and not compared:
+        raise typer.BadParameter("--json needs --compare: it holds what was measured")
+    if output is None and precision is not None:
+        raise typer.BadParameter("--precision needs --output: without one, every precision is measured")
+    if output is None and not compared:
+        raise typer.BadParameter("nothing to do: expected --output, or --compare with labelled footage, or both")
+    if output is not None and (precision is PrecisionChoice.int8) != bool(calibration):
+        raise typer.BadParameter("--precision int8 and --calibration FOOTAGE go together")
+    export_command(
+        console,
+        model,
+        output,
+        precision.value if precision is not None else "f32",
+        calibration or [],
+        compared or [],
+        renamed_labels(label_map),
+        json_file,
+        errors,
+    )
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from models import Checkpoint, Classifier, TrainingError, find, save
+from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
 from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate
 
 from .datasets import Example, check_examples, find_examples
@@ -40,8 +40,13 @@ def evaluate_command(
         ModelError: the model or the data cannot be used.
     """
     checkpoint = find(model)
+    if calibrated_file is not None and checkpoint.export is not None:
+        raise ExportError(
+            f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
+            f"calibrate {checkpoint.export.source} and export it again"
+        )
     examples = _examples(data, [checkpoint], renamed, notes)
-    _warn_of_training_data(checkpoint, examples, notes)
+    warn_of_training_data(checkpoint, examples, notes)
     scores = _judge(model, engine, examples, notes)
     judged = scores.judged()
     evaluation = evaluate(judged)
@@ -88,7 +93,7 @@ def compare_command(
     checkpoints = [find(m) for m in models]
     examples = _examples(data, checkpoints, renamed, notes)
     for checkpoint in checkpoints:
-        _warn_of_training_data(checkpoint, examples, notes)
+        warn_of_training_data(checkpoint, examples, notes)
     a, b = (_judge(m, engine, examples, notes).judged() for m in models)
     b = _same_order(a, b)
     result = compare(a, b)
@@ -123,7 +128,15 @@ def compare_command(
 def _examples(
     data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Console
 ) -> list[Example]:
-    """The labelled footage, its labels renamed as for training and as the user wants, who has the last word."""
+    names = known_labels(checkpoints, renamed)
+    examples = [e for d in data for e in find_examples(d, names)]
+    for warning in check_examples(examples):
+        notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return examples
+
+
+def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) -> dict[str, str]:
+    """How labels are renamed: as they were for training, and as the user wants, who has the last word."""
     known = {label for c in checkpoints for label in c.contract.labels}
     in_training = {
         old: new
@@ -131,13 +144,11 @@ def _examples(
         for old, new in c.contract.training.get("renamed", {}).items()
         if old not in known
     }
-    examples = [e for d in data for e in find_examples(d, in_training | dict(renamed))]
-    for warning in check_examples(examples):
-        notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return examples
+    return in_training | dict(renamed)
 
 
-def _warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
+def warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
+    """Say so where a model is judged on footage that it was trained on."""
     trained_on = checkpoint.contract.training.get("data", ())
     names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
     if seen := sorted(names & {part for e in examples for part in e.path.parts}):
