@@ -18,7 +18,7 @@ from .errors import CheckpointError, UnknownModelError
 from .exported import FORM_NAMES, FORMS, Export, digest_of, read_exported
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
-DEFAULT_MODEL: Final = "cnn-lstm"
+DEFAULT_MODEL: Final = "movenet-motion"
 #: PyTorchVideo's own checkpoints: architecture, T, frame spacing at 30 frames/s, size; and where they lie.
 _HUB: Final = {
     "X3D_XS": ("x3d_xs", 4, 12 / 30, 160),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any, Final, Literal, get_args
 
 from .imbalance import IMBALANCES, Imbalance
@@ -35,7 +36,7 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
     #: Where a frozen image network's features are made once: of how many views of each video, the first as it is.
-    views: int = 4
+    views: int = 2
 
     def __post_init__(self) -> None:
         _within("augmentation.crop", self.crop, 0.05, 1)
@@ -119,7 +120,8 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain values, for a checkpoint's metadata."""
-        return asdict(self)
+        # Where on somebody's disk the beginning lay is nobody else's business.
+        return asdict(self) | {"begin_from": self.begin_from and PurePath(self.begin_from).name}
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -126,6 +126,14 @@ def summarise(
     return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
 
 
+@dataclass(slots=True)
+class _Made:
+    """What a frozen network said of the footage, made when it is first wanted."""
+
+    features: Features | None = None
+    descriptors: Descriptors | None = None
+
+
 class Trainer:
     """Trains and cross-validates one recipe on one set of footage; features of a frozen backbone are made once."""
 
@@ -160,8 +168,7 @@ class Trainer:
         self._groups = np.array([f.group for f in footage])
         self._device = distributed.device()
         self._normalise = Normalise(recipe.architecture, self._device)
-        self._features: Features | None = None
-        self._descriptors: Descriptors | None = None
+        self._made = _Made()
         if folder is not None:
             self._claim(folder)
 
@@ -260,7 +267,11 @@ class Trainer:
 
     def _claim(self, folder: Path) -> None:
         """Go on from what another run of the same recipe on the same footage left; remove what another left."""
-        story = [self._recipe.describe(), [(f.name, f.label, f.group, len(f.frames)) for f in self._footage]]
+        story = [
+            self._recipe.describe(),
+            self._recipe.begin_from,
+            [(f.name, f.label, f.group, len(f.frames)) for f in self._footage],
+        ]
         digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
         mark = folder / "recipe.sha256"
         if distributed.is_first():
@@ -377,7 +388,7 @@ class Trainer:
         return network
 
     def _frozen_features(self, network: CnnLstm) -> Features:
-        if self._features is None:
+        if self._made.features is None:
             made = video_features(
                 network,
                 [f.frames for f in self._footage],
@@ -385,20 +396,20 @@ class Trainer:
                 self._normalise,
                 lambda done, total: self._progress("features", done, total),
             )
-            self._features = Features(made, self._truth, self._recipe)
-        return self._features
+            self._made.features = Features(made, self._truth, self._recipe)
+        return self._made.features
 
     def _fit_head(self, network: MoveNetMotion, chosen: np.ndarray, recipe: Recipe) -> None:
         """Fit the linear head to descriptors; every video counts alike, and with "weights" every label."""
-        if self._descriptors is None:
-            self._descriptors = Descriptors(
+        if self._made.descriptors is None:
+            self._made.descriptors = Descriptors(
                 network,
                 [f.frames for f in self._footage],
                 recipe,
                 self._normalise,
                 lambda done, total: self._progress("descriptors", done, total),
             )
-        rows = [self._descriptors.learnt(int(i)) for i in chosen]
+        rows = [self._made.descriptors.learnt(int(i)) for i in chosen]
         truth = np.repeat(self._truth[chosen], [len(r) for r in rows])
         together = torch.cat(rows)
         weight = torch.cat([torch.full((len(r),), 1 / len(r)) for r in rows])
@@ -425,10 +436,10 @@ class Trainer:
     def _score(self, network: nn.Module, index: int) -> np.ndarray:
         """Scores (W, L) of the windows of one video, half a window apart, as the worker sees them."""
         with torch.inference_mode():
-            if isinstance(network, CnnLstm) and self._features is not None:
-                logits = network.head(self._features.windows(index))
-            elif isinstance(network, MoveNetMotion) and self._descriptors is not None:
-                logits = network.head(self._descriptors.served(index))
+            if isinstance(network, CnnLstm) and self._made.features is not None:
+                logits = network.head(self._made.features.windows(index))
+            elif isinstance(network, MoveNetMotion) and self._made.descriptors is not None:
+                logits = network.head(self._made.descriptors.served(index))
             else:
                 frames = self._footage[index].frames
                 places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
