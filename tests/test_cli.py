@@ -106,7 +106,7 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 def test_models_lists_what_ships_with_its_accuracy():
     result = clipline("models")
     assert result.returncode == 0
-    assert "cnn-lstm (default)" in result.stdout
+    assert "movenet-motion (default)" in result.stdout
     assert "x3d-xs" in result.stdout
     assert re.search(r"\d\d\.\d%", result.stdout)
 
@@ -170,7 +170,7 @@ def test_train_makes_a_model_that_serves(tmp_path):
             )
     output = tmp_path / "own.safetensors"
     arguments = ["train", tmp_path / "data", "-o", output, "--size", "32", "--epochs", "6", "--folds", "2"]
-    arguments += ["--learning-rate", "0.003"]
+    arguments += ["--learning-rate", "0.003", "--arch", "cnn_lstm", "--tensorboard", tmp_path / "curves"]
     result = clipline(*arguments, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "held-out accuracy" in result.stderr
@@ -179,6 +179,9 @@ def test_train_makes_a_model_that_serves(tmp_path):
     assert contract.metrics["videos"] == 8
     assert contract.metrics["accuracy"] > 0.8
     assert Classifier.load(str(output), engine="torch").labels == contract.labels
+    assert not list(tmp_path.glob(".*unfinished")), "a finished run leaves no state behind"
+    curves = {path.parent.name for path in (tmp_path / "curves").rglob("events.out.tfevents.*")}
+    assert curves == {"fold-1-of-2", "fold-2-of-2", "all-footage"}
 
 
 def test_train_names_every_file_it_cannot_read(tmp_path):

@@ -292,8 +292,8 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
     ("arguments", "code", "words"),
     [
         (["version"], 0, "clipline "),
-        (["models"], 0, "cnn-lstm (default)"),
-        (["work"], 2, "clipline export cnn-lstm -o cnn-lstm.xml"),
+        (["models"], 0, "movenet-motion (default)"),
+        (["work"], 2, "clipline export movenet-motion -o movenet-motion.xml"),
         (["work", "--model", "x3d-xs", "--engine", "torch"], 2, "needs torch, which is not installed"),
         (["models", "--zoo"], 2, "`clipline models` needs torch, which is not installed: pip install 'clipline[full]'"),
         (["train", "/tmp"], 2, "pip install 'clipline[full]'"),

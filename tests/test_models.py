@@ -245,7 +245,7 @@ def test_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 def test_one_model_of_each_kind_ships_and_together_they_are_small() -> None:
     kinds = {find(name).contract.architecture.partition("_")[0] for name in shipped()}
-    assert kinds == {"cnn", "x3d"}
+    assert kinds == {"cnn", "movenet", "x3d"}
     assert DEFAULT_MODEL in shipped()
     assert sum(path.stat().st_size for path in shipped().values()) <= 25e6
 

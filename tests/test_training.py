@@ -55,7 +55,7 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
     assert not np.array_equal(first, weights(1))
 
 
-@pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs"])
+@pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs", "movenet_motion"])
 def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     """Decoding is shared; this holds the rest together: normalisation, frozen statistics, float16 on disk."""
     trainer = Trainer(footage(), replace(RECIPE, architecture=architecture))
@@ -112,6 +112,47 @@ def test_ensemble_of_whole_networks_is_created_again_by_its_name(tmp_path):
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     windows = np.stack([footage()[0].frames[b : b + 8 : 2] for b in (0, 4)])
     np.testing.assert_allclose(served.predict(windows), trainer._score(network, 0), atol=5e-3)
+
+
+def moving(groups: int = 5) -> list[Footage]:
+    """Noise that stands still or changes all the time: no single frame tells which."""
+    generator = np.random.default_rng(2)
+    videos = []
+    for group in range(groups):
+        for label in ("normal", "fight"):
+            pixels = generator.integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
+            pixels = pixels if label == "fight" else pixels[:1].repeat(12, axis=0)
+            videos.append(Footage(f"{label}-{group}", label, f"group-{group}", pixels))
+    return videos
+
+
+@pytest.mark.parametrize("imbalance", ["none", "weights", "smote"])
+def test_what_a_pose_network_sees_change_tells_motion_from_stillness(imbalance):
+    recipe = replace(RECIPE, architecture="movenet_motion", imbalance=imbalance)
+    assert Trainer(moving(), recipe).validate(5).metrics()["accuracy"] == 1.0
+
+
+def test_head_that_is_fitted_at_once_refuses_what_needs_steps():
+    with pytest.raises(TrainingError, match="'focal': the head of movenet_motion is fitted at once"):
+        Trainer(moving(2), replace(RECIPE, architecture="movenet_motion", imbalance="focal")).fit()
+
+
+def test_pose_network_can_be_trained_in_steps_too():
+    recipe = replace(RECIPE, architecture="movenet_motion", trained_stages=2, epochs=1, imbalance="focal")
+    network = Trainer(moving(2), recipe).fit()
+    known = find("movenet-motion").state()
+    state = network.state_dict()
+    assert torch.equal(state["backbone.stem.conv.weight"], known["backbone.stem.conv.weight"])
+    assert not torch.equal(state["backbone.last.conv.weight"], known["backbone.last.conv.weight"])
+
+
+def test_recipes_that_see_footage_alike_share_features():
+    tasks: list[str] = []
+    trainer = Trainer(footage(), RECIPE, lambda name, done, total: tasks.append(name))
+    trainer.validate(2)
+    made = tasks.count("features")
+    trainer.under(replace(RECIPE, imbalance="focal")).validate(2)
+    assert tasks.count("features") == made > 0
 
 
 def test_smote_refuses_pixels():
