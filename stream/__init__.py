@@ -4,7 +4,6 @@ from .agent import Attached, attach
 from .clipper import Clip, Clipper, ClipSpec
 from .decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .footage import Footage
 from .kafka_transport import KafkaTransport
 from .segment import Headers, Segment
 from .segmenter import Segmenter, SegmentLimits
@@ -20,7 +19,6 @@ __all__ = [
     "Consumer",
     "Decoded",
     "Feed",
-    "Footage",
     "Headers",
     "KafkaTransport",
     "MemoryTransport",

@@ -117,7 +117,7 @@ def _attach_files(
     start_us: int | None,
     loop: bool,
 ) -> None:
-    footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us)
+    footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us, strict=Path(uri).is_file())
     state.failures = footage.failures
     try:
         while True:

@@ -23,18 +23,25 @@ class Footage:
     """Files that follow one another. Each begins when it was recorded, or behind the one before if that is later."""
 
     def __init__(
-        self, files: Sequence[Path], camera: str, limits: SegmentLimits | None = None, *, start_us: int | None = None
+        self,
+        files: Sequence[Path],
+        camera: str,
+        limits: SegmentLimits | None = None,
+        *,
+        start_us: int | None = None,
+        strict: bool = False,
     ) -> None:
         """Name the files; nothing is opened yet.
 
         Args:
-            files: in their order. A single one that cannot be read is an error, one of several is left out.
+            files: in their order.
             camera: the id that segments carry.
             limits: how long and large segments may be.
             start_us: event time of the first frame; when it was recorded, if None.
+            strict: a file that cannot be read is an error; else it is reported and left out.
         """
         self._files, self._camera, self._limits = files, camera, limits
-        self._recorded = start_us is None
+        self._recorded, self._strict = start_us is None, strict
         self._next_us = start_us or 0
         #: Files left out, with the reason.
         self.failures: list[str] = []
@@ -53,13 +60,13 @@ class Footage:
             stop: asked after each file.
 
         Raises:
-            SourceError: the only file cannot be read to its end.
+            SourceError: a file cannot be read to its end, and footage is `strict`.
         """
         for path in self._files:
             try:
                 yield from self._of_file(path, packets)
             except SourceError as error:
-                if len(self._files) == 1:
+                if self._strict:
                     raise
                 log.warning("%s", error)
                 if str(error) not in self.failures:
