@@ -27,3 +27,35 @@ def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]
                 console.print(f"{name}: {done} of {total}", highlight=False)
 
         yield show
+
+
+@contextlib.contextmanager
+def footage_progress(console: Console) -> Iterator[Callable[[str, float, float], None]]:
+    """Yield a function that is told what is being done, and to how many seconds of footage of how many.
+
+    Shows the speed, in seconds of footage a second.
+    """
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+        quarters: dict[str, int] = {}
+
+        def show(name: str, done: float, total: float) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, speed="")
+            task = tasks[name]
+            elapsed = progress.tasks[list(tasks).index(name)].elapsed or 0.0
+            speed = f"{done / elapsed:.0f} times real time" if elapsed > 0 else ""
+            progress.update(task, completed=done, speed=speed)
+            quarter = int(done * _PLAIN_STEPS / total) if total else 0
+            if not console.is_terminal and quarter > quarters.get(name, 0):
+                quarters[name] = quarter
+                console.print(f"{name}: {done:.0f} of {total:.0f} s, {speed}", highlight=False)
+
+        yield show

@@ -116,7 +116,7 @@ class Worker:
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         # Without a with-block: leaving one would wait for decoding that nobody needs any more.
-        self._pool = ThreadPoolExecutor(self._settings.threads or _cores(), thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(self._settings.threads or usable_cores(), thread_name_prefix="decode")
         try:
             while not stop():
                 self._take_records()
@@ -237,7 +237,7 @@ class Worker:
         )
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """How many this process may use. More decoders than that displace one another's pictures from the caches."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -1,0 +1,112 @@
+"""The commands about recorded footage: parse and call."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    KafkaOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    parse_label_map,
+    parse_start,
+    stop_on_signal,
+)
+
+
+class MatchChoice(StrEnum):
+    overlap = "overlap"
+    onset = "onset"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(replay)
+
+
+SourcesArgument = Annotated[
+    list[str], typer.Argument(help="Files, folders, or kafka://topic?camera=…&from=…&to=…", show_default=False)
+]
+CameraOption = Annotated[
+    str | None, typer.Option(help="All files are this one camera; the camera of a topic.", show_default=False)
+]
+MapOption = Annotated[
+    list[str] | None, typer.Option("--map", help="old=new for labels of the truth; '=' and nothing leaves out.")
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option(help="Event time of footage's first frame, RFC 3339 or 'now'; when it was recorded if left out."),
+]
+ModelOption = Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")]
+EngineOption = Annotated[str | None, typer.Option(help="auto, openvino, openvino-f32 or torch.")]
+StrideOption = Annotated[float | None, typer.Option(help="Seconds between the beginnings of two windows.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Keep predictions, and use those kept of the same footage.")
+]
+MatchOption = Annotated[MatchChoice, typer.Option("--match", help="What makes an event one of the truth.")]
+OverlapOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Least temporal overlap (IoU) of a match; 0 is any.")
+]
+OnsetOption = Annotated[
+    tuple[float, float],
+    typer.Option("--onset-window", help="With --match onset: seconds before and after the true onset."),
+]
+
+
+def replay(
+    sources: SourcesArgument,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", help="Truth: CSV camera_or_file,label,start,end, or ActivityNet JSON.", show_default=False
+        ),
+    ] = None,
+    model: ModelOption = None,
+    stride: StrideOption = None,
+    engine: EngineOption = None,
+    camera: CameraOption = None,
+    start: StartOption = None,
+    label_map: MapOption = None,
+    match: MatchOption = MatchChoice.overlap,
+    overlap: OverlapOption = 0.0,
+    onset_window: OnsetOption = (2.0, 10.0),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures and events there.")] = None,
+    fail_if: Annotated[
+        str | None,
+        typer.Option("--fail-if", help="Exit with 1 where this holds, as 'misses>2 or false_alarms_per_hour>0.5'."),
+    ] = None,
+    resume: ResumeOption = True,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    """What a live worker would have said of recorded footage, and how that compares with the truth.
+
+    \b
+    clipline replay footage/                                              # each file a camera
+    clipline replay footage/ --labels truth.csv --json figures.json
+    clipline replay footage/ --labels truth.csv --fail-if 'misses>2 or false_alarms_per_hour>0.5'
+    clipline replay 'kafka://clipline.segments?camera=lobby&from=2026-11-24T08:00:00Z' --model own.safetensors
+    """
+    from .replaying.command import Asked, replay_command
+
+    settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
+    asked = Asked(
+        tuple(sources),
+        camera,
+        parse_start(start),
+        labels,
+        parse_label_map(label_map),
+        match.value,
+        overlap,
+        onset_window,
+        resume=resume,
+    )
+    with stop_on_signal() as stop:
+        code = replay_command(settings, asked, json_file, fail_if, console, errors, stop.is_set)
+    raise typer.Exit(code)

@@ -1,0 +1,259 @@
+"""`clipline replay`: puts sources, model, truth and figures together, and tells what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consumers.live import describe
+from consumers.progress import footage_progress
+from consumers.serving import clip_spec, tracker_rules
+from consumers.settings import Settings
+from consumers.tracker import Rule
+from models import Classifier, find
+from models.checkpoint import cache_folder
+from stream import KafkaTransport, Transport
+
+from .errors import ReplayError
+from .gate import Gate
+from .judging import FIGURES, WITHOUT_TRUTH, Judgement, event_rows, figures, judge, rounded, truth_rows
+from .metrics import Fit, by_onset, by_overlap
+from .replay import Replayed, replay
+from .run import How
+from .sources import Recording, find_recordings
+from .store import TraceStore
+from .truth import Claim, place_truth, read_truth
+
+_EVENTS_SHOWN: Final = 20
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user wants replayed, and how it is to be compared."""
+
+    sources: tuple[str, ...]
+    camera: str | None
+    start_us: int | None
+    labels: Path | None
+    renamed: Mapping[str, str]
+    match: Literal["overlap", "onset"]
+    overlap: float
+    onset_window: tuple[float, float]
+    resume: bool = True
+
+    @property
+    def fit(self) -> Fit:
+        return by_onset(*self.onset_window) if self.match == "onset" else by_overlap(self.overlap)
+
+    @property
+    def matching(self) -> str:
+        """In words."""
+        if self.match == "onset":
+            before, after = self.onset_window
+            return f"an event that begins from {before:g} s before to {after:g} s after the true onset"
+        return (
+            f"an event with an overlap (IoU) of {self.overlap:g} or more" if self.overlap else "an event that overlaps"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything that was found before anything is decoded."""
+
+    asked: Asked
+    recordings: tuple[Recording, ...]
+    claims: tuple[Claim, ...] | None
+    classifier: Classifier
+    how: How
+    rules: Mapping[str, Rule]
+    store: TraceStore
+    notes: Console
+
+
+@contextlib.contextmanager
+def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[Session]:
+    """Read the truth, find the footage, load the model.
+
+    Raises:
+        ReplayError, StreamError, ModelError, SettingsError: one of these cannot be used.
+    """
+    # What is quick to ask comes first.
+    find(settings.worker.model)
+    claims = None if asked.labels is None else tuple(read_truth(asked.labels, asked.renamed))
+
+    def connect() -> Transport:
+        return KafkaTransport(settings.kafka)
+
+    recordings, left_out = find_recordings(
+        asked.sources, asked.camera, asked.start_us, settings.segments.limits, connect
+    )
+    for reason in left_out:
+        note(notes, f"left out: {reason}")
+    with contextlib.ExitStack() as stack:
+        if asked.resume:
+            folder = cache_folder() / "replay"
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clipline-replay-")))
+        store = TraceStore(folder)
+        with notes.status("loading the model"):
+            classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
+        spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
+        how = How(classifier, spec, settings.worker.threads, settings.worker.max_batch)
+        rules = tracker_rules(classifier.contract, settings.tracker)
+        if not rules:
+            note(notes, f"{classifier.id} has no thresholds, so nothing is an event: set tracker.labels.<label>.start")
+        yield Session(asked, tuple(recordings), claims, classifier, how, rules, store, notes)
+
+
+def replay_command(
+    settings: Settings,
+    asked: Asked,
+    json_file: Path | None,
+    fail_if: str | None,
+    out: Console,
+    notes: Console,
+    stop: Callable[[], bool],
+) -> int:
+    """Replay, print, write what was asked for, and return the exit code: 1 where the gate's condition holds.
+
+    Raises:
+        ReplayError, StreamError, ModelError, SettingsError: something cannot be used.
+    """
+    gate = None if fail_if is None else Gate.parse(fail_if, WITHOUT_TRUTH if asked.labels is None else FIGURES)
+    with open_session(settings, asked, notes) as session:
+        begun = time.monotonic()
+        replayed = run(session, stop)
+        seconds = time.monotonic() - begun
+        if replayed is None:
+            note(notes, "stopped; what was classified is kept, and the same command goes on there")
+            return INTERRUPTED
+        judged = session.claims is not None
+        truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
+        for reason in left_out:
+            note(notes, reason)
+        judgement = judge(replayed.courses, session.rules, truth, asked.fit)
+        content = document(session, replayed, judgement, seconds, judged=judged)
+        show(out, content, asked.matching, judged=judged)
+        if json_file is not None:
+            write(json_file, json.dumps(content, indent=2) + "\n")
+    if gate is not None:
+        values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
+        if failures := gate.failures(values):
+            note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
+            return 1
+    return 0
+
+
+def run(session: Session, stop: Callable[[], bool]) -> Replayed | None:
+    """Make what traces are missing, with a bar."""
+    with footage_progress(session.notes) as progress:
+        return replay(
+            session.recordings, session.how, session.classifier.engine, session.store, progress=progress, stop=stop
+        )
+
+
+def document(
+    session: Session, replayed: Replayed, judgement: Judgement, seconds: float, *, judged: bool
+) -> dict[str, Any]:
+    """What `--json` writes."""
+    frames = sum(p.trace.frames for c in replayed.courses for p in c.pieces)
+    lost = sum(p.trace.lost_frames for c in replayed.courses for p in c.pieces)
+    top = {
+        "model": session.classifier.id,
+        "engine": session.classifier.engine,
+        "footage_seconds": replayed.seconds,
+        "times_realtime": replayed.seconds / seconds,
+        "kept_seconds": replayed.kept_seconds,
+        "wall_seconds": seconds,
+        "frames": frames,
+        "lost_frames": lost,
+        "windows": sum(len(p.trace.places) for c in replayed.courses for p in c.pieces),
+        "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.courses},
+        "matching": session.asked.matching,
+        "rules": {
+            label: {
+                "start": rule.start,
+                "end": rule.end,
+                "min_seconds": rule.min_seconds,
+                "cooldown_seconds": rule.cooldown_seconds,
+            }
+            for label, rule in session.rules.items()
+        },
+    }
+    found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
+    found["events"] = event_rows(judgement, judged=judged)
+    found["truth"] = truth_rows(judgement) if judged else None
+    found["problems"] = [f"{p.name}: {why}" for c in replayed.courses for p in c.pieces for why in p.trace.problems]
+    return found
+
+
+def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: bool) -> None:
+    """The result in a screenful."""
+    kept = content["kept_seconds"]
+    out.print(
+        f"{content['model']}: {content['footage_seconds']:.0f} s of footage of {len(content['cameras'])} cameras in "
+        f"{content['wall_seconds']:.1f} s, {content['times_realtime']:.0f} times real time"
+        f"{f' ({kept:.0f} s were classified before)' if kept else ''}; {content['windows']} windows",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for problem in content["problems"]:
+        out.print(f"left out: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    events = content["events"]
+    for row in events[:_EVENTS_SHOWN]:
+        line = describe(row)
+        if judged:
+            right = row["outcome"] == "detected"
+            line.append("  detected" if right else "  false alarm", style="green" if right else "red")
+        out.print(line, soft_wrap=True)
+    if len(events) > _EVENTS_SHOWN:
+        out.print(f"… and {len(events) - _EVENTS_SHOWN} more", style="dim")
+    if not judged:
+        out.print(f"{len(events)} events.", highlight=False)
+        return
+    for row in content["truth"]:
+        if row["outcome"] == "missed":
+            out.print(
+                Text(f"missed: {row['label']} on {row['camera']} from {row['start_seconds']:g} s", style="red"),
+                soft_wrap=True,
+            )
+    table = Table(box=None, title=f"\ndetected is {matching}", title_justify="left", title_style="dim")
+    for name in ("", "value", "95 % interval"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name in (
+        *("truth_events", "detected", "misses", "false_alarms", "false_alarms_per_hour", "time_to_alert_p50"),
+        *("time_to_alert_p95", "precision", "recall", "f1", "mean_average_precision"),
+    ):
+        low, high = content["low"].get(name), content["high"].get(name)
+        bounds = "" if low is None or name == "truth_events" else f"{low:.3g} to {high:.3g}"
+        value = content[name]
+        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3g}", bounds)
+    out.print(table)
+
+
+def note(notes: Console, text: str, style: str = "yellow") -> None:
+    notes.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a result.
+
+    Raises:
+        ReplayError: the path cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReplayError(f"{path}: cannot be written ({error.strerror})") from None
