@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _PLAIN_STEPS: Final = 4
+#: Before that a speed says nothing.
+_SPEED_SECONDS: Final = 0.5
 
 
 @contextlib.contextmanager
@@ -51,11 +53,11 @@ def footage_progress(console: Console) -> Iterator[Callable[[str, float, float],
                 tasks[name] = progress.add_task(name, total=total, speed="")
             task = tasks[name]
             elapsed = progress.tasks[list(tasks).index(name)].elapsed or 0.0
-            speed = f"{done / elapsed:.0f} times real time" if elapsed > 0 else ""
+            speed = f"{done / elapsed:.0f} times real time" if elapsed >= _SPEED_SECONDS else ""
             progress.update(task, completed=done, speed=speed)
             quarter = int(done * _PLAIN_STEPS / total) if total else 0
             if not console.is_terminal and quarter > quarters.get(name, 0):
                 quarters[name] = quarter
-                console.print(f"{name}: {done:.0f} of {total:.0f} s, {speed}", highlight=False)
+                console.print(f"{name}: {done:.0f} of {total:.0f} s{', ' if speed else ''}{speed}", highlight=False)
 
         yield show

@@ -82,6 +82,10 @@ def replay(
         typer.Option("--fail-if", help="Exit with 1 where this holds, as 'misses>2 or false_alarms_per_hour>0.5'."),
     ] = None,
     resume: ResumeOption = True,
+    through_kafka: Annotated[
+        bool,
+        typer.Option("--through-kafka", help="Over a real broker: an embedded one, or the one that --kafka names."),
+    ] = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
@@ -106,6 +110,8 @@ def replay(
         overlap,
         onset_window,
         resume=resume,
+        through_kafka=through_kafka,
+        own_broker=kafka is None,
     )
     with stop_on_signal() as stop:
         code = replay_command(settings, asked, json_file, fail_if, console, errors, stop.is_set)

@@ -32,7 +32,8 @@ from .replay import Replayed, replay
 from .run import How
 from .sources import Recording, find_recordings
 from .store import TraceStore
-from .truth import Claim, place_truth, read_truth
+from .through_kafka import replay_through_kafka
+from .truth import Claim, check_truth, place_truth, read_truth
 
 _EVENTS_SHOWN: Final = 20
 INTERRUPTED: Final = 130
@@ -51,6 +52,9 @@ class Asked:
     overlap: float
     onset_window: tuple[float, float]
     resume: bool = True
+    #: Over a real broker; an embedded one unless there is an address.
+    through_kafka: bool = False
+    own_broker: bool = True
 
     @property
     def fit(self) -> Fit:
@@ -72,6 +76,7 @@ class Session:
     """Everything that was found before anything is decoded."""
 
     asked: Asked
+    settings: Settings
     recordings: tuple[Recording, ...]
     claims: tuple[Claim, ...] | None
     classifier: Classifier
@@ -100,6 +105,7 @@ def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[S
     )
     for reason in left_out:
         note(notes, f"left out: {reason}")
+    check_truth(claims or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
     with contextlib.ExitStack() as stack:
         if asked.resume:
             folder = cache_folder() / "replay"
@@ -113,7 +119,7 @@ def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[S
         rules = tracker_rules(classifier.contract, settings.tracker)
         if not rules:
             note(notes, f"{classifier.id} has no thresholds, so nothing is an event: set tracker.labels.<label>.start")
-        yield Session(asked, tuple(recordings), claims, classifier, how, rules, store, notes)
+        yield Session(asked, settings, tuple(recordings), claims, classifier, how, rules, store, notes)
 
 
 def replay_command(
@@ -136,7 +142,12 @@ def replay_command(
         replayed = run(session, stop)
         seconds = time.monotonic() - begun
         if replayed is None:
-            note(notes, "stopped; what was classified is kept, and the same command goes on there")
+            note(
+                notes,
+                "stopped"
+                if asked.through_kafka
+                else "stopped; what was classified is kept, and the same command goes on there",
+            )
             return INTERRUPTED
         judged = session.claims is not None
         truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
@@ -158,6 +169,16 @@ def replay_command(
 def run(session: Session, stop: Callable[[], bool]) -> Replayed | None:
     """Make what traces are missing, with a bar."""
     with footage_progress(session.notes) as progress:
+        if session.asked.through_kafka:
+            return replay_through_kafka(
+                session.recordings,
+                session.how,
+                dict(session.rules),
+                session.settings,
+                own_broker=session.asked.own_broker,
+                progress=progress,
+                stop=stop,
+            )
         return replay(
             session.recordings, session.how, session.classifier.engine, session.store, progress=progress, stop=stop
         )

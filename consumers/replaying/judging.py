@@ -98,7 +98,7 @@ def make_scene(courses: Sequence[Course], found: Sequence[Happening], truth: Seq
         return (time_us - by_name[camera].begin_us) / 1e6
 
     def unit(camera: str, time_us: int) -> int:
-        begins = [piece.begin_us for piece in by_name[camera].pieces]
+        begins = [piece.first_us for piece in by_name[camera].pieces]
         return first_unit[camera] + max((n for n, begin_us in enumerate(begins) if begin_us <= time_us), default=0)
 
     return Scene(

@@ -69,7 +69,7 @@ def replay(
             )
         )
         looked += piece.seconds
-        progress("looking", looked, total)
+        progress("reading", looked, total)
     # Two files with the same bytes are one job.
     jobs = {key: Job(piece, key) for key, piece in zip(keys, pieces, strict=True) if store.load(key) is None}
     missing = sum(job.piece.seconds for job in jobs.values())

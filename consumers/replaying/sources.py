@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -131,6 +131,7 @@ def find_recordings(
         SourceError: a source is absent or holds no video, or two files would be one camera.
         BrokerError: a topic cannot be read.
     """
+    _check_camera(camera, "--camera")
     recordings: list[Recording] = []
     files: list[tuple[str, Path]] = []
     for source in sources:
@@ -155,9 +156,8 @@ def find_recordings(
             recordings.append(Recording(name, pieces, start_us))
     if not recordings:
         raise SourceError(f"{', '.join(sources)}: nothing can be read ({'; '.join(left_out) or 'no footage'})")
-    twice = {r.camera for r in recordings if sum(o.camera == r.camera for o in recordings) > 1}
-    if twice:
-        raise SourceError(f"camera {min(twice)!r} is in more than one source: replay them apart")
+    if twice := [name for name, count in Counter(r.camera for r in recordings).items() if count > 1]:
+        raise SourceError(f"camera {twice[0]!r} is in more than one source: replay them apart")
     return recordings, left_out
 
 
@@ -174,6 +174,14 @@ def _file_pieces(
                 raise
             left_out.append(str(error))
     return tuple(pieces)
+
+
+def _check_camera(camera: str | None, where: str) -> None:
+    try:
+        if camera is not None:
+            check_camera_id(camera)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from None
 
 
 def _camera_name(path: Path) -> str:
@@ -271,11 +279,7 @@ def _parse(
         known = "kafka://topic?camera=…&from=…&to=…"
         raise SourceError(f"{source}: expected {known}" + (f", found {unknown[0]!r}" if topic else ""))
     wanted = query.get("camera") or camera
-    if wanted is not None:
-        try:
-            check_camera_id(wanted)
-        except ValueError as error:
-            raise SourceError(f"{source}: {error}") from None
+    _check_camera(wanted, source)
     bounds = [query.get(name) for name in ("from", "to")]
     if any(b is not None and b.isdigit() for b in bounds):
         if not all(b is None or b.isdigit() for b in bounds):

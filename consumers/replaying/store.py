@@ -210,6 +210,22 @@ class TraceStore:
             ) from None
 
 
+def draft_trace(model: str, labels: tuple[str, ...], draft: Draft) -> Trace:
+    """The trace of a draft that has everything."""
+    arrays = _arrays(draft, len(labels))
+    return Trace(
+        model,
+        labels,
+        arrays["places"],
+        arrays["scores"],
+        arrays["closes"],
+        arrays["spans"],
+        draft.frames,
+        draft.skipped + draft.undecoded,
+        tuple(draft.problems),
+    )
+
+
 def _arrays(draft: Draft, labels: int) -> dict[str, np.ndarray]:
     return {
         "places": np.array(draft.places, np.int64).reshape(-1, 5),

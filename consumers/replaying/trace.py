@@ -65,11 +65,16 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A trace at its place: `begin_us` is the event time of its footage's first frame."""
+    """A trace at its place: `begin_us` is the event time that its times are relative to."""
 
     name: str
     begin_us: int
     trace: Trace
+
+    @property
+    def first_us(self) -> int:
+        """Event time of its first frame."""
+        return self.begin_us + (int(self.trace.spans[0, 0]) if len(self.trace.spans) else 0)
 
     @property
     def end_us(self) -> int:
@@ -97,7 +102,8 @@ class Course:
 
     @property
     def begin_us(self) -> int:
-        return self.pieces[0].begin_us if self.pieces else 0
+        """Event time of its first frame."""
+        return self.pieces[0].first_us
 
     def predictions(self) -> Iterator[Prediction]:
         for piece in self.pieces:

@@ -68,6 +68,24 @@ def read_truth(path: Path, renamed: Mapping[str, str]) -> list[Claim]:
     return [claim for claim in named if claim.label]
 
 
+def check_truth(claims: Sequence[Claim], pieces: Mapping[str, Sequence[str]]) -> None:
+    """See that some claim is about this footage, before any of it is decoded.
+
+    Args:
+        claims: what is said.
+        pieces: the files of each camera.
+
+    Raises:
+        TruthError: none is.
+    """
+    paths = [PurePath(name).parts for names in pieces.values() for name in names]
+    for claim in claims:
+        if claim.name in pieces or any(_ends_with(path, PurePath(claim.name).parts) for path in paths):
+            return
+    if claims:
+        raise TruthError(f"{claims[0].where}: {_unknown(claims[0], pieces)}; no row is about this footage")
+
+
 def place_truth(
     claims: Sequence[Claim], courses: Sequence[Course], labels: Collection[str]
 ) -> tuple[list[TrueEvent], list[str]]:
@@ -94,8 +112,6 @@ def place_truth(
             silent[claim.label] += 1
         else:
             events.append(TrueEvent(place.camera, claim.label, *interval_us, claim.where))
-    if unknown and len(unknown) == len(claims):
-        raise TruthError(f"{unknown[0].where}: {_unknown(unknown[0], cameras)}; no row is about this footage")
     notes = [f"truth of {label!r} ({count} rows): no event is made of this label" for label, count in silent.items()]
     left_out = "rows of truth left out, first"
     if unknown:
@@ -130,7 +146,7 @@ def _interval_us(claim: Claim, place: _Place) -> tuple[int, int] | None:
     return start_us, place.begin_us + round(claim.end * 1e6)
 
 
-def _unknown(claim: Claim, cameras: Mapping[str, Course]) -> str:
+def _unknown(claim: Claim, cameras: Collection[str]) -> str:
     near = difflib.get_close_matches(claim.name, cameras, n=1)
     return f"{claim.name!r} is no camera or file here" + (f"; did you mean {near[0]!r}?" if near else "")
 
@@ -151,7 +167,7 @@ def _find(claim: Claim, cameras: Mapping[str, Course]) -> _Place | None:
     if not found:
         return None
     course, piece = found[0]
-    return _Place(course.camera, piece.begin_us, piece.end_us)
+    return _Place(course.camera, piece.first_us, piece.end_us)
 
 
 def _ends_with(path: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
