@@ -28,6 +28,7 @@ class MatchChoice(StrEnum):
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(replay)
+    app.command()(tune)
 
 
 SourcesArgument = Annotated[
@@ -77,6 +78,7 @@ def replay(
     overlap: OverlapOption = 0.0,
     onset_window: OnsetOption = (2.0, 10.0),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures and events there.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
     fail_if: Annotated[
         str | None,
         typer.Option("--fail-if", help="Exit with 1 where this holds, as 'misses>2 or false_alarms_per_hour>0.5'."),
@@ -93,7 +95,7 @@ def replay(
 
     \b
     clipline replay footage/                                              # each file a camera
-    clipline replay footage/ --labels truth.csv --json figures.json
+    clipline replay footage/ --labels truth.csv --report report.html --json figures.json
     clipline replay footage/ --labels truth.csv --fail-if 'misses>2 or false_alarms_per_hour>0.5'
     clipline replay 'kafka://clipline.segments?camera=lobby&from=2026-11-24T08:00:00Z' --model own.safetensors
     """
@@ -114,5 +116,50 @@ def replay(
         own_broker=kafka is None,
     )
     with stop_on_signal() as stop:
-        code = replay_command(settings, asked, json_file, fail_if, console, errors, stop.is_set)
+        code = replay_command(settings, asked, json_file, report, fail_if, console, errors, stop.is_set)
+    raise typer.Exit(code)
+
+
+def tune(
+    sources: SourcesArgument,
+    labels: Annotated[Path, typer.Option("--labels", help="Truth, in a form that `clipline replay` takes.")],
+    budget: Annotated[
+        str, typer.Option(help="False alarms that are allowed, as '1 per day' or '0.1/hour'.")
+    ] = "1 per day",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The settings to write.")] = Path("tuned.toml"),
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report there.")] = None,
+    model: ModelOption = None,
+    stride: StrideOption = None,
+    engine: EngineOption = None,
+    camera: CameraOption = None,
+    start: StartOption = None,
+    label_map: MapOption = None,
+    match: MatchOption = MatchChoice.overlap,
+    overlap: OverlapOption = 0.1,
+    onset_window: OnsetOption = (2.0, 10.0),
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    """Settings that miss least within a budget of false alarms, from footage whose truth is known.
+
+    \b
+    clipline tune footage/ --labels truth.csv --budget '1 per day'
+    clipline tune footage/ --labels truth.csv --budget 0.1/hour -o clipline.toml --report tuning.html
+    """
+    from .replaying.command import Asked
+    from .replaying.tune_command import tune_command
+
+    settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
+    asked = Asked(
+        tuple(sources),
+        camera,
+        parse_start(start),
+        labels,
+        parse_label_map(label_map),
+        match.value,
+        overlap,
+        onset_window,
+    )
+    with stop_on_signal() as stop:
+        code = tune_command(settings, asked, budget, output, report, console, errors, stop.is_set)
     raise typer.Exit(code)

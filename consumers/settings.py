@@ -114,6 +114,7 @@ class LabelSettings(_Section):
     end: float | None = Field(None, ge=0, le=1)
     min_seconds: float | None = Field(None, ge=0)
     cooldown_seconds: float | None = Field(None, ge=0)
+    smoothing: int | None = Field(None, ge=1, le=100)
 
 
 class TrackerSettings(_Section):
@@ -121,6 +122,8 @@ class TrackerSettings(_Section):
     cooldown_seconds: float = Field(5.0, ge=0)
     #: An event that goes on is reported again this often.
     update_seconds: float = Field(10.0, gt=0)
+    #: Scores are averaged over so many windows before they meet a threshold.
+    smoothing: int = Field(1, ge=1, le=100)
     labels: dict[str, LabelSettings] = Field(default_factory=dict)
 
 

@@ -8,8 +8,9 @@ idle ───────────▶ candidate ─────────�
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .event import Ending, Event
 from .prediction import Prediction
@@ -24,10 +25,14 @@ class Rule:
     min_seconds: float
     cooldown_seconds: float
     update_seconds: float
+    #: A score is the mean over so many windows, the newest last; until there are as many it is not known.
+    smoothing: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.end <= self.start <= 1:
             raise ValueError(f"thresholds: expected 0 <= end ({self.end}) <= start ({self.start}) <= 1")
+        if self.smoothing < 1:
+            raise ValueError(f"smoothing over {self.smoothing} windows: expected at least 1")
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class _Course:
     active: bool = False
     quiet_until_us: int = 0
     reported_us: int = 0
+    #: The newest scores without a gap, as many as are averaged.
+    scores: deque[float] = field(default_factory=deque)
 
 
 class Tracker:
@@ -74,10 +81,18 @@ class Tracker:
             if course.event is not None and course.active:
                 events.append(self._end(course, self._rules[label], ending))
             course.event, course.active = None, False
+            course.scores.clear()
         return events
 
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
         score = prediction.scores[label]
+        if rule.smoothing > 1:
+            course.scores.append(score)
+            if len(course.scores) > rule.smoothing:
+                course.scores.popleft()
+            if len(course.scores) < rule.smoothing:
+                return []
+            score = sum(course.scores) / rule.smoothing
         if course.event is None:
             if not score >= rule.start or prediction.start_us < course.quiet_until_us:
                 return []

@@ -22,6 +22,7 @@ from consumers.settings import Settings
 from consumers.tracker import Rule
 from models import Classifier, find
 from models.checkpoint import cache_folder
+from models.evaluation import evaluate
 from stream import KafkaTransport, Transport
 
 from .errors import ReplayError
@@ -34,8 +35,11 @@ from .sources import Recording, find_recordings
 from .store import TraceStore
 from .through_kafka import replay_through_kafka
 from .truth import Claim, check_truth, place_truth, read_truth
+from .windows import judged_windows
 
 _EVENTS_SHOWN: Final = 20
+#: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
+_WINDOW_ROUNDS: Final = 200
 INTERRUPTED: Final = 130
 
 
@@ -126,6 +130,7 @@ def replay_command(
     settings: Settings,
     asked: Asked,
     json_file: Path | None,
+    report_file: Path | None,
     fail_if: str | None,
     out: Console,
     notes: Console,
@@ -155,9 +160,18 @@ def replay_command(
             note(notes, reason)
         judgement = judge(replayed.courses, session.rules, truth, asked.fit)
         content = document(session, replayed, judgement, seconds, judged=judged)
+        windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
+        content["clips"] = None if windows is None else evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
         show(out, content, asked.matching, judged=judged)
         if json_file is not None:
             write(json_file, json.dumps(content, indent=2) + "\n")
+        if report_file is not None:
+            from .report import write_report  # noqa: PLC0415  matplotlib is slow to import
+
+            with notes.status("drawing the report"):
+                page = write_report(content, judgement, session.recordings, asked.fit, windows, judged=judged)
+            write(report_file, page)
+            out.print(f"Report: {report_file}", highlight=False)
     if gate is not None:
         values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
         if failures := gate.failures(values):

@@ -82,6 +82,8 @@ def replay(
 
     if jobs and not classify(list(jobs.values()), how, store, progress=show, stop=stop):
         return None
+    if jobs:
+        progress("classifying", missing, missing)
     store.trim()
     traces = dict(zip(keys, (store.load(key) for key in keys), strict=True))
     courses, place = [], iter(zip(pieces, keys, strict=True))
