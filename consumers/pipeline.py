@@ -102,6 +102,7 @@ class Pipeline:
         counts.frames += segment.frames + sum(segment.skipped.values())
         counts.skipped.update(segment.skipped)
         counts.seconds += segment.seconds
+        camera.tracker.longest_segment_us = max(camera.tracker.longest_segment_us, segment.end_us - segment.start_us)
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
         steps = [Step(segment.camera, clip, segment.end_us, record) for clip in clips]

@@ -105,6 +105,9 @@ class WorkerSettings(_Section):
     max_queue_megabytes: float = Field(32.0, gt=0)
     #: A camera that sends nothing for so long is considered gone: its open windows and events are closed.
     idle_seconds: float = Field(60.0, gt=0)
+    #: A worker that takes over a camera reads an event that goes on again from its begin, up to so far back; a longer
+    #: one begins anew.
+    max_reread_seconds: float = Field(600.0, ge=0)
 
 
 class LabelSettings(_Section):

@@ -54,6 +54,27 @@ class Tracker:
         self._rules = rules
         self._courses = {label: _Course() for label in rules}
         self._last: Prediction | None = None
+        #: The longest segment that predictions came from: a reader who begins anew begins up to so much earlier.
+        self.longest_segment_us = 0
+        self._calm_since_us: int | None = None
+        self._busy_since_us: int | None = None
+        self._lookback = max((rule.smoothing for rule in rules.values()), default=1) - 1
+        self._stride_us = 0
+
+    @property
+    def needed_from_us(self) -> int | None:
+        """Event time from which another tracker would have to see predictions to come to this one's state.
+
+        None when it may begin with the next: nothing goes on, and nothing that ended is still waited out. Going back
+        is not to where the oldest event began but to where before it nothing went on for longer than a segment, for
+        reading begins with whole segments, and windows before the event must not look like the start of one.
+        """
+        base_us = self._busy_since_us
+        if base_us is None:
+            if not self._lookback or self._last is None:
+                return None
+            base_us = self._last.start_us + self._stride_us
+        return base_us - self._lookback * self._stride_us
 
     @property
     def active(self) -> list[Event]:
@@ -69,10 +90,26 @@ class Tracker:
                 # Footage that is sent again, or older footage: what came later says nothing about it.
                 for course in self._courses.values():
                     course.quiet_until_us = 0
+                self._calm_since_us = self._busy_since_us = None
+        if last is not None and prediction.epoch_us == last.epoch_us:
+            self._stride_us = (prediction.start_us - last.start_us) // max(1, prediction.window - last.window)
         self._last = prediction
         for label, rule in self._rules.items():
             events += self._step(label, rule, self._courses[label], prediction)
+        self._note_calm(prediction)
         return events
+
+    def _note_calm(self, prediction: Prediction) -> None:
+        start_us = prediction.start_us
+        if any(c.event is not None or start_us < c.quiet_until_us for c in self._courses.values()):
+            self._calm_since_us = None
+            if self._busy_since_us is None:
+                self._busy_since_us = start_us
+            return
+        if self._calm_since_us is None:
+            self._calm_since_us = start_us
+        if start_us - self._calm_since_us > self.longest_segment_us + self._lookback * self._stride_us:
+            self._busy_since_us = None
 
     def close(self, ending: Ending) -> list[Event]:
         """Nothing follows for now: end what is active, forget what was not yet certain."""

@@ -4,8 +4,9 @@
                                                                              │
     commit ◀─ flush ◀─ Redis ◀─ events ◀─ tracker per camera ◀─ predictions ◀┘
 
-A segment's offset is committed when every window that touches it has been published, so a worker that is killed
-leaves nothing undone: the next one reads again what was still needed. What it then says twice has the same id.
+A segment's offset is committed when every window that touches it has been published and no event goes on that began
+in it, so a worker that is killed leaves nothing undone: the next one reads again what was still needed, comes to the
+same state and tells an event on under the same id. What it says twice has the same id.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class _Unfinished:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a camera's records come from, and when the last one came."""
+    """Where a camera's records come from, when the last one came, and up to which event time."""
 
     partition: Partition
-    last_seen: float
+    last_seen: float = 0.0
+    newest_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,8 @@ class Worker:
 
     def _advance(self, job: _Job, segment: Segment, decoded: Decoded) -> list[Step]:
         partition = (job.record.topic, job.record.partition)
-        place = self._places.setdefault(segment.camera, _Place(partition, 0.0))
-        place.last_seen = time.monotonic()
+        place = self._places.setdefault(segment.camera, _Place(partition))
+        place.last_seen, place.newest_us = time.monotonic(), segment.end_us
         job.unfinished.camera = segment.camera
         job.unfinished.epoch_us, job.unfinished.end_us = segment.epoch_us, segment.end_us
         return self._pipeline.push(segment, decoded, job.record)
@@ -228,13 +230,16 @@ class Worker:
         if record.settled or record.camera is None:
             return record.settled
         camera = self._pipeline.cameras.get(record.camera)
-        needed_from_us = camera.clipper.needed_from_us if camera else None
-        return (
-            needed_from_us is None
-            or camera is None
-            or camera.clipper.epoch_us != record.epoch_us
-            or record.end_us <= needed_from_us
-        )
+        if camera is None:
+            return True
+        needed_us = camera.clipper.needed_from_us
+        if needed_us is not None and camera.clipper.epoch_us == record.epoch_us and record.end_us > needed_us:
+            return False
+        # The next worker reads an event that goes on from its begin, and so tells it on as this one would have.
+        held_us = camera.tracker.needed_from_us
+        newest_us = self._places[record.camera].newest_us
+        limit_us = self._settings.max_reread_seconds * 1e6
+        return held_us is None or record.end_us <= held_us or newest_us - held_us > limit_us
 
 
 def usable_cores() -> int:
