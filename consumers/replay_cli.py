@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(replay)
     app.command()(tune)
+    app.command()(evidence)
 
 
 SourcesArgument = Annotated[
@@ -163,3 +164,33 @@ def tune(
     with stop_on_signal() as stop:
         code = tune_command(settings, asked, budget, output, report, console, errors, stop.is_set)
     raise typer.Exit(code)
+
+
+def evidence(
+    event: Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write; its suffix names the container.")
+    ] = Path("evidence.mp4"),
+    lead: Annotated[float, typer.Option(min=0.0, help="Seconds before the event.")] = 3.0,
+    tail: Annotated[float, typer.Option(min=0.0, help="Seconds after it.")] = 3.0,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    """The footage of an event, cut out of the topic at segments, not encoded again.
+
+    \b
+    clipline events --json | jq -r .event
+    clipline evidence 3f0c6a -o clip.mp4 --lead 5 --tail 5
+    """
+    from stream import KafkaTransport
+
+    from .evidence import find_evidence, write_evidence
+    from .live import describe
+
+    settings = command_settings(settings_file, kafka, None)
+    found = find_evidence(KafkaTransport(settings.kafka), settings.topics, event, lead, tail)
+    write_evidence(found, output)
+    console.print(describe(found.body), soft_wrap=True)
+    console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", highlight=False, soft_wrap=True)
+    for part in found.missing:
+        errors.print(f"not in it: {part}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -44,6 +44,8 @@ _LATENCIES: Final = 10_000
 #: A dead letter carries the record's own value up to this size.
 _MAX_DEAD_LETTER_BYTES: Final = 9 * 1024 * 1024
 _IDLE_POLL_SECONDS: Final = 0.25
+#: Segments of a camera whose offsets are remembered; the first one of an event that goes on is, in any case.
+_SEGMENTS_KNOWN: Final = 1024
 
 
 @dataclass(slots=True)
@@ -64,6 +66,21 @@ class _Place:
     partition: Partition
     last_seen: float = 0.0
     newest_us: int = 0
+    #: Begin and end in event time, and offset, of the newest segments.
+    segments: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_SEGMENTS_KNOWN))
+    #: By id of an event that goes on: the offset of the first segment it was seen in.
+    first_offsets: dict[str, int] = field(default_factory=dict)
+
+    def located(self, event: Event) -> Event:
+        """The event with the records that it was seen in."""
+        offsets = [o for start, end, o in self.segments if start < event.end_us and event.start_us < end]
+        if not offsets:
+            return event
+        first = self.first_offsets.setdefault(event.id, offsets[0])
+        if event.state == "ended":
+            del self.first_offsets[event.id]
+        topic, number = self.partition
+        return replace(event, segments=f"{topic}[{number}]@{first}-{offsets[-1]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +182,7 @@ class Worker:
         partition = (job.record.topic, job.record.partition)
         place = self._places.setdefault(segment.camera, _Place(partition))
         place.last_seen, place.newest_us = time.monotonic(), segment.end_us
+        place.segments.append((segment.start_us, segment.end_us, job.record.offset))
         job.unfinished.camera = segment.camera
         job.unfinished.epoch_us, job.unfinished.end_us = segment.epoch_us, segment.end_us
         return self._pipeline.push(segment, decoded, job.record)
@@ -172,7 +190,7 @@ class Worker:
     def _publish(self, steps: Sequence[Step]) -> None:
         """Classify the clips in `steps`, run the trackers over them in order, and send what comes of it."""
         predictions = self._pipeline.classify(steps)
-        events = self._pipeline.track(steps, predictions)
+        events = [self._places[e.camera].located(e) for e in self._pipeline.track(steps, predictions)]
         for prediction in predictions:
             self._producer.send(self._topics.predictions, *prediction.encode())
         for event in events:

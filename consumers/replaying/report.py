@@ -106,8 +106,8 @@ def _timeline(judgement: Judgement, course: Course) -> str:
             colour = "tab:red" if match is None and judgement.truth else "tab:blue"
             place.broken_barh([(detection.start, detection.end - detection.start)], (1.03, 0.1), color=colour)
             place.plot([detection.alert], [1.08], marker="|", color="black")
-    place.set(xlabel="seconds", ylim=(0, 1.3), yticks=[0, 0.5, 1, 1.08, 1.21])
-    place.set_yticklabels(["0", "0.5", "1", "events", "truth"])
+    place.set(xlabel="seconds", ylim=(0, 1.3), yticks=[0, 0.5, 1.08, 1.21])
+    place.set_yticklabels(["0", "0.5", "events", "truth"])
     place.margins(x=0)
     if labels:
         place.legend(loc="upper right", fontsize="small", bbox_to_anchor=(1, 0.85))
@@ -174,11 +174,13 @@ def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) ->
             counts = trial.counts(files)
             points.append((counts.false_alarms * 3600 / counts.seconds, counts.misses / max(1, counts.truth)))
         *swept, chosen = points
-        best: list[tuple[float, float]] = []
+        best = [(0.0, 1.0)]
         for rate, misses in sorted(swept):
-            if not best or misses < best[-1][1]:
+            if misses < best[-1][1]:
                 best.append((rate, misses))
-        place.step(*zip(*best, strict=True), where="post", color=f"C{number}", marker=".", label=label)
+        best.append((max(rate for rate, _ in swept), best[-1][1]))
+        place.scatter(*zip(*swept, strict=True), color=f"C{number}", s=6, alpha=0.5)
+        place.step(*zip(*best, strict=True), where="post", color=f"C{number}", label=label)
         place.plot(*chosen, marker="o", color=f"C{number}")
     place.set(xlabel="false alarms a camera-hour", ylabel="share of true events missed", ylim=(-0.03, 1.03))
     place.set_xlim(left=0)
