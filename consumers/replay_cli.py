@@ -89,6 +89,9 @@ def replay(
         bool,
         typer.Option("--through-kafka", help="Over a real broker: an embedded one, or the one that --kafka names."),
     ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="Another model on the same footage; the report shows where they differ.")
+    ] = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
@@ -98,6 +101,7 @@ def replay(
     clipline replay footage/                                              # each file a camera
     clipline replay footage/ --labels truth.csv --report report.html --json figures.json
     clipline replay footage/ --labels truth.csv --fail-if 'misses>2 or false_alarms_per_hour>0.5'
+    clipline replay footage/ --labels truth.csv --against own.safetensors --report report.html
     clipline replay 'kafka://clipline.segments?camera=lobby&from=2026-11-24T08:00:00Z' --model own.safetensors
     """
     from .replaying.command import Asked, replay_command
@@ -115,6 +119,7 @@ def replay(
         resume=resume,
         through_kafka=through_kafka,
         own_broker=kafka is None,
+        against=against,
     )
     with stop_on_signal() as stop:
         code = replay_command(settings, asked, json_file, report, fail_if, console, errors, stop.is_set)

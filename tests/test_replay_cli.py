@@ -116,3 +116,39 @@ def test_results_that_cannot_be_kept_are_an_error_that_says_what_to_do(place: Pa
     assert result.returncode == 2
     assert "cannot be made, to keep predictions in" in result.stderr
     assert os.environ.get("XDG_CACHE_HOME") != str(blocked)
+
+
+def test_report_is_one_page_that_asks_for_nothing_else(place: Path):
+    result = replay(place, "--labels", place / "truth.csv", "--report", place / "report.html")
+    assert result.returncode == 0, result.stderr
+    page = (place / "report.html").read_text()
+    assert page.count("<svg") >= 4  # two timelines, the trade, the histogram, the confusion matrix
+    assert page.count("data:image/jpeg;base64,") == 1  # the false alarm on hall
+    assert "fight on hall at 0.0 to" in page
+    assert 'src="http' not in page
+    assert "<script" not in page
+    assert "<link" not in page
+
+
+def test_second_model_is_compared_on_the_same_footage(place: Path):
+    write_checkpoint(place / "other.safetensors", always="fight", frames=8, spacing_seconds=0.2)
+    result = replay(
+        place,
+        "--labels",
+        place / "truth.csv",
+        "--against",
+        place / "other.safetensors",
+        "--json",
+        place / "against.json",
+        "--report",
+        place / "against.html",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Only the first finds 0 true events, only the second 0" in result.stdout
+    figures = json.loads((place / "against.json").read_text())
+    assert figures["against"]["model"].startswith("other-")
+    assert figures["against"]["paired"]["difference"] == {"recall": 0, "false_alarms_per_hour": 0}
+    assert "Against other-" in (place / "against.html").read_text()
+    alone = replay(place, "--against", place / "other.safetensors")
+    assert alone.returncode == 2
+    assert "--against needs --labels" in alone.stderr

@@ -6,8 +6,8 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,13 +18,14 @@ from rich.text import Text
 from consumers.live import describe
 from consumers.progress import footage_progress
 from consumers.serving import clip_spec, tracker_rules
-from consumers.settings import Settings
+from consumers.settings import Settings, override
 from consumers.tracker import Rule
 from models import Classifier, find
 from models.checkpoint import cache_folder
-from models.evaluation import evaluate
+from models.evaluation import Judged, evaluate
 from stream import KafkaTransport, Transport
 
+from .against import compare
 from .errors import ReplayError
 from .gate import Gate
 from .judging import FIGURES, WITHOUT_TRUTH, Judgement, event_rows, figures, judge, rounded, truth_rows
@@ -34,7 +35,7 @@ from .run import How
 from .sources import Recording, find_recordings
 from .store import TraceStore
 from .through_kafka import replay_through_kafka
-from .truth import Claim, check_truth, place_truth, read_truth
+from .truth import Claim, TrueEvent, check_truth, place_truth, read_truth
 from .windows import judged_windows
 
 _EVENTS_SHOWN: Final = 20
@@ -59,6 +60,8 @@ class Asked:
     #: Over a real broker; an embedded one unless there is an address.
     through_kafka: bool = False
     own_broker: bool = True
+    #: Another model, on the same footage.
+    against: str | None = None
 
     @property
     def fit(self) -> Fit:
@@ -142,42 +145,107 @@ def replay_command(
         ReplayError, StreamError, ModelError, SettingsError: something cannot be used.
     """
     gate = None if fail_if is None else Gate.parse(fail_if, WITHOUT_TRUTH if asked.labels is None else FIGURES)
+    if asked.against is not None:
+        find(asked.against)
+        if asked.labels is None or asked.through_kafka:
+            raise ReplayError("--against needs --labels, and compares without a broker")
     with open_session(settings, asked, notes) as session:
-        begun = time.monotonic()
-        replayed = run(session, stop)
-        seconds = time.monotonic() - begun
-        if replayed is None:
-            note(
-                notes,
-                "stopped"
-                if asked.through_kafka
-                else "stopped; what was classified is kept, and the same command goes on there",
-            )
+        result = _result(session, stop)
+        if result is None:
+            kept = "" if asked.through_kafka else "; what was classified is kept, and the same command goes on there"
+            note(notes, f"stopped{kept}")
             return INTERRUPTED
-        judged = session.claims is not None
-        truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
-        for reason in left_out:
-            note(notes, reason)
-        judgement = judge(replayed.courses, session.rules, truth, asked.fit)
-        content = document(session, replayed, judgement, seconds, judged=judged)
-        windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
-        content["clips"] = None if windows is None else evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
-        show(out, content, asked.matching, judged=judged)
+        content = result.content
+        show(out, content, asked.matching, judged=result.judged)
+        if "against" in content:
+            show_against(out, content)
         if json_file is not None:
             write(json_file, json.dumps(content, indent=2) + "\n")
         if report_file is not None:
             from .report import write_report  # noqa: PLC0415  matplotlib is slow to import
 
             with notes.status("drawing the report"):
-                page = write_report(content, judgement, session.recordings, asked.fit, windows, judged=judged)
+                page = write_report(
+                    content,
+                    result.judgement,
+                    () if asked.through_kafka else session.recordings,
+                    asked.fit,
+                    result.windows,
+                    result.other,
+                    judged=result.judged,
+                )
             write(report_file, page)
             out.print(f"Report: {report_file}", highlight=False)
-    if gate is not None:
-        values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
-        if failures := gate.failures(values):
-            note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
-            return 1
-    return 0
+    return 0 if gate is None else _exit_code(gate, content, notes)
+
+
+def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Console) -> int:
+    values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
+    failures = gate.failures(values)
+    if failures:
+        note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    content: dict[str, Any]
+    judgement: Judgement
+    windows: Judged | None
+    other: Judgement | None
+    judged: bool
+
+
+def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
+    """Everything that is to be told; None where `stop` said so before."""
+    begun = time.monotonic()
+    replayed = run(session, stop)
+    seconds = time.monotonic() - begun
+    if replayed is None:
+        return None
+    judged = session.claims is not None
+    truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
+    for reason in left_out:
+        note(session.notes, reason)
+    judgement = judge(replayed.courses, session.rules, truth, session.asked.fit)
+    content = document(session, replayed, judgement, seconds, judged=judged)
+    windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
+    content["clips"] = None if windows is None else evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
+    other = None
+    if session.asked.against is not None:
+        other = _other(session, session.settings, truth, stop)
+        if other is None:
+            return None
+        content["against"] = _against(judgement, other)
+    return _Result(content, judgement, windows, other, judged)
+
+
+def _other(
+    session: Session, settings: Settings, truth: Sequence[TrueEvent], stop: Callable[[], bool]
+) -> Judgement | None:
+    """What the model that is compared makes of the same footage, with its own thresholds."""
+    asked = session.asked
+    assert asked.against is not None
+    settings = override(settings, {"worker": {"model": asked.against}}, "--against")
+    classifier = Classifier.load(asked.against, engine=settings.worker.engine)
+    how = How(classifier, clip_spec(classifier.contract, settings.worker.stride_seconds), settings.worker.threads)
+    rules = tracker_rules(classifier.contract, settings.tracker)
+    second = replace(session, classifier=classifier, how=how, rules=rules)
+    if strange := sorted({t.label for t in truth} - set(rules)):
+        raise ReplayError(
+            f"--against {asked.against}: makes no events of {', '.join(strange)}, so nothing is comparable"
+        )
+    replayed = run(second, stop)
+    return None if replayed is None else judge(replayed.courses, rules, truth, asked.fit)
+
+
+def _against(first: Judgement, second: Judgement) -> dict[str, Any]:
+    model = second.courses[0].pieces[0].trace.model
+    found: dict[str, Any] = rounded(
+        {"model": model, **figures(second, judged=True), "paired": compare(first, second).to_json()}
+    )
+    found["events"] = event_rows(second, judged=True)
+    return found
 
 
 def run(session: Session, stop: Callable[[], bool]) -> Replayed | None:
@@ -275,6 +343,27 @@ def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: boo
         value = content[name]
         table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3g}", bounds)
     out.print(table)
+
+
+def show_against(out: Console, content: Mapping[str, Any]) -> None:
+    """The second model beside the first, and how surely they differ."""
+    other = content["against"]
+    paired = other["paired"]
+    table = Table(box=None)
+    for name in ("", content["model"], other["model"], "second less first (95 %)"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name in ("detected", "misses", "false_alarms", "false_alarms_per_hour", "time_to_alert_p50", "recall"):
+        difference = paired["difference"].get(name)
+        bounds = f" ({paired['low'][name]:.3g} to {paired['high'][name]:.3g})" if name in paired["low"] else ""
+        shown = ["–" if v is None else f"{v:.3g}" for v in (content[name], other[name])]
+        table.add_row(name.replace("_", " "), *shown, "" if difference is None else f"{difference:.3g}{bounds}")
+    out.print(table)
+    out.print(
+        f"Only the first finds {len(paired['only_first'])} true events, only the second {len(paired['only_second'])}; "
+        f"by chance alone with probability {paired['p_value']:.3g} (exact McNemar test).",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def note(notes: Console, text: str, style: str = "yellow") -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from consumers.drawing import axes, film_strip, render, svg
 from models.evaluation import Judged
 
+from .against import compare
 from .judging import Judgement
 from .metrics import Fit
 from .pictures import strips
@@ -38,6 +39,8 @@ class Strip:
 
     text: str
     jpeg: str
+    #: To the footage, for whoever has it; empty where it lies on a topic.
+    link: str
 
 
 def write_report(
@@ -46,6 +49,7 @@ def write_report(
     recordings: Sequence[Recording],
     fit: Fit,
     windows: Judged | None,
+    other: Judgement | None = None,
     *,
     judged: bool,
 ) -> str:
@@ -54,9 +58,10 @@ def write_report(
     Args:
         content: what `--json` holds.
         judgement: the same with the traces.
-        recordings: where the footage is, for pictures.
+        recordings: where the footage is, for pictures; there are none without.
         fit: how events are matched, for the curve.
         windows: every window with its truth, for the confusion matrix.
+        other: the same footage by another model, with which it is compared.
         judged: whether there is a truth.
     """
     return render(
@@ -67,7 +72,7 @@ def write_report(
         number=_number,
         timelines=_timelines(judgement),
         plots=_plots(judgement, fit, windows) if judged else [],
-        sections=_sections(judgement, recordings) if judged else [],
+        sections=_sections(judgement, recordings, other) if judged else [],
     )
 
 
@@ -188,39 +193,72 @@ def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) ->
     return svg(plot)
 
 
-def _sections(judgement: Judgement, recordings: Sequence[Recording]) -> list[tuple[str, list[Strip], str]]:
-    """The longest misses, and the false alarms that the model was surest of."""
-    footage = {(r.camera, number): piece for r in recordings for number, piece in enumerate(r.pieces)}
-    missed = sorted(judgement.missed, key=lambda i: judgement.truth[i].start_us - judgement.truth[i].end_us)[:_WORST]
-    false = [n for n, match in enumerate(judgement.matched) if match is None]
-    false = sorted(false, key=lambda n: -judgement.scene.detections[n].score)[:_WORST]
-    intervals = [
-        *((judgement.truth[i].camera, judgement.truth[i].start_us, judgement.truth[i].end_us) for i in missed),
-        *((h.event.camera, h.event.start_us, h.event.end_us) for h in (judgement.happenings[n] for n in false)),
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Something to be shown in pictures."""
+
+    camera: str
+    start_us: int
+    end_us: int
+    text: str
+
+
+def _missed(judgement: Judgement, indices: Sequence[int]) -> list[_Scene]:
+    """The longest first."""
+    scenes = []
+    for index in sorted(indices, key=lambda i: judgement.truth[i].start_us - judgement.truth[i].end_us)[:_WORST]:
+        event, true = judgement.truth[index], judgement.scene.truth[index]
+        text = f"{true.label} on {true.camera} at {true.start:.1f} to {true.end:.1f} s"
+        scenes.append(_Scene(event.camera, event.start_us, event.end_us, text))
+    return scenes
+
+
+def _false_alarms(judgement: Judgement) -> list[_Scene]:
+    """Those that the model was surest of first."""
+    numbers = [n for n, match in enumerate(judgement.matched) if match is None]
+    scenes = []
+    for number in sorted(numbers, key=lambda n: -judgement.scene.detections[n].score)[:_WORST]:
+        event, d = judgement.happenings[number].event, judgement.scene.detections[number]
+        text = f"{d.label} on {d.camera} at {d.start:.1f} to {d.end:.1f} s, peak {d.score:.2f}"
+        scenes.append(_Scene(event.camera, event.start_us, event.end_us, text))
+    return scenes
+
+
+def _sections(
+    judgement: Judgement, recordings: Sequence[Recording], other: Judgement | None
+) -> list[tuple[str, list[Strip], str]]:
+    wanted = [
+        ("Missed", _missed(judgement, judgement.missed), "Nothing was missed."),
+        ("False alarms", _false_alarms(judgement), "There were none."),
     ]
-    texts = [
-        *(
-            f"{t.label} on {t.camera} at {t.start:.1f} to {t.end:.1f} s"
-            for t in (judgement.scene.truth[i] for i in missed)
-        ),
-        *(
-            f"{d.label} on {d.camera} at {d.start:.1f} to {d.end:.1f} s, peak {d.score:.2f}"
-            for d in (judgement.scene.detections[n] for n in false)
-        ),
-    ]
+    if other is not None:
+        paired = compare(judgement, other)
+        first, second = (j.courses[0].pieces[0].trace.model for j in (judgement, other))
+        wanted += [
+            (f"Found by {first}, missed by {second}", _missed(judgement, paired.only_first), "Nothing."),
+            (f"Found by {second}, missed by {first}", _missed(judgement, paired.only_second), "Nothing."),
+            (f"False alarms of {second}", _false_alarms(other), "There were none."),
+        ]
+    drawn = iter(_drawn(judgement, recordings, [scene for _, scenes, _ in wanted for scene in scenes]))
+    return [(title, [next(drawn) for _ in scenes], nothing) for title, scenes, nothing in wanted]
+
+
+def _drawn(judgement: Judgement, recordings: Sequence[Recording], scenes: Sequence[_Scene]) -> list[Strip]:
+    footage = {recording.camera: recording.pieces for recording in recordings}
+    if not footage:
+        return [Strip(scene.text, "", "") for scene in scenes]
     courses = {course.camera: course for course in judgement.courses}
     wanted: list[tuple[Piece, Placed, int, int]] = []
-    for camera, start_us, end_us in intervals:
-        pieces = courses[camera].pieces
-        number = max((n for n, piece in enumerate(pieces) if piece.first_us <= start_us), default=0)
-        piece = footage.get((camera, number))
-        if piece is None:  # through Kafka the files of a camera are one feed
-            return []
-        wanted.append(
-            (piece, pieces[number], max(start_us, pieces[number].first_us), min(end_us, pieces[number].end_us))
+    for scene in scenes:
+        pieces = courses[scene.camera].pieces
+        number = max((n for n, piece in enumerate(pieces) if piece.first_us <= scene.start_us), default=0)
+        placed = pieces[number]
+        start_us, end_us = max(scene.start_us, placed.first_us), min(scene.end_us, placed.end_us)
+        wanted.append((footage[scene.camera][number], placed, start_us, end_us))
+    found = []
+    for scene, (piece, placed, start_us, _), row in zip(scenes, wanted, strips(wanted), strict=True):
+        link = (
+            "" if piece.file is None else f"{piece.file.resolve().as_uri()}#t={(start_us - placed.first_us) / 1e6:.1f}"
         )
-    drawn = [Strip(text, film_strip(row) if row else "") for text, row in zip(texts, strips(wanted), strict=True)]
-    return [
-        ("Missed", drawn[: len(missed)], "Nothing was missed."),
-        ("False alarms", drawn[len(missed) :], "There were none."),
-    ]
+        found.append(Strip(scene.text, film_strip(row) if row else "", link))
+    return found

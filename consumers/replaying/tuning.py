@@ -23,7 +23,9 @@ from .metrics import Counts, Fit, match
 from .trace import Course
 from .truth import TrueEvent
 
-_STARTS: Final = 24
+#: Start thresholds that are tried: by how many windows pass them, and evenly between the least and the most.
+_BY_RANK: Final = 16
+_EVENLY: Final = 10
 _HYSTERESIS: Final = (1.0, 0.8, 0.6, 0.4)
 _MIN_SECONDS: Final = (0.0, 2.0, 3.0, 4.0, 6.0)
 _COOLDOWNS: Final = (0.0, 5.0, 15.0, 30.0)
@@ -155,10 +157,14 @@ def _choose(trials: Sequence[Trial], files: Sequence[int], budget: float, usual:
         )
         # Without any that keeps to the budget: the fewest false alarms.
         first = (1.0, counts.detected, -counts.false_alarms) if within else (0.0, -counts.false_alarms, counts.detected)
-        # Of thresholds that do the same, the highest leaves the most room for scores that were not seen.
-        return (*first, -alert, -unusual, trial.rule.start)
+        return (*first, -alert, -unusual)
 
-    return max(trials, key=merit)
+    best = max(merit(trial) for trial in trials)
+    equal = [trial for trial in trials if merit(trial) == best]
+    rule = equal[0].rule
+    # Of thresholds that do the same, the middle one leaves the most room on both sides for scores that were not seen.
+    alike = [t for t in equal if replace(t.rule, start=rule.start, end=rule.end) == rule]
+    return sorted(alike, key=lambda t: (t.rule.start, t.rule.end))[len(alike) // 2]
 
 
 def _held_out(trials: Sequence[Trial], files: Sequence[int], budget: float, usual: Rule) -> Counts | None:
@@ -203,7 +209,11 @@ class _Trials:
     def with_starts(self, rule: Rule, ratio: float | None = None) -> Iterator[Rule]:
         """The rule with start thresholds at which something changes, over the range of the scores that there are."""
         share = ratio if ratio is not None else (rule.end / rule.start if rule.start else 1.0)
-        levels = np.quantile(self._scores, 1 - np.geomspace(0.5, 1e-4, _STARTS)) if len(self._scores) else np.zeros(0)
+        levels = np.zeros(0)
+        if len(self._scores):
+            by_rank = np.quantile(self._scores, 1 - np.geomspace(0.5, 1e-4, _BY_RANK))
+            # Between the scores that there are lies room, too.
+            levels = np.concatenate([by_rank, np.linspace(by_rank[0], by_rank[-1], _EVENLY)])
         for level in sorted({round(float(v), 3) for v in levels if v > 0} | {rule.start}):
             start = min(max(level, 0.001), 1.0)
             yield replace(rule, start=start, end=round(min(start, start * share), 3) if share < 1 else start)
