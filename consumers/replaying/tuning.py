@@ -107,9 +107,10 @@ def tune(
 
 
 def sweep(courses: Sequence[Course], label: str, rule: Rule, truth: Sequence[TrueEvent], fit: Fit) -> list[Trial]:
-    """The rule with every start threshold that is worth trying, lowest first."""
+    """The rule as it is and with every start threshold that is worth trying, lowest first."""
     trials = _Trials(courses, label, truth, fit, lambda *_: None)
-    return [trials.run(tried) for tried in trials.with_starts(rule)]
+    tried = {trial.rule: trial for trial in (trials.run(rule), *map(trials.run, trials.with_starts(rule)))}
+    return sorted(tried.values(), key=lambda trial: trial.rule.start)
 
 
 def _tune_label(trials: _Trials, rule: Rule, budget: float) -> Tuned:
