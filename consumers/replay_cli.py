@@ -80,6 +80,9 @@ def replay(
     onset_window: OnsetOption = (2.0, 10.0),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures and events there.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
+    actev: Annotated[
+        Path | None, typer.Option(help="Write events and truth into this folder, as NIST's ActEV_Scorer takes them.")
+    ] = None,
     fail_if: Annotated[
         str | None,
         typer.Option("--fail-if", help="Exit with 1 where this holds, as 'misses>2 or false_alarms_per_hour>0.5'."),
@@ -122,7 +125,7 @@ def replay(
         against=against,
     )
     with stop_on_signal() as stop:
-        code = replay_command(settings, asked, json_file, report, fail_if, console, errors, stop.is_set)
+        code = replay_command(settings, asked, json_file, report, actev, fail_if, console, errors, stop.is_set)
     raise typer.Exit(code)
 
 

@@ -60,6 +60,7 @@ class Tracker:
         self._busy_since_us: int | None = None
         self._lookback = max((rule.smoothing for rule in rules.values()), default=1) - 1
         self._stride_us = 0
+        self._feed_ended = False
 
     @property
     def needed_from_us(self) -> int | None:
@@ -71,7 +72,7 @@ class Tracker:
         """
         base_us = self._busy_since_us
         if base_us is None:
-            if not self._lookback or self._last is None:
+            if not self._lookback or self._last is None or self._feed_ended:
                 return None
             base_us = self._last.start_us + self._stride_us
         return base_us - self._lookback * self._stride_us
@@ -93,7 +94,7 @@ class Tracker:
                 self._calm_since_us = self._busy_since_us = None
         if last is not None and prediction.epoch_us == last.epoch_us:
             self._stride_us = (prediction.start_us - last.start_us) // max(1, prediction.window - last.window)
-        self._last = prediction
+        self._last, self._feed_ended = prediction, False
         for label, rule in self._rules.items():
             events += self._step(label, rule, self._courses[label], prediction)
         self._note_calm(prediction)
@@ -119,6 +120,12 @@ class Tracker:
                 events.append(self._end(course, self._rules[label], ending))
             course.event, course.active = None, False
             course.scores.clear()
+        self._feed_ended = ending == "feed_ended"
+        if self._feed_ended and self._last is not None:
+            end_us = self._last.end_us
+            if all(course.quiet_until_us <= end_us for course in self._courses.values()):
+                # What comes next is another epoch, and finds nothing to wait out.
+                self._calm_since_us = self._busy_since_us = None
         return events
 
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,12 @@ def live(
     sink = ListSink()
     worker = Worker(transport, Brightness(), SPEC, RULES, sink, settings)
     work_off(worker)
-    return [p.encode() for p in sink.predictions], [e.encode() for e in sink.events], sink
+    return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], sink
+
+
+def told(event: Event) -> Said:
+    """An event as it travels, but for the offsets that its footage has on this topic and on no other."""
+    return replace(event, segments=None).encode()
 
 
 def work_off(worker: Worker, seconds: float = 30) -> None:

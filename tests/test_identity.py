@@ -16,7 +16,20 @@ from consumers.worker import Worker, ensure_topics
 from models import Classifier
 from stream import MemoryTransport, Transport, attach
 from tests.checkpoints import write_checkpoint
-from tests.replays import RULES, SETTINGS, SPEC, Brightness, ListSink, Said, blinking, live, replayed, said, work_off
+from tests.replays import (
+    RULES,
+    SETTINGS,
+    SPEC,
+    Brightness,
+    ListSink,
+    Said,
+    blinking,
+    live,
+    replayed,
+    said,
+    told,
+    work_off,
+)
 from tests.videos import write_video
 
 START_US = 1_700_000_000_123_456
@@ -69,7 +82,7 @@ def test_attached_at_real_time_pace(tmp_path: Path):
     thread.join()
     predictions, events = said(replayed([clip], tmp_path / "traces"), "clip")
     assert predictions == [p.encode() for p in sink.predictions]
-    assert events == [e.encode() for e in sink.events] != []
+    assert events == [told(e) for e in sink.events] != []
 
 
 def test_replayed_at_full_speed(footage: Path, whole, tmp_path: Path):
@@ -125,7 +138,7 @@ def test_one_worker_or_three_that_come_and_go(footage: Path):
             thread.join()
         assert expected == set(cameras)
         predictions = unique([p.encode() for s in sinks for p in s.predictions])
-        events = unique([e.encode() for s in sinks for e in s.events])
+        events = unique([told(e) for s in sinks for e in s.events])
         order = lambda item: (item[0], dict(item[1]).get("ce_time", b""), item[2])  # noqa: E731
         shares = [len(s.predictions) for s in sinks]
         return by_camera(sorted(predictions, key=order)), by_camera(sorted(events, key=order)), shares
@@ -177,7 +190,7 @@ def test_worker_restarted_in_the_middle(footage: Path, smoothing: int):
             transport.append(record.topic, record.key or b"", record.headers, record.value or b"")
         sink = restarted(transport, settings, rules, after)
         assert unique([p.encode() for p in sink.predictions]) == [p.encode() for p in undisturbed.predictions], after
-        assert unique([e.encode() for e in sink.events]) == [e.encode() for e in undisturbed.events], after
+        assert unique([told(e) for e in sink.events]) == [told(e) for e in undisturbed.events], after
         reread += len(sink.events) > len(undisturbed.events)
     assert reread, "no cut fell into an event that had been told: the test shows nothing"
 

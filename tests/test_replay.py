@@ -12,7 +12,7 @@ from consumers.replaying import run
 from consumers.replaying.sources import find_recordings
 from consumers.worker import ensure_topics
 from stream import MemoryTransport, SegmentLimits, SourceError
-from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said
+from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told
 from tests.videos import write_video
 
 START_US = 1_700_000_000_123_456
@@ -179,7 +179,7 @@ def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path,
 
     work_off(Worker(damaged, Brightness(), SPEC, RULES, sink, SETTINGS))
     found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=damaged)
-    assert said(found, "gate") == ([p.encode() for p in sink.predictions], [e.encode() for e in sink.events])
+    assert said(found, "gate") == ([p.encode() for p in sink.predictions], [told(e) for e in sink.events])
     assert "truncated" in found.courses[0].pieces[0].trace.problems[0]
 
 

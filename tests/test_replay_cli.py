@@ -152,3 +152,23 @@ def test_second_model_is_compared_on_the_same_footage(place: Path):
     alone = replay(place, "--against", place / "other.safetensors")
     assert alone.returncode == 2
     assert "--against needs --labels" in alone.stderr
+
+
+def test_events_are_exported_as_actev_scorer_takes_them(place: Path):
+    result = replay(
+        place, "--labels", place / "truth.csv", "--actev", place / "actev", "--json", place / "with-actev.json"
+    )
+    assert result.returncode == 0, result.stderr
+    events = json.loads((place / "with-actev.json").read_text())["events"]
+    files = {path.name: json.loads(path.read_text()) for path in (place / "actev").iterdir()}
+    assert set(files) == {"system.json", "reference.json", "activity-index.json", "file-index.json"}
+    assert files["reference.json"]["filesProcessed"] == ["gate", "hall"]
+    (true,) = files["reference.json"]["activities"]
+    # 4 s to 8 s, in frames of 1/30 s counted from 1.
+    assert (true["activity"], true["localization"]) == ("fight", {"gate": {"121": 1, "241": 0}})
+    first = files["system.json"]["activities"][0]
+    assert first["localization"] == {"gate": {"1": 1, str(round(events[0]["end_seconds"] * 30) + 1): 0}}
+    assert first["alertFrame"] == round(events[0]["alert_seconds"] * 30) + 1
+    assert 0 < first["presenceConf"] <= 1
+    assert files["file-index.json"]["hall"] == {"framerate": 30, "selected": {"1": 1, "361": 0}}
+    assert files["activity-index.json"] == {"fight": {}}

@@ -25,6 +25,7 @@ from models.checkpoint import cache_folder
 from models.evaluation import Judged, evaluate
 from stream import KafkaTransport, Transport
 
+from .actev import actev_files
 from .against import compare
 from .errors import ReplayError
 from .gate import Gate
@@ -134,6 +135,7 @@ def replay_command(
     asked: Asked,
     json_file: Path | None,
     report_file: Path | None,
+    actev: Path | None,
     fail_if: str | None,
     out: Console,
     notes: Console,
@@ -161,6 +163,9 @@ def replay_command(
             show_against(out, content)
         if json_file is not None:
             write(json_file, json.dumps(content, indent=2) + "\n")
+        if actev is not None:
+            for name, value in actev_files(result.judgement).items():
+                write(actev / name, json.dumps(rounded(value), indent=2) + "\n")
         if report_file is not None:
             from .report import write_report  # noqa: PLC0415  matplotlib is slow to import
 
