@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,34 @@ def test_replay_that_was_cut_off_goes_on_there_and_says_the_same(
     assert 0 < second.clips < len(whole[0])
     assert not list((tmp_path / "traces").glob("*.part.npz"))
     assert not list((tmp_path / "traces").glob("*.lock"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from consumers.replaying import run
+from tests.replays import replayed
+
+def kill(name, done, total):
+    if name == "classifying" and done >= 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run._PART_SECONDS = 0.0
+replayed([sys.argv[1]], Path(sys.argv[2]), start_us=int(sys.argv[3]), progress=kill)
+"""
+
+
+def test_replay_that_is_killed_goes_on_where_it_was(footage: Path, tmp_path: Path):
+    """SIGKILL, in a process of its own: what it has written by then is whole, and its lock is gone with it."""
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    command = [sys.executable, "-c", KILLED, str(footage), str(tmp_path / "traces"), str(START_US)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list((tmp_path / "traces").glob("*.part.npz"))
+    scorer = Brightness()
+    found = replayed([footage], tmp_path / "traces", start_us=START_US, scorer=scorer)
+    assert said(found, "gate") == whole
+    assert 0 < scorer.clips < len(whole[0])
 
 
 def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path: Path):

@@ -27,7 +27,7 @@ _AHEAD: Final = 3
 #: Pieces that are open at the same time, a decoding thread.
 _OPEN: Final = 2
 #: What a kill may cost.
-_PART_SECONDS: Final = 5.0
+_PART_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
