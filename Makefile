@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clipline needs Python 3.11 or newer; '$(PYTHON)' is older. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes the first time: torch is large)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[full,dev]'
 	@touch $@
 
 .PHONY: install
@@ -44,7 +44,7 @@ format: $(VENV)/.installed ## Format the code
 	@$(BIN)/ruff check --fix .
 
 $(VENV)/.bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[full,dev,bench]'
 	@touch $@
 
 .PHONY: bench
@@ -55,6 +55,15 @@ bench: $(VENV)/.bench ## Measure against what people would write instead; writes
 .PHONY: bench-replay
 bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour
 	@$(BIN)/python benchmarks/replay.py --hour $(ARGS)
+
+build/edge-venv/.installed: pyproject.toml constraints.txt $(shell find stream models consumers -name '*.py')
+	@rm -rf build/edge-venv && mkdir -p build && $(PYTHON) -m venv build/edge-venv
+	@build/edge-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[edge]'
+	@touch $@
+
+.PHONY: edge
+edge: $(VENV)/.installed build/edge-venv/.installed ## Serve an exported model from an install without torch; prints its size
+	@$(BIN)/python -W ignore benchmarks/edge.py build/edge-venv/bin/python
 
 .PHONY: kafka
 kafka: .kafka/stamp ## Apache Kafka's jars into .kafka/libs, for tests and demos (nothing to do where KAFKA_HOME is set)

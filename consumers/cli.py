@@ -18,7 +18,9 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import Progress, TextColumn
 
-from . import __version__, replay_cli
+from . import __version__, cli_replay
+from .cli_train import LabelMapOption, renamed_labels, train
+from .extras import what_to_install
 from .options import (
     KafkaOption,
     RedisOption,
@@ -26,7 +28,6 @@ from .options import (
     command_settings,
     console,
     errors,
-    parse_label_map,
     parse_start,
     stop_on_signal,
 )
@@ -46,6 +47,13 @@ app = typer.Typer(
 class PaceChoice(StrEnum):
     realtime = "realtime"
     max = "max"
+
+
+class PrecisionChoice(StrEnum):
+    f32 = "f32"
+    f16 = "f16"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 class BrokerChoice(StrEnum):
@@ -74,6 +82,11 @@ def main() -> None:
         _fail(error.format_message() + (f" (see `{context.command_path} --help`)" if context else ""))
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        message = what_to_install(error, f"clipline {sys.argv[1]}")
+        if message is None:
+            raise
+        _fail(message)
     except Exception as error:
         if not _is_expected(error):
             raise
@@ -298,46 +311,14 @@ def events(
                 console.print(describe(body), soft_wrap=True)
 
 
-@app.command()
-def train(
-    data: Annotated[list[Path], typer.Argument(help="A folder per class, or a CSV path,label[,start,end][,group].")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
-        "model.safetensors"
-    ),
-    arch: Annotated[str, typer.Option(help="One of `clipline models --zoo`.")] = "cnn_lstm",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 12,
-    size: Annotated[int, typer.Option(min=32, max=320, help="Height and width of a frame.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
-    folds: Annotated[int, typer.Option(min=2, help="Parts into which groups are divided for validation.")] = 5,
-    used_folds: Annotated[
-        int | None, typer.Option(min=1, help="Validate on so many of them.", show_default="all")
-    ] = None,
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
-    counted: Annotated[str | None, typer.Option(help="Measure only on files whose path contains this.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-) -> None:
-    """Train a model on labelled footage and measure it on groups that were held out.
-
-    \b
-    clipline train data/ -o own.safetensors                    # data/fight/*.mp4, data/normal/*.mp4
-    clipline train labels.csv --arch x3d_xs --epochs 40 --map nofight=normal
-    """
-    from models.training import Recipe
-    from models.zoo import describe
-
-    from .training import train_command
-
-    renamed = parse_label_map(label_map)
-    describe(arch)  # an unknown name is told before anything is decoded
-    recipe = Recipe(arch, size=size, epochs=epochs, learning_rate=learning_rate, seed=seed)
-    train_command(errors, data, output, recipe, renamed, folds, used_folds, counted)
+app.command()(train)
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
     data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    label_map: LabelMapOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
     calibrated: Annotated[
@@ -358,16 +339,7 @@ def evaluate(
     from .evaluating import evaluate_command
 
     evaluate_command(
-        console,
-        model,
-        data,
-        parse_label_map(label_map),
-        engine,
-        json_file,
-        report,
-        calibrated,
-        false_alarm_rate,
-        errors,
+        console, model, data, renamed_labels(label_map), engine, json_file, report, calibrated, false_alarm_rate, errors
     )
 
 
@@ -376,7 +348,7 @@ def compare(
     first: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
     second: Annotated[str, typer.Argument(help="Another.")],
     data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
-    label_map: Annotated[list[str] | None, typer.Option("--map", help="old=new; '=' and nothing leaves out.")] = None,
+    label_map: LabelMapOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
 ) -> None:
@@ -387,7 +359,55 @@ def compare(
     """
     from .evaluating import compare_command
 
-    compare_command(console, (first, second), data, parse_label_map(label_map), engine, json_file, errors)
+    compare_command(console, (first, second), data, renamed_labels(label_map), engine, json_file, errors)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="An .xml (OpenVINO), .onnx or .pt2 (torch.export).", show_default=False),
+    ] = None,
+    precision: Annotated[PrecisionChoice | None, typer.Option(help="See docs/export.md.", show_default="f32")] = None,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Labelled footage that int8 is calibrated on.", show_default=False)
+    ] = None,
+    compared: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="Labelled footage to measure on: size, speed, accuracy.", show_default=False),
+    ] = None,
+    label_map: LabelMapOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what --compare measures there.")] = None,
+) -> None:
+    """Write a model as a file that is served without torch, and measure what that costs.
+
+    \b
+    clipline export cnn-lstm -o cnn-lstm.xml --precision f16      # then, elsewhere: clipline work --model cnn-lstm.xml
+    clipline export own.safetensors -o own.xml --precision int8 --calibration footage.csv --compare held-out.csv
+    clipline export own.safetensors --calibration footage.csv --compare held-out.csv    # every form, in one table
+    """
+    from .exporting import export_command
+
+    if json_file is not None and not compared:
+        raise typer.BadParameter("--json needs --compare: it holds what was measured")
+    if output is None and precision is not None:
+        raise typer.BadParameter("--precision needs --output: without one, every precision is measured")
+    if output is None and not compared:
+        raise typer.BadParameter("nothing to do: expected --output, or --compare with labelled footage, or both")
+    if output is not None and (precision is PrecisionChoice.int8) != bool(calibration):
+        raise typer.BadParameter("--precision int8 and --calibration FOOTAGE go together")
+    export_command(
+        console,
+        model,
+        output,
+        precision.value if precision is not None else "f32",
+        calibration or [],
+        compared or [],
+        renamed_labels(label_map),
+        json_file,
+        errors,
+    )
 
 
 @app.command()
@@ -425,7 +445,7 @@ def demo(
         run_demo(console, footage, model, pace.value, stop)
 
 
-replay_cli.add_to(app)
+cli_replay.add_to(app)
 
 
 @app.command()

@@ -11,8 +11,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from models import Checkpoint, Classifier, TrainingError, find, save
-from models.evaluation import Evaluation, Judged, choose_thresholds, compare, evaluate, fit_temperature
+from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
+from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate
 
 from .datasets import Example, check_examples, find_examples
 from .progress import task_progress
@@ -40,9 +40,15 @@ def evaluate_command(
         ModelError: the model or the data cannot be used.
     """
     checkpoint = find(model)
-    examples = _examples(data, renamed, notes)
-    _warn_of_training_data(checkpoint, examples, notes)
-    judged = _judge(model, engine, examples, notes)
+    if calibrated_file is not None and checkpoint.export is not None:
+        raise ExportError(
+            f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
+            f"calibrate {checkpoint.export.source} and export it again"
+        )
+    examples = _examples(data, [checkpoint], renamed, notes)
+    warn_of_training_data(checkpoint, examples, notes)
+    scores = _judge(model, engine, examples, notes)
+    judged = scores.judged()
     evaluation = evaluate(judged)
     _print(console, checkpoint.id, evaluation)
     if json_file is not None:
@@ -51,8 +57,8 @@ def evaluate_command(
         _write(report_file, write_report(checkpoint, judged, evaluation, examples))
         console.print(f"Report: {report_file}", highlight=False)
     if calibrated_file is not None:
-        factor = fit_temperature(judged.truth, judged.scores)
-        cooled = judged.cooled(factor)
+        factor = scores.fit_temperature()
+        cooled = scores.judged(factor)
         contract = replace(
             checkpoint.contract,
             temperature=round(checkpoint.contract.temperature * factor, 4),
@@ -85,10 +91,10 @@ def compare_command(
         ModelError: a model or the data cannot be used, or the models have different labels.
     """
     checkpoints = [find(m) for m in models]
-    examples = _examples(data, renamed, notes)
+    examples = _examples(data, checkpoints, renamed, notes)
     for checkpoint in checkpoints:
-        _warn_of_training_data(checkpoint, examples, notes)
-    a, b = (_judge(m, engine, examples, notes) for m in models)
+        warn_of_training_data(checkpoint, examples, notes)
+    a, b = (_judge(m, engine, examples, notes).judged() for m in models)
     b = _same_order(a, b)
     result = compare(a, b)
     table = Table(box=None)
@@ -119,14 +125,30 @@ def compare_command(
         _write(json_file, json.dumps(content, indent=2) + "\n")
 
 
-def _examples(data: Sequence[Path], renamed: Mapping[str, str], notes: Console) -> list[Example]:
-    examples = [e for d in data for e in find_examples(d, renamed)]
+def _examples(
+    data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Console
+) -> list[Example]:
+    names = known_labels(checkpoints, renamed)
+    examples = [e for d in data for e in find_examples(d, names)]
     for warning in check_examples(examples):
         notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return examples
 
 
-def _warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
+def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) -> dict[str, str]:
+    """How labels are renamed: as they were for training, and as the user wants, who has the last word."""
+    known = {label for c in checkpoints for label in c.contract.labels}
+    in_training = {
+        old: new
+        for c in reversed(checkpoints)
+        for old, new in c.contract.training.get("renamed", {}).items()
+        if old not in known
+    }
+    return in_training | dict(renamed)
+
+
+def warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
+    """Say so where a model is judged on footage that it was trained on."""
     trained_on = checkpoint.contract.training.get("data", ())
     names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
     if seen := sorted(names & {part for e in examples for part in e.path.parts}):
@@ -140,7 +162,7 @@ def _warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], 
         )
 
 
-def _judge(model: str, engine: str, examples: Sequence[Example], notes: Console) -> Judged:
+def _judge(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
     classifier = Classifier.load(model, engine)
     with task_progress(notes) as show:
         return judge(classifier, examples, show)

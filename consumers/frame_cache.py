@@ -26,22 +26,22 @@ class FrameCache:
         story = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, dict(how)], sort_keys=True)
         kept = self._folder / f"{hashlib.sha256(story.encode()).hexdigest()[:32]}.npy"
         try:
-            frames: np.ndarray = np.load(kept, allow_pickle=False)
             os.utime(kept)
+            return _mapped(kept)
         except (OSError, ValueError, EOFError):  # absent, or cut short by a kill or a full disk
-            frames = decode()
-            self._keep(kept, frames)
-        return frames
+            return self._keep(kept, decode())
 
-    def _keep(self, kept: Path, frames: np.ndarray) -> None:
+    def _keep(self, kept: Path, frames: np.ndarray) -> np.ndarray:
         unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
                 np.save(file, frames, allow_pickle=False)
             unfinished.replace(kept)
-        except OSError:  # a full disk or a read-only home costs time, not the run
+            return _mapped(kept)
+        except OSError:  # a full disk or a read-only home costs time and memory, not the run
             unfinished.unlink(missing_ok=True)
+            return frames
 
     def trim(self) -> None:
         """Remove what was used longest ago until the rest is within the bound."""
@@ -58,3 +58,9 @@ class FrameCache:
                 break
             path.unlink(missing_ok=True)
             total -= size
+
+
+def _mapped(kept: Path) -> np.ndarray:
+    """The frames as the operating system pages them in: a data set may be larger than memory."""
+    frames: np.ndarray = np.load(kept, mmap_mode="r", allow_pickle=False)
+    return frames

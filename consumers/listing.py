@@ -32,6 +32,7 @@ def print_models(console: Console) -> None:
 def print_zoo(console: Console) -> None:
     """Print every architecture with its size, its cost as designed, and what others measured of it."""
     # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
+    from models.classical import CLASSICAL  # noqa: PLC0415
     from models.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
 
     table = Table(box=None)
@@ -55,6 +56,7 @@ def print_zoo(console: Console) -> None:
     console.print(table)
     console.print(
         "\nA CNN-LSTM takes another image network after a colon: cnn_lstm:torchvision/resnet18, "
-        "cnn_bilstm:timm/mobilenetv3_small_100.",
+        "cnn_bilstm:timm/mobilenetv3_small_100.\n"
+        f"Not networks, but trained and served alike, on hand-made features: {', '.join(CLASSICAL)}.",
         highlight=False,
     )

@@ -63,14 +63,3 @@ def parse_start(text: str | None) -> int | None:
     except ValueError:
         raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
-
-
-def parse_label_map(label_map: list[str] | None) -> dict[str, str]:
-    """`--map old=new`, several times."""
-    renamed = {}
-    for pair in label_map or []:
-        old, equals, new = pair.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--map {pair!r}: expected old=new")
-        renamed[old] = new
-    return renamed

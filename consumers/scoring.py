@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from models import Classifier, TrainingError
+from models import Classifier, Contract, TrainingError
 from models.checkpoint import cache_folder
-from models.evaluation import Judged
+from models.evaluation import WindowScores
 from models.windows import windows
 from stream import SourceError, sample_file
 from stream.decoding import Fit
@@ -77,21 +77,13 @@ def load_frames(
     return loaded
 
 
-def judge(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> Judged:
-    """Score each example: the mean over its windows.
+def frames_for(contract: Contract, examples: Sequence[Example], progress: Progress) -> list[np.ndarray]:
+    """Frames of each example as a model's contract wants them.
 
     Raises:
-        TrainingError: a label that the model does not have, or footage that cannot be decoded.
+        TrainingError: some cannot be decoded; all of them are named.
     """
-    contract = classifier.contract
-    if unknown := sorted({e.label for e in examples} - set(contract.labels)):
-        raise TrainingError(
-            f"labels {', '.join(unknown)}: {classifier.id} knows {', '.join(contract.labels)}; "
-            "name them alike with --map old=new, or leave one out with --map old="
-        )
-    if not examples:
-        raise TrainingError("no labelled footage is left: expected at least one example")
-    videos = load_frames(
+    return load_frames(
         examples,
         spacing_seconds=contract.spacing_seconds,
         height=contract.height,
@@ -99,14 +91,46 @@ def judge(classifier: Classifier, examples: Sequence[Example], progress: Progres
         fit=contract.fit,
         progress=progress,
     )
+
+
+def check_labels(model_id: str, contract: Contract, examples: Sequence[Example]) -> None:
+    """Refuse examples that a model has no label for, or none at all.
+
+    Raises:
+        TrainingError: with the labels that it knows.
+    """
+    if unknown := sorted({e.label for e in examples} - set(contract.labels)):
+        raise TrainingError(
+            f"labels {', '.join(unknown)}: {model_id} knows {', '.join(contract.labels)}; "
+            "name them alike with --map old=new, or leave one out with --map old="
+        )
+    if not examples:
+        raise TrainingError("no labelled footage is left: expected at least one example")
+
+
+def judge(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> WindowScores:
+    """Score the windows of each example, half a window apart.
+
+    Raises:
+        TrainingError: a label that the model does not have, or footage that cannot be decoded.
+    """
+    check_labels(classifier.id, classifier.contract, examples)
+    return judge_frames(classifier, examples, frames_for(classifier.contract, examples, progress), progress)
+
+
+def judge_frames(
+    classifier: Classifier, examples: Sequence[Example], videos: Sequence[np.ndarray], progress: Progress
+) -> WindowScores:
+    """Score the windows of each example by its frames, as `frames_for` gives them."""
+    contract = classifier.contract
     rows = []
     for done, frames in enumerate(videos, start=1):
-        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).mean(0))
+        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).astype(np.float64))
         progress("classifying", done, len(videos))
-    return Judged(
+    return WindowScores(
         contract.labels,
         np.array([contract.labels.index(e.label) for e in examples]),
-        np.stack(rows).astype(np.float64),
+        tuple(rows),
         tuple(e.group for e in examples),
         tuple(_name(e) for e in examples),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models import Classifier, Contract, find
+from models.engines import choose_engine
 from stream import ClipSpec, KafkaTransport
 
 from .settings import Settings, SettingsError, TrackerSettings
@@ -86,8 +87,8 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
     """
-    # What is quick to ask comes first: is there such a model, do the services answer?
-    find(settings.worker.model)
+    # What is quick to ask comes first: is there such a model, can it run here, do the services answer?
+    choose_engine(settings.worker.engine, find(settings.worker.model))
     transport = KafkaTransport(settings.kafka)
     sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
     try:

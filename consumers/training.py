@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from models import save
-from models.training import OVERSAMPLE, Footage, Recipe, Trainer
+from models import TrainingError, distributed, save
+from models.classical import is_classical
+from models.classical_training import ClassicalTrainer, check_recipe
+from models.loop import Figures
+from models.recipe import Recipe
+from models.samples import OVERSAMPLE
+from models.training import Footage, Outcome, Trainer
 
-from .datasets import check_examples, find_examples
+from .datasets import Example, check_examples, find_examples
 from .progress import task_progress
 from .scoring import load_frames
 
@@ -24,44 +32,144 @@ def train_command(
     folds: int,
     used_folds: int | None,
     counted: str | None,
+    resume: bool,  # noqa: FBT001  an option, handed on by name
+    tensorboard: Path | None,
 ) -> None:
     """Validate, train on everything, write the checkpoint and say how good it is.
 
     Raises:
         TrainingError: the data cannot be used; unreadable files are all named.
     """
+    only = (lambda f: counted in f.name) if counted else (lambda _: True)
+    held_out = f"{used_folds or folds} of {folds} folds by group" + (f", counted: {counted}" if counted else "")
+    if is_classical(recipe.architecture):
+        if tensorboard is not None:
+            raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
+        _train_classical(console, data, output, recipe, renamed, folds, used_folds, only, held_out)
+        return
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    with distributed.joined(), contextlib.ExitStack() as stack:
+        if not distributed.is_first():
+            console.quiet = True
+        examples = _examples(data, renamed, console)
+        if not resume and distributed.is_first():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        distributed.wait_for_all()
+        if unfinished.is_dir():
+            console.print(f"Going on from {unfinished}, which an earlier run left.", highlight=False)
+        log = stack.enter_context(_curves(tensorboard))
+        show = stack.enter_context(task_progress(console))
+        trainer = Trainer(load_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
+        outcome = trainer.validate(folds, only, used_folds)
+        network = trainer.fit(outcome.epochs)
+        if not distributed.is_first():
+            return
+        contract = trainer.contract(outcome, _story(data, examples, renamed, recipe.describe(), held_out))
+        save(output, network.state_dict(), contract)
+        trainer.finish()
+    _sum_up(console, output, contract.labels, outcome)
+
+
+def _train_classical(
+    console: Console,
+    data: Sequence[Path],
+    output: Path,
+    recipe: Recipe,
+    renamed: Mapping[str, str],
+    folds: int,
+    used_folds: int | None,
+    only: Callable[[Footage], bool],
+    held_out: str,
+) -> None:
+    """The same for the traditional baseline, which is fitted in seconds: nothing to resume, to draw or to share out."""
+    check_recipe(recipe)
+    examples = _examples(data, renamed, console)
+    with task_progress(console) as show:
+        trainer = ClassicalTrainer(load_footage(examples, recipe, show), recipe, show)
+        outcome = trainer.validate(folds, only, used_folds)
+        fitted = trainer.fit()
+    contract = trainer.contract(outcome, _story(data, examples, renamed, trainer.describe_recipe(), held_out))
+    save(output, fitted.state_dict(), contract)
+    _sum_up(console, output, contract.labels, outcome)
+
+
+def _story(
+    data: Sequence[Path],
+    examples: Sequence[Example],
+    renamed: Mapping[str, str],
+    recipe: dict[str, Any],
+    held_out: str,
+) -> dict[str, Any]:
+    """What a checkpoint says of its training."""
+    return {
+        "data": sorted({d.parent.name if d.is_file() else d.name for d in data}),
+        "videos": len(examples),
+        "renamed": dict(renamed),
+        "recipe": recipe,
+        "held_out": held_out,
+    }
+
+
+def _examples(data: Sequence[Path], renamed: Mapping[str, str], console: Console) -> list[Example]:
     examples = [e for d in data for e in find_examples(d, renamed)]
     for warning in check_examples(examples):
         console.print(warning, style="yellow", markup=False, highlight=False)
-    with task_progress(console) as show:
-        videos = load_frames(
-            examples,
-            spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,
-            height=recipe.size,
-            width=recipe.size,
-            fit="stretch",
-            progress=show,
-        )
-        footage = [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
-        trainer = Trainer(footage, recipe, show)
-        outcome = trainer.validate(folds, (lambda f: counted in f.name) if counted else (lambda _: True), used_folds)
-        network = trainer.fit()
-    contract = trainer.contract(
-        outcome,
-        {
-            "data": sorted({d.parent.name if d.is_file() else d.name for d in data}),
-            "videos": len(examples),
-            "epochs": recipe.epochs,
-            "seed": recipe.seed,
-            "held_out": f"{used_folds or folds} of {folds} folds by group"
-            + (f", counted: {counted}" if counted else ""),
-        },
+    return examples
+
+
+def load_footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[str, int, int], None]) -> list[Footage]:
+    """Decode what is to be learnt from, as the recipe wants to see it."""
+    videos = load_frames(
+        examples,
+        spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,
+        height=recipe.size,
+        width=recipe.size,
+        fit="stretch",
+        progress=show,
     )
-    save(output, network.state_dict(), contract)
+    return [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
+
+
+@contextlib.contextmanager
+def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
+    """A log that writes TensorBoard's files into `folder`; one that does nothing without."""
+    if folder is None or not distributed.is_first():
+        yield lambda *_: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  optional, and slow to import
+    except ImportError:
+        raise TrainingError("--tensorboard needs the package: pip install tensorboard") from None
+    writers: dict[str, Any] = {}
+
+    def log(name: str, figures: Figures) -> None:
+        if name not in writers:
+            writers[name] = SummaryWriter(str(folder / name.replace(" ", "-")))
+        values = {
+            "loss": figures.loss,
+            "learning rate": figures.learning_rate,
+            "metric of the inner validation": figures.metric,
+            "clips per second": figures.samples_per_second,
+            "share of time waiting for data": figures.waiting,
+        }
+        for title, value in values.items():
+            if value is not None:
+                writers[name].add_scalar(title, value, figures.epoch)
+
+    try:
+        yield log
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def _sum_up(console: Console, output: Path, labels: Sequence[str], outcome: Outcome) -> None:
     m = outcome.metrics()
     console.print(
-        f"{output}: {', '.join(trainer.labels)}; held-out accuracy {m['accuracy']:.1%} "
+        f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
         f"(95 % interval {m['low']:.1%} to {m['high']:.1%}, {m['videos']} videos of {m['groups']} groups)"
-        + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else ""),
+        + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
+        + (f"; {outcome.waiting:.0%} of the time went into loading data" if outcome.epochs else ""),
         highlight=False,
+        soft_wrap=True,
     )

@@ -4,7 +4,15 @@ from .checkpoint import Checkpoint, find, save, shipped
 from .classifier import Classifier
 from .contract import Contract, Threshold
 from .engines import ENGINES
-from .errors import CheckpointError, ClipError, EngineError, ModelError, TrainingError, UnknownModelError
+from .errors import (
+    CheckpointError,
+    ClipError,
+    EngineError,
+    ExportError,
+    ModelError,
+    TrainingError,
+    UnknownModelError,
+)
 
 __all__ = [
     "ENGINES",
@@ -14,6 +22,7 @@ __all__ = [
     "ClipError",
     "Contract",
     "EngineError",
+    "ExportError",
     "ModelError",
     "Threshold",
     "TrainingError",

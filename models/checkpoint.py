@@ -1,4 +1,7 @@
-"""One safetensors file a model: weights, and the contract in its metadata. Nothing pickled."""
+"""One safetensors file a model: weights, and the contract in its metadata. Nothing pickled.
+
+What was exported from one (exported.py) is found and served by the same names.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import Any, Final
 
 from .contract import Contract
 from .errors import CheckpointError, UnknownModelError
+from .exported import FORM_NAMES, FORMS, Export, digest_of, read_exported
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
-DEFAULT_MODEL: Final = "cnn-lstm"
+DEFAULT_MODEL: Final = "movenet-motion"
 #: PyTorchVideo's own checkpoints: architecture, T, frame spacing at 30 frames/s, size; and where they lie.
 _HUB: Final = {
     "X3D_XS": ("x3d_xs", 4, 12 / 30, 160),
@@ -34,9 +38,20 @@ class Checkpoint:
     contract: Contract
     #: Name and content: the same bytes have the same id everywhere.
     id: str
+    #: How it was exported; None for what holds weights.
+    export: Export | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return the weights as float32 torch tensors, by parameter name."""
+        """Return the weights as float32 torch tensors, by parameter name.
+
+        Raises:
+            CheckpointError: the file is damaged, or was exported: it holds a graph.
+        """
+        if self.export is not None:
+            raise CheckpointError(
+                f"{self.path}: exported as {FORM_NAMES[self.export.form]}, which holds a graph, no weights by name; "
+                f"expected the checkpoint that it was made from, {self.export.source}"
+            )
         if self.path.suffix in {".pyth", ".pt", ".pth"}:
             return _hub_state(self.path)
         from safetensors import SafetensorError  # noqa: PLC0415
@@ -71,12 +86,18 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED_FOLDER.glob("*.safetensors"))}
 
 
+def name_of(checkpoint: Checkpoint) -> str:
+    """What `find` finds a model by: a shipped one's name, else the path."""
+    return checkpoint.path.stem if checkpoint.path in shipped().values() else str(checkpoint.path)
+
+
 def find(model: str) -> Checkpoint:
-    """Find a shipped model by name, a checkpoint by path, or one of PyTorchVideo's by either.
+    """Find a shipped model by name, a checkpoint or an exported model by path, or one of PyTorchVideo's by either.
 
     Raises:
         UnknownModelError: there is neither such a name nor such a file.
-        CheckpointError: the file is not a checkpoint.
+        CheckpointError: the file is neither a checkpoint nor an exported model.
+        EngineError: it can only be read with a package that is not installed.
     """
     names = shipped()
     name = DEFAULT_MODEL if model == "default" else model
@@ -92,15 +113,18 @@ def find(model: str) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
+    export = None
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        if path.suffix in {".pyth", ".pt", ".pth"}:
+        digest = (digest_of(path) if path.suffix in FORMS else hashlib.sha256(path.read_bytes()).hexdigest())[:8]
+        if path.suffix in FORMS:
+            contract, export = read_exported(path)
+        elif path.suffix in {".pyth", ".pt", ".pth"}:
             contract = _hub_contract(path)
         else:
             contract = Contract.decode(_metadata(path), str(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
-    return Checkpoint(path, contract, f"{path.stem}-{digest}")
+    return Checkpoint(path, contract, f"{path.stem}-{digest}", export)
 
 
 def _metadata(path: Path) -> dict[str, str]:

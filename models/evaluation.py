@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,11 +22,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_figures
 from .contract import Threshold
 
 ROUNDS: Final = 1000
-_CALIBRATION_BINS: Final = 10
-_TOP: Final = 5
 _HYSTERESIS: Final = 0.6
 
 Scores = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
@@ -54,9 +53,50 @@ class Judged:
                 f"expected ({n}, {len(self.labels)}), {n} and {n}"
             )
 
-    def cooled(self, temperature: float) -> Judged:
-        """The same clips, with scores as another temperature would have made them."""
-        return replace(self, scores=apply_temperature(self.scores, temperature))
+    def log_loss(self) -> float:
+        """Mean negative log-likelihood of the truth."""
+        return float(-np.log(np.maximum(self.scores[np.arange(len(self.truth)), self.truth], 1e-12)).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScores:
+    """Labelled clips and what a model says of each of their windows; a clip's score is the mean over its windows."""
+
+    labels: tuple[str, ...]
+    truth: Labels  # (N,)
+    #: For each clip (W, L), rows sum to one.
+    windows: tuple[Scores, ...]
+    groups: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def judged(self, temperature: float = 1.0) -> Judged:
+        """The clips, with the scores of their windows as another temperature would have made them."""
+        means = [apply_temperature(w, temperature).mean(0) for w in self.windows]
+        return Judged(self.labels, self.truth, np.stack(means), self.groups, self.names)
+
+    def only(self, chosen: np.ndarray) -> WindowScores:
+        """Those clips for which `chosen` (N,) is true."""
+        rows = np.flatnonzero(chosen)
+        return WindowScores(
+            self.labels,
+            self.truth[rows],
+            tuple(self.windows[i] for i in rows),
+            tuple(self.groups[i] for i in rows),
+            tuple(self.names[i] for i in rows),
+        )
+
+    def fit_temperature(self) -> float:
+        """The temperature by which logits are divided so that confidence meets accuracy (Guo et al., ICML 2017, 4.2).
+
+        Minimises the negative log-likelihood of the clips; softmax scores hold logits up to a constant that does not
+        matter.
+        """
+
+        def loss(log_temperature: float) -> float:
+            return self.judged(float(np.exp(log_temperature))).log_loss()
+
+        found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
+        return float(np.exp(found.x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +166,13 @@ def evaluate(judged: Judged, *, seed: int = 0, rounds: int = ROUNDS) -> Evaluati
         "auc": macro_auc,
         "calibration_error": calibration_error,
     }
-    if len(judged.labels) > _TOP:
+    if len(judged.labels) > TOP:
         measures["top5_accuracy"] = lambda truth, scores: float(
-            top_k_accuracy_score(truth, scores, k=_TOP, labels=np.arange(scores.shape[1]))
+            top_k_accuracy_score(truth, scores, k=TOP, labels=np.arange(scores.shape[1]))
         )
-    drawn: dict[str, list[float]] = {name: [] for name in measures}
-    for rows in _draws(judged.groups, rounds, seed):
-        for name, measure in measures.items():
-            drawn[name].append(measure(judged.truth[rows], judged.scores[rows]))
+    drawn = weighted_figures(judged.truth, judged.scores, draw_weights(judged.groups, rounds, seed))
     figures = {
-        name: Figure(measure(judged.truth, judged.scores), *_interval(drawn[name]))
-        for name, measure in measures.items()
+        name: Figure(measure(judged.truth, judged.scores), *interval(drawn[name])) for name, measure in measures.items()
     }
     return Evaluation(
         len(judged.truth),
@@ -168,35 +204,22 @@ def compare(a: Judged, b: Judged, *, seed: int = 0, rounds: int = ROUNDS) -> Com
         raise ValueError("the two models were not judged on the same clips with the same labels")
     right_a, right_b = a.scores.argmax(1) == a.truth, b.scores.argmax(1) == b.truth
     gain = right_b.astype(float) - right_a
-    drawn = [float(gain[rows].mean()) for rows in _draws(a.groups, rounds, seed)]
+    weights = draw_weights(a.groups, rounds, seed)
+    drawn = weights @ gain / weights.sum(1)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p_value = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return Comparison(Figure(float(gain.mean()), *_interval(drawn)), only_a, only_b, p_value)
+    return Comparison(Figure(float(gain.mean()), *interval(drawn)), only_a, only_b, p_value)
 
 
 def calibration_error(truth: Labels, scores: Scores) -> float:
     """Expected calibration error (Guo et al., ICML 2017, eq. 3): how far confidence is from accuracy, 10 bins."""
     confidence, right = scores.max(1), scores.argmax(1) == truth
-    bins = np.minimum((confidence * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
+    bins = calibration_bins(confidence)
     error = 0.0
     for b in np.unique(bins):
         inside = bins == b
         error += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
     return float(error)
-
-
-def fit_temperature(truth: Labels, scores: Scores) -> float:
-    """The temperature by which logits are divided so that confidence meets accuracy (Guo et al., 2017, 4.2).
-
-    Minimises the negative log-likelihood; a softmax's scores hold its logits up to a constant that does not matter.
-    """
-
-    def loss(log_temperature: float) -> float:
-        scaled = apply_temperature(scores, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(scaled[np.arange(len(truth)), truth], 1e-12)).mean())
-
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
-    return float(np.exp(found.x))
 
 
 def apply_temperature(scores: Scores, temperature: float) -> Scores:
@@ -263,21 +286,6 @@ def _per_class(judged: Judged) -> tuple[ClassFigures, ...]:
         )
         for k, label in enumerate(judged.labels)
     )
-
-
-def _draws(groups: Sequence[str], rounds: int, seed: int) -> list[np.ndarray]:
-    """Rows of each bootstrap round: as many groups as there are, drawn with replacement, with all of their clips."""
-    generator = np.random.default_rng(seed)
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
-    rows = [np.flatnonzero(member == k) for k in range(member.max() + 1)]
-    return [np.concatenate([rows[k] for k in generator.integers(len(rows), size=len(rows))]) for _ in range(rounds)]
-
-
-def _interval(drawn: list[float]) -> tuple[float, float]:
-    known = np.asarray(drawn)[~np.isnan(drawn)]
-    if not len(known):
-        return float("nan"), float("nan")
-    return float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))
 
 
 def _number(value: float) -> float | None:

@@ -1,10 +1,14 @@
-"""Training on a processor or a GPU: from labelled footage to a checkpoint, with honest figures about it."""
+"""From labelled footage to a checkpoint, with honest figures about it."""
 
 from __future__ import annotations
 
-import math
+import copy
+import hashlib
+import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,18 +17,27 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
 
+from . import distributed
+from .checkpoint import find
 from .cnn_lstm import CnnLstm
 from .contract import Contract, Threshold
+from .ensemble import Averaged
 from .errors import TrainingError
-from .evaluation import Evaluation, Judged, choose_thresholds, evaluate, fit_temperature
+from .evaluation import Evaluation, Judged, WindowScores, choose_thresholds, evaluate
+from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
+from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
+from .movenet_motion import MoveNetMotion
+from .recipe import Recipe
+from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
+from .transfer import freeze, load_known, set_regularisation
 from .windows import windows
 from .zoo import create, statistics
 
-#: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
-OVERSAMPLE: Final = 2
-_FEATURE_BATCH: Final = 64
 #: A single window is let through this easily because a tracker wants several in a row.
 _FALSE_ALARM_RATE: Final = 0.1
+#: One part in so many of the training groups is held out to say when to stop.
+_INNER_FOLDS: Final = 5
+_EVALUATION_BATCH: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +52,6 @@ class Footage:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train."""
-
-    architecture: str = "cnn_lstm"
-    frames: int = 8
-    spacing_seconds: float = 0.2
-    size: int = 160
-    epochs: int = 12
-    batch: int = 16
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.1
-    label_smoothing: float = 0.1
-    seed: int = 0
-    #: Labels that never make an event.
-    quiet: tuple[str, ...] = ("normal",)
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """Held-out scores of every video that was held out and counted, and what follows from them."""
 
@@ -64,6 +59,10 @@ class Outcome:
     evaluation: Evaluation
     temperature: float
     thresholds: Mapping[str, Threshold]
+    #: After how many epochs the weights that were kept had been reached, on average over the folds.
+    epochs: int
+    #: Share of the time that training waited for data.
+    waiting: float
 
     def metrics(self) -> dict[str, Any]:
         """What a checkpoint says of itself."""
@@ -81,80 +80,166 @@ class Outcome:
         }
 
 
-Progress = Callable[[str, int, int], None]
+def check_footage(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels, those that never alarm first.
+
+    Raises:
+        TrainingError: fewer than two labels, or a label that cannot be both learnt and held out.
+    """
+    labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
+    if len(labels) < 2:
+        raise TrainingError(f"labels {labels}: expected at least two, to tell apart")
+    for label in labels:
+        videos = [f for f in footage if f.label == label]
+        if len(videos) == 1:
+            raise TrainingError(f"label {label!r}: one video only ({videos[0].name}), so none can be held out")
+        if len(groups := {f.group for f in videos}) < 2:
+            raise TrainingError(
+                f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
+            )
+    return labels
+
+
+def split_by_group(truth: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices (train, held out) of each fold; no group is in both, and labels are spread evenly.
+
+    There are at most as many folds as the label with the fewest groups has groups.
+    """
+    folds = min(folds, *(len(set(groups[truth == k])) for k in np.unique(truth)))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(truth, truth, groups))
+
+
+def summarise(
+    held: WindowScores, counted: np.ndarray, recipe: Recipe, *, epochs: int = 0, waiting: float = 0.0
+) -> Outcome:
+    """What held-out scores say: temperature and thresholds from all of them, figures from those `counted` (N,).
+
+    Raises:
+        TrainingError: none is counted.
+    """
+    if not counted.any():
+        raise TrainingError("none of the held-out videos is one of those to be counted")
+    temperature = held.fit_temperature()
+    thresholds = choose_thresholds(held.judged(temperature), recipe.quiet, _FALSE_ALARM_RATE)
+    judged = held.only(counted).judged(temperature)
+    return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
+
+
+@dataclass(slots=True)
+class _Made:
+    """What a frozen network said of the footage, made when it is first wanted."""
+
+    features: Features | None = None
+    descriptors: Descriptors | None = None
 
 
 class Trainer:
     """Trains and cross-validates one recipe on one set of footage; features of a frozen backbone are made once."""
 
-    def __init__(self, footage: Sequence[Footage], recipe: Recipe, progress: Progress = lambda *_: None) -> None:
+    def __init__(
+        self,
+        footage: Sequence[Footage],
+        recipe: Recipe,
+        progress: Progress = lambda *_: None,
+        *,
+        folder: Path | None = None,
+        log: Callable[[str, Figures], None] = lambda *_: None,
+    ) -> None:
         """Check the data.
+
+        Args:
+            footage: what to learn from.
+            recipe: how.
+            progress: told a task's name, how much of it is done, and how much there is.
+            folder: where the unfinished state is kept, from which the same call goes on after a kill.
+            log: told the name of a run and the figures of each of its epochs.
 
         Raises:
             TrainingError: fewer than two labels, a label in one group only, or pictures of differing sizes.
         """
-        self._recipe, self._progress = recipe, progress
+        self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
         self._footage = list(footage)
-        self.labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in recipe.quiet, n)))
-        if len(self.labels) < 2:
-            raise TrainingError(f"labels {self.labels}: expected at least two, to tell apart")
-        for label in self.labels:
-            groups = {f.group for f in footage if f.label == label}
-            if len(groups) < 2:
-                raise TrainingError(
-                    f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
-                )
+        self.labels = check_footage(footage, recipe.quiet)
         sizes = {f.frames.shape[1:] for f in footage}
         if sizes != {(recipe.size, recipe.size, 3)}:
             raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
         self._truth = np.array([self.labels.index(f.label) for f in footage])
         self._groups = np.array([f.group for f in footage])
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        mean, std = statistics(recipe.architecture)
-        self._mean = torch.tensor(mean, device=self._device).view(1, 3, 1, 1, 1)
-        self._std = torch.tensor(std, device=self._device).view(1, 3, 1, 1, 1)
-        self._features: list[torch.Tensor] | None = None
+        self._device = distributed.device()
+        self._normalise = Normalise(recipe.architecture, self._device)
+        self._made = _Made()
+        if folder is not None:
+            self._claim(folder)
+
+    def under(self, recipe: Recipe) -> Trainer:
+        """The same footage under another recipe that sees it alike: features that were made are shared."""
+        other = copy.copy(self)
+        other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
+        return other
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Indices into `labels` (N,), one a video."""
+        return self._truth
 
     def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Indices (train, held out) of each fold; no group is in both."""
-        folds = min(folds, *(len(set(self._groups[self._truth == k])) for k in range(len(self.labels))))
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=self._recipe.seed)
-        return list(splitter.split(self._truth, self._truth, self._groups))
+        return split_by_group(self._truth, self._groups, folds, self._recipe.seed)
 
     def validate(
-        self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
+        self,
+        folds: int,
+        only: Callable[[Footage], bool] = lambda _: True,
+        used: int | None = None,
+        learn_from: Callable[[np.ndarray], np.ndarray] = lambda learnt: learnt,
     ) -> Outcome:
         """Train on all folds but one, score that one, for each of the first `used` folds (all if None).
 
-        `only` chooses the videos that are counted; the others still train.
+        `only` chooses the videos that are counted; the others still train. `learn_from` may thin out the videos of a
+        training part, given their indices.
         """
-        held: list[int] = []
-        rows: list[np.ndarray] = []
+        found: dict[int, np.ndarray] = {}
+        epochs: list[int] = []
+        waiting: list[float] = []
         splits = self.split(folds)[:used]
-        for number, (train, test) in enumerate(splits):
-            network = self._fit(train, f"fold {number + 1} of {len(splits)}")
-            held += [int(i) for i in test]
-            rows += [self._score(network, int(i)) for i in test]
-        counted = np.array([only(self._footage[i]) for i in held])
-        if not counted.any():
-            raise TrainingError("none of the held-out videos is one of those to be counted")
-        # Thresholds learn from every held-out video; figures speak of those that were asked about.
-        everything = self._judged(np.array(held), np.stack(rows))
-        temperature = fit_temperature(everything.truth, everything.scores)
-        thresholds = choose_thresholds(everything.cooled(temperature), self._recipe.quiet, _FALSE_ALARM_RATE)
-        judged = self._judged(np.array(held)[counted], np.stack(rows)[counted]).cooled(temperature)
-        return Outcome(judged, evaluate(judged, seed=self._recipe.seed), temperature, thresholds)
+        for number, (learnt, held) in enumerate(splits, start=1):
+            kept = None if self._folder is None else self._folder / f"fold-{number}-of-{len(splits)}.scores"
+            if kept is not None and kept.is_file():
+                state = torch.load(kept, weights_only=True)
+                scores = {int(i): s.numpy() for i, s in state["scores"].items()}
+            else:
+                name = f"fold {number} of {len(splits)}"
+                trained = self._train(learn_from(learnt), name, self._recipe.epochs, inner=True)
+                mine = held[distributed.rank() :: distributed.world()]
+                scores = distributed.gathered({int(i): self._score(trained.network, int(i)) for i in mine})
+                state = {
+                    "scores": {i: torch.from_numpy(s) for i, s in scores.items()},
+                    "epochs": trained.epochs,
+                    "waiting": trained.waiting,
+                }
+                _save(kept, state)
+            found |= scores
+            epochs.append(state["epochs"])
+            waiting.append(state["waiting"])
+        order = [int(i) for _, held in splits for i in held]
+        scored = self._window_scores(order, [found[i] for i in order])
+        counted = np.array([only(self._footage[i]) for i in order])
+        return summarise(
+            scored, counted, self._recipe, epochs=max(1, round(float(np.mean(epochs)))), waiting=float(np.mean(waiting))
+        )
 
-    def fit(self) -> nn.Module:
-        """Train on everything."""
-        return self._fit(np.arange(len(self._footage)), "all footage")
+    def fit(self, epochs: int | None = None) -> nn.Module:
+        """Train on everything, for as many epochs as were best in validation or all of the recipe's."""
+        everything = np.arange(len(self._footage))
+        return self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).network
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model trained so; thresholds from held-out scores."""
         recipe = self._recipe
         mean, std = statistics(recipe.architecture)
         return Contract(
-            architecture=recipe.architecture,
+            architecture=self.architecture,
             labels=self.labels,
             frames=recipe.frames,
             spacing_seconds=recipe.spacing_seconds,
@@ -169,115 +254,244 @@ class Trainer:
             metrics=outcome.metrics(),
         )
 
-    def _fit(self, train: np.ndarray, name: str) -> nn.Module:
+    @property
+    def architecture(self) -> str:
+        """The name by which what is trained can be created again."""
         recipe = self._recipe
-        torch.manual_seed(recipe.seed)
-        generator = np.random.default_rng(recipe.seed)
+        return f"{recipe.members}*{recipe.architecture}" if recipe.imbalance == "ensemble" else recipe.architecture
+
+    def finish(self) -> None:
+        """Remove the unfinished state: the model is written."""
+        if self._folder is not None and distributed.is_first():
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _claim(self, folder: Path) -> None:
+        """Go on from what another run of the same recipe on the same footage left; remove what another left."""
+        story = [
+            self._recipe.describe(),
+            self._recipe.begin_from,
+            [(f.name, f.label, f.group, len(f.frames)) for f in self._footage],
+        ]
+        digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
+        mark = folder / "recipe.sha256"
+        if distributed.is_first():
+            try:
+                if not mark.is_file() or mark.read_text() != digest:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    folder.mkdir(parents=True)
+                    mark.write_text(digest)
+            except OSError as error:
+                raise TrainingError(f"{folder}: the state of training cannot be written ({error.strerror})") from None
+        distributed.wait_for_all()
+
+    def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained:
+        recipe = replace(self._recipe, epochs=epochs)
+        if recipe.imbalance != "ensemble":
+            return self._train_one(chosen, name, recipe, inner=inner)
+        is_recurrent = recipe.architecture.startswith(("cnn_lstm", "cnn_bilstm"))
+        if is_recurrent and recipe.trained_stages not in {None, 1}:
+            raise TrainingError("an ensemble of CNN-LSTMs shares its image network, so only their heads may learn")
+        generator = np.random.default_rng([recipe.seed, len(chosen)])
+        members = []
+        for number, subset in enumerate(balanced_subsets(chosen, self._truth, recipe.members, generator), start=1):
+            one = replace(recipe, seed=recipe.seed + number)
+            members.append(self._train_one(subset, f"{name}, member {number}", one, inner=inner))
         network = create(
-            recipe.architecture, len(self.labels), frames=recipe.frames, size=recipe.size, pretrained=True
+            self.architecture, len(self.labels), frames=recipe.frames, size=recipe.size, pretrained=False
         ).to(self._device)
-        # The backbone of a CNN-LSTM is frozen, its batch normalisation too: features are those of evaluation.
-        network.eval()
-        trained: nn.Module = network.head if isinstance(network, CnnLstm) else network
-        features = self._all_features(network) if isinstance(network, CnnLstm) else None
-        optimiser = torch.optim.AdamW(trained.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        steps = recipe.epochs * math.ceil(len(train) / recipe.batch)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=recipe.learning_rate, total_steps=max(steps, 2), pct_start=0.15
+        if isinstance(network, CnnLstm):
+            network.backbone = members[0].network.get_submodule("backbone")
+            network.head = Averaged(m.network.get_submodule("head") for m in members)
+        else:
+            network = Averaged(m.network for m in members)
+        return Trained(
+            network.eval(),
+            round(float(np.mean([m.epochs for m in members]))),
+            float(np.mean([m.waiting for m in members])),
         )
-        counts = np.bincount(self._truth[train], minlength=len(self.labels))
-        weights = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-        loss = nn.CrossEntropyLoss(weight=weights.to(self._device), label_smoothing=recipe.label_smoothing)
-        trained.train()
-        for epoch in range(recipe.epochs):
-            order = generator.permutation(train)
-            for begin in range(0, len(order), recipe.batch):
-                chosen = order[begin : begin + recipe.batch]
-                if len(chosen) < 2:
-                    continue  # batch normalisation needs two
-                if features is not None:
-                    inputs = torch.stack([self._varied_features(features[i], generator) for i in chosen])
-                else:
-                    inputs = self._varied_clips([self._footage[i].frames for i in chosen], generator)
-                optimiser.zero_grad()
-                error = loss(trained(inputs), torch.tensor(self._truth[chosen], device=self._device))
-                error.backward()
-                nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
-            self._progress(name, epoch + 1, recipe.epochs)
-        return network.eval()
+
+    def _train_one(self, chosen: np.ndarray, name: str, recipe: Recipe, *, inner: bool) -> Trained:
+        torch.manual_seed(recipe.seed)
+        network = self._network(recipe)
+        head_only = isinstance(network, CnnLstm) and recipe.trained_stages in {None, 1}
+        learnt, held = chosen, np.array([], int)
+        if inner and recipe.patience is not None:
+            inner_splits = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, recipe.seed)
+            learnt, held = (chosen[part] for part in inner_splits[0])
+
+        def judge(candidate: nn.Module) -> float:
+            whole = self._whole(network, candidate)
+            mine = held[distributed.rank() :: distributed.world()]
+            scores = distributed.gathered({int(i): self._score(whole, int(i)) for i in mine})
+            return _metric(self._window_scores(held, [scores[int(i)] for i in held]).judged(), recipe.metric)
+
+        if isinstance(network, MoveNetMotion) and recipe.trained_stages in {None, 1}:
+            self._fit_head(network.eval(), chosen, recipe)
+            self._progress(name, recipe.epochs, recipe.epochs)
+            return Trained(network, recipe.epochs, 0.0)
+        samples: Samples
+        trained: nn.Module = network
+        frozen: list[nn.Module] = []
+        if head_only:
+            assert isinstance(network, CnnLstm)
+            network.eval()
+            samples, trained = self._frozen_features(network), network.head
+            recipe = replace(recipe, layer_decay=1.0)  # a head is one stage
+        else:
+            samples = Pixels([f.frames for f in self._footage], self._truth, recipe, self._device)
+            frozen = freeze(network, recipe.trained_stages or 0)
+        if recipe.imbalance == "smote":
+            if not isinstance(samples, Features):
+                raise TrainingError(
+                    "imbalance 'smote' makes features, not pixels: it needs a CNN-LSTM of which only the head learns"
+                )
+            samples = self._with_synthetic(samples, learnt)
+            learnt = np.arange(len(samples.truth))
+        result = train(
+            trained,
+            Run(
+                name,
+                recipe,
+                samples,
+                len(self.labels),
+                _order(learnt, samples.truth, recipe),
+                _loss(np.bincount(samples.truth[learnt], minlength=len(self.labels)), recipe, self._device),
+                self._device,
+                frozen,
+                judge if len(held) else None,
+                None if self._folder is None else self._folder / f"{name.replace(' ', '-').replace(',', '')}.state",
+            ),
+            self._progress,
+            lambda figures: self._log(name, figures),
+        )
+        return replace(result, network=self._whole(network, result.network).eval())
+
+    def _network(self, recipe: Recipe) -> nn.Module:
+        network = create(
+            recipe.architecture,
+            len(self.labels),
+            frames=recipe.frames,
+            size=recipe.size,
+            pretrained=recipe.begin_from is None,
+        )
+        if recipe.begin_from is not None:
+            load_known(network, find(recipe.begin_from).state(), recipe.begin_from)
+        set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
+        return network.to(self._device)
+
+    @staticmethod
+    def _whole(network: nn.Module, trained: nn.Module) -> nn.Module:
+        """The network with its head replaced by the one that was trained on features."""
+        if trained is network or not isinstance(network, CnnLstm) or isinstance(trained, CnnLstm):
+            return trained
+        network.head = trained
+        return network
+
+    def _frozen_features(self, network: CnnLstm) -> Features:
+        if self._made.features is None:
+            made = video_features(
+                network,
+                [f.frames for f in self._footage],
+                self._recipe,
+                self._normalise,
+                lambda done, total: self._progress("features", done, total),
+            )
+            self._made.features = Features(made, self._truth, self._recipe)
+        return self._made.features
+
+    def _fit_head(self, network: MoveNetMotion, chosen: np.ndarray, recipe: Recipe) -> None:
+        """Fit the linear head to descriptors; every video counts alike, and with "weights" every label."""
+        if self._made.descriptors is None:
+            self._made.descriptors = Descriptors(
+                network,
+                [f.frames for f in self._footage],
+                recipe,
+                self._normalise,
+                lambda done, total: self._progress("descriptors", done, total),
+            )
+        rows = [self._made.descriptors.learnt(int(i)) for i in chosen]
+        truth = np.repeat(self._truth[chosen], [len(r) for r in rows])
+        together = torch.cat(rows)
+        weight = torch.cat([torch.full((len(r),), 1 / len(r)) for r in rows])
+        if recipe.imbalance == "weights":
+            by_label = class_weights(np.bincount(self._truth[chosen], minlength=len(self.labels)))
+            weight *= torch.from_numpy(by_label[truth])
+        elif recipe.imbalance == "smote":
+            made, truth = synthetic_minority(together.cpu().numpy(), truth, self.labels, seed=recipe.seed)
+            together = torch.from_numpy(made).to(self._device)
+            weight = torch.full((len(truth),), len(chosen) / len(truth))
+        elif recipe.imbalance != "none":
+            raise TrainingError(
+                f"imbalance {recipe.imbalance!r}: the head of {recipe.architecture} is fitted at once, for which there "
+                "are none, weights and smote; with --trained-stages 2 it is trained in steps, for which there are all"
+            )
+        network.head.fit(together, torch.from_numpy(truth).to(self._device), weight.to(self._device))
+
+    def _with_synthetic(self, features: Features, chosen: np.ndarray) -> FixedWindows:
+        real = [features.windows(int(i)) for i in chosen]
+        truth = np.repeat(self._truth[chosen], [len(w) for w in real])
+        made, labels = synthetic_minority(torch.cat(real).cpu().numpy(), truth, self.labels, seed=self._recipe.seed)
+        return FixedWindows(made.astype(np.float32), labels, self._device)
 
     def _score(self, network: nn.Module, index: int) -> np.ndarray:
-        """Mean score (L,) over the windows of one video, half a window apart, as the worker sees them."""
-        recipe, footage = self._recipe, self._footage[index]
-        places = windows(len(footage.frames), recipe.frames, OVERSAMPLE)  # (W, T)
+        """Scores (W, L) of the windows of one video, half a window apart, as the worker sees them."""
         with torch.inference_mode():
-            if isinstance(network, CnnLstm):
-                features = self._all_features(network)[index][0]  # (N, F), not flipped
-                logits = network.head(features[places])
+            if isinstance(network, CnnLstm) and self._made.features is not None:
+                logits = network.head(self._made.features.windows(index))
+            elif isinstance(network, MoveNetMotion) and self._made.descriptors is not None:
+                logits = network.head(self._made.descriptors.served(index))
             else:
-                clips = torch.from_numpy(footage.frames[places])
-                logits = network(self._normalised(clips))
-            score: np.ndarray = functional.softmax(logits, dim=1).mean(0).cpu().numpy()
-            return score
+                frames = self._footage[index].frames
+                places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
+                clips = torch.from_numpy(np.array(frames[places])).permute(0, 4, 1, 2, 3)
+                logits = torch.cat([network(self._normalise(part)) for part in torch.split(clips, _EVALUATION_BATCH)])
+            scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
+            return scores
 
-    def _all_features(self, network: CnnLstm) -> list[torch.Tensor]:
-        """For each video the features of its frames as they are and flipped, (2, N, F)."""
-        if self._features is None:
-            features = []
-            with torch.inference_mode():
-                for done, footage in enumerate(self._footage):
-                    frames = torch.from_numpy(footage.frames)  # (N, H, W, 3)
-                    both = torch.stack([frames, frames.flip(2)])  # (2, N, H, W, 3)
-                    rows = [
-                        network.frame_features(self._normalised(part[None])[0].transpose(0, 1))
-                        for part in torch.split(both.flatten(0, 1), _FEATURE_BATCH)
-                    ]
-                    features.append(torch.cat(rows).view(2, len(frames), -1).clone())
-                    self._progress("features", done + 1, len(self._footage))
-            self._features = [f.clone() for f in features]
-        return self._features
-
-    def _normalised(self, clips: torch.Tensor) -> torch.Tensor:
-        pixels = clips.to(self._device).permute(0, 4, 1, 2, 3).float() / 255  # (B, 3, T, H, W)
-        return (pixels - self._mean) / self._std
-
-    def _varied_features(self, features: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-        """One window (T, F) at a random place and speed, flipped or not."""
-        return features[generator.integers(2), _random_window(features.shape[1], self._recipe.frames, generator)]
-
-    def _varied_clips(self, videos: Sequence[np.ndarray], generator: np.random.Generator) -> torch.Tensor:
-        """One window a video at a random place and speed, flipped, cropped and lit alike in all of its frames."""
-        size = self._recipe.size
-        clips = []
-        for frames in videos:
-            clip = torch.from_numpy(frames[_random_window(len(frames), self._recipe.frames, generator)])
-            pixels = clip.permute(3, 0, 1, 2).float()  # (3, T, H, W)
-            if generator.random() < 0.5:
-                pixels = pixels.flip(3)
-            side = int(size * generator.uniform(0.75, 1.0))
-            top, left = generator.integers(size - side + 1), generator.integers(size - side + 1)
-            pixels = functional.interpolate(
-                pixels[:, :, top : top + side, left : left + side], (size, size), mode="area"
-            )
-            pixels = (pixels - 128) * generator.uniform(0.7, 1.3) + 128 + generator.uniform(-30, 30)
-            clips.append(pixels.clamp(0, 255))
-        batch = torch.stack(clips).to(self._device) / 255  # (B, 3, T, H, W)
-        return (batch - self._mean) / self._std
-
-    def _judged(self, held: np.ndarray, scores: np.ndarray) -> Judged:
-        return Judged(
+    def _window_scores(self, held: Sequence[int] | np.ndarray, scores: Sequence[np.ndarray]) -> WindowScores:
+        return WindowScores(
             self.labels,
-            self._truth[held],
-            scores.astype(np.float64),
-            tuple(self._groups[held]),
+            self._truth[np.asarray(held, int)],
+            tuple(scores),
+            tuple(self._groups[np.asarray(held, int)]),
             tuple(self._footage[i].name for i in held),
         )
 
 
-def _random_window(length: int, frames: int, generator: np.random.Generator) -> np.ndarray:
-    step = OVERSAMPLE * generator.uniform(0.75, 1.3)
-    begin = generator.uniform(0, max(0.0, length - 1 - step * (frames - 1)))
-    places: np.ndarray = np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
-    return places
+def _order(chosen: np.ndarray, truth: np.ndarray, recipe: Recipe) -> Callable[[int], np.ndarray]:
+    def order(epoch: int) -> np.ndarray:
+        generator = np.random.default_rng([recipe.seed, epoch])
+        if recipe.imbalance == "oversample":
+            return oversampled(chosen, truth, generator)
+        return generator.permutation(chosen)
+
+    return order
+
+
+def _loss(counts: np.ndarray, recipe: Recipe, device: torch.device) -> Loss:
+    weights = torch.tensor(class_weights(counts), dtype=torch.float32, device=device)
+    if recipe.imbalance == "focal":
+        return lambda logits, targets: focal_loss(logits, targets, weights, label_smoothing=recipe.label_smoothing)
+    if recipe.imbalance == "logit-adjust":
+        return LogitAdjustment(counts, label_smoothing=recipe.label_smoothing).to(device)
+    return nn.CrossEntropyLoss(
+        weight=weights if recipe.imbalance == "weights" else None, label_smoothing=recipe.label_smoothing
+    )
+
+
+def _metric(judged: Judged, name: str) -> float:
+    if name == "loss":
+        return -judged.log_loss()
+    return evaluate(judged, rounds=0).figures[name].value
+
+
+def _save(path: Path | None, state: dict[str, Any]) -> None:
+    if path is None or not distributed.is_first():
+        return
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        torch.save(state, unfinished)
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise TrainingError(f"{path}: the state of training cannot be written ({error})") from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 
-def windows(length: int, frames: int, step: int = 1) -> np.ndarray:
+def windows(length: int, frames: int, step: int = 1, *, denser: int = 1) -> np.ndarray:
     """Places (W, T) of the frames of each window in a video of `length` frames, of which every `step`-th is taken.
 
-    A video shorter than one window gives one, which holds the last frame.
+    A video shorter than one window gives one, which holds the last frame. `denser` divides the distance of windows.
     """
-    begins = np.arange(0, max(1, length - step * frames + 1), max(1, step * (frames // 2)))
+    begins = np.arange(0, max(1, length - step * frames + 1), max(1, step * (frames // 2) // denser))
     places: np.ndarray = np.minimum(begins[:, None] + step * np.arange(frames), length - 1)
     return places

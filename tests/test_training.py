@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from consumers.datasets import find_examples
-from models import Classifier, TrainingError, save
-from models.training import Footage, Recipe, Trainer
+from models import Classifier, Contract, TrainingError, find, save
+from models.recipe import Augmentation, Recipe
+from models.training import Footage, Trainer
 
-RECIPE = Recipe(frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3)
+RECIPE = Recipe(
+    frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
+)
 
 
 def footage(groups: int = 4, size: int = 32, frames: int = 12) -> list[Footage]:
@@ -61,7 +65,7 @@ def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     for index, video in enumerate(footage()):
         windows = np.stack([video.frames[b : b + 8 : 2] for b in (0, 4)])
-        np.testing.assert_allclose(served.predict(windows).mean(0), trainer._score(network, index), atol=5e-3)
+        np.testing.assert_allclose(served.predict(windows), trainer._score(network, index), atol=5e-3)
 
 
 def test_cnn_lstm_learns_what_is_easy_to_see():
@@ -74,13 +78,128 @@ def test_cnn_lstm_learns_what_is_easy_to_see():
     ("videos", "message"),
     [
         ([f for f in footage() if f.label == "normal"], "at least two"),
-        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], "'fall': all of its footage is of one group"),
+        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], r"'fall': one video only \(x\)"),
+        (
+            [*footage(), *(Footage(n, "fall", "only", footage()[0].frames) for n in "xy")],
+            "'fall': all of its footage is of one group",
+        ),
         (footage(size=40), "expected all 32x32x3"),
     ],
 )
 def test_data_that_cannot_be_learnt_from_is_refused(videos, message):
     with pytest.raises(TrainingError, match=message):
         Trainer(videos, RECIPE)
+
+
+@pytest.mark.parametrize("imbalance", ["none", "weights", "oversample", "focal", "logit-adjust", "smote", "ensemble"])
+def test_every_remedy_for_imbalance_learns_and_is_served(tmp_path, imbalance):
+    rare = [f for f in footage(6) if f.label == "normal" or f.group in {"group-0", "group-1", "group-2"}]
+    recipe = replace(RECIPE, imbalance=imbalance, members=2, epochs=16)
+    trainer = Trainer(rare, recipe)
+    outcome = trainer.validate(3)
+    assert outcome.metrics()["balanced_accuracy"] > 0.8
+    save(tmp_path / "m.safetensors", trainer.fit().state_dict(), trainer.contract(outcome, {}))
+    served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
+    assert served.predict(rare[0].frames[:8:2])[served.labels.index(rare[0].label)] > 0.5
+
+
+def test_ensemble_of_whole_networks_is_created_again_by_its_name(tmp_path):
+    trainer = Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="ensemble", members=2, epochs=1))
+    network = trainer.fit()
+    contract = trainer.contract(trainer.validate(2), {})
+    assert contract.architecture == "2*x3d_xs"
+    save(tmp_path / "m.safetensors", network.state_dict(), replace(contract, temperature=1.0))
+    served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
+    windows = np.stack([footage()[0].frames[b : b + 8 : 2] for b in (0, 4)])
+    np.testing.assert_allclose(served.predict(windows), trainer._score(network, 0), atol=5e-3)
+
+
+def test_smote_refuses_pixels():
+    with pytest.raises(TrainingError, match="makes features, not pixels"):
+        Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="smote")).fit()
+
+
+class InterruptedRunError(Exception):
+    """Stands for a kill between two epochs."""
+
+
+@pytest.mark.parametrize("options", [{}, {"averaging": 0.9, "patience": 3, "imbalance": "ensemble", "members": 2}])
+def test_run_that_was_killed_goes_on_to_the_same_model(tmp_path, options):
+    recipe = replace(RECIPE, epochs=5, **options)
+    whole = Trainer(footage(6), recipe, folder=tmp_path / "whole")
+    expected = whole.validate(2)
+    weights = whole.fit().state_dict()
+
+    epochs = 0
+
+    def kill(name: str, done: int, total: int) -> None:
+        nonlocal epochs
+        epochs += name != "features"
+        if epochs == 8:  # in the second fold
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        Trainer(footage(6), recipe, kill, folder=tmp_path / "killed").validate(2)
+    started: list[int] = []
+    again = Trainer(footage(6), recipe, lambda name, done, total: started.append(done), folder=tmp_path / "killed")
+    outcome = again.validate(2)
+    np.testing.assert_array_equal(outcome.judged.scores, expected.judged.scores)
+    for name, value in again.fit().state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    again.finish()
+    assert not (tmp_path / "killed").exists()
+
+
+def test_state_of_another_recipe_is_not_gone_on_from(tmp_path):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
+    left = list((tmp_path / "state").glob("*.state"))
+    assert left
+    Trainer(footage(), replace(RECIPE, learning_rate=1e-4), folder=tmp_path / "state")
+    assert not any(path.exists() for path in left)
+
+
+def test_damaged_state_is_named(tmp_path):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
+    [state] = (tmp_path / "state").glob("*.state")
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"all-footage\.state.*cannot be read.*remove it"):
+        Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
+
+
+def test_early_stopping_keeps_the_best_epoch_and_never_sees_the_held_out_fold(monkeypatch):
+    """A learning rate far too high makes later epochs worse than an early one."""
+    seen: list[float | None] = []
+    recipe = replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3)
+    trainer = Trainer(footage(6), recipe, log=lambda _, figures: seen.append(figures.metric))
+    outcome = trainer.validate(2)
+    assert outcome.epochs < 40
+    assert len(seen) < 80
+    assert all(metric is not None for metric in seen)
+
+
+def test_loss_that_is_no_number_ends_training_with_advice():
+    with pytest.raises(TrainingError, match=r"no number any more.*lower learning rate"):
+        Trainer(footage(), replace(RECIPE, architecture="x3d_xs", learning_rate=1e30, epochs=4)).fit()
+
+
+def test_begins_from_a_checkpoint_with_other_labels(tmp_path):
+    recipe = replace(RECIPE, architecture="x3d_xs", epochs=1)
+    save(tmp_path / "a.safetensors", Trainer(footage(), recipe).fit().state_dict(), contract_of(recipe))
+    other = [replace(f, label={"normal": "walk", "fight": "run"}[f.label]) for f in footage()]
+    third = [replace(f, label="fall", group=f.group + "x") for f in footage() if f.label == "fight"]
+    begun = Trainer([*other, *third], replace(recipe, begin_from=str(tmp_path / "a.safetensors"), learning_rate=1e-9))
+    weights = begun.fit().state_dict()
+    known = find(str(tmp_path / "a.safetensors")).state()
+    name = "blocks.2.res_blocks.0.branch2.conv_a.weight"
+    torch.testing.assert_close(weights[name], known[name], atol=1e-6, rtol=0)
+    assert weights["blocks.5.proj.weight"].shape[0] == 3
+    with pytest.raises(TrainingError, match=r"only .* of the weights fit"):
+        Trainer(footage(), replace(RECIPE, architecture="x3d_m", begin_from="cnn-lstm", size=32)).fit()
+
+
+def contract_of(recipe: Recipe) -> Contract:
+    trainer = Trainer(footage(), recipe)
+    return trainer.contract(trainer.validate(2), {})
 
 
 def write_csv(folder: Path, text: str) -> Path:
@@ -110,8 +229,6 @@ def test_csv_that_is_wrong_is_answered_with_its_line(tmp_path, text, message):
 
 
 def test_gpu_and_processor_train_alike():
-    import torch
-
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")
     assert Trainer(footage(6), replace(RECIPE, epochs=12)).validate(3).metrics()["accuracy"] == 1.0

@@ -16,7 +16,12 @@ from tests.checkpoints import write_checkpoint
 
 #: Frames and size at which a network runs in well under a second, where those it was designed for take longer.
 REDUCED = {"mvit_v2_s": (16, 224), "mvit_base_16x4": (4, 64), "s3d": (16, 64), "slowfast_r50": (8, 64)}
-BACKBONES = ("cnn_lstm:torchvision/resnet18", "cnn_bilstm:torchvision/mobilenet_v3_small", "cnn_lstm:timm/resnet10t")
+BACKBONES = (
+    "cnn_lstm:movenet",
+    "cnn_lstm:torchvision/resnet18",
+    "cnn_bilstm:torchvision/mobilenet_v3_small",
+    "cnn_lstm:timm/resnet10t",
+)
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *BACKBONES])
@@ -54,7 +59,7 @@ def test_published_accuracy_is_the_one_torchvision_states(architecture: str) -> 
 def test_unknown_image_network_is_named() -> None:
     with pytest.raises(UnknownModelError, match="torchvision has no image network 'resnet19'"):
         create("cnn_lstm:torchvision/resnet19", 2)
-    with pytest.raises(UnknownModelError, match="expected lite0, torchvision/NAME or timm/NAME"):
+    with pytest.raises(UnknownModelError, match="expected lite0, movenet, torchvision/NAME or timm/NAME"):
         create("cnn_lstm:vgg", 2)
     with pytest.raises(UnknownModelError, match="did you mean"):
         create("x3d_s:torchvision/resnet18", 2)

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from .cli_train import LabelMapOption, renamed_labels
 from .options import (
     KafkaOption,
     SettingsOption,
     command_settings,
     console,
     errors,
-    parse_label_map,
     parse_start,
     stop_on_signal,
 )
@@ -37,9 +37,6 @@ SourcesArgument = Annotated[
 ]
 CameraOption = Annotated[
     str | None, typer.Option(help="All files are this one camera; the camera of a topic.", show_default=False)
-]
-MapOption = Annotated[
-    list[str] | None, typer.Option("--map", help="old=new for labels of the truth; '=' and nothing leaves out.")
 ]
 StartOption = Annotated[
     str | None,
@@ -74,7 +71,7 @@ def replay(
     engine: EngineOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
-    label_map: MapOption = None,
+    label_map: LabelMapOption = None,
     match: MatchOption = MatchChoice.overlap,
     overlap: OverlapOption = 0.0,
     onset_window: OnsetOption = (2.0, 10.0),
@@ -115,7 +112,7 @@ def replay(
         camera,
         parse_start(start),
         labels,
-        parse_label_map(label_map),
+        renamed_labels(label_map),
         match.value,
         overlap,
         onset_window,
@@ -142,7 +139,7 @@ def tune(
     engine: EngineOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
-    label_map: MapOption = None,
+    label_map: LabelMapOption = None,
     match: MatchOption = MatchChoice.overlap,
     overlap: OverlapOption = 0.1,
     onset_window: OnsetOption = (2.0, 10.0),
@@ -164,7 +161,7 @@ def tune(
         camera,
         parse_start(start),
         labels,
-        parse_label_map(label_map),
+        renamed_labels(label_map),
         match.value,
         overlap,
         onset_window,

@@ -1,0 +1,323 @@
+"""The traditional baseline: hand-made features and a classifier of scikit-learn, served like any other model.
+
+`classical:svm`, `classical:forest` and `classical:knn`; `classical` is the first. A checkpoint holds the described
+training clips and the classifier's parameters, and the classifier is fitted again when it is loaded: scikit-learn's own
+way to store one is a pickle. All labels count alike, however much footage each has, unless training is told otherwise.
+
+This module needs no torch, so a worker that serves such a model does not load it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+
+from .checkpoint import Checkpoint
+from .descriptors import PARTS, describe_clip
+from .errors import CheckpointError, EngineError, UnknownModelError
+
+PREFIX: Final = "classical"
+#: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.
+_PARAMETERS: Final[Mapping[str, Mapping[str, float | int]]] = {
+    "svm": {"C": 1.0},
+    "forest": {"n_estimators": 300, "min_samples_leaf": 2},
+    "knn": {"n_neighbors": 15},
+}
+CLASSICAL: Final = tuple(f"{PREFIX}:{kind}" for kind in _PARAMETERS)
+#: Fitting takes time that grows with the square of this, at each start of a worker.
+MAX_SAMPLES: Final = 10_000
+
+#: A number that varies less over all training clips says nothing; halves could not hold its spread either.
+_LEAST_SPREAD: Final = 1e-4
+_PROBES: Final = 32
+#: How far scores may be off for being stored as halves.
+_PROBE_TOLERANCE: Final = 5e-3
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
+Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+
+
+def is_classical(architecture: str) -> bool:
+    return architecture.partition(":")[0] == PREFIX
+
+
+def full_name(architecture: str) -> str:
+    """The architecture's name with its kind.
+
+    Raises:
+        UnknownModelError: there is no such kind; the message lists near ones.
+    """
+    name = CLASSICAL[0] if architecture == PREFIX else architecture
+    if name not in CLASSICAL:
+        near = difflib.get_close_matches(name, CLASSICAL, n=2, cutoff=0.75) or CLASSICAL
+        raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What beside its samples makes a classifier what it is; stored in a contract's `training`."""
+
+    architecture: str
+    estimator: Mapping[str, float | int]
+    #: Labels count alike in fitting, however many samples each has.
+    balanced: bool
+    seed: int
+
+    @classmethod
+    def default(cls, architecture: str, *, balanced: bool, seed: int) -> Parameters:
+        name = full_name(architecture)
+        return cls(name, _PARAMETERS[name.partition(":")[2]], balanced, seed)
+
+    def encode(self) -> dict[str, Any]:
+        from sklearn import __version__  # noqa: PLC0415
+
+        return {
+            "estimator": dict(self.estimator),
+            "balanced": self.balanced,
+            "seed": self.seed,
+            "scikit_learn": __version__,
+        }
+
+    @classmethod
+    def decode(cls, architecture: str, training: Mapping[str, Any], where: str) -> Parameters:
+        """Read back what `encode` wrote into a contract's `training`; `where` names the file in errors.
+
+        Raises:
+            CheckpointError: something is absent or not what it should be.
+        """
+        try:
+            name = full_name(architecture)
+            found = training[PREFIX]
+            wanted = _PARAMETERS[name.partition(":")[2]]
+            values = {key: type(default)(found["estimator"][key]) for key, default in wanted.items()}
+            parameters = cls(name, values, bool(found["balanced"]), int(found["seed"]))
+        except (KeyError, TypeError, ValueError, UnknownModelError) as error:
+            raise CheckpointError(f"{where}: its classifier cannot be read: {error}") from None
+        if min(values.values()) <= 0 or len(values) < len(found["estimator"]):
+            raise CheckpointError(
+                f"{where}: estimator {found['estimator']}: expected {', '.join(wanted)}, all positive"
+            )
+        return parameters
+
+
+class ClassicalModel:
+    """Described clips, and a classifier fitted to them."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        labels: int,
+        *,
+        samples: Floats,
+        truth: Labels,
+        mean: Floats,
+        scale: Floats,
+        threads: int | None = None,
+    ) -> None:
+        """Fit.
+
+        Args:
+            parameters: of the classifier.
+            labels: L, of which `truth` need not hold all: one that it lacks scores 0.
+            samples: (N, F), less `mean` (F,) and divided by `scale` (F,).
+            truth: (N,) indices of labels.
+            mean: of the descriptions.
+            scale: likewise.
+            threads: for fitting a forest; all cores if None.
+        """
+        self.parameters, self._labels = parameters, labels
+        self._samples, self._truth, self._mean, self._scale = samples, truth, mean, scale
+        self._estimator = _estimator(parameters, threads).fit(samples, truth)
+        if "n_jobs" in self._estimator.get_params():
+            self._estimator.set_params(n_jobs=1)  # for a few clips, handing work to threads costs more than doing it
+
+    @classmethod
+    def fit(
+        cls, parameters: Parameters, labels: int, descriptions: Floats, truth: Labels, threads: int | None = None
+    ) -> ClassicalModel:
+        """Fit to descriptions (N, F) as they are, which are standardised for it.
+
+        Every part of a description is given the same say, as channels are in the kernel of Zhang et al., IJCV 2007:
+        otherwise the gradients, most of the numbers, would drown how the picture moves.
+        """
+        sizes = np.fromiter(PARTS.values(), int)
+        spread = descriptions.std(0)
+        # What never varied is divided away.
+        scale = np.where(spread < _LEAST_SPREAD, np.inf, spread * np.sqrt(np.repeat(sizes, sizes)))
+        # A checkpoint holds halves: rounded before fitting, what is loaded is what was measured.
+        mean, scale = _halved(descriptions.mean(0)), _halved(scale)
+        samples = _halved((descriptions - mean) / scale)
+        return cls(parameters, labels, samples=samples, truth=truth, mean=mean, scale=scale, threads=threads)
+
+    def scores(self, descriptions: Floats) -> Scores:
+        """Scores (N, L) of descriptions (N, F); rows sum to one, and none depends on the others."""
+        return self._scored((descriptions - self._mean) / self._scale)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint holds."""
+        return {
+            "samples": self._samples,
+            "truth": self._truth,
+            "mean": self._mean,
+            "scale": self._scale,
+            "probes": self._scored(self._probes()).astype(np.float32),
+        }
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, threads: int | None = None) -> ClassicalModel:
+        """Fit what a checkpoint holds.
+
+        Raises:
+            CheckpointError: it is damaged, or this scikit-learn makes another model of it than was measured.
+        """
+        contract, path = checkpoint.contract, checkpoint.path
+        parameters = Parameters.decode(contract.architecture, contract.training, str(path))
+        found = _read(checkpoint)
+        model = cls(
+            parameters,
+            len(contract.labels),
+            samples=found["samples"],
+            truth=found["truth"],
+            mean=found["mean"],
+            scale=found["scale"],
+            threads=threads,
+        )
+        if np.abs(model._scored(model._probes()) - found["probes"]).max() > _PROBE_TOLERANCE:
+            from sklearn import __version__  # noqa: PLC0415
+
+            made = contract.training[PREFIX].get("scikit_learn", "another version")
+            raise CheckpointError(
+                f"{path}: scikit-learn {__version__} makes another model of its samples than scikit-learn {made} did, "
+                "which was measured: install that version, or train anew"
+            )
+        return model
+
+    def _probes(self) -> Floats:
+        """Samples whose scores tell whether two fits are the same."""
+        chosen: Floats = self._samples[np.linspace(0, len(self._samples) - 1, _PROBES).astype(int)]
+        return chosen
+
+    def _scored(self, samples: Floats) -> Scores:
+        scores = np.zeros((len(samples), self._labels))
+        scores[:, self._estimator.classes_] = self._shares(samples)
+        return scores
+
+    def _shares(self, samples: Floats) -> Scores:
+        """Scores of the labels that there are samples of."""
+        from scipy.special import softmax  # noqa: PLC0415
+
+        if hasattr(self._estimator, "decision_function"):
+            # Of two labels the machine gives one number, for the second. The temperature calibrates these.
+            decision = self._estimator.decision_function(samples)
+            logits = np.stack([-decision / 2, decision / 2], axis=1) if decision.ndim == 1 else decision
+            return cast("Scores", softmax(logits, axis=1))
+        shares = self._estimator.predict_proba(samples)
+        if not hasattr(self._estimator, "n_neighbors"):
+            return cast("Scores", shares)
+        # Neighbours vote. One more vote is spread over all labels, so that no score is 0.
+        counts = np.bincount(self._truth)[self._estimator.classes_]
+        weights = counts.mean() / counts if self.parameters.balanced else np.ones(len(counts))
+        votes = shares * self._estimator.n_neighbors * weights + 1 / len(counts)
+        return cast("Scores", votes / votes.sum(1, keepdims=True))
+
+
+def _estimator(parameters: Parameters, threads: int | None) -> Any:
+    """One of scikit-learn's classifiers, not fitted; `threads` are for fitting a forest."""
+    kind, options = parameters.architecture.partition(":")[2], dict(parameters.estimator)
+    weight = "balanced" if parameters.balanced else None
+    if kind == "svm":
+        from sklearn.svm import SVC  # noqa: PLC0415
+
+        return SVC(class_weight=weight, random_state=parameters.seed, **options)  # with a Gaussian kernel
+    if kind == "forest":
+        from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+
+        return RandomForestClassifier(
+            class_weight=weight, random_state=parameters.seed, n_jobs=threads or -1, **options
+        )
+    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
+
+    # A tree's distances do not depend on which other clips are asked about, as those of a matrix product may.
+    return KNeighborsClassifier(algorithm="kd_tree", **options)
+
+
+class ClassicalEngine:
+    """Serves such a checkpoint on the processor."""
+
+    name = PREFIX
+
+    def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
+        """Fit its classifier.
+
+        Raises:
+            CheckpointError: it is damaged, or not what it says.
+            EngineError: a package that it needs is not installed.
+        """
+        check_installed()
+        self._model = ClassicalModel.load(checkpoint, threads)
+        self._temperature = checkpoint.contract.temperature
+        self._threads = threads or os.cpu_count() or 1
+
+    def run(self, clips: np.ndarray) -> np.ndarray:
+        """(B, T, H, W, 3) uint8 to (B, L)."""
+        from .evaluation import apply_temperature  # noqa: PLC0415  with scipy and scikit-learn's metrics
+
+        scores = self._model.scores(describe_clips(clips, self._threads))
+        return apply_temperature(scores, self._temperature).astype(np.float32)
+
+
+def describe_clips(clips: Sequence[np.ndarray] | np.ndarray, threads: int) -> Floats:
+    """Descriptions (B, F) of clips (B, T, H, W, 3), some at a time: OpenCV lets other threads run."""
+    with ThreadPoolExecutor(threads) as pool:
+        described: Floats = np.stack(list(pool.map(describe_clip, clips)))
+    return described
+
+
+def check_installed() -> None:
+    """Say what is missing.
+
+    Raises:
+        EngineError: OpenCV, scikit-image or scikit-learn is not installed.
+    """
+    needed = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
+        raise EngineError(f"{PREFIX} models need more packages: `pip install {' '.join(missing)}`")
+
+
+def _halved(values: np.ndarray) -> Floats:
+    return values.astype(np.float16).astype(np.float32)
+
+
+def _read(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint, of the shapes that belong together."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    path, labels = checkpoint.path, len(checkpoint.contract.labels)
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged ({error})") from None
+    found = {n: v if np.issubdtype(v.dtype, np.integer) else v.astype(np.float32) for n, v in stored.items()}
+    features = sum(PARTS.values())
+    samples = len(found.get("truth", ()))
+    wanted = {
+        "samples": (samples, features),
+        "truth": (samples,),
+        "mean": (features,),
+        "scale": (features,),
+        "probes": (_PROBES, labels),
+    }
+    shapes = {name: values.shape for name, values in found.items()}
+    if shapes != wanted or not samples or not np.isin(found["truth"], np.arange(labels)).all():
+        raise CheckpointError(f"{path}: its tensors are not those of {checkpoint.contract.architecture}: {shapes}")
+    return found

@@ -1,0 +1,68 @@
+"""Several processes that train one model, as `torchrun` starts them; one process is the case of one.
+
+Each works on its part of every batch, and only the first says and writes anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Be part of the group that `torchrun` describes in the environment; alone where it describes none."""
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def world() -> int:
+    """How many processes train."""
+    return dist.get_world_size() if _is_joined() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if _is_joined() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes."""
+    return rank() == 0
+
+
+def device() -> torch.device:
+    """The process's own GPU where there is one, else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
+    """The union of every process's part."""
+    if not _is_joined():
+        return part
+    parts: list[Any] = [None] * world()
+    dist.all_gather_object(parts, part)
+    return {key: value for found in parts for key, value in found.items()}
+
+
+def wait_for_all() -> None:
+    if _is_joined():
+        dist.barrier()
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()

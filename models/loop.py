@@ -1,0 +1,319 @@
+"""The training loop: the same for every network, on a processor, a GPU or several, and after a kill.
+
+What a step sees depends on the seed, the epoch and the sample alone: not on how many processes load data or train, and
+not on whether the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+
+from . import distributed
+from .augmentation import BatchMix
+from .errors import TrainingError
+from .recipe import Recipe
+from .transfer import parameter_groups
+
+Progress = Callable[[str, int, int], None]
+#: A loss of logits (B, L) against probabilities (B, L), averaged over the batch.
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+#: Training on a GPU: processes that prepare clips beside it. On a processor they would only take its cores.
+_GPU_LOADERS: Final = 8
+_MAX_GRADIENT: Final = 1.0
+
+
+class Samples(Protocol):
+    """What is learnt from: sample `index` as it is to be seen in `epoch`, and its label."""
+
+    def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
+        """The input of one sample; chance comes from `generator` and torch's own."""
+
+    def inputs(self, batch: torch.Tensor) -> torch.Tensor:
+        """A batch of samples as the network takes it, on its device."""
+
+    @property
+    def truth(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """An epoch in numbers, for a log."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    #: Of the inner validation, in the recipe's metric; None without one.
+    metric: float | None
+    samples_per_second: float
+    #: Share of the time that training waited for data.
+    waiting: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One network to be trained: on what, how, and where its unfinished state is kept."""
+
+    name: str
+    recipe: Recipe
+    samples: Samples
+    #: How many labels there are, L.
+    classes: int
+    #: Samples of each epoch, in its order; the same in every process.
+    order: Callable[[int], np.ndarray]
+    loss: Loss
+    device: torch.device
+    #: Modules that stay as they are.
+    frozen: Sequence[nn.Module] = ()
+    #: The recipe's metric on the inner validation, better when larger; None trains all epochs.
+    judge: Callable[[nn.Module], float] | None = None
+    state: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained network, and how that went."""
+
+    network: nn.Module
+    #: How many epochs the kept weights have seen.
+    epochs: int
+    #: Share of the time that training waited for data.
+    waiting: float
+
+
+def train(
+    network: nn.Module,
+    run: Run,
+    progress: Progress = lambda *_: None,
+    log: Callable[[Figures], None] = lambda _: None,
+) -> Trained:
+    """Train `network` in place and return the weights to keep: the newest, the average, or those of the best epoch.
+
+    Raises:
+        TrainingError: the state cannot be written, or a loss is not a number.
+    """
+    return _Loop(network, run, progress, log).run()
+
+
+class _Loop:
+    def __init__(self, network: nn.Module, run: Run, progress: Progress, log: Callable[[Figures], None]) -> None:
+        self._run, self._progress, self._log = run, progress, log
+        self._network = network.to(run.device)
+        recipe = run.recipe
+        if recipe.batch < 2 * distributed.world():
+            raise TrainingError(
+                f"batches of {recipe.batch} for {distributed.world()} processes: expected two clips each or more"
+            )
+        self._trained: nn.Module = network
+        if distributed.world() > 1:
+            self._trained = nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+        groups = parameter_groups(network, recipe.learning_rate, recipe.layer_decay, recipe.weight_decay)
+        self._optimiser: torch.optim.Optimizer
+        if recipe.optimiser == "sgd":
+            self._optimiser = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+        else:
+            self._optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        self._batches = len(_batches(run.order(0), recipe.batch))
+        self._schedule = _schedule(self._optimiser, recipe, recipe.epochs * self._batches)
+        self._average = _running_average(network, recipe.averaging) if recipe.averaging else None
+        self._mix = BatchMix(recipe.augmentation, run.classes)
+        self._best: dict[str, Any] | None = None
+        self._best_metric, self._best_epoch = -np.inf, 0
+        self._epoch = 0
+        self._busy_seconds = self._waiting_seconds = 0.0
+
+    def run(self) -> Trained:
+        self._restore()
+        recipe = self._run.recipe
+        while self._epoch < recipe.epochs and not self._is_stale():
+            figures = self._run_epoch()
+            self._keep()
+            self._log(figures)
+            self._progress(self._run.name, self._epoch, recipe.epochs)
+        if self._epoch < recipe.epochs:
+            self._progress(self._run.name, recipe.epochs, recipe.epochs)  # stopped early
+        if self._best is not None:
+            self._network.load_state_dict(self._best)
+        elif self._average is not None:
+            self._network.load_state_dict(self._average.module.state_dict())
+        seen = self._best_epoch if self._best is not None else self._epoch
+        busy = self._busy_seconds + self._waiting_seconds
+        return Trained(self._network.eval(), seen, self._waiting_seconds / busy if busy else 0.0)
+
+    def _is_stale(self) -> bool:
+        patience = self._run.recipe.patience
+        return patience is not None and self._run.judge is not None and self._epoch - self._best_epoch >= patience
+
+    def _run_epoch(self) -> Figures:
+        recipe, device = self._run.recipe, self._run.device
+        self._network.train()
+        for module in self._run.frozen:
+            module.eval()
+        torch.manual_seed(_seed(recipe.seed, self._epoch, distributed.rank()))
+        begun, waited, losses, count = time.perf_counter(), 0.0, 0.0, 0
+        asked = begun
+        for share, clips, labels in self._loaded():
+            waited += time.perf_counter() - asked
+            batch, targets = self._mix(self._run.samples.inputs(clips), labels.to(device))
+            self._optimiser.zero_grad(set_to_none=True)
+            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+                logits = self._trained(batch)
+            # Each process has its share of the batch; their gradients are averaged.
+            loss = self._run.loss(logits.float(), targets) * share
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"{self._run.name}: the loss is no number any more in epoch {self._epoch + 1}: "
+                    "try a lower learning rate"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._network.parameters(), _MAX_GRADIENT)
+            self._optimiser.step()
+            self._schedule.step()
+            if self._average is not None:
+                self._average.update_parameters(self._network)
+            losses, count = losses + float(loss.detach()) * len(clips), count + len(clips)
+            asked = time.perf_counter()
+        self._epoch += 1
+        seconds = time.perf_counter() - begun
+        self._busy_seconds += seconds - waited
+        self._waiting_seconds += waited
+        metric = self._judge()
+        return Figures(
+            self._epoch,
+            losses / max(count, 1),
+            float(self._schedule.get_last_lr()[-1]),
+            metric,
+            count / seconds,
+            waited / seconds,
+        )
+
+    def _loaded(self) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+        """The process's part of each batch: (its weight among the processes, samples, labels)."""
+        recipe = self._run.recipe
+        rank, world = distributed.rank(), distributed.world()
+        batches = _batches(self._run.order(self._epoch), recipe.batch)
+        shares = [batch[rank::world] for batch in batches]
+        loaders = min(_GPU_LOADERS, os.cpu_count() or 1) if self._run.device.type == "cuda" else 0
+        loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
+            _Epoch(self._run.samples, recipe.seed, self._epoch),
+            batch_sampler=shares,  # type: ignore[arg-type]  # any iterable of lists of indices will do
+            num_workers=loaders,
+        )
+        for batch, share, (clips, labels) in zip(batches, shares, loader, strict=True):
+            yield len(share) * world / len(batch), clips, labels
+
+    def _judge(self) -> float | None:
+        if self._run.judge is None:
+            return None
+        candidate = self._network if self._average is None else self._average.module
+        metric = self._run.judge(candidate.eval())
+        if metric > self._best_metric:
+            self._best_metric, self._best_epoch = metric, self._epoch
+            self._best = copy.deepcopy(candidate.state_dict())
+        return metric
+
+    def _keep(self) -> None:
+        path = self._run.state
+        if path is None or not distributed.is_first():
+            return
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(
+                {
+                    "epoch": self._epoch,
+                    "network": self._network.state_dict(),
+                    "optimiser": self._optimiser.state_dict(),
+                    "schedule": self._schedule.state_dict(),
+                    "average": None if self._average is None else self._average.state_dict(),
+                    "best": self._best,
+                    "best_metric": self._best_metric,
+                    "best_epoch": self._best_epoch,
+                    "seconds": [self._busy_seconds, self._waiting_seconds],
+                },
+                unfinished,
+            )
+            unfinished.replace(path)
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
+            unfinished.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{path}: the state of training cannot be written ({_first_line(error)}); what was there before is "
+                "kept, and the same command goes on from it"
+            ) from None
+
+    def _restore(self) -> None:
+        path = self._run.state
+        if path is None or not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location=self._run.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise TrainingError(
+                f"{path}: the state of an earlier run cannot be read ({_first_line(error)}); remove it to begin anew"
+            ) from None
+        self._network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._best, self._best_metric, self._best_epoch = state["best"], state["best_metric"], state["best_epoch"]
+        self._busy_seconds, self._waiting_seconds = state["seconds"]
+        self._epoch = state["epoch"]
+        self._progress(self._run.name, self._epoch, self._run.recipe.epochs)
+
+
+class _Epoch(Dataset[tuple[torch.Tensor, int]]):
+    """The samples as one epoch sees them."""
+
+    def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
+        self._samples, self._seed, self._epoch = samples, seed, epoch
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(self._seed, self._epoch, int(index)))
+            generator = np.random.default_rng([self._seed, self._epoch, int(index)])
+            return self._samples.sample(int(index), generator), int(self._samples.truth[index])
+
+
+def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Batches of nearly the same size, at most `size`: a small rest would shake batch normalisation."""
+    return np.array_split(order, math.ceil(len(order) / size))
+
+
+def _running_average(network: nn.Module, kept: float) -> AveragedModel:
+    """Exponential moving average of weights and buffers."""
+    average = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then a cosine to zero (Loshchilov and Hutter, ICLR 2017, without restarts)."""
+    warm = max(1, round(recipe.warm_up * steps))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

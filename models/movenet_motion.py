@@ -1,0 +1,195 @@
+"""What a pose network sees change: the model to begin with where a few hundred clips are all there is.
+
+    clip        x0 … xT-1     (B, 3, T, H, W)
+    pose net    f0 … fT-1     maps of four depths of MoveNet MultiPose's backbone (MobileNetV2, width 1.5), frozen
+    change      mean over time of |ft - ft-1| at every place, then the maximum over places: what matters goes on at one
+                place for the whole clip, is small in a surveillance picture, and everything else stands still
+    appearance  maximum over places of one depth, mean over time
+    head        standardised, then one linear layer: multinomial logistic regression
+
+A network that was taught to find people and their limbs has learnt what the video networks of a larger world would have
+to learn from clips that are not there. Only the linear layer is fitted, by L-BFGS, in seconds and the same each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .checkpoint import find
+
+#: Inverse strength of the logistic regression's L2 penalty, per video, on features of mean square 1 / F.
+_INVERSE_PENALTY: Final = 30.0
+_MAX_STEPS: Final = 500
+#: So many pictures at once: their early maps stay in a processor's cache. Four times faster than 32.
+_CACHED_PICTURES: Final = 4
+#: The checkpoint that holds the pose network's weights.
+_SHIPPED: Final = "movenet-motion"
+
+
+class _Conv(nn.Module):
+    """Convolution with folded batch normalisation, padded as TensorFlow's SAME pads even sizes."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, bounded: bool = True
+    ) -> None:
+        super().__init__()
+        self._pads = stride == 2
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if self._pads else kernel // 2, groups=groups)
+        self._bounded = bounded
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(functional.pad(x, (0, 1, 0, 1)) if self._pads else x)
+        return functional.relu6(x) if self._bounded else x
+
+
+class _Block(nn.Module):
+    """Inverted residual of MobileNetV2 (Sandler et al., CVPR 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, widen: int) -> None:
+        super().__init__()
+        wide = inputs * widen
+        self.expand = _Conv(inputs, wide) if widen > 1 else nn.Identity()
+        self.depthwise = _Conv(wide, wide, 3, stride, wide)
+        self.project = _Conv(wide, outputs, bounded=False)
+        self._residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self._residual else y
+
+
+class PoseBackbone(nn.Module):
+    """The backbone of MoveNet MultiPose: pictures (N, 3, H, W) in [-1, 1] to feature maps of four depths."""
+
+    #: Channels and stride of each inverted residual.
+    BLOCKS: Final = (
+        *((24, 1), (40, 2), (40, 1), (48, 2), (48, 1), (48, 1), (96, 2), (96, 1), (96, 1), (96, 1)),
+        *((144, 1), (144, 1), (144, 1), (240, 2), (240, 1), (240, 1), (480, 1)),
+    )
+    #: Blocks whose output is used, beside that of the last convolution.
+    TAPS: Final = (9, 12, 15)
+    CHANNELS: Final = (96, 144, 240, 1280)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _Conv(3, 48, 3, 2)
+        inputs, blocks = 48, []
+        for number, (outputs, stride) in enumerate(self.BLOCKS):
+            blocks.append(_Block(inputs, outputs, stride, 6 if number else 1))
+            inputs = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.last = _Conv(inputs, self.CHANNELS[-1])
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x, taps = self.stem(x), []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self.TAPS:
+                taps.append(x)
+        return *taps, self.last(x)
+
+
+def pose_backbone(*, pretrained: bool) -> PoseBackbone:
+    """The backbone, with its weights if `pretrained`: they lie in a checkpoint that ships."""
+    backbone = PoseBackbone().to(memory_format=torch.channels_last)  # depthwise convolutions are twice as fast
+    if pretrained:
+        known = find(_SHIPPED).state()
+        backbone.load_state_dict({name: known[f"backbone.{name}"] for name in backbone.state_dict()})
+    return backbone
+
+
+class LinearHead(nn.Module):
+    """Descriptors (B, F), standardised, to logits (B, L)."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.classify = nn.Linear(features, classes)
+
+    def forward(self, descriptors: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classify((descriptors - self.shift) * self.scale)
+        return logits
+
+    def fit(self, rows: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> None:
+        """Fit to descriptors (M, F) with labels (M,), each counting `weight` (M,), by penalised maximum likelihood.
+
+        The weights add up to the number of independent examples, against which the penalty is set.
+        """
+        x, w = rows.double(), weight.double()
+        mean = (w[:, None] * x).sum(0) / w.sum()
+        std = ((w[:, None] * (x - mean) ** 2).sum(0) / w.sum()).sqrt() + 1e-6
+        scale = 1 / (std * math.sqrt(x.shape[1]))
+        x = (x - mean) * scale
+        labels = self.classify.out_features
+        matrix = torch.zeros(labels, x.shape[1], dtype=torch.double, device=x.device, requires_grad=True)
+        bias = torch.zeros(labels, dtype=torch.double, device=x.device, requires_grad=True)
+        optimiser = torch.optim.LBFGS(
+            [matrix, bias], max_iter=_MAX_STEPS, history_size=20, line_search_fn="strong_wolfe"
+        )
+
+        def loss() -> float:
+            optimiser.zero_grad()
+            losses = functional.cross_entropy(x @ matrix.T + bias, truth, reduction="none")
+            # The rows of a softmax share what the one row of a binary regression carries: hence the factor.
+            penalty = matrix.square().sum() * (labels / (labels - 1)) / 2
+            total = _INVERSE_PENALTY * (w * losses).sum() + penalty
+            total.backward()  # type: ignore[no-untyped-call]
+            return float(total)
+
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.shift.copy_(mean)
+            self.scale.copy_(scale)
+            self.classify.weight.copy_(matrix)
+            self.classify.bias.copy_(bias)
+
+
+class MoveNetMotion(nn.Module):
+    """Normalised clips (B, 3, T, H, W) to logits (B, L)."""
+
+    #: Which depth's appearance is used.
+    _APPEARANCE: Final = 2
+    FEATURES: Final = sum(PoseBackbone.CHANNELS) + PoseBackbone.CHANNELS[_APPEARANCE]
+
+    def __init__(self, classes: int, *, pretrained: bool = False) -> None:
+        super().__init__()
+        self.backbone = pose_backbone(pretrained=pretrained)
+        self.head = LinearHead(self.FEATURES, classes)
+
+    def describe(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips (B, 3, T, H, W) to descriptors (B, F)."""
+        batch, channels, frames, height, width = clips.shape
+        images = clips.transpose(1, 2).reshape(batch * frames, channels, height, width)
+        return self._pooled([m.reshape(batch, frames, m.shape[1], -1) for m in self.backbone(images)])
+
+    def describe_windows(self, images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, 3, H, W) and the places (W, T) of windows among them to descriptors (W, F).
+
+        Windows share their frames, so each frame goes through the backbone once.
+        """
+        images = images.contiguous(memory_format=torch.channels_last)
+        parts = [self.backbone(part) for part in torch.split(images, _CACHED_PICTURES)]
+        maps = [torch.cat(depth).flatten(2) for depth in zip(*parts, strict=True)]  # each (N, F, h w)
+        return torch.cat([self._pooled([m[window][None] for m in maps]) for window in places])
+
+    def _pooled(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        found = []
+        for depth, m in enumerate(maps):  # (B, T, F, h w)
+            if depth == self._APPEARANCE:
+                found.append(m.amax(3).mean(1))
+            found.append((m[:, 1:] - m[:, :-1]).abs().mean(1).amax(2))
+        return torch.cat(found, dim=1)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.describe(clips))
+        return logits

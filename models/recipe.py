@@ -1,0 +1,129 @@
+"""How a model is to be trained: everything that changes the result, in one value that can be compared and stored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
+from typing import Any, Final, Literal, get_args
+
+from .imbalance import IMBALANCES, Imbalance
+
+Optimiser = Literal["adamw", "sgd"]
+#: By which figure of the inner validation the best epoch is chosen; all but the loss are better when larger.
+Metric = Literal["loss", "accuracy", "balanced_accuracy", "macro_f1"]
+
+OPTIMISERS: Final[tuple[str, ...]] = get_args(Optimiser)
+METRICS: Final[tuple[str, ...]] = get_args(Metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What is varied in training, alike in all frames of a clip. The default is what suits a few hundred clips."""
+
+    #: Smallest share of the picture that a random crop keeps; 1 keeps all of it.
+    crop: float = 0.6
+    flip: bool = True
+    #: How far brightness, contrast and saturation may move; 0 leaves them.
+    colour: float = 0.3
+    #: Strength of RandAugment (Cubuk et al., 2020), 0 to 30; 0 leaves it out.
+    rand_augment: int = 0
+    #: Clips are played up to this much faster or slower; 1 leaves their speed.
+    speed: float = 1.3
+    #: Probability that a rectangle is erased (Zhong et al., 2020).
+    erasing: float = 0.0
+    #: Concentration of MixUp's (Zhang et al., 2018) and CutMix's (Yun et al., 2019) Beta distribution; 0 is off.
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    #: Where a frozen image network's features are made once: of how many views of each video, the first as it is.
+    views: int = 2
+
+    def __post_init__(self) -> None:
+        _within("augmentation.crop", self.crop, 0.05, 1)
+        _within("augmentation.colour", self.colour, 0, 1)
+        _within("augmentation.rand_augment", self.rand_augment, 0, 30)
+        _within("augmentation.speed", self.speed, 1, 4)
+        _within("augmentation.erasing", self.erasing, 0, 1)
+        _within("augmentation.mixup", self.mixup, 0, 10)
+        _within("augmentation.cutmix", self.cutmix, 0, 10)
+        _within("augmentation.views", self.views, 1, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train.
+
+    Raises:
+        ValueError: a value is out of its range; the message names it.
+    """
+
+    architecture: str = "cnn_lstm"
+    frames: int = 8
+    spacing_seconds: float = 0.2
+    size: int = 160
+    epochs: int = 12
+    batch: int = 16
+    optimiser: Optimiser = "adamw"
+    learning_rate: float = 5e-4
+    #: Share of the steps in which the learning rate rises; it then falls along a cosine.
+    warm_up: float = 0.15
+    weight_decay: float = 0.1
+    label_smoothing: float = 0.1
+    #: Probability of dropout, and of leaving out a residual branch; None leaves what the architecture has.
+    dropout: float | None = None
+    stochastic_depth: float | None = None
+    #: How many of the last stages learn (`models.transfer.stages`); 0 is all, 1 the head only. None is the head
+    #: only where the rest was taught by millions of pictures (CNN-LSTM, movenet_motion), and all of anything else.
+    trained_stages: int | None = None
+    #: What the learning rate is multiplied by from each stage to the one before it.
+    layer_decay: float = 1.0
+    #: Share of the old value in the running average of the weights that is kept as the model; 0 keeps the newest.
+    averaging: float = 0.0
+    #: Stop when the inner validation has not improved for so many epochs; None trains all epochs.
+    patience: int | None = None
+    metric: Metric = "loss"
+    imbalance: Imbalance = "weights"
+    #: How many models of balanced subsets are averaged, where imbalance is "ensemble".
+    members: int = 5
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    #: A checkpoint to begin from: its path, or a name that `models.find` knows. None is ImageNet or nothing.
+    begin_from: str | None = None
+    seed: int = 0
+    #: Labels that never make an event.
+    quiet: tuple[str, ...] = ("normal",)
+
+    def __post_init__(self) -> None:
+        _within("frames", self.frames, 1, 256)
+        _within("size", self.size, 16, 1024)
+        _within("epochs", self.epochs, 1, 100_000)
+        _within("batch", self.batch, 2, 4096)
+        _within("warm_up", self.warm_up, 0, 0.9)
+        _within("label_smoothing", self.label_smoothing, 0, 0.9)
+        if self.trained_stages is not None:
+            _within("trained_stages", self.trained_stages, 0, 1000)
+        _within("layer_decay", self.layer_decay, 0.01, 1)
+        _within("averaging", self.averaging, 0, 0.99999)
+        _within("members", self.members, 2, 50)
+        for name, value in (("spacing_seconds", self.spacing_seconds), ("learning_rate", self.learning_rate)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} {value}: expected a positive number")
+        for name, probability in (("dropout", self.dropout), ("stochastic_depth", self.stochastic_depth)):
+            if probability is not None:
+                _within(name, probability, 0, 0.99)
+        for name, choice, choices in (
+            ("optimiser", self.optimiser, OPTIMISERS),
+            ("metric", self.metric, METRICS),
+            ("imbalance", self.imbalance, IMBALANCES),
+        ):
+            if choice not in choices:
+                raise ValueError(f"{name} {choice!r}: expected one of {', '.join(choices)}")
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain values, for a checkpoint's metadata."""
+        # Where on somebody's disk the beginning lay is nobody else's business.
+        return asdict(self) | {"begin_from": self.begin_from and PurePath(self.begin_from).name}
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value}: expected {low:g} to {high:g}")

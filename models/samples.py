@@ -1,0 +1,146 @@
+"""What training learns from: windows of videos as pixels, or as features that a frozen image network made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+
+from .augmentation import ClipTransform, window_places
+from .cnn_lstm import CnnLstm
+from .movenet_motion import MoveNetMotion
+from .recipe import Recipe
+from .windows import windows
+from .zoo import statistics
+
+#: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
+OVERSAMPLE: Final = 2
+#: So many pictures at once: their early maps stay in a processor's cache.
+_FEATURE_BATCH: Final = 8
+
+
+class Pixels:
+    """Windows of videos, varied anew each time, (T, 3, H, W) uint8."""
+
+    def __init__(self, videos: Sequence[np.ndarray], truth: np.ndarray, recipe: Recipe, device: torch.device) -> None:
+        self._videos, self.truth, self._recipe = videos, truth, recipe
+        self._transform = ClipTransform(recipe.augmentation, recipe.size)
+        self._normalise = Normalise(recipe.architecture, device)
+
+    def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
+        video, recipe = self._videos[index], self._recipe
+        places = window_places(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        return self._transform(video[places])
+
+    def inputs(self, batch: torch.Tensor) -> torch.Tensor:
+        return self._normalise(batch.transpose(1, 2))  # (B, 3, T, H, W)
+
+
+class Features:
+    """Windows of the features of videos, (T, F), of a view of the video chosen each time."""
+
+    def __init__(self, features: Sequence[torch.Tensor], truth: np.ndarray, recipe: Recipe) -> None:
+        """`features` holds (V, N, F) for each video."""
+        self._features, self.truth, self._recipe = features, truth, recipe
+
+    def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
+        features, recipe = self._features[index], self._recipe
+        places = window_places(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        return features[generator.integers(len(features)), places]
+
+    def inputs(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch
+
+    def windows(self, index: int) -> torch.Tensor:
+        """The windows (W, T, F) of the video as it is."""
+        features = self._features[index][0]
+        return features[windows(len(features), self._recipe.frames, OVERSAMPLE)]
+
+
+class Descriptors:
+    """What a frozen network says of the windows of videos, as they are and mirrored."""
+
+    def __init__(
+        self,
+        network: MoveNetMotion,
+        videos: Sequence[np.ndarray],
+        recipe: Recipe,
+        normalise: Normalise,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._rows: list[torch.Tensor] = []  # for each video (V, W, F)
+        self._served_every = max(1, recipe.frames // 2)
+        mirrored = (False, True) if recipe.augmentation.flip else (False,)
+        with torch.inference_mode():
+            for done, frames in enumerate(videos, start=1):
+                # Speed is not varied here, so that the frames between those of the grid would only cost time.
+                images = torch.from_numpy(np.array(frames[::OVERSAMPLE])).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
+                # For learning a window begins at every frame; they share what the backbone makes of it.
+                places = torch.from_numpy(windows(images.shape[2], recipe.frames, denser=self._served_every))
+                views = [normalise(images.flip(4) if flip else images)[0].transpose(0, 1) for flip in mirrored]
+                self._rows.append(torch.stack([network.describe_windows(view, places) for view in views]))
+                progress(done, len(videos))
+        self._rows = [r.clone() for r in self._rows]  # outside: inference tensors cannot be learnt from
+
+    def learnt(self, index: int) -> torch.Tensor:
+        """All rows (M, F) of a video, dense and mirrored too."""
+        return self._rows[index].flatten(0, 1)
+
+    def served(self, index: int) -> torch.Tensor:
+        """The rows (W, F) of a video as it is, half a window apart."""
+        return self._rows[index][0, :: self._served_every]
+
+
+class FixedWindows:
+    """Windows of features that are always the same, such as those that were made up between real ones."""
+
+    def __init__(self, features: np.ndarray, truth: np.ndarray, device: torch.device) -> None:
+        """Features (M, T, F), truth (M,)."""
+        self._features, self.truth = torch.from_numpy(features).to(device), truth
+
+    def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:  # noqa: ARG002  nothing varies
+        return self._features[index]
+
+    def inputs(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch
+
+
+class Normalise:
+    """Pixels (B, 3, T, H, W) of 0 to 255 to what an architecture takes, on the device that it runs on."""
+
+    def __init__(self, architecture: str, device: torch.device) -> None:
+        mean, std = statistics(architecture)
+        self._device = device
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1, 1)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.to(self._device).float() / 255 - self._mean) / self._std
+
+
+def video_features(
+    network: CnnLstm,
+    videos: Sequence[np.ndarray],
+    recipe: Recipe,
+    normalise: Normalise,
+    progress: Callable[[int, int], None],
+) -> list[torch.Tensor]:
+    """For each video the features of its frames as they are and in varied views, (V, N, F)."""
+    transform = ClipTransform(recipe.augmentation, recipe.size)
+    features = []
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        for done, frames in enumerate(videos, start=1):
+            torch.manual_seed(recipe.seed + done)
+            plain = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2)  # (N, 3, H, W)
+            views = torch.stack([plain, *(transform(frames) for _ in range(recipe.augmentation.views - 1))])
+            rows = [
+                network.frame_features(
+                    normalise(part.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last)
+                )
+                for part in torch.split(views.flatten(0, 1), _FEATURE_BATCH)
+            ]
+            features.append(torch.cat(rows).view(len(views), len(plain), -1))
+            progress(done, len(videos))
+    return [f.clone() for f in features]  # outside: inference tensors cannot be learnt from

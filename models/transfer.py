@@ -1,0 +1,128 @@
+"""Beginning from what is known: weights of another checkpoint, stages that stay as they are, slower early stages.
+
+stages of X3D     stem │ res2 │ res3 │ res4 │ res5 │ head
+trained_stages=2   ·      ·      ·      ·     learn  learn
+layer_decay=0.5                              lr / 2   lr
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .cnn_lstm import CnnLstm
+from .errors import TrainingError
+from .inflation import InflatedLite0
+from .movenet_motion import MoveNetMotion
+
+
+def stages(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network from input to head, each a depth of its own."""
+    if isinstance(network, CnnLstm | InflatedLite0 | MoveNetMotion):
+        return [*_parts(network.backbone), network.head]
+    inner = getattr(network, "network", network)  # SlowFast keeps pytorchvideo's network inside
+    return _parts(inner)
+
+
+def _parts(network: nn.Module) -> list[nn.Module]:
+    inner = getattr(network, "network", network)
+    parts: list[nn.Module] = []
+    whole = _parameters(inner)
+    for child in inner.children():
+        if not _parameters(child):
+            continue
+        # A list of blocks, or a sequence that holds most of the network: its parts are depths of their own.
+        is_sequence = isinstance(child, nn.ModuleList | nn.Sequential)
+        if is_sequence and (isinstance(child, nn.ModuleList) or _parameters(child) > whole / 2):
+            parts += [c for c in child.children() if _parameters(c)]
+        else:
+            parts.append(child)
+    # A wrapper around a single network: its parts are meant.
+    return _parts(parts[0]) if len(parts) == 1 and list(parts[0].children()) else parts or [inner]
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def freeze(network: nn.Module, trained_stages: int) -> list[nn.Module]:
+    """Let only the last `trained_stages` stages learn (all if 0); return those that do not.
+
+    A frozen stage must also be kept in `eval()`, or its batch normalisation would still move.
+
+    Raises:
+        TrainingError: there are fewer stages than that.
+    """
+    parts = stages(network)
+    if trained_stages > len(parts):
+        raise TrainingError(f"{trained_stages} trained stages: this network has {len(parts)}")
+    frozen = parts[: len(parts) - trained_stages] if trained_stages else []
+    learning = {id(p) for part in parts[len(frozen) :] for p in part.parameters()}
+    for parameter in network.parameters():
+        # What lies outside the stages, such as position embeddings, belongs to the beginning.
+        parameter.requires_grad = not frozen or id(parameter) in learning
+    return frozen
+
+
+def parameter_groups(
+    network: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser: learning rates that fall with depth, no weight decay on biases and normalisation."""
+    parts = stages(network)
+    depth = {id(p): len(parts) - 1 - k for k, part in enumerate(parts) for p in part.parameters()}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            key = depth.get(id(parameter), len(parts) - 1), parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": learning_rate * layer_decay**below,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (below, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def load_known(network: nn.Module, state: dict[str, torch.Tensor], where: str) -> list[str]:
+    """Take over the weights of `state` that fit; return the names of those that begin anew: the head, as a rule.
+
+    Raises:
+        TrainingError: so little fits that these are weights of another architecture.
+    """
+    own = network.state_dict()
+    known = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    total = sum(v.numel() for v in own.values())
+    taken = sum(v.numel() for v in known.values())
+    if taken < total / 2:
+        raise TrainingError(
+            f"{where}: only {taken / total:.0%} of the weights fit this architecture; "
+            "expected a checkpoint of the same one (its labels may differ)"
+        )
+    network.load_state_dict(known, strict=False)
+    return sorted(set(own) - set(known))
+
+
+def set_regularisation(network: nn.Module, dropout: float | None, stochastic_depth: float | None) -> None:
+    """Set the probability of every dropout and of every residual branch that may be left out.
+
+    Raises:
+        TrainingError: stochastic depth is asked of a network that has none.
+    """
+    if dropout is not None:
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+    if stochastic_depth is not None:
+        found = 0
+        for module in network.modules():
+            # torchvision's StochasticDepth has `p`, pytorchvideo's DropPath `drop_prob`.
+            for kind, attribute in (("StochasticDepth", "p"), ("DropPath", "drop_prob")):
+                if type(module).__name__ == kind:
+                    setattr(module, attribute, stochastic_depth)
+                    found += 1
+        if not found and stochastic_depth:
+            raise TrainingError("stochastic depth: this architecture has no branches that can be left out")

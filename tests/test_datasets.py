@@ -1,0 +1,124 @@
+"""Labelled footage in the forms that people have it; what is wrong is told before training; frames are kept on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.datasets import check_examples, find_examples
+from consumers.frame_cache import FrameCache
+from models import TrainingError
+
+
+def files(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def told(data: Path, **renamed: str) -> list[tuple[str, str, float, float | None]]:
+    return [(e.path.name, e.label, e.start_seconds, e.end_seconds) for e in find_examples(data, renamed)]
+
+
+def test_folder_per_class(tmp_path: Path) -> None:
+    files(tmp_path, "fight/a.mp4", "fight/deep/b.AVI", "normal/c.mkv", "normal/notes.txt")
+    assert told(tmp_path) == [("a.mp4", "fight", 0, None), ("b.AVI", "fight", 0, None), ("c.mkv", "normal", 0, None)]
+
+
+def test_csv_with_parts_of_files_and_groups(tmp_path: Path) -> None:
+    files(tmp_path, "a.mp4")
+    (tmp_path / "labels.csv").write_text("path,label,start,end,group\na.mp4,fight,1.5,4,s1\na.mp4,normal,4,,s1\n")
+    assert told(tmp_path / "labels.csv") == [("a.mp4", "fight", 1.5, 4.0), ("a.mp4", "normal", 4.0, None)]
+    assert len({e.group for e in find_examples(tmp_path / "labels.csv", {})}) == 1
+
+
+def test_kinetics_csv_finds_trimmed_files_below_it(tmp_path: Path) -> None:
+    files(tmp_path, "train/abseiling/abc_000010_000020.mp4", "val/xyz.mp4")
+    (tmp_path / "train.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\nabseiling,abc,10,20,train\nyoga,xyz,0,10,train\n"
+    )
+    assert told(tmp_path / "train.csv") == [
+        ("abc_000010_000020.mp4", "abseiling", 0, None),
+        ("xyz.mp4", "yoga", 0, None),
+    ]
+    (tmp_path / "train.csv").write_text("label,youtube_id,time_start,time_end\nyoga,lost,0,10\n")
+    with pytest.raises(TrainingError, match=r"line 2: no file lost_000000_000010\.\*"):
+        find_examples(tmp_path / "train.csv", {})
+
+
+def test_activitynet_json_gives_a_part_for_each_annotation(tmp_path: Path) -> None:
+    files(tmp_path, "videos/v_abc.mp4")
+    annotations = [{"segment": [1.0, 2.5], "label": "a"}, {"segment": [3, 9], "label": "b"}]
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"abc": {"annotations": annotations}}}))
+    assert told(tmp_path / "truth.json", b="") == [("v_abc.mp4", "a", 1.0, 2.5)]
+    (tmp_path / "truth.json").write_text('{"videos": []}')
+    with pytest.raises(TrainingError, match="expected ActivityNet's form"):
+        find_examples(tmp_path / "truth.json", {})
+
+
+def test_mmaction_list_takes_names_from_the_label_map(tmp_path: Path) -> None:
+    files(tmp_path, "some video.mp4", "b.mp4")
+    (tmp_path / "train.txt").write_text("some video.mp4 0\nb.mp4 1\n")
+    assert [label for _, label, *_ in told(tmp_path / "train.txt")] == ["0", "1"]
+    (tmp_path / "label_map.txt").write_text("walk\nrun\n")
+    assert [label for _, label, *_ in told(tmp_path / "train.txt")] == ["walk", "run"]
+    (tmp_path / "train.txt").write_text("b.mp4 2\n")
+    with pytest.raises(TrainingError, match=r"line 1: label 2, and label_map\.txt has 2 names"):
+        find_examples(tmp_path / "train.txt", {})
+
+
+def test_footage_with_two_labels_is_refused_also_under_two_names(tmp_path: Path) -> None:
+    files(tmp_path, "fight/a.mp4", "normal/b.mp4")
+    (tmp_path / "normal/b.mp4").write_bytes((tmp_path / "fight/a.mp4").read_bytes())
+    with pytest.raises(TrainingError, match=r"a\.mp4 = .*b\.mp4: fight, normal"):
+        check_examples(find_examples(tmp_path, {}))
+
+
+def test_split_that_would_leak_is_warned_of(tmp_path: Path) -> None:
+    files(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "labels.csv").write_text("path,label,start,end,group\na.mp4,x,0,1,s1\na.mp4,x,1,2,s2\nb.mp4,y,,,s3\n")
+    [warning] = check_examples(find_examples(tmp_path / "labels.csv", {}))
+    assert "1 videos are in more than one group" in warning
+    assert "s1" in warning
+    assert "s2" in warning
+
+
+def test_frames_are_decoded_once_per_file_and_way_of_sampling(tmp_path: Path) -> None:
+    video = files(tmp_path, "a.mp4") / "a.mp4"
+    decoded: list[int] = []
+
+    def decode() -> np.ndarray:
+        decoded.append(1)
+        return np.full((3, 4, 4, 3), len(decoded), np.uint8)
+
+    cache = FrameCache(tmp_path / "cache")
+    for _ in range(2):
+        assert cache.get(video, {"size": 4}, decode)[0, 0, 0, 0] == 1
+    assert cache.get(video, {"size": 5}, decode)[0, 0, 0, 0] == 2
+    video.write_text("changed")
+    assert cache.get(video, {"size": 4}, decode)[0, 0, 0, 0] == 3
+
+
+def test_frames_cut_short_by_a_kill_are_decoded_again(tmp_path: Path) -> None:
+    video = files(tmp_path, "a.mp4") / "a.mp4"
+    cache = FrameCache(tmp_path / "cache")
+    cache.get(video, {}, lambda: np.zeros((30, 16, 16, 3), np.uint8))
+    [kept] = (tmp_path / "cache").glob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:500])
+    assert cache.get(video, {}, lambda: np.ones((30, 16, 16, 3), np.uint8))[0, 0, 0, 0] == 1
+
+
+def test_cache_stays_within_its_bound_and_drops_what_was_used_longest_ago(tmp_path: Path) -> None:
+    video = files(tmp_path, "a.mp4") / "a.mp4"
+    cache = FrameCache(tmp_path / "cache", max_bytes=3000)
+    for size in range(4):
+        cache.get(video, {"size": size}, lambda: np.zeros((1, 20, 20, 3), np.uint8))
+        for age, path in enumerate(sorted((tmp_path / "cache").glob("*.npy"), key=os.path.getmtime, reverse=True)):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    cache.trim()
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2

@@ -1,0 +1,94 @@
+"""`clipline evaluate` and `compare` as a user calls them, and the report that they write."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import find
+from tests.checkpoints import write_checkpoint
+from tests.test_cli import clipline
+from tests.videos import write_video
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = ["path,label,group"]
+    for number, label in enumerate(["fight", "quiet"] * 3):
+        write_video(
+            folder / f"{number}.mp4",
+            20,
+            rate=10,
+            size=(64, 48),
+            frame=lambda n, w, h, v=20 * number: np.full((h, w, 3), 30 + v + n, np.uint8),
+        )
+        rows.append(f"{number}.mp4,{label},g{number // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder / "labels.csv"
+
+
+def test_evaluate_prints_writes_figures_and_a_report_that_stands_alone(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
+    result = clipline(
+        *("evaluate", model, data, "--map", "quiet=normal", "--engine", "torch"),
+        *("--json", tmp_path / "out.json", "--report", tmp_path / "out.html"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "on 6 clips of 3 groups" in result.stdout
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["clips"] == 6
+    assert found["accuracy"] == 0.5
+    assert {"balanced_accuracy", "macro_f1", "auc"} <= set(found) & set(found["low"]) & set(found["high"])
+    assert found["per_class"]["fight"]["recall"] == 1.0
+    assert found["per_class"]["normal"]["recall"] == 0.0
+    page = (tmp_path / "out.html").read_text()
+    assert page.count("<svg") == 4
+    assert page.count("data:image/jpeg;base64,") == 3, "a film strip for each of the three mistakes"
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "nothing outside the file is needed"
+
+
+def test_labels_are_renamed_as_they_were_for_training(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors", says="fight", training={"renamed": {"quiet": "normal"}})
+    result = clipline("evaluate", model, data, "--engine", "torch")
+    assert result.returncode == 0, result.stderr
+    assert "on 6 clips" in result.stdout
+
+
+def test_labels_that_the_model_does_not_have_are_named(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
+    result = clipline("evaluate", model, data)
+    assert result.returncode == 2
+    assert "labels quiet" in result.stderr
+    assert "--map old=new" in result.stderr
+
+
+def test_calibrated_model_carries_its_temperature_and_thresholds(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors")
+    better = tmp_path / "better.safetensors"
+    result = clipline(
+        *("evaluate", model, data, "--map", "quiet=normal", "--engine", "torch"),
+        *("--calibrated", better, "--false-alarm-rate", "0"),
+    )
+    assert result.returncode == 0, result.stderr
+    before, after = find(str(model)).contract, find(str(better)).contract
+    assert after.temperature != before.temperature
+    assert set(after.thresholds) == {"fight"}
+
+
+def test_compare_says_how_surely_two_models_differ(tmp_path: Path, data: Path) -> None:
+    a = write_checkpoint(tmp_path / "a.safetensors", says="fight")
+    b = write_checkpoint(tmp_path / "b.safetensors", says="normal")
+    result = clipline(
+        "compare", a, b, data, "--map", "quiet=normal", "--engine", "torch", "--json", tmp_path / "out.json"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "exact McNemar test" in result.stdout
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["only_first_right"], found["only_second_right"]) == (3, 3)
+    assert found["difference"] == 0
+    assert found["p_value"] == 1.0

@@ -1,0 +1,146 @@
+"""Figures against scikit-learn and torchmetrics, intervals that respect groups, calibration, thresholds, comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from models.bootstrap import draw_weights, weighted_figures
+from models.evaluation import (
+    Judged,
+    WindowScores,
+    apply_temperature,
+    calibration_error,
+    choose_thresholds,
+    compare,
+    evaluate,
+)
+
+
+def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:
+    generator = np.random.default_rng(seed)
+    truth = np.concatenate([np.arange(classes), generator.integers(classes, size=clips - classes)])
+    logits = generator.normal(size=(clips, classes)) + 1.2 * np.eye(classes)[truth]
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    names = tuple(f"clip-{i}" for i in range(clips))
+    return Judged(tuple("abcdefgh"[:classes]), truth, scores, tuple(str(i % groups) for i in range(clips)), names)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_figures_are_those_of_torchmetrics(classes: int) -> None:
+    import torch
+    from torchmetrics.functional import classification as theirs
+
+    clips = judged(classes=classes)
+    scores, truth = torch.tensor(clips.scores), torch.tensor(clips.truth)
+    found = evaluate(clips, rounds=0).figures
+    one = {"num_classes": classes}
+    assert found["accuracy"].value == pytest.approx(
+        float(theirs.multiclass_accuracy(scores, truth, **one, average="micro")), abs=1e-6
+    )
+    assert found["balanced_accuracy"].value == pytest.approx(
+        float(theirs.multiclass_accuracy(scores, truth, **one, average="macro")), abs=1e-6
+    )
+    assert found["macro_f1"].value == pytest.approx(
+        float(theirs.multiclass_f1_score(scores, truth, **one, average="macro")), abs=1e-6
+    )
+    assert found["auc"].value == pytest.approx(float(theirs.multiclass_auroc(scores, truth, **one)), abs=1e-6)
+    assert found["calibration_error"].value == pytest.approx(
+        float(theirs.multiclass_calibration_error(scores, truth, **one, n_bins=10)), abs=1e-6
+    )
+    if classes > 5:
+        assert found["top5_accuracy"].value == pytest.approx(
+            float(theirs.multiclass_accuracy(scores, truth, **one, top_k=5, average="micro")), abs=1e-6
+        )
+    per_class = theirs.multiclass_recall(scores, truth, **one, average="none")
+    np.testing.assert_allclose([c.recall for c in evaluate(clips, rounds=0).per_class], per_class, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_each_draw_gives_what_scikit_learn_gives_with_its_weights(classes: int) -> None:
+    clips = judged(classes=classes)
+    clips.scores[::7] = clips.scores[0]  # ties
+    weights = draw_weights(clips.groups, 20, seed=3)
+    drawn = weighted_figures(clips.truth, clips.scores, weights)
+    said = clips.scores.argmax(1)
+    for k, w in enumerate(weights):
+        own = {"sample_weight": w}
+        assert drawn["accuracy"][k] == pytest.approx(metrics.accuracy_score(clips.truth, said, **own))
+        assert drawn["balanced_accuracy"][k] == pytest.approx(metrics.balanced_accuracy_score(clips.truth, said, **own))
+        assert drawn["macro_f1"][k] == pytest.approx(metrics.f1_score(clips.truth, said, average="macro", **own))
+        areas = [metrics.roc_auc_score(clips.truth == c, clips.scores[:, c], **own) for c in range(classes)]
+        assert drawn["auc"][k] == pytest.approx(areas[1] if classes == 2 else np.mean(areas))
+        rows = np.repeat(np.arange(len(w)), w.astype(int))
+        assert drawn["calibration_error"][k] == pytest.approx(calibration_error(clips.truth[rows], clips.scores[rows]))
+
+
+def test_a_draw_takes_whole_groups_and_as_many_as_there_are() -> None:
+    groups = ("a", "a", "b", "c", "c", "c")
+    weights = draw_weights(groups, 50, seed=0)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[:, [0, 2, 3]].sum(1) == 3).all()
+
+
+def test_interval_is_wider_when_clips_share_scenes() -> None:
+    """Forty clips of four scenes say less than forty of forty."""
+    truth, right = np.ones(40, int), np.repeat([1.0, 1.0, 1.0, 0.0], 10)
+    scores = np.stack([1 - right, right], axis=1) * 0.8 + 0.1
+    names = tuple(map(str, range(40)))
+    few = evaluate(Judged(("n", "f"), truth, scores, tuple(np.repeat(list("abcd"), 10)), names)).figures["accuracy"]
+    many = evaluate(Judged(("n", "f"), truth, scores, names, names)).figures["accuracy"]
+    assert few.high - few.low > 1.5 * (many.high - many.low)
+    assert few.value == many.value == 0.75
+
+
+def test_temperature_mends_scores_that_are_too_sure_and_keeps_the_answer() -> None:
+    clips = judged(400, classes=2)
+    sure = apply_temperature(clips.scores, 0.25)
+    windows = WindowScores(clips.labels, clips.truth, tuple(row[None] for row in sure), clips.groups, clips.names)
+    found = windows.fit_temperature()
+    assert found > 2
+    mended = windows.judged(found)
+    assert mended.log_loss() < windows.judged().log_loss()
+    assert calibration_error(clips.truth, mended.scores) < calibration_error(clips.truth, sure)
+    np.testing.assert_array_equal(mended.scores.argmax(1), sure.argmax(1))
+
+
+def test_threshold_lets_no_more_pass_than_was_allowed() -> None:
+    clips = judged(200, classes=2)
+    for rate in (0.0, 0.05, 0.2):
+        chosen = choose_thresholds(clips, ("a",), rate)
+        assert set(chosen) == {"b"}
+        passing = (clips.scores[clips.truth == 0, 1] >= chosen["b"].start).mean()
+        assert passing <= rate
+        lower = chosen["b"].start - 0.002
+        assert (clips.scores[clips.truth == 0, 1] >= lower).mean() >= rate - 0.02
+        assert chosen["b"].end < chosen["b"].start
+
+
+def test_comparison_counts_the_clips_on_which_only_one_is_right() -> None:
+    truth = np.array([0, 0, 1, 1, 1, 0, 1, 0])
+    names = tuple(map(str, range(8)))
+
+    def model(right: list[bool]) -> Judged:
+        said = np.where(right, truth, 1 - truth)
+        return Judged(("n", "f"), truth, np.eye(2)[said] * 0.8 + 0.1, names, names)
+
+    a = model([True] * 2 + [False] * 6)
+    b = model([False] + [True] * 7)
+    result = compare(a, b)
+    assert (result.only_a_right, result.only_b_right) == (1, 6)
+    assert result.difference.value == pytest.approx(5 / 8)
+    assert result.p_value == pytest.approx(2 * (1 + 7) / 2**7)  # both tails of a binomial of seven coins
+    with pytest.raises(ValueError, match="not judged on the same clips"):
+        compare(a, Judged(("n", "f"), truth, b.scores, names, tuple("abcdefgh")))
+
+
+def test_figures_that_cannot_be_had_are_null_in_json() -> None:
+    only = Judged(("n", "f"), np.zeros(4, int), np.full((4, 2), 0.5), tuple("abcd"), tuple("abcd"))
+    found = evaluate(only).to_json()
+    assert found["auc"] is None
+    assert found["low"]["auc"] is None
+    assert found["per_class"]["f"]["recall"] is None
+    assert found["clips"] == 4
+    assert {"accuracy", "balanced_accuracy", "macro_f1"} <= set(found["high"])

@@ -1,0 +1,128 @@
+"""Stages, frozen ones, learning rates that fall with depth, and variation that is the same in all frames of a clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models import TrainingError
+from models.augmentation import BatchMix, ClipTransform, window_places
+from models.recipe import Augmentation, Recipe
+from models.transfer import freeze, parameter_groups, set_regularisation, stages
+from models.zoo import create
+
+
+@pytest.mark.parametrize("architecture", ["x3d_xs", "cnn_lstm", "i3d_lite0", "r3d_18", "swin3d_t", "slowfast_r50"])
+def test_stages_hold_every_weight_once_and_end_with_the_head(architecture: str) -> None:
+    network = create(architecture, 3)
+    held = [id(p) for stage in stages(network) for p in stage.parameters()]
+    assert sorted(held) == sorted(id(p) for p in network.parameters())
+    assert len(stages(network)) >= 4
+    last = list(stages(network)[-1].parameters())
+    assert last[-1].shape[0] == 3
+
+
+def test_frozen_stages_do_not_learn_and_the_last_ones_do() -> None:
+    network = create("x3d_xs", 2)
+    frozen = freeze(network, 2)
+    assert len(frozen) == len(stages(network)) - 2
+    assert not any(p.requires_grad for stage in frozen for p in stage.parameters())
+    assert all(p.requires_grad for stage in stages(network)[-2:] for p in stage.parameters())
+    freeze(network, 0)
+    assert all(p.requires_grad for p in network.parameters())
+    with pytest.raises(TrainingError, match="9 trained stages: this network has 6"):
+        freeze(network, 9)
+
+
+def test_learning_rate_falls_with_depth_and_normalisation_does_not_decay() -> None:
+    network = create("x3d_xs", 2)
+    groups = parameter_groups(network, 1.0, 0.5, 0.1)
+    rate = {id(p): g["lr"] for g in groups for p in g["params"]}
+    parts = stages(network)
+    for below, stage in enumerate(reversed(parts)):
+        assert {rate[id(p)] for p in stage.parameters()} == {0.5**below}
+    decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
+    assert {decay[id(p)] for p in network.parameters() if p.ndim == 1} == {0.0}
+    assert {decay[id(p)] for p in network.parameters() if p.ndim > 1} == {0.1}
+
+
+def test_dropout_and_stochastic_depth_reach_every_layer() -> None:
+    network = create("swin3d_t", 2)
+    set_regularisation(network, 0.3, 0.25)
+    assert {m.p for m in network.modules() if type(m).__name__ == "StochasticDepth"} == {0.25}
+    lstm = create("cnn_lstm", 2)
+    set_regularisation(lstm, 0.3, None)
+    assert {m.p for m in lstm.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    with pytest.raises(TrainingError, match="no branches"):
+        set_regularisation(create("r3d_18", 2), None, 0.1)
+
+
+def test_every_frame_of_a_clip_is_varied_alike() -> None:
+    still = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), np.uint8), 5, axis=0)
+    strong = ClipTransform(Augmentation(crop=0.3, colour=0.8, rand_augment=9, erasing=1.0), 32)
+    seen = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        varied = strong(still)
+        assert varied.shape == (5, 3, 32, 32)
+        assert varied.dtype == torch.uint8
+        assert (varied == varied[:1]).all()
+        seen.add(varied.numpy().tobytes())
+    assert len(seen) == 6
+
+
+def test_without_variation_a_clip_stays_as_it_is() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    plain = ClipTransform(Augmentation(crop=1, flip=False, colour=0), 32)(frames)
+    np.testing.assert_array_equal(plain.permute(0, 2, 3, 1), frames)
+
+
+@pytest.mark.parametrize("option", ["mixup", "cutmix"])
+def test_mixed_targets_say_how_much_of_each_clip_is_seen(option: str) -> None:
+    torch.manual_seed(1)
+    clips = torch.stack([torch.full((4, 3, 16, 16), float(v)) for v in (0, 1)])
+    mixed, targets = BatchMix(Augmentation(**{option: 1.0}), 2)(clips, torch.tensor([0, 1]))
+    torch.testing.assert_close(targets.sum(1), torch.ones(2))
+    torch.testing.assert_close(mixed.mean((1, 2, 3, 4)), targets[:, 1], atol=0.05, rtol=0)
+    assert 0 < targets[0, 1] < 1
+
+
+def test_features_can_be_mixed_too() -> None:
+    torch.manual_seed(1)
+    mixed, targets = BatchMix(Augmentation(mixup=1.0), 2)(
+        torch.stack([torch.zeros(4, 7), torch.ones(4, 7)]), torch.tensor([0, 1])
+    )
+    assert mixed.shape == (2, 4, 7)
+    torch.testing.assert_close(mixed[:, 0, 0], targets[:, 1])
+
+
+def test_window_lies_in_the_video_and_its_speed_varies() -> None:
+    generator = np.random.default_rng(0)
+    spans = set()
+    for _ in range(200):
+        places = window_places(30, 8, 2, 1.5, generator)
+        assert places.min() >= 0
+        assert places.max() <= 29
+        assert (np.diff(places) >= 0).all()
+        spans.add(places[-1] - places[0])
+    assert min(spans) < 12
+    assert max(spans) > 17
+    assert (window_places(3, 8, 2, 1.0, generator)[-4:] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs 0: expected 1"),
+        ({"learning_rate": -1.0}, "learning_rate -1.0"),
+        ({"optimiser": "adam"}, "expected one of adamw, sgd"),
+        ({"imbalance": "weight"}, "expected one of none, weights"),
+        ({"dropout": 1.5}, "dropout 1.5"),
+    ],
+)
+def test_recipe_that_makes_no_sense_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**values)
+    with pytest.raises(ValueError, match="crop 2"):
+        Augmentation(crop=2)
