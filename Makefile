@@ -11,7 +11,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clipline needs Python 3.11 or newer; '$(PYTHON)' is older. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -50,6 +50,11 @@ $(VENV)/.bench: $(VENV)/.installed
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure against what people would write instead; writes build/bench.json
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(BIN)/python benchmarks/replay.py
+
+.PHONY: bench-replay
+bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour
+	@$(BIN)/python benchmarks/replay.py --hour $(ARGS)
 
 build/edge-venv/.installed: pyproject.toml constraints.txt $(shell find stream models consumers -name '*.py')
 	@rm -rf build/edge-venv && mkdir -p build && $(PYTHON) -m venv build/edge-venv

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 import sys
 import threading
 import time
@@ -15,15 +14,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import Progress, TextColumn
 
-from . import __version__
+from . import __version__, cli_replay
 from .cli_train import LabelMapOption, renamed_labels, train
 from .extras import what_to_install
-from .settings import Settings, SettingsError, load_settings, override
+from .options import (
+    KafkaOption,
+    RedisOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    parse_start,
+    stop_on_signal,
+)
+from .settings import SettingsError
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
 
@@ -34,8 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
-errors = Console(stderr=True)
 
 
 class PaceChoice(StrEnum):
@@ -53,13 +59,6 @@ class PrecisionChoice(StrEnum):
 class BrokerChoice(StrEnum):
     embedded = "embedded"
     apache = "apache"
-
-
-SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="TOML file; clipline.toml here if there is one.", show_default=False)
-]
-KafkaOption = Annotated[str | None, typer.Option("--kafka", help="Broker host:port, over settings and CLIPLINE_KAFKA.")]
-RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL, over settings and CLIPLINE_REDIS.")]
 
 
 #: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
@@ -98,40 +97,15 @@ def _is_expected(error: Exception) -> bool:
     from models.errors import ModelError
     from stream.errors import StreamError
 
+    from .replaying.errors import ReplayError
     from .sinks import SinkError
 
-    return isinstance(error, StreamError | ModelError | SinkError | SettingsError)
+    return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
 
 
 def _fail(message: str) -> None:
     errors.print(f"clipline: {message}", style="red", soft_wrap=True, markup=False, highlight=False)
     sys.exit(2)
-
-
-def _settings(path: Path | None, kafka: str | None, redis: str | None, **worker: Any) -> Settings:
-    """Settings with what the command line says over them."""
-    settings = load_settings(path)
-    top: dict[str, Any] = {"kafka": kafka, "redis": redis}
-    return override(settings, {**top, "worker": worker}, "command line")
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a command ends in order; a second one ends it at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @app.command()
@@ -153,7 +127,7 @@ def up(
     if data is not None and broker is not BrokerChoice.apache:
         raise typer.BadParameter("--data needs --broker apache: the embedded broker keeps everything in memory")
     with (
-        _stop_on_signal() as stop,
+        stop_on_signal() as stop,
         make_broker(broker.value, data, port=9092) as kafka,
         EmbeddedRedis(port=6379) as redis,
     ):
@@ -189,21 +163,21 @@ def attach(
 
     from .worker import ensure_topics
 
-    settings = _settings(settings_file, kafka, None)
+    settings = command_settings(settings_file, kafka, None)
     if camera is None and is_live(source):
         raise typer.BadParameter("--camera is needed: an rtsp:// address does not name its camera")
     try:
         camera = check_camera_id(camera or Path(source).resolve().stem)
     except ValueError as error:
         raise typer.BadParameter(f"--camera: {error}") from None
-    start_us = _start_us(start)
+    start_us = parse_start(start)
     if not is_live(source):
         find_files(Path(source))
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     producer = transport.producer()
     columns = (TextColumn("{task.description}"), TextColumn("{task.fields[state]}"))
-    with _stop_on_signal() as stop, Progress(*columns, console=errors, transient=True) as progress:
+    with stop_on_signal() as stop, Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task(f"{camera}: connecting", total=None, state="")
 
         def show(state: Attached) -> None:
@@ -236,20 +210,6 @@ def attach(
         errors.print(f"left out: {failure}", style="yellow", markup=False)
 
 
-def _start_us(text: str | None) -> int | None:
-    import datetime as dt
-
-    if text is None:
-        return None
-    if text == "now":
-        return time.time_ns() // 1000
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
-
-
 @app.command()
 def work(
     model: Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")] = None,
@@ -269,8 +229,10 @@ def work(
     from .live import LiveView
     from .serving import open_worker
 
-    settings = _settings(settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group)
-    with _stop_on_signal() as stop, contextlib.ExitStack() as stack:
+    settings = command_settings(
+        settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group
+    )
+    with stop_on_signal() as stop, contextlib.ExitStack() as stack:
         with errors.status("loading the model"):
             serving = stack.enter_context(open_worker(settings))
         if console.is_terminal:
@@ -333,9 +295,9 @@ def events(
     from .live import describe
     from .subscriber import read_events
 
-    settings = _settings(settings_file, kafka, None)
+    settings = command_settings(settings_file, kafka, None)
     transport = KafkaTransport(settings.kafka)
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         bodies = read_events(
             transport, settings.topics, follow=follow, stored=everything or not follow, stop=stop.is_set
         )
@@ -479,8 +441,11 @@ def demo(
     """
     from .demo import run_demo
 
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         run_demo(console, footage, model, pace.value, stop)
+
+
+cli_replay.add_to(app)
 
 
 @app.command()

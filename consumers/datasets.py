@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from models import TrainingError
 from stream.source import VIDEO_SUFFIXES
@@ -148,19 +148,30 @@ def _from_csv(data: Path) -> Iterator[Example]:
 
 
 def _from_activitynet(data: Path) -> Iterator[Example]:
+    by_name = _videos_below(data.parent)
+    for name, label, start, end in activitynet_annotations(data):
+        path = by_name.get(name) or by_name.get(f"v_{name}")
+        if path is None:
+            raise TrainingError(f"{data}, video {name!r}: no file {name}.* or v_{name}.* below {data.parent}")
+        yield Example(path, label, f"{data.parent.name}/{name}", start, end)
+
+
+def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float]]:
+    """Video id, label, start and end in seconds of each annotation in a JSON of ActivityNet.
+
+    Raises:
+        TrainingError: it has another form; the message names the video, where there is one.
+    """
+    where = f"{data}"
     try:
-        database: dict[str, Any] = json.loads(data.read_text(encoding="utf-8"))["database"]
-        by_name = _videos_below(data.parent)
-        for name, entry in database.items():
+        for name, entry in json.loads(data.read_text(encoding="utf-8"))["database"].items():
+            where = f"{data}, video {name!r}"
             for annotation in entry["annotations"]:
-                path = by_name.get(name) or by_name.get(f"v_{name}")
-                if path is None:
-                    raise TrainingError(f"{data}, video {name!r}: no file {name}.* or v_{name}.* below {data.parent}")
                 start, end = (float(t) for t in annotation["segment"])
-                yield Example(path, annotation["label"], f"{data.parent.name}/{name}", start, end)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                yield name, annotation["label"], start, end
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
-            f"{data}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
+            f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
         ) from None
 
 

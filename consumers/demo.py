@@ -23,10 +23,11 @@ from stream.agent import Pace
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .live import LiveView, describe
+from .pipeline import CameraCounts
 from .serving import Serving, open_worker
 from .settings import Settings, override
 from .subscriber import read_events
-from .worker import CameraCounts, Worker, ensure_topics
+from .worker import Worker, ensure_topics
 
 FOOTAGE: Final = Path(__file__).parent / "footage"
 _MAX_CAMERAS: Final = 16

@@ -7,7 +7,7 @@ The body's schema is docs/event.schema.json.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from stream import Headers
@@ -48,6 +48,9 @@ class Event:
     windows: int
     #: Why it ended; None while it goes on.
     ending: Ending | None = None
+    #: Where the footage of it lies, "topic[partition]@first-last"; None where it comes from no topic. Not a part of
+    #: what the event is: the same footage recorded again has other offsets.
+    segments: str | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -85,6 +88,8 @@ class Event:
             "ce_time": rfc3339(self.time_us),
             "content-type": "application/json",
         }
+        if self.segments is not None:
+            headers["ce_segments"] = self.segments
         return (
             self.camera.encode(),
             [(k, v.encode()) for k, v in headers.items()],

@@ -12,8 +12,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from .pipeline import CameraCounts
 from .prediction import rfc3339
-from .worker import CameraCounts, Worker
+from .worker import Worker
 
 _BAR_WIDTH: Final = 10
 _EVENTS_SHOWN: Final = 6

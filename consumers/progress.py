@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _PLAIN_STEPS: Final = 4
+#: Before that a speed says nothing.
+_SPEED_SECONDS: Final = 0.5
 
 
 @contextlib.contextmanager
@@ -25,5 +27,37 @@ def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]
             progress.update(tasks[name], completed=done)
             if not console.is_terminal and done * _PLAIN_STEPS // total > (done - 1) * _PLAIN_STEPS // total:
                 console.print(f"{name}: {done} of {total}", highlight=False)
+
+        yield show
+
+
+@contextlib.contextmanager
+def footage_progress(console: Console) -> Iterator[Callable[[str, float, float], None]]:
+    """Yield a function that is told what is being done, and to how many seconds of footage of how many.
+
+    Shows the speed, in seconds of footage a second.
+    """
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+        quarters: dict[str, int] = {}
+
+        def show(name: str, done: float, total: float) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, speed="")
+            task = tasks[name]
+            elapsed = progress.tasks[list(tasks).index(name)].elapsed or 0.0
+            speed = f"{done / elapsed:.0f} times real time" if elapsed >= _SPEED_SECONDS else ""
+            progress.update(task, completed=done, speed=speed)
+            quarter = int(done * _PLAIN_STEPS / total) if total else 0
+            if not console.is_terminal and quarter > quarters.get(name, 0):
+                quarters[name] = quarter
+                console.print(f"{name}: {done:.0f} of {total:.0f} s{', ' if speed else ''}{speed}", highlight=False)
 
         yield show

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
-import jinja2
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure as Plot
-from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
@@ -22,6 +15,7 @@ from models.evaluation import ROUNDS, Evaluation, Judged
 from stream import sample_file
 
 from .datasets import Example
+from .drawing import axes, film_strip, render, svg
 
 _WORST: Final = 8
 _STRIP_FRAMES: Final = 6
@@ -42,9 +36,8 @@ class Strip:
 
 def write_report(checkpoint: Checkpoint, judged: Judged, evaluation: Evaluation, examples: Sequence[Example]) -> str:
     """Return the page; `examples` are the clips of `judged`, in its order."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("templates/evaluation.html").read_text("utf-8"))
-    return template.render(
+    return render(
+        "evaluation.html",
         model=checkpoint.id,
         contract=checkpoint.contract,
         evaluation=evaluation,
@@ -59,46 +52,33 @@ def write_report(checkpoint: Checkpoint, judged: Judged, evaluation: Evaluation,
     )
 
 
-def _svg(plot: Plot) -> str:
-    # Fixed names inside: the same figures give the same file.
-    with mpl.rc_context({"svg.hashsalt": "clipline", "svg.fonttype": "none"}), io.StringIO() as out:
-        plot.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
-        text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _axes() -> tuple[Plot, Any]:
-    plot = Plot(figsize=(4.6, 4))
-    return plot, plot.subplots()
-
-
 def _confusion(judged: Judged, evaluation: Evaluation) -> str:
-    plot, axes = _axes()
+    plot, place = axes()
     ConfusionMatrixDisplay(evaluation.confusion, display_labels=judged.labels).plot(
-        ax=axes, cmap="Blues", colorbar=False, xticks_rotation=45 if len(judged.labels) > 3 else 0
+        ax=place, cmap="Blues", colorbar=False, xticks_rotation=45 if len(judged.labels) > 3 else 0
     )
-    return _svg(plot)
+    return svg(plot)
 
 
 def _curves(judged: Judged, kind: str) -> str:
-    plot, axes = _axes()
+    plot, place = axes()
     display = RocCurveDisplay if kind == "roc" else PrecisionRecallDisplay
     for index, label in list(enumerate(judged.labels))[:_MAX_CURVES]:
         is_label = judged.truth == index
         if 0 < is_label.sum() < len(is_label):
-            display.from_predictions(is_label, judged.scores[:, index], name=label, ax=axes)
-    return _svg(plot)
+            display.from_predictions(is_label, judged.scores[:, index], name=label, ax=place)
+    return svg(plot)
 
 
 def _calibration(judged: Judged) -> str:
-    plot, axes = _axes()
+    plot, place = axes()
     confidence, right = judged.scores.max(1), judged.scores.argmax(1) == judged.truth
     share, mean = calibration_curve(right, np.clip(confidence, 0, 1), n_bins=10)
-    axes.plot([0, 1], [0, 1], linestyle=":", color="grey", label="as confident as right")
-    axes.plot(mean, share, marker="o", label="this model")
-    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    axes.legend()
-    return _svg(plot)
+    place.plot([0, 1], [0, 1], linestyle=":", color="grey", label="as confident as right")
+    place.plot(mean, share, marker="o", label="this model")
+    place.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    place.legend()
+    return svg(plot)
 
 
 def _strips(judged: Judged, examples: Sequence[Example]) -> list[Strip]:
@@ -128,6 +108,4 @@ def _jpeg(example: Example) -> str:
         end_seconds=example.end_seconds,
     )
     places = np.linspace(0, len(frames) - 1, _STRIP_FRAMES).round().astype(int)
-    with io.BytesIO() as out:
-        Image.fromarray(np.concatenate(list(frames[places]), axis=1)).save(out, "JPEG", quality=80)
-        return base64.b64encode(out.getvalue()).decode()
+    return film_strip(frames[places])

@@ -59,6 +59,7 @@ def tracker_rules(contract: Contract, settings: TrackerSettings) -> dict[str, Ru
                 min_seconds=_either(own.min_seconds if own else None, settings.min_seconds),
                 cooldown_seconds=_either(own.cooldown_seconds if own else None, settings.cooldown_seconds),
                 update_seconds=settings.update_seconds,
+                smoothing=own.smoothing if own and own.smoothing is not None else settings.smoothing,
             )
         except ValueError as error:
             raise SettingsError(f"tracker.labels.{label}: {error}") from None

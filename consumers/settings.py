@@ -105,6 +105,9 @@ class WorkerSettings(_Section):
     max_queue_megabytes: float = Field(32.0, gt=0)
     #: A camera that sends nothing for so long is considered gone: its open windows and events are closed.
     idle_seconds: float = Field(60.0, gt=0)
+    #: A worker that takes over a camera reads an event that goes on again from its begin, up to so far back; a longer
+    #: one begins anew.
+    max_reread_seconds: float = Field(600.0, ge=0)
 
 
 class LabelSettings(_Section):
@@ -114,6 +117,7 @@ class LabelSettings(_Section):
     end: float | None = Field(None, ge=0, le=1)
     min_seconds: float | None = Field(None, ge=0)
     cooldown_seconds: float | None = Field(None, ge=0)
+    smoothing: int | None = Field(None, ge=1, le=100)
 
 
 class TrackerSettings(_Section):
@@ -121,6 +125,8 @@ class TrackerSettings(_Section):
     cooldown_seconds: float = Field(5.0, ge=0)
     #: An event that goes on is reported again this often.
     update_seconds: float = Field(10.0, gt=0)
+    #: Scores are averaged over so many windows before they meet a threshold.
+    smoothing: int = Field(1, ge=1, le=100)
     labels: dict[str, LabelSettings] = Field(default_factory=dict)
 
 

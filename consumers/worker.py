@@ -4,25 +4,24 @@
                                                                              │
     commit ◀─ flush ◀─ Redis ◀─ events ◀─ tracker per camera ◀─ predictions ◀┘
 
-A segment's offset is committed when every window that touches it has been published, so a worker that is killed
-leaves nothing undone: the next one reads again what was still needed. What it then says twice has the same id.
+A segment's offset is committed when every window that touches it has been published and no event goes on that began
+in it, so a worker that is killed leaves nothing undone: the next one reads again what was still needed, comes to the
+same state and tells an event on under the same id. What it says twice has the same id.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
 from stream import (
-    Clip,
-    Clipper,
     ClipSpec,
     Decoded,
     Headers,
@@ -32,62 +31,21 @@ from stream import (
     SegmentError,
     Topic,
     Transport,
-    decode,
 )
 
 from .event import Event
-from .prediction import SCORE_DIGITS, Prediction
+from .pipeline import Pipeline, Scorer, Step, decode_segment
 from .settings import Settings, TopicSettings
 from .sinks import Sink
-from .tracker import Rule, Tracker
+from .tracker import Rule
 
 #: Longest latencies kept for the summary.
 _LATENCIES: Final = 10_000
 #: A dead letter carries the record's own value up to this size.
 _MAX_DEAD_LETTER_BYTES: Final = 9 * 1024 * 1024
 _IDLE_POLL_SECONDS: Final = 0.25
-
-
-class Scorer(Protocol):
-    """The part of `models.Classifier` that a worker needs."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def labels(self) -> Sequence[str]: ...
-
-    def predict(self, frames: np.ndarray) -> np.ndarray:
-        """Clips (B, T, H, W, 3) uint8 to scores (B, L)."""
-
-
-@dataclass(slots=True)
-class CameraCounts:
-    """What became of a camera's frames: `frames == classified + skipped + dead_lettered + pending`."""
-
-    frames: int = 0
-    classified: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    dead_lettered: int = 0
-    segments: int = 0
-    dead_letters: int = 0
-    windows: int = 0
-    events: int = 0
-    newest: Prediction | None = None
-    seconds: float = 0.0
-
-    @property
-    def pending(self) -> int:
-        return self.frames - self.classified - self.skipped.total() - self.dead_lettered
-
-    def summary(self) -> str:
-        """The account in words: what came in is what became of it."""
-        skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))
-        return (
-            f"{self.frames} frames = {self.classified} classified + {self.skipped.total()} skipped"
-            f"{f' ({skipped})' if skipped else ''} + {self.dead_lettered} dead-lettered + {self.pending} pending; "
-            f"{self.windows} windows, {self.events} events"
-        )
+#: Segments of a camera whose offsets are remembered; the first one of an event that goes on is, in any case.
+_SEGMENTS_KNOWN: Final = 1024
 
 
 @dataclass(slots=True)
@@ -102,11 +60,27 @@ class _Unfinished:
 
 
 @dataclass(slots=True)
-class _Camera:
-    clipper: Clipper
-    tracker: Tracker
+class _Place:
+    """Where a camera's records come from, when the last one came, and up to which event time."""
+
     partition: Partition
-    last_seen: float
+    last_seen: float = 0.0
+    newest_us: int = 0
+    #: Begin and end in event time, and offset, of the newest segments.
+    segments: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_SEGMENTS_KNOWN))
+    #: By id of an event that goes on: the offset of the first segment it was seen in.
+    first_offsets: dict[str, int] = field(default_factory=dict)
+
+    def located(self, event: Event) -> Event:
+        """The event with the records that it was seen in."""
+        offsets = [o for start, end, o in self.segments if start < event.end_us and event.start_us < end]
+        if not offsets:
+            return event
+        first = self.first_offsets.setdefault(event.id, offsets[0])
+        if event.state == "ended":
+            del self.first_offsets[event.id]
+        topic, number = self.partition
+        return replace(event, segments=f"{topic}[{number}]@{first}-{offsets[-1]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +89,6 @@ class _Job:
     unfinished: _Unfinished
     size: int
     result: Future[tuple[Segment, Decoded] | SegmentError]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What a tracker is to take next: a window (and the record that completed it), or the end of the feed."""
-
-    camera: str
-    clip: Clip | None = None
-    record: Record | None = None
 
 
 class Worker:
@@ -138,21 +103,22 @@ class Worker:
         sink: Sink,
         settings: Settings,
     ) -> None:
-        self._transport, self._scorer, self._spec, self._rules, self._sink = transport, scorer, spec, rules, sink
+        self._transport, self._spec, self._sink = transport, spec, sink
         self._settings, self._topics = settings.worker, settings.topics
-        self.counts: dict[str, CameraCounts] = defaultdict(CameraCounts)
+        self._pipeline = Pipeline(scorer, spec, rules)
+        self.counts = self._pipeline.counts
         self.latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
         self.newest_events: deque[Event] = deque(maxlen=100)
         self.events_total = 0
         self.lag = 0
-        self._cameras: dict[str, _Camera] = {}
+        self._places: dict[str, _Place] = {}
         self._unfinished: dict[Partition, deque[_Unfinished]] = defaultdict(deque)
         self._queue: deque[_Job] = deque()
         self._queued_bytes = 0
 
     def active_events(self) -> list[Event]:
         """The events that are going on."""
-        return [event for camera in list(self._cameras.values()) for event in camera.tracker.active]
+        return [event for camera in list(self._pipeline.cameras.values()) for event in camera.tracker.active]
 
     def latency_seconds(self, percentile: float) -> float | None:
         """Wall time from a segment's arrival on the topic to its predictions; None before the first."""
@@ -169,7 +135,7 @@ class Worker:
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         # Without a with-block: leaving one would wait for decoding that nobody needs any more.
-        self._pool = ThreadPoolExecutor(self._settings.threads or _cores(), thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(self._settings.threads or usable_cores(), thread_name_prefix="decode")
         try:
             while not stop():
                 self._take_records()
@@ -196,7 +162,7 @@ class Worker:
 
     def _work_off(self) -> None:
         """Finish the oldest jobs that are decoded (at least one), as one batch."""
-        steps: list[_Step] = []
+        steps: list[Step] = []
         windows = 0
         while self._queue and windows < self._settings.max_batch and (not steps or self._queue[0].result.done()):
             job = self._queue.popleft()
@@ -212,67 +178,29 @@ class Worker:
         if steps:
             self._publish(steps)
 
-    def _advance(self, job: _Job, segment: Segment, decoded: Decoded) -> list[_Step]:
-        camera = self._cameras.get(segment.camera)
-        if camera is None:
-            camera = _Camera(
-                Clipper(self._spec), Tracker(self._rules), (job.record.topic, job.record.partition), time.monotonic()
-            )
-            self._cameras[segment.camera] = camera
-        camera.last_seen = time.monotonic()
+    def _advance(self, job: _Job, segment: Segment, decoded: Decoded) -> list[Step]:
+        partition = (job.record.topic, job.record.partition)
+        place = self._places.setdefault(segment.camera, _Place(partition))
+        place.last_seen, place.newest_us = time.monotonic(), segment.end_us
+        place.segments.append((segment.start_us, segment.end_us, job.record.offset))
         job.unfinished.camera = segment.camera
         job.unfinished.epoch_us, job.unfinished.end_us = segment.epoch_us, segment.end_us
-        counts = self.counts[segment.camera]
-        counts.segments += not segment.is_end
-        counts.frames += segment.frames + sum(segment.skipped.values())
-        counts.skipped.update(segment.skipped)
-        counts.seconds += segment.seconds
-        steps = [_Step(segment.camera, clip, job.record) for clip in camera.clipper.push(segment, decoded)]
-        self._count_skipped(segment.camera, camera)
-        return [*steps, _Step(segment.camera)] if segment.is_end else steps
+        return self._pipeline.push(segment, decoded, job.record)
 
-    def _count_skipped(self, name: str, camera: _Camera) -> None:
-        self.counts[name].skipped.update(camera.clipper.skipped)
-        camera.clipper.skipped.clear()
-
-    def _publish(self, steps: Sequence[_Step]) -> None:
+    def _publish(self, steps: Sequence[Step]) -> None:
         """Classify the clips in `steps`, run the trackers over them in order, and send what comes of it."""
-        clips = [step.clip for step in steps if step.clip is not None]
-        rows = iter(self._scorer.predict(np.stack([clip.frames for clip in clips])) if clips else ())
-        predictions: list[Prediction] = []
-        events: list[Event] = []
-        for step in steps:
-            tracker = self._cameras[step.camera].tracker
-            if step.clip is None:
-                events += tracker.close("feed_ended")
-                continue
-            predictions.append(self._prediction(step.clip, next(rows)))
-            events += tracker.push(predictions[-1])
+        predictions = self._pipeline.classify(steps)
+        events = [self._places[e.camera].located(e) for e in self._pipeline.track(steps, predictions)]
         for prediction in predictions:
             self._producer.send(self._topics.predictions, *prediction.encode())
         for event in events:
             self._producer.send(self._topics.events, *event.encode())
         self._producer.flush()
         self._sink.write(predictions, events)
-        self._count(steps, predictions, events)
-
-    def _prediction(self, clip: Clip, row: np.ndarray) -> Prediction:
-        # Rounded here, so that a tracker sees exactly what subscribers see.
-        scores = {label: round(float(s), SCORE_DIGITS) for label, s in zip(self._scorer.labels, row, strict=True)}
-        return Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
-
-    def _count(self, steps: Sequence[_Step], predictions: Sequence[Prediction], events: Sequence[Event]) -> None:
+        self._pipeline.count(steps, predictions, events)
         now_us = time.time_ns() // 1000
-        classified = [(step.clip, step.record) for step in steps if step.clip and step.record]
-        for (clip, record), prediction in zip(classified, predictions, strict=True):
-            counts = self.counts[clip.camera]
-            counts.classified += clip.frames_spanned
-            counts.windows += 1
-            counts.newest = prediction
-            self.latencies_seconds.append((now_us - record.sent_us) / 1e6)
-        for event in events:
-            self.counts[event.camera].events += event.state == "started"
-            self.newest_events.append(event)
+        self.latencies_seconds.extend((now_us - step.record.sent_us) / 1e6 for step in steps if step.record)
+        self.newest_events.extend(events)
         self.events_total += len(events)
 
     def _dead_letter(self, record: Record, reason: str) -> None:
@@ -287,21 +215,23 @@ class Worker:
 
     def _close_idle_cameras(self) -> None:
         limit = time.monotonic() - self._settings.idle_seconds
-        for name, camera in list(self._cameras.items()):
-            if camera.last_seen < limit:
-                camera.clipper.close()
-                self._count_skipped(name, camera)
-                self._publish([_Step(name)])
-                del self._cameras[name]
+        for name, place in list(self._places.items()):
+            if place.last_seen < limit:
+                self._publish(self._pipeline.close(name))
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._pipeline.forget(name)
+        del self._places[name]
 
     def _forget_revoked(self) -> None:
         revoked = self._consumer.take_revoked()
         if not revoked:
             return
-        for name in [n for n, c in self._cameras.items() if c.partition in revoked]:
+        for name in [n for n, place in self._places.items() if place.partition in revoked]:
             # The new owner reads these frames again, and counts them.
             self.counts[name].frames -= self.counts[name].pending
-            del self._cameras[name]
+            self._forget(name)
         for partition in revoked:
             self._unfinished.pop(partition, None)
         kept = [job for job in self._queue if (job.record.topic, job.record.partition) not in revoked]
@@ -317,17 +247,20 @@ class Worker:
     def _is_settled(self, record: _Unfinished) -> bool:
         if record.settled or record.camera is None:
             return record.settled
-        camera = self._cameras.get(record.camera)
-        needed_from_us = camera.clipper.needed_from_us if camera else None
-        return (
-            needed_from_us is None
-            or camera is None
-            or camera.clipper.epoch_us != record.epoch_us
-            or record.end_us <= needed_from_us
-        )
+        camera = self._pipeline.cameras.get(record.camera)
+        if camera is None:
+            return True
+        needed_us = camera.clipper.needed_from_us
+        if needed_us is not None and camera.clipper.epoch_us == record.epoch_us and record.end_us > needed_us:
+            return False
+        # The next worker reads an event that goes on from its begin, and so tells it on as this one would have.
+        held_us = camera.tracker.needed_from_us
+        newest_us = self._places[record.camera].newest_us
+        limit_us = self._settings.max_reread_seconds * 1e6
+        return held_us is None or record.end_us <= held_us or newest_us - held_us > limit_us
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """How many this process may use. More decoders than that displace one another's pictures from the caches."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -368,8 +301,6 @@ def _announced_frames(record: Record) -> int:
 def _decode(record: Record, spec: ClipSpec) -> tuple[Segment, Decoded] | SegmentError:
     try:
         segment = Segment.decode(record.key, record.headers, record.value, record.where)
-        if segment.is_end:
-            return segment, Decoded((), [])
-        return segment, decode(segment, spec.sample_times_us(segment), spec.picture, record.where)
+        return segment, decode_segment(segment, spec, record.where)
     except SegmentError as error:
         return error

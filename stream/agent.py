@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from .errors import RecordTooLargeError, SourceError
+from .footage import Footage
 from .segment import Segment
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet, display_name, find_files, is_live
@@ -116,36 +117,23 @@ def _attach_files(
     start_us: int | None,
     loop: bool,
 ) -> None:
-    next_us = start_us
-    while True:
-        sent_before = state.segments
-        for path in find_files(Path(uri)):
-            try:
-                with Feed(str(path)) as feed:
-                    begin_us = max(next_us or 0, feed.recorded_us or 0) if start_us is None else next_us or 0
-                    segmenter = Segmenter(camera, feed.track, limits, start_us=begin_us)
-                    try:
-                        for packet in _paced(feed, pace, stop):
-                            send(segmenter.push(packet))
-                    finally:
-                        # Also where reading fails halfway: what was read is sent, and the next file begins behind it.
-                        send(segmenter.end())
-                        state.skipped.update(segmenter.skipped)
-                        next_us = segmenter.last_end_us
-            except SourceError as error:
-                if Path(uri).is_file():
-                    raise
-                log.warning("%s", error)
-                if str(error) not in state.failures:
-                    state.failures.append(str(error))
+    footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us, strict=Path(uri).is_file())
+    state.failures = footage.failures
+    try:
+        while True:
+            sent_before = state.segments
+            for segment in footage.segments(lambda feed: _paced(feed, pace, stop), stop):
+                send([segment])
             if stop():
                 return
-        if state.segments == sent_before:
-            raise SourceError(
-                f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})"
-            )
-        if not loop:
-            return
+            if state.segments == sent_before:
+                raise SourceError(
+                    f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})"
+                )
+            if not loop:
+                return
+    finally:
+        state.skipped.update(footage.skipped)
 
 
 def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool]) -> Iterator[Packet]:

@@ -106,7 +106,7 @@ def _opened(segment: Segment, where: str) -> Iterator[tuple[av.VideoStream, list
         packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
         if not packets:
             raise SegmentError(where, "no pictures in the segment")
-        yield stream, packets, _event_times(segment, [p.pts for p in packets if p.pts is not None])
+        yield stream, packets, event_times(segment, [p.pts for p in packets if p.pts is not None])
 
 
 def sample_file(
@@ -169,7 +169,8 @@ def _open_options(segment: Segment) -> dict[str, Any]:
     return {"options": options}
 
 
-def _event_times(segment: Segment, pts: list[int]) -> list[int]:
+def event_times(segment: Segment, pts: list[int]) -> list[int]:
+    """The event time in µs of each packet of a segment, given their presentation times in ticks of its container."""
     first, times = pts[0], []
     for value in pts:
         ticks = value - first

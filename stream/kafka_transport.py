@@ -24,6 +24,7 @@ DELIVERY_TIMEOUT_SECONDS: Final = 60.0
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
 SESSION_TIMEOUT_SECONDS: Final = 6.0
+_READ_SECONDS: Final = 0.25
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
@@ -92,6 +93,20 @@ class KafkaTransport:
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         return _KafkaConsumer(self.address, topics, group, from_start=from_start)
+
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        consumer = _KafkaConsumer(self.address, [topic], None, from_start=False)
+        try:
+            return consumer.bounds()
+        finally:
+            consumer.close()
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        consumer = _KafkaConsumer(self.address, sorted({topic for topic, _ in ranges}), None, from_start=True)
+        try:
+            yield from consumer.between(ranges)
+        finally:
+            consumer.close()
 
 
 def _connection(address: str) -> dict[str, Any]:
@@ -266,6 +281,37 @@ class _KafkaConsumer:
             for records in batches.values()
             for r in records
         ]
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
+        with _mapped("asking for offsets", self._address):
+            assigned = self._consumer.assignment()
+            first = self._consumer.beginning_offsets(list(assigned))
+            return {(p.topic, p.partition): (first[p], self._consumer.position(p)) for p in assigned}
+
+    def between(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        """Records of each range, up to its end or to where the partition ends now, whichever comes first."""
+        with _mapped("seeking", self._address):
+            wanted = {TopicPartition(*p): bounds for p, bounds in ranges.items() if bounds[0] < bounds[1]}
+            self._consumer.assign(list(wanted))
+            for partition, (first, _) in wanted.items():
+                self._consumer.seek(partition, first)
+        open_ended = set(wanted)
+        deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
+        while open_ended:
+            for record in self.poll(_READ_SECONDS):
+                deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
+                if record.offset < ranges[record.topic, record.partition][1]:
+                    yield record
+            with _mapped("reading", self._address):
+                for partition in list(open_ended):
+                    highwater = self._consumer.highwater(partition)
+                    end = wanted[partition][1] if highwater is None else min(wanted[partition][1], highwater)
+                    if self._consumer.position(partition) >= end:
+                        open_ended.discard(partition)
+                        self._consumer.pause(partition)
+            if open_ended and time.monotonic() > deadline:
+                raise BrokerError(f"the Kafka broker at {self._address} sends nothing of {min(open_ended)}")
 
     def _finish_joining(self) -> None:
         """Keep the vendor from forgetting a join that outlasts a poll.

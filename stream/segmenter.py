@@ -100,6 +100,9 @@ class Segmenter:
         self._clock = clock
         self._container: Container = "mpegts" if track.codec in _MPEGTS_CODECS else "matroska"
         self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
+        # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
+        self._tick_parts = self._tick.numerator, self._tick.denominator
+        self._base_parts = track.time_base.numerator, track.time_base.denominator
 
         self._in_epoch = False
         self._waiting_since = "no_keyframe"  # why packets are skipped until the next keyframe
@@ -178,7 +181,8 @@ class Segmenter:
 
     def _seconds(self, ticks: int) -> float:
         # Not the exact fraction: ten frames at 25 a second are less than the float 0.4 that a limit is given as.
-        return float(ticks * self._track.time_base)
+        numerator, denominator = self._base_parts
+        return ticks * numerator / denominator
 
     def _jumps(self, dts: int) -> bool:
         if self._last_dts is None:
@@ -261,8 +265,8 @@ class Segmenter:
 
     def _to_ticks(self, pts: int) -> int:
         """Track ticks to container ticks after the epoch's first frame, rounded to nearest."""
-        ticks = (pts - self._origin) * self._tick
-        return (2 * ticks.numerator + ticks.denominator) // (2 * ticks.denominator)
+        numerator, denominator = self._tick_parts
+        return (2 * (pts - self._origin) * numerator + denominator) // (2 * denominator)
 
     def _to_us(self, pts: int) -> int:
         return self._epoch_us + ticks_to_us(self._to_ticks(pts), self._container)

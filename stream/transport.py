@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -97,6 +97,16 @@ class Transport(Protocol):
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         """Join `group` (or read without one), where nothing is committed from the start or from now on."""
 
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        """By partition: the first offset that is still kept, and the one after the last.
+
+        Raises:
+            BrokerError: there is no such topic.
+        """
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        """The stored records with `first <= offset < end`, in order within a partition; those that are kept of them."""
+
 
 def record_size(key: bytes, headers: Headers, value: bytes) -> int:
     return len(key) + len(value) + sum(len(name) + len(content) for name, content in headers)
@@ -146,6 +156,18 @@ class MemoryTransport:
                 self._assign(consumer, {p for p in self._logs if p[0] in topics})
         return consumer
 
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        with self._lock:
+            if topic not in self._partitions:
+                raise BrokerError(f"topic {topic} does not exist")
+            return {p: (0, len(log)) for p, log in self._logs.items() if p[0] == topic}
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for partition, (first, end) in ranges.items():
+            with self._lock:
+                records = self._logs[partition][first:end]
+            yield from records
+
     def leave(self, consumer: _MemoryConsumer) -> None:
         with self._lock:
             if consumer.group is not None and consumer in self._members[consumer.group]:
@@ -161,7 +183,7 @@ class MemoryTransport:
             log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
             self._lock.notify_all()
 
-    def read(self, consumer: _MemoryConsumer, timeout_seconds: float) -> list[Record]:
+    def take(self, consumer: _MemoryConsumer, timeout_seconds: float) -> list[Record]:
         positions = consumer.positions
         with self._lock:
             self._lock.wait_for(
@@ -236,7 +258,7 @@ class _MemoryConsumer:
         self.revoked: set[Partition] = set()
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
-        return self._transport.read(self, timeout_seconds)
+        return self._transport.take(self, timeout_seconds)
 
     def take_revoked(self) -> set[Partition]:
         return self._transport.take_revoked(self)

@@ -19,7 +19,7 @@ import pytest
 from tests.checkpoints import write_checkpoint
 from tests.videos import write_video
 
-COMMANDS = ("up", "attach", "work", "events", "train", "models", "demo", "version")
+COMMANDS = ("up", "attach", "work", "events", "replay", "tune", "evidence", "train", "models", "demo", "version")
 
 
 def clipline(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

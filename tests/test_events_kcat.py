@@ -205,7 +205,9 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
     assert caplog.text.count("not a Clipline event, left out") == 6
 
 
-EVENT = Event("lobby", "m", LABEL, "started", 0, 10**15, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1)
+EVENT = Event(
+    "lobby", "m", LABEL, "started", 0, 10**15, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9"
+)
 SEGMENT = Segment("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2})
 
 

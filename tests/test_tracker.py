@@ -217,3 +217,45 @@ def test_events_of_a_label_alternate_and_never_overlap(run, fall, course):
         ids = [i for i, _ in itertools.groupby(e.id for e in reports)]
         assert len(set(ids)) == len(ids)
     assert play(rules_by_label, course) == events
+
+
+def needed(scores: Sequence[float], **changes) -> list[float | None]:
+    """From when another tracker would have to begin, in seconds after the epoch, after each window."""
+    tracker = Tracker({"run": rule(**changes)})
+    tracker.longest_segment_us = 2 * SECOND
+    found = []
+    for n, score in enumerate(scores):
+        tracker.push(window(n, score))
+        found.append(None if tracker.needed_from_us is None else (tracker.needed_from_us - EPOCH_US) / SECOND)
+    return found
+
+
+def test_tracker_is_needed_from_where_it_left_a_calm_that_outlasts_a_segment():
+    # An event from 2 s on, quiet from 5 s (its last window ends at 6 s, and 3 s of cooldown follow), calm from 9 s on.
+    assert needed([0, 0, 0.9, 0.9, 0.9, *[0] * 9], cooldown_seconds=3.0) == [None, None, *[2.0] * 10, None, None]
+    # What begins before that calm has lasted belongs to the same stretch.
+    assert needed([0.9, 0.9, *[0] * 5, 0.9, 0.9], cooldown_seconds=0.0)[-1] == 7.0
+    assert needed([0.9, 0.9, *[0] * 2, 0.9, 0.9], cooldown_seconds=0.0)[-1] == 0.0
+
+
+def test_smoothing_needs_the_windows_that_are_averaged():
+    assert needed([0, 0, 0, 0], smoothing=3)[-1] == 2.0  # windows 2 and 3, for the one that begins at 4 s
+
+
+def test_ended_feed_needs_nothing_unless_a_cooldown_reaches_beyond_it():
+    for cooldown, expected in ((1.0, None), (30.0, EPOCH_US)):
+        tracker = Tracker({"run": rule(cooldown_seconds=cooldown)})
+        for n, score in enumerate([0.9, 0.9, 0.9, 0, 0]):
+            tracker.push(window(n, score))
+        tracker.close("feed_ended")
+        assert tracker.needed_from_us == expected
+
+
+def test_smoothed_score_is_the_mean_over_windows_without_a_gap():
+    smoothed = rule(smoothing=3, min_seconds=0.0)
+    assert told(track([0.9, 0.0, 0.9, 0.0, 0.9, 0.0], smoothed)) == []
+    events = told(track([0.0, 0.8, 0.8, 0.8, 0.8, 0.0, 0.0], smoothed))
+    assert events[0] == ("started", 3.0, 5.0)
+    tracker = Tracker({"run": smoothed})
+    for n in (0, 1, 5, 6):  # a gap between 1 and 5: no three in a row
+        assert tracker.push(window(n, 0.9)) == []

@@ -399,3 +399,25 @@ def test_records_that_were_refused_hold_no_room(monkeypatch, embedded_broker, to
     producer.send(topics_prefix, b"lobby", [], b"x" * 600)
     producer.flush()
     producer.close()
+
+
+def test_stored_records_are_read_by_offset_and_reading_ends(transport: Transport, topics_prefix: str) -> None:
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    send(transport, topics_prefix, [(CAMERAS[n % 8], str(n).encode()) for n in range(60)])
+    offsets = transport.offsets(topics_prefix)
+    assert set(offsets) == {(topics_prefix, 0), (topics_prefix, 1)}
+    assert sum(end for _, end in offsets.values()) == 60
+    assert all(first == 0 for first, _ in offsets.values())
+    assert len(list(transport.read(offsets))) == 60
+
+    partition, (_, end) = max(offsets.items(), key=lambda item: item[1][1])
+    some = list(transport.read({partition: (5, 12)}))
+    assert [r.offset for r in some] == list(range(5, 12))
+    assert {(r.topic, r.partition) for r in some} == {partition}
+    assert [r.offset for r in transport.read({partition: (end - 2, end + 100)})] == [end - 2, end - 1]
+    assert list(transport.read({partition: (4, 4)})) == []
+
+
+def test_offsets_of_an_absent_topic_are_an_error(transport: Transport, topics_prefix: str) -> None:
+    with pytest.raises(BrokerError, match=topics_prefix):
+        transport.offsets(topics_prefix)

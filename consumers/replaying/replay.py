@@ -1,0 +1,104 @@
+"""Recordings to courses: which traces are there already, which have to be made, and where in time each lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import av
+
+from stream import SourceError
+
+from .run import Done, How, Job, classify
+from .sources import Recording
+from .store import TraceStore, trace_key
+from .trace import Course, Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Every camera's course, and what it took."""
+
+    courses: tuple[Course, ...]
+    #: Seconds of footage whose predictions were there already.
+    kept_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        return sum(course.seconds for course in self.courses)
+
+
+def replay(
+    recordings: Sequence[Recording],
+    how: How,
+    engine: str,
+    store: TraceStore,
+    *,
+    progress: Callable[[str, float, float], None] = lambda *_: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Replayed | None:
+    """What a live worker would say of all recordings; None where `stop` said so before it was known.
+
+    Args:
+        recordings: the cameras.
+        how: the model and how its clips are made.
+        engine: what runs the model: its rounding is in the scores.
+        store: where predictions are kept.
+        progress: told what is being done, and how many seconds of footage of how many it has been done to.
+        stop: asked often.
+
+    Raises:
+        StoreError: predictions cannot be kept.
+        SourceError: nothing of a camera could be read.
+    """
+    pieces = [piece for recording in recordings for piece in recording.pieces]
+    total = sum(piece.seconds for piece in pieces)
+    keys, looked = [], 0.0
+    for piece in pieces:
+        if stop():
+            return None
+        keys.append(
+            trace_key(
+                {
+                    "footage": piece.facts(),
+                    "model": how.scorer.id,
+                    "engine": engine,
+                    "spec": asdict(how.spec),
+                    "decoder": av.__version__,
+                }
+            )
+        )
+        looked += piece.seconds
+        progress("reading", looked, total)
+    # Two files with the same bytes are one job.
+    jobs = {key: Job(piece, key) for key, piece in zip(keys, pieces, strict=True) if store.load(key) is None}
+    missing = sum(job.piece.seconds for job in jobs.values())
+    resumed = 0.0
+
+    def show(done: Done) -> None:
+        nonlocal resumed
+        resumed = done.resumed_seconds
+        progress("classifying", min(done.seconds, missing), missing)
+
+    if jobs and not classify(list(jobs.values()), how, store, progress=show, stop=stop):
+        return None
+    if jobs:
+        progress("classifying", missing, missing)
+    store.trim()
+    traces = dict(zip(keys, (store.load(key) for key in keys), strict=True))
+    courses, place = [], iter(zip(pieces, keys, strict=True))
+    for recording in recordings:
+        named = [next(place) for _ in recording.pieces]
+        found = [(piece.name, trace) for piece, key in named if (trace := traces[key]) is not None]
+        if len(found) < len(named):
+            raise SourceError(f"camera {recording.camera}: its predictions went while they were needed")
+        begins = recording.begins([trace.end_us for _, trace in found])
+        course = Course(
+            recording.camera,
+            [Piece(name, begin_us, trace) for (name, trace), begin_us in zip(found, begins, strict=True)],
+        )
+        if not course.seconds:
+            problems = [problem for _, trace in found for problem in trace.problems]
+            raise SourceError(f"camera {recording.camera}: no frame could be read ({problems[:1] or 'it is empty'})")
+        courses.append(course)
+    return Replayed(tuple(courses), total - missing + resumed)

@@ -1,0 +1,249 @@
+"""Footage to traces: read, decode, window and classify, as fast as the machine allows, with several pieces at a time.
+
+    piece ─▶ segments ─▶ decode (threads) ─▶ Pipeline ─▶ batch over pieces ─▶ scores ─▶ TraceStore
+    piece ─▶ …
+
+It differs from a worker in what stands around the pipeline only: no broker, and a store in the place of topics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from consumers.pipeline import Pipeline, Scorer, Step, decode_segment
+from consumers.worker import usable_cores
+from stream import ClipSpec, Decoded, Segment, SegmentError, SourceError
+
+from .sources import Piece
+from .store import Draft, TraceStore
+
+#: Segments that wait for a decoder or for the classifier, a decoding thread.
+_AHEAD: Final = 3
+#: Pieces that are open at the same time, a decoding thread.
+_OPEN: Final = 2
+#: What a kill may cost.
+_PART_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What predictions are made with."""
+
+    scorer: Scorer
+    spec: ClipSpec
+    threads: int | None = None
+    max_batch: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of footage, and the name of its trace."""
+
+    piece: Piece
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far a run has come, in seconds of footage."""
+
+    seconds: float
+    #: Of these, how many needed no decoding.
+    resumed_seconds: float
+
+
+_Outcome = Decoded | SegmentError
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A piece that is being classified; its key stands for a camera."""
+
+    job: Job
+    segments: Iterator[Segment | SegmentError]
+    #: Whether no other process works on this trace.
+    claimed: bool
+    #: Epoch, and event time from which it is needed; everything before was classified by an earlier run.
+    needed: tuple[int, int] = (-1, -1)
+    #: Epoch and number of the newest window.
+    last_window: tuple[int, int] = (-1, -1)
+    #: Windows so far, those of an earlier run and those already in parts included.
+    windows: int = 0
+    draft: Draft = field(default_factory=Draft)
+    segments_since_part: int = 0
+    #: Segments handed to decoders and not yet pushed.
+    waiting: int = 0
+    exhausted: bool = False
+    failure: SourceError | None = None
+    closed_epoch_us: int = -1
+
+
+def classify(
+    jobs: Sequence[Job],
+    how: How,
+    store: TraceStore,
+    *,
+    progress: Callable[[Done], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Make the trace of each job and keep it in `store`; go on where an earlier run was cut off.
+
+    Returns:
+        Whether all are done: False where `stop` said so before.
+
+    Raises:
+        StoreError: traces cannot be kept.
+    """
+    return _Run(jobs, how, store, progress).work(stop)
+
+
+class _Run:
+    def __init__(self, jobs: Sequence[Job], how: How, store: TraceStore, progress: Callable[[Done], None]) -> None:
+        self._todo, self._how, self._store, self._progress = deque(jobs), how, store, progress
+        self._threads = how.threads or usable_cores()
+        # Rules make events; here nobody waits for them.
+        self._pipeline = Pipeline(how.scorer, how.spec, {})
+        self._lanes: dict[str, _Lane] = {}
+        self._turn: deque[_Lane] = deque()
+        self._queue: deque[tuple[_Lane, Segment, Future[_Outcome]]] = deque()
+        self._seconds = self._resumed = 0.0
+        self._part_at = time.monotonic() + _PART_SECONDS
+
+    def work(self, stop: Callable[[], bool]) -> bool:
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        try:
+            while self._todo or self._lanes:
+                if stop():
+                    self._save_parts()
+                    return False
+                self._fill(pool)
+                self._work_off()
+                if time.monotonic() >= self._part_at:
+                    self._save_parts()
+            return True
+        finally:
+            for key in self._lanes:
+                self._store.release(key)
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(self, pool: ThreadPoolExecutor) -> None:
+        """Read ahead, from one piece after another in turn."""
+        while self._todo and len(self._turn) < _OPEN * self._threads:
+            self._open(self._todo.popleft())
+        while self._turn and len(self._queue) < _AHEAD * self._threads:
+            lane = self._turn.popleft()
+            item = self._next(lane)
+            if item is None:
+                lane.exhausted = True
+                if not lane.waiting:
+                    self._finish(lane)
+                continue
+            self._turn.append(lane)
+            if not isinstance(item, SegmentError) and not self._is_done(lane, item):
+                lane.waiting += 1
+                self._queue.append((lane, item, pool.submit(_decode, item, self._how.spec)))
+
+    def _open(self, job: Job) -> None:
+        lane = _Lane(job, job.piece.segments(job.key), self._store.claim(job.key))
+        if lane.claimed and (kept := self._store.resume(job.key)) is not None:
+            lane.needed, lane.last_window, lane.windows = kept.needed, kept.last, kept.windows
+            lane.draft.undecoded, lane.draft.problems = kept.undecoded, list(kept.problems)
+        self._lanes[job.key] = lane
+        self._turn.append(lane)
+
+    def _next(self, lane: _Lane) -> Segment | SegmentError | None:
+        try:
+            item = next(lane.segments, None)
+        except SourceError as error:
+            lane.failure = error
+            lane.draft.lose(0, str(error))
+            return None
+        if isinstance(item, SegmentError):
+            lane.draft.lose(0, str(item))
+        elif item is not None:
+            skipped = sum(item.skipped.values())
+            lane.draft.frames += item.frames + skipped
+            lane.draft.skipped += skipped
+            lane.draft.cover(item.start_us, item.end_us)
+            self._seconds += item.seconds
+        return item
+
+    def _is_done(self, lane: _Lane, segment: Segment) -> bool:
+        """Whether an earlier run needs nothing of this segment any more."""
+        epoch_us, needed_us = lane.needed
+        done = segment.epoch_us < epoch_us or (segment.epoch_us == epoch_us and segment.end_us <= needed_us)
+        if done:
+            self._resumed += segment.seconds
+        return done
+
+    def _work_off(self) -> None:
+        """Take the oldest segments that are decoded (at least one) and classify what they complete as one batch."""
+        steps: list[Step] = []
+        windows = 0
+        taken: list[_Lane] = []
+        while self._queue and windows < self._how.max_batch and (not taken or self._queue[0][2].done()):
+            lane, segment, result = self._queue.popleft()
+            outcome = result.result()
+            lane.waiting -= 1
+            lane.segments_since_part += 1
+            taken.append(lane)
+            if isinstance(outcome, SegmentError):
+                lane.draft.lose(segment.frames, str(outcome))
+                continue
+            new = self._pipeline.push(segment, outcome)
+            lane.closed_epoch_us = segment.epoch_us if segment.is_end else lane.closed_epoch_us
+            # An earlier run has said these; they are here because they share footage with what it has not.
+            fresh = [s for s in new if s.clip is None or (s.clip.epoch_us, s.clip.window) > lane.last_window]
+            steps += fresh
+            windows += sum(step.clip is not None for step in fresh)
+        predictions = self._pipeline.classify(steps)
+        rows = iter(predictions)
+        for step in steps:
+            lane = self._lanes[step.camera]
+            if step.clip is None:
+                lane.draft.closes.append(lane.windows)
+                continue
+            p = next(rows)
+            lane.windows += 1
+            lane.last_window = (p.epoch_us, p.window)
+            lane.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.known_us))
+            lane.draft.scores.append(list(p.scores.values()))
+        for lane in taken:
+            if lane.exhausted and not lane.waiting and lane.job.key in self._lanes:
+                self._finish(lane)
+        self._progress(Done(self._seconds, self._resumed))
+
+    def _finish(self, lane: _Lane) -> None:
+        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft)
+        self._store.release(lane.job.key)
+        del self._lanes[lane.job.key]
+        self._pipeline.counts.pop(lane.job.key, None)
+        if lane.job.key in self._pipeline.cameras:
+            self._pipeline.forget(lane.job.key)
+
+    def _save_parts(self) -> None:
+        for lane in self._lanes.values():
+            camera = self._pipeline.cameras.get(lane.job.key)
+            if camera is None or not lane.segments_since_part or not lane.claimed:
+                continue
+            clipper = camera.clipper
+            if clipper.epoch_us is not None and clipper.needed_from_us is not None:
+                place = (clipper.epoch_us, clipper.needed_from_us)
+            else:
+                place = (lane.closed_epoch_us + 1, 0)
+            self._store.save_part(lane.job.key, len(self._how.scorer.labels), lane.draft, place)
+            lane.draft.places, lane.draft.scores, lane.draft.closes = [], [], []
+            lane.segments_since_part = 0
+        self._part_at = time.monotonic() + _PART_SECONDS
+
+
+def _decode(segment: Segment, spec: ClipSpec) -> _Outcome:
+    try:
+        return decode_segment(segment, spec, f"{segment.camera}, segment {segment.sequence}")
+    except SegmentError as error:
+        return error

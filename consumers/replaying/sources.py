@@ -1,0 +1,300 @@
+"""What a SOURCE of `clipline replay` stands for: cameras, and the footage of each in order.
+
+gate.mp4                        a camera named by the file
+footage/                        each file a camera, named by its path below the folder
+footage/ --camera gate          all files one camera, one after another as `clipline attach` sends them
+kafka://clipline.segments?camera=gate&from=2026-11-24T08:00:00Z&to=2026-11-24T09:00:00Z
+kafka://clipline.segments?camera=gate&from=1200&to=1800           by offset
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from stream import Feed, Partition, Segment, SegmentError, SegmentLimits, SourceError, Transport, find_files
+from stream.footage import Footage
+from stream.segment import CAMERA_ID, check_camera_id
+
+_SCHEME: Final = "kafka://"
+
+
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """A file, read as one feed that begins at 0."""
+
+    path: Path
+    #: When it was recorded.
+    recorded_us: int
+    seconds: float
+    limits: SegmentLimits
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def file(self) -> Path | None:
+        return self.path
+
+    def facts(self) -> dict[str, Any]:
+        """What its segments depend on."""
+        with self.path.open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
+
+    def segments(self, camera: str) -> Iterator[Segment | SegmentError]:
+        """Its segments, and an error in the place of each that cannot be read.
+
+        Raises:
+            SourceError: reading fails halfway, after the segments before.
+        """
+        yield from Footage([self.path], camera, self.limits, start_us=0, strict=True).segments()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPiece:
+    """What a topic holds of one camera, between two offsets of a partition."""
+
+    transport: Transport = field(repr=False, compare=False)
+    partition: Partition
+    offsets: tuple[int, int]
+    camera: str
+    interval_us: tuple[int | None, int | None]
+    content: str
+    seconds: float
+    recorded_us: int = 0
+
+    @property
+    def name(self) -> str:
+        topic, number = self.partition
+        return f"{topic}[{number}]@{self.offsets[0]}-{self.offsets[1] - 1} camera {self.camera}"
+
+    @property
+    def file(self) -> Path | None:
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What its segments depend on."""
+        return {"records": self.content}
+
+    def segments(self, camera: str) -> Iterator[Segment | SegmentError]:
+        """The camera's segments, under the name `camera`, and an error in the place of each that cannot be read."""
+        for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
+            segment = item.segment
+            yield segment if isinstance(segment, SegmentError) else replace(segment, camera=camera)
+
+
+Piece = FilePiece | TopicPiece
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One camera and its footage, in order."""
+
+    camera: str
+    pieces: tuple[Piece, ...]
+    #: Event time of its first frame; when it was recorded, if None.
+    start_us: int | None = None
+
+    def begins(self, ends_us: Sequence[int]) -> Iterator[int]:
+        """Where each piece begins, given where each ends after its own begin: as `stream.footage` decides it."""
+        next_us = self.start_us or 0
+        for piece, end_us in zip(self.pieces, ends_us, strict=True):
+            begin_us = next_us if self.start_us is not None else max(next_us, piece.recorded_us)
+            yield begin_us if isinstance(piece, FilePiece) else 0
+            next_us = begin_us + end_us
+
+
+def find_recordings(
+    sources: Sequence[str],
+    camera: str | None,
+    start_us: int | None,
+    limits: SegmentLimits,
+    connect: Callable[[], Transport],
+) -> tuple[list[Recording], list[str]]:
+    """The cameras that `sources` stand for, and the files that are left out because they cannot be opened.
+
+    Args:
+        sources: as the module's docstring shows them.
+        camera: one camera for all files, or the one to take from a topic.
+        start_us: event time of the first frame of each camera's files.
+        limits: how long and large segments of files are.
+        connect: opens the broker, where a source is a topic.
+
+    Raises:
+        SourceError: a source is absent or holds no video, or two files would be one camera.
+        BrokerError: a topic cannot be read.
+    """
+    _check_camera(camera, "--camera")
+    recordings: list[Recording] = []
+    files: list[tuple[str, Path]] = []
+    for source in sources:
+        if source.startswith(_SCHEME):
+            recordings += _topic_recordings(source, camera, connect())
+        elif "://" in source:
+            raise SourceError(f"{source}: expected a file, a folder or {_SCHEME}topic?camera=…")
+        else:
+            root = Path(source)
+            base = root if root.is_dir() else root.parent
+            files += [(_camera_name(path.relative_to(base).with_suffix("")), path) for path in find_files(root)]
+    left_out: list[str] = []
+    names: dict[str, list[Path]] = defaultdict(list)
+    for name, path in files:
+        names[camera or name].append(path)
+    for name, paths in names.items():
+        if camera is None and len(paths) > 1:
+            raise SourceError(
+                f"{' and '.join(map(str, paths[:2]))} would both be camera {name!r}: rename one, or replay them apart"
+            )
+        if pieces := _file_pieces(paths, limits, left_out, single=len(files) == 1):
+            recordings.append(Recording(name, pieces, start_us))
+    if not recordings:
+        raise SourceError(f"{', '.join(sources)}: nothing can be read ({'; '.join(left_out) or 'no footage'})")
+    if twice := [name for name, count in Counter(r.camera for r in recordings).items() if count > 1]:
+        raise SourceError(f"camera {twice[0]!r} is in more than one source: replay them apart")
+    return recordings, left_out
+
+
+def _file_pieces(
+    paths: Sequence[Path], limits: SegmentLimits, left_out: list[str], *, single: bool
+) -> tuple[Piece, ...]:
+    pieces: list[Piece] = []
+    for path in paths:
+        try:
+            with Feed(str(path)) as feed:
+                pieces.append(FilePiece(path, feed.recorded_us or 0, feed.seconds or 0.0, limits))
+        except SourceError as error:
+            if single:
+                raise
+            left_out.append(str(error))
+    return tuple(pieces)
+
+
+def _check_camera(camera: str | None, where: str) -> None:
+    try:
+        if camera is not None:
+            check_camera_id(camera)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from None
+
+
+def _camera_name(path: Path) -> str:
+    """A camera id that says which file it is: letters, digits, '.', '_' and '-'."""
+    plain = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in path.as_posix()).lstrip("._-")
+    if len(plain) > 64:
+        plain = f"{plain[:55]}-{hashlib.sha256(path.as_posix().encode()).hexdigest()[:8]}"
+    return plain if CAMERA_ID.fullmatch(plain) else "camera"
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    camera: str
+    partition: Partition
+    offset: int
+    segment: Segment | SegmentError
+
+
+def _read_topic(
+    transport: Transport,
+    ranges: dict[Partition, tuple[int, int]],
+    camera: str | None,
+    interval_us: tuple[int | None, int | None],
+) -> Iterator[_Item]:
+    begin_us, end_us = interval_us
+    for record in transport.read(ranges):
+        name = (record.key or b"").decode(errors="replace")
+        if camera is not None and name != camera:
+            continue
+        segment: Segment | SegmentError
+        try:
+            segment = Segment.decode(record.key, record.headers, record.value, record.where)
+            if (begin_us is not None and segment.end_us < begin_us) or (
+                end_us is not None and segment.start_us >= end_us
+            ):
+                continue
+        except SegmentError as error:
+            segment = error
+        yield _Item(name, (record.topic, record.partition), record.offset, segment)
+
+
+def _topic_recordings(source: str, camera: str | None, transport: Transport) -> list[Recording]:
+    topic, wanted, interval_us, offsets = _parse(source, camera)
+    ranges = {
+        partition: (max(first, offsets[0] or 0), end if offsets[1] is None else min(end, offsets[1]))
+        for partition, (first, end) in transport.offsets(topic).items()
+    }
+    ranges = {partition: (first, end) for partition, (first, end) in ranges.items() if first < end}
+    found: dict[tuple[str, Partition], _Content] = defaultdict(_Content)
+    for item in _read_topic(transport, ranges, wanted, interval_us):
+        found[item.camera, item.partition].add(item)
+    recordings = [
+        Recording(name, (content.piece(transport, name, partition, interval_us),))
+        for (name, partition), content in found.items()
+        if CAMERA_ID.fullmatch(name) and content.seconds
+    ]
+    if not recordings:
+        raise SourceError(f"{source}: the topic holds no such footage")
+    return recordings
+
+
+@dataclass(slots=True)
+class _Content:
+    """What a topic holds of one camera: where, how long, and a digest in the place of the bytes."""
+
+    first: int = -1
+    last: int = -1
+    seconds: float = 0.0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, item: _Item) -> None:
+        self.first, self.last = item.offset if self.first < 0 else self.first, item.offset
+        segment = item.segment
+        if isinstance(segment, SegmentError):
+            self.digest.update(f"bad {item.offset};".encode())
+            return
+        self.seconds += segment.seconds
+        facts = (segment.epoch_us, segment.sequence, segment.start_us, segment.end_us)
+        self.digest.update(f"{facts};".encode() + hashlib.sha256(segment.data).digest())
+
+    def piece(
+        self, transport: Transport, camera: str, partition: Partition, interval_us: tuple[int | None, int | None]
+    ) -> TopicPiece:
+        offsets = (self.first, self.last + 1)
+        return TopicPiece(transport, partition, offsets, camera, interval_us, self.digest.hexdigest(), self.seconds)
+
+
+def _parse(
+    source: str, camera: str | None
+) -> tuple[str, str | None, tuple[int | None, int | None], tuple[int | None, int | None]]:
+    parts = urlsplit(source)
+    topic = parts.netloc + parts.path.rstrip("/")
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not topic or (unknown := sorted(set(query) - {"camera", "from", "to"})):
+        known = "kafka://topic?camera=…&from=…&to=…"
+        raise SourceError(f"{source}: expected {known}" + (f", found {unknown[0]!r}" if topic else ""))
+    wanted = query.get("camera") or camera
+    _check_camera(wanted, source)
+    bounds = [query.get(name) for name in ("from", "to")]
+    if any(b is not None and b.isdigit() for b in bounds):
+        if not all(b is None or b.isdigit() for b in bounds):
+            raise SourceError(f"{source}: expected 'from' and 'to' both as offsets or both as times")
+        if wanted is None:
+            raise SourceError(f"{source}: offsets are of a camera's partition, so 'camera' is needed")
+        first, end = (None if b is None else int(b) for b in bounds)
+        return topic, wanted, (None, None), (first, end)
+    begin_us, end_us = (None if b is None else _time_us(b, source) for b in bounds)
+    return topic, wanted, (begin_us, end_us), (None, None)
+
+
+def _time_us(text: str, source: str) -> int:
+    try:
+        moment = dt.datetime.fromisoformat(text.replace(" ", "+"))  # a '+' that was not escaped
+    except ValueError:
+        raise SourceError(f"{source}: {text!r} is neither an offset nor a time like 2026-11-24T08:00:00Z") from None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)

@@ -1,0 +1,246 @@
+"""Traces on disk, by content: a second replay, a sweep, or one that goes on after a kill decodes nothing twice.
+
+    KEY.npz             a finished trace
+    KEY.0000.part.npz   what was classified so far of an unfinished one, one file every few seconds
+
+Everything is written beside its place and moved there, so a kill leaves whole files only. The oldest traces go when
+the bound is reached.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+
+from .errors import StoreError
+from .trace import Trace
+
+#: Traces made by code that decodes or windows differently are not those of today: a change there takes a new number.
+VERSION: Final = 1
+DEFAULT_BYTES: Final = 2 * 1024**3
+_MAX_PROBLEMS: Final = 20
+_ARRAYS: Final = ("places", "scores", "closes", "spans")
+
+
+def trace_key(facts: Mapping[str, Any]) -> str:
+    """Name a trace by everything that it depends on; also a camera id that no camera has."""
+    story = json.dumps({"version": VERSION, **facts}, sort_keys=True)
+    return hashlib.sha256(story.encode()).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class Draft:
+    """A trace in the making, or a part of one."""
+
+    places: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    closes: list[int] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    frames: int = 0
+    #: Left out by the segmenter.
+    skipped: int = 0
+    #: In segments that could not be decoded.
+    undecoded: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def cover(self, start_us: int, end_us: int) -> None:
+        """Note that there is footage in this interval."""
+        if self.spans and self.spans[-1][1] == start_us:
+            self.spans[-1] = (self.spans[-1][0], end_us)
+        elif end_us > start_us:
+            self.spans.append((start_us, end_us))
+
+    def lose(self, frames: int, why: str) -> None:
+        self.undecoded += frames
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(why)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How far a trace has come."""
+
+    windows: int
+    #: Epoch and number of the last window.
+    last: tuple[int, int]
+    #: Epoch, and event time from which footage is needed: what comes before is done with.
+    needed: tuple[int, int]
+    undecoded: int
+    problems: tuple[str, ...]
+
+
+class TraceStore:
+    """The traces in a folder."""
+
+    def __init__(self, folder: Path, max_bytes: int = DEFAULT_BYTES) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._locks: dict[str, IO[str]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be made, to keep predictions in ({error.strerror})") from None
+
+    def load(self, key: str) -> Trace | None:
+        """The finished trace, if there is one."""
+        path = self._folder / f"{key}.npz"
+        found = _read(path)
+        if found is None:
+            return None
+        os.utime(path)
+        arrays, facts = found
+        return Trace(
+            facts["model"],
+            tuple(facts["labels"]),
+            arrays["places"],
+            arrays["scores"],
+            arrays["closes"],
+            arrays["spans"],
+            facts["frames"],
+            facts["lost_frames"],
+            tuple(facts["problems"]),
+        )
+
+    def save(self, key: str, model: str, labels: tuple[str, ...], draft: Draft) -> None:
+        """Keep the whole trace: what the parts hold and what `draft` adds to it.
+
+        `draft` has all `spans`, frame counts and problems, and the windows since the newest part.
+        """
+        parts = [part for number in range(self._parts(key)) if (part := _read(self._part(key, number)))]
+        arrays = _arrays(draft, len(labels))
+        for name in ("places", "scores", "closes"):
+            arrays[name] = np.concatenate([*(part[name] for part, _ in parts), arrays[name]])
+        facts = {
+            "model": model,
+            "labels": labels,
+            "frames": draft.frames,
+            "lost_frames": draft.skipped + draft.undecoded,
+            "problems": draft.problems,
+        }
+        self._write(self._folder / f"{key}.npz", arrays, facts)
+        self.drop_parts(key)
+
+    def save_part(self, key: str, labels: int, draft: Draft, needed: tuple[int, int]) -> None:
+        """Keep what was classified since the part before, and where to go on: epoch, and event time needed next."""
+        facts = {"needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
+        self._write(self._part(key, self._parts(key)), _arrays(draft, labels), facts)
+
+    def resume(self, key: str) -> Unfinished | None:
+        """How far an earlier run came with this trace, if it was cut off."""
+        count, last, facts = 0, (-1, -1), None
+        for number in range(self._parts(key)):
+            part = _read(self._part(key, number))
+            if part is None:
+                self.drop_parts(key)
+                return None
+            arrays, facts = part
+            count += len(arrays["places"])
+            if len(arrays["places"]):
+                last = (int(arrays["places"][-1, 0]), int(arrays["places"][-1, 1]))
+        if facts is None:
+            return None
+        needed = (facts["needed"][0], facts["needed"][1])
+        return Unfinished(count, last, needed, facts["undecoded"], tuple(facts["problems"]))
+
+    def claim(self, key: str) -> bool:
+        """Whether this process may write parts of the trace: two runs at once would mix theirs."""
+        lock = (self._folder / f"{key}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return False
+        self._locks[key] = lock
+        return True
+
+    def release(self, key: str) -> None:
+        lock = self._locks.pop(key, None)
+        if lock is not None:
+            (self._folder / f"{key}.lock").unlink(missing_ok=True)
+            lock.close()
+
+    def drop_parts(self, key: str) -> None:
+        for path in self._folder.glob(f"{key}.*.part.npz"):
+            path.unlink(missing_ok=True)
+
+    def trim(self) -> None:
+        """Remove what was used longest ago until the rest is within the bound."""
+        kept = []
+        for path in self._folder.glob("*.npz"):
+            try:
+                status = path.stat()
+            except OSError:  # another run trims, too
+                continue
+            kept.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if total <= self._max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+
+    def _part(self, key: str, number: int) -> Path:
+        return self._folder / f"{key}.{number:04d}.part.npz"
+
+    def _parts(self, key: str) -> int:
+        number = 0
+        while self._part(key, number).is_file():
+            number += 1
+        return number
+
+    def _write(self, path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise StoreError(
+                f"{path.parent}: predictions cannot be kept there ({error.strerror}): "
+                "make room, or set XDG_CACHE_HOME to a folder that has it"
+            ) from None
+
+
+def draft_trace(model: str, labels: tuple[str, ...], draft: Draft) -> Trace:
+    """The trace of a draft that has everything."""
+    arrays = _arrays(draft, len(labels))
+    return Trace(
+        model,
+        labels,
+        arrays["places"],
+        arrays["scores"],
+        arrays["closes"],
+        arrays["spans"],
+        draft.frames,
+        draft.skipped + draft.undecoded,
+        tuple(draft.problems),
+    )
+
+
+def _arrays(draft: Draft, labels: int) -> dict[str, np.ndarray]:
+    return {
+        "places": np.array(draft.places, np.int64).reshape(-1, 5),
+        "scores": np.array(draft.scores, np.float64).reshape(-1, labels),
+        "closes": np.array(draft.closes, np.int64),
+        "spans": np.array(draft.spans, np.int64).reshape(-1, 2),
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return {name: kept[name] for name in _ARRAYS}, json.loads(str(kept["facts"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):  # damaged: made anew
+        path.unlink(missing_ok=True)
+        return None

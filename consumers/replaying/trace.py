@@ -1,0 +1,135 @@
+"""What a model said of a piece of footage, kept as arrays: rules for events are tried on it without decoding again.
+
+Times in a trace are relative to where its piece begins, so the same bytes give the same trace whenever they were
+recorded. `play` puts traces at their place in time and runs the tracker of the live worker over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from consumers.event import Event
+from consumers.prediction import Prediction
+from consumers.tracker import Rule, Tracker
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+#: Columns of `Trace.places`.
+EPOCH, WINDOW, START, END, KNOWN = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The predictions of one piece of footage, in order."""
+
+    model: str
+    labels: tuple[str, ...]
+    #: (N, 5) per window: epoch, number, begin, end, and when the segment that completed it had ended; µs.
+    places: Ints = field(repr=False)
+    #: (N, L), rounded as they are published.
+    scores: Floats = field(repr=False)
+    #: (K,) how many windows came before each end of a feed.
+    closes: Ints = field(repr=False)
+    #: (M, 2) begin and end of each stretch without a hole, µs.
+    spans: Ints = field(repr=False)
+    frames: int
+    #: Frames of segments that could not be decoded, and left out by the segmenter.
+    lost_frames: int
+    #: Why, for the first few.
+    problems: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How much footage it is."""
+        return float((self.spans[:, 1] - self.spans[:, 0]).sum() / 1e6)
+
+    @property
+    def end_us(self) -> int:
+        """Where the footage ends: a file that follows begins here or later."""
+        return int(self.spans[-1, 1]) if len(self.spans) else 0
+
+    def predictions(self, camera: str, begin_us: int, labels: Sequence[str] | None = None) -> Iterator[Prediction]:
+        """The predictions as a worker publishes them (or with the scores of some `labels` only)."""
+        wanted = self.labels if labels is None else labels
+        columns = [self.labels.index(label) for label in wanted]
+        for (epoch, window, start, end, _), row in zip(
+            self.places.tolist(), self.scores[:, columns].tolist(), strict=True
+        ):
+            scores = dict(zip(wanted, row, strict=True))
+            yield Prediction(camera, begin_us + epoch, window, begin_us + start, begin_us + end, self.model, scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A trace at its place: `begin_us` is the event time that its times are relative to."""
+
+    name: str
+    begin_us: int
+    trace: Trace
+
+    @property
+    def first_us(self) -> int:
+        """Event time of its first frame."""
+        return self.begin_us + (int(self.trace.spans[0, 0]) if len(self.trace.spans) else 0)
+
+    @property
+    def end_us(self) -> int:
+        return self.begin_us + self.trace.end_us
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report about an event, and the event time at which the segment that it needed had ended."""
+
+    event: Event
+    known_us: int
+
+
+class Course:
+    """One camera's pieces, ready to be played under many rules."""
+
+    def __init__(self, camera: str, pieces: Sequence[Piece]) -> None:
+        self.camera, self.pieces = camera, tuple(pieces)
+        self._steps: dict[tuple[str, ...], list[tuple[Prediction | None, int]]] = {}
+
+    @property
+    def seconds(self) -> float:
+        return sum(piece.trace.seconds for piece in self.pieces)
+
+    @property
+    def begin_us(self) -> int:
+        """Event time of its first frame."""
+        return self.pieces[0].first_us
+
+    def predictions(self) -> Iterator[Prediction]:
+        for piece in self.pieces:
+            yield from piece.trace.predictions(self.camera, piece.begin_us)
+
+    def play(self, rules: Mapping[str, Rule]) -> list[Report]:
+        """What a live worker with these rules reports, in order. What still goes on at the end has no `ended`."""
+        tracker = Tracker(rules)
+        reports: list[Report] = []
+        for prediction, known_us in self._course(tuple(rules)):
+            events = tracker.close("feed_ended") if prediction is None else tracker.push(prediction)
+            reports += [Report(event, known_us) for event in events]
+        return reports
+
+    def _course(self, labels: tuple[str, ...]) -> list[tuple[Prediction | None, int]]:
+        """Every prediction with when it was known, and None where a feed ended; kept for the next rules."""
+        if labels not in self._steps:
+            steps: list[tuple[Prediction | None, int]] = []
+            for piece in self.pieces:
+                closes = piece.trace.closes.tolist()
+                known = (piece.begin_us + piece.trace.places[:, KNOWN]).tolist()
+                for number, prediction in enumerate(piece.trace.predictions(self.camera, piece.begin_us, labels)):
+                    while closes and closes[0] <= number:
+                        closes.pop(0)
+                        steps.append((None, known[number - 1] if number else piece.begin_us))
+                    steps.append((prediction, known[number]))
+                steps += [(None, known[-1] if known else piece.begin_us) for _ in closes]
+            self._steps = {labels: steps}
+        return self._steps[labels]

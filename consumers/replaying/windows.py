@@ -1,0 +1,52 @@
+"""The windows beside the events: how well single scores tell what happens, whatever the tracker makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import numpy as np
+
+from models.evaluation import Judged
+
+from .trace import END, START, Course
+from .truth import TrueEvent
+
+#: So much of a window must show a label for the window to be of it.
+COVERED: Final = 0.5
+
+
+def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels: Collection[str]) -> Judged | None:
+    """Every window with what it shows, grouped by file; None where no window is clear.
+
+    A window shows the label whose truth covers at least half of it, and where no truth touches it, the model's first
+    label that is not among `labels`, those that make events. Windows at the edges of what happens are left out, and
+    those without truth if every label makes events.
+    """
+    by_camera: dict[str, list[TrueEvent]] = {course.camera: [] for course in courses}
+    for event in truth:
+        by_camera[event.camera].append(event)
+    all_labels = courses[0].pieces[0].trace.labels
+    quiet = next((n for n, label in enumerate(all_labels) if label not in labels), None)
+    found, scores, groups = [], [], []
+    for course in courses:
+        for piece in course.pieces:
+            trace = piece.trace
+            begins, ends = trace.places[:, START] + piece.begin_us, trace.places[:, END] + piece.begin_us
+            covered = np.zeros((len(begins), len(all_labels)))
+            for event in by_camera[course.camera]:
+                overlap = np.minimum(ends, event.end_us) - np.maximum(begins, event.start_us)
+                column = covered[:, all_labels.index(event.label)]
+                np.maximum(column, np.clip(overlap, 0, None) / (ends - begins), out=column)
+            best = covered.argmax(1) if len(covered) else np.zeros(0, int)
+            shown = np.where(covered.max(1, initial=0) >= COVERED, best, -1)
+            if quiet is not None:
+                shown[covered.max(1, initial=0) == 0] = quiet
+            clear = shown >= 0
+            found.append(shown[clear])
+            scores.append(trace.scores[clear])
+            groups += [piece.name] * int(clear.sum())
+    shown = np.concatenate(found)
+    if not len(shown):
+        return None
+    return Judged(all_labels, shown, np.concatenate(scores), tuple(groups), tuple(groups))

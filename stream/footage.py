@@ -1,0 +1,92 @@
+"""Recorded files as one camera's feed: which segments they give, and at which event time.
+
+The one place that decides it, for `attach` and for a replay alike: the same files, camera and start give the same
+segments wherever they are read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from .errors import SourceError
+from .segment import Segment
+from .segmenter import Segmenter, SegmentLimits
+from .source import Feed, Packet
+
+log = logging.getLogger(__name__)
+
+
+class Footage:
+    """Files that follow one another. Each begins when it was recorded, or behind the one before if that is later."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        camera: str,
+        limits: SegmentLimits | None = None,
+        *,
+        start_us: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        """Name the files; nothing is opened yet.
+
+        Args:
+            files: in their order.
+            camera: the id that segments carry.
+            limits: how long and large segments may be.
+            start_us: event time of the first frame; when it was recorded, if None.
+            strict: a file that cannot be read is an error; else it is reported and left out.
+        """
+        self._files, self._camera, self._limits = files, camera, limits
+        self._recorded, self._strict = start_us is None, strict
+        self._next_us = start_us or 0
+        #: Files left out, with the reason.
+        self.failures: list[str] = []
+        #: Frames left out at the ends of files, which no segment could tell of.
+        self.skipped: Counter[str] = Counter()
+
+    def segments(
+        self,
+        packets: Callable[[Feed], Iterable[Packet]] = Feed.packets,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Segment]:
+        """Yield the segments of all files; called again, of all files anew, with time going on.
+
+        Args:
+            packets: how a feed's packets are read, for whoever needs them paced or wants to stop amid a file.
+            stop: asked after each file.
+
+        Raises:
+            SourceError: a file cannot be read to its end, and footage is `strict`.
+        """
+        for path in self._files:
+            try:
+                yield from self._of_file(path, packets)
+            except SourceError as error:
+                if self._strict:
+                    raise
+                log.warning("%s", error)
+                if str(error) not in self.failures:
+                    self.failures.append(str(error))
+            if stop():
+                return
+
+    def _of_file(self, path: Path, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
+        with Feed(str(path)) as feed:
+            begin_us = max(self._next_us, feed.recorded_us or 0) if self._recorded else self._next_us
+            segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
+            failure: SourceError | None = None
+            try:
+                for packet in packets(feed):
+                    yield from segmenter.push(packet)
+            except SourceError as error:
+                failure = error
+            # Also where reading failed halfway: what was read is sent, and the next file begins behind it.
+            yield from segmenter.end()
+            self.skipped.update(segmenter.skipped)
+            self._next_us = segmenter.last_end_us
+            if failure is not None:
+                raise failure

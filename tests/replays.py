@@ -1,0 +1,143 @@
+"""A live worker and a replay over the same footage, for tests that compare them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from consumers.event import Event
+from consumers.prediction import Prediction
+from consumers.replaying.replay import Replayed, replay
+from consumers.replaying.run import How
+from consumers.replaying.sources import find_recordings
+from consumers.replaying.store import TraceStore
+from consumers.settings import Settings
+from consumers.tracker import Rule
+from consumers.worker import Worker, ensure_topics
+from stream import ClipSpec, Headers, MemoryTransport, Transport, attach
+
+SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
+RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
+SETTINGS = Settings.model_validate({"topics": {"partitions": 4}, "worker": {"threads": 1}})
+
+Said = tuple[bytes, Headers, bytes]
+
+
+class Brightness:
+    """A scorer whose truth is in the pixels: the share of light in a clip. Counts what it is asked."""
+
+    id, labels = "brightness", ("dark", "bright")
+
+    def __init__(self) -> None:
+        self.clips = 0
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        self.clips += len(frames)
+        light = frames.mean(axis=(1, 2, 3, 4)) / 255
+        return np.stack([1 - light, light], axis=1)
+
+
+class ListSink:
+    """Keeps what a worker says."""
+
+    def __init__(self) -> None:
+        self.predictions: list[Prediction] = []
+        self.events: list[Event] = []
+
+    def write(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> None:
+        self.predictions += predictions
+        self.events += events
+
+    def close(self) -> None: ...
+
+
+def blinking(*bright: tuple[int, int]) -> Callable[[int, int, int], np.ndarray]:
+    """Dark, but for the given intervals of frames."""
+
+    def frame(number: int, width: int, height: int) -> np.ndarray:
+        lit = any(first <= number < end for first, end in bright)
+        # Not flat: an encoder would make nothing of it, and a mistaken frame would not be seen.
+        image = np.full((height, width, 3), 200 if lit else 20, np.uint8)
+        image[:, (number * 3) % (width - 8) :][:, :8] += 25
+        return image
+
+    return frame
+
+
+def live(
+    footage: Path,
+    camera: str,
+    start_us: int | None,
+    *,
+    transport: Transport | None = None,
+    settings: Settings = SETTINGS,
+) -> tuple[list[Said], list[Said], ListSink]:
+    """What a worker says of footage that was attached, as it lies on the topics: predictions, and events."""
+    transport = transport or MemoryTransport()
+    ensure_topics(transport, settings.topics)
+    attach(
+        str(footage),
+        camera,
+        transport.producer(),
+        settings.topics.segments,
+        limits=settings.segments.limits,
+        pace="max",
+        start_us=start_us,
+    )
+    sink = ListSink()
+    worker = Worker(transport, Brightness(), SPEC, RULES, sink, settings)
+    work_off(worker)
+    return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], sink
+
+
+def told(event: Event) -> Said:
+    """An event as it travels, but for the offsets that its footage has on this topic and on no other."""
+    return replace(event, segments=None).encode()
+
+
+def work_off(worker: Worker, seconds: float = 30) -> None:
+    """Run until all that is on the topic was accounted for."""
+    deadline, started = time.monotonic() + seconds, False
+
+    def done() -> bool:
+        nonlocal started
+        started = started or bool(worker.counts)
+        over = started and worker.lag == 0 and all(c.pending == 0 for c in worker.counts.values())
+        return over or time.monotonic() > deadline
+
+    worker.run(done)
+    assert time.monotonic() < deadline, {name: c.summary() for name, c in worker.counts.items()}
+
+
+def replayed(
+    sources: Sequence[str | Path],
+    folder: Path,
+    *,
+    camera: str | None = None,
+    start_us: int | None = None,
+    transport: Transport | None = None,
+    scorer: Brightness | None = None,
+    settings: Settings = SETTINGS,
+    **options: object,
+) -> Replayed:
+    """Replay with the brightness scorer; traces are kept in `folder`."""
+
+    def connect() -> Transport:
+        assert transport is not None
+        return transport
+
+    recordings, _ = find_recordings(list(map(str, sources)), camera, start_us, settings.segments.limits, connect)
+    how = How(scorer or Brightness(), SPEC, threads=2)
+    found = replay(recordings, how, "pixels", TraceStore(folder), **options)  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def said(found: Replayed, camera: str) -> tuple[list[Said], list[Said]]:
+    """The predictions and events of a camera as they would travel."""
+    course = next(c for c in found.courses if c.camera == camera)
+    return [p.encode() for p in course.predictions()], [r.event.encode() for r in course.play(RULES)]

@@ -1,0 +1,114 @@
+"""The footage of an event comes out of the topic as it went in, and what is gone is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from consumers.evidence import find_evidence, write_evidence
+from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
+from tests.replays import SETTINGS, ListSink, blinking, live
+from tests.videos import decoded_frames, write_video
+
+START_US = 1_700_000_000_000_000
+
+
+@pytest.fixture(scope="module", params=["no B-frames", "B-frames over a long group"])
+def footage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evidence") / "gate.mp4"
+    plain = request.param == "no B-frames"
+    return write_video(
+        path,
+        500,
+        rate=25,
+        gop=25 if plain else 200,
+        size=(64, 48),
+        frame=blinking((150, 300)),
+        options={"bf": "0"} if plain else {"bf": "2", "b-pyramid": "none"},
+    )
+
+
+def recorded(footage: Path, transport: MemoryTransport | KafkaTransport, settings=SETTINGS) -> ListSink:
+    live(footage, "hall", START_US, transport=transport, settings=settings)
+    return live(footage, "gate", START_US, transport=transport, settings=settings)[2]
+
+
+def test_clip_is_the_event_with_lead_and_tail_frame_for_frame(footage: Path, tmp_path: Path):
+    transport = MemoryTransport()
+    event = next(e for e in recorded(footage, transport).events if e.camera == "gate" and e.state == "ended")
+    assert event.segments is not None
+    found = find_evidence(transport, SETTINGS.topics, event.id[:10], 2.0, 1.0)
+    assert found.missing == ()
+    write_evidence(found, tmp_path / "clip.mp4")
+    begin_us, end_us = found.segments[0].start_us, found.segments[-1].end_us
+    # Whole segments, of two seconds at most.
+    assert -2.1e6 <= begin_us - (event.start_us - 2_000_000) <= 0
+    assert 0 <= end_us - (event.end_us + 1_000_000) <= 2.1e6
+    source = dict(decoded_frames(footage))
+    clip = decoded_frames(tmp_path / "clip.mp4")
+    # A lead-in, where the group of pictures began before, comes with it.
+    offset = min(source, key=lambda t: abs(t - (end_us - START_US - clip[-1][0] - 40_000)))
+    assert len(clip) >= (end_us - begin_us) / 40_000
+    for time, image in clip:
+        nearest = min(source, key=lambda t: abs(t - time - offset))
+        assert abs(nearest - time - offset) < 2_000
+        assert np.array_equal(image, source[nearest]), time
+
+
+def test_clip_of_a_real_broker_plays(footage: Path, embedded_broker, topics_prefix: str, tmp_path: Path):
+    settings = SETTINGS.model_copy(update={"topics": SETTINGS.topics.model_copy(update={"prefix": topics_prefix})})
+    transport = KafkaTransport(embedded_broker.address)
+    settings = settings.model_copy(
+        update={"worker": settings.worker.model_copy(update={"group": topics_prefix}), "kafka": embedded_broker.address}
+    )
+    event = next(e for e in recorded(footage, transport, settings).events if e.camera == "gate" and e.state == "ended")
+    write_evidence(find_evidence(transport, settings.topics, event.id, 1.0, 1.0), tmp_path / "clip.mp4")
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.duration is not None
+        # Whole segments, and the lead-in of a group of pictures that may be eight seconds long.
+        assert 2 <= container.duration / 1e6 - (event.end_us - event.start_us) / 1e6 <= 2 + 2 * 2 + 8
+
+
+class Shortened(MemoryTransport):
+    """A broker whose retention has removed what lies before an offset."""
+
+    def __init__(self, whole: MemoryTransport, kept: int) -> None:
+        self._whole, self._kept = whole, kept
+
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        bounds = self._whole.offsets(topic)
+        if topic != SETTINGS.topics.segments:
+            return bounds
+        return {p: (min(self._kept, end), end) for p, (_, end) in bounds.items()}
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for record in self._whole.read(ranges):
+            if record.topic != SETTINGS.topics.segments or record.offset >= self._kept:
+                yield record
+
+
+def test_what_retention_removed_is_named(footage: Path, tmp_path: Path):
+    whole = MemoryTransport()
+    event = next(e for e in recorded(footage, whole).events if e.camera == "gate" and e.state == "ended")
+    assert event.segments is not None
+    first, last = map(int, event.segments.rpartition("@")[2].split("-"))
+    assert last > first
+    found = find_evidence(Shortened(whole, first + 1), SETTINGS.topics, event.id, 2.0, 1.0)
+    assert len(found.missing) == 1
+    assert "removed by retention, which keeps offsets from" in found.missing[0]
+    write_evidence(found, tmp_path / "clip.mp4")
+    with pytest.raises(SourceError, match=r"is gone: retention has removed everything before offset"):
+        find_evidence(Shortened(whole, last + 1), SETTINGS.topics, event.id, 2.0, 1.0)
+
+
+def test_unknown_event_and_ambiguous_beginning_are_errors(footage: Path):
+    transport = MemoryTransport()
+    recorded(footage, transport)
+    with pytest.raises(SourceError, match=r"no such event on clipline\.events"):
+        find_evidence(transport, SETTINGS.topics, "feedface", 0, 0)
+    with pytest.raises(SourceError, match="the beginning of 2 ids"):
+        find_evidence(transport, SETTINGS.topics, "", 0, 0)

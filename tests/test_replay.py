@@ -1,0 +1,252 @@
+"""A replay says what a live worker says, decodes nothing twice, and goes on where it was cut off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumers.replaying import run
+from consumers.replaying.sources import find_recordings
+from consumers.worker import ensure_topics
+from stream import MemoryTransport, SegmentLimits, SourceError
+from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told
+from tests.videos import write_video
+
+START_US = 1_700_000_000_123_456
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("footage") / "gate.mp4"
+    return write_video(path, 500, rate=25, gop=30, size=(64, 48), frame=blinking((100, 200), (230, 420)))
+
+
+def test_replay_says_byte_for_byte_what_a_worker_says_of_the_same_footage(footage: Path, tmp_path: Path):
+    for start_us in (START_US, None):
+        predictions, events, _ = live(footage, "gate", start_us)
+        assert len(predictions) > 40
+        assert {dict(headers)["ce_type"] for _, headers, _ in events} == {
+            b"clipline.event.started",
+            b"clipline.event.updated",
+            b"clipline.event.ended",
+        }
+        assert said(replayed([footage], tmp_path, start_us=start_us), "gate") == (predictions, events)
+
+
+def test_files_of_one_camera_follow_one_another_as_attached_ones_do(footage: Path, tmp_path: Path):
+    """Events that would begin within the cooldown of one in the file before are left out in both."""
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    for number, recorded in enumerate((1_600_000_000, 1_600_000_005, 1_600_000_900)):
+        path = write_video(
+            folder / f"{number}.mp4", 150 + number, rate=25, gop=20, size=(64, 48), frame=blinking((0, 40), (110, 200))
+        )
+        os.utime(path, (recorded, recorded))
+    predictions, events, _ = live(folder, "gate", None)
+    found = replayed([folder], tmp_path / "traces", camera="gate")
+    assert said(found, "gate") == (predictions, events)
+    begins = [piece.begin_us for piece in found.courses[0].pieces]
+    assert begins == [1_600_000_000_000_000, 1_600_000_006_000_000, 1_600_000_900_000_000]
+
+
+def test_each_file_of_a_folder_is_a_camera_named_by_its_path(footage: Path, tmp_path: Path):
+    for place in ("a/x.mp4", "b/x.mp4", "top.mp4"):
+        (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(footage, tmp_path / "in" / place)
+    found = replayed([tmp_path / "in"], tmp_path / "traces", start_us=START_US)
+    assert [course.camera for course in found.courses] == ["a-x", "b-x", "top"]
+    predictions, events, _ = live(footage, "b-x", START_US)
+    assert said(found, "b-x") == (predictions, events)
+
+
+def test_same_bytes_under_another_name_and_time_are_not_classified_again(footage: Path, tmp_path: Path):
+    first, second = Brightness(), Brightness()
+    replayed([footage], tmp_path / "traces", start_us=START_US, scorer=first)
+    copy = shutil.copy(footage, tmp_path / "copy.mp4")
+    found = replayed([copy], tmp_path / "traces", start_us=START_US + 86_400_000_000, scorer=second)
+    assert first.clips > 0
+    assert second.clips == 0
+    assert found.kept_seconds == found.seconds > 0
+    predictions, events, _ = live(footage, "copy", START_US + 86_400_000_000)
+    assert said(found, "copy") == (predictions, events)
+
+
+class CutOffError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("place", [8.0, 12.0, 17.0], ids=lambda s: f"after {s:g} s")
+def test_replay_that_was_cut_off_goes_on_there_and_says_the_same(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: float
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)  # a part after each batch
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+
+    def cut(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= place:
+            raise CutOffError
+
+    first, second = Brightness(), Brightness()
+    with pytest.raises(CutOffError):
+        replayed([footage], tmp_path / "traces", start_us=START_US, scorer=first, progress=cut)
+    assert list((tmp_path / "traces").glob("*.part.npz"))
+    found = replayed([footage], tmp_path / "traces", start_us=START_US, scorer=second)
+    assert said(found, "gate") == whole
+    assert 0 < second.clips < len(whole[0])
+    assert not list((tmp_path / "traces").glob("*.part.npz"))
+    assert not list((tmp_path / "traces").glob("*.lock"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from consumers.replaying import run
+from tests.replays import replayed
+
+def kill(name, done, total):
+    if name == "classifying" and done >= 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run._PART_SECONDS = 0.0
+replayed([sys.argv[1]], Path(sys.argv[2]), start_us=int(sys.argv[3]), progress=kill)
+"""
+
+
+def test_replay_that_is_killed_goes_on_where_it_was(footage: Path, tmp_path: Path):
+    """SIGKILL, in a process of its own: what it has written by then is whole, and its lock is gone with it."""
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    command = [sys.executable, "-c", KILLED, str(footage), str(tmp_path / "traces"), str(START_US)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list((tmp_path / "traces").glob("*.part.npz"))
+    scorer = Brightness()
+    found = replayed([footage], tmp_path / "traces", start_us=START_US, scorer=scorer)
+    assert said(found, "gate") == whole
+    assert 0 < scorer.clips < len(whole[0])
+
+
+def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path: Path):
+    asked = iter([False] * 4)
+    with pytest.raises(AssertionError):
+        replayed([footage], tmp_path, start_us=START_US, stop=lambda: next(asked, True))
+    scorer = Brightness()
+    replayed([footage], tmp_path, start_us=START_US, scorer=scorer)
+    assert 0 < scorer.clips < 48
+
+
+def test_damaged_trace_is_made_anew(footage: Path, tmp_path: Path):
+    whole = said(replayed([footage], tmp_path, start_us=START_US), "gate")
+    (trace,) = tmp_path.glob("*.npz")
+    trace.write_bytes(trace.read_bytes()[:100])
+    assert said(replayed([footage], tmp_path, start_us=START_US), "gate") == whole
+
+
+def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Path):
+    from consumers.replaying.store import TraceStore
+
+    replayed([footage], tmp_path)
+    (trace,) = tmp_path.glob("*.npz")
+    for number in range(5):
+        shutil.copy(trace, tmp_path / f"{number}.npz")
+        os.utime(tmp_path / f"{number}.npz", (number, number))
+    TraceStore(tmp_path, max_bytes=3 * trace.stat().st_size).trim()
+    assert sorted(p.name for p in tmp_path.glob("*.npz")) == sorted(["3.npz", "4.npz", trace.name])
+
+
+@pytest.fixture
+def recorded(footage: Path) -> tuple[MemoryTransport, list, list, ListSink]:
+    """Three cameras on the topics of a broker, and what a worker said of `gate`."""
+    transport = MemoryTransport()
+    live(footage, "hall", START_US + 5_000_000, transport=transport)
+    predictions, events, sink = live(footage, "gate", START_US, transport=transport)
+    return transport, predictions, events, sink
+
+
+TOPIC = f"kafka://{SETTINGS.topics.segments}"
+
+
+def test_recorded_topic_says_what_the_worker_said(recorded, tmp_path: Path):
+    transport, predictions, events, _ = recorded
+    found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=transport)
+    assert said(found, "gate") == (predictions, events)
+    everything = replayed([TOPIC], tmp_path, transport=transport)
+    assert {course.camera for course in everything.courses} == {"gate", "hall"}
+    assert everything.kept_seconds == pytest.approx(found.seconds)
+
+
+def test_part_of_a_topic_by_time_and_by_offset_gives_the_windows_that_lie_in_it(recorded, tmp_path: Path):
+    transport, predictions, _, _ = recorded
+    # 8 s to 14 s of the footage; windows that lie in segments of which all is there.
+    source = f"{TOPIC}?camera=gate&from=2023-11-14T22:13:28.123456Z&to=2023-11-14T22:13:34.123456%2B00:00"
+    by_time, _ = said(replayed([source], tmp_path, transport=transport), "gate")
+    assert 8 < len(by_time) < len(predictions)
+    assert all(p in predictions for p in by_time)
+    by_offset, _ = said(replayed([f"{TOPIC}?camera=gate&from=2&to=6"], tmp_path, transport=transport), "gate")
+    assert 0 < len(by_offset) < len(predictions)
+    assert all(p in predictions for p in by_offset)
+
+
+def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path, tmp_path: Path):
+    good = MemoryTransport()
+    live(footage, "gate", START_US, transport=good)
+    damaged = MemoryTransport()
+    ensure_topics(damaged, SETTINGS.topics)
+    producer = damaged.producer()
+    records = list(good.read(good.offsets(SETTINGS.topics.segments)))
+    for number, record in enumerate(records):
+        value = record.value or b""
+        if number == 4:
+            value = value[: len(value) // 2]
+        producer.send(record.topic, record.key or b"", record.headers, value)
+    sink = ListSink()
+    from consumers.worker import Worker
+    from tests.replays import RULES, SPEC, work_off
+
+    work_off(Worker(damaged, Brightness(), SPEC, RULES, sink, SETTINGS))
+    found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=damaged)
+    assert said(found, "gate") == ([p.encode() for p in sink.predictions], [told(e) for e in sink.events])
+    assert "truncated" in found.courses[0].pieces[0].trace.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        (["/no/such"], "/no/such: no such file or folder"),
+        (["rtsp://camera/1"], "expected a file, a folder or kafka://topic"),
+        (["kafka://t?kamera=x"], "found 'kamera'"),
+        (["kafka://t?camera=a b/"], "camera id"),
+        (["kafka://t?camera=x&from=yesterday"], "'yesterday' is neither an offset nor a time"),
+        (["kafka://t?camera=x&from=1&to=2026-11-24T08:00:00Z"], "both as offsets or both as times"),
+        (["kafka://t?from=1"], "'camera' is needed"),
+    ],
+)
+def test_source_that_cannot_be_replayed_is_named(sources: list[str], words: str):
+    transport = MemoryTransport()
+    with pytest.raises(SourceError, match=words.replace("?", r"\?")) as caught:
+        find_recordings(sources, None, None, SegmentLimits(), lambda: transport)
+    assert sources[0] in str(caught.value)
+
+
+def test_two_files_of_one_name_are_not_silently_one_camera(footage: Path, tmp_path: Path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(footage, tmp_path / folder / "x.mp4")
+    with pytest.raises(SourceError, match="would both be camera 'x'"):
+        find_recordings(
+            [str(tmp_path / "a"), str(tmp_path / "b" / "x.mp4")], None, None, SegmentLimits(), MemoryTransport
+        )
+
+
+def test_unreadable_file_among_others_is_left_out_and_named(footage: Path, tmp_path: Path):
+    shutil.copy(footage, tmp_path / "good.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"nothing of the kind")
+    recordings, left_out = find_recordings([str(tmp_path)], None, None, SegmentLimits(), MemoryTransport)
+    assert [r.camera for r in recordings] == ["good"]
+    assert len(left_out) == 1
+    assert "bad.mp4: cannot be opened as video" in left_out[0]

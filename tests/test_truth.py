@@ -1,0 +1,152 @@
+"""Truth in the forms that people have: what is read, what it is about, and what is said of a row that cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.replaying.errors import TruthError
+from consumers.replaying.trace import Course, Piece, Trace
+from consumers.replaying.truth import TrueEvent, check_truth, place_truth, read_truth
+from models import ModelError
+
+BEGIN_US = 1_764_000_000_000_000  # 2025-11-24T16:00:00Z
+LABELS = ("fight",)
+
+
+def course(camera: str, *names: str, seconds: int = 60) -> Course:
+    """Pieces of a minute, one after another."""
+    empty = np.zeros((0, 5), np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
+    trace = Trace("m", ("normal", "fight"), *empty, np.array([[0, seconds * 1_000_000]]), 100, 0)
+    return Course(
+        camera,
+        [
+            Piece(name, BEGIN_US + n * seconds * 1_000_000, trace)
+            for n, name in enumerate(names or (f"/in/{camera}.mp4",))
+        ],
+    )
+
+
+COURSES = [course("gate"), course("hall", "/in/hall/one.mp4", "/in/hall/two.mp4")]
+
+
+def read(folder: Path, text: str, name: str = "truth.csv", **renamed: str) -> tuple[list[TrueEvent], list[str]]:
+    (folder / name).write_text(text)
+    check_truth(read_truth(folder / name, renamed), {c.camera: [p.name for p in c.pieces] for c in COURSES})
+    return place_truth(read_truth(folder / name, renamed), COURSES, LABELS)
+
+
+def interval(event: TrueEvent) -> tuple[str, float, float]:
+    return event.camera, (event.start_us - BEGIN_US) / 1e6, (event.end_us - BEGIN_US) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("gate,fight,3,10.5", ("gate", 3, 10.5)),
+        ("hall,fight,70,80", ("hall", 70, 80)),  # of the camera's footage
+        ("two.mp4,fight,10,20", ("hall", 70, 80)),  # of the file's
+        ("hall/two,fight,10,20", ("hall", 70, 80)),
+        ("in/hall/two.mp4,fight,10,20", ("hall", 70, 80)),
+        ("/in/hall/two.mp4,fight,10,20", ("hall", 70, 80)),
+        ("gate,fight,2025-11-24T16:00:03Z,2025-11-24T17:00:10.500000+01:00", ("gate", 3, 10.5)),
+        ("two.mp4,fight,2025-11-24T16:01:10Z,2025-11-24T16:01:20Z", ("hall", 70, 80)),
+        ("two.mp4,fight,,", ("hall", 60, 120)),
+        ("gate,fight,59,70", ("gate", 59, 70)),  # goes on beyond the footage
+    ],
+)
+def test_row_is_an_interval_of_the_camera_or_file_it_names(
+    tmp_path: Path, row: str, expected: tuple[str, float, float]
+):
+    events, notes = read(tmp_path, f"camera_or_file,label,start,end\n{row}\n")
+    assert [interval(e) for e in events] == [expected]
+    assert notes == []
+    assert events[0].where.endswith("truth.csv, line 2")
+
+
+@pytest.mark.parametrize("column", ["camera_or_file", "camera", "file", "path", "video"])
+def test_first_column_goes_by_several_names(tmp_path: Path, column: str):
+    events, _ = read(tmp_path, f"{column},label,start,end\ngate,fight,1,2\n")
+    assert [interval(e) for e in events] == [("gate", 1, 2)]
+
+
+def test_labels_per_file_speak_of_whole_files(tmp_path: Path):
+    events, notes = read(tmp_path, "path,label\nhall/one.mp4,fight\nhall/two.mp4,normal\n")
+    assert [interval(e) for e in events] == [("hall", 0, 60)]
+    assert notes == ["truth of 'normal' (1 rows): no event is made of this label"]
+
+
+def test_labels_are_renamed_and_left_out(tmp_path: Path):
+    text = "camera,label,start,end\ngate,brawl,1,2\ngate,fall,3,4\n"
+    events, notes = read(tmp_path, text, brawl="fight", fall="")
+    assert [interval(e) for e in events] == [("gate", 1, 2)]
+    assert notes == []
+
+
+def test_activitynet_names_files_by_video_id(tmp_path: Path):
+    database = {"two": {"annotations": [{"label": "fight", "segment": [10, 20.5]}]}, "elsewhere": {"annotations": []}}
+    events, notes = read(tmp_path, json.dumps({"database": database}), "truth.json")
+    assert [interval(e) for e in events] == [("hall", 70, 80.5)]
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("camera,label,start,end\ngate,fight,1,2\ngate,fight,3,2\n", "line 3: start 3, end 2: expected"),
+        ("camera,label,start,end\ngate,fight,-1,2\n", "line 2: start -1"),
+        ("camera,label,start,end\ngate,fight,1,nan\n", "line 2: start 1, end nan"),
+        ("camera,label,start,end\ngate,fight,noon,2\n", "line 2: 'noon' is neither seconds nor a time"),
+        ("camera,label,start,end\ngate,fight,1,\n", "line 2: expected camera, label, and both start and end"),
+        ("camera,label,start,end\ngate,,1,2\n", "line 2: expected camera, label"),
+        ("camera,label,start,end\ngate,fight,60,61\n", "line 2: begins at 60 s, and gate is 60 s long"),
+        ("camera,label,start,end\ngaet,fight,1,2\n", "line 2: 'gaet' is no camera or file here; did you mean 'gate'?"),
+        ("camera,label,start\ngate,fight,1\n", "line 1: expected the columns"),
+        ("who,label,start,end\ngate,fight,1,2\n", "line 1: expected the columns"),
+        ("", "line 1: expected the columns"),
+    ],
+)
+def test_error_names_the_row(tmp_path: Path, text: str, words: str):
+    with pytest.raises(TruthError) as caught:
+        read(tmp_path, text)
+    assert words in str(caught.value)
+    assert str(tmp_path / "truth.csv") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "expected ActivityNet's form"),
+        ('{"database": {"two": {"annotations": [{"label": "fight"}]}}}', "video 'two': expected ActivityNet's form"),
+        ('{"database": {"two": {"annotations": [{"label": "fight", "segment": [5, 1]}]}}}', "video 'two': start 5"),
+    ],
+)
+def test_error_names_the_video(tmp_path: Path, content: str, words: str):
+    with pytest.raises((TruthError, ModelError)) as caught:
+        read(tmp_path, content, "truth.json")
+    assert words in str(caught.value)
+
+
+def test_rows_about_other_footage_are_left_out_and_counted(tmp_path: Path):
+    rows = "gate,fight,1,2\nroof,fight,1,2\nyard,fight,1,2\ngate,fight,2024-01-01T00:00:00Z,2024-01-01T00:00:01Z\n"
+    events, notes = read(tmp_path, "camera,label,start,end\n" + rows)
+    assert len(events) == 1
+    assert "2 rows of truth left out" in notes[0]
+    assert "line 3: 'roof' is no camera or file here" in notes[0]
+    assert "1 rows of truth left out" in notes[1]
+    assert "line 5: not in the footage's time" in notes[1]
+
+
+def test_name_of_two_files_asks_for_more_of_it(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("file,label,start,end\nx,fight,1,2\n")
+    courses = [course("a", "/in/a/x.mp4"), course("b", "/in/b/x.mp4")]
+    with pytest.raises(TruthError, match=r"line 2: 'x' is /in/a/x.mp4 or /in/b/x.mp4"):
+        place_truth(read_truth(tmp_path / "t.csv", {}), courses, LABELS)
+
+
+def test_absent_file_is_named():
+    with pytest.raises(TruthError, match="/no/such: no such file"):
+        read_truth(Path("/no/such"), {})

@@ -1,0 +1,156 @@
+"""Sweeps over kept predictions: what they find, that they keep to a budget, and that nothing is decoded for them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.replaying.errors import ReplayError
+from consumers.replaying.metrics import by_overlap
+from consumers.replaying.trace import Course, Piece, Trace
+from consumers.replaying.truth import TrueEvent
+from consumers.replaying.tune_command import parse_budget, settings_text
+from consumers.replaying.tuning import Tuned, per_day, per_day_bound, sweep, tune
+from consumers.settings import load_settings
+from consumers.tracker import Rule
+from tests.replays import blinking
+from tests.test_cli import clipline
+from tests.videos import write_video
+
+SECOND = 1_000_000
+RULE = Rule(start=0.5, end=0.3, min_seconds=2.0, cooldown_seconds=5.0, update_seconds=10.0)
+
+
+def course(camera: str, scores: list[float]) -> Course:
+    """A window of two seconds every second."""
+    count = len(scores)
+    starts = np.arange(count) * SECOND
+    places = np.stack(
+        [np.zeros(count, int), np.arange(count), starts, starts + 2 * SECOND, starts + 2 * SECOND], axis=1
+    )
+    rows = np.stack([1 - np.array(scores), scores], axis=1)
+    span = np.array([[0, (count + 1) * SECOND]])
+    trace = Trace("m", ("normal", "fight"), places, rows, np.array([count]), span, 10 * count, 0)
+    return Course(camera, [Piece(f"{camera}.mp4", 0, trace)])
+
+
+def noisy(camera: str, seed: int, *, event_score: float) -> tuple[Course, list[TrueEvent]]:
+    """Ten minutes with two events; noise with lone peaks that are as high as the events, yet short."""
+    generator = np.random.default_rng(seed)
+    scores = generator.uniform(0.0, 0.3, 600)
+    for at in (100, 400):
+        scores[at : at + 12] = event_score
+    for at in (50, 200, 300, 500):
+        scores[at] = 0.95
+    truth = [TrueEvent(camera, "fight", at * SECOND, (at + 13) * SECOND, "t") for at in (100, 400)]
+    return course(camera, scores.tolist()), truth
+
+
+@pytest.fixture(scope="module")
+def tuned() -> Tuned:
+    courses, truth = zip(*(noisy(f"c{n}", n, event_score=0.45) for n in range(5)), strict=True)
+    rows = [t for events in truth for t in events]
+    (found,) = tune(courses, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0)
+    return found
+
+
+def test_settings_are_found_that_find_everything_without_a_false_alarm(tuned: Tuned):
+    before, after = tuned.before.counts(tuned.files), tuned.chosen.counts(tuned.files)
+    assert (before.detected, before.false_alarms) == (0, 20)
+    assert (after.detected, after.false_alarms) == (10, 0)
+    assert tuned.within
+    assert tuned.chosen.rule.start <= 0.45
+    assert tuned.chosen.rule.smoothing > 1 or tuned.chosen.rule.min_seconds > 2
+
+
+def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tuned: Tuned):
+    assert tuned.held_out is not None
+    assert tuned.held_out.truth == 10
+    assert tuned.held_out.seconds == pytest.approx(5 * 601)
+    assert tuned.held_out.detected >= 8
+
+
+def test_held_out_figures_do_not_flatter_settings_that_fit_one_file():
+    """One file's events are weaker than all others': settings chosen without it miss them."""
+    made = [noisy(f"c{n}", n, event_score=0.8) for n in range(4)] + [noisy("odd", 9, event_score=0.35)]
+    courses, truth = zip(*made, strict=True)
+    rows = [t for events in truth for t in events]
+    (found,) = tune(courses, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0)
+    assert found.held_out is not None
+    assert found.chosen.counts(found.files).detected >= found.held_out.detected
+
+
+def test_budget_that_nothing_keeps_to_gives_the_fewest_false_alarms_and_says_so():
+    quiet = course("a", [0.9] * 100 + [0.1] * 20)  # an alarm of which no truth knows, whatever the settings
+    (found,) = tune([quiet], {"fight": RULE}, [], by_overlap(0.1), budget_per_day=0.0)
+    assert (
+        found.within or found.chosen.counts(found.files).false_alarms <= found.before.counts(found.files).false_alarms
+    )
+
+
+def test_sweep_of_the_start_threshold_is_over_everything_from_all_alarms_to_none():
+    one, truth = noisy("a", 1, event_score=0.6)
+    trials = sweep([one], "fight", RULE, truth, by_overlap(0))
+    starts = [t.rule.start for t in trials]
+    assert starts == sorted(starts)
+    assert RULE in [t.rule for t in trials]
+    counts = [t.counts([0]) for t in trials]
+    assert counts[0].detections > counts[-1].detections
+    assert max(c.detected for c in counts) == 2
+
+
+def test_rates_are_by_camera_day_and_their_bound_is_exact():
+    one, truth = noisy("a", 1, event_score=0.6)
+    counts = sweep([one], "fight", RULE, truth, by_overlap(0))[0].counts([0])
+    assert per_day(counts) == pytest.approx(counts.false_alarms * 86400 / 601)
+    # No event in a time t: the rate is below -ln(0.05) / t with 95 % confidence.
+    none = type(counts)(0, 0, 0, 86400.0, (), 0)
+    assert per_day_bound(none) == pytest.approx(-np.log(0.05))
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("1", 1), ("0.5 per day", 0.5), ("2 a camera-day", 2), ("0.1/hour", 2.4), ("1 false alarm per camera-day", 1)],
+)
+def test_budget_is_read_as_people_say_it(text: str, rate: float):
+    assert parse_budget(text) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["", "few", "-1", "1 per week", "day"])
+def test_budget_that_is_none_is_an_error(text: str):
+    with pytest.raises(ReplayError, match="expected false alarms a camera-day"):
+        parse_budget(text)
+
+
+def test_settings_are_read_back_as_they_were_chosen(tuned: Tuned, tmp_path: Path):
+    path = tmp_path / "tuned.toml"
+    path.write_text(settings_text([tuned], "m-1", 1.0))
+    chosen, rule = load_settings(path, {}).tracker.labels["fight"], tuned.chosen.rule
+    assert (chosen.start, chosen.end, chosen.smoothing) == (rule.start, rule.end, rule.smoothing)
+    assert (chosen.min_seconds, chosen.cooldown_seconds) == (rule.min_seconds, rule.cooldown_seconds)
+
+
+def test_command_writes_settings_and_a_report_and_never_over_other_settings(tmp_path: Path):
+    from tests.checkpoints import write_checkpoint
+
+    (tmp_path / "in").mkdir()
+    for name, bright in (("gate", (40, 80)), ("hall", (10, 20))):
+        write_video(tmp_path / "in" / f"{name}.mp4", 120, rate=10, gop=10, size=(64, 48), frame=blinking(bright))
+    write_checkpoint(tmp_path / "m.safetensors", always="fight")
+    (tmp_path / "truth.csv").write_text("camera,label,start,end\ngate,fight,4,8\n")
+    arguments = ["tune", tmp_path / "in", "--labels", tmp_path / "truth.csv", "--model", tmp_path / "m.safetensors"]
+    arguments += ["--engine", "torch", "--report", tmp_path / "t.html", "-o", tmp_path / "tuned.toml"]
+    result = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+    assert "tuned, on files held out" in result.stdout
+    assert "camera-days are too few to show it" in result.stdout or "No setting keeps to" in result.stdout
+    assert set(tomllib.loads((tmp_path / "tuned.toml").read_text())["tracker"]["labels"]) == {"fight"}
+    assert "<svg" in (tmp_path / "t.html").read_text()
+    (tmp_path / "tuned.toml").write_text('kafka = "mine:9092"\n')
+    again = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert again.returncode == 2
+    assert "holds other settings" in again.stderr
+    assert (tmp_path / "tuned.toml").read_text() == 'kafka = "mine:9092"\n'
