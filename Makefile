@@ -29,7 +29,8 @@ demo: $(VENV)/.installed ## Run everything on sample cameras, or on FOOTAGE=path
 
 .PHONY: test
 test: $(VENV)/.installed ## Run the tests; ARGS='-k clipper' for some
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@# One thread each: test processes that each use every core mostly wait for one another.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed ## Lint, types and the borders between packages

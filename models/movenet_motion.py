@@ -144,7 +144,7 @@ class LinearHead(nn.Module):
             penalty = matrix.square().sum() * (labels / (labels - 1)) / 2
             total = _INVERSE_PENALTY * (w * losses).sum() + penalty
             total.backward()  # type: ignore[no-untyped-call]
-            return float(total)
+            return float(total.detach())
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
         with torch.no_grad():
