@@ -40,7 +40,7 @@ def bench(monkeypatch):
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / "bench.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
 
 
 def test_a_quick_run_writes_a_figure_for_each_name_that_was_asked_for(tmp_path):

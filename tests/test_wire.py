@@ -299,8 +299,8 @@ EXPORTS = {
         SourceError StreamError Topic Transport attach decode display_name find_files is_live sample_file
     """,
     models: """
-        ENGINES Checkpoint CheckpointError Classifier ClipError Contract EngineError ModelError Threshold TrainingError
-        UnknownModelError find save shipped
+        ENGINES Checkpoint CheckpointError Classifier ClipError Contract EngineError ExportError ModelError Threshold
+        TrainingError UnknownModelError find save shipped
     """,
 }
 
