@@ -45,19 +45,24 @@ class FrameCache:
 
     def trim(self) -> None:
         """Remove what was used longest ago until the rest is within the bound."""
-        kept = []
-        for path in self._folder.glob("*.npy"):
-            try:
-                status = path.stat()
-            except OSError:  # another run trims, too
-                continue
-            kept.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in kept)
-        for _, size, path in sorted(kept):
-            if total <= self._max_bytes:
-                break
-            path.unlink(missing_ok=True)
-            total -= size
+        trim_folder(self._folder, "*.npy", self._max_bytes)
+
+
+def trim_folder(folder: Path, pattern: str, max_bytes: int) -> None:
+    """Remove the files that match and were used longest ago until the rest has at most `max_bytes`."""
+    kept = []
+    for path in folder.glob(pattern):
+        try:
+            status = path.stat()
+        except OSError:  # another run trims, too
+            continue
+        kept.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in kept)
+    for _, size, path in sorted(kept):
+        if total <= max_bytes:
+            break
+        path.unlink(missing_ok=True)
+        total -= size
 
 
 def _mapped(kept: Path) -> np.ndarray:

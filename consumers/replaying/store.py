@@ -21,6 +21,8 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from consumers.frame_cache import trim_folder
+
 from .errors import StoreError
 from .trace import Trace
 
@@ -173,19 +175,7 @@ class TraceStore:
 
     def trim(self) -> None:
         """Remove what was used longest ago until the rest is within the bound."""
-        kept = []
-        for path in self._folder.glob("*.npz"):
-            try:
-                status = path.stat()
-            except OSError:  # another run trims, too
-                continue
-            kept.append((status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in kept)
-        for _, size, path in sorted(kept):
-            if total <= self._max_bytes:
-                break
-            path.unlink(missing_ok=True)
-            total -= size
+        trim_folder(self._folder, "*.npz", self._max_bytes)
 
     def _part(self, key: str, number: int) -> Path:
         return self._folder / f"{key}.{number:04d}.part.npz"
