@@ -20,9 +20,8 @@ from .imbalance import synthetic_minority
 from .loop import Progress
 from .recipe import Augmentation, Recipe
 from .samples import OVERSAMPLE
-from .training import Footage, Outcome, check_footage, split_by_group, summarise
+from .training import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from .windows import windows
-from .zoo import statistics
 
 #: So many windows of a video, spread over it, are learnt from: a long one would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8
@@ -94,23 +93,8 @@ class ClassicalTrainer:
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model fitted so; thresholds from held-out scores."""
-        recipe = self._recipe
-        mean, std = statistics(recipe.architecture)
-        return Contract(
-            architecture=self._parameters.architecture,
-            labels=self.labels,
-            frames=recipe.frames,
-            spacing_seconds=recipe.spacing_seconds,
-            height=recipe.size,
-            width=recipe.size,
-            fit="stretch",
-            mean=mean,
-            std=std,
-            temperature=round(outcome.temperature, 4),
-            thresholds=outcome.thresholds,
-            training={**training, PREFIX: self._parameters.encode()},
-            metrics=outcome.metrics(),
-        )
+        own = {**training, PREFIX: self._parameters.encode()}
+        return contract_of(self._recipe, self._parameters.architecture, self.labels, outcome, own)
 
     def describe_recipe(self) -> dict[str, Any]:
         """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""

@@ -126,6 +126,28 @@ def summarise(
     return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
 
 
+def contract_of(
+    recipe: Recipe, architecture: str, labels: tuple[str, ...], outcome: Outcome, training: Mapping[str, Any]
+) -> Contract:
+    """The contract of a model that was trained by `recipe`; temperature and thresholds from held-out scores."""
+    mean, std = statistics(recipe.architecture)
+    return Contract(
+        architecture=architecture,
+        labels=labels,
+        frames=recipe.frames,
+        spacing_seconds=recipe.spacing_seconds,
+        height=recipe.size,
+        width=recipe.size,
+        fit="stretch",
+        mean=mean,
+        std=std,
+        temperature=round(outcome.temperature, 4),
+        thresholds=outcome.thresholds,
+        training=training,
+        metrics=outcome.metrics(),
+    )
+
+
 @dataclass(slots=True)
 class _Made:
     """What a frozen network said of the footage, made when it is first wanted."""
@@ -236,23 +258,7 @@ class Trainer:
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model trained so; thresholds from held-out scores."""
-        recipe = self._recipe
-        mean, std = statistics(recipe.architecture)
-        return Contract(
-            architecture=self.architecture,
-            labels=self.labels,
-            frames=recipe.frames,
-            spacing_seconds=recipe.spacing_seconds,
-            height=recipe.size,
-            width=recipe.size,
-            fit="stretch",
-            mean=mean,
-            std=std,
-            temperature=round(outcome.temperature, 4),
-            thresholds=outcome.thresholds,
-            training=training,
-            metrics=outcome.metrics(),
-        )
+        return contract_of(self._recipe, self.architecture, self.labels, outcome, training)
 
     @property
     def architecture(self) -> str:
