@@ -12,9 +12,10 @@ from rich.table import Table
 
 from consumers.settings import Settings
 
-from .command import INTERRUPTED, Asked, note, open_session, run, write
+from .command import INTERRUPTED, Asked, open_session, run
 from .errors import ReplayError
 from .metrics import Counts
+from .telling import note, write
 from .truth import place_truth
 from .tuning import Tuned, per_day, per_day_bound, tune
 
