@@ -224,8 +224,11 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
 
 
 def _clips(windows: Judged | None) -> dict[str, Any] | None:
-    """Figures of single windows, with intervals by file."""
-    return None if windows is None else evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
+    """Figures of single windows, with intervals by file; without where there is one file."""
+    if windows is None:
+        return None
+    found = evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
+    return found if found["groups"] > 1 else {**found, "low": {}, "high": {}}
 
 
 def _other(
