@@ -88,6 +88,20 @@ class KafkaTransport:
             finally:
                 admin.close()
 
+    def delete_topics(self, topics: Iterable[str]) -> None:
+        """Delete those of the topics that there are, with all that is on them.
+
+        Raises:
+            BrokerError: the broker refused.
+        """
+        with _mapped("deleting topics", self.address):
+            admin = KafkaAdminClient(**_connection(self.address))
+            try:
+                if present := sorted(set(topics) & set(admin.list_topics())):
+                    admin.delete_topics(present)
+            finally:
+                admin.close()
+
     def producer(self) -> Producer:
         return _KafkaProducer(self.address)
 
