@@ -75,7 +75,7 @@ def test_footage_that_is_too_much_at_once_is_taken_camera_by_camera(
 def test_camera_that_an_embedded_broker_cannot_hold_is_refused_at_once(footage: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(through_kafka, "MAX_BYTES", (footage / "gate.mp4").stat().st_size - 1)
     monkeypatch.setattr(through_kafka, "EmbeddedBroker", None)  # not even started
-    with pytest.raises(ReplayError, match=r"camera gate has .* name one that has a disk with --kafka"):
+    with pytest.raises(ReplayError, match=r"camera gate has .* name one with a disk by --kafka"):
         through(footage, own_broker=True)
 
 

@@ -117,7 +117,7 @@ def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[
         if own_broker and size > MAX_BYTES:
             raise ReplayError(
                 f"--through-kafka: camera {recording.camera} has {size / 1e6:.0f} MB, and the embedded broker, which "
-                f"keeps them in memory, is given {MAX_BYTES / 1e6:.0f} MB at most: name one that has a disk with --kafka"
+                f"keeps them in memory, is given {MAX_BYTES / 1e6:.0f} MB at most: name one with a disk by --kafka"
             )
         if not batches or held + size > MAX_BYTES:
             batches.append([])
