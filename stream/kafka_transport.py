@@ -123,6 +123,8 @@ class KafkaTransport:
             consumer.close()
 
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        if all(first >= end for first, end in ranges.values()):
+            return
         consumer = _KafkaConsumer(self.address, sorted({topic for topic, _ in ranges}), None, from_start=True)
         try:
             yield from consumer.between(ranges)

@@ -436,6 +436,7 @@ def test_stored_records_are_read_by_offset_and_reading_ends(transport: Transport
     assert {(r.topic, r.partition) for r in some} == {partition}
     assert [r.offset for r in transport.read({partition: (end - 2, end + 100)})] == [end - 2, end - 1]
     assert list(transport.read({partition: (4, 4)})) == []
+    assert list(transport.read({})) == []
 
 
 def test_offsets_of_an_absent_topic_are_an_error(transport: Transport, topics_prefix: str) -> None:

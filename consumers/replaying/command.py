@@ -61,6 +61,11 @@ class Asked:
     #: Another model, on the same footage.
     against: str | None = None
 
+    def __post_init__(self) -> None:
+        if min(self.onset_window) < 0:
+            before, after = self.onset_window
+            raise ReplayError(f"--onset-window {before:g} {after:g}: expected seconds before and after, 0 or more")
+
     @property
     def fit(self) -> Fit:
         return by_onset(*self.onset_window) if self.match == "onset" else by_overlap(self.overlap)

@@ -319,9 +319,16 @@ def _parse(
         if wanted is None:
             raise SourceError(f"{source}: offsets are of a camera's partition, so 'camera' is needed")
         first, end = (None if b is None else int(b) for b in bounds)
+        _check_order(first, end, source)
         return topic, wanted, (None, None), (first, end)
     begin_us, end_us = (None if b is None else _time_us(b, source) for b in bounds)
+    _check_order(begin_us, end_us, source)
     return topic, wanted, (begin_us, end_us), (None, None)
+
+
+def _check_order(first: int | None, end: int | None, source: str) -> None:
+    if first is not None and end is not None and first >= end:
+        raise SourceError(f"{source}: expected 'from' before 'to'")
 
 
 def _time_us(text: str, source: str) -> int:

@@ -22,8 +22,9 @@ _WINDOW_FIGURES: Final = ("accuracy", "balanced_accuracy", "auc")
 def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: bool) -> None:
     """The result in a screenful."""
     kept = content["kept_seconds"]
+    cameras = _count(len(content["cameras"]), "camera")
     out.print(
-        f"{content['model']}: {content['footage_seconds']:.0f} s of footage of {len(content['cameras'])} cameras in "
+        f"{content['model']}: {content['footage_seconds']:.0f} s of footage of {cameras} in "
         f"{content['wall_seconds']:.1f} s, {content['times_realtime']:.0f} times real time"
         f"{f' ({kept:.0f} s were classified before)' if kept else ''}; {content['windows']} windows",
         highlight=False,
@@ -41,7 +42,7 @@ def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: boo
     if len(events) > _ROWS_SHOWN:
         out.print(f"… and {len(events) - _ROWS_SHOWN} more events", style="dim")
     if not judged:
-        out.print(f"{len(events)} events.", highlight=False)
+        out.print(f"{_count(len(events), 'event')}.", highlight=False)
         return
     _show_missed(out, content["truth"])
     table = Table(box=None, title=f"\ndetected is {matching}", title_justify="left", title_style="dim")
@@ -58,6 +59,10 @@ def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: boo
     out.print(table)
     if content["clips"] is not None:
         out.print(f"\nWindows beside the events: {_windows(content['clips'])}.", highlight=False, soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _show_missed(out: Console, truth: Sequence[Mapping[str, Any]]) -> None:
