@@ -17,6 +17,7 @@ from .judging import Judgement
 from .metrics import Fit
 from .pictures import strips
 from .sources import Piece, Recording
+from .telling import shown
 from .trace import END, START, Course
 from .trace import Piece as Placed
 from .tuning import Trial, sweep
@@ -72,15 +73,11 @@ def write_report(
         content=content,
         judged=judged,
         names=_FIGURES,
-        number=_number,
+        number=shown,
         timelines=_timelines(judgement, other),
         plots=_plots(judgement, fit, windows) if judged else [],
         sections=_sections(judgement, recordings, other) if judged else [],
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def _timelines(judgement: Judgement, other: Judgement | None) -> list[tuple[str, str]]:
@@ -94,13 +91,13 @@ def _timelines(judgement: Judgement, other: Judgement | None) -> list[tuple[str,
 
     courses = sorted(judgement.courses, key=place)
     others = {course.camera: course for course in other.courses} if other is not None else {}
-    shown = [
+    drawn = [
         (f"{c.camera}: {c.seconds:.0f} s", _timeline(judgement, c, other, others.get(c.camera)))
         for c in courses[:_MAX_CAMERAS]
     ]
     if len(courses) > _MAX_CAMERAS:
-        shown.append((f"and {len(courses) - _MAX_CAMERAS} cameras more, which are not drawn", ""))
-    return shown
+        drawn.append((f"and {len(courses) - _MAX_CAMERAS} cameras more, which are not drawn", ""))
+    return drawn
 
 
 def _differing(judgement: Judgement, other: Judgement | None) -> set[str]:
@@ -210,7 +207,9 @@ def _plots(judgement: Judgement, fit: Fit, windows: Judged | None) -> list[tuple
     return plots
 
 
-def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) -> str:
+def trade(
+    trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial], budget_per_hour: float | None = None
+) -> str:
     """Share of misses over false alarms an hour, a line a label: the best that is to be had at each rate."""
     plot, place = axes()
     for number, (label, row) in enumerate(trials.items()):
@@ -227,7 +226,9 @@ def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) ->
         best.append((max(rate for rate, _ in swept), best[-1][1]))
         place.scatter(*zip(*swept, strict=True), color=f"C{number}", s=6, alpha=0.5)
         place.step(*zip(*best, strict=True), where="post", color=f"C{number}", label=label)
-        place.plot(*chosen, marker="o", color=f"C{number}")
+        place.plot(*chosen, marker="o", color=f"C{number}", clip_on=False, zorder=3)  # also where it lies on an axis
+    if budget_per_hour is not None:
+        place.axvline(budget_per_hour, color="black", linestyle=":", linewidth=0.8, label="budget of a label")
     place.set(xlabel="false alarms a camera-hour", ylabel="share of true events missed", ylim=(-0.03, 1.03))
     place.set_xlim(left=0)
     place.legend()

@@ -19,6 +19,13 @@ _ROWS_SHOWN: Final = 20
 _WINDOW_FIGURES: Final = ("accuracy", "balanced_accuracy", "auc")
 
 
+def shown(value: float | None) -> str:
+    """A figure in three digits, or all of those before the point."""
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
 def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: bool) -> None:
     """The result in a screenful."""
     kept = content["kept_seconds"]
@@ -53,16 +60,16 @@ def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: boo
         *("time_to_alert_p95", "precision", "recall", "f1", "mean_average_precision"),
     ):
         low, high = content["low"].get(name), content["high"].get(name)
-        bounds = "" if low is None or name == "truth_events" else f"{low:.3g} to {high:.3g}"
+        bounds = "" if low is None or name == "truth_events" else f"{shown(low)} to {shown(high)}"
         value = content[name]
-        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3g}", bounds)
+        table.add_row(name.replace("_", " "), shown(value), bounds)
     out.print(table)
     if content["clips"] is not None:
         out.print(f"\nWindows beside the events: {_windows(content['clips'])}.", highlight=False, soft_wrap=True)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(many: int, what: str) -> str:
+    return f"{many} {what}{'' if many == 1 else 's'}"
 
 
 def _show_missed(out: Console, truth: Sequence[Mapping[str, Any]]) -> None:
@@ -99,9 +106,9 @@ def show_against(out: Console, content: Mapping[str, Any]) -> None:
         table.add_column(name, justify="left" if not name else "right")
     for name in ("detected", "misses", "false_alarms", "false_alarms_per_hour", "time_to_alert_p50", "recall"):
         difference = paired["difference"].get(name)
-        bounds = f" ({paired['low'][name]:.3g} to {paired['high'][name]:.3g})" if name in paired["low"] else ""
-        shown = ["–" if v is None else f"{v:.3g}" for v in (content[name], other[name])]
-        table.add_row(name.replace("_", " "), *shown, "" if difference is None else f"{difference:.3g}{bounds}")
+        bounds = f" ({shown(paired['low'][name])} to {shown(paired['high'][name])})" if name in paired["low"] else ""
+        values = shown(content[name]), shown(other[name])
+        table.add_row(name.replace("_", " "), *values, "" if difference is None else f"{shown(difference)}{bounds}")
     out.print(table)
     if other["clips"] is not None:
         out.print(f"Windows of the second: {_windows(other['clips'])}.", highlight=False, soft_wrap=True)
