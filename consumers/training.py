@@ -16,7 +16,8 @@ from models.classical_training import ClassicalTrainer, check_recipe
 from models.loop import Figures
 from models.recipe import Recipe
 from models.samples import OVERSAMPLE
-from models.training import Footage, Outcome, Trainer
+from models.training import Trainer
+from models.validation import Footage, Outcome
 
 from .datasets import Example, check_examples, find_examples
 from .progress import task_progress

@@ -20,7 +20,7 @@ from .imbalance import synthetic_minority
 from .loop import Progress
 from .recipe import Augmentation, Recipe
 from .samples import OVERSAMPLE
-from .training import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
+from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from .windows import windows
 
 #: So many windows of a video, spread over it, are learnt from: a long one would otherwise outweigh the others.

@@ -6,146 +6,36 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn import functional
 
 from . import distributed
 from .checkpoint import find
 from .cnn_lstm import CnnLstm
-from .contract import Contract, Threshold
+from .contract import Contract
 from .ensemble import Averaged
 from .errors import TrainingError
-from .evaluation import Evaluation, Judged, WindowScores, choose_thresholds, evaluate
+from .evaluation import Judged, WindowScores, evaluate
 from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
 from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
 from .movenet_motion import MoveNetMotion
 from .recipe import Recipe
 from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
+from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from .windows import windows
-from .zoo import create, statistics
+from .zoo import create
 
-#: A single window is let through this easily because a tracker wants several in a row.
-_FALSE_ALARM_RATE: Final = 0.1
 #: One part in so many of the training groups is held out to say when to stop.
 _INNER_FOLDS: Final = 5
 _EVALUATION_BATCH: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Footage:
-    """One labelled video: (N, H, W, 3) uint8, sampled every `spacing / OVERSAMPLE` seconds."""
-
-    name: str
-    label: str
-    #: Videos of one group show the same scene; a split never divides a group.
-    group: str
-    frames: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Held-out scores of every video that was held out and counted, and what follows from them."""
-
-    judged: Judged
-    evaluation: Evaluation
-    temperature: float
-    thresholds: Mapping[str, Threshold]
-    #: After how many epochs the weights that were kept had been reached, on average over the folds.
-    epochs: int
-    #: Share of the time that training waited for data.
-    waiting: float
-
-    def metrics(self) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
-        found = self.evaluation.figures
-        return {
-            "videos": self.evaluation.clips,
-            "groups": self.evaluation.groups,
-            "accuracy": round(found["accuracy"].value, 4),
-            "low": round(found["accuracy"].low, 4),
-            "high": round(found["accuracy"].high, 4),
-            **{
-                name: None if np.isnan(found[name].value) else round(found[name].value, 4)
-                for name in ("balanced_accuracy", "macro_f1", "auc", "calibration_error")
-            },
-        }
-
-
-def check_footage(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels, those that never alarm first.
-
-    Raises:
-        TrainingError: fewer than two labels, or a label that cannot be both learnt and held out.
-    """
-    labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
-    if len(labels) < 2:
-        raise TrainingError(f"labels {labels}: expected at least two, to tell apart")
-    for label in labels:
-        videos = [f for f in footage if f.label == label]
-        if len(videos) == 1:
-            raise TrainingError(f"label {label!r}: one video only ({videos[0].name}), so none can be held out")
-        if len(groups := {f.group for f in videos}) < 2:
-            raise TrainingError(
-                f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
-            )
-    return labels
-
-
-def split_by_group(truth: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices (train, held out) of each fold; no group is in both, and labels are spread evenly.
-
-    There are at most as many folds as the label with the fewest groups has groups.
-    """
-    folds = min(folds, *(len(set(groups[truth == k])) for k in np.unique(truth)))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(truth, truth, groups))
-
-
-def summarise(
-    held: WindowScores, counted: np.ndarray, recipe: Recipe, *, epochs: int = 0, waiting: float = 0.0
-) -> Outcome:
-    """What held-out scores say: temperature and thresholds from all of them, figures from those `counted` (N,).
-
-    Raises:
-        TrainingError: none is counted.
-    """
-    if not counted.any():
-        raise TrainingError("none of the held-out videos is one of those to be counted")
-    temperature = held.fit_temperature()
-    thresholds = choose_thresholds(held.judged(temperature), recipe.quiet, _FALSE_ALARM_RATE)
-    judged = held.only(counted).judged(temperature)
-    return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
-
-
-def contract_of(
-    recipe: Recipe, architecture: str, labels: tuple[str, ...], outcome: Outcome, training: Mapping[str, Any]
-) -> Contract:
-    """The contract of a model that was trained by `recipe`; temperature and thresholds from held-out scores."""
-    mean, std = statistics(recipe.architecture)
-    return Contract(
-        architecture=architecture,
-        labels=labels,
-        frames=recipe.frames,
-        spacing_seconds=recipe.spacing_seconds,
-        height=recipe.size,
-        width=recipe.size,
-        fit="stretch",
-        mean=mean,
-        std=std,
-        temperature=round(outcome.temperature, 4),
-        thresholds=outcome.thresholds,
-        training=training,
-        metrics=outcome.metrics(),
-    )
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from models.classical_training import ClassicalTrainer
 from models.descriptors import PARTS
 from models.evaluation import evaluate
 from models.recipe import Augmentation, Recipe
-from models.training import Footage
+from models.validation import Footage
 from models.windows import windows
 from models.zoo import create, describe
 from tests.videos import write_video
@@ -58,7 +58,7 @@ def footage(speeds: dict[str, tuple[float, ...]], groups: int = 6) -> list[Foota
 @pytest.fixture(autouse=True)
 def _quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here."""
-    for user in ("models.training", "consumers.evaluating"):
+    for user in ("models.validation", "consumers.evaluating"):
         monkeypatch.setattr(f"{user}.evaluate", functools.partial(evaluate, rounds=20))
 
 

@@ -12,7 +12,8 @@ import torch
 from consumers.datasets import find_examples
 from models import Classifier, Contract, TrainingError, find, save
 from models.recipe import Augmentation, Recipe
-from models.training import Footage, Trainer
+from models.training import Trainer
+from models.validation import Footage
 
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
