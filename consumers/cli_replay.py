@@ -56,16 +56,17 @@ OnsetOption = Annotated[
     tuple[float, float],
     typer.Option("--onset-window", help="With --match onset: seconds before and after the true onset."),
 ]
+_LABELS = typer.Option(
+    "--labels", help="Truth: CSV camera_or_file,label,start,end, or ActivityNet JSON.", show_default=False
+)
+LabelsOption = Annotated[Path | None, _LABELS]
+RequiredLabelsOption = Annotated[Path, _LABELS]
+ReportOption = Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")]
 
 
 def replay(
     sources: SourcesArgument,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels", help="Truth: CSV camera_or_file,label,start,end, or ActivityNet JSON.", show_default=False
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     model: ModelOption = None,
     stride: StrideOption = None,
     engine: EngineOption = None,
@@ -76,7 +77,7 @@ def replay(
     overlap: OverlapOption = 0.0,
     onset_window: OnsetOption = (2.0, 10.0),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures and events there.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
+    report: ReportOption = None,
     actev: Annotated[
         Path | None, typer.Option(help="Write events and truth into this folder, as NIST's ActEV_Scorer takes them.")
     ] = None,
@@ -128,12 +129,12 @@ def replay(
 
 def tune(
     sources: SourcesArgument,
-    labels: Annotated[Path, typer.Option("--labels", help="Truth, in a form that `clipline replay` takes.")],
+    labels: RequiredLabelsOption,
     budget: Annotated[
         str, typer.Option(help="False alarms that are allowed, as '1 per day' or '0.1/hour'.")
     ] = "1 per day",
     output: Annotated[Path, typer.Option("--output", "-o", help="The settings to write.")] = Path("tuned.toml"),
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report there.")] = None,
+    report: ReportOption = None,
     model: ModelOption = None,
     stride: StrideOption = None,
     engine: EngineOption = None,

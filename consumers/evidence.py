@@ -169,6 +169,8 @@ def write_evidence(evidence: Evidence, path: Path) -> None:
         SourceError: the path cannot be written.
         SegmentError: the segments cannot be joined there.
     """
+    if not path.parent.is_dir():
+        raise SourceError(f"{path}: there is no folder {path.parent}")
     try:
         write_joined(evidence.segments, path)
     except OSError as error:

@@ -58,6 +58,7 @@ def footage_progress(console: Console) -> Iterator[Callable[[str, float, float],
             quarter = int(done * _PLAIN_STEPS / total) if total else 0
             if not console.is_terminal and quarter > quarters.get(name, 0):
                 quarters[name] = quarter
-                console.print(f"{name}: {done:.0f} of {total:.0f} s{', ' if speed else ''}{speed}", highlight=False)
+                left = f", {speed}, {elapsed * (total - done) / done:.0f} s left" if speed else ""
+                console.print(f"{name}: {done:.0f} of {total:.0f} s{left}", highlight=False)
 
         yield show

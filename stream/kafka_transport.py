@@ -88,6 +88,20 @@ class KafkaTransport:
             finally:
                 admin.close()
 
+    def delete_topics(self, topics: Iterable[str]) -> None:
+        """Delete those of the topics that there are, with all that is on them.
+
+        Raises:
+            BrokerError: the broker refused.
+        """
+        with _mapped("deleting topics", self.address):
+            admin = KafkaAdminClient(**_connection(self.address))
+            try:
+                if present := sorted(set(topics) & set(admin.list_topics())):
+                    admin.delete_topics(present)
+            finally:
+                admin.close()
+
     def producer(self) -> Producer:
         return _KafkaProducer(self.address)
 
@@ -101,7 +115,16 @@ class KafkaTransport:
         finally:
             consumer.close()
 
+    def sent_since(self, topic: str, time_us: int) -> Mapping[Partition, int]:
+        consumer = _KafkaConsumer(self.address, [topic], None, from_start=False)
+        try:
+            return consumer.sent_since(time_us)
+        finally:
+            consumer.close()
+
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        if all(first >= end for first, end in ranges.values()):
+            return
         consumer = _KafkaConsumer(self.address, sorted({topic for topic, _ in ranges}), None, from_start=True)
         try:
             yield from consumer.between(ranges)
@@ -288,6 +311,17 @@ class _KafkaConsumer:
             assigned = self._consumer.assignment()
             first = self._consumer.beginning_offsets(list(assigned))
             return {(p.topic, p.partition): (first[p], self._consumer.position(p)) for p in assigned}
+
+    def sent_since(self, time_us: int) -> dict[Partition, int]:
+        """Where records that were sent at a time or later begin; the partition's end where there are none."""
+        ends = {partition: end for partition, (_, end) in self.bounds().items()}
+        with _mapped("asking for offsets by time", self._address):
+            # A broker knows milliseconds: of the one that has begun, so that nothing sent within it is left out.
+            asked = {TopicPartition(*p): max(0, time_us // 1000) for p in ends}
+            found = self._consumer.offsets_for_times(asked, timeout_ms=_CONNECT_TIMEOUT_MS)
+        # The embedded broker says offset 0 of no time, where Apache Kafka says that there is none.
+        known = {(p.topic, p.partition): at.offset for p, at in found.items() if at is not None and at.timestamp >= 0}
+        return {**ends, **known}
 
     def between(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         """Records of each range, up to its end or to where the partition ends now, whichever comes first."""

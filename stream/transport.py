@@ -104,6 +104,15 @@ class Transport(Protocol):
             BrokerError: there is no such topic.
         """
 
+    def sent_since(self, topic: str, time_us: int) -> Mapping[Partition, int]:
+        """By partition: the first offset of what was sent at `time_us` or later, or one before it.
+
+        How near it is depends on the broker's index. The end of a partition to which nothing was sent since.
+
+        Raises:
+            BrokerError: there is no such topic.
+        """
+
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         """The stored records with `first <= offset < end`, in order within a partition; those that are kept of them."""
 
@@ -161,6 +170,14 @@ class MemoryTransport:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
             return {p: (0, len(log)) for p, log in self._logs.items() if p[0] == topic}
+
+    def sent_since(self, topic: str, time_us: int) -> Mapping[Partition, int]:
+        bounds = self.offsets(topic)
+        with self._lock:
+            return {
+                p: next((record.offset for record in self._logs[p] if record.sent_us >= time_us), end)
+                for p, (_, end) in bounds.items()
+            }
 
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         for partition, (first, end) in ranges.items():

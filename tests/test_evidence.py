@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
 
 from consumers.evidence import find_evidence, write_evidence
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
@@ -103,6 +104,32 @@ def test_what_retention_removed_is_named(footage: Path, tmp_path: Path):
     write_evidence(found, tmp_path / "clip.mp4")
     with pytest.raises(SourceError, match=r"is gone: retention has removed everything before offset"):
         find_evidence(Shortened(whole, last + 1), SETTINGS.topics, event.id, 2.0, 1.0)
+
+
+def test_what_apache_kafka_deleted_is_named(footage: Path, apache_broker, topics_prefix: str, tmp_path: Path):
+    transport = KafkaTransport(apache_broker.address)
+    settings = SETTINGS.model_copy(
+        update={
+            "topics": SETTINGS.topics.model_copy(update={"prefix": topics_prefix}),
+            "worker": SETTINGS.worker.model_copy(update={"group": topics_prefix}),
+            "kafka": apache_broker.address,
+        }
+    )
+    event = next(e for e in recorded(footage, transport, settings).events if e.camera == "gate" and e.state == "ended")
+    assert event.segments is not None
+    place, _, offsets = event.segments.rpartition("@")
+    first = int(offsets.split("-")[0])
+    topic, _, number = place.rpartition("[")
+    admin = KafkaAdminClient(bootstrap_servers=[apache_broker.address])
+    admin.delete_records({TopicPartition(topic, int(number.rstrip("]"))): first + 1})
+    admin.close()
+    found = find_evidence(transport, settings.topics, event.id, 2.0, 1.0)
+    (missing,) = found.missing
+    assert missing.endswith(f"removed by retention, which keeps offsets from {first + 1}")
+    write_evidence(found, tmp_path / "clip.mp4")
+    assert len(decoded_frames(tmp_path / "clip.mp4")) > 25
+    with pytest.raises(SourceError, match="there is no folder"):
+        write_evidence(found, tmp_path / "absent" / "clip.mp4")
 
 
 def test_unknown_event_and_ambiguous_beginning_are_errors(footage: Path):

@@ -90,6 +90,8 @@ def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_da
         tmp_path / "tape.mp4",
         "--labels",
         tmp_path / "truth.csv",
+        "--against",
+        "cnn-lstm",
         "--json",
         tmp_path / "figures.json",
         "--report",
@@ -105,8 +107,13 @@ def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_da
         # Known at the end of a segment: never before the event has lasted, and not much later.
         assert 2.0 - 1e-6 <= event["alert_seconds"] - event["start_seconds"] <= 2.0 + 1.6 + 2.0
     page = (tmp_path / "report.html").read_text()
-    mistakes = figures["misses"] + figures["false_alarms"]
-    assert page.count("data:image/jpeg;base64,") == min(mistakes, 16)
+    paired = figures["against"]["paired"]
+    pictures_of = [figures["misses"], figures["false_alarms"], figures["against"]["false_alarms"]]
+    pictures_of += [len(paired["only_first"]), len(paired["only_second"])]
+    assert page.count("data:image/jpeg;base64,") == sum(min(8, count) for count in pictures_of)
+    assert f"Against {figures['against']['model']}" in page
+    assert "second's events" in page
+    assert page.count("tape.mp4#t=") == page.count("data:image/jpeg;base64,")
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("the tape was replayed; its report is not looked at, for there is no Chromium here")

@@ -224,6 +224,8 @@ def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path,
         (["kafka://t?camera=x&from=yesterday"], "'yesterday' is neither an offset nor a time"),
         (["kafka://t?camera=x&from=1&to=2026-11-24T08:00:00Z"], "both as offsets or both as times"),
         (["kafka://t?from=1"], "'camera' is needed"),
+        (["kafka://t?camera=x&from=5&to=5"], "expected 'from' before 'to'"),
+        (["kafka://t?from=2026-11-24T09:00:00Z&to=2026-11-24T08:00:00Z"], "expected 'from' before 'to'"),
     ],
 )
 def test_source_that_cannot_be_replayed_is_named(sources: list[str], words: str):

@@ -92,6 +92,7 @@ def test_replay_through_a_real_broker_says_the_same(place: Path):
         (["--model", "nope"], "unknown model 'nope'"),
         (["--stride", "0.3"], "worker.stride_seconds"),
         (["--camera", "a b"], "camera"),
+        (["--match", "onset", "--onset-window", "-1", "3"], "--onset-window -1 3: expected seconds before and after"),
         (["--map", "fight"], "expected old=new"),
         (["--start", "yesterday"], "'yesterday' is neither"),
         (["--json", "/proc/no/such.json"], "/proc/no/such.json: cannot be written"),

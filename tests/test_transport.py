@@ -177,6 +177,26 @@ def test_two_members_of_a_group_share_the_partitions_and_one_takes_over(transpor
     assert got == set(keys)
 
 
+def test_records_are_found_by_when_they_were_sent(transport, topics_prefix):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    moments = []
+    for number in range(3):
+        moments.append(time.time_ns() // 1000)
+        send(transport, topics_prefix, [(key, str(number).encode()) for key in CAMERAS])
+        time.sleep(0.05)
+    bounds = transport.offsets(topics_prefix)
+    for number, moment in enumerate(moments):
+        firsts = transport.sent_since(topics_prefix, moment)
+        assert firsts.keys() == bounds.keys()
+        since = transport.read({p: (firsts[p], end) for p, (_, end) in bounds.items()})
+        assert sorted(int(r.value) for r in since) == sorted(n for n in range(number, 3) for _ in CAMERAS)
+    assert transport.sent_since(topics_prefix, 0) == {p: first for p, (first, _) in bounds.items()}
+    later = transport.sent_since(topics_prefix, moments[-1] + 60_000_000)
+    assert later == {p: end for p, (_, end) in bounds.items()}
+    with pytest.raises(BrokerError, match="no-such-topic"):
+        transport.sent_since("no-such-topic", 0)
+
+
 def test_a_join_that_outlasts_a_poll_is_finished_by_the_next(embedded_broker, topics_prefix, opened, monkeypatch):
     monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
     transport = KafkaTransport(embedded_broker.address)
@@ -416,6 +436,7 @@ def test_stored_records_are_read_by_offset_and_reading_ends(transport: Transport
     assert {(r.topic, r.partition) for r in some} == {partition}
     assert [r.offset for r in transport.read({partition: (end - 2, end + 100)})] == [end - 2, end - 1]
     assert list(transport.read({partition: (4, 4)})) == []
+    assert list(transport.read({})) == []
 
 
 def test_offsets_of_an_absent_topic_are_an_error(transport: Transport, topics_prefix: str) -> None:

@@ -148,7 +148,10 @@ def test_command_writes_settings_and_a_report_and_never_over_other_settings(tmp_
     assert "tuned, on files held out" in result.stdout
     assert "camera-days are too few to show it" in result.stdout or "No setting keeps to" in result.stdout
     assert set(tomllib.loads((tmp_path / "tuned.toml").read_text())["tracker"]["labels"]) == {"fight"}
-    assert "<svg" in (tmp_path / "t.html").read_text()
+    page = (tmp_path / "t.html").read_text()
+    assert "<svg" in page
+    assert "fight, tuned, on files held out" in page
+    assert "compatible with up to" in page
     (tmp_path / "tuned.toml").write_text('kafka = "mine:9092"\n')
     again = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert again.returncode == 2

@@ -1,7 +1,8 @@
 """Events and truth as NIST's ActEV_Scorer takes them: four JSON files, in which a camera stands for a video file.
 
-The forms are those of the ActEV evaluation plans: `filesProcessed`, and per activity its name, an id, the confidence,
-the frame of the alert, and by file a map from frame to 1 where it begins and to 0 where it has ended.
+The forms are those of the ActEV evaluation plans, protocol ActEV_SDL_V2: `filesProcessed`, which must be the files of
+the file index, and per activity its name, an id, the confidence, the frame of the alert, and by file a map from frame
+to 1 where it begins and to 0 where it has ended.
 """
 
 from __future__ import annotations
@@ -49,5 +50,7 @@ def _frame(seconds: float) -> int:
 
 
 def _activity(number: int, camera: str, label: str, start: float, end: float) -> dict[str, Any]:
-    place = {camera: {str(_frame(start)): 1, str(_frame(end)): 0}}
+    first = _frame(start)
+    # What is shorter than a frame lasts one: the scorer refuses a map with one entry.
+    place = {camera: {str(first): 1, str(max(first + 1, _frame(end))): 0}}
     return {"activity": label, "activityID": number, "localization": place, "objects": []}

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from consumers.live import describe
 from consumers.progress import footage_progress
 from consumers.serving import clip_spec, tracker_rules
 from consumers.settings import Settings, override
@@ -35,11 +32,11 @@ from .replay import Replayed, replay
 from .run import How
 from .sources import Recording, find_recordings
 from .store import TraceStore
+from .telling import note, show, show_against, write
 from .through_kafka import replay_through_kafka
 from .truth import Claim, TrueEvent, check_truth, place_truth, read_truth
 from .windows import judged_windows
 
-_EVENTS_SHOWN: Final = 20
 #: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
 _WINDOW_ROUNDS: Final = 200
 INTERRUPTED: Final = 130
@@ -63,6 +60,11 @@ class Asked:
     own_broker: bool = True
     #: Another model, on the same footage.
     against: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.onset_window) < 0:
+            before, after = self.onset_window
+            raise ReplayError(f"--onset-window {before:g} {after:g}: expected seconds before and after, 0 or more")
 
     @property
     def fit(self) -> Fit:
@@ -215,14 +217,23 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
     judgement = judge(replayed.courses, session.rules, truth, session.asked.fit)
     content = document(session, replayed, judgement, seconds, judged=judged)
     windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
-    content["clips"] = None if windows is None else evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
+    content["clips"] = _clips(windows)
     other = None
     if session.asked.against is not None:
         other = _other(session, session.settings, truth, stop)
         if other is None:
             return None
         content["against"] = _against(judgement, other)
+        content["against"]["clips"] = _clips(judged_windows(other.courses, truth, other.rules))
     return _Result(content, judgement, windows, other, judged)
+
+
+def _clips(windows: Judged | None) -> dict[str, Any] | None:
+    """Figures of single windows, with intervals by file; without where there is one file."""
+    if windows is None:
+        return None
+    found = evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
+    return found if found["groups"] > 1 else {**found, "low": {}, "high": {}}
 
 
 def _other(
@@ -304,85 +315,3 @@ def document(
     found["truth"] = truth_rows(judgement) if judged else None
     found["problems"] = [f"{p.name}: {why}" for c in replayed.courses for p in c.pieces for why in p.trace.problems]
     return found
-
-
-def show(out: Console, content: Mapping[str, Any], matching: str, *, judged: bool) -> None:
-    """The result in a screenful."""
-    kept = content["kept_seconds"]
-    out.print(
-        f"{content['model']}: {content['footage_seconds']:.0f} s of footage of {len(content['cameras'])} cameras in "
-        f"{content['wall_seconds']:.1f} s, {content['times_realtime']:.0f} times real time"
-        f"{f' ({kept:.0f} s were classified before)' if kept else ''}; {content['windows']} windows",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for problem in content["problems"]:
-        out.print(f"left out: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    events = content["events"]
-    for row in events[:_EVENTS_SHOWN]:
-        line = describe(row)
-        if judged:
-            right = row["outcome"] == "detected"
-            line.append("  detected" if right else "  false alarm", style="green" if right else "red")
-        out.print(line, soft_wrap=True)
-    if len(events) > _EVENTS_SHOWN:
-        out.print(f"… and {len(events) - _EVENTS_SHOWN} more", style="dim")
-    if not judged:
-        out.print(f"{len(events)} events.", highlight=False)
-        return
-    for row in content["truth"]:
-        if row["outcome"] == "missed":
-            out.print(
-                Text(f"missed: {row['label']} on {row['camera']} from {row['start_seconds']:g} s", style="red"),
-                soft_wrap=True,
-            )
-    table = Table(box=None, title=f"\ndetected is {matching}", title_justify="left", title_style="dim")
-    for name in ("", "value", "95 % interval"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name in (
-        *("truth_events", "detected", "misses", "false_alarms", "false_alarms_per_hour", "time_to_alert_p50"),
-        *("time_to_alert_p95", "precision", "recall", "f1", "mean_average_precision"),
-    ):
-        low, high = content["low"].get(name), content["high"].get(name)
-        bounds = "" if low is None or name == "truth_events" else f"{low:.3g} to {high:.3g}"
-        value = content[name]
-        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3g}", bounds)
-    out.print(table)
-
-
-def show_against(out: Console, content: Mapping[str, Any]) -> None:
-    """The second model beside the first, and how surely they differ."""
-    other = content["against"]
-    paired = other["paired"]
-    table = Table(box=None)
-    for name in ("", content["model"], other["model"], "second less first (95 %)"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name in ("detected", "misses", "false_alarms", "false_alarms_per_hour", "time_to_alert_p50", "recall"):
-        difference = paired["difference"].get(name)
-        bounds = f" ({paired['low'][name]:.3g} to {paired['high'][name]:.3g})" if name in paired["low"] else ""
-        shown = ["–" if v is None else f"{v:.3g}" for v in (content[name], other[name])]
-        table.add_row(name.replace("_", " "), *shown, "" if difference is None else f"{difference:.3g}{bounds}")
-    out.print(table)
-    out.print(
-        f"Only the first finds {len(paired['only_first'])} true events, only the second {len(paired['only_second'])}; "
-        f"by chance alone with probability {paired['p_value']:.3g} (exact McNemar test).",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def note(notes: Console, text: str, style: str = "yellow") -> None:
-    notes.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a result.
-
-    Raises:
-        ReplayError: the path cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReplayError(f"{path}: cannot be written ({error.strerror})") from None

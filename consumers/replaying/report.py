@@ -17,6 +17,7 @@ from .judging import Judgement
 from .metrics import Fit
 from .pictures import strips
 from .sources import Piece, Recording
+from .telling import shown
 from .trace import END, START, Course
 from .trace import Piece as Placed
 from .tuning import Trial, sweep
@@ -25,6 +26,9 @@ _WORST: Final = 8
 #: Cameras that are drawn; the eventful ones first.
 _MAX_CAMERAS: Final = 24
 _MAX_LABELS: Final = 6
+#: A row of bars above the scores, and a bar in it.
+_ROW: Final = 0.15
+_BAR: Final = 0.1
 #: A trace is thinned to so many points: the highest of each stretch is kept.
 _MAX_POINTS: Final = 2000
 _FIGURES: Final = (
@@ -69,54 +73,88 @@ def write_report(
         content=content,
         judged=judged,
         names=_FIGURES,
-        number=_number,
-        timelines=_timelines(judgement),
+        number=shown,
+        timelines=_timelines(judgement, other),
         plots=_plots(judgement, fit, windows) if judged else [],
         sections=_sections(judgement, recordings, other) if judged else [],
     )
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _timelines(judgement: Judgement, other: Judgement | None) -> list[tuple[str, str]]:
+    """The cameras on which models differ first, then those with events, then those on which something happens."""
+    found, theirs = ({h.event.camera for h in j.happenings} if j else set() for j in (judgement, other))
+    differing = _differing(judgement, other)
+    true = {t.camera for t in judgement.truth}
 
+    def place(course: Course) -> tuple[bool, ...]:
+        return tuple(course.camera not in cameras for cameras in (differing, found | theirs, true))
 
-def _timelines(judgement: Judgement) -> list[tuple[str, str]]:
-    eventful = {t.camera for t in judgement.truth} | {h.event.camera for h in judgement.happenings}
-    courses = sorted(judgement.courses, key=lambda c: c.camera not in eventful)
-    shown = [(f"{c.camera}: {c.seconds:.0f} s", _timeline(judgement, c)) for c in courses[:_MAX_CAMERAS]]
+    courses = sorted(judgement.courses, key=place)
+    others = {course.camera: course for course in other.courses} if other is not None else {}
+    drawn = [
+        (f"{c.camera}: {c.seconds:.0f} s", _timeline(judgement, c, other, others.get(c.camera)))
+        for c in courses[:_MAX_CAMERAS]
+    ]
     if len(courses) > _MAX_CAMERAS:
-        shown.append((f"and {len(courses) - _MAX_CAMERAS} cameras more, which are not drawn", ""))
-    return shown
+        drawn.append((f"and {len(courses) - _MAX_CAMERAS} cameras more, which are not drawn", ""))
+    return drawn
 
 
-def _timeline(judgement: Judgement, course: Course) -> str:
-    """Truth and events as bars over time, and the scores of the labels that make events, with their thresholds."""
-    labels = list(judgement.rules)[:_MAX_LABELS]
-    plot, place = axes(11, 2.2)
-    for number, label in enumerate(labels):
-        colour = f"C{number}"
-        for piece in course.pieces:
-            middles, scores = _thinned(piece, label, course.begin_us)
-            place.plot(middles, scores, color=colour, linewidth=1, label=label if piece is course.pieces[0] else None)
-        rule = judgement.rules[label]
-        place.axhline(rule.start, color=colour, linestyle="--", linewidth=0.8)
-        place.axhline(rule.end, color=colour, linestyle=":", linewidth=0.8)
+def _differing(judgement: Judgement, other: Judgement | None) -> set[str]:
+    """Cameras on which only one of two models finds something true."""
+    if other is None:
+        return set()
+    paired = compare(judgement, other)
+    return {judgement.truth[index].camera for index in (*paired.only_first, *paired.only_second)}
+
+
+def _timeline(judgement: Judgement, course: Course, other: Judgement | None, theirs: Course | None) -> str:
+    """Truth and events as bars over time, and the scores of the labels that make events, with their thresholds.
+
+    A second model's scores are dashed, and its events a row of their own.
+    """
+    plot, place = axes(11, 2.2 if other is None else 2.6)
+    _draw_scores(place, judgement, course, "-")
+    rows = [("events", judgement)]
+    if other is not None and theirs is not None:
+        _draw_scores(place, other, theirs, (0, (4, 2)))
+        rows = [("second's events", other), ("first's events", judgement)]
+    heights = [1.03 + number * _ROW for number in range(len(rows) + 1)]
+    for height, (_, one) in zip(heights, rows, strict=False):
+        _draw_events(place, one, course.camera, height)
     found = set(judgement.matched)
     for index, true in enumerate(judgement.scene.truth):
         if true.camera == course.camera:
             colour = "tab:green" if index in found else "tab:red"
-            place.broken_barh([(true.start, true.end - true.start)], (1.16, 0.1), color=colour)
-    for detection, match in zip(judgement.scene.detections, judgement.matched, strict=True):
-        if detection.camera == course.camera:
-            colour = "tab:red" if match is None and judgement.truth else "tab:blue"
-            place.broken_barh([(detection.start, detection.end - detection.start)], (1.03, 0.1), color=colour)
-            place.plot([detection.alert], [1.08], marker="|", color="black")
-    place.set(xlabel="seconds", ylim=(0, 1.3), yticks=[0, 0.5, 1.08, 1.21])
-    place.set_yticklabels(["0", "0.5", "events", "truth"])
+            place.broken_barh([(true.start, true.end - true.start)], (heights[-1], _BAR), color=colour)
+    place.set(xlabel="seconds", ylim=(0, heights[-1] + _ROW), yticks=[0, 0.5, *(h + _BAR / 2 for h in heights)])
+    place.set_yticklabels(["0", "0.5", *(name for name, _ in rows), "truth"])
     place.margins(x=0)
-    if labels:
-        place.legend(loc="upper right", fontsize="small", bbox_to_anchor=(1, 0.85))
+    if judgement.rules:
+        place.legend(loc="upper left", fontsize="small", bbox_to_anchor=(1, 1))  # beside: scores may be anywhere
     return svg(plot)
+
+
+def _draw_scores(place: Any, judgement: Judgement, course: Course, line: Any) -> None:
+    first = line == "-"
+    alpha = 1 if first else 0.6
+    for number, label in enumerate(list(judgement.rules)[:_MAX_LABELS]):
+        colour, rule = f"C{number}", judgement.rules[label]
+        for piece in course.pieces:
+            middles, scores = _thinned(piece, label, course.begin_us)
+            name = (label if first else f"{label}, second") if piece is course.pieces[0] else None
+            place.plot(middles, scores, color=colour, linestyle=line, linewidth=1, alpha=alpha, label=name)
+        if first:
+            place.axhline(rule.start, color=colour, linestyle="--", linewidth=0.8)
+            place.axhline(rule.end, color=colour, linestyle=":", linewidth=0.8)
+
+
+def _draw_events(place: Any, judgement: Judgement, camera: str, height: float) -> None:
+    for detection, match in zip(judgement.scene.detections, judgement.matched, strict=True):
+        if detection.camera == camera:
+            colour = "tab:red" if match is None and judgement.truth else "tab:blue"
+            place.broken_barh([(detection.start, detection.end - detection.start)], (height, _BAR), color=colour)
+            place.plot([detection.alert], [height + _BAR / 2], marker="|", color="black")
 
 
 def _thinned(piece: Placed, label: str, begin_us: int) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +207,9 @@ def _plots(judgement: Judgement, fit: Fit, windows: Judged | None) -> list[tuple
     return plots
 
 
-def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) -> str:
+def trade(
+    trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial], budget_per_hour: float | None = None
+) -> str:
     """Share of misses over false alarms an hour, a line a label: the best that is to be had at each rate."""
     plot, place = axes()
     for number, (label, row) in enumerate(trials.items()):
@@ -186,7 +226,9 @@ def trade(trials: Mapping[str, Sequence[Trial]], marked: Mapping[str, Trial]) ->
         best.append((max(rate for rate, _ in swept), best[-1][1]))
         place.scatter(*zip(*swept, strict=True), color=f"C{number}", s=6, alpha=0.5)
         place.step(*zip(*best, strict=True), where="post", color=f"C{number}", label=label)
-        place.plot(*chosen, marker="o", color=f"C{number}")
+        place.plot(*chosen, marker="o", color=f"C{number}", clip_on=False, zorder=3)  # also where it lies on an axis
+    if budget_per_hour is not None:
+        place.axvline(budget_per_hour, color="black", linestyle=":", linewidth=0.8, label="budget of a label")
     place.set(xlabel="false alarms a camera-hour", ylabel="share of true events missed", ylim=(-0.03, 1.03))
     place.set_xlim(left=0)
     place.legend()

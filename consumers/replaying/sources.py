@@ -23,6 +23,11 @@ from stream.footage import Footage
 from stream.segment import CAMERA_ID, check_camera_id
 
 _SCHEME: Final = "kafka://"
+#: Footage may be sent so long before it is over, as `attach --start now --pace max` does, and is found by its time at
+#: once; what was sent earlier still is found by looking back.
+_AHEAD_US: Final = 3600 * 1_000_000
+#: Records before the sought place in which nothing of the wanted time may lie, or the place is further back.
+_LOOK_BACK: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,8 @@ def _topic_recordings(source: str, camera: str | None, transport: Transport) -> 
         for partition, (first, end) in transport.offsets(topic).items()
     }
     ranges = {partition: (first, end) for partition, (first, end) in ranges.items() if first < end}
+    if interval_us[0] is not None and ranges:
+        ranges = _sought(transport, ranges, wanted, interval_us[0])
     found: dict[tuple[str, Partition], _Content] = defaultdict(_Content)
     for item in _read_topic(transport, ranges, wanted, interval_us):
         found[item.camera, item.partition].add(item)
@@ -241,6 +248,31 @@ def _topic_recordings(source: str, camera: str | None, transport: Transport) -> 
     if not recordings:
         raise SourceError(f"{source}: the topic holds no such footage")
     return recordings
+
+
+def _sought(
+    transport: Transport, ranges: dict[Partition, tuple[int, int]], camera: str | None, begin_us: int
+) -> dict[Partition, tuple[int, int]]:
+    """The ranges without the records that end before `begin_us`: days of a topic, which need not be read.
+
+    The broker's index knows when a record was sent, not what it shows. Footage is sent when it is over or later, so
+    what was sent before shows what was before. Footage that is sent ahead of its time is the exception: hence an hour
+    to spare, and a look at what lies before the place that was found. Where the wanted footage ends no index can tell:
+    an archive is sent at any time after.
+    """
+    (topic,) = {topic for topic, _ in ranges}
+    hints = transport.sent_since(topic, begin_us - _AHEAD_US)
+    found = {}
+    for partition, (kept, end) in ranges.items():
+        first, count = min(max(kept, hints[partition]), end), _LOOK_BACK
+        while first > kept:
+            earlier = max(kept, first - count)
+            items = _read_topic(transport, {partition: (earlier, first)}, camera, (begin_us, None))
+            if all(isinstance(item.segment, SegmentError) for item in items):
+                break
+            first, count = earlier, 4 * count
+        found[partition] = (first, end)
+    return {partition: (first, end) for partition, (first, end) in found.items() if first < end}
 
 
 @dataclass(slots=True)
@@ -287,9 +319,16 @@ def _parse(
         if wanted is None:
             raise SourceError(f"{source}: offsets are of a camera's partition, so 'camera' is needed")
         first, end = (None if b is None else int(b) for b in bounds)
+        _check_order(first, end, source)
         return topic, wanted, (None, None), (first, end)
     begin_us, end_us = (None if b is None else _time_us(b, source) for b in bounds)
+    _check_order(begin_us, end_us, source)
     return topic, wanted, (begin_us, end_us), (None, None)
+
+
+def _check_order(first: int | None, end: int | None, source: str) -> None:
+    if first is not None and end is not None and first >= end:
+        raise SourceError(f"{source}: expected 'from' before 'to'")
 
 
 def _time_us(text: str, source: str) -> int:

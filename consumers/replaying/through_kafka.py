@@ -35,7 +35,10 @@ from .trace import Course, Piece
 #: All footage is on the topic, yet nothing more of it is classified: how long to wait.
 _STALL_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
-_RETENTION_HOURS: Final = 1.0
+#: Should the topics outlive the replay, because it was killed.
+_RETENTION_HOURS: Final = 24.0
+#: Footage on the topic at a time. The embedded broker keeps it in memory, and a broker's disk is not ours to fill.
+MAX_BYTES: Final = 1024**3
 
 
 @dataclass(slots=True)
@@ -74,25 +77,82 @@ def replay_through_kafka(
         recordings: the cameras, of files.
         how: the model and how its clips are made.
         rules: what makes events.
-        settings: where broker and Redis are, unless `own_broker`.
-        own_broker: start an embedded broker and a Redis for this replay.
+        settings: where the broker is, unless `own_broker`.
+        own_broker: start embedded brokers for this replay, each for as many cameras as fit into `MAX_BYTES`.
         progress: told "classifying", and how many seconds of footage of how many it has been done to.
         stop: asked often.
 
     Raises:
-        ReplayError: a recording is of a topic, or the worker's events are not those of its predictions.
+        ReplayError: a recording is of a topic, a camera is too much for an embedded broker, or the worker's events are
+            not those of its predictions.
         BrokerError, SinkError: a service is gone.
     """
     if any(not isinstance(piece, FilePiece) for r in recordings for piece in r.pieces):
         raise ReplayError("--through-kafka: expected files, which it puts on a topic; a topic is replayed without")
+    total, done = sum(_seconds(recording) for recording in recordings), 0.0
+    courses: list[Course] = []
+    for batch in _batches(recordings, own_broker=own_broker):
+
+        def show(name: str, seconds: float, _: float, before: float = done) -> None:
+            progress(name, before + seconds, total)
+
+        found = _replay_batch(batch, how, rules, settings, own_broker=own_broker, progress=show, stop=stop)
+        if found is None:
+            return None
+        courses += found
+        done += sum(_seconds(recording) for recording in batch)
+    return Replayed(tuple(courses), 0.0)
+
+
+def _seconds(recording: Recording) -> float:
+    return sum(piece.seconds for piece in recording.pieces)
+
+
+def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[Recording]]:
+    """Whole cameras, as many at a time as a broker is to hold at once."""
+    batches: list[list[Recording]] = []
+    held = 0
+    for recording in recordings:
+        size = sum(piece.path.stat().st_size for piece in recording.pieces if isinstance(piece, FilePiece))
+        if own_broker and size > MAX_BYTES:
+            raise ReplayError(
+                f"--through-kafka: camera {recording.camera} has {size / 1e6:.0f} MB, and the embedded broker, which "
+                f"keeps them in memory, is given {MAX_BYTES / 1e6:.0f} MB at most: name one with a disk by --kafka"
+            )
+        if not batches or held + size > MAX_BYTES:
+            batches.append([])
+            held = 0
+        batches[-1].append(recording)
+        held += size
+    return batches
+
+
+def _replay_batch(
+    recordings: Sequence[Recording],
+    how: How,
+    rules: dict[str, Rule],
+    settings: Settings,
+    *,
+    own_broker: bool,
+    progress: Callable[[str, float, float], None],
+    stop: Callable[[], bool],
+) -> tuple[Course, ...] | None:
+    """Some cameras over topics of their own, which are gone afterwards."""
     with contextlib.ExitStack() as stack:
+        # Results are read from the topics; nobody's Redis is to fill with those of a replay.
+        redis = stack.enter_context(EmbeddedRedis())
+        settings = override(settings, {"redis": redis.address}, "embedded services")
         if own_broker:
-            kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
-            settings = override(settings, {"kafka": kafka.address, "redis": redis.address}, "embedded services")
+            kafka = stack.enter_context(EmbeddedBroker())
+            settings = override(settings, {"kafka": kafka.address}, "embedded services")
         name = f"{settings.topics.prefix}-replay-{secrets.token_hex(4)}"
         own = {"topics": {"prefix": name, "retention_hours": _RETENTION_HOURS}, "worker": {"group": name}}
         settings = override(settings, own, "replay")
         transport = KafkaTransport(settings.kafka)
+        if not own_broker:
+            topics = settings.topics
+            names = (topics.segments, topics.predictions, topics.events, topics.deadletter)
+            stack.callback(transport.delete_topics, names)
         ensure_topics(transport, settings.topics)
         sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
         stack.callback(sink.close)
@@ -102,7 +162,7 @@ def replay_through_kafka(
             return None
         courses = _courses(recordings, how, transport, settings, sent)
         _compare(courses, rules, transport, settings)
-    return Replayed(courses, 0.0)
+    return courses
 
 
 def _run(
@@ -126,17 +186,21 @@ def _run(
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     sent: dict[str, _Sent] = {recording.camera: _Sent() for recording in recordings}
-    total = sum(piece.seconds for recording in recordings for piece in recording.pieces)
+    total = sum(_seconds(recording) for recording in recordings)
+
+    def asked_to_stop() -> bool:
+        progress("classifying", min(sum(c.seconds for c in dict(worker.counts).values()), total), total)
+        return stop()
+
     try:
         producer = transport.producer()
         for recording in recordings:
-            _send(recording, producer, settings.segments.limits, settings.topics.segments, sent, stop)
+            _send(recording, producer, settings.segments.limits, settings.topics.segments, sent, asked_to_stop)
         producer.close()
         newest, changed_at = -1.0, time.monotonic()
-        while not stop() and thread.is_alive():
+        while not asked_to_stop() and thread.is_alive():
             counts = dict(worker.counts)
             seconds = sum(c.seconds for c in counts.values())
-            progress("classifying", min(seconds, total), total)
             if all(n in counts and counts[n].frames >= s.draft.frames for n, s in sent.items()) and not sum(
                 c.pending for c in counts.values()
             ):

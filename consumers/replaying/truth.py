@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import difflib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -101,7 +101,7 @@ def place_truth(
     events: list[TrueEvent] = []
     unknown: list[Claim] = []
     outside: list[Claim] = []
-    silent: Counter[str] = Counter()
+    silent: dict[str, list[Claim]] = defaultdict(list)
     for claim in claims:
         place = _find(claim, cameras)
         if place is None:
@@ -109,10 +109,14 @@ def place_truth(
         elif (interval_us := _interval_us(claim, place)) is None:
             outside.append(claim)
         elif claim.label not in labels:
-            silent[claim.label] += 1
+            silent[claim.label].append(claim)
         else:
             events.append(TrueEvent(place.camera, claim.label, *interval_us, claim.where))
-    notes = [f"truth of {label!r} ({count} rows): no event is made of this label" for label, count in silent.items()]
+    made = ", ".join(sorted(labels)) or "none"
+    notes = [
+        f"truth of {label!r} left out ({len(rows)} rows, first {rows[0].where}): events are made of {made}, not of it"
+        for label, rows in silent.items()
+    ]
     left_out = "rows of truth left out, first"
     if unknown:
         notes.append(f"{len(unknown)} {left_out} {unknown[0].where}: {_unknown(unknown[0], cameras)}")

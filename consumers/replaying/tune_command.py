@@ -12,9 +12,10 @@ from rich.table import Table
 
 from consumers.settings import Settings
 
-from .command import INTERRUPTED, Asked, note, open_session, run, write
+from .command import INTERRUPTED, Asked, open_session, run
 from .errors import ReplayError
 from .metrics import Counts
+from .telling import note, shown, write
 from .truth import place_truth
 from .tuning import Tuned, per_day, per_day_bound, tune
 
@@ -136,7 +137,7 @@ def show(out: Console, found: Sequence[Tuned], rate: float) -> None:
                 name,
                 f"{counts.detected} of {counts.truth}",
                 str(counts.false_alarms),
-                f"{per_day(counts):.3g}",
+                shown(per_day(counts)),
                 "–" if alert is None else f"{alert:.1f} s",
             )
     out.print(table)
@@ -160,7 +161,7 @@ def show(out: Console, found: Sequence[Tuned], rate: float) -> None:
         elif bound > rate:
             out.print(
                 f"{counts.seconds / 86400:.3g} camera-days are too few to show it: so few false alarms are compatible "
-                f"with up to {bound:.3g} a camera-day (95 %).",
+                f"with up to {shown(bound)} a camera-day (95 %).",
                 style="yellow",
                 highlight=False,
                 soft_wrap=True,

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumers.drawing import render
+from consumers.tracker import Rule
 
+from .metrics import Counts
 from .report import trade
-from .tuning import Tuned
+from .telling import shown
+from .tuning import Tuned, per_day, per_day_bound
 
 
 def write_tune_report(model: str, found: Sequence[Tuned], rate: float) -> str:
     """Return the page."""
-    rows = []
+    rows: list[tuple[str, Rule | None, Counts]] = []
     for tuned in found:
         for name, trial in ((f"{tuned.label}, now", tuned.before), (f"{tuned.label}, tuned", tuned.chosen)):
             rows.append((name, trial.rule, trial.counts(tuned.files)))
-    plot = trade({t.label: t.trials for t in found}, {t.label: t.chosen for t in found})
-    return render("tuning.html", model=model, rate=rate, rows=rows, plot=plot)
+        if tuned.held_out is not None:
+            rows.append((f"{tuned.label}, tuned, on files held out", None, tuned.held_out))
+    budget = rate / 24 / max(1, len(found))
+    plot = trade({t.label: t.trials for t in found}, {t.label: t.chosen for t in found}, budget)
+    bounds = [(t.label, per_day_bound(t.chosen.counts(t.files))) for t in found]
+    return render(
+        "tuning.html", model=model, rate=rate, rows=rows, plot=plot, per_day=per_day, bounds=bounds, number=shown
+    )

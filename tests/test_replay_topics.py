@@ -1,0 +1,130 @@
+"""A part of a topic is found by its time without reading what was sent before, and nothing of it is left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from kafka import KafkaProducer
+
+from consumers.replaying import sources
+from consumers.replaying.sources import TopicPiece, find_recordings
+from stream import KafkaTransport, Partition, Record, Segment, SegmentLimits, Topic
+
+MINUTE_US = 60_000_000
+MINUTES = 1500  # a day and an hour
+
+
+class Reading(KafkaTransport):
+    """A real broker, and a note of the offsets that were read."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.read_offsets: list[int] = []
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for record in super().read(ranges):
+            self.read_offsets.append(record.offset)
+            yield record
+
+
+def record(address: str, topic: str, begin_us: int, sent_us: Callable[[Segment], int]) -> None:
+    """A day of two cameras, a segment a minute each, sent when `sent_us` says so."""
+    KafkaTransport(address).ensure_topics([Topic(topic, 1)])
+    producer = KafkaProducer(bootstrap_servers=[address])
+    for number in range(MINUTES):
+        start_us = begin_us + number * MINUTE_US
+        for camera in ("gate", "hall"):
+            segment = Segment(
+                camera, begin_us, number, start_us, start_us + MINUTE_US, "mpegts", "h264", 64, 48, 1, 0, b"picture"
+            )
+            key, headers, value = segment.encode()
+            producer.send(topic, key=key, headers=headers, value=value, timestamp_ms=sent_us(segment) // 1000)
+    producer.flush()
+    producer.close()
+
+
+def found(transport: KafkaTransport, topic: str, begin_us: int, query: str) -> list[int]:
+    """The minutes of the day that a source holds."""
+    recordings, _ = find_recordings([f"kafka://{topic}?{query}"], None, None, SegmentLimits(), lambda: transport)
+    minutes = set()
+    for recording in recordings:
+        (piece,) = recording.pieces
+        assert isinstance(piece, TopicPiece)
+        for segment in piece.segments("x"):
+            assert isinstance(segment, Segment)
+            minutes.add((segment.start_us - begin_us) // MINUTE_US)
+    return sorted(minutes)
+
+
+def at(begin_us: int, minute: int) -> str:
+    return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=begin_us + minute * MINUTE_US)).strftime(
+        "%Y-%m-%dT%H:%M:%S.%fZ"
+    )
+
+
+@pytest.fixture
+def begin_us() -> int:
+    """A day and two hours ago: what a broker keeps by default, and takes as a time."""
+    return (time.time_ns() // 1000 // MINUTE_US - MINUTES - 60) * MINUTE_US
+
+
+# A segment whose end is the begin of the interval, too, as everywhere.
+WANTED = list(range(1199, 1230))
+
+
+def test_an_interval_is_sought_by_time_and_what_was_sent_before_is_not_read(
+    apache_broker, topics_prefix: str, begin_us: int
+):
+    """Apache Kafka takes a producer's word for when a record was sent; the embedded broker looks at its own clock."""
+    record(apache_broker.address, topics_prefix, begin_us, lambda segment: segment.end_us)
+    transport = Reading(apache_broker.address)
+    interval = f"from={at(begin_us, 1200)}&to={at(begin_us, 1230)}"
+    for camera in ("camera=gate&", ""):
+        transport.read_offsets.clear()
+        assert found(transport, topics_prefix, begin_us, camera + interval) == WANTED
+        # An hour and 128 records before, and not the day.
+        assert min(transport.read_offsets) >= 2 * (1200 - 60) - 130
+    with pytest.raises(Exception, match="the topic holds no such footage"):
+        found(transport, topics_prefix, begin_us, f"from={at(begin_us, MINUTES + 60)}")
+
+
+def test_what_a_camera_sends_now_is_sought_by_time(broker, topics_prefix: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "_AHEAD_US", 0)
+    monkeypatch.setattr(sources, "_LOOK_BACK", 4)
+    transport = Reading(broker.address)
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    producer = transport.producer()
+    begin_us = end_us = time.time_ns() // 1000
+    ends_us = []
+    for number in range(40):
+        time.sleep(0.02)
+        start_us, end_us = end_us, time.time_ns() // 1000
+        ends_us.append(end_us)
+        segment = Segment("gate", begin_us, number, start_us, end_us, "mpegts", "h264", 64, 48, 1, 0, b"picture")
+        producer.send(topics_prefix, *segment.encode())
+        producer.flush()
+    producer.close()
+    moment = dt.datetime.fromtimestamp((ends_us[29] + 1) / 1e6, dt.UTC).isoformat().replace("+00:00", "Z")
+    recordings, _ = find_recordings(
+        [f"kafka://{topics_prefix}?camera=gate&from={moment}"], None, None, SegmentLimits(), lambda: transport
+    )
+    assert len(list(recordings[0].pieces[0].segments("x"))) == 10
+    assert 20 <= min(transport.read_offsets) <= 30
+
+
+def test_footage_that_was_sent_ahead_of_its_time_is_found(broker, topics_prefix: str, begin_us: int):
+    """`attach --start now --pace max`: a day of footage is sent within seconds of its begin."""
+    record(broker.address, topics_prefix, begin_us, lambda _: begin_us)
+    transport = Reading(broker.address)
+    interval = f"from={at(begin_us, 1200)}&to={at(begin_us, 1230)}"
+    assert found(transport, topics_prefix, begin_us, f"camera=gate&{interval}") == WANTED
+    assert found(transport, topics_prefix, begin_us, interval) == WANTED
+
+
+def test_an_archive_that_was_sent_long_after_is_found(broker, topics_prefix: str, begin_us: int):
+    record(broker.address, topics_prefix, begin_us, lambda segment: begin_us + 26 * 60 * MINUTE_US + segment.sequence)
+    interval = f"from={at(begin_us, 1200)}&to={at(begin_us, 1230)}"
+    assert found(KafkaTransport(broker.address), topics_prefix, begin_us, f"camera=gate&{interval}") == WANTED
