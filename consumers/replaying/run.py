@@ -25,8 +25,8 @@ from stream import ClipSpec, Decoded, Segment, SegmentError, SourceError
 from .sources import Piece
 from .store import Draft, TraceStore
 
-#: Segments that wait for a decoder or for the classifier, a decoding thread.
-_AHEAD: Final = 3
+#: Segments that wait for a decoder or for the classifier, a decoding thread: enough to fill the next batch.
+_AHEAD: Final = 8
 #: Pieces that are open at the same time, a decoding thread.
 _OPEN: Final = 2
 #: Batches that are classified or wait for it: what is decoded meanwhile makes the next one.
@@ -42,7 +42,8 @@ class How:
     scorer: Scorer
     spec: ClipSpec
     threads: int | None = None
-    max_batch: int = 16
+    #: Twice a worker's: nobody waits for a single clip, and a core idles at the end of each batch.
+    max_batch: int = 32
 
 
 @dataclass(frozen=True, slots=True)
