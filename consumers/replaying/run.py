@@ -56,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How far a run has come, in seconds of footage."""
+    """How far a run has come, in seconds of footage that is classified."""
 
     seconds: float
     #: Of these, how many needed no decoding.
@@ -93,8 +93,9 @@ class _Lane:
 class _Batch:
     """What some segments completed, on its way through the classifier."""
 
-    #: Whose segments these were, once for each.
+    #: Whose segments these were, once for each, and how long they are together.
     lanes: list[_Lane]
+    seconds: float
     steps: list[Step]
     result: Future[list[Prediction]]
 
@@ -191,7 +192,6 @@ class _Run:
             lane.draft.frames += item.frames + skipped
             lane.draft.skipped += skipped
             lane.draft.cover(item.start_us, item.end_us)
-            self._seconds += item.seconds
         return item
 
     def _is_done(self, lane: _Lane, segment: Segment) -> bool:
@@ -199,6 +199,7 @@ class _Run:
         epoch_us, needed_us = lane.needed
         done = segment.epoch_us < epoch_us or (segment.epoch_us == epoch_us and segment.end_us <= needed_us)
         if done:
+            self._seconds += segment.seconds
             self._resumed += segment.seconds
         return done
 
@@ -214,11 +215,12 @@ class _Run:
         if len(self._batches) >= _BATCHES:
             return
         steps: list[Step] = []
-        windows = 0
+        windows, seconds = 0, 0.0
         taken: list[_Lane] = []
         while self._queue and windows < self._how.max_batch and self._queue[0][2].done():
             lane, segment, result = self._queue.popleft()
             outcome = result.result()
+            seconds += segment.seconds
             lane.segments_since_part += 1
             taken.append(lane)
             if isinstance(outcome, SegmentError):
@@ -231,7 +233,7 @@ class _Run:
             steps += fresh
             windows += sum(step.clip is not None for step in fresh)
         if taken:
-            self._batches.append(_Batch(taken, steps, classifier.submit(self._pipeline.classify, steps)))
+            self._batches.append(_Batch(taken, seconds, steps, classifier.submit(self._pipeline.classify, steps)))
 
     def _settle(self, *, until_none: bool = False) -> None:
         """Write down what is classified, oldest batch first; wait for all of it if `until_none`."""
@@ -252,6 +254,7 @@ class _Run:
                 lane.waiting -= 1
                 if lane.exhausted and not lane.waiting:
                     self._finish(lane)
+            self._seconds += batch.seconds
             self._progress(Done(self._seconds, self._resumed))
 
     def _finish(self, lane: _Lane) -> None:
