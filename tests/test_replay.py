@@ -7,14 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from consumers.replaying import run
-from consumers.replaying.sources import find_recordings
+from consumers.replaying.sources import FilePiece, find_recordings
 from consumers.worker import ensure_topics
-from stream import MemoryTransport, SegmentLimits, SourceError
+from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError
 from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told
 from tests.videos import write_video
 
@@ -86,6 +89,7 @@ def test_replay_that_was_cut_off_goes_on_there_and_says_the_same(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: float
 ):
     monkeypatch.setattr(run, "_PART_SECONDS", 0.0)  # a part after each batch
+    monkeypatch.setattr(run, "_AHEAD", 1)  # and a batch of a segment or two
     whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
 
     def cut(name: str, done: float, total: float) -> None:
@@ -113,7 +117,7 @@ def kill(name, done, total):
     if name == "classifying" and done >= 12:
         os.kill(os.getpid(), signal.SIGKILL)
 
-run._PART_SECONDS = 0.0
+run._PART_SECONDS, run._AHEAD = 0.0, 1
 replayed([sys.argv[1]], Path(sys.argv[2]), start_us=int(sys.argv[3]), progress=kill)
 """
 
@@ -132,12 +136,70 @@ def test_replay_that_is_killed_goes_on_where_it_was(footage: Path, tmp_path: Pat
 
 
 def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path: Path):
-    asked = iter([False] * 4)
+    asked = iter([False] * 2)  # before the footage is looked at, and before a first batch, which has no room for all
     with pytest.raises(AssertionError):
         replayed([footage], tmp_path, start_us=START_US, stop=lambda: next(asked, True))
     scorer = Brightness()
     replayed([footage], tmp_path, start_us=START_US, scorer=scorer)
     assert 0 < scorer.clips < 48
+
+
+class Held(Brightness):
+    """Does not answer for its first batch until `go_on` says so."""
+
+    def __init__(self, go_on: threading.Event) -> None:
+        super().__init__()
+        self.go_on, self.waited = go_on, False
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        self.waited = self.go_on.wait(20) if self.clips == 0 else self.waited
+        return super().predict(frames)
+
+
+def test_footage_is_read_on_while_a_batch_is_classified(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    read = 0
+    read_on = threading.Event()
+    as_it_is = FilePiece.segments
+
+    def counted(piece: FilePiece, camera: str) -> Iterator[Segment | SegmentError]:
+        nonlocal read
+        for segment in as_it_is(piece, camera):
+            read += 1
+            if read > 3:  # two may wait for a decoder, and one or two are in the batch that is held
+                read_on.set()
+            yield segment
+
+    monkeypatch.setattr(FilePiece, "segments", counted)
+    scorer = Held(read_on)
+    found = replayed([footage], tmp_path / "held", start_us=START_US, scorer=scorer)
+    assert scorer.waited, "nothing was read while the first batch was classified"
+    assert said(found, "gate") == said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+
+
+def test_progress_counts_footage_that_is_classified(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    scorer, shown = Brightness(), list[tuple[float, int]]()
+    replayed(
+        [footage],
+        tmp_path,
+        scorer=scorer,
+        progress=lambda what, done, total: shown.append((done, scorer.clips)) if what == "classifying" else None,
+    )
+    assert len(shown) > 4
+    assert shown[-1] == (pytest.approx(20.0), scorer.clips)
+    # A window of 0.8 s begins every 0.4 s; the newest one or two wait for footage that is not there yet.
+    assert all(clips >= done / 0.4 - 3 for done, clips in shown)
+
+
+def test_error_of_the_model_ends_a_replay(footage: Path, tmp_path: Path):
+    class Broken(Brightness):
+        def predict(self, frames: np.ndarray) -> np.ndarray:
+            raise RuntimeError(f"cannot run {len(frames)} clips")
+
+    with pytest.raises(RuntimeError, match="cannot run"):
+        replayed([footage], tmp_path, scorer=Broken())
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_damaged_trace_is_made_anew(footage: Path, tmp_path: Path):

@@ -1,7 +1,9 @@
 """Footage to traces: read, decode, window and classify, as fast as the machine allows, with several pieces at a time.
 
-    piece ─▶ segments ─▶ decode (threads) ─▶ Pipeline ─▶ batch over pieces ─▶ scores ─▶ TraceStore
+    piece ─▶ segments ─▶ decode (threads) ─▶ Pipeline ─▶ batch over pieces ─▶ classify (thread) ─▶ TraceStore
     piece ─▶ …
+
+While one batch is classified the next is made, or cores would wait for one another.
 
 It differs from a worker in what stands around the pipeline only: no broker, and a store in the place of topics.
 """
@@ -11,21 +13,24 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from consumers.pipeline import Pipeline, Scorer, Step, decode_segment
+from consumers.prediction import Prediction
 from consumers.worker import usable_cores
 from stream import ClipSpec, Decoded, Segment, SegmentError, SourceError
 
 from .sources import Piece
 from .store import Draft, TraceStore
 
-#: Segments that wait for a decoder or for the classifier, a decoding thread.
-_AHEAD: Final = 3
+#: Segments that wait for a decoder or for the classifier, a decoding thread: enough to fill the next batch.
+_AHEAD: Final = 8
 #: Pieces that are open at the same time, a decoding thread.
 _OPEN: Final = 2
+#: Batches that are classified or wait for it: what is decoded meanwhile makes the next one.
+_BATCHES: Final = 2
 #: What a kill may cost.
 _PART_SECONDS: Final = 2.0
 
@@ -37,7 +42,8 @@ class How:
     scorer: Scorer
     spec: ClipSpec
     threads: int | None = None
-    max_batch: int = 16
+    #: Twice a worker's: nobody waits for a single clip, and a core idles at the end of each batch.
+    max_batch: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How far a run has come, in seconds of footage."""
+    """How far a run has come, in seconds of footage that is classified."""
 
     seconds: float
     #: Of these, how many needed no decoding.
@@ -76,11 +82,22 @@ class _Lane:
     windows: int = 0
     draft: Draft = field(default_factory=Draft)
     segments_since_part: int = 0
-    #: Segments handed to decoders and not yet pushed.
+    #: Segments handed to decoders whose windows are not yet classified.
     waiting: int = 0
     exhausted: bool = False
     failure: SourceError | None = None
     closed_epoch_us: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What some segments completed, on its way through the classifier."""
+
+    #: Whose segments these were, once for each, and how long they are together.
+    lanes: list[_Lane]
+    seconds: float
+    steps: list[Step]
+    result: Future[list[Prediction]]
 
 
 def classify(
@@ -111,25 +128,30 @@ class _Run:
         self._lanes: dict[str, _Lane] = {}
         self._turn: deque[_Lane] = deque()
         self._queue: deque[tuple[_Lane, Segment, Future[_Outcome]]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._seconds = self._resumed = 0.0
         self._part_at = time.monotonic() + _PART_SECONDS
 
     def work(self, stop: Callable[[], bool]) -> bool:
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        classifier = ThreadPoolExecutor(1, thread_name_prefix="classify")
         try:
             while self._todo or self._lanes:
                 if stop():
                     self._save_parts()
                     return False
-                self._fill(pool)
-                self._work_off()
+                self._fill(decoders)
+                self._wait()
+                self._take_decoded(classifier)
+                self._settle()
                 if time.monotonic() >= self._part_at:
                     self._save_parts()
             return True
         finally:
             for key in self._lanes:
                 self._store.release(key)
-            pool.shutdown(wait=False, cancel_futures=True)
+            for pool in (decoders, classifier):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _fill(self, pool: ThreadPoolExecutor) -> None:
         """Read ahead, from one piece after another in turn."""
@@ -170,7 +192,6 @@ class _Run:
             lane.draft.frames += item.frames + skipped
             lane.draft.skipped += skipped
             lane.draft.cover(item.start_us, item.end_us)
-            self._seconds += item.seconds
         return item
 
     def _is_done(self, lane: _Lane, segment: Segment) -> bool:
@@ -178,18 +199,28 @@ class _Run:
         epoch_us, needed_us = lane.needed
         done = segment.epoch_us < epoch_us or (segment.epoch_us == epoch_us and segment.end_us <= needed_us)
         if done:
+            self._seconds += segment.seconds
             self._resumed += segment.seconds
         return done
 
-    def _work_off(self) -> None:
-        """Take the oldest segments that are decoded (at least one) and classify what they complete as one batch."""
+    def _wait(self) -> None:
+        """Until there is something to take or to settle."""
+        waiting: list[Future[Any]] = [self._batches[0].result] if self._batches else []
+        if self._queue and len(self._batches) < _BATCHES:
+            waiting.append(self._queue[0][2])
+        wait(waiting, return_when=FIRST_COMPLETED)
+
+    def _take_decoded(self, classifier: ThreadPoolExecutor) -> None:
+        """Take the oldest segments that are decoded, and hand on what they complete as one batch."""
+        if len(self._batches) >= _BATCHES:
+            return
         steps: list[Step] = []
-        windows = 0
+        windows, seconds = 0, 0.0
         taken: list[_Lane] = []
-        while self._queue and windows < self._how.max_batch and (not taken or self._queue[0][2].done()):
+        while self._queue and windows < self._how.max_batch and self._queue[0][2].done():
             lane, segment, result = self._queue.popleft()
             outcome = result.result()
-            lane.waiting -= 1
+            seconds += segment.seconds
             lane.segments_since_part += 1
             taken.append(lane)
             if isinstance(outcome, SegmentError):
@@ -201,22 +232,30 @@ class _Run:
             fresh = [s for s in new if s.clip is None or (s.clip.epoch_us, s.clip.window) > lane.last_window]
             steps += fresh
             windows += sum(step.clip is not None for step in fresh)
-        predictions = self._pipeline.classify(steps)
-        rows = iter(predictions)
-        for step in steps:
-            lane = self._lanes[step.camera]
-            if step.clip is None:
-                lane.draft.closes.append(lane.windows)
-                continue
-            p = next(rows)
-            lane.windows += 1
-            lane.last_window = (p.epoch_us, p.window)
-            lane.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.known_us))
-            lane.draft.scores.append(list(p.scores.values()))
-        for lane in taken:
-            if lane.exhausted and not lane.waiting and lane.job.key in self._lanes:
-                self._finish(lane)
-        self._progress(Done(self._seconds, self._resumed))
+        if taken:
+            self._batches.append(_Batch(taken, seconds, steps, classifier.submit(self._pipeline.classify, steps)))
+
+    def _settle(self, *, until_none: bool = False) -> None:
+        """Write down what is classified, oldest batch first; wait for all of it if `until_none`."""
+        while self._batches and (until_none or self._batches[0].result.done()):
+            batch = self._batches.popleft()
+            predictions = iter(batch.result.result())
+            for step in batch.steps:
+                lane = self._lanes[step.camera]
+                if step.clip is None:
+                    lane.draft.closes.append(lane.windows)
+                    continue
+                p = next(predictions)
+                lane.windows += 1
+                lane.last_window = (p.epoch_us, p.window)
+                lane.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.known_us))
+                lane.draft.scores.append(list(p.scores.values()))
+            for lane in batch.lanes:
+                lane.waiting -= 1
+                if lane.exhausted and not lane.waiting:
+                    self._finish(lane)
+            self._seconds += batch.seconds
+            self._progress(Done(self._seconds, self._resumed))
 
     def _finish(self, lane: _Lane) -> None:
         self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft)
@@ -227,6 +266,8 @@ class _Run:
             self._pipeline.forget(lane.job.key)
 
     def _save_parts(self) -> None:
+        # Where to go on is known of what was pushed, and what was pushed is to be in the part.
+        self._settle(until_none=True)
         for lane in self._lanes.values():
             camera = self._pipeline.cameras.get(lane.job.key)
             if camera is None or not lane.segments_since_part or not lane.claimed:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -127,13 +127,14 @@ class TraceStore:
             "lost_frames": draft.skipped + draft.undecoded,
             "problems": draft.problems,
         }
-        self._write(self._folder / f"{key}.npz", arrays, facts)
+        self._write(self._folder / f"{key}.npz", arrays, facts, np.savez_compressed)
         self.drop_parts(key)
 
     def save_part(self, key: str, labels: int, draft: Draft, needed: tuple[int, int]) -> None:
         """Keep what was classified since the part before, and where to go on: epoch, and event time needed next."""
         facts = {"needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
-        self._write(self._part(key, self._parts(key)), _arrays(draft, labels), facts)
+        # Soon read and removed: packing it would cost more than the room it takes meanwhile.
+        self._write(self._part(key, self._parts(key)), _arrays(draft, labels), facts, np.savez)
 
     def resume(self, key: str) -> Unfinished | None:
         """How far an earlier run came with this trace, if it was cut off."""
@@ -186,11 +187,13 @@ class TraceStore:
             number += 1
         return number
 
-    def _write(self, path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+    def _write(
+        self, path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], savez: Callable[..., None]
+    ) -> None:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with unfinished.open("wb") as file:
-                np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+                savez(file, facts=np.array(json.dumps(facts)), **arrays)
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
