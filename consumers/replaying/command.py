@@ -211,12 +211,15 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
     if replayed is None:
         return None
     judged = session.claims is not None
-    truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
+    claims = session.claims or ()
+    truth, left_out = place_truth(claims, replayed.courses, session.rules)
     for reason in left_out:
         note(session.notes, reason)
+    # Windows show also what no event is made of.
+    happening, _ = place_truth(claims, replayed.courses, {claim.label for claim in claims})
     judgement = judge(replayed.courses, session.rules, truth, session.asked.fit)
     content = document(session, replayed, judgement, seconds, judged=judged)
-    windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
+    windows = judged_windows(replayed.courses, happening, session.rules) if judged else None
     content["clips"] = _clips(windows)
     other = None
     if session.asked.against is not None:
@@ -224,7 +227,7 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
         if other is None:
             return None
         content["against"] = _against(judgement, other)
-        content["against"]["clips"] = _clips(judged_windows(other.courses, truth, other.rules))
+        content["against"]["clips"] = _clips(judged_windows(other.courses, happening, other.rules))
     return _Result(content, judgement, windows, other, judged)
 
 
