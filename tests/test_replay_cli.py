@@ -73,6 +73,24 @@ def test_gate_fails_with_the_figure_and_passes_without_a_word(place: Path):
     assert "--fail-if" not in passed.stderr
 
 
+def test_gate_does_not_pass_because_no_truth_is_left(place: Path):
+    (place / "misspelt.csv").write_text("camera,label,start,end\ngate,fihgt,4,8\n")
+    result = replay(
+        place, "--labels", place / "misspelt.csv", "--fail-if", "misses>0", "--json", place / "misspelt.json"
+    )
+    assert result.returncode == 1
+    assert "truth of 'fihgt' left out (1 rows" in result.stderr
+    assert "misses > 0: misses is not known" in result.stderr
+    # Nor is the time of those rows said to be quiet.
+    figures = json.loads((place / "misspelt.json").read_text())
+    assert 0 < figures["clips"]["clips"] < figures["windows"]
+    (place / "empty.csv").write_text("camera,label,start,end\n")
+    quiet = replay(place, "--labels", place / "empty.csv", "--fail-if", "false_alarms>9", "--json", place / "e.json")
+    assert quiet.returncode == 0
+    figures = json.loads((place / "e.json").read_text())
+    assert figures["clips"]["clips"] == figures["windows"]
+
+
 def test_replay_through_a_real_broker_says_the_same(place: Path):
     direct = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "direct.json", "--no-resume")
     kafka = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "kafka.json", "--through-kafka")

@@ -188,6 +188,9 @@ def replay_command(
 
 def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Console) -> int:
     values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
+    if not content["truth_events"]:
+        # That nothing is missed of nothing shows nothing: the labels may be misspelt.
+        values |= dict.fromkeys(("detected", "misses"))
     failures = gate.failures(values)
     if failures:
         note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
