@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,16 @@ def test_sweep_of_the_start_threshold_is_over_everything_from_all_alarms_to_none
     counts = [t.counts([0]) for t in trials]
     assert counts[0].detections > counts[-1].detections
     assert max(c.detected for c in counts) == 2
+
+
+def test_event_that_begins_in_another_file_than_its_truth_is_no_miss_of_one_and_no_find_of_the_other():
+    first, second = course("a", [0.1] * 19), course("a", [0.9] * 10 + [0.1] * 10)
+    joined = Course("a", [first.pieces[0], replace(second.pieces[0], begin_us=20 * SECOND)])
+    truth = [TrueEvent("a", "fight", 18 * SECOND, 30 * SECOND, "t")]
+    (trial,) = (t for t in sweep([joined], "fight", RULE, truth, by_overlap(0.1)) if t.rule == RULE)
+    by_file = [trial.counts([file]) for file in (0, 1)]
+    assert [(c.truth, c.detected, c.misses, c.false_alarms) for c in by_file] == [(1, 1, 0, 0), (0, 0, 0, 0)]
+    assert by_file[0].alerts == (4.0,)
 
 
 def test_rates_are_by_camera_day_and_their_bound_is_exact():

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from consumers.tracker import Rule
 
 from .judging import happenings, make_scene
-from .metrics import Counts, Fit, match
+from .metrics import Counts, Fit, counted_in, match
 from .trace import Course
 from .truth import TrueEvent
 
@@ -233,12 +233,12 @@ class _Trials:
         alerts: list[list[float]] = [[] for _ in self.files]
         for detection, index in zip(scene.detections, matched, strict=True):
             if index is not None:
-                alerts[detection.unit].append(detection.alert - scene.truth[index].start)
+                alerts[scene.truth[index].unit].append(detection.alert - scene.truth[index].start)
         return Trial(
             rule,
             np.bincount([t.unit for t in scene.truth], minlength=count).astype(np.int64),
             np.array([len(a) for a in alerts], np.int64),
-            np.bincount([d.unit for d in scene.detections], minlength=count).astype(np.int64),
+            np.bincount(counted_in(scene, matched), minlength=count).astype(np.int64),
             tuple(map(tuple, alerts)),
             np.array([scene.unit_seconds[unit] for unit in self.files]),
         )
