@@ -173,6 +173,28 @@ def test_second_model_is_compared_on_the_same_footage(place: Path):
     assert "--against needs --labels" in alone.stderr
 
 
+def test_second_model_has_its_own_thresholds_and_the_settings_are_for_the_first(place: Path):
+    """They may name a label that the second lacks."""
+    write_checkpoint(place / "calm.safetensors", always="fight", labels=("calm", "fight"))
+    result = replay(
+        place,
+        *("--labels", place / "truth.csv", "--against", place / "calm.safetensors", "--json", place / "own.json"),
+        CLIPLINE_TRACKER__LABELS__NORMAL__START="1",
+        CLIPLINE_TRACKER__LABELS__FIGHT__START="1",
+        CLIPLINE_TRACKER__LABELS__FIGHT__SMOOTHING="2",
+        CLIPLINE_TRACKER__UPDATE_SECONDS="7",
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads((place / "own.json").read_text())
+    shared = {"min_seconds": 2, "cooldown_seconds": 5, "update_seconds": 7}
+    assert figures["rules"] == {
+        "normal": {"start": 1, "end": 0.5, "smoothing": 1, **shared},
+        "fight": {"start": 1, "end": 0, "smoothing": 2, **shared},
+    }
+    assert figures["against"]["rules"] == {"fight": {"start": 0, "end": 0, "smoothing": 1, **shared}}
+    assert (figures["detected"], figures["against"]["detected"]) == (0, 1)
+
+
 def test_events_are_exported_as_actev_scorer_takes_them(place: Path):
     result = replay(
         place, "--labels", place / "truth.csv", "--actev", place / "actev", "--json", place / "with-actev.json"
