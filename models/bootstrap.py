@@ -46,10 +46,10 @@ def weighted_figures(truth: Labels, scores: Floats, weights: Floats) -> dict[str
     classes = scores.shape[1]
     said = scores.argmax(1)
     total = weights.sum(1)
-    cells = np.eye(classes * classes)[truth * classes + said]  # (N, L * L)
-    confusion = (weights @ cells).reshape(-1, classes, classes)  # (R, truth, said)
-    right = np.diagonal(confusion, axis1=1, axis2=2)  # (R, L)
-    true, predicted = confusion.sum(2), confusion.sum(1)
+    is_true = np.eye(classes)[truth]  # (N, L)
+    # Of each draw the sums of its confusion matrix and its diagonal, never all L * L cells of it.
+    true, predicted = weights @ is_true, weights @ np.eye(classes)[said]  # (R, L)
+    right = weights @ (is_true * (said == truth)[:, None])  # (R, L)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / true
         f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), 0.0)

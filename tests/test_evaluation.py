@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import warnings
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -144,3 +147,26 @@ def test_figures_that_cannot_be_had_are_null_in_json() -> None:
     assert found["per_class"]["f"]["recall"] is None
     assert found["clips"] == 4
     assert {"accuracy", "balanced_accuracy", "macro_f1"} <= set(found["high"])
+
+
+def test_four_hundred_labels_are_judged_in_little_memory() -> None:
+    """Kinetics' number: what grows with its square, for each clip, does not fit."""
+    truth = np.arange(800) % 400
+    generator = np.random.default_rng(0)
+    scores = generator.random((800, 400)) + 0.6 * np.eye(400)[truth]
+    scores /= scores.sum(1, keepdims=True)
+    weights = draw_weights([str(i % 40) for i in range(800)], 3, seed=1)
+    tracemalloc.start()
+    try:
+        drawn = weighted_figures(truth, scores, weights)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
+    said = scores.argmax(1)
+    for k, w in enumerate(weights):
+        assert drawn["accuracy"][k] == pytest.approx(metrics.accuracy_score(truth, said, sample_weight=w))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # labels that are said and were not drawn
+            expected = metrics.balanced_accuracy_score(truth, said, sample_weight=w)
+        assert drawn["balanced_accuracy"][k] == pytest.approx(expected)
