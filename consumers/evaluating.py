@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
-from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate
+from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate, number, shown
 
 from .datasets import Example, check_examples, find_examples
 from .progress import task_progress
@@ -115,8 +115,8 @@ def compare_command(
         content = {
             "models": [c.id for c in checkpoints],
             "difference": result.difference.value,
-            "low": result.difference.low,
-            "high": result.difference.high,
+            "low": number(result.difference.low),
+            "high": number(result.difference.high),
             "only_first_right": result.only_a_right,
             "only_second_right": result.only_b_right,
             "p_value": result.p_value,
@@ -184,7 +184,7 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
     for name in ("", "value", "95 % interval"):
         figures.add_column(name)
     for name, f in evaluation.figures.items():
-        figures.add_row(name.replace("_", " "), f"{f.value:.3f}", f"{f.low:.3f} to {f.high:.3f}")
+        figures.add_row(name.replace("_", " "), shown(f.value), f.interval)
     console.print(figures)
     classes = Table(box=None)
     classes.add_column("label")
@@ -192,7 +192,7 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
         classes.add_column(name, justify="right")
     for c in evaluation.per_class:
         classes.add_row(
-            c.label, str(c.clips), *(f"{v:.3f}" for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
+            c.label, str(c.clips), *(shown(v) for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
         )
     console.print(classes)
 

@@ -166,9 +166,10 @@ def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
 
 def _sum_up(console: Console, output: Path, labels: Sequence[str], outcome: Outcome) -> None:
     m = outcome.metrics()
+    interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
     console.print(
         f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
-        f"(95 % interval {m['low']:.1%} to {m['high']:.1%}, {m['videos']} videos of {m['groups']} groups)"
+        f"({interval}{m['videos']} videos of {m['groups']} groups)"
         + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
         + (f"; {outcome.waiting:.0%} of the time went into loading data" if outcome.epochs else ""),
         highlight=False,

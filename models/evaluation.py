@@ -26,6 +26,8 @@ from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_f
 from .contract import Threshold
 
 ROUNDS: Final = 1000
+#: What is shown in the place of a figure that cannot be had.
+ABSENT: Final = "–"
 _HYSTERESIS: Final = 0.6
 
 Scores = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
@@ -101,14 +103,19 @@ class WindowScores:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value with its 95 % interval; NaN where the clips do not allow it."""
+    """A measured value with its 95 % interval; NaN where the clips do not allow it, as bounds of a single group's."""
 
     value: float
     low: float
     high: float
 
+    @property
+    def interval(self) -> str:
+        """The interval as it is shown."""
+        return f"{self.low:.3f} to {self.high:.3f}" if not math.isnan(self.low) else ABSENT
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{shown(self.value)} ({self.interval})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +146,17 @@ class Evaluation:
         return {
             "clips": self.clips,
             "groups": self.groups,
-            **{name: _number(f.value) for name, f in self.figures.items()},
-            "low": {name: _number(f.low) for name, f in self.figures.items()},
-            "high": {name: _number(f.high) for name, f in self.figures.items()},
+            **{name: number(f.value) for name, f in self.figures.items()},
+            "low": {name: number(f.low) for name, f in self.figures.items()},
+            "high": {name: number(f.high) for name, f in self.figures.items()},
             "per_class": {
                 c.label: {
                     "clips": c.clips,
-                    "precision": _number(c.precision),
-                    "recall": _number(c.recall),
-                    "f1": _number(c.f1),
-                    "auc": _number(c.auc),
-                    "average_precision": _number(c.average_precision),
+                    "precision": number(c.precision),
+                    "recall": number(c.recall),
+                    "f1": number(c.f1),
+                    "auc": number(c.auc),
+                    "average_precision": number(c.average_precision),
                 }
                 for c in self.per_class
             },
@@ -255,6 +262,11 @@ def macro_auc(truth: Labels, scores: Scores) -> float:
     return float(np.mean(areas))
 
 
+def shown(value: float) -> str:
+    """A figure as it is shown: three places."""
+    return f"{value:.3f}" if not math.isnan(value) else ABSENT
+
+
 def _balanced_accuracy(truth: Labels, scores: Scores) -> float:
     with warnings.catch_warnings():
         # A label that is predicted but never true has no recall to count.
@@ -263,7 +275,9 @@ def _balanced_accuracy(truth: Labels, scores: Scores) -> float:
 
 
 def _macro_f1(truth: Labels, scores: Scores) -> float:
-    return float(f1_score(truth, scores.argmax(1), labels=np.arange(scores.shape[1]), average="macro", zero_division=0))
+    """A label that is neither true nor predicted is left out of the mean."""
+    said = scores.argmax(1)
+    return float(f1_score(truth, said, labels=np.unique([truth, said]), average="macro", zero_division=0))
 
 
 def _auc(positive: np.ndarray, scores: np.ndarray) -> float:
@@ -288,5 +302,6 @@ def _per_class(judged: Judged) -> tuple[ClassFigures, ...]:
     )
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """A figure as JSON holds it: six places, None where it cannot be had."""
     return None if np.isnan(value) else round(value, 6)

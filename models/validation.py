@@ -44,18 +44,18 @@ class Outcome:
     waiting: float
 
     def metrics(self) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
+        """What a checkpoint says of itself; None where the videos do not allow a figure, or a bound of the accuracy."""
         found = self.evaluation.figures
+        values = {
+            **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc")},
+            "calibration_error": found["calibration_error"].value,
+            "low": found["accuracy"].low,
+            "high": found["accuracy"].high,
+        }
         return {
             "videos": self.evaluation.clips,
             "groups": self.evaluation.groups,
-            "accuracy": round(found["accuracy"].value, 4),
-            "low": round(found["accuracy"].low, 4),
-            "high": round(found["accuracy"].high, 4),
-            **{
-                name: None if np.isnan(found[name].value) else round(found[name].value, 4)
-                for name in ("balanced_accuracy", "macro_f1", "auc", "calibration_error")
-            },
+            **{name: None if np.isnan(value) else round(value, 4) for name, value in values.items()},
         }
 
 

@@ -92,3 +92,21 @@ def test_compare_says_how_surely_two_models_differ(tmp_path: Path, data: Path) -
     assert (found["only_first_right"], found["only_second_right"]) == (3, 3)
     assert found["difference"] == 0
     assert found["p_value"] == 1.0
+
+
+def test_bounds_that_one_group_cannot_give_are_absent_everywhere(tmp_path: Path, data: Path) -> None:
+    one = data.parent / "one.csv"
+    one.write_text(re.sub(r"g\d$", "g", data.read_text(), flags=re.MULTILINE))
+    model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
+    common = (one, "--map", "quiet=normal", "--engine", "torch", "--json", tmp_path / "out.json")
+    result = clipline("evaluate", model, *common, "--report", tmp_path / "out.html")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"accuracy +0\.500 +–", result.stdout)
+    assert json.loads((tmp_path / "out.json").read_text())["low"]["accuracy"] is None
+    assert "<td>0.500</td><td>–</td>" in (tmp_path / "out.html").read_text()
+    result = clipline("compare", model, model, *common)
+    assert result.returncode == 0, result.stderr
+    assert "less the first: 0.000 (–)" in result.stdout
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["difference"], found["low"], found["high"]) == (0, None, None)
+    assert "nan" not in result.stdout

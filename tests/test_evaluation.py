@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from models.evaluation import (
     compare,
     evaluate,
 )
+from models.recipe import Recipe
+from models.validation import contract_of, summarise
 
 
 def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:
@@ -170,3 +174,44 @@ def test_four_hundred_labels_are_judged_in_little_memory() -> None:
             warnings.simplefilter("ignore", UserWarning)  # labels that are said and were not drawn
             expected = metrics.balanced_accuracy_score(truth, said, sample_weight=w)
         assert drawn["balanced_accuracy"][k] == pytest.approx(expected)
+
+
+def separate() -> Judged:
+    """Four groups of one clip and one label each, every clip right."""
+    truth, names = np.array([0, 1, 0, 1]), ("a", "b", "c", "d")
+    return Judged(("n", "f"), truth, np.eye(2)[truth] * 0.8 + 0.1, names, names)
+
+
+def test_label_that_a_draw_does_not_hold_is_no_mistake() -> None:
+    """An eighth of the draws holds one label only; who is always right is right in those, too."""
+    clips = separate()
+    weights = draw_weights(clips.groups, 1000, seed=0)
+    assert np.isin(weights @ clips.truth, (0, 4)).mean() > 0.1
+    f1 = evaluate(clips).figures["macro_f1"]
+    assert (f1.value, f1.low, f1.high) == (1.0, 1.0, 1.0)
+
+
+def test_label_that_is_neither_shown_nor_said_does_not_lower_the_macro_f1() -> None:
+    clips = separate()
+    wider = np.c_[clips.scores, np.zeros(4)]
+    third = evaluate(Judged(("n", "f", "fall"), clips.truth, wider, clips.groups, clips.names)).figures["macro_f1"]
+    assert (third.value, third.low, third.high) == (1.0, 1.0, 1.0)
+
+
+def test_one_group_gives_figures_but_no_interval() -> None:
+    """All its draws are alike: an interval of width zero would look like certainty."""
+    clips = replace(separate(), groups=("one",) * 4)
+    found = evaluate(clips)
+    assert found.figures["accuracy"].value == 1.0
+    assert all(np.isnan([f.low, f.high]).all() for f in found.figures.values())
+    assert str(found.figures["accuracy"]) == "1.000 (–)"
+    assert set(found.to_json()["low"].values()) == set(found.to_json()["high"].values()) == {None}
+    assert np.isnan(compare(clips, clips).difference.low)
+
+
+def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
+    clips = replace(separate(), groups=("one",) * 4)
+    held = WindowScores(clips.labels, clips.truth, tuple(row[None] for row in clips.scores), clips.groups, clips.names)
+    outcome = summarise(held, np.ones(4, bool), Recipe())
+    found = json.loads(contract_of(Recipe(), "x3d_xs", clips.labels, outcome, {}).encode()["clipline"])["metrics"]
+    assert (found["accuracy"], found["low"], found["high"]) == (1.0, None, None)
