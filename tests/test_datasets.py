@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from consumers.datasets import check_examples, find_examples
+from consumers.datasets import Example, check_examples, find_examples
 from consumers.frame_cache import FrameCache
+from consumers.scoring import load_frames
 from models import TrainingError
+from stream import sample_file
+from tests.videos import write_video
 
 
 def files(folder: Path, *names: str) -> Path:
@@ -122,3 +129,56 @@ def test_cache_stays_within_its_bound_and_drops_what_was_used_longest_ago(tmp_pa
             os.utime(path, (1e9 - age, 1e9 - age))
     cache.trim()
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+def test_two_threads_that_keep_the_same_frames_do_not_write_one_file(tmp_path: Path) -> None:
+    """Both have decoded before either writes; large enough that the writing takes a while."""
+    video = files(tmp_path, "a.mp4") / "a.mp4"
+    cache, together = FrameCache(tmp_path / "cache"), threading.Barrier(8)
+    frames = np.arange(64 * 64 * 64 * 3 * 8, dtype=np.uint8).reshape(64, 64, 512, 3)
+
+    def decode() -> np.ndarray:
+        together.wait(timeout=10)
+        return frames
+
+    for attempt in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _, how=attempt: cache.get(video, {"attempt": how}, decode), range(8)))
+        assert all(np.array_equal(f, frames) for f in found)
+    assert all(isinstance(f, np.memmap) for f in found)
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".npy"}
+
+
+def test_row_that_is_there_twice_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_video(tmp_path / "a.mp4", 10, size=(64, 48))
+    decoded: list[float | None] = []
+
+    def counted(path: Path, **how: object) -> np.ndarray:
+        decoded.append(how["end_seconds"])
+        return sample_file(path, **how)
+
+    monkeypatch.setattr("consumers.scoring.sample_file", counted)
+    example = Example(tmp_path / "a.mp4", "x", "g")
+    rows = [example, replace(example, end_seconds=0.2), example]
+    told: list[tuple[str, int, int]] = []
+    how = {"spacing_seconds": 0.1, "height": 32, "width": 32, "fit": "stretch"}
+    first, part, again = load_frames(rows, **how, progress=lambda *done: told.append(done))
+    assert sorted(decoded, key=str) == [0.2, None]
+    assert len(part) < len(first)
+    np.testing.assert_array_equal(first, again)
+    assert told[-1] == ("decoding", 2, 2)
+
+
+def test_what_a_killed_run_left_unfinished_is_removed_after_a_day(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    files(folder, ".0123.npy.4711", ".now.unfinished")
+    video = files(tmp_path, "a.mp4") / "a.mp4"
+    cache = FrameCache(folder)
+    cache.get(video, {}, lambda: np.zeros((1, 4, 4, 3), np.uint8))
+    long_ago = time.time() - 25 * 3600
+    os.utime(folder / ".0123.npy.4711", (long_ago, long_ago))
+    cache.trim()
+    assert not (folder / ".0123.npy.4711").exists()
+    assert (folder / ".now.unfinished").exists(), "another run may be writing it"
+    assert len(list(folder.glob("*.npy"))) == 1
