@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -182,3 +183,77 @@ def test_what_a_killed_run_left_unfinished_is_removed_after_a_day(tmp_path: Path
     assert not (folder / ".0123.npy.4711").exists()
     assert (folder / ".now.unfinished").exists(), "another run may be writing it"
     assert len(list(folder.glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_csv_that_a_spreadsheet_wrote_is_read(tmp_path: Path, encoding: str) -> None:
+    files(tmp_path, "é.mp4")
+    (tmp_path / "labels.csv").write_bytes("path,label\r\né.mp4,fight\r\n".encode(encoding))
+    assert told(tmp_path / "labels.csv") == [("é.mp4", "fight", 0, None)]
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "list.txt", "truth.json", "a.mp4"])
+@pytest.mark.parametrize("content", ["é.mp4 1\n".encode("latin-1"), "path,label\n".encode("utf-16"), b"\0\xff"])
+def test_what_is_not_text_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=f"{name}: expected text in UTF-8"):
+        find_examples(tmp_path / name, {})
+
+
+def test_label_map_that_is_not_text_is_named(tmp_path: Path) -> None:
+    files(tmp_path, "b.mp4")
+    (tmp_path / "list.txt").write_text("b.mp4 0\n")
+    (tmp_path / "label_map.txt").write_bytes(b"\xe9t\xe9\n")
+    with pytest.raises(TrainingError, match=r"label_map\.txt: expected text in UTF-8"):
+        find_examples(tmp_path / "list.txt", {})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.mp4,x,nan,2,", "start nan, end 2.0: expected 0 <= start < end"),
+        ("a.mp4,x,0,inf,", "end inf: expected"),
+        ("a.mp4,x,-1,2,", "start -1.0"),
+        ("a.mp4,x,3,2,", "start 3.0, end 2.0: expected"),
+        ("a.mp4,,0,2,", "no label"),
+        ("a.mp4, ,0,2,", "no label"),
+        ("a.mp4", "no label"),
+        (",x,0,2,", "no path"),
+        (f"a.mp4,{'x' * 200_000},0,2,", "field larger than field limit"),
+    ],
+)
+def test_row_that_cannot_be_used_is_answered_with_its_line(tmp_path: Path, row: str, message: str) -> None:
+    files(tmp_path, "a.mp4")
+    (tmp_path / "labels.csv").write_text(f"path,label,start,end,group\na.mp4,x,,,\n{row}\n")
+    with pytest.raises(TrainingError, match=rf"labels\.csv, line 3: .*{re.escape(message)}"):
+        find_examples(tmp_path / "labels.csv", {})
+
+
+def test_annotation_of_activitynet_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    files(tmp_path, "abc.mp4")
+    (tmp_path / "truth.json").write_text(
+        '{"database": {"abc": {"annotations": [{"segment": [NaN, 2.5], "label": "a"}]}}}'
+    )
+    with pytest.raises(TrainingError, match=r"truth\.json, video 'abc': start nan, end 2\.5"):
+        find_examples(tmp_path / "truth.json", {})
+
+
+def test_empty_group_is_the_file_itself(tmp_path: Path) -> None:
+    """Not one group of all rows without one: a split could not divide them."""
+    files(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "labels.csv").write_text("path,label,group\na.mp4,x,\nb.mp4,x,\nc.mp4,x,s\n")
+    a, b, c = (e.group.rpartition("/")[2] for e in find_examples(tmp_path / "labels.csv", {}))
+    assert (a, b, c) == ("a.mp4", "b.mp4", "s")
+
+
+def test_files_that_cannot_be_opened_are_all_named(tmp_path: Path) -> None:
+    files(tmp_path, "x/a.mp4", "y/b.mp4")
+    (tmp_path / "x/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "y/lost.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    with pytest.raises(TrainingError, match=r"(?s)2 of 4 files cannot be used.*x/gone\.mp4.*y/lost\.mp4"):
+        check_examples(find_examples(tmp_path, {}))
+
+
+def test_folder_in_the_place_of_a_video_is_passed_over(tmp_path: Path) -> None:
+    files(tmp_path, "x/a.mp4", "x/parts.mp4/b.mp4")
+    assert [name for name, *_ in told(tmp_path)] == ["a.mp4", "b.mp4"]
