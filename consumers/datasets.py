@@ -16,6 +16,9 @@ from models import TrainingError
 from stream.source import VIDEO_SUFFIXES
 
 _REPORTED: Final = 20
+#: 48 bits tell some millions of files apart; so many of them take 150 KB of a checkpoint.
+_DIGEST_LETTERS: Final = 12
+_KEPT_DIGESTS: Final = 10_000
 _KINETICS: Final = {"label", "youtube_id", "time_start", "time_end"}
 
 
@@ -70,16 +73,15 @@ def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
     return [replace(e, label=label) for e in found if (label := renamed.get(e.label, e.label))]
 
 
-def check_examples(examples: Sequence[Example]) -> list[str]:
-    """Return warnings about examples that can be used.
+def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
+    """Return warnings about examples that can be used; `digests` are those of their files.
 
     Raises:
-        TrainingError: files cannot be read, or one piece of footage has two labels; all such are named.
+        TrainingError: one piece of footage has two labels; all such are named.
     """
     labels: dict[tuple[str, float, float | None], set[str]] = defaultdict(set)
     names: dict[tuple[str, float, float | None], list[str]] = defaultdict(list)
     groups: dict[str, set[str]] = defaultdict(set)
-    digests = _digests(examples)
     for e in examples:
         key = (digests[e.path], e.start_seconds, e.end_seconds)
         labels[key].add(e.label)
@@ -104,7 +106,12 @@ def check_examples(examples: Sequence[Example]) -> list[str]:
     ]
 
 
-def _digests(examples: Sequence[Example]) -> dict[Path, str]:
+def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
+    """SHA-256 of each file.
+
+    Raises:
+        TrainingError: some cannot be read; all of them are named.
+    """
     digests: dict[Path, str] = {}
     problems = []
     paths = dict.fromkeys(e.path for e in examples)
@@ -117,6 +124,20 @@ def _digests(examples: Sequence[Example]) -> dict[Path, str]:
     if problems:
         raise TrainingError(report(problems, len(paths)))
     return digests
+
+
+def footage_sample(digests: Mapping[Path, str]) -> list[str]:
+    """What a checkpoint keeps of the content of its footage: the beginnings of the digests, of much the smallest.
+
+    Which digests are the smallest has nothing to do with what the footage shows, so they are a fair sample.
+    """
+    return sorted({d[:_DIGEST_LETTERS] for d in digests.values()})[:_KEPT_DIGESTS]
+
+
+def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[int, bool]:
+    """How many of the files are in a checkpoint's `footage_sample`, and whether that holds all of its footage."""
+    known = set(sample)
+    return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
 
 
 def report(problems: Sequence[str], total: int) -> str:

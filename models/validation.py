@@ -79,13 +79,20 @@ def check_footage(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str
     return labels
 
 
+def possible_folds(labels: Sequence[Any] | np.ndarray, groups: Sequence[str] | np.ndarray, folds: int) -> int:
+    """How many of the wanted folds there can be: at most as many as the label with the fewest groups has groups."""
+    found: dict[Any, set[str]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        found.setdefault(label, set()).add(group)
+    return min([folds, *(len(g) for g in found.values())])
+
+
 def split_by_group(truth: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Indices (train, held out) of each fold; no group is in both, and labels are spread evenly.
 
-    There are at most as many folds as the label with the fewest groups has groups.
+    There are as many as `possible_folds` says.
     """
-    folds = min(folds, *(len(set(groups[truth == k])) for k in np.unique(truth)))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(possible_folds(truth, groups, folds), shuffle=True, random_state=seed)
     return list(splitter.split(truth, truth, groups))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.datasets import Example, check_examples, find_examples
+from consumers.datasets import Example, check_examples, file_digests, find_examples
 from consumers.frame_cache import FrameCache
 from consumers.scoring import load_frames
 from models import TrainingError
@@ -31,6 +31,11 @@ def files(folder: Path, *names: str) -> Path:
 
 def told(data: Path, **renamed: str) -> list[tuple[str, str, float, float | None]]:
     return [(e.path.name, e.label, e.start_seconds, e.end_seconds) for e in find_examples(data, renamed)]
+
+
+def check(data: Path) -> list[str]:
+    examples = find_examples(data, {})
+    return check_examples(examples, file_digests(examples))
 
 
 def test_folder_per_class(tmp_path: Path) -> None:
@@ -84,13 +89,13 @@ def test_footage_with_two_labels_is_refused_also_under_two_names(tmp_path: Path)
     files(tmp_path, "fight/a.mp4", "normal/b.mp4")
     (tmp_path / "normal/b.mp4").write_bytes((tmp_path / "fight/a.mp4").read_bytes())
     with pytest.raises(TrainingError, match=r"a\.mp4 = .*b\.mp4: fight, normal"):
-        check_examples(find_examples(tmp_path, {}))
+        check(tmp_path)
 
 
 def test_split_that_would_leak_is_warned_of(tmp_path: Path) -> None:
     files(tmp_path, "a.mp4", "b.mp4")
     (tmp_path / "labels.csv").write_text("path,label,start,end,group\na.mp4,x,0,1,s1\na.mp4,x,1,2,s2\nb.mp4,y,,,s3\n")
-    [warning] = check_examples(find_examples(tmp_path / "labels.csv", {}))
+    [warning] = check(tmp_path / "labels.csv")
     assert "1 videos are in more than one group" in warning
     assert "s1" in warning
     assert "s2" in warning
@@ -251,7 +256,7 @@ def test_files_that_cannot_be_opened_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "x/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     (tmp_path / "y/lost.mp4").symlink_to(tmp_path / "nowhere.mp4")
     with pytest.raises(TrainingError, match=r"(?s)2 of 4 files cannot be used.*x/gone\.mp4.*y/lost\.mp4"):
-        check_examples(find_examples(tmp_path, {}))
+        check(tmp_path)
 
 
 def test_folder_in_the_place_of_a_video_is_passed_over(tmp_path: Path) -> None:

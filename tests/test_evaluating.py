@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from consumers.evaluating import compare_command, evaluate_command
 from models import find
 from tests.checkpoints import write_checkpoint
 from tests.test_cli import clipline
@@ -98,15 +100,23 @@ def test_bounds_that_one_group_cannot_give_are_absent_everywhere(tmp_path: Path,
     one = data.parent / "one.csv"
     one.write_text(re.sub(r"g\d$", "g", data.read_text(), flags=re.MULTILINE))
     model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
-    common = (one, "--map", "quiet=normal", "--engine", "torch", "--json", tmp_path / "out.json")
-    result = clipline("evaluate", model, *common, "--report", tmp_path / "out.html")
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"accuracy +0\.500 +–", result.stdout)
-    assert json.loads((tmp_path / "out.json").read_text())["low"]["accuracy"] is None
+    shown, out = Console(record=True, width=200), tmp_path / "out.json"
+    renamed = {"quiet": "normal"}
+    evaluate_command(shown, str(model), [one], renamed, "torch", out, tmp_path / "out.html", None, 0.05, shown)
+    assert json.loads(out.read_text())["low"]["accuracy"] is None
     assert "<td>0.500</td><td>–</td>" in (tmp_path / "out.html").read_text()
-    result = clipline("compare", model, model, *common)
-    assert result.returncode == 0, result.stderr
-    assert "less the first: 0.000 (–)" in result.stdout
-    found = json.loads((tmp_path / "out.json").read_text())
+    compare_command(shown, (str(model), str(model)), [one], renamed, "torch", out, shown)
+    found = json.loads(out.read_text())
     assert (found["difference"], found["low"], found["high"]) == (0, None, None)
-    assert "nan" not in result.stdout
+    said = shown.export_text()
+    assert re.search(r"accuracy +0\.500 +–", said)
+    assert "less the first: 0.000 (–)" in said
+    assert "nan" not in said
+
+
+def test_checkpoint_that_tells_no_content_is_warned_of_by_the_name_of_its_data(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors", training={"data": [data.parent.name]})
+    notes = Console(record=True, width=1000)
+    quiet = Console(quiet=True)
+    evaluate_command(quiet, str(model), [data], {"quiet": "normal"}, "torch", None, None, None, 0.05, notes)
+    assert f"trained on {data.parent.name}" in notes.export_text()
