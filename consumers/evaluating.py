@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
+from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
 from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate, number, shown
 
 from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
@@ -19,6 +19,7 @@ from .progress import task_progress
 from .report import write_report
 from .scoring import judge
 
+#: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
 
 
@@ -62,7 +63,7 @@ def evaluate_command(
         contract = replace(
             checkpoint.contract,
             temperature=round(checkpoint.contract.temperature * factor, 4),
-            thresholds=choose_thresholds(cooled, _QUIET, false_alarm_rate),
+            thresholds=choose_thresholds(cooled, quiet_labels(checkpoint.contract), false_alarm_rate),
         )
         save(calibrated_file, checkpoint.state(), contract)
         before, after = evaluation.figures["calibration_error"].value, evaluate(cooled).figures["calibration_error"]
@@ -147,6 +148,13 @@ def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) 
         if old not in known
     }
     return in_training | dict(renamed)
+
+
+def quiet_labels(contract: Contract) -> tuple[str, ...]:
+    """The labels that make no events: those without a threshold, "normal" where there are none at all."""
+    if not contract.thresholds:
+        return _QUIET
+    return tuple(label for label in contract.labels if label not in contract.thresholds)
 
 
 def warn_of_training_data(checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console) -> None:

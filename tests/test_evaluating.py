@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from consumers.evaluating import compare_command, evaluate_command
-from models import find
+from models import Threshold, find
 from tests.checkpoints import write_checkpoint
 from tests.test_cli import clipline
 from tests.videos import write_video
@@ -120,3 +120,22 @@ def test_checkpoint_that_tells_no_content_is_warned_of_by_the_name_of_its_data(t
     quiet = Console(quiet=True)
     evaluate_command(quiet, str(model), [data], {"quiet": "normal"}, "torch", None, None, None, 0.05, notes)
     assert f"trained on {data.parent.name}" in notes.export_text()
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "alarming"),
+    [
+        ({"walk": Threshold(0.5, 0.3), "fall": Threshold(0.5, 0.3)}, {"walk", "fall"}),
+        ({"normal": Threshold(0.5, 0.3)}, {"normal"}),
+        ({}, {"walk", "fall", "fight"}),
+    ],
+)
+def test_calibrated_model_alarms_of_no_label_that_was_quiet(
+    tmp_path: Path, data: Path, thresholds: dict[str, Threshold], alarming: set[str]
+) -> None:
+    """Where the model says which labels alarm, it is asked; only one that says nothing takes "normal" for quiet."""
+    labels = ("normal", "walk", "fall", "fight")
+    model = write_checkpoint(tmp_path / "m.safetensors", labels=labels, thresholds=thresholds)
+    better, shown = tmp_path / "better.safetensors", Console(quiet=True)
+    evaluate_command(shown, str(model), [data], {"quiet": "normal"}, "torch", None, None, better, 0.05, shown)
+    assert set(find(str(better)).contract.thresholds) == alarming
