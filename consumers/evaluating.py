@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
+from models.checkpoint import check_writable
 from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate, number, shown
 
 from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
@@ -46,6 +47,8 @@ def evaluate_command(
             f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
             f"calibrate {checkpoint.export.source} and export it again"
         )
+    if calibrated_file is not None:
+        check_writable(calibrated_file)
     examples, digests = _examples(data, [checkpoint], renamed, notes)
     warn_of_training_data(checkpoint, digests, notes)
     scores = _judge(model, engine, examples, notes)

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from models import TrainingError, distributed, save
+from models.checkpoint import check_writable
 from models.classical import is_classical
 from models.classical_training import ClassicalTrainer, check_recipe
 from models.loop import Figures
@@ -39,8 +40,10 @@ def train_command(
     """Validate, train on everything, write the checkpoint and say how good it is.
 
     Raises:
+        CheckpointError: the checkpoint could not be written; told before anything is decoded.
         TrainingError: the data cannot be used; unreadable files are all named.
     """
+    check_writable(output)
     if is_classical(recipe.architecture):
         if tensorboard is not None:
             raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
@@ -101,6 +104,8 @@ def _read(
 ) -> tuple[list[Example], dict[str, Any]]:
     """The examples, and what a checkpoint says of its training on them; warnings are printed."""
     examples = [e for d in data for e in find_examples(d, renamed)]
+    if counted is not None and not any(counted in str(e.path) for e in examples):
+        raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
         console.print(warning, style="yellow", markup=False, highlight=False)
@@ -111,7 +116,7 @@ def _read(
         "footage": footage_sample(digests),
         "videos": len(examples),
         "renamed": dict(renamed),
-        "held_out": held_out + (f", counted: {counted}" if counted else ""),
+        "held_out": held_out + (f", counted: {counted}" if counted is not None else ""),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from consumers.evaluating import evaluate_command
 from consumers.training import train_command
-from models import Contract, find
+from models import CheckpointError, Contract, TrainingError, find
 from models.recipe import Recipe
 from tests.videos import write_video
 
@@ -101,3 +102,41 @@ def test_no_more_than_a_sample_of_much_footage_is_told(
     monkeypatch.setattr("consumers.datasets._KEPT_DIGESTS", 2)
     assert len(train(out=tmp_path / "m.safetensors").training["footage"]) == 2
     assert "trained on at least 2 of these 6 videos" in warned(tmp_path / "m.safetensors", data)
+
+
+@pytest.fixture
+def nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded before what is wrong was told")
+
+    monkeypatch.setattr("consumers.training.load_frames", refuse)
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+@pytest.mark.parametrize("architecture", ["classical:svm", "movenet_motion"])
+@pytest.mark.parametrize("place", ["folder", "file/m.safetensors", "/proc/m.safetensors"])
+def test_checkpoint_that_could_not_be_written_is_refused_before_anything_is_decoded(
+    train: Callable[..., Contract], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, place: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, architecture=architecture))
+    with pytest.raises(CheckpointError, match=f"{place}: cannot be written"):
+        train(out=tmp_path / place)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+@pytest.mark.parametrize("architecture", ["classical:svm", "movenet_motion"])
+def test_word_that_counts_no_file_is_refused_before_anything_is_decoded(
+    train: Callable[..., Contract], monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, architecture=architecture))
+    with pytest.raises(TrainingError, match=r"--counted 'survailance': no path of the 6 files contains it"):
+        train(counted="survailance")
+
+
+def test_only_files_that_contain_the_word_are_counted(train: Callable[..., Contract]) -> None:
+    contract = train(counted="1.mp4", folds=3)
+    assert contract.metrics["videos"] == 1
+    assert contract.training["held_out"] == "3 of 3 folds by group, counted: 1.mp4"
