@@ -21,6 +21,7 @@ from sklearn.metrics import (
     roc_auc_score,
     top_k_accuracy_score,
 )
+from sklearn.model_selection import GroupKFold
 
 from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_figures
 from .contract import Threshold
@@ -29,6 +30,8 @@ ROUNDS: Final = 1000
 #: What is shown in the place of a figure that cannot be had.
 ABSENT: Final = "–"
 _HYSTERESIS: Final = 0.6
+#: Parts of the clips, each with the temperature of the others.
+_PARTS: Final = 5
 
 Scores = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
@@ -71,9 +74,10 @@ class WindowScores:
     groups: tuple[str, ...]
     names: tuple[str, ...]
 
-    def judged(self, temperature: float = 1.0) -> Judged:
-        """The clips, with the scores of their windows as another temperature would have made them."""
-        means = [apply_temperature(w, temperature).mean(0) for w in self.windows]
+    def judged(self, temperature: float | np.ndarray = 1.0) -> Judged:
+        """The clips, with the scores of their windows as another temperature, or one for each clip (N,), makes them."""
+        each = np.broadcast_to(temperature, len(self.windows))
+        means = [apply_temperature(w, t).mean(0) for w, t in zip(self.windows, each, strict=True)]
         return Judged(self.labels, self.truth, np.stack(means), self.groups, self.names)
 
     def only(self, chosen: np.ndarray) -> WindowScores:
@@ -99,6 +103,17 @@ class WindowScores:
 
         found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
         return float(np.exp(found.x))
+
+    def fit_temperatures_elsewhere(self) -> np.ndarray:
+        """For each clip (N,) a temperature that was fitted to clips of other groups; NaN if there is one group only."""
+        temperatures = np.full(len(self.truth), np.nan)
+        parts = min(_PARTS, len(set(self.groups)))
+        if parts > 1:
+            for others, part in GroupKFold(parts).split(self.truth, groups=self.groups):
+                chosen = np.zeros(len(self.truth), bool)
+                chosen[others] = True
+                temperatures[part] = self.only(chosen).fit_temperature()
+        return temperatures
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from .contract import Contract, Threshold
 from .errors import TrainingError
-from .evaluation import Evaluation, Judged, WindowScores, choose_thresholds, evaluate
+from .evaluation import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
 from .recipe import Recipe
 from .zoo import statistics
 
@@ -101,6 +102,9 @@ def summarise(
 ) -> Outcome:
     """What held-out scores say: temperature and thresholds from all of them, figures from those `counted` (N,).
 
+    The calibration error is of scores at temperatures that were fitted to other groups: the one from all makes it small
+    on the very clips that it was fitted to. NaN where all clips are of one group.
+
     Raises:
         TrainingError: none is counted.
     """
@@ -108,8 +112,15 @@ def summarise(
         raise TrainingError("none of the held-out videos is one of those to be counted")
     temperature = held.fit_temperature()
     thresholds = choose_thresholds(held.judged(temperature), recipe.quiet, _FALSE_ALARM_RATE)
-    judged = held.only(counted).judged(temperature)
-    return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
+    clips = held.only(counted)
+    judged = clips.judged(temperature)
+    evaluation = evaluate(judged, seed=recipe.seed)
+    elsewhere = held.fit_temperatures_elsewhere()[counted]
+    calibration = Figure(math.nan, math.nan, math.nan)
+    if not np.isnan(elsewhere).any():
+        calibration = evaluate(clips.judged(elsewhere), seed=recipe.seed).figures["calibration_error"]
+    evaluation = replace(evaluation, figures={**evaluation.figures, "calibration_error": calibration})
+    return Outcome(judged, evaluation, temperature, thresholds, epochs, waiting)
 
 
 def contract_of(

@@ -215,3 +215,39 @@ def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
     outcome = summarise(held, np.ones(4, bool), Recipe())
     found = json.loads(contract_of(Recipe(), "x3d_xs", clips.labels, outcome, {}).encode()["clipline"])["metrics"]
     assert (found["accuracy"], found["low"], found["high"]) == (1.0, None, None)
+
+
+def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:
+    """Scores that are far too sure of what they know nothing about."""
+    generator = np.random.default_rng(seed)
+    rows = tuple(apply_temperature(generator.dirichlet((1, 1), size=steps), 0.2) for _ in range(clips))
+    names = tuple(map(str, range(clips)))
+    held = tuple(str(i % groups) for i in range(clips))
+    return WindowScores(("n", "f"), np.resize([0, 1, 1, 0, 1, 0, 0], clips), rows, held, names)
+
+
+def test_temperature_by_which_a_clip_is_judged_comes_from_other_groups() -> None:
+    """Changing what a group shows changes the temperature of others, and not its own."""
+    clips = noise(40, 8, seed=0)
+    before = clips.fit_temperatures_elsewhere()
+    turned = replace(clips, truth=np.where(np.array(clips.groups) == "3", 1 - clips.truth, clips.truth))
+    own = np.array(clips.groups) == "3"
+    after = turned.fit_temperatures_elsewhere()
+    np.testing.assert_array_equal(after[own], before[own])
+    assert (after[~own] != before[~own]).any()
+    assert len(set(before[own])) == 1
+    assert len(set(before)) == 5, "five parts"
+
+
+def test_calibration_error_in_a_checkpoint_is_of_clips_that_the_temperature_was_not_fitted_to() -> None:
+    """Few clips and scores that say nothing: over many sets, the fitted figure flatters on average."""
+    held_out, flattering = [], []
+    for seed in range(12):
+        clips = noise(14, 7, seed)
+        outcome = summarise(clips, np.ones(14, bool), Recipe())
+        held_out.append(outcome.metrics()["calibration_error"])
+        flattering.append(calibration_error(clips.truth, clips.judged(outcome.temperature).scores))
+        assert outcome.temperature == clips.fit_temperature(), "that of all clips goes into the contract"
+        plain = evaluate(clips.judged(outcome.temperature)).figures
+        assert outcome.evaluation.figures | {"calibration_error": None} == plain | {"calibration_error": None}
+    assert np.mean(held_out) > np.mean(flattering) + 0.01
