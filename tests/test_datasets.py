@@ -234,12 +234,18 @@ def test_row_that_cannot_be_used_is_answered_with_its_line(tmp_path: Path, row: 
         find_examples(tmp_path / "labels.csv", {})
 
 
-def test_annotation_of_activitynet_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ('{"segment": [NaN, 2.5], "label": "a"}', r"start nan, end 2\.5"),
+        ('{"segment": [0, 2.5], "label": 7}', "expected ActivityNet's form.*label 7 is no text"),
+        ('{"segment": [0, 2.5], "label": ""}', "no label"),
+    ],
+)
+def test_annotation_of_activitynet_that_cannot_be_used_is_named(tmp_path: Path, annotation: str, message: str) -> None:
     files(tmp_path, "abc.mp4")
-    (tmp_path / "truth.json").write_text(
-        '{"database": {"abc": {"annotations": [{"segment": [NaN, 2.5], "label": "a"}]}}}'
-    )
-    with pytest.raises(TrainingError, match=r"truth\.json, video 'abc': start nan, end 2\.5"):
+    (tmp_path / "truth.json").write_text(f'{{"database": {{"abc": {{"annotations": [{annotation}]}}}}}}')
+    with pytest.raises(TrainingError, match=rf"truth\.json, video 'abc': {message}"):
         find_examples(tmp_path / "truth.json", {})
 
 
