@@ -220,13 +220,17 @@ def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float
             where = f"{data}, video {name!r}"
             for annotation in entry["annotations"]:
                 start, end = (float(t) for t in annotation["segment"])
-                if not isinstance(label := annotation["label"], str):
-                    raise TypeError(f"label {label!r} is no text")
-                yield name, label, start, end
+                yield name, _text(annotation["label"]), start, end
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
         ) from None
+
+
+def _text(label: object) -> str:
+    if not isinstance(label, str):
+        raise TypeError(f"label {label!r} is no text")
+    return label
 
 
 def _from_mmaction(data: Path) -> Iterator[Example]:
