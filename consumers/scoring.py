@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from .datasets import Example, report
 from .frame_cache import FrameCache
 
 Progress = Callable[[str, int, int], None]
+_Piece = tuple[Path, float, float | None]
 
 
 def load_frames(
@@ -62,19 +64,25 @@ def load_frames(
         except (SourceError, OSError) as error:
             return str(error)
 
-    loaded: list[np.ndarray] = []
+    # A row that is there twice is decoded once.
+    distinct = {_piece(e): e for e in examples}
+    loaded: dict[_Piece, np.ndarray] = {}
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(load, examples), start=1):
+        for done, (piece, found) in enumerate(zip(distinct, pool.map(load, distinct.values()), strict=True), start=1):
             if isinstance(found, str):
                 problems.append(found)
             else:
-                loaded.append(found)
-            progress("decoding", done, len(examples))
+                loaded[piece] = found
+            progress("decoding", done, len(distinct))
     cache.trim()
     if problems:
-        raise TrainingError(report(problems, len(examples)))
-    return loaded
+        raise TrainingError(report(problems, len(distinct)))
+    return [loaded[_piece(e)] for e in examples]
+
+
+def _piece(example: Example) -> _Piece:
+    return example.path, example.start_seconds, example.end_seconds
 
 
 def frames_for(contract: Contract, examples: Sequence[Example], progress: Progress) -> list[np.ndarray]:
