@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from .errors import ModelError
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -57,6 +61,27 @@ def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
     parts: list[Any] = [None] * world()
     dist.all_gather_object(parts, part)
     return {key: value for found in parts for key, value in found.items()}
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make` returns in the first process, in every process; it is called in the first alone.
+
+    Raises:
+        ModelError: `make` raised it; every process does, so that none waits for the first for ever.
+    """
+    if not _is_joined():
+        return make()
+    said: list[Any] = [None, None]
+    if is_first():
+        try:
+            said[0] = make()
+        except ModelError as error:
+            said[1] = error
+    dist.broadcast_object_list(said, src=0)
+    made, refusal = said
+    if refusal is not None:
+        raise refusal
+    return made  # type: ignore[no-any-return]
 
 
 def wait_for_all() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from . import distributed
+from . import distributed, unfinished
 from .augmentation import BatchMix
 from .errors import TrainingError
 from .recipe import Recipe
@@ -226,44 +225,25 @@ class _Loop:
         return metric
 
     def _keep(self) -> None:
-        path = self._run.state
-        if path is None or not distributed.is_first():
-            return
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(
-                {
-                    "epoch": self._epoch,
-                    "network": self._network.state_dict(),
-                    "optimiser": self._optimiser.state_dict(),
-                    "schedule": self._schedule.state_dict(),
-                    "average": None if self._average is None else self._average.state_dict(),
-                    "best": self._best,
-                    "best_metric": self._best_metric,
-                    "best_epoch": self._best_epoch,
-                    "seconds": [self._busy_seconds, self._waiting_seconds],
-                },
-                unfinished,
-            )
-            unfinished.replace(path)
-        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-            unfinished.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{path}: the state of training cannot be written ({_first_line(error)}); what was there before is "
-                "kept, and the same command goes on from it"
-            ) from None
+        unfinished.write(
+            self._run.state,
+            {
+                "epoch": self._epoch,
+                "network": self._network.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "average": None if self._average is None else self._average.state_dict(),
+                "best": self._best,
+                "best_metric": self._best_metric,
+                "best_epoch": self._best_epoch,
+                "seconds": [self._busy_seconds, self._waiting_seconds],
+            },
+        )
 
     def _restore(self) -> None:
-        path = self._run.state
-        if path is None or not path.is_file():
+        state = unfinished.read(self._run.state)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self._run.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"{path}: the state of an earlier run cannot be read ({_first_line(error)}); remove it to begin anew"
-            ) from None
         self._network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -313,7 +293,3 @@ def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> t
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from . import distributed
+from . import distributed, unfinished
 from .checkpoint import find
 from .cnn_lstm import CnnLstm
 from .contract import Contract
@@ -82,7 +80,7 @@ class Trainer:
         self._normalise = Normalise(recipe.architecture, self._device)
         self._made = _Made()
         if folder is not None:
-            self._claim(folder)
+            distributed.from_first(lambda: self._claim(folder))
 
     def under(self, recipe: Recipe) -> Trainer:
         """The same footage under another recipe that sees it alike: features that were made are shared."""
@@ -115,14 +113,13 @@ class Trainer:
         epochs: list[int] = []
         waiting: list[float] = []
         splits = self.split(folds)[:used]
-        for number, (learnt, held) in enumerate(splits, start=1):
-            kept = None if self._folder is None else self._folder / f"fold-{number}-of-{len(splits)}.scores"
-            if kept is not None and kept.is_file():
-                state = torch.load(kept, weights_only=True)
+        for number, (part, held) in enumerate(splits, start=1):
+            name, learnt = f"fold {number} of {len(splits)}", learn_from(part)
+            kept = self._kept(name, "scores", self._recipe, learnt, held)
+            if (state := unfinished.read(kept)) is not None:
                 scores = {int(i): s.numpy() for i, s in state["scores"].items()}
             else:
-                name = f"fold {number} of {len(splits)}"
-                trained = self._train(learn_from(learnt), name, self._recipe.epochs, inner=True)
+                trained = self._train(learnt, name, self._recipe.epochs, inner=True)
                 mine = held[distributed.rank() :: distributed.world()]
                 scores = distributed.gathered({int(i): self._score(trained.network, int(i)) for i in mine})
                 state = {
@@ -130,7 +127,7 @@ class Trainer:
                     "epochs": trained.epochs,
                     "waiting": trained.waiting,
                 }
-                _save(kept, state)
+                unfinished.write(kept, state)
             found |= scores
             epochs.append(state["epochs"])
             waiting.append(state["waiting"])
@@ -163,22 +160,19 @@ class Trainer:
 
     def _claim(self, folder: Path) -> None:
         """Go on from what another run of the same recipe on the same footage left; remove what another left."""
-        story = [
-            self._recipe.describe(),
-            self._recipe.begin_from,
-            [(f.name, f.label, f.group, len(f.frames)) for f in self._footage],
-        ]
-        digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
-        mark = folder / "recipe.sha256"
-        if distributed.is_first():
-            try:
-                if not mark.is_file() or mark.read_text() != digest:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    folder.mkdir(parents=True)
-                    mark.write_text(digest)
-            except OSError as error:
-                raise TrainingError(f"{folder}: the state of training cannot be written ({error.strerror})") from None
-        distributed.wait_for_all()
+        begin_from = self._recipe.begin_from
+        footage = []
+        for done, f in enumerate(self._footage, start=1):
+            footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
+            self._progress("fingerprints", done, len(self._footage))
+        unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
+
+    def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
+        """Where the state of a part of the work lies, which depends on `story` beside the footage."""
+        if self._folder is None:
+            return None
+        # The recipe is told again: `under` another one, the folder is the same.
+        return self._folder / unfinished.file_name(name, suffix, recipe.describe(), recipe.begin_from, *story)
 
     def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained:
         recipe = replace(self._recipe, epochs=epochs)
@@ -255,7 +249,7 @@ class Trainer:
                 self._device,
                 frozen,
                 judge if len(held) else None,
-                None if self._folder is None else self._folder / f"{name.replace(' ', '-').replace(',', '')}.state",
+                self._kept(name, "state", recipe, chosen, held),
             ),
             self._progress,
             lambda figures: self._log(name, figures),
@@ -379,15 +373,3 @@ def _metric(judged: Judged, name: str) -> float:
     if name == "loss":
         return -judged.log_loss()
     return evaluate(judged, rounds=0).figures[name].value
-
-
-def _save(path: Path | None, state: dict[str, Any]) -> None:
-    if path is None or not distributed.is_first():
-        return
-    unfinished = path.with_name(f".{path.name}")
-    try:
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: the state of training cannot be written ({error})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from consumers.datasets import find_examples
 from models import Classifier, Contract, TrainingError, find, save
+from models.loop import Progress
 from models.recipe import Augmentation, Recipe
 from models.training import Trainer
 from models.validation import Footage
@@ -176,7 +178,7 @@ def test_run_that_was_killed_goes_on_to_the_same_model(tmp_path, options):
 
     def kill(name: str, done: int, total: int) -> None:
         nonlocal epochs
-        epochs += name != "features"
+        epochs += name.startswith("fold")
         if epochs == 8:  # in the second fold
             raise InterruptedRunError
 
@@ -200,12 +202,66 @@ def test_state_of_another_recipe_is_not_gone_on_from(tmp_path):
     assert not any(path.exists() for path in left)
 
 
-def test_damaged_state_is_named(tmp_path):
+def killed_in(fold: int, trainer_of: Callable[[Progress], Trainer], folds: int, used: int | None = None) -> None:
+    """Begin to validate, and die after the first epoch of a fold."""
+
+    def kill(name: str, done: int, total: int) -> None:
+        if name.startswith(f"fold {fold} "):
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        trainer_of(kill).validate(folds, used=used)
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_state_of_another_split_is_not_gone_on_from(tmp_path, fold):
+    """Two of five folds and two folds have the same names, and what one has learnt from the other holds out."""
+
+    def trainer(progress: Progress = lambda *_: None) -> Trainer:
+        return Trainer(footage(6), RECIPE, progress, folder=tmp_path / "state")
+
+    killed_in(fold, trainer, 5, used=2)
+    expected = Trainer(footage(6), RECIPE).validate(2)
+    np.testing.assert_array_equal(trainer().validate(2).judged.scores, expected.judged.scores)
+
+
+def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_not_gone_on_from(tmp_path):
+    trainer = Trainer(footage(6), RECIPE, folder=tmp_path / "state")
+    trainer.validate(2)
+    other = replace(RECIPE, imbalance="focal", learning_rate=1e-3)
+    for kept, fresh, options in (
+        (trainer, Trainer(footage(6), RECIPE), {"learn_from": lambda part: part[:4]}),
+        (trainer.under(other), Trainer(footage(6), other), {}),
+    ):
+        expected = fresh.validate(2, **options)
+        np.testing.assert_array_equal(kept.validate(2, **options).judged.scores, expected.judged.scores)
+
+
+def test_state_of_other_pictures_of_the_same_names_and_lengths_is_not_gone_on_from(tmp_path):
     Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
-    [state] = (tmp_path / "state").glob("*.state")
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"all-footage\.state.*cannot be read.*remove it"):
-        Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
+    darker = [replace(f, frames=f.frames // 2) for f in footage()]
+    weights = Trainer(darker, RECIPE, folder=tmp_path / "state").fit().state_dict()
+    for name, value in Trainer(darker, RECIPE).fit().state_dict().items():
+        assert torch.equal(weights[name], value), name
+
+
+def test_fewer_epochs_do_not_go_on_from_the_state_of_more(tmp_path):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(3)
+    weights = Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(1).state_dict()
+    for name, value in Trainer(footage(), RECIPE).fit(1).state_dict().items():
+        assert torch.equal(weights[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["state", "scores"])
+def test_damaged_state_is_named(tmp_path, kind):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
+    for kept in (tmp_path / "state").glob(f"*.{kind}"):
+        kept.write_bytes(kept.read_bytes()[:100])
+    if kind == "state":
+        for kept in (tmp_path / "state").glob("*.scores"):
+            kept.unlink()
+    with pytest.raises(TrainingError, match=rf"fold-1-of-2-\w+\.{kind}.*cannot be read.*remove it"):
+        Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
 
 
 def test_early_stopping_keeps_the_best_epoch_and_never_sees_the_held_out_fold(monkeypatch):
