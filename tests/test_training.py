@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from consumers.datasets import find_examples
-from models import Classifier, Contract, TrainingError, find, save
+from models import Classifier, Contract, TrainingError, find, loop, save
 from models.loop import Progress
 from models.recipe import Augmentation, Recipe
+from models.samples import FixedWindows
 from models.training import Trainer
 from models.validation import Footage
 
@@ -264,15 +265,47 @@ def test_damaged_state_is_named(tmp_path, kind):
         Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
 
 
-def test_early_stopping_keeps_the_best_epoch_and_never_sees_the_held_out_fold(monkeypatch):
-    """A learning rate far too high makes later epochs worse than an early one."""
-    seen: list[float | None] = []
-    recipe = replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3)
-    trainer = Trainer(footage(6), recipe, log=lambda _, figures: seen.append(figures.metric))
-    outcome = trainer.validate(2)
-    assert outcome.epochs < 40
-    assert len(seen) < 80
-    assert all(metric is not None for metric in seen)
+def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(monkeypatch):
+    trainer = Trainer(footage(6), replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3))
+    groups = np.array([f.group for f in footage(6)])
+    asked: list[set[str]] = []  # for each fold: of the videos that were scored while it trained
+    learnt: list[set[str]] = []
+    score = Trainer._score
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained:
+        asked.append(set())
+        learnt.append(set(groups[run.order(0)]))
+        with monkeypatch.context() as during:
+            during.setattr(Trainer, "_score", lambda self, n, i: asked[-1].add(groups[i]) or score(self, n, i))
+            return loop.train(network, run, *others)
+
+    monkeypatch.setattr("models.training.train", watched)
+    assert trainer.validate(2).epochs < 40
+    for (part, held), seen, taught in zip(trainer.split(2), asked, learnt, strict=True):
+        assert seen
+        assert not seen & taught
+        assert seen | taught == set(groups[part])
+        assert not (seen | taught) & set(groups[held])
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_weights_of_the_best_epoch_are_kept_where_later_ones_are_worse(averaging):
+    generator = np.random.default_rng(0)
+    samples = FixedWindows(generator.normal(size=(8, 3)).astype(np.float32), np.arange(8) % 2, torch.device("cpu"))
+    at: list[dict[str, torch.Tensor]] = []
+
+    def judge(candidate: torch.nn.Module) -> float:
+        at.append({name: value.clone() for name, value in candidate.state_dict().items()})
+        return (0.1, 0.5, 0.3, 0.5, 0.2)[len(at) - 1]  # as good again is no gain
+
+    recipe = replace(RECIPE, epochs=40, patience=3, averaging=averaging)
+    order, loss = (lambda _: np.arange(8)), torch.nn.CrossEntropyLoss()
+    run = loop.Run("all", recipe, samples, 2, order, loss, torch.device("cpu"), judge=judge)
+    trained = loop.train(torch.nn.Linear(3, 2), run)
+    assert (trained.epochs, len(at)) == (2, 5)
+    for name, value in trained.network.state_dict().items():
+        assert torch.equal(value, at[1][name])
+        assert not torch.equal(value, at[4][name])
 
 
 def test_loss_that_is_no_number_ends_training_with_advice():
