@@ -47,6 +47,10 @@ class Samples(Protocol):
     @property
     def truth(self) -> np.ndarray: ...
 
+    @property
+    def loads_beside(self) -> bool:
+        """Whether other processes may prepare samples: not where they lie on a GPU, which a fork cannot reach."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -205,11 +209,10 @@ class _Loop:
         rank, world = distributed.rank(), distributed.world()
         batches = _batches(self._run.order(self._epoch), recipe.batch)
         shares = [batch[rank::world] for batch in batches]
-        loaders = min(_GPU_LOADERS, os.cpu_count() or 1) if self._run.device.type == "cuda" else 0
         loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
             _Epoch(self._run.samples, recipe.seed, self._epoch),
             batch_sampler=shares,  # type: ignore[arg-type]  # any iterable of lists of indices will do
-            num_workers=loaders,
+            num_workers=_loaders(self._run),
         )
         for batch, share, (clips, labels) in zip(batches, shares, loader, strict=True):
             yield len(share) * world / len(batch), clips, labels
@@ -266,6 +269,11 @@ class _Epoch(Dataset[tuple[torch.Tensor, int]]):
             torch.manual_seed(_seed(self._seed, self._epoch, int(index)))
             generator = np.random.default_rng([self._seed, self._epoch, int(index)])
             return self._samples.sample(int(index), generator), int(self._samples.truth[index])
+
+
+def _loaders(run: Run) -> int:
+    """How many processes prepare samples beside the training."""
+    return min(_GPU_LOADERS, os.cpu_count() or 1) if run.device.type == "cuda" and run.samples.loads_beside else 0
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:

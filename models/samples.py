@@ -24,6 +24,8 @@ _FEATURE_BATCH: Final = 8
 class Pixels:
     """Windows of videos, varied anew each time, (T, 3, H, W) uint8."""
 
+    loads_beside: Final = True
+
     def __init__(self, videos: Sequence[np.ndarray], truth: np.ndarray, recipe: Recipe, device: torch.device) -> None:
         self._videos, self.truth, self._recipe = videos, truth, recipe
         self._transform = ClipTransform(recipe.augmentation, recipe.size)
@@ -40,6 +42,8 @@ class Pixels:
 
 class Features:
     """Windows of the features of videos, (T, F), of a view of the video chosen each time."""
+
+    loads_beside: Final = False  # on the device of the network that made them
 
     def __init__(self, features: Sequence[torch.Tensor], truth: np.ndarray, recipe: Recipe) -> None:
         """`features` holds (V, N, F) for each video."""
@@ -95,6 +99,8 @@ class Descriptors:
 
 class FixedWindows:
     """Windows of features that are always the same, such as those that were made up between real ones."""
+
+    loads_beside: Final = False
 
     def __init__(self, features: np.ndarray, truth: np.ndarray, device: torch.device) -> None:
         """Features (M, T, F), truth (M,)."""

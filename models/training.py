@@ -112,9 +112,12 @@ class Trainer:
         found: dict[int, np.ndarray] = {}
         epochs: list[int] = []
         waiting: list[float] = []
-        splits = self.split(folds)[:used]
-        for number, (part, held) in enumerate(splits, start=1):
-            name, learnt = f"fold {number} of {len(splits)}", learn_from(part)
+        splits = [(learn_from(learnt), held) for learnt, held in self.split(folds)[:used]]
+        names = [f"fold {number} of {len(splits)}" for number in range(1, len(splits) + 1)]
+        if self._recipe.patience is not None:
+            for name, (learnt, _) in zip(names, splits, strict=True):
+                self._inner_split(learnt, name, self._recipe.seed)  # refuse before anything is trained
+        for name, (learnt, held) in zip(names, splits, strict=True):
             kept = self._kept(name, "scores", self._recipe, learnt, held)
             if (state := unfinished.read(kept)) is not None:
                 scores = {int(i): s.numpy() for i, s in state["scores"].items()}
@@ -206,8 +209,7 @@ class Trainer:
         head_only = isinstance(network, CnnLstm) and recipe.trained_stages in {None, 1}
         learnt, held = chosen, np.array([], int)
         if inner and recipe.patience is not None:
-            inner_splits = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, recipe.seed)
-            learnt, held = (chosen[part] for part in inner_splits[0])
+            learnt, held = self._inner_split(chosen, name, recipe.seed)
 
         def judge(candidate: nn.Module) -> float:
             whole = self._whole(network, candidate)
@@ -255,6 +257,19 @@ class Trainer:
             lambda figures: self._log(name, figures),
         )
         return replace(result, network=self._whole(network, result.network).eval())
+
+    def _inner_split(self, chosen: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the videos of a training part those that are learnt from, and those that say when to stop."""
+        for index in np.unique(self._truth[chosen]):
+            groups = set(self._groups[chosen][self._truth[chosen] == index])
+            if len(groups) < 2:
+                raise TrainingError(
+                    f"{name}: what label {self.labels[index]!r} has there to learn from is of one group "
+                    f"({str(groups.pop())!r}), so none can be held out to say when to stop: leave out --patience, "
+                    "or bring footage of more groups"
+                )
+        parts = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, seed)[0]
+        return chosen[parts[0]], chosen[parts[1]]
 
     def _network(self, recipe: Recipe) -> nn.Module:
         network = create(

@@ -288,6 +288,18 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         assert not (seen | taught) & set(groups[held])
 
 
+def test_early_stopping_that_could_hold_out_no_group_of_a_label_is_refused_before_training():
+    tasks: list[str] = []
+    rare = [f for f in footage(5) if f.label == "normal" or f.group in {"group-0", "group-1"}]
+    trainer = Trainer(rare, replace(RECIPE, patience=3), lambda name, *_: tasks.append(name))
+    with pytest.raises(
+        TrainingError, match=r"fold 1 of 2: .*'fight'.* one group \('group-[01]'\).*leave out --patience"
+    ):
+        trainer.validate(5)
+    assert not tasks
+    assert Trainer(rare, RECIPE).validate(5).epochs == RECIPE.epochs
+
+
 @pytest.mark.parametrize("averaging", [0.0, 0.5])
 def test_weights_of_the_best_epoch_are_kept_where_later_ones_are_worse(averaging):
     generator = np.random.default_rng(0)
@@ -357,6 +369,25 @@ def test_labels_are_renamed_and_left_out(tmp_path):
 def test_csv_that_is_wrong_is_answered_with_its_line(tmp_path, text, message):
     with pytest.raises(TrainingError, match=message):
         find_examples(write_csv(tmp_path, text), {})
+
+
+def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
+    """Features lie on the GPU, which a forked process cannot use."""
+    chosen: list[dict[str, int]] = []
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained:
+        devices = {device: replace(run, device=torch.device(device)) for device in ("cuda", "cpu")}
+        chosen.append({device: loop._loaders(there) for device, there in devices.items()})
+        return loop.train(network, run, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.training.train", watched)
+        for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
+            Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
+    pixels, *features = chosen
+    assert pixels["cuda"] > 0
+    assert pixels["cpu"] == 0
+    assert features == [{"cuda": 0, "cpu": 0}] * 2
 
 
 def test_gpu_and_processor_train_alike():
