@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from models import TrainingError, distributed, save
+from models import TrainingError, distributed, fitted_head, save
 from models.classical import is_classical
 from models.classical_training import ClassicalTrainer, check_recipe
 from models.loop import Figures
@@ -43,11 +43,12 @@ def train_command(
     """
     only = (lambda f: counted in f.name) if counted else (lambda _: True)
     held_out = f"{used_folds or folds} of {folds} folds by group" + (f", counted: {counted}" if counted else "")
+    if tensorboard is not None and (is_classical(recipe.architecture) or fitted_head.is_meant(recipe)):
+        raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
     if is_classical(recipe.architecture):
-        if tensorboard is not None:
-            raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
         _train_classical(console, data, output, recipe, renamed, folds, used_folds, only, held_out)
         return
+    fitted_head.check(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
@@ -65,7 +66,7 @@ def train_command(
         network = trainer.fit(outcome.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(outcome, _story(data, examples, renamed, recipe.describe(), held_out))
+        contract = trainer.contract(outcome, _story(data, examples, renamed, trainer.describe_recipe(), held_out))
         save(output, network.state_dict(), contract)
         trainer.finish()
     _sum_up(console, output, contract.labels, outcome)

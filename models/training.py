@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from . import distributed, unfinished
+from . import distributed, fitted_head, unfinished
 from .checkpoint import find
 from .cnn_lstm import CnnLstm
 from .contract import Contract
@@ -66,8 +66,10 @@ class Trainer:
             log: told the name of a run and the figures of each of its epochs.
 
         Raises:
-            TrainingError: fewer than two labels, a label in one group only, or pictures of differing sizes.
+            TrainingError: fewer than two labels, a label in one group only, pictures of differing sizes, or a recipe
+                that says what such a model has no use for.
         """
+        fitted_head.check(recipe)
         self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
         self._footage = list(footage)
         self.labels = check_footage(footage, recipe.quiet)
@@ -83,7 +85,12 @@ class Trainer:
             distributed.from_first(lambda: self._claim(folder))
 
     def under(self, recipe: Recipe) -> Trainer:
-        """The same footage under another recipe that sees it alike: features that were made are shared."""
+        """The same footage under another recipe that sees it alike: features that were made are shared.
+
+        Raises:
+            TrainingError: the recipe says what such a model has no use for.
+        """
+        fitted_head.check(recipe)
         other = copy.copy(self)
         other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
         return other
@@ -138,17 +145,21 @@ class Trainer:
         scored = self._window_scores(order, [found[i] for i in order])
         counted = np.array([only(self._footage[i]) for i in order])
         return summarise(
-            scored, counted, self._recipe, epochs=max(1, round(float(np.mean(epochs)))), waiting=float(np.mean(waiting))
+            scored, counted, self._recipe, epochs=round(float(np.mean(epochs))), waiting=float(np.mean(waiting))
         )
 
     def fit(self, epochs: int | None = None) -> nn.Module:
-        """Train on everything, for as many epochs as were best in validation or all of the recipe's."""
+        """Train on everything, for as many epochs as were best in validation or all of the recipe's if none is told."""
         everything = np.arange(len(self._footage))
         return self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).network
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model trained so; thresholds from held-out scores."""
         return contract_of(self._recipe, self.architecture, self.labels, outcome, training)
+
+    def describe_recipe(self) -> dict[str, Any]:
+        """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""
+        return fitted_head.describe(self._recipe) if fitted_head.is_meant(self._recipe) else self._recipe.describe()
 
     @property
     def architecture(self) -> str:
@@ -217,10 +228,13 @@ class Trainer:
             scores = distributed.gathered({int(i): self._score(whole, int(i)) for i in mine})
             return _metric(self._window_scores(held, [scores[int(i)] for i in held]).judged(), recipe.metric)
 
-        if isinstance(network, MoveNetMotion) and recipe.trained_stages in {None, 1}:
-            self._fit_head(network.eval(), chosen, recipe)
-            self._progress(name, recipe.epochs, recipe.epochs)
-            return Trained(network, recipe.epochs, 0.0)
+        if fitted_head.is_meant(recipe):
+            assert isinstance(network, MoveNetMotion)
+            described = self._descriptors(network)
+            videos = [described.learnt(int(i)) for i in chosen]
+            fitted_head.fit(network.head, videos, self._truth[chosen], self.labels, recipe)
+            self._progress(name, 1, 1)
+            return Trained(network, 0, 0.0)
         samples: Samples
         trained: nn.Module = network
         frozen: list[nn.Module] = []
@@ -304,33 +318,16 @@ class Trainer:
             self._made.features = Features(made, self._truth, self._recipe)
         return self._made.features
 
-    def _fit_head(self, network: MoveNetMotion, chosen: np.ndarray, recipe: Recipe) -> None:
-        """Fit the linear head to descriptors; every video counts alike, and with "weights" every label."""
+    def _descriptors(self, network: MoveNetMotion) -> Descriptors:
         if self._made.descriptors is None:
             self._made.descriptors = Descriptors(
-                network,
+                network.eval(),
                 [f.frames for f in self._footage],
-                recipe,
+                self._recipe,
                 self._normalise,
                 lambda done, total: self._progress("descriptors", done, total),
             )
-        rows = [self._made.descriptors.learnt(int(i)) for i in chosen]
-        truth = np.repeat(self._truth[chosen], [len(r) for r in rows])
-        together = torch.cat(rows)
-        weight = torch.cat([torch.full((len(r),), 1 / len(r)) for r in rows])
-        if recipe.imbalance == "weights":
-            by_label = class_weights(np.bincount(self._truth[chosen], minlength=len(self.labels)))
-            weight *= torch.from_numpy(by_label[truth])
-        elif recipe.imbalance == "smote":
-            made, truth = synthetic_minority(together.cpu().numpy(), truth, self.labels, seed=recipe.seed)
-            together = torch.from_numpy(made).to(self._device)
-            weight = torch.full((len(truth),), len(chosen) / len(truth))
-        elif recipe.imbalance != "none":
-            raise TrainingError(
-                f"imbalance {recipe.imbalance!r}: the head of {recipe.architecture} is fitted at once, for which there "
-                "are none, weights and smote; with --trained-stages 2 it is trained in steps, for which there are all"
-            )
-        network.head.fit(together, torch.from_numpy(truth).to(self._device), weight.to(self._device))
+        return self._made.descriptors
 
     def _with_synthetic(self, features: Features, chosen: np.ndarray) -> FixedWindows:
         real = [features.windows(int(i)) for i in chosen]

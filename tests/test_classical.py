@@ -252,7 +252,7 @@ def test_classical_models_are_known_by_name_and_are_no_networks() -> None:
     ("changes", "message"),
     [
         ({"epochs": 40, "learning_rate": 1.0}, "no use for epochs, learning_rate"),
-        ({"augmentation": Augmentation(mixup=0.2)}, "no use for augmentation other than flip"),
+        ({"augmentation": Augmentation(mixup=0.2)}, "no use for augmentation.mixup"),
         ({"imbalance": "focal"}, "'focal': classical:svm knows none, weights, smote"),
         ({"frames": 2}, "at least 3 frames"),
         ({"size": 64}, "expected all 64x64x3"),

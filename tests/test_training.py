@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from consumers.datasets import find_examples
+from consumers.training import train_command
 from models import Classifier, Contract, TrainingError, find, loop, save
 from models.loop import Progress
 from models.recipe import Augmentation, Recipe
@@ -21,6 +23,8 @@ from models.validation import Footage
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
 )
+#: Of a head that is fitted at once.
+FITTED = Recipe("movenet_motion", frames=4, size=32)
 
 
 def footage(groups: int = 4, size: int = 32, frames: int = 12) -> list[Footage]:
@@ -62,7 +66,8 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
 @pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs", "movenet_motion"])
 def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     """Decoding is shared; this holds the rest together: normalisation, frozen statistics, float16 on disk."""
-    trainer = Trainer(footage(), replace(RECIPE, architecture=architecture))
+    recipe = FITTED if architecture == FITTED.architecture else replace(RECIPE, architecture=architecture)
+    trainer = Trainer(footage(), recipe)
     network = trainer.fit()
     contract = replace(trainer.contract(trainer.validate(2), {}), temperature=1.0)
     save(tmp_path / "m.safetensors", network.state_dict(), contract)
@@ -132,13 +137,51 @@ def moving(groups: int = 5) -> list[Footage]:
 
 @pytest.mark.parametrize("imbalance", ["none", "weights", "smote"])
 def test_what_a_pose_network_sees_change_tells_motion_from_stillness(imbalance):
-    recipe = replace(RECIPE, architecture="movenet_motion", imbalance=imbalance)
-    assert Trainer(moving(), recipe).validate(5).metrics()["accuracy"] == 1.0
+    assert Trainer(moving(), replace(FITTED, imbalance=imbalance)).validate(5).metrics()["accuracy"] == 1.0
 
 
-def test_head_that_is_fitted_at_once_refuses_what_needs_steps():
-    with pytest.raises(TrainingError, match="'focal': the head of movenet_motion is fitted at once"):
-        Trainer(moving(2), replace(RECIPE, architecture="movenet_motion", imbalance="focal")).fit()
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"imbalance": "focal"}, "'focal': the head of movenet_motion is fitted at once"),
+        ({"epochs": 40, "learning_rate": 0.1}, "no use for epochs, learning_rate: its head is fitted at once"),
+        ({"patience": 3, "averaging": 0.9, "dropout": 0.5}, "no use for dropout, averaging, patience"),
+        ({"augmentation": Augmentation(mixup=0.2)}, r"no use for augmentation\.mixup.*--trained-stages 2"),
+        ({"frames": 1}, "clips of 1 frame: .* needs at least 2"),
+        ({"frames": 1, "trained_stages": 2}, "clips of 1 frame: .* needs at least 2"),
+    ],
+)
+def test_head_that_is_fitted_at_once_refuses_what_it_has_no_use_for_before_decoding(tmp_path, changes, message):
+    recipe = replace(FITTED, **changes)
+    with pytest.raises(TrainingError, match=message):
+        Trainer(moving(2), recipe)
+    with pytest.raises(TrainingError, match=message):
+        Trainer(moving(2), FITTED).under(recipe)
+    with pytest.raises(TrainingError, match=message):
+        trained_from(tmp_path / "no such data", recipe)
+
+
+def trained_from(data: Path, recipe: Recipe, tensorboard: Path | None = None) -> None:
+    output = data.with_name("m.safetensors")
+    train_command(Console(), [data], output, recipe, {}, 2, None, None, resume=True, tensorboard=tensorboard)
+
+
+def test_head_that_is_fitted_at_once_has_no_curves_and_records_no_epochs(tmp_path):
+    with pytest.raises(TrainingError, match="no epochs, so there are no curves"):
+        trained_from(tmp_path / "no such data", FITTED, tmp_path / "curves")
+    trainer = Trainer(moving(2), replace(FITTED, augmentation=Augmentation(flip=False)))
+    assert trainer.validate(2).epochs == 0
+    story = trainer.describe_recipe()
+    assert story["augmentation"] == {"flip": False}
+    assert (story["architecture"], story["frames"], story["imbalance"]) == ("movenet_motion", 4, "weights")
+    assert not {"epochs", "learning_rate", "batch", "weight_decay"} & set(story)
+    assert Trainer(moving(2), RECIPE).describe_recipe() == RECIPE.describe()
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weight_decay_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match=r"weight_decay .*: expected a number of at least 0"):
+        Recipe(weight_decay=value)
 
 
 def test_pose_network_can_be_trained_in_steps_too():
