@@ -28,7 +28,7 @@ from .recipe import Recipe
 from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
 from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
-from .windows import windows
+from .windows import in_parts, windows
 from .zoo import create
 
 #: One part in so many of the training groups is held out to say when to stop.
@@ -345,8 +345,9 @@ class Trainer:
             else:
                 frames = self._footage[index].frames
                 places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
-                clips = torch.from_numpy(np.array(frames[places])).permute(0, 4, 1, 2, 3)
-                logits = torch.cat([network(self._normalise(part)) for part in torch.split(clips, _EVALUATION_BATCH)])
+                parts = in_parts(places, _EVALUATION_BATCH)
+                clips = (torch.from_numpy(np.array(frames[part])).permute(0, 4, 1, 2, 3) for part in parts)
+                logits = torch.cat([network(self._normalise(part)) for part in clips])
             scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
             return scores
 
