@@ -6,12 +6,14 @@ Each works on its part of every batch, and only the first says and writes anythi
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from .errors import ModelError
 
@@ -52,6 +54,21 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def together(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with batch normalisation over the whole batch instead of a process's part; the weights' names stay.
+
+    Torch has that for GPUs only: on processors each process normalises by its own part.
+    """
+    if world() == 1 or device.type != "cuda":
+        return network
+    kinds = {type(m) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}  # noqa: SLF001
+    convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+    if not kinds <= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}:
+        # timm's have an activation within, which torch's conversion would lose.
+        convert = importlib.import_module("timm.layers").convert_sync_batchnorm
+    return convert(network)
 
 
 def gathered(part: dict[Any, Any]) -> dict[Any, Any]:

@@ -296,7 +296,7 @@ class Trainer:
         if recipe.begin_from is not None:
             load_known(network, find(recipe.begin_from).state(), recipe.begin_from)
         set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
-        return network.to(self._device)
+        return distributed.together(network.to(self._device), self._device)
 
     @staticmethod
     def _whole(network: nn.Module, trained: nn.Module) -> nn.Module:
