@@ -63,6 +63,7 @@ class ClassicalTrainer:
         self._truth = np.array([self.labels.index(f.label) for f in footage])
         self._groups = np.array([f.group for f in footage])
         self._described: list[_Described] | None = None
+        self._fitted: ClassicalModel | None = None
 
     def validate(
         self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
@@ -91,16 +92,22 @@ class ClassicalTrainer:
 
     def fit(self) -> FittedClassical:
         """Fit to everything."""
-        return FittedClassical(self._fit(np.arange(len(self._footage))))
+        return FittedClassical(self._final())
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model fitted so; thresholds from held-out scores."""
-        own = {**training, PREFIX: self._parameters.encode()}
+        own = {**training, PREFIX: self._final().parameters.encode()}
         return contract_of(self._recipe, self._parameters.architecture, self.labels, outcome, own)
 
     def describe_recipe(self) -> dict[str, Any]:
         """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""
         return self._recipe.describe(_USED)
+
+    def _final(self) -> ClassicalModel:
+        """The model that is fitted to everything, once; its parameters may follow from how many clips there are."""
+        if self._fitted is None:
+            self._fitted = self._fit(np.arange(len(self._footage)))
+        return self._fitted
 
     def _fit(self, chosen: np.ndarray) -> ClassicalModel:
         videos = [self._descriptions()[i].learnt for i in chosen]

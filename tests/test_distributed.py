@@ -54,7 +54,7 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path: Path, alone: di
 
 
 def test_two_machines_go_on_from_what_the_first_one_kept(tmp_path: Path, alone: dict[str, torch.Tensor]) -> None:
-    """The second has no state on its disk: it would begin anew, and both would wait for each other for ever."""
+    """The second has no state on its disk: it would begin anew, beside the first."""
     output = tmp_path / "two.pt"
     run(TOGETHER, output, "fold 2 of 2")
     assert not output.exists()
