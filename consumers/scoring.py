@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from models import Classifier, Contract, TrainingError
 from models.checkpoint import cache_folder
 from models.evaluation import WindowScores
-from models.windows import windows
+from models.windows import in_parts, windows
 from stream import SourceError, sample_file
 from stream.decoding import Fit
 
@@ -20,6 +21,8 @@ from .frame_cache import FrameCache
 
 Progress = Callable[[str, int, int], None]
 _Piece = tuple[Path, float, float | None]
+#: So many are classified in one call: engines run them side by side.
+_WINDOWS_AT_ONCE: Final = 128
 
 
 def load_frames(
@@ -133,7 +136,9 @@ def judge_frames(
     contract = classifier.contract
     rows = []
     for done, frames in enumerate(videos, start=1):
-        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).astype(np.float64))
+        places = windows(len(frames), contract.frames)  # (W, T)
+        said = [classifier.predict(frames[part]) for part in in_parts(places, _WINDOWS_AT_ONCE)]
+        rows.append(np.concatenate(said).astype(np.float64))
         progress("classifying", done, len(videos))
     return WindowScores(
         contract.labels,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from models import TrainingError, distributed, save
+from models import TrainingError, distributed, fitted_head, save
 from models.checkpoint import check_writable
 from models.classical import is_classical
 from models.classical_training import ClassicalTrainer, check_recipe
@@ -44,11 +44,12 @@ def train_command(
         TrainingError: the data cannot be used; unreadable files are all named.
     """
     check_writable(output)
+    if tensorboard is not None and (is_classical(recipe.architecture) or fitted_head.is_meant(recipe)):
+        raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
     if is_classical(recipe.architecture):
-        if tensorboard is not None:
-            raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
         _train_classical(console, data, output, recipe, renamed, folds, used_folds, counted)
         return
+    fitted_head.check(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
@@ -66,7 +67,7 @@ def train_command(
         network = trainer.fit(outcome.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(outcome, {**story, "recipe": recipe.describe()})
+        contract = trainer.contract(outcome, {**story, "recipe": trainer.describe_recipe()})
         save(output, network.state_dict(), contract)
         trainer.finish()
     _sum_up(console, output, contract.labels, outcome)
