@@ -28,7 +28,8 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
     calibrated: Annotated[
-        Path | None, typer.Option(help="Write the model there, calibrated on this footage and with thresholds from it.")
+        Path | None,
+        typer.Option(help="Write the model there, calibrated on this footage, with thresholds for labels that alarm."),
     ] = None,
     false_alarm_rate: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of other clips that a threshold may let pass.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from models import TrainingError
 from stream.source import VIDEO_SUFFIXES
 
 _REPORTED: Final = 20
+#: 48 bits tell some millions of files apart; so many of them take 150 KB of a checkpoint.
+_DIGEST_LETTERS: Final = 12
+_KEPT_DIGESTS: Final = 10_000
 _KINETICS: Final = {"label", "youtube_id", "time_start", "time_end"}
 
 
@@ -29,20 +33,30 @@ class Example:
     start_seconds: float = 0.0
     end_seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.label or self.label.isspace():
+            raise ValueError("no label: expected a name")
+        end = math.inf if self.end_seconds is None else self.end_seconds
+        if not 0 <= self.start_seconds < end or self.end_seconds == math.inf:
+            raise ValueError(
+                f"start {self.start_seconds}, end {self.end_seconds}: expected 0 <= start < end, in seconds"
+            )
+
 
 def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
     """Read what `data` describes.
 
     - A folder with one folder a class.
     - A CSV with the columns path, label and maybe start, end, group. Paths are relative to it or to the folder above.
+      An empty start or end is that of the file; without a group, a file is a group of its own.
     - A CSV of Kinetics (label, youtube_id, time_start, time_end); the trimmed files lie somewhere below it.
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
 
-    `renamed` maps labels; one that is mapped to nothing is left out.
+    Text is UTF-8. `renamed` maps labels; one that is mapped to nothing is left out.
 
     Raises:
-        TrainingError: nothing usable; the message names the row.
+        TrainingError: nothing usable; the message names the line.
     """
     if data.is_dir():
         found = list(_from_folders(data))
@@ -56,12 +70,11 @@ def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
         found = list(_from_mmaction(data))
     else:
         found = list(_from_csv(data))
-    examples = [Example(e.path, renamed.get(e.label, e.label), e.group, e.start_seconds, e.end_seconds) for e in found]
-    return [e for e in examples if e.label]
+    return [replace(e, label=label) for e in found if (label := renamed.get(e.label, e.label))]
 
 
-def check_examples(examples: Sequence[Example]) -> list[str]:
-    """Return warnings about examples that can be used.
+def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
+    """Return warnings about examples that can be used; `digests` are those of their files.
 
     Raises:
         TrainingError: one piece of footage has two labels; all such are named.
@@ -69,11 +82,7 @@ def check_examples(examples: Sequence[Example]) -> list[str]:
     labels: dict[tuple[str, float, float | None], set[str]] = defaultdict(set)
     names: dict[tuple[str, float, float | None], list[str]] = defaultdict(list)
     groups: dict[str, set[str]] = defaultdict(set)
-    digests: dict[Path, str] = {}
     for e in examples:
-        if e.path not in digests:
-            with e.path.open("rb") as file:
-                digests[e.path] = hashlib.file_digest(file, "sha256").hexdigest()
         key = (digests[e.path], e.start_seconds, e.end_seconds)
         labels[key].add(e.label)
         names[key].append(str(e.path))
@@ -97,6 +106,40 @@ def check_examples(examples: Sequence[Example]) -> list[str]:
     ]
 
 
+def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
+    """SHA-256 of each file.
+
+    Raises:
+        TrainingError: some cannot be read; all of them are named.
+    """
+    digests: dict[Path, str] = {}
+    problems = []
+    paths = dict.fromkeys(e.path for e in examples)
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    if problems:
+        raise TrainingError(report(problems, len(paths)))
+    return digests
+
+
+def footage_sample(digests: Mapping[Path, str]) -> list[str]:
+    """What a checkpoint keeps of the content of its footage: the beginnings of the digests, of much the smallest.
+
+    Which digests are the smallest has nothing to do with what the footage shows, so they are a fair sample.
+    """
+    return sorted({d[:_DIGEST_LETTERS] for d in digests.values()})[:_KEPT_DIGESTS]
+
+
+def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[int, bool]:
+    """How many of the files are in a checkpoint's `footage_sample`, and whether that holds all of its footage."""
+    known = set(sample)
+    return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
+
+
 def report(problems: Sequence[str], total: int) -> str:
     """One message about every file that cannot be used."""
     return (
@@ -111,13 +154,14 @@ def _more(count: int) -> str:
 def _from_folders(data: Path) -> Iterator[Example]:
     for folder in sorted(p for p in data.iterdir() if p.is_dir()):
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in VIDEO_SUFFIXES:
+            # Whatever else is no folder is told when it cannot be read, as a link to nowhere.
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
                 yield Example(path, folder.name, str(path))
 
 
 def _from_csv(data: Path) -> Iterator[Example]:
-    with data.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines)
+    rows = csv.DictReader(_lines(data))
+    try:
         fields = set(rows.fieldnames or ())
         if fields >= _KINETICS:
             by_name = _videos_below(data.parent)
@@ -126,25 +170,30 @@ def _from_csv(data: Path) -> Iterator[Example]:
                 f"{data}: expected the columns path,label[,start,end][,group] "
                 f"or Kinetics' label,youtube_id,time_start,time_end, found {rows.fieldnames}"
             )
-        for number, row in enumerate(rows, start=2):
-            where = f"{data}, line {number}"
-            try:
-                if fields >= _KINETICS:
-                    name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-                    path = by_name.get(name) or by_name.get(row["youtube_id"])
-                    if path is None:
-                        raise TrainingError(f"{where}: no file {name}.* below {data.parent}")
-                    yield Example(path, row["label"], f"{data.parent.name}/{row['youtube_id']}")
-                else:
-                    yield Example(
-                        _existing(data, row["path"], where),
-                        row["label"],
-                        f"{data.parent.name}/{_group(row)}",
-                        float(row.get("start") or 0),
-                        float(row["end"]) if row.get("end") else None,
-                    )
-            except (TypeError, ValueError) as error:
-                raise TrainingError(f"{where}: {error}") from None
+        for row in rows:
+            yield _kinetics_row(data, row, by_name) if fields >= _KINETICS else _row(data, row)
+    except (TypeError, ValueError, OSError, csv.Error) as error:
+        raise TrainingError(f"{data}, line {rows.reader.line_num}: {error}") from None
+
+
+def _row(data: Path, row: Mapping[str, str]) -> Example:
+    if not row["path"]:
+        raise ValueError("no path")
+    return Example(
+        _existing(data, row["path"]),
+        row["label"] or "",
+        f"{data.parent.name}/{_group(row)}",
+        float(row.get("start") or 0),
+        float(row["end"]) if row.get("end") else None,
+    )
+
+
+def _kinetics_row(data: Path, row: Mapping[str, str], by_name: Mapping[str, Path]) -> Example:
+    name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
+    path = by_name.get(name) or by_name.get(row["youtube_id"])
+    if path is None:
+        raise ValueError(f"no file {name}.* below {data.parent}")
+    return Example(path, row["label"] or "", f"{data.parent.name}/{row['youtube_id']}")
 
 
 def _from_activitynet(data: Path) -> Iterator[Example]:
@@ -153,7 +202,10 @@ def _from_activitynet(data: Path) -> Iterator[Example]:
         path = by_name.get(name) or by_name.get(f"v_{name}")
         if path is None:
             raise TrainingError(f"{data}, video {name!r}: no file {name}.* or v_{name}.* below {data.parent}")
-        yield Example(path, label, f"{data.parent.name}/{name}", start, end)
+        try:
+            yield Example(path, label, f"{data.parent.name}/{name}", start, end)
+        except ValueError as error:
+            raise TrainingError(f"{data}, video {name!r}: {error}") from None
 
 
 def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float]]:
@@ -164,46 +216,76 @@ def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float
     """
     where = f"{data}"
     try:
-        for name, entry in json.loads(data.read_text(encoding="utf-8"))["database"].items():
+        for name, entry in json.loads("".join(_lines(data)))["database"].items():
             where = f"{data}, video {name!r}"
             for annotation in entry["annotations"]:
                 start, end = (float(t) for t in annotation["segment"])
-                yield name, annotation["label"], start, end
+                yield name, _text(annotation["label"]), start, end
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
         ) from None
 
 
+def _text(label: object) -> str:
+    if not isinstance(label, str):
+        raise TypeError(f"label {label!r} is no text")
+    return label
+
+
 def _from_mmaction(data: Path) -> Iterator[Example]:
     names_file = data.with_name("label_map.txt")
-    names = names_file.read_text(encoding="utf-8").splitlines() if names_file.is_file() else None
-    for number, line in enumerate(data.read_text(encoding="utf-8").splitlines(), start=1):
+    names = [line.strip() for line in _lines(names_file)] if names_file.is_file() else None
+    for number, line in enumerate(_lines(data), start=1):
         if not line.strip():
             continue
         where = f"{data}, line {number}"
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdigit():
-            raise TrainingError(f"{where}: expected 'path label-number', found {line!r}")
+        if not path or not label.isdecimal():
+            raise TrainingError(f"{where}: expected 'path label-number', found {line.rstrip()!r}")
         if names is not None and int(label) >= len(names):
             raise TrainingError(f"{where}: label {label}, and {names_file.name} has {len(names)} names")
-        yield Example(_existing(data, path, where), names[int(label)] if names else label, f"{data.parent.name}/{path}")
+        try:
+            name = names[int(label)] if names else label
+            yield Example(_existing(data, path), name, f"{data.parent.name}/{path}")
+        except (ValueError, OSError) as error:
+            raise TrainingError(f"{where}: {error}") from None
 
 
-def _existing(data: Path, path: str, where: str) -> Path:
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a text with their ends.
+
+    Raises:
+        TrainingError: it cannot be read, or is not UTF-8; with the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            for number, line in enumerate(lines, start=1):
+                # Bytes that are not UTF-8 come as lone surrogates, so that their line is known.
+                if odd := next((c for c in line if "\ud800" <= c <= "\udfff"), None):
+                    raise TrainingError(
+                        f"{path}: expected text in UTF-8, found the byte 0x{ord(odd) & 0xFF:02x} in line {number}"
+                    )
+                yield line
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _existing(data: Path, path: str) -> Path:
     for base in (data.parent, data.parent.parent):
         if (found := base / path).is_file():
             return found
-    raise TrainingError(f"{where}: no such file: {path}")
+    raise ValueError(f"no such file: {path}")
 
 
 def _videos_below(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir())
+    return {path.stem: path for path in found}
 
 
 def _group(row: Mapping[str, str]) -> str:
-    if "group" in row:
+    if row.get("group"):
         return row["group"]
-    if "sequence" in row:
+    if row.get("sequence"):
         return f"{row.get('set', '')}-{row['sequence']}"
     return row["path"]

@@ -11,14 +11,16 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
-from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate
+from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
+from models.checkpoint import check_writable
+from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate, number, shown
 
-from .datasets import Example, check_examples, find_examples
+from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
 from .progress import task_progress
 from .report import write_report
 from .scoring import judge
 
+#: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
 
 
@@ -45,8 +47,10 @@ def evaluate_command(
             f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
             f"calibrate {checkpoint.export.source} and export it again"
         )
-    examples = _examples(data, [checkpoint], renamed, notes)
-    warn_of_training_data(checkpoint, examples, notes)
+    if calibrated_file is not None:
+        check_writable(calibrated_file)
+    examples, digests = _examples(data, [checkpoint], renamed, notes)
+    warn_of_training_data(checkpoint, digests, notes)
     scores = _judge(model, engine, examples, notes)
     judged = scores.judged()
     evaluation = evaluate(judged)
@@ -62,7 +66,7 @@ def evaluate_command(
         contract = replace(
             checkpoint.contract,
             temperature=round(checkpoint.contract.temperature * factor, 4),
-            thresholds=choose_thresholds(cooled, _QUIET, false_alarm_rate),
+            thresholds=choose_thresholds(cooled, quiet_labels(checkpoint.contract), false_alarm_rate),
         )
         save(calibrated_file, checkpoint.state(), contract)
         before, after = evaluation.figures["calibration_error"].value, evaluate(cooled).figures["calibration_error"]
@@ -91,9 +95,9 @@ def compare_command(
         ModelError: a model or the data cannot be used, or the models have different labels.
     """
     checkpoints = [find(m) for m in models]
-    examples = _examples(data, checkpoints, renamed, notes)
+    examples, digests = _examples(data, checkpoints, renamed, notes)
     for checkpoint in checkpoints:
-        warn_of_training_data(checkpoint, examples, notes)
+        warn_of_training_data(checkpoint, digests, notes)
     a, b = (_judge(m, engine, examples, notes).judged() for m in models)
     b = _same_order(a, b)
     result = compare(a, b)
@@ -115,8 +119,8 @@ def compare_command(
         content = {
             "models": [c.id for c in checkpoints],
             "difference": result.difference.value,
-            "low": result.difference.low,
-            "high": result.difference.high,
+            "low": number(result.difference.low),
+            "high": number(result.difference.high),
             "only_first_right": result.only_a_right,
             "only_second_right": result.only_b_right,
             "p_value": result.p_value,
@@ -127,12 +131,14 @@ def compare_command(
 
 def _examples(
     data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Console
-) -> list[Example]:
+) -> tuple[list[Example], dict[Path, str]]:
+    """The examples, and the digests of their files."""
     names = known_labels(checkpoints, renamed)
     examples = [e for d in data for e in find_examples(d, names)]
-    for warning in check_examples(examples):
+    digests = file_digests(examples)
+    for warning in check_examples(examples, digests):
         notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return examples
+    return examples, digests
 
 
 def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) -> dict[str, str]:
@@ -147,13 +153,26 @@ def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) 
     return in_training | dict(renamed)
 
 
-def warn_of_training_data(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> None:
-    """Say so where a model is judged on footage that it was trained on."""
-    trained_on = checkpoint.contract.training.get("data", ())
-    names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
-    if seen := sorted(names & {part for e in examples for part in e.path.parts}):
+def quiet_labels(contract: Contract) -> tuple[str, ...]:
+    """The labels that make no events: those without a threshold, "normal" where there are none at all."""
+    if not contract.thresholds:
+        return _QUIET
+    return tuple(label for label in contract.labels if label not in contract.thresholds)
+
+
+def warn_of_training_data(checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console) -> None:
+    """Say so where a model is judged on footage that it was trained on; `digests` are those of the files."""
+    training = checkpoint.contract.training
+    if "footage" in training:
+        count, is_all = seen_footage(training["footage"], digests)
+        seen = f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""
+    else:  # an older one tells only the name of its data
+        trained_on = training.get("data", ())
+        names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
+        seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
+    if seen:
         notes.print(
-            f"{checkpoint.id} was trained on {', '.join(seen)}: on clips that it has seen, figures say little. "
+            f"{checkpoint.id} was trained on {seen}: on clips that it has seen, figures say little. "
             "Its own metrics are of clips that were held out.",
             style="yellow",
             markup=False,
@@ -184,7 +203,7 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
     for name in ("", "value", "95 % interval"):
         figures.add_column(name)
     for name, f in evaluation.figures.items():
-        figures.add_row(name.replace("_", " "), f"{f.value:.3f}", f"{f.low:.3f} to {f.high:.3f}")
+        figures.add_row(name.replace("_", " "), shown(f.value), f.interval)
     console.print(figures)
     classes = Table(box=None)
     classes.add_column("label")
@@ -192,7 +211,7 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
         classes.add_column(name, justify="right")
     for c in evaluation.per_class:
         classes.add_row(
-            c.label, str(c.clips), *(f"{v:.3f}" for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
+            c.label, str(c.clips), *(shown(v) for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
         )
     console.print(classes)
 

@@ -22,7 +22,7 @@ from models.exported import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.exporting import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.windows import windows
 
-from .datasets import Example, find_examples
+from .datasets import Example, file_digests, find_examples
 from .evaluating import known_labels, warn_of_training_data
 from .progress import task_progress
 from .scoring import Progress, check_labels, frames_for, judge_frames
@@ -84,7 +84,7 @@ def export_command(
     if not compared:
         return
     examples = _examples(compared, renamed)
-    warn_of_training_data(checkpoint, examples, notes)
+    warn_of_training_data(checkpoint, file_digests(examples), notes)
     with task_progress(notes) as show:
         if output is not None:
             rows = measure(checkpoint, [(output.suffix, precision, output)], examples, show)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,6 +15,9 @@ from typing import Final
 import numpy as np
 
 _DEFAULT_BYTES: Final = 4 * 1024**3
+_UNFINISHED: Final = ".unfinished"
+#: No file takes so long to write.
+_ABANDONED_SECONDS: Final = 24 * 3600.0
 
 
 class FrameCache:
@@ -32,19 +38,29 @@ class FrameCache:
             return self._keep(kept, decode())
 
     def _keep(self, kept: Path, frames: np.ndarray) -> np.ndarray:
-        unfinished = kept.with_name(f".{kept.name}.{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            # A name of its own: several threads, and several machines on one disk, may keep the same frames.
+            handle, name = tempfile.mkstemp(_UNFINISHED, ".", self._folder)
+        except OSError:  # a full disk or a read-only home costs time and memory, not the run
+            return frames
+        unfinished = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
                 np.save(file, frames, allow_pickle=False)
             unfinished.replace(kept)
             return _mapped(kept)
-        except OSError:  # a full disk or a read-only home costs time and memory, not the run
-            unfinished.unlink(missing_ok=True)
+        except OSError:
             return frames
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """Remove what was used longest ago until the rest is within the bound."""
+        """Remove what was used longest ago until the rest is within the bound, and what killed runs left unfinished."""
+        for unfinished in self._folder.glob(".*"):
+            with contextlib.suppress(OSError):  # another run trims, too
+                if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
+                    unfinished.unlink()
         trim_folder(self._folder, "*.npy", self._max_bytes)
 
 

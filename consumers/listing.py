@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -16,17 +19,23 @@ def print_models(console: Console) -> None:
         table.add_column(name)
     for name, path in shipped().items():
         contract = find(name).contract
-        m = contract.metrics
         table.add_row(
             f"{name} (default)" if name == DEFAULT_MODEL else name,
             contract.architecture,
             ", ".join(contract.labels),
             f"{contract.frames} frames of {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart",
-            f"{m['accuracy']:.1%} ({m['low']:.1%} to {m['high']:.1%})" if m else "",
+            _accuracy(contract.metrics),
             f"{path.stat().st_size / 1e6:.1f}",
         )
     console.print(table)
     console.print("\n`clipline models --zoo` lists the architectures to train.", highlight=False)
+
+
+def _accuracy(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return ""
+    interval = "" if metrics["low"] is None else f" ({metrics['low']:.1%} to {metrics['high']:.1%})"
+    return f"{metrics['accuracy']:.1%}{interval}"
 
 
 def print_zoo(console: Console) -> None:

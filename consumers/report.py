@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from models import Checkpoint
-from models.evaluation import ROUNDS, Evaluation, Judged
+from models.evaluation import ROUNDS, Evaluation, Judged, shown
 from stream import sample_file
 
 from .datasets import Example
@@ -42,6 +42,7 @@ def write_report(checkpoint: Checkpoint, judged: Judged, evaluation: Evaluation,
         contract=checkpoint.contract,
         evaluation=evaluation,
         rounds=ROUNDS,
+        shown=shown,
         plots=[
             ("Confusion matrix: clips by what they are and what the model says", _confusion(judged, evaluation)),
             ("ROC: what share of clips with the label is found at what share of false alarms", _curves(judged, "roc")),

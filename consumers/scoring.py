@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from models import Classifier, Contract, TrainingError
 from models.checkpoint import cache_folder
 from models.evaluation import WindowScores
-from models.windows import windows
+from models.windows import in_parts, windows
 from stream import SourceError, sample_file
 from stream.decoding import Fit
 
@@ -18,6 +20,9 @@ from .datasets import Example, report
 from .frame_cache import FrameCache
 
 Progress = Callable[[str, int, int], None]
+_Piece = tuple[Path, float, float | None]
+#: So many are classified in one call: engines run them side by side.
+_WINDOWS_AT_ONCE: Final = 128
 
 
 def load_frames(
@@ -62,19 +67,25 @@ def load_frames(
         except (SourceError, OSError) as error:
             return str(error)
 
-    loaded: list[np.ndarray] = []
+    # A row that is there twice is decoded once.
+    distinct = {_piece(e): e for e in examples}
+    loaded: dict[_Piece, np.ndarray] = {}
     problems: list[str] = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(load, examples), start=1):
+        for done, (piece, found) in enumerate(zip(distinct, pool.map(load, distinct.values()), strict=True), start=1):
             if isinstance(found, str):
                 problems.append(found)
             else:
-                loaded.append(found)
-            progress("decoding", done, len(examples))
+                loaded[piece] = found
+            progress("decoding", done, len(distinct))
     cache.trim()
     if problems:
-        raise TrainingError(report(problems, len(examples)))
-    return loaded
+        raise TrainingError(report(problems, len(distinct)))
+    return [loaded[_piece(e)] for e in examples]
+
+
+def _piece(example: Example) -> _Piece:
+    return example.path, example.start_seconds, example.end_seconds
 
 
 def frames_for(contract: Contract, examples: Sequence[Example], progress: Progress) -> list[np.ndarray]:
@@ -125,7 +136,9 @@ def judge_frames(
     contract = classifier.contract
     rows = []
     for done, frames in enumerate(videos, start=1):
-        rows.append(classifier.predict(frames[windows(len(frames), contract.frames)]).astype(np.float64))
+        places = windows(len(frames), contract.frames)  # (W, T)
+        said = [classifier.predict(frames[part]) for part in in_parts(places, _WINDOWS_AT_ONCE)]
+        rows.append(np.concatenate(said).astype(np.float64))
         progress("classifying", done, len(videos))
     return WindowScores(
         contract.labels,

@@ -10,16 +10,17 @@ from typing import Any
 
 from rich.console import Console
 
-from models import TrainingError, distributed, save
+from models import TrainingError, distributed, fitted_head, save
+from models.checkpoint import check_writable
 from models.classical import is_classical
 from models.classical_training import ClassicalTrainer, check_recipe
 from models.loop import Figures
 from models.recipe import Recipe
 from models.samples import OVERSAMPLE
 from models.training import Trainer
-from models.validation import Footage, Outcome
+from models.validation import Footage, Outcome, possible_folds
 
-from .datasets import Example, check_examples, find_examples
+from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
 from .progress import task_progress
 from .scoring import load_frames
 
@@ -39,20 +40,21 @@ def train_command(
     """Validate, train on everything, write the checkpoint and say how good it is.
 
     Raises:
+        CheckpointError: the checkpoint could not be written; told before anything is decoded.
         TrainingError: the data cannot be used; unreadable files are all named.
     """
-    only = (lambda f: counted in f.name) if counted else (lambda _: True)
-    held_out = f"{used_folds or folds} of {folds} folds by group" + (f", counted: {counted}" if counted else "")
+    check_writable(output)
+    if tensorboard is not None and (is_classical(recipe.architecture) or fitted_head.is_meant(recipe)):
+        raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
     if is_classical(recipe.architecture):
-        if tensorboard is not None:
-            raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
-        _train_classical(console, data, output, recipe, renamed, folds, used_folds, only, held_out)
+        _train_classical(console, data, output, recipe, renamed, folds, used_folds, counted)
         return
+    fitted_head.check(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
-        examples = _examples(data, renamed, console)
+        examples, story = _read(console, data, renamed, folds, used_folds, counted)
         if not resume and distributed.is_first():
             shutil.rmtree(unfinished, ignore_errors=True)
         distributed.wait_for_all()
@@ -61,11 +63,11 @@ def train_command(
         log = stack.enter_context(_curves(tensorboard))
         show = stack.enter_context(task_progress(console))
         trainer = Trainer(load_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
-        outcome = trainer.validate(folds, only, used_folds)
+        outcome = trainer.validate(folds, _only(counted), used_folds)
         network = trainer.fit(outcome.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(outcome, _story(data, examples, renamed, recipe.describe(), held_out))
+        contract = trainer.contract(outcome, {**story, "recipe": trainer.describe_recipe()})
         save(output, network.state_dict(), contract)
         trainer.finish()
     _sum_up(console, output, contract.labels, outcome)
@@ -79,43 +81,49 @@ def _train_classical(
     renamed: Mapping[str, str],
     folds: int,
     used_folds: int | None,
-    only: Callable[[Footage], bool],
-    held_out: str,
+    counted: str | None,
 ) -> None:
     """The same for the traditional baseline, which is fitted in seconds: nothing to resume, to draw or to share out."""
     check_recipe(recipe)
-    examples = _examples(data, renamed, console)
+    examples, story = _read(console, data, renamed, folds, used_folds, counted)
     with task_progress(console) as show:
         trainer = ClassicalTrainer(load_footage(examples, recipe, show), recipe, show)
-        outcome = trainer.validate(folds, only, used_folds)
+        outcome = trainer.validate(folds, _only(counted), used_folds)
         fitted = trainer.fit()
-    contract = trainer.contract(outcome, _story(data, examples, renamed, trainer.describe_recipe(), held_out))
+    contract = trainer.contract(outcome, {**story, "recipe": trainer.describe_recipe()})
     save(output, fitted.state_dict(), contract)
     _sum_up(console, output, contract.labels, outcome)
 
 
-def _story(
+def _read(
+    console: Console,
     data: Sequence[Path],
-    examples: Sequence[Example],
     renamed: Mapping[str, str],
-    recipe: dict[str, Any],
-    held_out: str,
-) -> dict[str, Any]:
-    """What a checkpoint says of its training."""
-    return {
-        "data": sorted({d.parent.name if d.is_file() else d.name for d in data}),
+    folds: int,
+    used_folds: int | None,
+    counted: str | None,
+) -> tuple[list[Example], dict[str, Any]]:
+    """The examples, and what a checkpoint says of its training on them; warnings are printed."""
+    examples = [e for d in data for e in find_examples(d, renamed)]
+    if counted is not None and not any(counted in str(e.path) for e in examples):
+        raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
+    digests = file_digests(examples)
+    for warning in check_examples(examples, digests):
+        console.print(warning, style="yellow", markup=False, highlight=False)
+    parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
+    held_out = f"{min(used_folds or parts, parts)} of {parts} folds by group"
+    return examples, {
+        "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in data)}),
+        "footage": footage_sample(digests),
         "videos": len(examples),
         "renamed": dict(renamed),
-        "recipe": recipe,
-        "held_out": held_out,
+        "held_out": held_out + (f", counted: {counted}" if counted is not None else ""),
     }
 
 
-def _examples(data: Sequence[Path], renamed: Mapping[str, str], console: Console) -> list[Example]:
-    examples = [e for d in data for e in find_examples(d, renamed)]
-    for warning in check_examples(examples):
-        console.print(warning, style="yellow", markup=False, highlight=False)
-    return examples
+def _only(counted: str | None) -> Callable[[Footage], bool]:
+    """Whether a video is one of those to be counted."""
+    return lambda footage: counted is None or counted in footage.name
 
 
 def load_footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[str, int, int], None]) -> list[Footage]:
@@ -166,9 +174,10 @@ def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
 
 def _sum_up(console: Console, output: Path, labels: Sequence[str], outcome: Outcome) -> None:
     m = outcome.metrics()
+    interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
     console.print(
         f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
-        f"(95 % interval {m['low']:.1%} to {m['high']:.1%}, {m['videos']} videos of {m['groups']} groups)"
+        f"({interval}{m['videos']} videos of {m['groups']} groups)"
         + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
         + (f"; {outcome.waiting:.0%} of the time went into loading data" if outcome.epochs else ""),
         highlight=False,

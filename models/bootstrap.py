@@ -19,10 +19,15 @@ Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 
 
 def draw_weights(groups: Sequence[str], rounds: int, seed: int) -> Floats:
-    """How often each clip is drawn in each round, (R, N): as many groups as there are, with all of their clips."""
+    """How often each clip is drawn in each round, (R, N): as many groups as there are, with all of their clips.
+
+    No draws, (0, N), of a single group: all would be alike, and an interval of width zero looks like certainty.
+    """
     generator = np.random.default_rng(seed)
     _, member = np.unique(np.asarray(groups), return_inverse=True)
     count = int(member.max()) + 1
+    if count < 2:
+        return np.zeros((0, len(groups)))
     drawn = generator.integers(count, size=(rounds, count))
     weights = np.zeros((rounds, count))
     np.add.at(weights, (np.arange(rounds)[:, None], drawn), 1.0)
@@ -41,22 +46,23 @@ def interval(drawn: Floats) -> tuple[float, float]:
 def weighted_figures(truth: Labels, scores: Floats, weights: Floats) -> dict[str, Floats]:
     """Each figure under each draw (R,): as scikit-learn computes them with `sample_weight`.
 
-    A label that is not drawn has no recall and no area: it is left out of the mean over labels, or of the draw.
+    A label that is not drawn has no recall and no area, and one that is not said either has no F1: it is left out of
+    the mean over labels, or (area) the draw is left out.
     """
     classes = scores.shape[1]
     said = scores.argmax(1)
     total = weights.sum(1)
-    cells = np.eye(classes * classes)[truth * classes + said]  # (N, L * L)
-    confusion = (weights @ cells).reshape(-1, classes, classes)  # (R, truth, said)
-    right = np.diagonal(confusion, axis1=1, axis2=2)  # (R, L)
-    true, predicted = confusion.sum(2), confusion.sum(1)
+    is_true = np.eye(classes)[truth]  # (N, L)
+    # Of each draw the sums of its confusion matrix and its diagonal, never all L * L cells of it.
+    true, predicted = weights @ is_true, weights @ np.eye(classes)[said]  # (R, L)
+    right = weights @ (is_true * (said == truth)[:, None])  # (R, L)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / true
-        f1 = np.where(true + predicted > 0, 2 * right / (true + predicted), 0.0)
+        f1 = 2 * right / (true + predicted)  # (R, L)
         figures = {
             "accuracy": right.sum(1) / total,
             "balanced_accuracy": np.nanmean(recall, axis=1),
-            "macro_f1": f1.mean(1),
+            "macro_f1": np.nanmean(f1, axis=1),
             "auc": _areas(truth, scores, weights),
             "calibration_error": _calibration_errors(truth, scores, weights),
         }

@@ -5,10 +5,13 @@ What was exported from one (exported.py) is found and served by the same names.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,22 +66,42 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: damaged ({error})") from None
 
 
+def check_writable(path: Path) -> None:
+    """Make the folder of a checkpoint that is to be written after long work.
+
+    Raises:
+        CheckpointError: `path` is a folder, or nothing can be written beside it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; expected the name of a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error})") from None
+
+
 def save(path: Path, state: dict[str, Any], contract: Contract) -> None:
-    """Write weights (as float16) and contract to `path`, whole or not at all."""
+    """Write weights (as float16) and contract to `path`, whole or not at all.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
     import torch  # noqa: PLC0415
     from safetensors.torch import save as serialise  # noqa: PLC0415
 
     half = {n: (t.to(torch.float16) if t.is_floating_point() else t).contiguous() for n, t in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Not by safetensors' own `save_file`, whose files only their owner can read.
         unfinished.write_bytes(serialise(half, metadata=contract.encode()))
         unfinished.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or never written
+            unfinished.unlink()
 
 
 def shipped() -> dict[str, Path]:
@@ -181,9 +204,9 @@ def _download(name: str) -> Path:
     path = folder / f"{name}.pyth"
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(f"{_HUB_ADDRESS}{name}.pyth", timeout=_HUB_TIMEOUT_SECONDS) as answer:  # noqa: S310
             unfinished.write_bytes(answer.read(512 * 1024 * 1024))
         unfinished.replace(path)
@@ -192,7 +215,8 @@ def _download(name: str) -> Path:
             f"{name}.pyth cannot be fetched from PyTorchVideo's model zoo ({error}): give the path of a copy instead"
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     return path
 
 

@@ -14,7 +14,7 @@ import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -76,6 +76,12 @@ class Parameters:
     def default(cls, architecture: str, *, balanced: bool, seed: int) -> Parameters:
         name = full_name(architecture)
         return cls(name, _PARAMETERS[name.partition(":")[2]], balanced, seed)
+
+    def for_samples(self, count: int) -> Parameters:
+        """The same for so few samples: no more neighbours can be asked than there are."""
+        if "n_neighbors" not in self.estimator:
+            return self
+        return replace(self, estimator={"n_neighbors": min(int(self.estimator["n_neighbors"]), count)})
 
     def encode(self) -> dict[str, Any]:
         from sklearn import __version__  # noqa: PLC0415
@@ -156,7 +162,8 @@ class ClassicalModel:
         # A checkpoint holds halves: rounded before fitting, what is loaded is what was measured.
         mean, scale = _halved(descriptions.mean(0)), _halved(scale)
         samples = _halved((descriptions - mean) / scale)
-        return cls(parameters, labels, samples=samples, truth=truth, mean=mean, scale=scale, threads=threads)
+        chosen = parameters.for_samples(len(samples))
+        return cls(chosen, labels, samples=samples, truth=truth, mean=mean, scale=scale, threads=threads)
 
     def scores(self, descriptions: Floats) -> Scores:
         """Scores (N, L) of descriptions (N, F); rows sum to one, and none depends on the others."""

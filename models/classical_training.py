@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,14 +18,16 @@ from .errors import TrainingError
 from .evaluation import WindowScores
 from .imbalance import synthetic_minority
 from .loop import Progress
-from .recipe import Augmentation, Recipe
+from .recipe import Recipe
 from .samples import OVERSAMPLE
 from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from .windows import windows
 
 #: So many windows of a video, spread over it, are learnt from: a long one would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8
-_USED: Final = {"architecture", "frames", "spacing_seconds", "size", "imbalance", "augmentation", "seed", "quiet"}
+_USED: Final = frozenset(
+    {"architecture", "frames", "spacing_seconds", "size", "imbalance", "augmentation.flip", "seed", "quiet"}
+)
 _REMEDIES: Final = ("none", "weights", "smote")
 
 
@@ -61,6 +63,7 @@ class ClassicalTrainer:
         self._truth = np.array([self.labels.index(f.label) for f in footage])
         self._groups = np.array([f.group for f in footage])
         self._described: list[_Described] | None = None
+        self._fitted: ClassicalModel | None = None
 
     def validate(
         self, folds: int, only: Callable[[Footage], bool] = lambda _: True, used: int | None = None
@@ -89,17 +92,22 @@ class ClassicalTrainer:
 
     def fit(self) -> FittedClassical:
         """Fit to everything."""
-        return FittedClassical(self._fit(np.arange(len(self._footage))))
+        return FittedClassical(self._final())
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model fitted so; thresholds from held-out scores."""
-        own = {**training, PREFIX: self._parameters.encode()}
+        own = {**training, PREFIX: self._final().parameters.encode()}
         return contract_of(self._recipe, self._parameters.architecture, self.labels, outcome, own)
 
     def describe_recipe(self) -> dict[str, Any]:
         """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""
-        parts = {name: value for name, value in self._recipe.describe().items() if name in _USED}
-        return {**parts, "augmentation": {"flip": self._recipe.augmentation.flip}}
+        return self._recipe.describe(_USED)
+
+    def _final(self) -> ClassicalModel:
+        """The model that is fitted to everything, once; its parameters may follow from how many clips there are."""
+        if self._fitted is None:
+            self._fitted = self._fit(np.arange(len(self._footage)))
+        return self._fitted
 
     def _fit(self, chosen: np.ndarray) -> ClassicalModel:
         videos = [self._descriptions()[i].learnt for i in chosen]
@@ -155,12 +163,7 @@ def check_recipe(recipe: Recipe) -> None:
         TrainingError: something is set that only a network has a use for, or clips are too small.
     """
     name = Parameters.default(recipe.architecture, balanced=True, seed=recipe.seed).architecture
-    default = Recipe()
-    unused = [f.name for f in fields(Recipe) if f.name not in _USED]
-    given = [n for n in unused if getattr(recipe, n) != getattr(default, n)]
-    if replace(recipe.augmentation, flip=True) != Augmentation():
-        given.append("augmentation other than flip")
-    if given:
+    if given := recipe.given_beside(_USED):
         raise TrainingError(f"{name} has no use for {', '.join(given)}: that is for networks")
     if recipe.imbalance not in _REMEDIES:
         raise TrainingError(f"imbalance {recipe.imbalance!r}: {name} knows {', '.join(_REMEDIES)}")

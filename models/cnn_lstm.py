@@ -230,4 +230,5 @@ def _timm(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
         network: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except RuntimeError as error:
         raise UnknownModelError(f"timm has no image network {name!r} ({error})") from None
-    return network, int(network.num_features)
+    # Not `num_features`: some, as MobileNetV3, widen what comes out of pooling.
+    return network, int(network.head_hidden_size)

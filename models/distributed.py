@@ -6,12 +6,18 @@ Each works on its part of every batch, and only the first says and writes anythi
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
+from .errors import ModelError
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -50,6 +56,21 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def together(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with batch normalisation over the whole batch instead of a process's part; the weights' names stay.
+
+    Torch has that for GPUs only: on processors each process normalises by its own part.
+    """
+    if world() == 1 or device.type != "cuda":
+        return network
+    kinds = {type(m) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}  # noqa: SLF001
+    convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+    if not kinds <= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}:
+        # timm's have an activation within, which torch's conversion would lose.
+        convert = importlib.import_module("timm.layers").convert_sync_batchnorm
+    return convert(network)
+
+
 def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
     """The union of every process's part."""
     if not _is_joined():
@@ -57,6 +78,27 @@ def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
     parts: list[Any] = [None] * world()
     dist.all_gather_object(parts, part)
     return {key: value for found in parts for key, value in found.items()}
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make` returns in the first process, in every process; it is called in the first alone.
+
+    Raises:
+        ModelError: `make` raised it; every process does, so that none waits for the first for ever.
+    """
+    if not _is_joined():
+        return make()
+    said: list[Any] = [None, None]
+    if is_first():
+        try:
+            said[0] = make()
+        except ModelError as error:
+            said[1] = error
+    dist.broadcast_object_list(said, src=0)
+    made, refusal = said
+    if refusal is not None:
+        raise refusal
+    return made  # type: ignore[no-any-return]
 
 
 def wait_for_all() -> None:

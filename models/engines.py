@@ -28,6 +28,8 @@ ENGINES: Final = ("auto", "openvino", "openvino-f32", "torch")
 #: Nobody asks for it by name: what scikit-learn runs is run by nothing else.
 CLASSICAL_ENGINE: Final = "classical"
 _MAX_CACHED: Final = 16
+#: Beyond it, more clips at once are no faster.
+_TORCH_BATCH: Final = 32
 
 Clips = np.ndarray[tuple[int, int, int, int, int], np.dtype[np.uint8]]
 Scores = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -154,7 +156,8 @@ def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> nn.M
 class TorchEngine:
     """Eager torch: on CUDA in bfloat16-friendly TF32 where found, else on the CPU in float32.
 
-    An exported program computes in the precision that it was exported with, one clip at a time.
+    An exported program computes in the precision that it was exported with, one clip at a time; others some at a time,
+    so that a long recording's clips do not take memory for all of them at once.
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
@@ -169,13 +172,13 @@ class TorchEngine:
             self._module: Any = serving_module(checkpoint).to(self._device)
         else:
             self._module = _program(checkpoint.path, self._device.type)
-        self._one_by_one = checkpoint.export is not None
+        self._at_once = _TORCH_BATCH if checkpoint.export is None else 1
 
     def run(self, clips: Clips) -> Scores:
         with self._torch.inference_mode():
-            batch = self._torch.from_numpy(np.ascontiguousarray(clips)).to(self._device)
-            parts = self._torch.split(batch, 1) if self._one_by_one else (batch,)
-            scores: Scores = self._torch.cat([self._module(part) for part in parts]).float().cpu().numpy()
+            parts = self._torch.split(self._torch.from_numpy(np.ascontiguousarray(clips)), self._at_once)
+            found = [self._module(part.to(self._device)).float() for part in parts]
+            scores: Scores = self._torch.cat(found).cpu().numpy()
         return scores
 
 

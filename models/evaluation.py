@@ -21,12 +21,17 @@ from sklearn.metrics import (
     roc_auc_score,
     top_k_accuracy_score,
 )
+from sklearn.model_selection import GroupKFold
 
 from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_figures
 from .contract import Threshold
 
 ROUNDS: Final = 1000
+#: What is shown in the place of a figure that cannot be had.
+ABSENT: Final = "–"
 _HYSTERESIS: Final = 0.6
+#: Parts of the clips, each with the temperature of the others.
+_PARTS: Final = 5
 
 Scores = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
@@ -69,9 +74,10 @@ class WindowScores:
     groups: tuple[str, ...]
     names: tuple[str, ...]
 
-    def judged(self, temperature: float = 1.0) -> Judged:
-        """The clips, with the scores of their windows as another temperature would have made them."""
-        means = [apply_temperature(w, temperature).mean(0) for w in self.windows]
+    def judged(self, temperature: float | np.ndarray = 1.0) -> Judged:
+        """The clips, with the scores of their windows as another temperature, or one for each clip (N,), makes them."""
+        each = np.broadcast_to(temperature, len(self.windows))
+        means = [apply_temperature(w, t).mean(0) for w, t in zip(self.windows, each, strict=True)]
         return Judged(self.labels, self.truth, np.stack(means), self.groups, self.names)
 
     def only(self, chosen: np.ndarray) -> WindowScores:
@@ -98,17 +104,33 @@ class WindowScores:
         found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
         return float(np.exp(found.x))
 
+    def fit_temperatures_elsewhere(self) -> np.ndarray:
+        """For each clip (N,) a temperature that was fitted to clips of other groups; NaN if there is one group only."""
+        temperatures = np.full(len(self.truth), np.nan)
+        parts = min(_PARTS, len(set(self.groups)))
+        if parts > 1:
+            for others, part in GroupKFold(parts).split(self.truth, groups=self.groups):
+                chosen = np.zeros(len(self.truth), bool)
+                chosen[others] = True
+                temperatures[part] = self.only(chosen).fit_temperature()
+        return temperatures
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value with its 95 % interval; NaN where the clips do not allow it."""
+    """A measured value with its 95 % interval; NaN where the clips do not allow it, as bounds of a single group's."""
 
     value: float
     low: float
     high: float
 
+    @property
+    def interval(self) -> str:
+        """The interval as it is shown."""
+        return f"{self.low:.3f} to {self.high:.3f}" if not math.isnan(self.low) else ABSENT
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{shown(self.value)} ({self.interval})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +161,17 @@ class Evaluation:
         return {
             "clips": self.clips,
             "groups": self.groups,
-            **{name: _number(f.value) for name, f in self.figures.items()},
-            "low": {name: _number(f.low) for name, f in self.figures.items()},
-            "high": {name: _number(f.high) for name, f in self.figures.items()},
+            **{name: number(f.value) for name, f in self.figures.items()},
+            "low": {name: number(f.low) for name, f in self.figures.items()},
+            "high": {name: number(f.high) for name, f in self.figures.items()},
             "per_class": {
                 c.label: {
                     "clips": c.clips,
-                    "precision": _number(c.precision),
-                    "recall": _number(c.recall),
-                    "f1": _number(c.f1),
-                    "auc": _number(c.auc),
-                    "average_precision": _number(c.average_precision),
+                    "precision": number(c.precision),
+                    "recall": number(c.recall),
+                    "f1": number(c.f1),
+                    "auc": number(c.auc),
+                    "average_precision": number(c.average_precision),
                 }
                 for c in self.per_class
             },
@@ -255,6 +277,11 @@ def macro_auc(truth: Labels, scores: Scores) -> float:
     return float(np.mean(areas))
 
 
+def shown(value: float) -> str:
+    """A figure as it is shown: three places."""
+    return f"{value:.3f}" if not math.isnan(value) else ABSENT
+
+
 def _balanced_accuracy(truth: Labels, scores: Scores) -> float:
     with warnings.catch_warnings():
         # A label that is predicted but never true has no recall to count.
@@ -263,7 +290,9 @@ def _balanced_accuracy(truth: Labels, scores: Scores) -> float:
 
 
 def _macro_f1(truth: Labels, scores: Scores) -> float:
-    return float(f1_score(truth, scores.argmax(1), labels=np.arange(scores.shape[1]), average="macro", zero_division=0))
+    """A label that is neither true nor predicted is left out of the mean."""
+    said = scores.argmax(1)
+    return float(f1_score(truth, said, labels=np.unique([truth, said]), average="macro", zero_division=0))
 
 
 def _auc(positive: np.ndarray, scores: np.ndarray) -> float:
@@ -288,5 +317,6 @@ def _per_class(judged: Judged) -> tuple[ClassFigures, ...]:
     )
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """A figure as JSON holds it: six places, None where it cannot be had."""
     return None if np.isnan(value) else round(value, 6)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from . import distributed
+from . import distributed, unfinished
 from .augmentation import BatchMix
 from .errors import TrainingError
 from .recipe import Recipe
@@ -47,6 +46,10 @@ class Samples(Protocol):
 
     @property
     def truth(self) -> np.ndarray: ...
+
+    @property
+    def loads_beside(self) -> bool:
+        """Whether other processes may prepare samples: not where they lie on a GPU, which a fork cannot reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +209,10 @@ class _Loop:
         rank, world = distributed.rank(), distributed.world()
         batches = _batches(self._run.order(self._epoch), recipe.batch)
         shares = [batch[rank::world] for batch in batches]
-        loaders = min(_GPU_LOADERS, os.cpu_count() or 1) if self._run.device.type == "cuda" else 0
         loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
             _Epoch(self._run.samples, recipe.seed, self._epoch),
             batch_sampler=shares,  # type: ignore[arg-type]  # any iterable of lists of indices will do
-            num_workers=loaders,
+            num_workers=_loaders(self._run),
         )
         for batch, share, (clips, labels) in zip(batches, shares, loader, strict=True):
             yield len(share) * world / len(batch), clips, labels
@@ -226,44 +228,25 @@ class _Loop:
         return metric
 
     def _keep(self) -> None:
-        path = self._run.state
-        if path is None or not distributed.is_first():
-            return
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(
-                {
-                    "epoch": self._epoch,
-                    "network": self._network.state_dict(),
-                    "optimiser": self._optimiser.state_dict(),
-                    "schedule": self._schedule.state_dict(),
-                    "average": None if self._average is None else self._average.state_dict(),
-                    "best": self._best,
-                    "best_metric": self._best_metric,
-                    "best_epoch": self._best_epoch,
-                    "seconds": [self._busy_seconds, self._waiting_seconds],
-                },
-                unfinished,
-            )
-            unfinished.replace(path)
-        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-            unfinished.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{path}: the state of training cannot be written ({_first_line(error)}); what was there before is "
-                "kept, and the same command goes on from it"
-            ) from None
+        unfinished.write(
+            self._run.state,
+            {
+                "epoch": self._epoch,
+                "network": self._network.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "average": None if self._average is None else self._average.state_dict(),
+                "best": self._best,
+                "best_metric": self._best_metric,
+                "best_epoch": self._best_epoch,
+                "seconds": [self._busy_seconds, self._waiting_seconds],
+            },
+        )
 
     def _restore(self) -> None:
-        path = self._run.state
-        if path is None or not path.is_file():
+        state = unfinished.read(self._run.state)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self._run.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"{path}: the state of an earlier run cannot be read ({_first_line(error)}); remove it to begin anew"
-            ) from None
         self._network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -286,6 +269,11 @@ class _Epoch(Dataset[tuple[torch.Tensor, int]]):
             torch.manual_seed(_seed(self._seed, self._epoch, int(index)))
             generator = np.random.default_rng([self._seed, self._epoch, int(index)])
             return self._samples.sample(int(index), generator), int(self._samples.truth[index])
+
+
+def _loaders(run: Run) -> int:
+    """How many processes prepare samples beside the training."""
+    return min(_GPU_LOADERS, os.cpu_count() or 1) if run.device.type == "cuda" and run.samples.loads_beside else 0
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
@@ -313,7 +301,3 @@ def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int) -> t
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

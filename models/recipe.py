@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any, Final, Literal, get_args
@@ -104,6 +105,8 @@ class Recipe:
         _within("layer_decay", self.layer_decay, 0.01, 1)
         _within("averaging", self.averaging, 0, 0.99999)
         _within("members", self.members, 2, 50)
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay {self.weight_decay}: expected a number of at least 0")
         for name, value in (("spacing_seconds", self.spacing_seconds), ("learning_rate", self.learning_rate)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} {value}: expected a positive number")
@@ -118,10 +121,24 @@ class Recipe:
             if choice not in choices:
                 raise ValueError(f"{name} {choice!r}: expected one of {', '.join(choices)}")
 
-    def describe(self) -> dict[str, Any]:
-        """The recipe as plain values, for a checkpoint's metadata."""
+    def describe(self, only: Collection[str] | None = None) -> dict[str, Any]:
+        """The recipe as plain values for a checkpoint's metadata; `only` some options, such as `augmentation.flip`."""
         # Where on somebody's disk the beginning lay is nobody else's business.
-        return asdict(self) | {"begin_from": self.begin_from and PurePath(self.begin_from).name}
+        whole = asdict(self) | {"begin_from": self.begin_from and PurePath(self.begin_from).name}
+        if only is None:
+            return whole
+        varied = {name: value for name, value in whole.pop("augmentation").items() if f"augmentation.{name}" in only}
+        return {name: value for name, value in whole.items() if name in only} | {"augmentation": varied}
+
+    def given_beside(self, used: Collection[str]) -> list[str]:
+        """The options, such as `epochs` or `augmentation.mixup`, that differ from the default and are not `used`."""
+        own, default = _flat(self), _flat(Recipe())
+        return [name for name, value in own.items() if name not in used and value != default[name]]
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    options = asdict(recipe)
+    return options | {f"augmentation.{name}": value for name, value in options.pop("augmentation").items()}
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from .augmentation import ClipTransform, window_places
 from .cnn_lstm import CnnLstm
-from .movenet_motion import MoveNetMotion
+from .movenet_motion import PICTURES_AT_ONCE, MoveNetMotion
 from .recipe import Recipe
 from .windows import windows
 from .zoo import statistics
@@ -23,6 +23,8 @@ _FEATURE_BATCH: Final = 8
 
 class Pixels:
     """Windows of videos, varied anew each time, (T, 3, H, W) uint8."""
+
+    loads_beside: Final = True
 
     def __init__(self, videos: Sequence[np.ndarray], truth: np.ndarray, recipe: Recipe, device: torch.device) -> None:
         self._videos, self.truth, self._recipe = videos, truth, recipe
@@ -40,6 +42,8 @@ class Pixels:
 
 class Features:
     """Windows of the features of videos, (T, F), of a view of the video chosen each time."""
+
+    loads_beside: Final = False  # on the device of the network that made them
 
     def __init__(self, features: Sequence[torch.Tensor], truth: np.ndarray, recipe: Recipe) -> None:
         """`features` holds (V, N, F) for each video."""
@@ -76,11 +80,11 @@ class Descriptors:
         with torch.inference_mode():
             for done, frames in enumerate(videos, start=1):
                 # Speed is not varied here, so that the frames between those of the grid would only cost time.
-                images = torch.from_numpy(np.array(frames[::OVERSAMPLE])).permute(3, 0, 1, 2)[None]  # (1, 3, N, H, W)
+                seen = frames[::OVERSAMPLE]  # (N, H, W, 3)
                 # For learning a window begins at every frame; they share what the backbone makes of it.
-                places = torch.from_numpy(windows(images.shape[2], recipe.frames, denser=self._served_every))
-                views = [normalise(images.flip(4) if flip else images)[0].transpose(0, 1) for flip in mirrored]
-                self._rows.append(torch.stack([network.describe_windows(view, places) for view in views]))
+                places = torch.from_numpy(windows(len(seen), recipe.frames, denser=self._served_every))
+                views = [network.describe_windows(_pictures(seen, normalise, flip=flip), places) for flip in mirrored]
+                self._rows.append(torch.stack(views))
                 progress(done, len(videos))
         self._rows = [r.clone() for r in self._rows]  # outside: inference tensors cannot be learnt from
 
@@ -95,6 +99,8 @@ class Descriptors:
 
 class FixedWindows:
     """Windows of features that are always the same, such as those that were made up between real ones."""
+
+    loads_beside: Final = False
 
     def __init__(self, features: np.ndarray, truth: np.ndarray, device: torch.device) -> None:
         """Features (M, T, F), truth (M,)."""
@@ -118,6 +124,13 @@ class Normalise:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels.to(self._device).float() / 255 - self._mean) / self._std
+
+
+def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
+    """Frames (N, H, W, 3) as a network takes them, (n, 3, H, W) at a time: a video may be long."""
+    for begin in range(0, len(frames), PICTURES_AT_ONCE):
+        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
+        yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)
 
 
 def video_features(

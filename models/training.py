@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from . import distributed
+from . import distributed, fitted_head, unfinished
 from .checkpoint import find
 from .cnn_lstm import CnnLstm
 from .contract import Contract
@@ -30,7 +28,7 @@ from .recipe import Recipe
 from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
 from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
-from .windows import windows
+from .windows import in_parts, windows
 from .zoo import create
 
 #: One part in so many of the training groups is held out to say when to stop.
@@ -68,8 +66,10 @@ class Trainer:
             log: told the name of a run and the figures of each of its epochs.
 
         Raises:
-            TrainingError: fewer than two labels, a label in one group only, or pictures of differing sizes.
+            TrainingError: fewer than two labels, a label in one group only, pictures of differing sizes, or a recipe
+                that says what such a model has no use for.
         """
+        fitted_head.check(recipe)
         self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
         self._footage = list(footage)
         self.labels = check_footage(footage, recipe.quiet)
@@ -82,10 +82,15 @@ class Trainer:
         self._normalise = Normalise(recipe.architecture, self._device)
         self._made = _Made()
         if folder is not None:
-            self._claim(folder)
+            distributed.from_first(lambda: self._claim(folder))
 
     def under(self, recipe: Recipe) -> Trainer:
-        """The same footage under another recipe that sees it alike: features that were made are shared."""
+        """The same footage under another recipe that sees it alike: features that were made are shared.
+
+        Raises:
+            TrainingError: the recipe says what such a model has no use for.
+        """
+        fitted_head.check(recipe)
         other = copy.copy(self)
         other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
         return other
@@ -114,15 +119,17 @@ class Trainer:
         found: dict[int, np.ndarray] = {}
         epochs: list[int] = []
         waiting: list[float] = []
-        splits = self.split(folds)[:used]
-        for number, (learnt, held) in enumerate(splits, start=1):
-            kept = None if self._folder is None else self._folder / f"fold-{number}-of-{len(splits)}.scores"
-            if kept is not None and kept.is_file():
-                state = torch.load(kept, weights_only=True)
+        splits = [(learn_from(learnt), held) for learnt, held in self.split(folds)[:used]]
+        names = [f"fold {number} of {len(splits)}" for number in range(1, len(splits) + 1)]
+        if self._recipe.patience is not None:
+            for name, (learnt, _) in zip(names, splits, strict=True):
+                self._inner_split(learnt, name, self._recipe.seed)  # refuse before anything is trained
+        for name, (learnt, held) in zip(names, splits, strict=True):
+            kept = self._kept(name, "scores", self._recipe, learnt, held)
+            if (state := unfinished.read(kept)) is not None:
                 scores = {int(i): s.numpy() for i, s in state["scores"].items()}
             else:
-                name = f"fold {number} of {len(splits)}"
-                trained = self._train(learn_from(learnt), name, self._recipe.epochs, inner=True)
+                trained = self._train(learnt, name, self._recipe.epochs, inner=True)
                 mine = held[distributed.rank() :: distributed.world()]
                 scores = distributed.gathered({int(i): self._score(trained.network, int(i)) for i in mine})
                 state = {
@@ -130,7 +137,7 @@ class Trainer:
                     "epochs": trained.epochs,
                     "waiting": trained.waiting,
                 }
-                _save(kept, state)
+                unfinished.write(kept, state)
             found |= scores
             epochs.append(state["epochs"])
             waiting.append(state["waiting"])
@@ -138,17 +145,21 @@ class Trainer:
         scored = self._window_scores(order, [found[i] for i in order])
         counted = np.array([only(self._footage[i]) for i in order])
         return summarise(
-            scored, counted, self._recipe, epochs=max(1, round(float(np.mean(epochs)))), waiting=float(np.mean(waiting))
+            scored, counted, self._recipe, epochs=round(float(np.mean(epochs))), waiting=float(np.mean(waiting))
         )
 
     def fit(self, epochs: int | None = None) -> nn.Module:
-        """Train on everything, for as many epochs as were best in validation or all of the recipe's."""
+        """Train on everything, for as many epochs as were best in validation or all of the recipe's if none is told."""
         everything = np.arange(len(self._footage))
         return self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).network
 
     def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
         """The contract of a model trained so; thresholds from held-out scores."""
         return contract_of(self._recipe, self.architecture, self.labels, outcome, training)
+
+    def describe_recipe(self) -> dict[str, Any]:
+        """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""
+        return fitted_head.describe(self._recipe) if fitted_head.is_meant(self._recipe) else self._recipe.describe()
 
     @property
     def architecture(self) -> str:
@@ -163,22 +174,19 @@ class Trainer:
 
     def _claim(self, folder: Path) -> None:
         """Go on from what another run of the same recipe on the same footage left; remove what another left."""
-        story = [
-            self._recipe.describe(),
-            self._recipe.begin_from,
-            [(f.name, f.label, f.group, len(f.frames)) for f in self._footage],
-        ]
-        digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
-        mark = folder / "recipe.sha256"
-        if distributed.is_first():
-            try:
-                if not mark.is_file() or mark.read_text() != digest:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    folder.mkdir(parents=True)
-                    mark.write_text(digest)
-            except OSError as error:
-                raise TrainingError(f"{folder}: the state of training cannot be written ({error.strerror})") from None
-        distributed.wait_for_all()
+        begin_from = self._recipe.begin_from
+        footage = []
+        for done, f in enumerate(self._footage, start=1):
+            footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
+            self._progress("fingerprints", done, len(self._footage))
+        unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
+
+    def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
+        """Where the state of a part of the work lies, which depends on `story` beside the footage."""
+        if self._folder is None:
+            return None
+        # The recipe is told again: `under` another one, the folder is the same.
+        return self._folder / unfinished.file_name(name, suffix, recipe.describe(), recipe.begin_from, *story)
 
     def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained:
         recipe = replace(self._recipe, epochs=epochs)
@@ -212,8 +220,7 @@ class Trainer:
         head_only = isinstance(network, CnnLstm) and recipe.trained_stages in {None, 1}
         learnt, held = chosen, np.array([], int)
         if inner and recipe.patience is not None:
-            inner_splits = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, recipe.seed)
-            learnt, held = (chosen[part] for part in inner_splits[0])
+            learnt, held = self._inner_split(chosen, name, recipe.seed)
 
         def judge(candidate: nn.Module) -> float:
             whole = self._whole(network, candidate)
@@ -221,10 +228,13 @@ class Trainer:
             scores = distributed.gathered({int(i): self._score(whole, int(i)) for i in mine})
             return _metric(self._window_scores(held, [scores[int(i)] for i in held]).judged(), recipe.metric)
 
-        if isinstance(network, MoveNetMotion) and recipe.trained_stages in {None, 1}:
-            self._fit_head(network.eval(), chosen, recipe)
-            self._progress(name, recipe.epochs, recipe.epochs)
-            return Trained(network, recipe.epochs, 0.0)
+        if fitted_head.is_meant(recipe):
+            assert isinstance(network, MoveNetMotion)
+            described = self._descriptors(network)
+            videos = [described.learnt(int(i)) for i in chosen]
+            fitted_head.fit(network.head, videos, self._truth[chosen], self.labels, recipe)
+            self._progress(name, 1, 1)
+            return Trained(network, 0, 0.0)
         samples: Samples
         trained: nn.Module = network
         frozen: list[nn.Module] = []
@@ -255,12 +265,25 @@ class Trainer:
                 self._device,
                 frozen,
                 judge if len(held) else None,
-                None if self._folder is None else self._folder / f"{name.replace(' ', '-').replace(',', '')}.state",
+                self._kept(name, "state", recipe, chosen, held),
             ),
             self._progress,
             lambda figures: self._log(name, figures),
         )
         return replace(result, network=self._whole(network, result.network).eval())
+
+    def _inner_split(self, chosen: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the videos of a training part those that are learnt from, and those that say when to stop."""
+        for index in np.unique(self._truth[chosen]):
+            groups = set(self._groups[chosen][self._truth[chosen] == index])
+            if len(groups) < 2:
+                raise TrainingError(
+                    f"{name}: what label {self.labels[index]!r} has there to learn from is of one group "
+                    f"({str(groups.pop())!r}), so none can be held out to say when to stop: leave out --patience, "
+                    "or bring footage of more groups"
+                )
+        parts = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, seed)[0]
+        return chosen[parts[0]], chosen[parts[1]]
 
     def _network(self, recipe: Recipe) -> nn.Module:
         network = create(
@@ -273,7 +296,7 @@ class Trainer:
         if recipe.begin_from is not None:
             load_known(network, find(recipe.begin_from).state(), recipe.begin_from)
         set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
-        return network.to(self._device)
+        return distributed.together(network.to(self._device), self._device)
 
     @staticmethod
     def _whole(network: nn.Module, trained: nn.Module) -> nn.Module:
@@ -295,33 +318,16 @@ class Trainer:
             self._made.features = Features(made, self._truth, self._recipe)
         return self._made.features
 
-    def _fit_head(self, network: MoveNetMotion, chosen: np.ndarray, recipe: Recipe) -> None:
-        """Fit the linear head to descriptors; every video counts alike, and with "weights" every label."""
+    def _descriptors(self, network: MoveNetMotion) -> Descriptors:
         if self._made.descriptors is None:
             self._made.descriptors = Descriptors(
-                network,
+                network.eval(),
                 [f.frames for f in self._footage],
-                recipe,
+                self._recipe,
                 self._normalise,
                 lambda done, total: self._progress("descriptors", done, total),
             )
-        rows = [self._made.descriptors.learnt(int(i)) for i in chosen]
-        truth = np.repeat(self._truth[chosen], [len(r) for r in rows])
-        together = torch.cat(rows)
-        weight = torch.cat([torch.full((len(r),), 1 / len(r)) for r in rows])
-        if recipe.imbalance == "weights":
-            by_label = class_weights(np.bincount(self._truth[chosen], minlength=len(self.labels)))
-            weight *= torch.from_numpy(by_label[truth])
-        elif recipe.imbalance == "smote":
-            made, truth = synthetic_minority(together.cpu().numpy(), truth, self.labels, seed=recipe.seed)
-            together = torch.from_numpy(made).to(self._device)
-            weight = torch.full((len(truth),), len(chosen) / len(truth))
-        elif recipe.imbalance != "none":
-            raise TrainingError(
-                f"imbalance {recipe.imbalance!r}: the head of {recipe.architecture} is fitted at once, for which there "
-                "are none, weights and smote; with --trained-stages 2 it is trained in steps, for which there are all"
-            )
-        network.head.fit(together, torch.from_numpy(truth).to(self._device), weight.to(self._device))
+        return self._made.descriptors
 
     def _with_synthetic(self, features: Features, chosen: np.ndarray) -> FixedWindows:
         real = [features.windows(int(i)) for i in chosen]
@@ -339,8 +345,9 @@ class Trainer:
             else:
                 frames = self._footage[index].frames
                 places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
-                clips = torch.from_numpy(np.array(frames[places])).permute(0, 4, 1, 2, 3)
-                logits = torch.cat([network(self._normalise(part)) for part in torch.split(clips, _EVALUATION_BATCH)])
+                parts = in_parts(places, _EVALUATION_BATCH)
+                clips = (torch.from_numpy(np.array(frames[part])).permute(0, 4, 1, 2, 3) for part in parts)
+                logits = torch.cat([network(self._normalise(part)) for part in clips])
             scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
             return scores
 
@@ -379,15 +386,3 @@ def _metric(judged: Judged, name: str) -> float:
     if name == "loss":
         return -judged.log_loss()
     return evaluate(judged, rounds=0).figures[name].value
-
-
-def _save(path: Path | None, state: dict[str, Any]) -> None:
-    if path is None or not distributed.is_first():
-        return
-    unfinished = path.with_name(f".{path.name}")
-    try:
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: the state of training cannot be written ({error})") from None

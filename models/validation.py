@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from .contract import Contract, Threshold
 from .errors import TrainingError
-from .evaluation import Evaluation, Judged, WindowScores, choose_thresholds, evaluate
+from .evaluation import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
 from .recipe import Recipe
 from .zoo import statistics
 
@@ -44,18 +45,18 @@ class Outcome:
     waiting: float
 
     def metrics(self) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
+        """What a checkpoint says of itself; None where the videos do not allow a figure, or a bound of the accuracy."""
         found = self.evaluation.figures
+        values = {
+            **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc")},
+            "calibration_error": found["calibration_error"].value,
+            "low": found["accuracy"].low,
+            "high": found["accuracy"].high,
+        }
         return {
             "videos": self.evaluation.clips,
             "groups": self.evaluation.groups,
-            "accuracy": round(found["accuracy"].value, 4),
-            "low": round(found["accuracy"].low, 4),
-            "high": round(found["accuracy"].high, 4),
-            **{
-                name: None if np.isnan(found[name].value) else round(found[name].value, 4)
-                for name in ("balanced_accuracy", "macro_f1", "auc", "calibration_error")
-            },
+            **{name: None if np.isnan(value) else round(value, 4) for name, value in values.items()},
         }
 
 
@@ -79,13 +80,20 @@ def check_footage(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str
     return labels
 
 
+def possible_folds(labels: Sequence[Any] | np.ndarray, groups: Sequence[str] | np.ndarray, folds: int) -> int:
+    """How many of the wanted folds there can be: at most as many as the label with the fewest groups has groups."""
+    found: dict[Any, set[str]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        found.setdefault(label, set()).add(group)
+    return min([folds, *(len(g) for g in found.values())])
+
+
 def split_by_group(truth: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Indices (train, held out) of each fold; no group is in both, and labels are spread evenly.
 
-    There are at most as many folds as the label with the fewest groups has groups.
+    There are as many as `possible_folds` says.
     """
-    folds = min(folds, *(len(set(groups[truth == k])) for k in np.unique(truth)))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(possible_folds(truth, groups, folds), shuffle=True, random_state=seed)
     return list(splitter.split(truth, truth, groups))
 
 
@@ -94,6 +102,9 @@ def summarise(
 ) -> Outcome:
     """What held-out scores say: temperature and thresholds from all of them, figures from those `counted` (N,).
 
+    The calibration error is of scores at temperatures that were fitted to other groups: the one from all makes it small
+    on the very clips that it was fitted to. NaN where all clips are of one group.
+
     Raises:
         TrainingError: none is counted.
     """
@@ -101,8 +112,15 @@ def summarise(
         raise TrainingError("none of the held-out videos is one of those to be counted")
     temperature = held.fit_temperature()
     thresholds = choose_thresholds(held.judged(temperature), recipe.quiet, _FALSE_ALARM_RATE)
-    judged = held.only(counted).judged(temperature)
-    return Outcome(judged, evaluate(judged, seed=recipe.seed), temperature, thresholds, epochs, waiting)
+    clips = held.only(counted)
+    judged = clips.judged(temperature)
+    evaluation = evaluate(judged, seed=recipe.seed)
+    elsewhere = held.fit_temperatures_elsewhere()[counted]
+    calibration = Figure(math.nan, math.nan, math.nan)
+    if not np.isnan(elsewhere).any():
+        calibration = evaluate(clips.judged(elsewhere), seed=recipe.seed).figures["calibration_error"]
+    evaluation = replace(evaluation, figures={**evaluation.figures, "calibration_error": calibration})
+    return Outcome(judged, evaluation, temperature, thresholds, epochs, waiting)
 
 
 def contract_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 
@@ -13,3 +15,9 @@ def windows(length: int, frames: int, step: int = 1, *, denser: int = 1) -> np.n
     begins = np.arange(0, max(1, length - step * frames + 1), max(1, step * (frames // 2) // denser))
     places: np.ndarray = np.minimum(begins[:, None] + step * np.arange(frames), length - 1)
     return places
+
+
+def in_parts(places: np.ndarray, at_once: int) -> Iterator[np.ndarray]:
+    """`at_once` windows at a time: those of a long video, all taken out, would be twice the size of its frames."""
+    for begin in range(0, len(places), at_once):
+        yield places[begin : begin + at_once]

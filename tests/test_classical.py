@@ -116,6 +116,20 @@ def test_served_scores_are_those_that_training_measured(tmp_path: Path, architec
         np.testing.assert_allclose(served.predict(clips), model.scores(described.windows), atol=1e-6)
 
 
+def test_few_clips_are_all_asked_as_neighbours(tmp_path: Path) -> None:
+    """A contract that said 15 could not be loaded."""
+    few = [f for f in MOVING if f.group in {"group-0", "group-1"}][::2]
+    recipe = replace(RECIPE, architecture="classical:knn", augmentation=Augmentation(flip=False))
+    trainer = ClassicalTrainer(few, recipe)
+    contract = trainer.contract(trainer.validate(2), {})
+    assert contract.training["classical"]["estimator"] == {"n_neighbors": 8}
+    save(tmp_path / "m.safetensors", trainer.fit().state_dict(), contract)
+    scores = Classifier.load(str(tmp_path / "m.safetensors")).predict(few[0].frames[:8:2])
+    np.testing.assert_allclose(scores, 0.5, atol=1e-6)
+    trained(tmp_path / "many.safetensors", "classical:knn")
+    assert find(str(tmp_path / "many.safetensors")).contract.training["classical"]["estimator"] == {"n_neighbors": 15}
+
+
 @pytest.mark.parametrize("architecture", CLASSICAL)
 def test_score_of_a_clip_does_not_depend_on_its_batch(tmp_path: Path, architecture: str) -> None:
     trained(tmp_path / "m.safetensors", architecture)
@@ -252,7 +266,7 @@ def test_classical_models_are_known_by_name_and_are_no_networks() -> None:
     ("changes", "message"),
     [
         ({"epochs": 40, "learning_rate": 1.0}, "no use for epochs, learning_rate"),
-        ({"augmentation": Augmentation(mixup=0.2)}, "no use for augmentation other than flip"),
+        ({"augmentation": Augmentation(mixup=0.2)}, "no use for augmentation.mixup"),
         ({"imbalance": "focal"}, "'focal': classical:svm knows none, weights, smote"),
         ({"frames": 2}, "at least 3 frames"),
         ({"size": 64}, "expected all 64x64x3"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from models import find
+from consumers.evaluating import compare_command, evaluate_command
+from models import Threshold, find
 from tests.checkpoints import write_checkpoint
 from tests.test_cli import clipline
 from tests.videos import write_video
@@ -92,3 +94,48 @@ def test_compare_says_how_surely_two_models_differ(tmp_path: Path, data: Path) -
     assert (found["only_first_right"], found["only_second_right"]) == (3, 3)
     assert found["difference"] == 0
     assert found["p_value"] == 1.0
+
+
+def test_bounds_that_one_group_cannot_give_are_absent_everywhere(tmp_path: Path, data: Path) -> None:
+    one = data.parent / "one.csv"
+    one.write_text(re.sub(r"g\d$", "g", data.read_text(), flags=re.MULTILINE))
+    model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
+    shown, out = Console(record=True, width=200), tmp_path / "out.json"
+    renamed = {"quiet": "normal"}
+    evaluate_command(shown, str(model), [one], renamed, "torch", out, tmp_path / "out.html", None, 0.05, shown)
+    assert json.loads(out.read_text())["low"]["accuracy"] is None
+    assert "<td>0.500</td><td>–</td>" in (tmp_path / "out.html").read_text()
+    compare_command(shown, (str(model), str(model)), [one], renamed, "torch", out, shown)
+    found = json.loads(out.read_text())
+    assert (found["difference"], found["low"], found["high"]) == (0, None, None)
+    said = shown.export_text()
+    assert re.search(r"accuracy +0\.500 +–", said)
+    assert "less the first: 0.000 (–)" in said
+    assert "nan" not in said
+
+
+def test_checkpoint_that_tells_no_content_is_warned_of_by_the_name_of_its_data(tmp_path: Path, data: Path) -> None:
+    model = write_checkpoint(tmp_path / "m.safetensors", training={"data": [data.parent.name]})
+    notes = Console(record=True, width=1000)
+    quiet = Console(quiet=True)
+    evaluate_command(quiet, str(model), [data], {"quiet": "normal"}, "torch", None, None, None, 0.05, notes)
+    assert f"trained on {data.parent.name}" in notes.export_text()
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "alarming"),
+    [
+        ({"walk": Threshold(0.5, 0.3), "fall": Threshold(0.5, 0.3)}, {"walk", "fall"}),
+        ({"normal": Threshold(0.5, 0.3)}, {"normal"}),
+        ({}, {"walk", "fall", "fight"}),
+    ],
+)
+def test_calibrated_model_alarms_of_no_label_that_was_quiet(
+    tmp_path: Path, data: Path, thresholds: dict[str, Threshold], alarming: set[str]
+) -> None:
+    """Where the model says which labels alarm, it is asked; only one that says nothing takes "normal" for quiet."""
+    labels = ("normal", "walk", "fall", "fight")
+    model = write_checkpoint(tmp_path / "m.safetensors", labels=labels, thresholds=thresholds)
+    better, shown = tmp_path / "better.safetensors", Console(quiet=True)
+    evaluate_command(shown, str(model), [data], {"quiet": "normal"}, "torch", None, None, better, 0.05, shown)
+    assert set(find(str(better)).contract.thresholds) == alarming

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -16,6 +21,8 @@ from models.evaluation import (
     compare,
     evaluate,
 )
+from models.recipe import Recipe
+from models.validation import contract_of, summarise
 
 
 def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:
@@ -144,3 +151,103 @@ def test_figures_that_cannot_be_had_are_null_in_json() -> None:
     assert found["per_class"]["f"]["recall"] is None
     assert found["clips"] == 4
     assert {"accuracy", "balanced_accuracy", "macro_f1"} <= set(found["high"])
+
+
+def test_four_hundred_labels_are_judged_in_little_memory() -> None:
+    """Kinetics' number: what grows with its square, for each clip, does not fit."""
+    truth = np.arange(800) % 400
+    generator = np.random.default_rng(0)
+    scores = generator.random((800, 400)) + 0.6 * np.eye(400)[truth]
+    scores /= scores.sum(1, keepdims=True)
+    weights = draw_weights([str(i % 40) for i in range(800)], 3, seed=1)
+    tracemalloc.start()
+    try:
+        drawn = weighted_figures(truth, scores, weights)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100e6
+    said = scores.argmax(1)
+    for k, w in enumerate(weights):
+        assert drawn["accuracy"][k] == pytest.approx(metrics.accuracy_score(truth, said, sample_weight=w))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # labels that are said and were not drawn
+            expected = metrics.balanced_accuracy_score(truth, said, sample_weight=w)
+        assert drawn["balanced_accuracy"][k] == pytest.approx(expected)
+
+
+def separate() -> Judged:
+    """Four groups of one clip and one label each, every clip right."""
+    truth, names = np.array([0, 1, 0, 1]), ("a", "b", "c", "d")
+    return Judged(("n", "f"), truth, np.eye(2)[truth] * 0.8 + 0.1, names, names)
+
+
+def test_label_that_a_draw_does_not_hold_is_no_mistake() -> None:
+    """An eighth of the draws holds one label only; who is always right is right in those, too."""
+    clips = separate()
+    weights = draw_weights(clips.groups, 1000, seed=0)
+    assert np.isin(weights @ clips.truth, (0, 4)).mean() > 0.1
+    f1 = evaluate(clips).figures["macro_f1"]
+    assert (f1.value, f1.low, f1.high) == (1.0, 1.0, 1.0)
+
+
+def test_label_that_is_neither_shown_nor_said_does_not_lower_the_macro_f1() -> None:
+    clips = separate()
+    wider = np.c_[clips.scores, np.zeros(4)]
+    third = evaluate(Judged(("n", "f", "fall"), clips.truth, wider, clips.groups, clips.names)).figures["macro_f1"]
+    assert (third.value, third.low, third.high) == (1.0, 1.0, 1.0)
+
+
+def test_one_group_gives_figures_but_no_interval() -> None:
+    """All its draws are alike: an interval of width zero would look like certainty."""
+    clips = replace(separate(), groups=("one",) * 4)
+    found = evaluate(clips)
+    assert found.figures["accuracy"].value == 1.0
+    assert all(np.isnan([f.low, f.high]).all() for f in found.figures.values())
+    assert str(found.figures["accuracy"]) == "1.000 (–)"
+    assert set(found.to_json()["low"].values()) == set(found.to_json()["high"].values()) == {None}
+    assert np.isnan(compare(clips, clips).difference.low)
+
+
+def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
+    clips = replace(separate(), groups=("one",) * 4)
+    held = WindowScores(clips.labels, clips.truth, tuple(row[None] for row in clips.scores), clips.groups, clips.names)
+    outcome = summarise(held, np.ones(4, bool), Recipe())
+    found = json.loads(contract_of(Recipe(), "x3d_xs", clips.labels, outcome, {}).encode()["clipline"])["metrics"]
+    assert (found["accuracy"], found["low"], found["high"]) == (1.0, None, None)
+
+
+def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:
+    """Scores that are far too sure of what they know nothing about."""
+    generator = np.random.default_rng(seed)
+    rows = tuple(apply_temperature(generator.dirichlet((1, 1), size=steps), 0.2) for _ in range(clips))
+    names = tuple(map(str, range(clips)))
+    held = tuple(str(i % groups) for i in range(clips))
+    return WindowScores(("n", "f"), np.resize([0, 1, 1, 0, 1, 0, 0], clips), rows, held, names)
+
+
+def test_temperature_by_which_a_clip_is_judged_comes_from_other_groups() -> None:
+    """Changing what a group shows changes the temperature of others, and not its own."""
+    clips = noise(40, 8, seed=0)
+    before = clips.fit_temperatures_elsewhere()
+    turned = replace(clips, truth=np.where(np.array(clips.groups) == "3", 1 - clips.truth, clips.truth))
+    own = np.array(clips.groups) == "3"
+    after = turned.fit_temperatures_elsewhere()
+    np.testing.assert_array_equal(after[own], before[own])
+    assert (after[~own] != before[~own]).any()
+    assert len(set(before[own])) == 1
+    assert len(set(before)) == 5, "five parts"
+
+
+def test_calibration_error_in_a_checkpoint_is_of_clips_that_the_temperature_was_not_fitted_to() -> None:
+    """Few clips and scores that say nothing: over many sets, the fitted figure flatters on average."""
+    held_out, flattering = [], []
+    for seed in range(12):
+        clips = noise(14, 7, seed)
+        outcome = summarise(clips, np.ones(14, bool), Recipe())
+        held_out.append(outcome.metrics()["calibration_error"])
+        flattering.append(calibration_error(clips.truth, clips.judged(outcome.temperature).scores))
+        assert outcome.temperature == clips.fit_temperature(), "that of all clips goes into the contract"
+        plain = evaluate(clips.judged(outcome.temperature)).figures
+        assert outcome.evaluation.figures | {"calibration_error": None} == plain | {"calibration_error": None}
+    assert np.mean(held_out) > np.mean(flattering) + 0.01

@@ -268,3 +268,18 @@ def test_cuda_scores_as_the_processor_does(tmp_path: Path, architecture: str) ->
     assert on_gpu.engine == "torch-cuda"
     batch = clips(on_gpu)
     np.testing.assert_allclose(on_gpu.predict(batch), on_cpu.predict(batch), atol=5e-3)
+
+
+def test_checkpoint_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file/m\.safetensors: cannot be written"):
+        write_checkpoint(tmp_path / "file/m.safetensors")
+
+
+def test_cache_that_cannot_be_written_is_told_when_a_model_is_to_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CheckpointError, match="give the path of a copy"):
+        find("x3d_s")

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from consumers.datasets import find_examples
-from models import Classifier, Contract, TrainingError, find, save
+from consumers.training import train_command
+from models import Classifier, Contract, TrainingError, find, loop, save
+from models.loop import Progress
 from models.recipe import Augmentation, Recipe
+from models.samples import FixedWindows
 from models.training import Trainer
 from models.validation import Footage
 
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
 )
+#: Of a head that is fitted at once.
+FITTED = Recipe("movenet_motion", frames=4, size=32)
 
 
 def footage(groups: int = 4, size: int = 32, frames: int = 12) -> list[Footage]:
@@ -59,7 +66,8 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
 @pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs", "movenet_motion"])
 def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     """Decoding is shared; this holds the rest together: normalisation, frozen statistics, float16 on disk."""
-    trainer = Trainer(footage(), replace(RECIPE, architecture=architecture))
+    recipe = FITTED if architecture == FITTED.architecture else replace(RECIPE, architecture=architecture)
+    trainer = Trainer(footage(), recipe)
     network = trainer.fit()
     contract = replace(trainer.contract(trainer.validate(2), {}), temperature=1.0)
     save(tmp_path / "m.safetensors", network.state_dict(), contract)
@@ -129,13 +137,51 @@ def moving(groups: int = 5) -> list[Footage]:
 
 @pytest.mark.parametrize("imbalance", ["none", "weights", "smote"])
 def test_what_a_pose_network_sees_change_tells_motion_from_stillness(imbalance):
-    recipe = replace(RECIPE, architecture="movenet_motion", imbalance=imbalance)
-    assert Trainer(moving(), recipe).validate(5).metrics()["accuracy"] == 1.0
+    assert Trainer(moving(), replace(FITTED, imbalance=imbalance)).validate(5).metrics()["accuracy"] == 1.0
 
 
-def test_head_that_is_fitted_at_once_refuses_what_needs_steps():
-    with pytest.raises(TrainingError, match="'focal': the head of movenet_motion is fitted at once"):
-        Trainer(moving(2), replace(RECIPE, architecture="movenet_motion", imbalance="focal")).fit()
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"imbalance": "focal"}, "'focal': the head of movenet_motion is fitted at once"),
+        ({"epochs": 40, "learning_rate": 0.1}, "no use for epochs, learning_rate: its head is fitted at once"),
+        ({"patience": 3, "averaging": 0.9, "dropout": 0.5}, "no use for dropout, averaging, patience"),
+        ({"augmentation": Augmentation(mixup=0.2)}, r"no use for augmentation\.mixup.*--trained-stages 2"),
+        ({"frames": 1}, "clips of 1 frame: .* needs at least 2"),
+        ({"frames": 1, "trained_stages": 2}, "clips of 1 frame: .* needs at least 2"),
+    ],
+)
+def test_head_that_is_fitted_at_once_refuses_what_it_has_no_use_for_before_decoding(tmp_path, changes, message):
+    recipe = replace(FITTED, **changes)
+    with pytest.raises(TrainingError, match=message):
+        Trainer(moving(2), recipe)
+    with pytest.raises(TrainingError, match=message):
+        Trainer(moving(2), FITTED).under(recipe)
+    with pytest.raises(TrainingError, match=message):
+        trained_from(tmp_path / "no such data", recipe)
+
+
+def trained_from(data: Path, recipe: Recipe, tensorboard: Path | None = None) -> None:
+    output = data.with_name("m.safetensors")
+    train_command(Console(), [data], output, recipe, {}, 2, None, None, resume=True, tensorboard=tensorboard)
+
+
+def test_head_that_is_fitted_at_once_has_no_curves_and_records_no_epochs(tmp_path):
+    with pytest.raises(TrainingError, match="no epochs, so there are no curves"):
+        trained_from(tmp_path / "no such data", FITTED, tmp_path / "curves")
+    trainer = Trainer(moving(2), replace(FITTED, augmentation=Augmentation(flip=False)))
+    assert trainer.validate(2).epochs == 0
+    story = trainer.describe_recipe()
+    assert story["augmentation"] == {"flip": False}
+    assert (story["architecture"], story["frames"], story["imbalance"]) == ("movenet_motion", 4, "weights")
+    assert not {"epochs", "learning_rate", "batch", "weight_decay"} & set(story)
+    assert Trainer(moving(2), RECIPE).describe_recipe() == RECIPE.describe()
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weight_decay_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match=r"weight_decay .*: expected a number of at least 0"):
+        Recipe(weight_decay=value)
 
 
 def test_pose_network_can_be_trained_in_steps_too():
@@ -176,7 +222,7 @@ def test_run_that_was_killed_goes_on_to_the_same_model(tmp_path, options):
 
     def kill(name: str, done: int, total: int) -> None:
         nonlocal epochs
-        epochs += name != "features"
+        epochs += name.startswith("fold")
         if epochs == 8:  # in the second fold
             raise InterruptedRunError
 
@@ -200,23 +246,121 @@ def test_state_of_another_recipe_is_not_gone_on_from(tmp_path):
     assert not any(path.exists() for path in left)
 
 
-def test_damaged_state_is_named(tmp_path):
+def killed_in(fold: int, trainer_of: Callable[[Progress], Trainer], folds: int, used: int | None = None) -> None:
+    """Begin to validate, and die after the first epoch of a fold."""
+
+    def kill(name: str, done: int, total: int) -> None:
+        if name.startswith(f"fold {fold} "):
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        trainer_of(kill).validate(folds, used=used)
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_state_of_another_split_is_not_gone_on_from(tmp_path, fold):
+    """Two of five folds and two folds have the same names, and what one has learnt from the other holds out."""
+
+    def trainer(progress: Progress = lambda *_: None) -> Trainer:
+        return Trainer(footage(6), RECIPE, progress, folder=tmp_path / "state")
+
+    killed_in(fold, trainer, 5, used=2)
+    expected = Trainer(footage(6), RECIPE).validate(2)
+    np.testing.assert_array_equal(trainer().validate(2).judged.scores, expected.judged.scores)
+
+
+def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_not_gone_on_from(tmp_path):
+    trainer = Trainer(footage(6), RECIPE, folder=tmp_path / "state")
+    trainer.validate(2)
+    other = replace(RECIPE, imbalance="focal", learning_rate=1e-3)
+    for kept, fresh, options in (
+        (trainer, Trainer(footage(6), RECIPE), {"learn_from": lambda part: part[:4]}),
+        (trainer.under(other), Trainer(footage(6), other), {}),
+    ):
+        expected = fresh.validate(2, **options)
+        np.testing.assert_array_equal(kept.validate(2, **options).judged.scores, expected.judged.scores)
+
+
+def test_state_of_other_pictures_of_the_same_names_and_lengths_is_not_gone_on_from(tmp_path):
     Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
-    [state] = (tmp_path / "state").glob("*.state")
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"all-footage\.state.*cannot be read.*remove it"):
-        Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
+    darker = [replace(f, frames=f.frames // 2) for f in footage()]
+    weights = Trainer(darker, RECIPE, folder=tmp_path / "state").fit().state_dict()
+    for name, value in Trainer(darker, RECIPE).fit().state_dict().items():
+        assert torch.equal(weights[name], value), name
 
 
-def test_early_stopping_keeps_the_best_epoch_and_never_sees_the_held_out_fold(monkeypatch):
-    """A learning rate far too high makes later epochs worse than an early one."""
-    seen: list[float | None] = []
-    recipe = replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3)
-    trainer = Trainer(footage(6), recipe, log=lambda _, figures: seen.append(figures.metric))
-    outcome = trainer.validate(2)
-    assert outcome.epochs < 40
-    assert len(seen) < 80
-    assert all(metric is not None for metric in seen)
+def test_fewer_epochs_do_not_go_on_from_the_state_of_more(tmp_path):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(3)
+    weights = Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(1).state_dict()
+    for name, value in Trainer(footage(), RECIPE).fit(1).state_dict().items():
+        assert torch.equal(weights[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["state", "scores"])
+def test_damaged_state_is_named(tmp_path, kind):
+    Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
+    for kept in (tmp_path / "state").glob(f"*.{kind}"):
+        kept.write_bytes(kept.read_bytes()[:100])
+    if kind == "state":
+        for kept in (tmp_path / "state").glob("*.scores"):
+            kept.unlink()
+    with pytest.raises(TrainingError, match=rf"fold-1-of-2-\w+\.{kind}.*cannot be read.*remove it"):
+        Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
+
+
+def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(monkeypatch):
+    trainer = Trainer(footage(6), replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3))
+    groups = np.array([f.group for f in footage(6)])
+    asked: list[set[str]] = []  # for each fold: of the videos that were scored while it trained
+    learnt: list[set[str]] = []
+    score = Trainer._score
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained:
+        asked.append(set())
+        learnt.append(set(groups[run.order(0)]))
+        with monkeypatch.context() as during:
+            during.setattr(Trainer, "_score", lambda self, n, i: asked[-1].add(groups[i]) or score(self, n, i))
+            return loop.train(network, run, *others)
+
+    monkeypatch.setattr("models.training.train", watched)
+    assert trainer.validate(2).epochs < 40
+    for (part, held), seen, taught in zip(trainer.split(2), asked, learnt, strict=True):
+        assert seen
+        assert not seen & taught
+        assert seen | taught == set(groups[part])
+        assert not (seen | taught) & set(groups[held])
+
+
+def test_early_stopping_that_could_hold_out_no_group_of_a_label_is_refused_before_training():
+    tasks: list[str] = []
+    rare = [f for f in footage(5) if f.label == "normal" or f.group in {"group-0", "group-1"}]
+    trainer = Trainer(rare, replace(RECIPE, patience=3), lambda name, *_: tasks.append(name))
+    with pytest.raises(
+        TrainingError, match=r"fold 1 of 2: .*'fight'.* one group \('group-[01]'\).*leave out --patience"
+    ):
+        trainer.validate(5)
+    assert not tasks
+    assert Trainer(rare, RECIPE).validate(5).epochs == RECIPE.epochs
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_weights_of_the_best_epoch_are_kept_where_later_ones_are_worse(averaging):
+    generator = np.random.default_rng(0)
+    samples = FixedWindows(generator.normal(size=(8, 3)).astype(np.float32), np.arange(8) % 2, torch.device("cpu"))
+    at: list[dict[str, torch.Tensor]] = []
+
+    def judge(candidate: torch.nn.Module) -> float:
+        at.append({name: value.clone() for name, value in candidate.state_dict().items()})
+        return (0.1, 0.5, 0.3, 0.5, 0.2)[len(at) - 1]  # as good again is no gain
+
+    recipe = replace(RECIPE, epochs=40, patience=3, averaging=averaging)
+    order, loss = (lambda _: np.arange(8)), torch.nn.CrossEntropyLoss()
+    run = loop.Run("all", recipe, samples, 2, order, loss, torch.device("cpu"), judge=judge)
+    trained = loop.train(torch.nn.Linear(3, 2), run)
+    assert (trained.epochs, len(at)) == (2, 5)
+    for name, value in trained.network.state_dict().items():
+        assert torch.equal(value, at[1][name])
+        assert not torch.equal(value, at[4][name])
 
 
 def test_loss_that_is_no_number_ends_training_with_advice():
@@ -268,6 +412,25 @@ def test_labels_are_renamed_and_left_out(tmp_path):
 def test_csv_that_is_wrong_is_answered_with_its_line(tmp_path, text, message):
     with pytest.raises(TrainingError, match=message):
         find_examples(write_csv(tmp_path, text), {})
+
+
+def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
+    """Features lie on the GPU, which a forked process cannot use."""
+    chosen: list[dict[str, int]] = []
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained:
+        devices = {device: replace(run, device=torch.device(device)) for device in ("cuda", "cpu")}
+        chosen.append({device: loop._loaders(there) for device, there in devices.items()})
+        return loop.train(network, run, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.training.train", watched)
+        for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
+            Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
+    pixels, *features = chosen
+    assert pixels["cuda"] > 0
+    assert pixels["cpu"] == 0
+    assert features == [{"cuda": 0, "cpu": 0}] * 2
 
 
 def test_gpu_and_processor_train_alike():

@@ -21,6 +21,7 @@ BACKBONES = (
     "cnn_lstm:torchvision/resnet18",
     "cnn_bilstm:torchvision/mobilenet_v3_small",
     "cnn_lstm:timm/resnet10t",
+    "cnn_bilstm:timm/mobilenetv3_small_100",
 )
 
 

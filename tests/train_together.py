@@ -1,4 +1,8 @@
-"""Trains as one of the processes that torchrun starts; the first writes the weights. For tests/test_distributed.py."""
+"""Trains as one of the processes that torchrun starts; the first writes the weights. For tests/test_distributed.py.
+
+Each process has a folder for unfinished state of its own, as on machines without a common disk. With the name of a task
+as second argument, all end in its second epoch, as if killed.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,27 @@ from models.training import Trainer
 from tests.test_training import RECIPE, footage
 
 
+class KilledError(Exception):
+    """All processes are to end."""
+
+
 def main() -> None:
     output = Path(sys.argv[1])
+
+    def progress(task: str, done: int, total: int) -> None:
+        if task in sys.argv[2:] and done == 2:
+            raise KilledError
+
     # SGD: AdamW would blow the rounding of near-zero gradients up to whole steps.
     recipe = replace(RECIPE, dropout=0.0, epochs=3, batch=6, patience=5, optimiser="sgd", learning_rate=0.05)
     with distributed.joined():
         # Fourteen videos in batches of six: parts of unequal size, too.
-        trainer = Trainer(footage(7), recipe, folder=output.with_suffix(".unfinished"))
-        outcome = trainer.validate(2)
+        folder = output.with_suffix(f".unfinished-{distributed.rank()}")
+        trainer = Trainer(footage(7), recipe, progress, folder=folder)
+        try:
+            outcome = trainer.validate(2)
+        except KilledError:
+            return
         network = trainer.fit()
         if distributed.is_first():
             held = torch.from_numpy(np.asarray(outcome.judged.scores))

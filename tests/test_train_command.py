@@ -1,0 +1,142 @@
+"""What `clipline train` tells of a training in the checkpoint, and what it refuses before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from consumers.evaluating import evaluate_command
+from consumers.training import train_command
+from models import CheckpointError, Contract, TrainingError, find
+from models.recipe import Recipe
+from tests.videos import write_video
+
+RECIPE = Recipe("classical:svm", frames=4, spacing_seconds=0.2, size=32)
+
+
+def write_labelled(folder: Path, shade: int = 0) -> Path:
+    """Six files of two labels and three groups: bright ones and dark ones, noise in all."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(shade)
+    rows = ["path,label,group"]
+    for number in range(6):
+        label, level = ("fight", 160 + shade) if number % 2 else ("normal", 40 + shade)
+        write_video(
+            folder / f"{number}.mp4",
+            20,
+            rate=10,
+            size=(64, 48),
+            frame=lambda n, w, h, v=level: generator.integers(v, v + 50, (h, w, 3), dtype=np.uint8),
+        )
+        rows.append(f"{number}.mp4,{label},g{number // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder / "labels.csv"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("train") / "data")
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path) -> Callable[..., Contract]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(
+        source: Path = data,
+        out: Path = tmp_path / "m.safetensors",
+        folds: int = 5,
+        used: int | None = None,
+        **more: Any,
+    ) -> Contract:
+        options = {"counted": None, "resume": True, "tensorboard": None} | more
+        train_command(Console(quiet=True), [source], out, RECIPE, {}, folds, used, **options)
+        return find(str(out)).contract
+
+    return run
+
+
+@pytest.mark.parametrize(("folds", "used", "told"), [(5, 9, "3 of 3"), (5, None, "3 of 3"), (3, 2, "2 of 3")])
+def test_held_out_folds_are_those_that_there_were(
+    train: Callable[..., Contract], folds: int, used: int | None, told: str
+) -> None:
+    """Three groups a label make three folds, however many were asked for."""
+    assert train(folds=folds, used=used).training["held_out"] == f"{told} folds by group"
+
+
+def warned(model: Path, data: Path) -> str:
+    console = Console(record=True, width=1000)
+    evaluate_command(Console(quiet=True), str(model), [data], {}, "auto", None, None, None, 0.05, console)
+    return "".join(line for line in console.export_text().splitlines(keepends=True) if "trained on" in line)
+
+
+def test_model_judged_on_what_it_was_trained_on_says_so(
+    train: Callable[..., Contract], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By content: in the data's own folder, and under another name."""
+    monkeypatch.chdir(data.parent)
+    model = tmp_path / "m.safetensors"
+    assert train(Path(data.name), model).training["data"] == ["data"]
+    assert "trained on 6 of these 6 videos" in warned(model, Path(data.name))
+    write_labelled(tmp_path / "mixed", shade=9)
+    (tmp_path / "mixed/1.mp4").write_bytes((data.parent / "1.mp4").read_bytes())
+    assert "trained on 1 of these 6 videos" in warned(model, tmp_path / "mixed/labels.csv")
+
+
+def test_other_footage_in_a_folder_of_the_same_name_is_not_warned_of(
+    train: Callable[..., Contract], tmp_path: Path
+) -> None:
+    train(out=tmp_path / "m.safetensors")
+    assert not warned(tmp_path / "m.safetensors", write_labelled(tmp_path / "data", shade=9))
+
+
+def test_no_more_than_a_sample_of_much_footage_is_told(
+    train: Callable[..., Contract], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.datasets._KEPT_DIGESTS", 2)
+    assert len(train(out=tmp_path / "m.safetensors").training["footage"]) == 2
+    assert "trained on at least 2 of these 6 videos" in warned(tmp_path / "m.safetensors", data)
+
+
+@pytest.fixture
+def nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded before what is wrong was told")
+
+    monkeypatch.setattr("consumers.training.load_frames", refuse)
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+@pytest.mark.parametrize("architecture", ["classical:svm", "movenet_motion"])
+@pytest.mark.parametrize("place", ["folder", "file/m.safetensors", "/proc/m.safetensors"])
+def test_checkpoint_that_could_not_be_written_is_refused_before_anything_is_decoded(
+    train: Callable[..., Contract], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, place: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, architecture=architecture))
+    with pytest.raises(CheckpointError, match=f"{place}: cannot be written"):
+        train(out=tmp_path / place)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.usefixtures("nothing_is_decoded")
+@pytest.mark.parametrize("architecture", ["classical:svm", "movenet_motion"])
+def test_word_that_counts_no_file_is_refused_before_anything_is_decoded(
+    train: Callable[..., Contract], monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    monkeypatch.setattr(f"{__name__}.RECIPE", replace(RECIPE, architecture=architecture))
+    with pytest.raises(TrainingError, match=r"--counted 'survailance': no path of the 6 files contains it"):
+        train(counted="survailance")
+
+
+def test_only_files_that_contain_the_word_are_counted(train: Callable[..., Contract]) -> None:
+    contract = train(counted="1.mp4", folds=3)
+    assert contract.metrics["videos"] == 1
+    assert contract.training["held_out"] == "3 of 3 folds by group, counted: 1.mp4"
