@@ -151,7 +151,7 @@ def tune(
 
     \b
     clipline tune footage/ --labels truth.csv --budget '1 per day'
-    clipline tune footage/ --labels truth.csv --budget 0.1/hour -o clipline.toml --report tuning.html
+    clipline tune footage/ --labels truth.csv --budget 0.1/hour -o night.toml --report tuning.html
     """
     from .replaying.command import Asked
     from .replaying.tune_command import tune_command

@@ -47,6 +47,8 @@ class Footage:
         self.failures: list[str] = []
         #: Frames left out at the ends of files, which no segment could tell of.
         self.skipped: Counter[str] = Counter()
+        #: Index of the file that the newest segment is of.
+        self.number = 0
 
     def segments(
         self,
@@ -62,7 +64,8 @@ class Footage:
         Raises:
             SourceError: a file cannot be read to its end, and footage is `strict`.
         """
-        for path in self._files:
+        for number, path in enumerate(self._files):
+            self.number = number
             try:
                 yield from self._of_file(path, packets)
             except SourceError as error:

@@ -245,6 +245,18 @@ def test_mean_average_precision_is_over_labels_and_overlaps():
     assert mean_average_precision(by_label) == pytest.approx((10 + 5) / 20)
 
 
+def test_event_that_begins_in_another_file_than_its_truth_counts_where_the_truth_is():
+    """A file with a true event whose detection began in the next one: no draw finds more than there is."""
+    truths = [truth(3590, 3620, unit=0)]
+    events = [event(3605, 3620, unit=1, alert=3608)]
+    s = Scene(tuple(truths), tuple(events), {"a": 7200.0}, {0: 3600.0, 1: 3600.0})
+    bounds = bootstrap(s, match(truths, events, by_overlap(0)))
+    assert bounds["misses"] == (0, 0)
+    assert bounds["recall"] == bounds["precision"] == bounds["f1"] == (1, 1)
+    assert bounds["false_alarms"] == (0, 0)
+    assert bounds["detected"] == (0, 2)
+
+
 def test_intervals_by_bootstrap_over_files_are_those_of_all_draws():
     """Three files can be drawn in 27 ways: so many draws must come near the exact distribution."""
     truths = [truth(0, 10, c, unit=u) for u, c in enumerate("abc")]

@@ -62,6 +62,10 @@ def test_unknown_figure_lists_those_there_are():
         "misses > 2; misses",
         "((((((" * 100 + "misses>1",
         "misses>1 or " * 200 + "misses>1",
+        "misses > -True",
+        "misses>1" + "0" * 400,
+        "misses>-1" + "0" * 400,
+        "misses>1e999",
     ],
 )
 def test_anything_else_is_refused(text: str):

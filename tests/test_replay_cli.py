@@ -73,6 +73,24 @@ def test_gate_fails_with_the_figure_and_passes_without_a_word(place: Path):
     assert "--fail-if" not in passed.stderr
 
 
+def test_gate_does_not_pass_because_no_truth_is_left(place: Path):
+    (place / "misspelt.csv").write_text("camera,label,start,end\ngate,fihgt,4,8\n")
+    result = replay(
+        place, "--labels", place / "misspelt.csv", "--fail-if", "misses>0", "--json", place / "misspelt.json"
+    )
+    assert result.returncode == 1
+    assert "truth of 'fihgt' left out (1 rows" in result.stderr
+    assert "misses > 0: misses is not known" in result.stderr
+    # Nor is the time of those rows said to be quiet.
+    figures = json.loads((place / "misspelt.json").read_text())
+    assert 0 < figures["clips"]["clips"] < figures["windows"]
+    (place / "empty.csv").write_text("camera,label,start,end\n")
+    quiet = replay(place, "--labels", place / "empty.csv", "--fail-if", "false_alarms>9", "--json", place / "e.json")
+    assert quiet.returncode == 0
+    figures = json.loads((place / "e.json").read_text())
+    assert figures["clips"]["clips"] == figures["windows"]
+
+
 def test_replay_through_a_real_broker_says_the_same(place: Path):
     direct = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "direct.json", "--no-resume")
     kafka = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "kafka.json", "--through-kafka")
@@ -153,6 +171,28 @@ def test_second_model_is_compared_on_the_same_footage(place: Path):
     alone = replay(place, "--against", place / "other.safetensors")
     assert alone.returncode == 2
     assert "--against needs --labels" in alone.stderr
+
+
+def test_second_model_has_its_own_thresholds_and_the_settings_are_for_the_first(place: Path):
+    """They may name a label that the second lacks."""
+    write_checkpoint(place / "calm.safetensors", always="fight", labels=("calm", "fight"))
+    result = replay(
+        place,
+        *("--labels", place / "truth.csv", "--against", place / "calm.safetensors", "--json", place / "own.json"),
+        CLIPLINE_TRACKER__LABELS__NORMAL__START="1",
+        CLIPLINE_TRACKER__LABELS__FIGHT__START="1",
+        CLIPLINE_TRACKER__LABELS__FIGHT__SMOOTHING="2",
+        CLIPLINE_TRACKER__UPDATE_SECONDS="7",
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads((place / "own.json").read_text())
+    shared = {"min_seconds": 2, "cooldown_seconds": 5, "update_seconds": 7}
+    assert figures["rules"] == {
+        "normal": {"start": 1, "end": 0.5, "smoothing": 1, **shared},
+        "fight": {"start": 1, "end": 0, "smoothing": 2, **shared},
+    }
+    assert figures["against"]["rules"] == {"fight": {"start": 0, "end": 0, "smoothing": 1, **shared}}
+    assert (figures["detected"], figures["against"]["detected"]) == (0, 1)
 
 
 def test_events_are_exported_as_actev_scorer_takes_them(place: Path):

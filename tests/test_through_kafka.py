@@ -10,9 +10,11 @@ from kafka import KafkaAdminClient
 
 from consumers.replaying import through_kafka
 from consumers.replaying.errors import ReplayError
+from consumers.replaying.judging import make_scene
 from consumers.replaying.run import How
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.through_kafka import replay_through_kafka
+from consumers.replaying.truth import Claim, place_truth
 from stream import MemoryTransport
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, blinking, replayed, said
 from tests.videos import write_video
@@ -30,8 +32,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def through(footage: Path, settings=SETTINGS, *, own_broker: bool, told: list | None = None):
-    recordings, _ = find_recordings([str(footage)], None, START_US, settings.segments.limits, MemoryTransport)
+def through(footage: Path, settings=SETTINGS, *, own_broker: bool, told: list | None = None, camera: str | None = None):
+    recordings, _ = find_recordings([str(footage)], camera, START_US, settings.segments.limits, MemoryTransport)
 
     def note(name: str, done: float, total: float) -> None:
         if told is not None:
@@ -70,6 +72,23 @@ def test_footage_that_is_too_much_at_once_is_taken_camera_by_camera(
     done = [seconds for _, seconds, _ in told]
     assert done == sorted(done)
     assert done[-1] == told[-1][2] == pytest.approx(30)
+
+
+def test_files_of_one_camera_stay_files_as_they_are_without_a_broker(footage: Path, tmp_path: Path):
+    """Else truth by file would be placed from the camera's begin on, and no interval be had by draws of files."""
+    shutil.copytree(footage, tmp_path / "in")
+    write_video(tmp_path / "in" / "hall.mp4", 100, rate=25, gop=25, size=(64, 48))  # of another length
+    found = through(tmp_path / "in", own_broker=True, camera="gate")
+    direct = replayed([tmp_path / "in"], tmp_path / "cache", camera="gate", start_us=START_US)
+    assert said(found, "gate") == said(direct, "gate")
+    (course,), (expected,) = found.courses, direct.courses
+    places = [(p.name, p.first_us, p.end_us, p.trace.frames, len(p.trace.places)) for p in course.pieces]
+    assert places == [(p.name, p.first_us, p.end_us, p.trace.frames, len(p.trace.places)) for p in expected.pieces]
+    claims = [Claim("t", f"{name}.mp4", "bright", 2.0, 6.0) for name in CAMERAS]
+    truth, notes = place_truth(claims, found.courses, {"bright"})
+    assert not notes
+    assert [(t.start_us - START_US) / 1e6 for t in truth] == [2, 12, 16]
+    assert len(make_scene(found.courses, [], truth).unit_seconds) == 3
 
 
 def test_camera_that_an_embedded_broker_cannot_hold_is_refused_at_once(footage: Path, monkeypatch: pytest.MonkeyPatch):

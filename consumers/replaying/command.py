@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -124,12 +124,16 @@ def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[S
         store = TraceStore(folder)
         with notes.status("loading the model"):
             classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
-        how = How(classifier, spec, settings.worker.threads, settings.worker.max_batch)
+        how = _how(classifier, settings)
         rules = tracker_rules(classifier.contract, settings.tracker)
         if not rules:
             note(notes, f"{classifier.id} has no thresholds, so nothing is an event: set tracker.labels.<label>.start")
         yield Session(asked, settings, tuple(recordings), claims, classifier, how, rules, store, notes)
+
+
+def _how(classifier: Classifier, settings: Settings) -> How:
+    worker = settings.worker
+    return How(classifier, clip_spec(classifier.contract, worker.stride_seconds), worker.threads, worker.max_batch)
 
 
 def replay_command(
@@ -188,6 +192,9 @@ def replay_command(
 
 def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Console) -> int:
     values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
+    if not content["truth_events"]:
+        # That nothing is missed of nothing shows nothing: the labels may be misspelt.
+        values |= dict.fromkeys(("detected", "misses"))
     failures = gate.failures(values)
     if failures:
         note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
@@ -211,12 +218,15 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
     if replayed is None:
         return None
     judged = session.claims is not None
-    truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
+    claims = session.claims or ()
+    truth, left_out = place_truth(claims, replayed.courses, session.rules)
     for reason in left_out:
         note(session.notes, reason)
+    # Windows show also what no event is made of.
+    happening, _ = place_truth(claims, replayed.courses, {claim.label for claim in claims})
     judgement = judge(replayed.courses, session.rules, truth, session.asked.fit)
     content = document(session, replayed, judgement, seconds, judged=judged)
-    windows = judged_windows(replayed.courses, truth, session.rules) if judged else None
+    windows = judged_windows(replayed.courses, happening, session.rules) if judged else None
     content["clips"] = _clips(windows)
     other = None
     if session.asked.against is not None:
@@ -224,7 +234,7 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
         if other is None:
             return None
         content["against"] = _against(judgement, other)
-        content["against"]["clips"] = _clips(judged_windows(other.courses, truth, other.rules))
+        content["against"]["clips"] = _clips(judged_windows(other.courses, happening, other.rules))
     return _Result(content, judgement, windows, other, judged)
 
 
@@ -244,12 +254,14 @@ def _other(
     assert asked.against is not None
     settings = override(settings, {"worker": {"model": asked.against}}, "--against")
     classifier = Classifier.load(asked.against, engine=settings.worker.engine)
-    how = How(classifier, clip_spec(classifier.contract, settings.worker.stride_seconds), settings.worker.threads)
-    rules = tracker_rules(classifier.contract, settings.tracker)
+    how = _how(classifier, settings)
+    # Those of `tracker.labels` were chosen for the first, and may be of labels that this one lacks.
+    rules = tracker_rules(classifier.contract, settings.tracker.model_copy(update={"labels": {}}))
     second = replace(session, classifier=classifier, how=how, rules=rules)
     if strange := sorted({t.label for t in truth} - set(rules)):
         raise ReplayError(
-            f"--against {asked.against}: makes no events of {', '.join(strange)}, so nothing is comparable"
+            f"--against {asked.against}: by its own thresholds makes no events of {', '.join(strange)}, so nothing is "
+            "comparable"
         )
     replayed = run(second, stop)
     return None if replayed is None else judge(replayed.courses, rules, truth, asked.fit)
@@ -258,10 +270,19 @@ def _other(
 def _against(first: Judgement, second: Judgement) -> dict[str, Any]:
     model = second.courses[0].pieces[0].trace.model
     found: dict[str, Any] = rounded(
-        {"model": model, **figures(second, judged=True), "paired": compare(first, second).to_json()}
+        {
+            "model": model,
+            "rules": _rules(second.rules),
+            **figures(second, judged=True),
+            "paired": compare(first, second).to_json(),
+        }
     )
     found["events"] = event_rows(second, judged=True)
     return found
+
+
+def _rules(rules: Mapping[str, Rule]) -> dict[str, Any]:
+    return {label: asdict(rule) for label, rule in rules.items()}
 
 
 def run(session: Session, stop: Callable[[], bool]) -> Replayed | None:
@@ -300,15 +321,7 @@ def document(
         "windows": sum(len(p.trace.places) for c in replayed.courses for p in c.pieces),
         "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.courses},
         "matching": session.asked.matching,
-        "rules": {
-            label: {
-                "start": rule.start,
-                "end": rule.end,
-                "min_seconds": rule.min_seconds,
-                "cooldown_seconds": rule.cooldown_seconds,
-            }
-            for label, rule in session.rules.items()
-        },
+        "rules": _rules(session.rules),
     }
     found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
     found["events"] = event_rows(judgement, judged=judged)

@@ -6,6 +6,7 @@ Comparisons of figures and numbers, joined by `and`, `or`, `not` and parentheses
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,15 +75,24 @@ def _check(node: ast.expr, known: frozenset[str], where: str) -> None:
 
 def _check_side(node: ast.expr, known: frozenset[str], where: str) -> None:
     match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
-            return
+        case (
+            ast.Constant(value=int() | float() as value)
+            | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value))
+        ) if not isinstance(value, bool):
+            if not _finite(value):
+                raise GateError(f"{where}: a number is too large to compare with")
         case ast.Name(id=name):
             if name not in known:
                 raise GateError(f"{where}: unknown figure {name!r}; known are {', '.join(sorted(known))}")
         case _:
             raise GateError(f"{where}: {ast.unparse(node)!r} is neither a figure nor a number")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # whole numbers have no end, and their figures are floats
+        return False
 
 
 def _evaluate(node: ast.expr, figures: Mapping[str, float | None], *, negated: bool) -> tuple[bool, list[str]]:

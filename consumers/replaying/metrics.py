@@ -236,6 +236,14 @@ def mean_average_precision(by_label: dict[str, dict[float, float | None]]) -> fl
     return float(np.mean(values)) if values else None
 
 
+def counted_in(scene: Scene, matched: Sequence[int | None]) -> list[int]:
+    """The unit that each detection counts in: that of the truth it finds, or its own.
+
+    So that what happens across the end of a file is found where it is to be found, and no unit finds more than it has.
+    """
+    return [d.unit if m is None else scene.truth[m].unit for d, m in zip(scene.detections, matched, strict=True)]
+
+
 def bootstrap(
     scene: Scene, matched: Sequence[int | None], *, rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
@@ -247,12 +255,12 @@ def bootstrap(
     if len(units) < 2:
         return {}
     truth = np.bincount([units.index(t.unit) for t in scene.truth], minlength=len(units))
-    detections = np.bincount([units.index(d.unit) for d in scene.detections], minlength=len(units))
+    detections = np.bincount([units.index(u) for u in counted_in(scene, matched)], minlength=len(units))
     alerts: list[list[float]] = [[] for _ in units]
     repeats = np.zeros(len(units), int)
     for d, m in zip(scene.detections, matched, strict=True):
         if m is not None:
-            alerts[units.index(d.unit)].append(d.alert - scene.truth[m].start)
+            alerts[units.index(scene.truth[m].unit)].append(d.alert - scene.truth[m].start)
         else:
             repeats[units.index(d.unit)] += _overlaps_any(d, scene.truth)
     detected = np.array([len(a) for a in alerts])

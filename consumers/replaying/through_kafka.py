@@ -12,7 +12,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from .replay import Replayed
 from .run import How
 from .sources import FilePiece, Recording
 from .store import Draft, draft_trace
-from .trace import Course, Piece
+from .trace import Course, Piece, Trace
 
 #: All footage is on the topic, yet nothing more of it is classified: how long to wait.
 _STALL_SECONDS: Final = 60.0
@@ -43,7 +43,7 @@ MAX_BYTES: Final = 1024**3
 
 @dataclass(slots=True)
 class _Sent:
-    """What was sent of a camera, and where in time it lies."""
+    """What was sent of a file, and where in time it lies."""
 
     draft: Draft = field(default_factory=Draft)
     #: By epoch: the ends of its segments.
@@ -172,8 +172,8 @@ def _run(
     settings: Settings,
     progress: Callable[[str, float, float], None],
     stop: Callable[[], bool],
-) -> dict[str, _Sent] | None:
-    """Send everything while a worker takes it; return when all of it is accounted for."""
+) -> dict[str, list[_Sent]] | None:
+    """Send everything while a worker takes it; return what was sent, by camera and file, when all is accounted for."""
     done = threading.Event()
     failures: list[Exception] = []
 
@@ -185,7 +185,7 @@ def _run(
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    sent: dict[str, _Sent] = {recording.camera: _Sent() for recording in recordings}
+    sent = {recording.camera: [_Sent() for _ in recording.pieces] for recording in recordings}
     total = sum(_seconds(recording) for recording in recordings)
 
     def asked_to_stop() -> bool:
@@ -195,13 +195,15 @@ def _run(
     try:
         producer = transport.producer()
         for recording in recordings:
-            _send(recording, producer, settings.segments.limits, settings.topics.segments, sent, asked_to_stop)
+            to = sent[recording.camera]
+            _send(recording, producer, settings.segments.limits, settings.topics.segments, to, asked_to_stop)
         producer.close()
+        frames = {name: sum(file.draft.frames for file in files) for name, files in sent.items()}
         newest, changed_at = -1.0, time.monotonic()
         while not asked_to_stop() and thread.is_alive():
             counts = dict(worker.counts)
             seconds = sum(c.seconds for c in counts.values())
-            if all(n in counts and counts[n].frames >= s.draft.frames for n, s in sent.items()) and not sum(
+            if all(n in counts and counts[n].frames >= many for n, many in frames.items()) and not sum(
                 c.pending for c in counts.values()
             ):
                 break
@@ -224,19 +226,20 @@ def _send(
     producer: Producer,
     limits: SegmentLimits,
     topic: str,
-    sent: dict[str, _Sent],
+    sent: Sequence[_Sent],
     stop: Callable[[], bool],
 ) -> None:
     files = [piece.path for piece in recording.pieces if isinstance(piece, FilePiece)]
-    for segment in Footage(files, recording.camera, limits, start_us=recording.start_us).segments(stop=stop):
+    footage = Footage(files, recording.camera, limits, start_us=recording.start_us)
+    for segment in footage.segments(stop=stop):
         if stop():
             return
         try:
             producer.send(topic, *segment.encode())
         except RecordTooLargeError as error:
-            sent[recording.camera].draft.lose(segment.frames, str(error))
+            sent[footage.number].draft.lose(segment.frames, str(error))
             continue
-        sent[recording.camera].note(segment)
+        sent[footage.number].note(segment)
     producer.flush()
 
 
@@ -245,28 +248,39 @@ def _courses(
     how: How,
     transport: KafkaTransport,
     settings: Settings,
-    sent: dict[str, _Sent],
+    sent: Mapping[str, Sequence[_Sent]],
 ) -> tuple[Course, ...]:
     seen: set[str] = set()
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for record in transport.read(transport.offsets(settings.topics.predictions)):
         body = json.loads(record.value or b"")
         if body["id"] not in seen:
             seen.add(body["id"])
-            rows[body["camera"]].append(body)
-    labels = tuple(how.scorer.labels)
+            rows[body["camera"], body["epoch_us"]].append(body)
     courses = []
     for recording in recordings:
-        place, draft = sent[recording.camera], sent[recording.camera].draft
-        for body in rows[recording.camera]:
-            epoch_us, start_us = body["epoch_us"], body["epoch_us"] + body["window"] * how.spec.stride_us
-            end_us, ends = start_us + how.spec.span_us, place.ends_us[epoch_us]
-            draft.places.append((epoch_us, body["window"], start_us, end_us, ends[bisect_left(ends, end_us)]))
-            draft.scores.append([body["scores"][label] for label in labels])
-        draft.closes = [sum(p[0] <= epoch_us for p in draft.places) for epoch_us in place.closed]
-        name = " ".join(piece.name for piece in recording.pieces)
-        courses.append(Course(recording.camera, [Piece(name, 0, draft_trace(how.scorer.id, labels, draft))]))
+        pieces: list[Piece] = []
+        next_us = recording.start_us if recording.start_us is not None else recording.pieces[0].recorded_us
+        for piece, file in zip(recording.pieces, sent[recording.camera], strict=True):
+            bodies = [body for epoch_us in file.ends_us for body in rows[recording.camera, epoch_us]]
+            trace = _trace(bodies, how, file)
+            # A file of which nothing came lies where the one before it ended.
+            pieces.append(Piece(piece.name, 0 if len(trace.spans) else next_us, trace))
+            next_us = pieces[-1].end_us
+        courses.append(Course(recording.camera, pieces))
     return tuple(courses)
+
+
+def _trace(bodies: Sequence[Mapping[str, Any]], how: How, sent: _Sent) -> Trace:
+    """What the worker said of a file; times are event times."""
+    labels, draft = tuple(how.scorer.labels), sent.draft
+    for body in bodies:
+        epoch_us, start_us = body["epoch_us"], body["epoch_us"] + body["window"] * how.spec.stride_us
+        end_us, ends = start_us + how.spec.span_us, sent.ends_us[epoch_us]
+        draft.places.append((epoch_us, body["window"], start_us, end_us, ends[bisect_left(ends, end_us)]))
+        draft.scores.append([body["scores"][label] for label in labels])
+    draft.closes = [sum(p[0] <= epoch_us for p in draft.places) for epoch_us in sent.closed]
+    return draft_trace(how.scorer.id, labels, draft)
 
 
 def _compare(courses: Sequence[Course], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings) -> None:

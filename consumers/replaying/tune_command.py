@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.settings import Settings
+from stream import ClipSpec
 
 from .command import INTERRUPTED, Asked, open_session, run
 from .errors import ReplayError
@@ -23,6 +25,7 @@ _HEAD: Final = "# Written by `clipline tune`."
 _BUDGET: Final = re.compile(
     r"\s*(?P<n>[0-9]*\.?[0-9]+)?\s*(?:false alarms? )?(?:(?:per|a|/)\s*)?(?:camera-)?(?P<unit>day|hour)?\s*"
 )
+_STOPPED: Final = "stopped; what was classified is kept, and the same command goes on there"
 _PER_DAY: Final = {"day": 1.0, "hour": 24.0}
 
 
@@ -59,7 +62,7 @@ def tune_command(
     with open_session(settings, asked, notes) as session:
         replayed = run(session, stop)
         if replayed is None:
-            note(notes, "stopped; what was classified is kept, and the same command goes on there")
+            note(notes, _STOPPED)
             return INTERRUPTED
         truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
         for reason in left_out:
@@ -74,11 +77,18 @@ def tune_command(
                 asked.fit,
                 rate,
                 lambda name, done, _: status.update(f"{name}: {done} tried"),
+                stop,
             )
-        show(out, found, rate)
-        write(output, settings_text(found, session.classifier.id, rate))
+        if found is None:
+            note(notes, _STOPPED)
+            return INTERRUPTED
+        show(out, found)
+        write(output, settings_text(found, session.classifier.id, rate, settings, session.how.spec))
         out.print(
-            f"\nSettings: {output}; use them with `clipline work --settings {output}`", highlight=False, soft_wrap=True
+            f"\nSettings: {output}; copy them into clipline.toml (alone, as `--settings {output}`, they leave "
+            "kafka and all else at its default)",
+            highlight=False,
+            soft_wrap=True,
         )
         if report is not None:
             from .tune_report import write_tune_report  # noqa: PLC0415  matplotlib is slow to import
@@ -88,9 +98,29 @@ def tune_command(
     return 0
 
 
-def settings_text(found: Sequence[Tuned], model: str, rate: float) -> str:
-    """The settings as TOML, with what they were measured to do."""
-    lines = [_HEAD, f"# For {model}, at most {rate:g} false alarms a camera-day."]
+def settings_text(found: Sequence[Tuned], model: str, rate: float, settings: Settings, spec: ClipSpec) -> str:
+    """The settings as TOML, with what they were measured to do, and what else that depends on.
+
+    Args:
+        found: what is recommended.
+        model: its id, for whoever reads it.
+        rate: the budget of all labels together, false alarms a camera-day.
+        settings: those that footage was classified under.
+        spec: how often it was.
+    """
+    lines = [
+        _HEAD,
+        f"# For {model}, at most {rate:g} false alarms a camera-day.",
+        "",
+        "# What was tuned for: other scores, or others at other times, would want other thresholds.",
+        "[worker]",
+        f"model = {_quoted(settings.worker.model)}",
+        f"engine = {_quoted(settings.worker.engine)}",
+        f"stride_seconds = {spec.stride_us / 1e6!r}",
+        "",
+        "[tracker]",
+        f"update_seconds = {settings.tracker.update_seconds!r}",
+    ]
     for tuned in found:
         rule, counts = tuned.chosen.rule, tuned.chosen.counts(tuned.files)
         lines += [
@@ -112,11 +142,14 @@ def settings_text(found: Sequence[Tuned], model: str, rate: float) -> str:
 def _key(label: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_-]+", label):
         return label
-    escaped = label.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return _quoted(label)
 
 
-def show(out: Console, found: Sequence[Tuned], rate: float) -> None:
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a string of TOML, too
+
+
+def show(out: Console, found: Sequence[Tuned]) -> None:
     """What was tried, what it would do, and how sure that is."""
     table = Table(box=None)
     for name in ("label", "", "found", "false alarms", "a camera-day", "median alert"):
@@ -153,12 +186,13 @@ def show(out: Console, found: Sequence[Tuned], rate: float) -> None:
         bound = per_day_bound(counts)
         if not tuned.within:
             out.print(
-                f"No setting keeps to {rate:g} a camera-day; this is the one with the fewest false alarms.",
+                f"No setting keeps to {shown(tuned.budget)} a camera-day; "
+                "this is the one with the fewest false alarms.",
                 style="yellow",
                 highlight=False,
                 soft_wrap=True,
             )
-        elif bound > rate:
+        elif bound > tuned.budget:
             out.print(
                 f"{counts.seconds / 86400:.3g} camera-days are too few to show it: so few false alarms are compatible "
                 f"with up to {shown(bound)} a camera-day (95 %).",

@@ -21,9 +21,9 @@ def write_tune_report(model: str, found: Sequence[Tuned], rate: float) -> str:
             rows.append((name, trial.rule, trial.counts(tuned.files)))
         if tuned.held_out is not None:
             rows.append((f"{tuned.label}, tuned, on files held out", None, tuned.held_out))
-    budget = rate / 24 / max(1, len(found))
+    budget = found[0].budget / 24 if found else None  # each label's is the same
     plot = trade({t.label: t.trials for t in found}, {t.label: t.chosen for t in found}, budget)
-    bounds = [(t.label, per_day_bound(t.chosen.counts(t.files))) for t in found]
+    bounds = [(t, per_day_bound(t.chosen.counts(t.files))) for t in found]
     return render(
         "tuning.html", model=model, rate=rate, rows=rows, plot=plot, per_day=per_day, bounds=bounds, number=shown
     )

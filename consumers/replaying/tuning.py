@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from consumers.tracker import Rule
 
 from .judging import happenings, make_scene
-from .metrics import Counts, Fit, match
+from .metrics import Counts, Fit, counted_in, match
 from .trace import Course
 from .truth import TrueEvent
 
@@ -71,7 +71,9 @@ class Tuned:
     trials: tuple[Trial, ...]
     #: On files that were held out when the settings for them were chosen; None where there are too few files.
     held_out: Counts | None
-    #: Whether the chosen settings keep to the budget on everything.
+    #: The label's share of the budget: false alarms a camera-day.
+    budget: float
+    #: Whether the chosen settings keep to it on everything.
     within: bool
 
     @property
@@ -100,15 +102,25 @@ def tune(
     fit: Fit,
     budget_per_day: float,
     progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> list[Tuned]:
-    """Tune every label for at most `budget_per_day` false alarms a camera-day, which the labels share alike."""
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Tuned] | None:
+    """Tune every label for at most `budget_per_day` false alarms a camera-day, which the labels share alike.
+
+    None where `stop`, which is asked before each setting that is tried, said so.
+    """
     budget = budget_per_day / max(1, len(rules))
-    return [_tune_label(_Trials(courses, label, truth, fit, progress), rule, budget) for label, rule in rules.items()]
+    try:
+        return [
+            _tune_label(_Trials(courses, label, truth, fit, progress, stop), rule, budget)
+            for label, rule in rules.items()
+        ]
+    except _StoppedError:
+        return None
 
 
 def sweep(courses: Sequence[Course], label: str, rule: Rule, truth: Sequence[TrueEvent], fit: Fit) -> list[Trial]:
     """The rule as it is and with every start threshold that is worth trying, lowest first."""
-    trials = _Trials(courses, label, truth, fit, lambda *_: None)
+    trials = _Trials(courses, label, truth, fit)
     tried = {trial.rule: trial for trial in (trials.run(rule), *map(trials.run, trials.with_starts(rule)))}
     return sorted(tried.values(), key=lambda trial: trial.rule.start)
 
@@ -141,6 +153,7 @@ def _tune_label(trials: _Trials, rule: Rule, budget: float) -> Tuned:
         chosen,
         tuple(everything),
         _held_out(everything, list(trials.files), budget, rule),
+        budget,
         per_day(counts) <= budget,
     )
 
@@ -187,6 +200,10 @@ def _held_out(trials: Sequence[Trial], files: Sequence[int], budget: float, usua
     )
 
 
+class _StoppedError(Exception):
+    """Somebody asked to stop amid the search."""
+
+
 class _Trials:
     """Plays rules for one label, each once."""
 
@@ -196,9 +213,11 @@ class _Trials:
         label: str,
         truth: Sequence[TrueEvent],
         fit: Fit,
-        progress: Callable[[str, int, int], None],
+        progress: Callable[[str, int, int], None] = lambda *_: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.label, self._courses, self._fit, self._progress = label, courses, fit, progress
+        self.label, self._courses, self._fit = label, courses, fit
+        self._progress, self._stop = progress, stop
         self._truth = [t for t in truth if t.label == label]
         self.known: dict[Rule, Trial] = {}
         empty = make_scene(courses, [], self._truth)
@@ -221,6 +240,8 @@ class _Trials:
 
     def run(self, rule: Rule) -> Trial:
         if rule not in self.known:
+            if self._stop():
+                raise _StoppedError
             self.known[rule] = self._play(rule)
             self._progress(f"settings for {self.label}", len(self.known), 0)
         return self.known[rule]
@@ -233,12 +254,12 @@ class _Trials:
         alerts: list[list[float]] = [[] for _ in self.files]
         for detection, index in zip(scene.detections, matched, strict=True):
             if index is not None:
-                alerts[detection.unit].append(detection.alert - scene.truth[index].start)
+                alerts[scene.truth[index].unit].append(detection.alert - scene.truth[index].start)
         return Trial(
             rule,
             np.bincount([t.unit for t in scene.truth], minlength=count).astype(np.int64),
             np.array([len(a) for a in alerts], np.int64),
-            np.bincount([d.unit for d in scene.detections], minlength=count).astype(np.int64),
+            np.bincount(counted_in(scene, matched), minlength=count).astype(np.int64),
             tuple(map(tuple, alerts)),
             np.array([scene.unit_seconds[unit] for unit in self.files]),
         )

@@ -20,8 +20,14 @@ def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels
     """Every window with what it shows, grouped by file; None where no window is clear.
 
     A window shows the label whose truth covers at least half of it, and where no truth touches it, the model's first
-    label that is not among `labels`, those that make events. Windows at the edges of what happens are left out, and
-    those without truth if every label makes events.
+    label that is not among `labels`, those that make events: the quiet one, of which truth says nothing more. Windows
+    at the edges of what happens are left out, those of what the model has no label for, and those without truth if
+    every label makes events.
+
+    Args:
+        courses: what the model said.
+        truth: all that happens, whether or not events are made of it.
+        labels: those that make events.
     """
     by_camera: dict[str, list[TrueEvent]] = {course.camera: [] for course in courses}
     for event in truth:
@@ -33,15 +39,20 @@ def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels
         for piece in course.pieces:
             trace = piece.trace
             begins, ends = trace.places[:, START] + piece.begin_us, trace.places[:, END] + piece.begin_us
-            covered = np.zeros((len(begins), len(all_labels)))
+            # By label, and in the last column what the model has no label for.
+            covered = np.zeros((len(begins), len(all_labels) + 1))
             for event in by_camera[course.camera]:
+                number = all_labels.index(event.label) if event.label in all_labels else -1
+                if number == quiet:
+                    continue
                 overlap = np.minimum(ends, event.end_us) - np.maximum(begins, event.start_us)
-                column = covered[:, all_labels.index(event.label)]
+                column = covered[:, number]
                 np.maximum(column, np.clip(overlap, 0, None) / (ends - begins), out=column)
-            best = covered.argmax(1) if len(covered) else np.zeros(0, int)
-            shown = np.where(covered.max(1, initial=0) >= COVERED, best, -1)
+            most = covered.max(1)
+            shown = np.where(most >= COVERED, covered.argmax(1), -1)
+            shown[shown == len(all_labels)] = -1
             if quiet is not None:
-                shown[covered.max(1, initial=0) == 0] = quiet
+                shown[most == 0] = quiet
             clear = shown >= 0
             found.append(shown[clear])
             scores.append(trace.scores[clear])
