@@ -27,6 +27,8 @@ from .evaluating import known_labels, warn_of_training_data
 from .progress import task_progress
 from .scoring import Progress, check_labels, frames_for, judge_frames
 
+#: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
+_STRANGE_DIFFERENCE: Final = 0.2
 #: Clips that one timing runs: what a worker's batch holds when some cameras are ready together.
 _BATCH: Final = 8
 _ROUNDS: Final = 15
@@ -80,7 +82,7 @@ def export_command(
     if output is not None:
         with notes.status(f"exporting {checkpoint.id}"):
             exported = export(checkpoint, output, precision, clips)
-        _tell(console, output, checkpoint, exported)
+        _tell(console, notes, output, checkpoint, exported)
     if not compared:
         return
     examples = _examples(compared, renamed)
@@ -212,7 +214,7 @@ def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]
     return examples
 
 
-def _tell(console: Console, output: Path, checkpoint: Checkpoint, exported: Exported) -> None:
+def _tell(console: Console, notes: Console, output: Path, checkpoint: Checkpoint, exported: Exported) -> None:
     assert exported.checkpoint.export is not None
     console.print(
         f"{output}: {FORM_NAMES[exported.checkpoint.export.form]}, {exported.checkpoint.export.precision}, "
@@ -221,6 +223,14 @@ def _tell(console: Console, output: Path, checkpoint: Checkpoint, exported: Expo
         highlight=False,
         soft_wrap=True,
     )
+    if exported.difference > _STRANGE_DIFFERENCE:
+        notes.print(
+            f"That is another model rather than a rounded one: measure it with --compare before you serve {output}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 HEADINGS: Final = (

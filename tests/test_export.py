@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from dataclasses import replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -19,7 +21,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from rich.console import Console
 
+from consumers.exporting import export_command
 from consumers.extras import FULL
 from consumers.settings import Settings
 from consumers.worker import ensure_topics
@@ -350,6 +354,18 @@ def test_export_command_writes_the_file_and_measures_it_beside_the_original(
     assert rows[-1]["engine"].startswith("openvino-int8")
     assert rows[-1]["megabytes"] == sum(p.stat().st_size for p in output.parent.iterdir()) / 1e6
     assert all(r["milliseconds"] > 0 and 0 <= r["balanced_accuracy"] <= 1 for r in rows)
+
+
+@pytest.mark.parametrize(("difference", "warns"), [(0.19, False), (0.21, True)])
+def test_export_that_says_something_else_is_warned_of(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, difference: float, warns: bool
+) -> None:
+    output = tmp_path / "m.xml"
+    real = export(find(str(checkpoints["x3d_xs"])), output, "f16", None)
+    monkeypatch.setattr("consumers.exporting.export", lambda *_: replace(real, difference=difference))
+    notes = Console(record=True, file=io.StringIO(), width=200)
+    export_command(notes, str(checkpoints["x3d_xs"]), output, "f16", [], [], {}, None, notes)
+    assert ("another model rather than a rounded one" in notes.export_text()) == warns
 
 
 @pytest.mark.parametrize(
