@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 from consumers.replaying import run
+from consumers.replaying.errors import StoreError
 from consumers.replaying.sources import FilePiece, find_recordings
+from consumers.replaying.store import TraceStore
 from consumers.worker import ensure_topics
 from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError
 from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told
@@ -135,6 +138,64 @@ def test_replay_that_is_killed_goes_on_where_it_was(footage: Path, tmp_path: Pat
     assert 0 < scorer.clips < len(whole[0])
 
 
+def test_two_replays_of_the_same_footage_at_once_say_the_same_and_spoil_nothing(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    others = []
+
+    def meanwhile(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 10 and not others:
+            assert list(folder.glob("*.part.npz"))
+            others.append(None)
+            others.append(said(replayed([footage], folder, start_us=START_US), "gate"))
+            assert list(folder.glob("*.part.npz")), "the other one has removed what is needed here"
+
+    folder, kept = tmp_path / "traces", Brightness()
+    assert said(replayed([footage], folder, start_us=START_US, progress=meanwhile), "gate") == whole
+    assert others[1] == whole
+    assert said(replayed([footage], folder, start_us=START_US, scorer=kept), "gate") == whole
+    assert kept.clips == 0
+    assert not list(folder.glob("*.lock"))
+
+
+def test_trace_is_never_claimed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its owner lets go between another's opening of the lock file and locking it."""
+    first, second, third = (TraceStore(tmp_path) for _ in range(3))
+    assert first.claim("key")
+    lock = fcntl.flock
+
+    def late(file: object, how: int) -> None:
+        first.release("key")
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert second.claim("key")
+    assert not third.claim("key")
+    second.release("key")
+    assert third.claim("key")
+    third.release("key")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_that_went_while_they_were_needed_are_an_error_and_not_a_shorter_trace(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+
+    def remove(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 10:
+            for part in tmp_path.glob("*.0001.part.npz"):
+                part.unlink()
+
+    with pytest.raises(StoreError, match=r"were removed while they were needed: the same command"):
+        replayed([footage], tmp_path, progress=remove)
+    assert not list(tmp_path.iterdir())
+
+
 def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path: Path):
     asked = iter([False] * 2)  # before the footage is looked at, and before a first batch, which has no room for all
     with pytest.raises(AssertionError):
@@ -210,8 +271,6 @@ def test_damaged_trace_is_made_anew(footage: Path, tmp_path: Path):
 
 
 def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Path):
-    from consumers.replaying.store import TraceStore
-
     replayed([footage], tmp_path)
     (trace,) = tmp_path.glob("*.npz")
     for number in range(5):

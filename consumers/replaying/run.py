@@ -258,7 +258,7 @@ class _Run:
             self._progress(Done(self._seconds, self._resumed))
 
     def _finish(self, lane: _Lane) -> None:
-        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft)
+        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft, lane.windows)
         self._store.release(lane.job.key)
         del self._lanes[lane.job.key]
         self._pipeline.counts.pop(lane.job.key, None)
