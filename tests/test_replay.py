@@ -280,6 +280,53 @@ def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Pat
     assert sorted(p.name for p in tmp_path.glob("*.npz")) == sorted(["3.npz", "4.npz", trace.name])
 
 
+def cut_off_parts(footage: Path, folder: Path) -> list[Path]:
+    """The parts of a replay that was cut off."""
+
+    def cut(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 12:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        replayed([footage], folder, start_us=START_US, progress=cut)
+    parts = sorted(folder.glob("*.part.npz"))
+    assert len(parts) > 2
+    for number, part in enumerate(parts):
+        os.utime(part, (number, number))
+    return parts
+
+
+def test_parts_of_a_trace_are_trimmed_together_and_not_while_somebody_adds_to_them(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    parts = cut_off_parts(footage, tmp_path)
+    size = sum(part.stat().st_size for part in parts)
+    (tmp_path / "newer.npz").write_bytes(b"x")
+    owner, other = TraceStore(tmp_path), TraceStore(tmp_path, max_bytes=size)
+    key = parts[0].name.split(".")[0]
+    assert owner.claim(key)
+    other.trim()
+    assert sorted(tmp_path.glob("*.part.npz")) == parts, "the bound is for what nobody works on"
+    owner.release(key)
+    (tmp_path / "newer.npz").write_bytes(b"x")
+    other.trim()
+    assert [path.name for path in tmp_path.iterdir()] == ["newer.npz"]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_parts_of_which_one_is_gone_are_made_anew(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    cut_off_parts(footage, tmp_path / "traces")[lost].unlink()
+    assert said(replayed([footage], tmp_path / "traces", start_us=START_US), "gate") == whole
+    assert not list((tmp_path / "traces").glob("*.part.npz"))
+
+
 @pytest.fixture
 def recorded(footage: Path) -> tuple[MemoryTransport, list, list, ListSink]:
     """Three cameras on the topics of a broker, and what a worker said of `gate`."""

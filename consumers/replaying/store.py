@@ -9,12 +9,13 @@ the bound is reached.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -197,8 +198,20 @@ class TraceStore:
             path.unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """Remove what was used longest ago until the rest is within the bound."""
-        trim_folder(self._folder, "*.npz", self._max_bytes)
+        """Remove what was used longest ago until the rest is within the bound: whole traces, and all parts of one.
+
+        What somebody works on stays.
+        """
+        trim_folder(self._folder, "*.npz", self._max_bytes, unit=lambda path: path.name.split(".")[0], held=self._held)
+
+    @contextlib.contextmanager
+    def _held(self, key: str) -> Iterator[bool]:
+        claimed = self.claim(key)
+        try:
+            yield claimed
+        finally:
+            if claimed:
+                self.release(key)
 
     def _part(self, key: str, number: int) -> Path:
         return self._folder / f"{key}.{number:04d}.part.npz"
