@@ -28,7 +28,7 @@ from .errors import StoreError
 from .trace import Trace
 
 #: Traces made by code that decodes or windows differently are not those of today: a change there takes a new number.
-VERSION: Final = 1
+VERSION: Final = 2
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
 _ARRAYS: Final = ("places", "scores", "closes", "spans")
@@ -73,10 +73,10 @@ class Unfinished:
     """How far a trace has come."""
 
     windows: int
-    #: Epoch and number of the last window.
-    last: tuple[int, int]
-    #: Epoch, and event time from which footage is needed: what comes before is done with.
-    needed: tuple[int, int]
+    #: How many of the piece's items are done: what they gave is in parts.
+    done: int
+    #: The number of the first item that has to be looked at again, for windows that were not complete; `done` or less.
+    needed: int
     undecoded: int
     problems: tuple[str, ...]
 
@@ -149,15 +149,18 @@ class TraceStore:
         if claimed:
             self.drop_parts(key)
 
-    def save_part(self, key: str, labels: int, draft: Draft, needed: tuple[int, int]) -> None:
-        """Keep what was classified since the part before, and where to go on: epoch, and event time needed next."""
-        facts = {"needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
+    def save_part(self, key: str, labels: int, draft: Draft, done: int, needed: int) -> None:
+        """Keep what was classified since the part before, and where to go on: see `Unfinished`.
+
+        Items are counted, not times: a topic may hold footage twice, or an archive behind what is newer.
+        """
+        facts = {"done": done, "needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
         # Soon read and removed: packing it would cost more than the room it takes meanwhile.
         self._write(self._part(key, len(self._parts(key))), _arrays(draft, labels), facts, np.savez)
 
     def resume(self, key: str) -> Unfinished | None:
         """How far an earlier run came with this trace, if it was cut off."""
-        count, last, facts = 0, (-1, -1), None
+        count, facts = 0, None
         for number, path in enumerate(self._parts(key)):
             part = _read(path) if path == self._part(key, number) else None
             if part is None:  # without one, the others are of no use
@@ -165,12 +168,9 @@ class TraceStore:
                 return None
             arrays, facts = part
             count += len(arrays["places"])
-            if len(arrays["places"]):
-                last = (int(arrays["places"][-1, 0]), int(arrays["places"][-1, 1]))
         if facts is None:
             return None
-        needed = (facts["needed"][0], facts["needed"][1])
-        return Unfinished(count, last, needed, facts["undecoded"], tuple(facts["problems"]))
+        return Unfinished(count, facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"]))
 
     def claim(self, key: str) -> bool:
         """Whether this process may write parts of the trace: two runs at once would mix theirs."""
