@@ -8,7 +8,9 @@ import json
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -64,21 +66,33 @@ class FrameCache:
         trim_folder(self._folder, "*.npy", self._max_bytes)
 
 
-def trim_folder(folder: Path, pattern: str, max_bytes: int) -> None:
-    """Remove the files that match and were used longest ago until the rest has at most `max_bytes`."""
-    kept = []
+def trim_folder(
+    folder: Path,
+    pattern: str,
+    max_bytes: int,
+    *,
+    unit: Callable[[Path], str] = str,
+    held: Callable[[str], AbstractContextManager[bool]] = lambda _: nullcontext(enter_result=True),
+) -> None:
+    """Remove the files that match and were used longest ago until the rest has at most `max_bytes`.
+
+    Files of one `unit` go together, and only while `held` says that nobody else uses them.
+    """
+    units: dict[str, list[tuple[float, int, Path]]] = defaultdict(list)
     for path in folder.glob(pattern):
         try:
             status = path.stat()
         except OSError:  # another run trims, too
             continue
-        kept.append((status.st_mtime, status.st_size, path))
-    total = sum(size for _, size, _ in kept)
-    for _, size, path in sorted(kept):
+        units[unit(path)].append((status.st_mtime, status.st_size, path))
+    total = sum(size for files in units.values() for _, size, _ in files)
+    for name, files in sorted(units.items(), key=lambda item: max(item[1])):
         if total <= max_bytes:
             break
-        path.unlink(missing_ok=True)
-        total -= size
+        with held(name) as free:
+            for _, size, path in files if free else ():
+                path.unlink(missing_ok=True)
+                total -= size
 
 
 def _mapped(kept: Path) -> np.ndarray:

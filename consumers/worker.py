@@ -208,7 +208,7 @@ class Worker:
         self._producer.send(self._topics.deadletter, key, headers, value)
         self._producer.flush()
         counts = self.counts[key.decode(errors="replace") or "(no camera)"]
-        frames = _announced_frames(record)
+        frames = announced_frames(record)
         counts.frames += frames
         counts.dead_lettered += frames
         counts.dead_letters += 1
@@ -291,7 +291,8 @@ def dead_letter(record: Record, reason: str) -> tuple[bytes, Headers, bytes]:
     return record.key or b"", headers, value
 
 
-def _announced_frames(record: Record) -> int:
+def announced_frames(record: Record) -> int:
+    """How many frames a record says that it has, whatever else of it can be read."""
     try:
         return max(0, int(dict(record.headers).get("frames", b"0")))
     except ValueError:

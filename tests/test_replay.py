@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,16 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from consumers.replaying import run
+from consumers.replaying.errors import StoreError
 from consumers.replaying.sources import FilePiece, find_recordings
-from consumers.worker import ensure_topics
-from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError
-from tests.replays import SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told
+from consumers.replaying.store import TraceStore
+from consumers.worker import Worker, ensure_topics
+from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError, attach
+from tests import replays
+from tests.replays import RULES, SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_123_456
@@ -135,6 +140,64 @@ def test_replay_that_is_killed_goes_on_where_it_was(footage: Path, tmp_path: Pat
     assert 0 < scorer.clips < len(whole[0])
 
 
+def test_two_replays_of_the_same_footage_at_once_say_the_same_and_spoil_nothing(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    others = []
+
+    def meanwhile(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 10 and not others:
+            assert list(folder.glob("*.part.npz"))
+            others.append(None)
+            others.append(said(replayed([footage], folder, start_us=START_US), "gate"))
+            assert list(folder.glob("*.part.npz")), "the other one has removed what is needed here"
+
+    folder, kept = tmp_path / "traces", Brightness()
+    assert said(replayed([footage], folder, start_us=START_US, progress=meanwhile), "gate") == whole
+    assert others[1] == whole
+    assert said(replayed([footage], folder, start_us=START_US, scorer=kept), "gate") == whole
+    assert kept.clips == 0
+    assert not list(folder.glob("*.lock"))
+
+
+def test_trace_is_never_claimed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its owner lets go between another's opening of the lock file and locking it."""
+    first, second, third = (TraceStore(tmp_path) for _ in range(3))
+    assert first.claim("key")
+    lock = fcntl.flock
+
+    def late(file: object, how: int) -> None:
+        first.release("key")
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert second.claim("key")
+    assert not third.claim("key")
+    second.release("key")
+    assert third.claim("key")
+    third.release("key")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_that_went_while_they_were_needed_are_an_error_and_not_a_shorter_trace(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+
+    def remove(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 10:
+            for part in tmp_path.glob("*.0001.part.npz"):
+                part.unlink()
+
+    with pytest.raises(StoreError, match=r"were removed while they were needed: the same command"):
+        replayed([footage], tmp_path, progress=remove)
+    assert not list(tmp_path.iterdir())
+
+
 def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path: Path):
     asked = iter([False] * 2)  # before the footage is looked at, and before a first batch, which has no room for all
     with pytest.raises(AssertionError):
@@ -210,8 +273,6 @@ def test_damaged_trace_is_made_anew(footage: Path, tmp_path: Path):
 
 
 def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Path):
-    from consumers.replaying.store import TraceStore
-
     replayed([footage], tmp_path)
     (trace,) = tmp_path.glob("*.npz")
     for number in range(5):
@@ -219,6 +280,53 @@ def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Pat
         os.utime(tmp_path / f"{number}.npz", (number, number))
     TraceStore(tmp_path, max_bytes=3 * trace.stat().st_size).trim()
     assert sorted(p.name for p in tmp_path.glob("*.npz")) == sorted(["3.npz", "4.npz", trace.name])
+
+
+def cut_off_parts(footage: Path, folder: Path) -> list[Path]:
+    """The parts of a replay that was cut off."""
+
+    def cut(name: str, done: float, total: float) -> None:
+        if name == "classifying" and done >= 12:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        replayed([footage], folder, start_us=START_US, progress=cut)
+    parts = sorted(folder.glob("*.part.npz"))
+    assert len(parts) > 2
+    for number, part in enumerate(parts):
+        os.utime(part, (number, number))
+    return parts
+
+
+def test_parts_of_a_trace_are_trimmed_together_and_not_while_somebody_adds_to_them(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    parts = cut_off_parts(footage, tmp_path)
+    size = sum(part.stat().st_size for part in parts)
+    (tmp_path / "newer.npz").write_bytes(b"x")
+    owner, other = TraceStore(tmp_path), TraceStore(tmp_path, max_bytes=size)
+    key = parts[0].name.split(".")[0]
+    assert owner.claim(key)
+    other.trim()
+    assert sorted(tmp_path.glob("*.part.npz")) == parts, "the bound is for what nobody works on"
+    owner.release(key)
+    (tmp_path / "newer.npz").write_bytes(b"x")
+    other.trim()
+    assert [path.name for path in tmp_path.iterdir()] == ["newer.npz"]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_parts_of_which_one_is_gone_are_made_anew(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 1)
+    whole = said(replayed([footage], tmp_path / "whole", start_us=START_US), "gate")
+    cut_off_parts(footage, tmp_path / "traces")[lost].unlink()
+    assert said(replayed([footage], tmp_path / "traces", start_us=START_US), "gate") == whole
+    assert not list((tmp_path / "traces").glob("*.part.npz"))
 
 
 @pytest.fixture
@@ -267,13 +375,103 @@ def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path,
             value = value[: len(value) // 2]
         producer.send(record.topic, record.key or b"", record.headers, value)
     sink = ListSink()
-    from consumers.worker import Worker
-    from tests.replays import RULES, SPEC, work_off
-
-    work_off(Worker(damaged, Brightness(), SPEC, RULES, sink, SETTINGS))
+    work_off(Worker(damaged, Brightness(), replays.SPEC, RULES, sink, SETTINGS))
     found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=damaged)
     assert said(found, "gate") == ([p.encode() for p in sink.predictions], [told(e) for e in sink.events])
     assert "truncated" in found.courses[0].pieces[0].trace.problems[0]
+
+
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture(scope="module")
+def jumbled(tmp_path_factory: pytest.TempPathFactory) -> MemoryTransport:
+    """A topic with an archive behind newer footage, the archive again, and a damaged record."""
+    path = tmp_path_factory.mktemp("jumbled") / "gate.mp4"
+    write_video(path, 75, rate=25, gop=10, size=(64, 48), frame=blinking((15, 40), (65, 75)))
+    good, jumbled = MemoryTransport(), MemoryTransport()
+    for transport in (good, jumbled):
+        ensure_topics(transport, SETTINGS.topics)
+    for start_us in (START_US, START_US - DAY_US, START_US - DAY_US):
+        attach(
+            str(path),
+            "gate",
+            good.producer(),
+            SETTINGS.topics.segments,
+            limits=SegmentLimits(min_seconds=0.4, max_seconds=0.4),
+            pace="max",
+            start_us=start_us,
+        )
+    records = list(good.read(good.offsets(SETTINGS.topics.segments)))
+    assert len(records) > 20
+    producer = jumbled.producer()
+    for number, record in enumerate(records):
+        value = record.value or b""
+        damaged = value[: len(value) // 2] if number == 5 else value
+        producer.send(record.topic, record.key or b"", record.headers, damaged)
+    return jumbled
+
+
+def listened(transport: MemoryTransport) -> tuple[list, list, Worker]:
+    """What one worker says of all that lies on a topic; and the worker."""
+    sink = ListSink()
+    settings = SETTINGS.model_copy(update={"worker": SETTINGS.worker.model_copy(update={"group": str(id(sink))})})
+    worker = Worker(transport, Brightness(), replays.SPEC, RULES, sink, settings)
+    work_off(worker)
+    return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], worker
+
+
+def test_archive_behind_newer_footage_and_sent_twice_says_what_the_worker_said(
+    jumbled: MemoryTransport, tmp_path: Path
+):
+    predictions, events, worker = listened(jumbled)
+    found = replayed([TOPIC], tmp_path, transport=jumbled)
+    assert said(found, "gate") == (predictions, events)
+    assert len(events) > 2
+    assert len({p[2] for p in predictions}) < len(predictions)  # some of it twice
+    (course,) = found.courses
+    assert course.seconds == pytest.approx(2 * 3, abs=0.5)
+    assert course.begin_us == START_US - DAY_US
+    assert course.end_us == START_US + 3_000_000
+    counts, trace = worker.counts["gate"], course.pieces[0].trace
+    assert counts.dead_lettered > 0
+    assert (trace.frames, trace.lost_frames) == (counts.frames, counts.dead_lettered)
+
+
+@pytest.mark.parametrize("stride_us", [400_000, 800_000, 1_200_000], ids=["overlapping", "touching", "apart"])
+def test_replay_goes_on_wherever_it_was_cut_off(
+    jumbled: MemoryTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride_us: int
+):
+    monkeypatch.setattr(run, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(run, "_AHEAD", 0.5)  # and an item at a time
+    monkeypatch.setattr(run, "_BATCHES", 1)
+    monkeypatch.setattr(replays, "SPEC", replace(replays.SPEC, stride_us=stride_us))
+    whole = replayed([TOPIC], tmp_path / "whole", transport=jumbled)
+    assert said(whole, "gate") == listened(jumbled)[:2]
+    complete = whole.courses[0].pieces[0].trace
+    assert len(complete.problems) == 1
+
+    stops = 0
+    while True:
+        left = iter(range(stops))
+
+        def cut(name: str, done: float, total: float, left: Iterator[int] = left) -> None:
+            if name == "classifying" and next(left, None) is None:
+                raise CutOffError
+
+        folder, scorer = tmp_path / str(stops), Brightness()
+        try:
+            replayed([TOPIC], folder, transport=jumbled, progress=cut)
+            break
+        except CutOffError:
+            pass
+        found = replayed([TOPIC], folder, transport=jumbled, scorer=scorer)
+        assert said(found, "gate") == said(whole, "gate"), stops
+        trace = found.courses[0].pieces[0].trace
+        assert (trace.problems, trace.lost_frames) == (complete.problems, complete.lost_frames), stops
+        assert (trace.frames, trace.seconds) == (complete.frames, complete.seconds), stops
+        stops += 1
+    assert stops > 20
 
 
 @pytest.mark.parametrize(

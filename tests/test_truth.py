@@ -142,6 +142,21 @@ def test_rows_about_other_footage_are_left_out_and_counted(tmp_path: Path):
     assert "line 5: not in the footage's time" in notes[1]
 
 
+def test_camera_whose_topic_holds_an_archive_behind_newer_footage_is_as_long_as_both(tmp_path: Path):
+    day, minute = 86_400_000_000, 60_000_000
+    newer, archive = [day, day + minute], [0, minute]
+    empty = np.zeros((0, 5), np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
+    trace = Trace("m", ("normal", "fight"), *empty, np.array([newer, archive, archive, [30_000_000, 90_000_000]]), 9, 0)
+    gate = Course("gate", [Piece("topic", BEGIN_US, trace)])
+    assert gate.seconds == 60 + 90, "what was sent twice is one footage"
+    (tmp_path / "t.csv").write_text("camera,label,start,end\ngate,fight,4,5\ngate,fight,86410,86411\n")
+    events, _ = place_truth(read_truth(tmp_path / "t.csv", {}), [gate], LABELS)
+    assert [interval(e) for e in events] == [("gate", 4, 5), ("gate", 86410, 86411)]
+    (tmp_path / "t.csv").write_text("camera,label,start,end\ngate,fight,86460,86461\n")
+    with pytest.raises(TruthError, match="gate is 86460 s long"):
+        place_truth(read_truth(tmp_path / "t.csv", {}), [gate], LABELS)
+
+
 def test_name_of_two_files_asks_for_more_of_it(tmp_path: Path):
     (tmp_path / "t.csv").write_text("file,label,start,end\nx,fight,1,2\n")
     courses = [course("a", "/in/a/x.mp4"), course("b", "/in/b/x.mp4")]

@@ -84,8 +84,8 @@ def replay(
         return None
     if jobs:
         progress("classifying", missing, missing)
-    store.trim()
     traces = dict(zip(keys, (store.load(key) for key in keys), strict=True))
+    store.trim()
     courses, place = [], iter(zip(pieces, keys, strict=True))
     for recording in recordings:
         named = [next(place) for _ in recording.pieces]

@@ -20,9 +20,9 @@ from typing import Any, Final
 from consumers.pipeline import Pipeline, Scorer, Step, decode_segment
 from consumers.prediction import Prediction
 from consumers.worker import usable_cores
-from stream import ClipSpec, Decoded, Segment, SegmentError, SourceError
+from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
-from .sources import Piece
+from .sources import LostSegmentError, Piece
 from .store import Draft, TraceStore
 
 #: Segments that wait for a decoder or for the classifier, a decoding thread: enough to fill the next batch.
@@ -63,6 +63,7 @@ class Done:
     resumed_seconds: float
 
 
+_Item = Segment | LostSegmentError
 _Outcome = Decoded | SegmentError
 
 
@@ -71,29 +72,45 @@ class _Lane:
     """A piece that is being classified; its key stands for a camera."""
 
     job: Job
-    segments: Iterator[Segment | SegmentError]
+    items: Iterator[_Item]
     #: Whether no other process works on this trace.
     claimed: bool
-    #: Epoch, and event time from which it is needed; everything before was classified by an earlier run.
-    needed: tuple[int, int] = (-1, -1)
-    #: Epoch and number of the newest window.
-    last_window: tuple[int, int] = (-1, -1)
-    #: Windows so far, those of an earlier run and those already in parts included.
+    #: Items are numbered as the piece gives them. So many were read, and so many came out of the decoders.
+    read: int = 0
+    taken: int = 0
+    #: What so many gave is in parts; of these the first that is needed again, for what it shares with later windows.
+    done: int = 0
+    needed: int = 0
+    #: Number, epoch and end of the segments from which the open windows could be made anew.
+    open: deque[tuple[int, int, int]] = field(default_factory=deque)
+    #: Windows so far, those already in parts included.
     windows: int = 0
     draft: Draft = field(default_factory=Draft)
-    segments_since_part: int = 0
-    #: Segments handed to decoders whose windows are not yet classified.
+    #: Items handed to decoders whose windows are not yet classified.
     waiting: int = 0
     exhausted: bool = False
+    #: Why the piece could not be read to its end.
     failure: SourceError | None = None
-    closed_epoch_us: int = -1
+
+    def note(self, number: int, segment: Segment, clipper: Clipper) -> None:
+        """The clipper has taken this segment, which was new to it: a later run may have to begin with it."""
+        self.open.append((number, segment.epoch_us, segment.end_us))
+        if clipper.needed_from_us is None:
+            self.open.clear()
+        # The newest one stays in any case: it says which segment comes next.
+        while len(self.open) > 1 and self._is_over(clipper):
+            self.open.popleft()
+
+    def _is_over(self, clipper: Clipper) -> bool:
+        _, epoch_us, end_us = self.open[0]
+        return epoch_us != clipper.epoch_us or end_us <= (clipper.needed_from_us or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """What some segments completed, on its way through the classifier."""
 
-    #: Whose segments these were, once for each, and how long they are together.
+    #: Whose items these were, once for each, and how long they are together.
     lanes: list[_Lane]
     seconds: float
     steps: list[Step]
@@ -127,7 +144,7 @@ class _Run:
         self._pipeline = Pipeline(how.scorer, how.spec, {})
         self._lanes: dict[str, _Lane] = {}
         self._turn: deque[_Lane] = deque()
-        self._queue: deque[tuple[_Lane, Segment, Future[_Outcome]]] = deque()
+        self._queue: deque[tuple[_Lane, int, _Item, Future[_Outcome]]] = deque()
         self._batches: deque[_Batch] = deque()
         self._seconds = self._resumed = 0.0
         self._part_at = time.monotonic() + _PART_SECONDS
@@ -166,27 +183,30 @@ class _Run:
                     self._finish(lane)
                 continue
             self._turn.append(lane)
-            if not isinstance(item, SegmentError) and not self._is_done(lane, item):
+            number, lane.read = lane.read, lane.read + 1
+            if number >= lane.needed:
                 lane.waiting += 1
-                self._queue.append((lane, item, pool.submit(_decode, item, self._how.spec)))
+                self._queue.append((lane, number, item, pool.submit(_decode, item, self._how.spec)))
+            elif isinstance(item, Segment):
+                self._seconds += item.seconds
+                self._resumed += item.seconds
 
     def _open(self, job: Job) -> None:
         lane = _Lane(job, job.piece.segments(job.key), self._store.claim(job.key))
         if lane.claimed and (kept := self._store.resume(job.key)) is not None:
-            lane.needed, lane.last_window, lane.windows = kept.needed, kept.last, kept.windows
+            lane.done, lane.needed, lane.windows = kept.done, kept.needed, kept.windows
             lane.draft.undecoded, lane.draft.problems = kept.undecoded, list(kept.problems)
         self._lanes[job.key] = lane
         self._turn.append(lane)
 
-    def _next(self, lane: _Lane) -> Segment | SegmentError | None:
+    def _next(self, lane: _Lane) -> _Item | None:
         try:
-            item = next(lane.segments, None)
+            item = next(lane.items, None)
         except SourceError as error:
             lane.failure = error
-            lane.draft.lose(0, str(error))
             return None
-        if isinstance(item, SegmentError):
-            lane.draft.lose(0, str(item))
+        if isinstance(item, LostSegmentError):
+            lane.draft.frames += item.frames
         elif item is not None:
             skipped = sum(item.skipped.values())
             lane.draft.frames += item.frames + skipped
@@ -194,46 +214,47 @@ class _Run:
             lane.draft.cover(item.start_us, item.end_us)
         return item
 
-    def _is_done(self, lane: _Lane, segment: Segment) -> bool:
-        """Whether an earlier run needs nothing of this segment any more."""
-        epoch_us, needed_us = lane.needed
-        done = segment.epoch_us < epoch_us or (segment.epoch_us == epoch_us and segment.end_us <= needed_us)
-        if done:
-            self._seconds += segment.seconds
-            self._resumed += segment.seconds
-        return done
-
     def _wait(self) -> None:
         """Until there is something to take or to settle."""
         waiting: list[Future[Any]] = [self._batches[0].result] if self._batches else []
         if self._queue and len(self._batches) < _BATCHES:
-            waiting.append(self._queue[0][2])
+            waiting.append(self._queue[0][3])
         wait(waiting, return_when=FIRST_COMPLETED)
 
     def _take_decoded(self, classifier: ThreadPoolExecutor) -> None:
-        """Take the oldest segments that are decoded, and hand on what they complete as one batch."""
+        """Take the oldest items that are decoded, and hand on what they complete as one batch."""
         if len(self._batches) >= _BATCHES:
             return
         steps: list[Step] = []
         windows, seconds = 0, 0.0
         taken: list[_Lane] = []
-        while self._queue and windows < self._how.max_batch and self._queue[0][2].done():
-            lane, segment, result = self._queue.popleft()
+        while self._queue and windows < self._how.max_batch and self._queue[0][3].done():
+            lane, number, item, result = self._queue.popleft()
             outcome = result.result()
-            seconds += segment.seconds
-            lane.segments_since_part += 1
             taken.append(lane)
-            if isinstance(outcome, SegmentError):
-                lane.draft.lose(segment.frames, str(outcome))
+            lane.taken = number + 1
+            # An earlier run has said what came of it; it is here because it shares footage with what comes next.
+            again = number < lane.done
+            if isinstance(item, Segment):
+                seconds += item.seconds
+            if isinstance(item, LostSegmentError) or isinstance(outcome, SegmentError):
+                if not again:
+                    lane.draft.lose(item.frames, str(outcome))
                 continue
-            new = self._pipeline.push(segment, outcome)
-            lane.closed_epoch_us = segment.epoch_us if segment.is_end else lane.closed_epoch_us
-            # An earlier run has said these; they are here because they share footage with what it has not.
-            fresh = [s for s in new if s.clip is None or (s.clip.epoch_us, s.clip.window) > lane.last_window]
-            steps += fresh
-            windows += sum(step.clip is not None for step in fresh)
+            new = self._push(lane, number, item, outcome)
+            if not again:
+                steps += new
+                windows += sum(step.clip is not None for step in new)
         if taken:
             self._batches.append(_Batch(taken, seconds, steps, classifier.submit(self._pipeline.classify, steps)))
+
+    def _push(self, lane: _Lane, number: int, segment: Segment, decoded: Decoded) -> list[Step]:
+        camera = self._pipeline.cameras.get(segment.camera)
+        is_new = camera is None or camera.clipper.is_new(segment)
+        steps = self._pipeline.push(segment, decoded)
+        if is_new:
+            lane.note(number, segment, self._pipeline.cameras[segment.camera].clipper)
+        return steps
 
     def _settle(self, *, until_none: bool = False) -> None:
         """Write down what is classified, oldest batch first; wait for all of it if `until_none`."""
@@ -247,7 +268,6 @@ class _Run:
                     continue
                 p = next(predictions)
                 lane.windows += 1
-                lane.last_window = (p.epoch_us, p.window)
                 lane.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.known_us))
                 lane.draft.scores.append(list(p.scores.values()))
             for lane in batch.lanes:
@@ -258,7 +278,9 @@ class _Run:
             self._progress(Done(self._seconds, self._resumed))
 
     def _finish(self, lane: _Lane) -> None:
-        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft)
+        if lane.failure is not None:
+            lane.draft.lose(0, str(lane.failure))
+        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft, lane.windows)
         self._store.release(lane.job.key)
         del self._lanes[lane.job.key]
         self._pipeline.counts.pop(lane.job.key, None)
@@ -266,25 +288,22 @@ class _Run:
             self._pipeline.forget(lane.job.key)
 
     def _save_parts(self) -> None:
-        # Where to go on is known of what was pushed, and what was pushed is to be in the part.
+        # Where to go on is known of what was taken, and what was taken is to be in the part.
         self._settle(until_none=True)
         for lane in self._lanes.values():
-            camera = self._pipeline.cameras.get(lane.job.key)
-            if camera is None or not lane.segments_since_part or not lane.claimed:
+            if not lane.claimed or lane.taken <= lane.done:
                 continue
-            clipper = camera.clipper
-            if clipper.epoch_us is not None and clipper.needed_from_us is not None:
-                place = (clipper.epoch_us, clipper.needed_from_us)
-            else:
-                place = (lane.closed_epoch_us + 1, 0)
-            self._store.save_part(lane.job.key, len(self._how.scorer.labels), lane.draft, place)
+            needed = lane.open[0][0] if lane.open else lane.taken
+            self._store.save_part(lane.job.key, len(self._how.scorer.labels), lane.draft, lane.taken, needed)
             lane.draft.places, lane.draft.scores, lane.draft.closes = [], [], []
-            lane.segments_since_part = 0
+            lane.done = lane.taken
         self._part_at = time.monotonic() + _PART_SECONDS
 
 
-def _decode(segment: Segment, spec: ClipSpec) -> _Outcome:
+def _decode(item: _Item, spec: ClipSpec) -> _Outcome:
+    if isinstance(item, LostSegmentError):
+        return item
     try:
-        return decode_segment(segment, spec, f"{segment.camera}, segment {segment.sequence}")
+        return decode_segment(item, spec, f"{item.camera}, segment {item.sequence}")
     except SegmentError as error:
         return error

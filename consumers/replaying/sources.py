@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.worker import announced_frames
 from stream import Feed, Partition, Segment, SegmentError, SegmentLimits, SourceError, Transport, find_files
 from stream.footage import Footage
 from stream.segment import CAMERA_ID, check_camera_id
@@ -28,6 +29,14 @@ _SCHEME: Final = "kafka://"
 _AHEAD_US: Final = 3600 * 1_000_000
 #: Records before the sought place in which nothing of the wanted time may lie, or the place is further back.
 _LOOK_BACK: Final = 128
+
+
+class LostSegmentError(SegmentError):
+    """In the place of a segment that cannot be read, with the frames that its record announces."""
+
+    def __init__(self, error: SegmentError, frames: int) -> None:
+        super().__init__(error.where, error.reason)
+        self.frames = frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +62,8 @@ class FilePiece:
         with self.path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
 
-    def segments(self, camera: str) -> Iterator[Segment | SegmentError]:
-        """Its segments, and an error in the place of each that cannot be read.
+    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
+        """Its segments, the same ones in the same order each time.
 
         Raises:
             SourceError: reading fails halfway, after the segments before.
@@ -88,11 +97,11 @@ class TopicPiece:
         """What its segments depend on."""
         return {"records": self.content}
 
-    def segments(self, camera: str) -> Iterator[Segment | SegmentError]:
+    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
         """The camera's segments, under the name `camera`, and an error in the place of each that cannot be read."""
         for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
             segment = item.segment
-            yield segment if isinstance(segment, SegmentError) else replace(segment, camera=camera)
+            yield segment if isinstance(segment, LostSegmentError) else replace(segment, camera=camera)
 
 
 Piece = FilePiece | TopicPiece
@@ -202,7 +211,7 @@ class _Item:
     camera: str
     partition: Partition
     offset: int
-    segment: Segment | SegmentError
+    segment: Segment | LostSegmentError
 
 
 def _read_topic(
@@ -216,7 +225,7 @@ def _read_topic(
         name = (record.key or b"").decode(errors="replace")
         if camera is not None and name != camera:
             continue
-        segment: Segment | SegmentError
+        segment: Segment | LostSegmentError
         try:
             segment = Segment.decode(record.key, record.headers, record.value, record.where)
             if (begin_us is not None and segment.end_us < begin_us) or (
@@ -224,7 +233,7 @@ def _read_topic(
             ):
                 continue
         except SegmentError as error:
-            segment = error
+            segment = LostSegmentError(error, announced_frames(record))
         yield _Item(name, (record.topic, record.partition), record.offset, segment)
 
 
@@ -268,7 +277,7 @@ def _sought(
         while first > kept:
             earlier = max(kept, first - count)
             items = _read_topic(transport, {partition: (earlier, first)}, camera, (begin_us, None))
-            if all(isinstance(item.segment, SegmentError) for item in items):
+            if all(isinstance(item.segment, LostSegmentError) for item in items):
                 break
             first, count = earlier, 4 * count
         found[partition] = (first, end)
@@ -287,7 +296,7 @@ class _Content:
     def add(self, item: _Item) -> None:
         self.first, self.last = item.offset if self.first < 0 else self.first, item.offset
         segment = item.segment
-        if isinstance(segment, SegmentError):
+        if isinstance(segment, LostSegmentError):
             self.digest.update(f"bad {item.offset};".encode())
             return
         self.seconds += segment.seconds

@@ -9,12 +9,13 @@ the bound is reached.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -27,7 +28,7 @@ from .errors import StoreError
 from .trace import Trace
 
 #: Traces made by code that decodes or windows differently are not those of today: a change there takes a new number.
-VERSION: Final = 1
+VERSION: Final = 2
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
 _ARRAYS: Final = ("places", "scores", "closes", "spans")
@@ -72,10 +73,10 @@ class Unfinished:
     """How far a trace has come."""
 
     windows: int
-    #: Epoch and number of the last window.
-    last: tuple[int, int]
-    #: Epoch, and event time from which footage is needed: what comes before is done with.
-    needed: tuple[int, int]
+    #: How many of the piece's items are done: what they gave is in parts.
+    done: int
+    #: The number of the first item that has to be looked at again, for windows that were not complete; `done` or less.
+    needed: int
     undecoded: int
     problems: tuple[str, ...]
 
@@ -111,15 +112,32 @@ class TraceStore:
             tuple(facts["problems"]),
         )
 
-    def save(self, key: str, model: str, labels: tuple[str, ...], draft: Draft) -> None:
+    def save(self, key: str, model: str, labels: tuple[str, ...], draft: Draft, windows: int) -> None:
         """Keep the whole trace: what the parts hold and what `draft` adds to it.
 
-        `draft` has all `spans`, frame counts and problems, and the windows since the newest part.
+        Parts are those of the process that has claimed the trace; another one neither reads nor removes them.
+
+        Args:
+            key: names the trace.
+            model: what said it.
+            labels: what it scores.
+            draft: all `spans`, frame counts and problems, and the windows since the newest part.
+            windows: how many the trace has, those in parts included.
+
+        Raises:
+            StoreError: it cannot be written, or parts went while they were needed.
         """
-        parts = [part for number in range(self._parts(key)) if (part := _read(self._part(key, number)))]
+        claimed = key in self._locks
+        parts = [part for path in self._parts(key) if (part := _read(path))] if claimed else []
         arrays = _arrays(draft, len(labels))
         for name in ("places", "scores", "closes"):
             arrays[name] = np.concatenate([*(part[name] for part, _ in parts), arrays[name]])
+        if len(arrays["places"]) != windows:
+            self.drop_parts(key)
+            raise StoreError(
+                f"{self._folder}: of {windows} predictions {len(arrays['places'])} are left, the others were removed "
+                "while they were needed: the same command makes them anew"
+            )
         facts = {
             "model": model,
             "labels": labels,
@@ -128,41 +146,46 @@ class TraceStore:
             "problems": draft.problems,
         }
         self._write(self._folder / f"{key}.npz", arrays, facts, np.savez_compressed)
-        self.drop_parts(key)
+        if claimed:
+            self.drop_parts(key)
 
-    def save_part(self, key: str, labels: int, draft: Draft, needed: tuple[int, int]) -> None:
-        """Keep what was classified since the part before, and where to go on: epoch, and event time needed next."""
-        facts = {"needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
+    def save_part(self, key: str, labels: int, draft: Draft, done: int, needed: int) -> None:
+        """Keep what was classified since the part before, and where to go on: see `Unfinished`.
+
+        Items are counted, not times: a topic may hold footage twice, or an archive behind what is newer.
+        """
+        facts = {"done": done, "needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
         # Soon read and removed: packing it would cost more than the room it takes meanwhile.
-        self._write(self._part(key, self._parts(key)), _arrays(draft, labels), facts, np.savez)
+        self._write(self._part(key, len(self._parts(key))), _arrays(draft, labels), facts, np.savez)
 
     def resume(self, key: str) -> Unfinished | None:
         """How far an earlier run came with this trace, if it was cut off."""
-        count, last, facts = 0, (-1, -1), None
-        for number in range(self._parts(key)):
-            part = _read(self._part(key, number))
-            if part is None:
+        count, facts = 0, None
+        for number, path in enumerate(self._parts(key)):
+            part = _read(path) if path == self._part(key, number) else None
+            if part is None:  # without one, the others are of no use
                 self.drop_parts(key)
                 return None
             arrays, facts = part
             count += len(arrays["places"])
-            if len(arrays["places"]):
-                last = (int(arrays["places"][-1, 0]), int(arrays["places"][-1, 1]))
         if facts is None:
             return None
-        needed = (facts["needed"][0], facts["needed"][1])
-        return Unfinished(count, last, needed, facts["undecoded"], tuple(facts["problems"]))
+        return Unfinished(count, facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"]))
 
     def claim(self, key: str) -> bool:
         """Whether this process may write parts of the trace: two runs at once would mix theirs."""
-        lock = (self._folder / f"{key}.lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return False
-        self._locks[key] = lock
-        return True
+        path = self._folder / f"{key}.lock"
+        while True:
+            lock = path.open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                return False
+            if _is_open(lock, path):
+                self._locks[key] = lock
+                return True
+            lock.close()  # its owner removed it after it was opened here: the next comer would lock another file
 
     def release(self, key: str) -> None:
         lock = self._locks.pop(key, None)
@@ -171,21 +194,31 @@ class TraceStore:
             lock.close()
 
     def drop_parts(self, key: str) -> None:
-        for path in self._folder.glob(f"{key}.*.part.npz"):
+        for path in self._parts(key):
             path.unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """Remove what was used longest ago until the rest is within the bound."""
-        trim_folder(self._folder, "*.npz", self._max_bytes)
+        """Remove what was used longest ago until the rest is within the bound: whole traces, and all parts of one.
+
+        What somebody works on stays.
+        """
+        trim_folder(self._folder, "*.npz", self._max_bytes, unit=lambda path: path.name.split(".")[0], held=self._held)
+
+    @contextlib.contextmanager
+    def _held(self, key: str) -> Iterator[bool]:
+        claimed = self.claim(key)
+        try:
+            yield claimed
+        finally:
+            if claimed:
+                self.release(key)
 
     def _part(self, key: str, number: int) -> Path:
         return self._folder / f"{key}.{number:04d}.part.npz"
 
-    def _parts(self, key: str) -> int:
-        number = 0
-        while self._part(key, number).is_file():
-            number += 1
-        return number
+    def _parts(self, key: str) -> list[Path]:
+        # By number: there may be more than four digits of them.
+        return sorted(self._folder.glob(f"{key}.*.part.npz"), key=lambda path: (len(path.name), path.name))
 
     def _write(
         self, path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], savez: Callable[..., None]
@@ -201,6 +234,14 @@ class TraceStore:
                 f"{path.parent}: predictions cannot be kept there ({error.strerror}): "
                 "make room, or set XDG_CACHE_HOME to a folder that has it"
             ) from None
+
+
+def _is_open(file: IO[str], path: Path) -> bool:
+    """Whether the path still leads to this open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def draft_trace(model: str, labels: tuple[str, ...], draft: Draft) -> Trace:

@@ -34,7 +34,8 @@ class Trace:
     scores: Floats = field(repr=False)
     #: (K,) how many windows came before each end of a feed.
     closes: Ints = field(repr=False)
-    #: (M, 2) begin and end of each stretch without a hole, µs.
+    #: (M, 2) begin and end of each stretch without a hole, µs. In the order of the predictions, which for a topic is
+    #: that of sending: they may lie before one another, and over one another where footage was sent twice.
     spans: Ints = field(repr=False)
     frames: int
     #: Frames of segments that could not be decoded, and left out by the segmenter.
@@ -44,13 +45,20 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """How much footage it is."""
-        return float((self.spans[:, 1] - self.spans[:, 0]).sum() / 1e6)
+        """How much footage it is; what is there twice counts once."""
+        spans = self.spans[self.spans[:, 0].argsort(kind="stable")]
+        before = np.maximum.accumulate(spans[:-1, 1])  # where all that begins earlier has ended
+        begins = np.concatenate([spans[:1, 0], np.maximum(spans[1:, 0], before)])
+        return float(np.clip(spans[:, 1] - begins, 0, None).sum() / 1e6)
+
+    @property
+    def begin_us(self) -> int:
+        return int(self.spans[:, 0].min(initial=self.end_us))
 
     @property
     def end_us(self) -> int:
         """Where the footage ends: a file that follows begins here or later."""
-        return int(self.spans[-1, 1]) if len(self.spans) else 0
+        return int(self.spans[:, 1].max()) if len(self.spans) else 0
 
     def predictions(self, camera: str, begin_us: int, labels: Sequence[str] | None = None) -> Iterator[Prediction]:
         """The predictions as a worker publishes them (or with the scores of some `labels` only)."""
@@ -74,7 +82,7 @@ class Piece:
     @property
     def first_us(self) -> int:
         """Event time of its first frame."""
-        return self.begin_us + (int(self.trace.spans[0, 0]) if len(self.trace.spans) else 0)
+        return self.begin_us + self.trace.begin_us
 
     @property
     def end_us(self) -> int:
@@ -103,7 +111,11 @@ class Course:
     @property
     def begin_us(self) -> int:
         """Event time of its first frame."""
-        return self.pieces[0].first_us
+        return min(piece.first_us for piece in self.pieces)
+
+    @property
+    def end_us(self) -> int:
+        return max(piece.end_us for piece in self.pieces)
 
     def predictions(self) -> Iterator[Prediction]:
         for piece in self.pieces:

@@ -158,7 +158,7 @@ def _unknown(claim: Claim, cameras: Collection[str]) -> str:
 def _find(claim: Claim, cameras: Mapping[str, Course]) -> _Place | None:
     if claim.name in cameras:
         course = cameras[claim.name]
-        return _Place(course.camera, course.begin_us, course.pieces[-1].end_us)
+        return _Place(course.camera, course.begin_us, course.end_us)
     wanted = PurePath(claim.name).parts
     found = [
         (course, piece)
