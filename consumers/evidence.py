@@ -91,6 +91,11 @@ def find_evidence(
         for s in [*before, *found, *after]
         if s.epoch_us == epoch_us and not s.is_end and s.end_us > from_us and s.start_us < to_us
     ]
+    if not wanted:
+        raise SourceError(
+            f"event {body['event']}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} "
+            "holds other footage"
+        )
     return Evidence(body, tuple(wanted), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None)))
 
 

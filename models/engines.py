@@ -7,6 +7,7 @@ depend on which others it shares a batch with, and a fixed shape is faster than 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import threading
@@ -28,11 +29,22 @@ ENGINES: Final = ("auto", "openvino", "openvino-f32", "torch")
 #: Nobody asks for it by name: what scikit-learn runs is run by nothing else.
 CLASSICAL_ENGINE: Final = "classical"
 _MAX_CACHED: Final = 16
+#: By the first word of an engine's name.
+_PACKAGES: Final = {
+    "openvino": ("openvino",),
+    "torch": ("torch",),
+    CLASSICAL_ENGINE: ("scikit-learn", "opencv-python-headless"),
+}
 #: Beyond it, more clips at once are no faster.
 _TORCH_BATCH: Final = 32
 
 Clips = np.ndarray[tuple[int, int, int, int, int], np.dtype[np.uint8]]
 Scores = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+def engine_version(engine: str) -> str:
+    """The versions of what an engine that was opened computes with: another may round scores in another way."""
+    return " ".join(importlib.metadata.version(package) for package in _PACKAGES.get(engine.partition("-")[0], ()))
 
 
 class Engine(Protocol):

@@ -139,3 +139,29 @@ def test_unknown_event_and_ambiguous_beginning_are_errors(footage: Path):
         find_evidence(transport, SETTINGS.topics, "feedface", 0, 0)
     with pytest.raises(SourceError, match="the beginning of 2 ids"):
         find_evidence(transport, SETTINGS.topics, "", 0, 0)
+
+
+class Remade(MemoryTransport):
+    """A broker whose topic of segments was made anew, while events are still those of before."""
+
+    def __init__(self, before: MemoryTransport, now: MemoryTransport) -> None:
+        self._before, self._now = before, now
+
+    def _of(self, topic: str) -> MemoryTransport:
+        return self._now if topic == SETTINGS.topics.segments else self._before
+
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        return self._of(topic).offsets(topic)
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for (topic, number), interval in ranges.items():
+            yield from self._of(topic).read({(topic, number): interval})
+
+
+def test_other_footage_at_the_offsets_of_an_event_is_not_taken_for_its_own(footage: Path):
+    before, now = MemoryTransport(), MemoryTransport()
+    event = next(e for e in recorded(footage, before).events if e.camera == "gate" and e.state == "ended")
+    for camera in ("hall", "gate"):
+        live(footage, camera, START_US + 3600_000_000, transport=now, settings=SETTINGS)
+    with pytest.raises(SourceError, match=r"its footage is gone: .* holds other footage"):
+        find_evidence(Remade(before, now), SETTINGS.topics, event.id, 2.0, 1.0)

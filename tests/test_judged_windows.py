@@ -53,3 +53,11 @@ def test_truth_of_the_quiet_label_takes_nothing_from_what_happens_in_it():
 
 def test_without_a_quiet_label_only_windows_with_truth_count():
     assert shown(set(LABELS), ("fall", 2, 4), ("normal", 4, 6)) == {1: "fall", 2: "normal"}
+
+
+def test_window_of_which_the_model_says_no_number_is_left_out():
+    broken = course(3)
+    broken.pieces[0].trace.scores[1, 0] = np.nan
+    found = judged_windows([broken], [], {"fight"})
+    assert found is not None
+    assert (found.scores[:, 2] * 100).round().astype(int).tolist() == [0, 2]

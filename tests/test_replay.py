@@ -204,7 +204,7 @@ def test_replay_that_is_asked_to_stop_keeps_what_it_has(footage: Path, tmp_path:
         replayed([footage], tmp_path, start_us=START_US, stop=lambda: next(asked, True))
     scorer = Brightness()
     replayed([footage], tmp_path, start_us=START_US, scorer=scorer)
-    assert 0 < scorer.clips < 48
+    assert 0 < scorer.clips < 49  # all there are
 
 
 class Held(Brightness):
@@ -512,3 +512,28 @@ def test_unreadable_file_among_others_is_left_out_and_named(footage: Path, tmp_p
     assert [r.camera for r in recordings] == ["good"]
     assert len(left_out) == 1
     assert "bad.mp4: cannot be opened as video" in left_out[0]
+
+
+def test_camera_without_a_readable_frame_costs_its_own_figures_only(footage: Path, tmp_path: Path):
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    shutil.copy(footage, folder / "good.mp4")
+    whole = write_video(tmp_path / "whole.mkv", 50, rate=25, size=(64, 48))
+    cut = whole.read_bytes().index(b"\x1f\x43\xb6\x75") + 40  # in the first frame of Matroska's first cluster
+    (folder / "bad.mkv").write_bytes(whole.read_bytes()[:cut])
+    found = replayed([folder], tmp_path / "traces")
+    assert [course.camera for course in found.courses] == ["good"]
+    assert len(found.unreadable) == 1
+    assert "camera bad: no frame could be read" in found.unreadable[0]
+    (folder / "good.mp4").unlink()
+    with pytest.raises(SourceError, match="camera bad: no frame could be read"):
+        replayed([folder], tmp_path / "traces")
+
+
+def test_another_version_of_the_engine_makes_predictions_of_its_own(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    replayed([footage], tmp_path, scorer=(first := Brightness()))
+    monkeypatch.setattr("consumers.replaying.replay.engine_version", lambda _: "2099.1")
+    replayed([footage], tmp_path, scorer=(second := Brightness()))
+    assert first.clips == second.clips > 0

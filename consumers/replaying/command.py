@@ -326,5 +326,8 @@ def document(
     found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
     found["events"] = event_rows(judgement, judged=judged)
     found["truth"] = truth_rows(judgement) if judged else None
-    found["problems"] = [f"{p.name}: {why}" for c in replayed.courses for p in c.pieces for why in p.trace.problems]
+    found["problems"] = [
+        *replayed.unreadable,
+        *(f"{p.name}: {why}" for c in replayed.courses for p in c.pieces for why in p.trace.problems),
+    ]
     return found

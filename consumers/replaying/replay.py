@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import av
 
+from models.engines import engine_version
 from stream import SourceError
 
 from .run import Done, How, Job, classify
@@ -22,6 +23,8 @@ class Replayed:
     courses: tuple[Course, ...]
     #: Seconds of footage whose predictions were there already.
     kept_seconds: float
+    #: Cameras of which no frame could be read, and why.
+    unreadable: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -49,7 +52,7 @@ def replay(
 
     Raises:
         StoreError: predictions cannot be kept.
-        SourceError: nothing of a camera could be read.
+        SourceError: nothing of any camera could be read.
     """
     pieces = [piece for recording in recordings for piece in recording.pieces]
     total = sum(piece.seconds for piece in pieces)
@@ -62,7 +65,7 @@ def replay(
                 {
                     "footage": piece.facts(),
                     "model": how.scorer.id,
-                    "engine": engine,
+                    "engine": [engine, engine_version(engine)],
                     "spec": asdict(how.spec),
                     "decoder": av.__version__,
                 }
@@ -86,7 +89,7 @@ def replay(
         progress("classifying", missing, missing)
     traces = dict(zip(keys, (store.load(key) for key in keys), strict=True))
     store.trim()
-    courses, place = [], iter(zip(pieces, keys, strict=True))
+    courses, unreadable, place = [], [], iter(zip(pieces, keys, strict=True))
     for recording in recordings:
         named = [next(place) for _ in recording.pieces]
         found = [(piece.name, trace) for piece, key in named if (trace := traces[key]) is not None]
@@ -99,6 +102,9 @@ def replay(
         )
         if not course.seconds:
             problems = [problem for _, trace in found for problem in trace.problems]
-            raise SourceError(f"camera {recording.camera}: no frame could be read ({problems[:1] or 'it is empty'})")
+            unreadable.append(f"camera {recording.camera}: no frame could be read ({(problems or ['it is empty'])[0]})")
+            continue
         courses.append(course)
-    return Replayed(tuple(courses), total - missing + resumed)
+    if not courses:
+        raise SourceError("; ".join(unreadable))
+    return Replayed(tuple(courses), total - missing + resumed, tuple(unreadable))

@@ -53,7 +53,8 @@ def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels
             shown[shown == len(all_labels)] = -1
             if quiet is not None:
                 shown[most == 0] = quiet
-            clear = shown >= 0
+            # A model may say nothing that is a number; a tracker holds nothing for it, either.
+            clear = (shown >= 0) & np.isfinite(trace.scores).all(1)
             found.append(shown[clear])
             scores.append(trace.scores[clear])
             groups += [piece.name] * int(clear.sum())
