@@ -7,11 +7,14 @@ depend on which others it shares a batch with, and a fixed shape is faster than 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -280,13 +283,25 @@ def convert(checkpoint: Checkpoint) -> Any:
     ov = require_openvino()
     shape = (1, *checkpoint.contract.clip_shape)
     module = serving_module(checkpoint)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _logging_kept():
         # OpenVINO converts through torch.jit, whose deprecation is nothing a user of ours can act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
         # A zero clip traces without values that depend on data.
         return ov.convert_model(
             module, example_input=torch.zeros(shape, dtype=torch.uint8), input=[(list(shape), ov.Type.u8)]
         )
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    """OpenVINO's converter silences the whole process's warnings, and leaves it so where a conversion fails."""
+    root = logging.getLogger()
+    level, filters = root.level, list(root.filters)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters = filters
 
 
 def save_openvino(model: Any, path: Path, *, compress: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from models import (
     EngineError,
     Threshold,
     UnknownModelError,
+    engines,
     find,
     save,
     shipped,
@@ -283,3 +285,16 @@ def test_cache_that_cannot_be_written_is_told_when_a_model_is_to_be_fetched(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(CheckpointError, match="give the path of a copy"):
         find("x3d_s")
+
+
+def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unconvertible(torch.nn.Module):
+        def forward(self, _clips: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(engines, "serving_module", lambda _: Unconvertible())
+    checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors", "x3d_xs")))
+    before = logging.getLogger().level
+    with pytest.raises(Exception, match="no such operator"):
+        engines.convert(checkpoint)
+    assert logging.getLogger().level == before
