@@ -59,10 +59,6 @@ class FrameCache:
 
     def trim(self) -> None:
         """Remove what was used longest ago until the rest is within the bound, and what killed runs left unfinished."""
-        for unfinished in self._folder.glob(".*"):
-            with contextlib.suppress(OSError):  # another run trims, too
-                if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
-                    unfinished.unlink()
         trim_folder(self._folder, "*.npy", self._max_bytes)
 
 
@@ -76,8 +72,13 @@ def trim_folder(
 ) -> None:
     """Remove the files that match and were used longest ago until the rest has at most `max_bytes`.
 
-    Files of one `unit` go together, and only while `held` says that nobody else uses them.
+    Files of one `unit` go together, and only while `held` says that nobody else uses them. What a killed run left
+    unfinished, whose names begin with a dot, goes after a day.
     """
+    for unfinished in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # another run trims, too
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
+                unfinished.unlink()
     units: dict[str, list[tuple[float, int, Path]]] = defaultdict(list)
     for path in folder.glob(pattern):
         try:

@@ -296,12 +296,12 @@ def convert(checkpoint: Checkpoint) -> Any:
 def _logging_kept() -> Iterator[None]:
     """OpenVINO's converter silences the whole process's warnings, and leaves it so where a conversion fails."""
     root = logging.getLogger()
-    level, filters = root.level, list(root.filters)
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
     try:
         yield
     finally:
         root.setLevel(level)
-        root.filters = filters
+        root.filters, root.handlers = filters, handlers
 
 
 def save_openvino(model: Any, path: Path, *, compress: bool) -> None:

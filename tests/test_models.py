@@ -294,7 +294,12 @@ def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, m
 
     monkeypatch.setattr(engines, "serving_module", lambda _: Unconvertible())
     checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors", "x3d_xs")))
-    before = logging.getLogger().level
+
+    def state() -> tuple[object, ...]:
+        root = logging.getLogger()
+        return root.level, list(root.filters), list(root.handlers)
+
+    before = state()
     with pytest.raises(Exception, match="no such operator"):
         engines.convert(checkpoint)
-    assert logging.getLogger().level == before
+    assert state() == before

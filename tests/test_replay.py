@@ -278,8 +278,11 @@ def test_oldest_traces_go_when_the_bound_is_reached(footage: Path, tmp_path: Pat
     for number in range(5):
         shutil.copy(trace, tmp_path / f"{number}.npz")
         os.utime(tmp_path / f"{number}.npz", (number, number))
+    (tmp_path / ".5.npz.4711").write_bytes(b"what a killed replay left of a write")
+    os.utime(tmp_path / ".5.npz.4711", (5, 5))
     TraceStore(tmp_path, max_bytes=3 * trace.stat().st_size).trim()
-    assert sorted(p.name for p in tmp_path.glob("*.npz")) == sorted(["3.npz", "4.npz", trace.name])
+    assert sorted(p.name for p in tmp_path.glob("*.npz*")) == sorted(["3.npz", "4.npz", trace.name])
+    assert not (tmp_path / ".5.npz.4711").exists()
 
 
 def cut_off_parts(footage: Path, folder: Path) -> list[Path]:

@@ -11,7 +11,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from consumers.settings import Settings
+from consumers.settings import Settings, override
+from models import find
+from models.checkpoint import name_of
 from stream import ClipSpec
 
 from .command import INTERRUPTED, Asked, open_session, run
@@ -65,7 +67,7 @@ def tune_command(
             note(notes, _STOPPED)
             return INTERRUPTED
         truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
-        for reason in left_out:
+        for reason in (*replayed.unreadable, *left_out):
             note(notes, reason)
         if not truth:
             raise ReplayError(f"{asked.labels}: nothing in it makes an event, so there is nothing to tune for")
@@ -83,7 +85,9 @@ def tune_command(
             note(notes, _STOPPED)
             return INTERRUPTED
         show(out, found)
-        write(output, settings_text(found, session.classifier.id, rate, settings, session.how.spec))
+        # "default" may be another model in another version.
+        named = override(settings, {"worker": {"model": name_of(find(settings.worker.model))}}, "tune")
+        write(output, settings_text(found, session.classifier.id, rate, named, session.how.spec))
         out.print(
             f"\nSettings: {output}; copy them into clipline.toml (alone, as `--settings {output}`, they leave "
             "kafka and all else at its default)",
