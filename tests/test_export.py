@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import pickle
 import re
@@ -121,6 +122,17 @@ def test_exported_model_scores_as_its_checkpoint_under_the_same_contract(
         session = onnxruntime.InferenceSession(path)
         scores = np.concatenate([session.run(["scores"], {"clips": clip[None]})[0] for clip in clips])
         np.testing.assert_allclose(scores, expected, atol=TOLERANCE[precision])
+
+
+def test_quantising_leaves_the_handlers_of_others_their_level(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    checkpoint = find(str(checkpoints["cnn_lstm"]))
+    shared, quantiser = logging.NullHandler(), logging.getLogger("nncf")
+    quantiser.addHandler(shared)
+    try:
+        export(checkpoint, tmp_path / "m.onnx", "int8", probes(checkpoint))
+    finally:
+        quantiser.removeHandler(shared)
+    assert shared.level == logging.NOTSET
 
 
 def test_id_is_name_and_content_of_every_part(xml: Path, tmp_path: Path) -> None:
