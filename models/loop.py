@@ -39,7 +39,7 @@ class Samples(Protocol):
     """What is learnt from: sample `index` as it is to be seen in `epoch`, and its label."""
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        """The input of one sample; chance comes from `generator` and torch's own."""
+        """The input of one sample; all chance comes from `generator`."""
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch of samples as the network takes it, on its device."""
@@ -265,10 +265,8 @@ class _Epoch(Dataset[tuple[torch.Tensor, int]]):
         self._samples, self._seed, self._epoch = samples, seed, epoch
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed(self._seed, self._epoch, int(index)))
-            generator = np.random.default_rng([self._seed, self._epoch, int(index)])
-            return self._samples.sample(int(index), generator), int(self._samples.truth[index])
+        generator = np.random.default_rng([self._seed, self._epoch, int(index)])
+        return self._samples.sample(int(index), generator), int(self._samples.truth[index])
 
 
 def _loaders(run: Run) -> int:

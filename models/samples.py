@@ -34,7 +34,9 @@ class Pixels:
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         video, recipe = self._videos[index], self._recipe
         places = window_places(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
-        return self._transform(video[places])
+        with torch.random.fork_rng(devices=[]):  # torchvision's transforms know no other generator than torch's own
+            torch.manual_seed(int(generator.integers(2**63)))
+            return self._transform(video[places])
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         return self._normalise(batch.transpose(1, 2))  # (B, 3, T, H, W)
