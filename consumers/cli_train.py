@@ -35,7 +35,13 @@ def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
 
 
 def train(
-    data: Annotated[list[Path], typer.Argument(help="A folder per class, or a CSV path,label[,start,end][,group].")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A folder per class, a CSV path,label[,start,end][,group], or footage labelled as for Kinetics, "
+            "ActivityNet or MMAction2."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
         "model.safetensors"
     ),
@@ -45,7 +51,12 @@ def train(
         str, _option(panel=_MODEL, help="One of `clipline models --zoo`, or classical.")
     ] = "movenet_motion",
     begin_from: Annotated[
-        str | None, _option("--from", panel=_MODEL, help="Begin from a checkpoint or a PyTorchVideo model; new head.")
+        str | None,
+        _option(
+            "--from",
+            panel=_MODEL,
+            help=("Begin from a checkpoint or a PyTorchVideo model; with a new head, unless the labels are the same."),
+        ),
     ] = None,
     frames: Annotated[int | None, _option(panel=_MODEL, min=1, help="Frames of a clip.", **_THE_MODELS)] = None,
     spacing: Annotated[

@@ -22,6 +22,7 @@ from .scoring import judge
 
 #: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
+_ITS_OWN_FIGURES: Final = "Its own metrics are of clips that were held out."
 
 
 def evaluate_command(
@@ -160,7 +161,9 @@ def quiet_labels(contract: Contract) -> tuple[str, ...]:
     return tuple(label for label in contract.labels if label not in contract.thresholds)
 
 
-def warn_of_training_data(checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console) -> None:
+def warn_of_training_data(
+    checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console, advice: str = _ITS_OWN_FIGURES
+) -> None:
     """Say so where a model is judged on footage that it was trained on; `digests` are those of the files."""
     training = checkpoint.contract.training
     if "footage" in training:
@@ -172,8 +175,7 @@ def warn_of_training_data(checkpoint: Checkpoint, digests: Mapping[Path, str], n
         seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
     if seen:
         notes.print(
-            f"{checkpoint.id} was trained on {seen}: on clips that it has seen, figures say little. "
-            "Its own metrics are of clips that were held out.",
+            f"{checkpoint.id} was trained on {seen}: on clips that it has seen, figures say little. {advice}",
             style="yellow",
             markup=False,
             highlight=False,

@@ -6,11 +6,11 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
-from models import TrainingError, distributed, fitted_head, save
+from models import TrainingError, distributed, find, fitted_head, save
 from models.checkpoint import check_writable
 from models.classical import is_classical
 from models.classical_training import ClassicalTrainer, check_recipe
@@ -21,8 +21,11 @@ from models.training import Trainer
 from models.validation import Footage, Outcome, possible_folds
 
 from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
+from .evaluating import warn_of_training_data
 from .progress import task_progress
 from .scoring import load_frames
+
+_NOT_HELD_OUT: Final = "What begins from it knows them, too, so the accuracy of clips held out here is too good."
 
 
 def train_command(
@@ -54,7 +57,7 @@ def train_command(
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
-        examples, story = _read(console, data, renamed, folds, used_folds, counted)
+        examples, story = _read(console, data, renamed, folds, used_folds, counted, recipe.begin_from)
         if not resume and distributed.is_first():
             shutil.rmtree(unfinished, ignore_errors=True)
         distributed.wait_for_all()
@@ -102,6 +105,7 @@ def _read(
     folds: int,
     used_folds: int | None,
     counted: str | None,
+    begin_from: str | None = None,
 ) -> tuple[list[Example], dict[str, Any]]:
     """The examples, and what a checkpoint says of its training on them; warnings are printed."""
     examples = [e for d in data for e in find_examples(d, renamed)]
@@ -110,6 +114,8 @@ def _read(
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
         console.print(warning, style="yellow", markup=False, highlight=False)
+    if begin_from is not None:
+        warn_of_training_data(find(begin_from), digests, console, _NOT_HELD_OUT)
     parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
     held_out = f"{min(used_folds or parts, parts)} of {parts} folds by group"
     return examples, {

@@ -294,7 +294,9 @@ class Trainer:
             pretrained=recipe.begin_from is None,
         )
         if recipe.begin_from is not None:
-            load_known(network, find(recipe.begin_from).state(), recipe.begin_from)
+            begun = find(recipe.begin_from)
+            others = None if begun.contract.labels == self.labels else len(self.labels)
+            load_known(network, begun.state(), recipe.begin_from, others)
         set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
         return distributed.together(network.to(self._device), self._device)
 

@@ -87,13 +87,23 @@ def parameter_groups(
     ]
 
 
-def load_known(network: nn.Module, state: dict[str, torch.Tensor], where: str) -> list[str]:
+def load_known(
+    network: nn.Module, state: dict[str, torch.Tensor], where: str, other_labels: int | None = None
+) -> list[str]:
     """Take over the weights of `state` that fit; return the names of those that begin anew: the head, as a rule.
+
+    `other_labels` is the number of the network's labels where they are not those of `state`: what judges so many begins
+    anew although it would fit, for its rows would stand for other labels.
 
     Raises:
         TrainingError: so little fits that these are weights of another architecture.
     """
     own = network.state_dict()
+    if other_labels is not None:
+        # The last layer with a row a label, whatever kind of layer an architecture has there.
+        judging = [name for name, value in own.items() if value.ndim >= 2 and len(value) == other_labels][-1]
+        layer = judging.rpartition(".")[0]
+        state = {name: value for name, value in state.items() if name.rpartition(".")[0] != layer}
     known = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     total = sum(v.numel() for v in own.values())
     taken = sum(v.numel() for v in known.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,25 @@ def test_model_judged_on_what_it_was_trained_on_says_so(
     write_labelled(tmp_path / "mixed", shade=9)
     (tmp_path / "mixed/1.mp4").write_bytes((data.parent / "1.mp4").read_bytes())
     assert "trained on 1 of these 6 videos" in warned(model, tmp_path / "mixed/labels.csv")
+
+
+def test_what_begins_from_a_model_that_knows_the_clips_says_so(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    recipe = replace(RECIPE, architecture="x3d_xs", epochs=1, batch=4)
+
+    def told(source: Path, begin_from: Path | None) -> str:
+        console = Console(record=True, width=1000, file=io.StringIO())
+        out = tmp_path / f"{source.parent.name}-{begin_from is None}.safetensors"
+        begun = replace(recipe, begin_from=None if begin_from is None else str(begin_from))
+        train_command(console, [source], out, begun, {}, 2, 1, None, resume=True, tensorboard=None)
+        return console.export_text()
+
+    assert "was trained on" not in told(data, None)
+    first = tmp_path / "data-True.safetensors"
+    assert "was trained on 6 of these 6 videos" in told(data, first)
+    assert "was trained on" not in told(write_labelled(tmp_path / "others", shade=9), first)
 
 
 def test_other_footage_in_a_folder_of_the_same_name_is_not_warned_of(

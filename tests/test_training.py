@@ -379,6 +379,12 @@ def test_begins_from_a_checkpoint_with_other_labels(tmp_path):
     name = "blocks.2.res_blocks.0.branch2.conv_a.weight"
     torch.testing.assert_close(weights[name], known[name], atol=1e-6, rtol=0)
     assert weights["blocks.5.proj.weight"].shape[0] == 3
+    judging = "blocks.5.proj.weight"
+    again = replace(recipe, begin_from=str(tmp_path / "a.safetensors"), learning_rate=1e-9, seed=recipe.seed + 1)
+    as_many = Trainer(other, again).fit()
+    assert (as_many.state_dict()[judging] - known[judging]).abs().max() > 0.01, "rows of other labels"
+    the_same = Trainer(footage(), again).fit()
+    torch.testing.assert_close(the_same.state_dict()[judging], known[judging], atol=1e-6, rtol=0)
     with pytest.raises(TrainingError, match=r"only .* of the weights fit"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_m", begin_from="cnn-lstm", size=32)).fit()
 
