@@ -55,7 +55,7 @@ def train(
         _option(
             "--from",
             panel=_MODEL,
-            help=("Begin from a checkpoint or a PyTorchVideo model; with a new head, unless the labels are the same."),
+            help="Begin from a checkpoint or a PyTorchVideo model; with a new head, unless the labels are the same.",
         ),
     ] = None,
     frames: Annotated[int | None, _option(panel=_MODEL, min=1, help="Frames of a clip.", **_THE_MODELS)] = None,
