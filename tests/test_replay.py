@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -418,7 +419,7 @@ def jumbled(tmp_path_factory: pytest.TempPathFactory) -> MemoryTransport:
 def listened(transport: MemoryTransport) -> tuple[list, list, Worker]:
     """What one worker says of all that lies on a topic; and the worker."""
     sink = ListSink()
-    settings = SETTINGS.model_copy(update={"worker": SETTINGS.worker.model_copy(update={"group": str(id(sink))})})
+    settings = SETTINGS.model_copy(update={"worker": SETTINGS.worker.model_copy(update={"group": str(uuid.uuid4())})})
     worker = Worker(transport, Brightness(), replays.SPEC, RULES, sink, settings)
     work_off(worker)
     return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], worker
