@@ -26,7 +26,7 @@ from models import Classifier, find
 from models.exporting import export
 from models.windows import windows
 from stream import KafkaTransport, sample_file
-from stream.services import EmbeddedBroker, EmbeddedRedis
+from stream.services.processes import EmbeddedBroker, EmbeddedRedis
 
 CAMERA: Final = "lobby"
 #: What an edge install is there to do without.

@@ -113,8 +113,8 @@ def up(
     clipline up                                     # in memory, up in a moment
     clipline up --broker apache --data ./kafka-data # Apache Kafka (after `make kafka`), topics survive
     """
-    from stream.services import EmbeddedRedis
-    from stream.services import broker as make_broker
+    from stream.services.processes import EmbeddedRedis
+    from stream.services.processes import broker as make_broker
 
     if data is not None and broker is not BrokerChoice.apache:
         raise typer.BadParameter("--data needs --broker apache: the embedded broker keeps everything in memory")

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream import KafkaTransport, StreamError, attach, find_files
-from stream.agent import Pace
-from stream.services import EmbeddedBroker, EmbeddedRedis
+from stream.feeds.agent import Pace
+from stream.services.processes import EmbeddedBroker, EmbeddedRedis
 
 from .live import LiveView, describe
 from .pipeline import CameraCounts

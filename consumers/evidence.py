@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream import Partition, Segment, SegmentError, SourceError, Transport
-from stream.joining import write_joined
+from stream.feeds.joining import write_joined
 
 from .prediction import rfc3339
 from .settings import TopicSettings

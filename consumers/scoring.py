@@ -14,7 +14,7 @@ from models.checkpoint import cache_folder
 from models.evaluation import WindowScores
 from models.windows import in_parts, windows
 from stream import SourceError, sample_file
-from stream.decoding import Fit
+from stream.clips.decoding import Fit
 
 from .datasets import Example, report
 from .frame_cache import FrameCache

@@ -1,14 +1,14 @@
 """Feeds become segments on Kafka, and segments become clips."""
 
-from .agent import Attached, attach
-from .clipper import Clip, Clipper, ClipSpec
-from .decoding import Decoded, Picture, decode, sample_file
+from .feeds.agent import Attached, attach
+from .clips.clipper import Clip, Clipper, ClipSpec
+from .clips.decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .kafka_transport import KafkaTransport
+from .broker.kafka import KafkaTransport
 from .segment import Headers, Segment
-from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, display_name, find_files, is_live
-from .transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
+from .feeds.segmenter import Segmenter, SegmentLimits
+from .feeds.source import Feed, display_name, find_files, is_live
+from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
 
 __all__ = [
     "Attached",

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stream import Clip, Clipper, ClipSpec, Decoded, Feed, Segment, Segmenter, SegmentLimits, decode
-from stream.source import Packet
+from stream.feeds.source import Packet
 from tests.videos import write_video
 
 SIZE = (64, 48)

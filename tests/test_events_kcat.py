@@ -27,8 +27,9 @@ from consumers.settings import Settings, TopicSettings
 from consumers.subscriber import read_events
 from consumers.tracker import Rule
 from consumers.worker import Worker, dead_letter, ensure_topics
-from stream import ClipSpec, KafkaTransport, Record, Segment, attach, kafka_transport
-from stream.services import Service
+from stream import ClipSpec, KafkaTransport, Record, Segment, attach
+from stream.broker import kafka as kafka_transport
+from stream.services.processes import Service
 from tests.videos import write_video
 
 REQUIRE = "CLIPLINE_REQUIRE_RTSP"

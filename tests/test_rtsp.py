@@ -26,13 +26,15 @@ from stream import (
     Segment,
     SourceError,
     Topic,
-    agent,
     attach,
     decode,
     display_name,
+)
+from stream.feeds import (
+    agent,
     source,
 )
-from stream.services import Service
+from stream.services.processes import Service
 from tests.videos import write_video
 
 #: Set where cameras must be tested: without GStreamer's RTSP server, tests fail there instead of being skipped.

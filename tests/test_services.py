@@ -16,10 +16,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from redis import Redis
 
-from stream import services
+from stream.services import processes as services
 from stream.errors import ServiceError
-from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
-from stream.services import broker as broker_of
+from stream.services.processes import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
+from stream.services.processes import broker as broker_of
 
 MEBIBYTE = 1024 * 1024
 REPOSITORY = Path(__file__).resolve().parents[1]

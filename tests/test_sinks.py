@@ -17,7 +17,7 @@ from consumers.event import Event
 from consumers.prediction import Prediction
 from consumers.settings import RedisSettings
 from consumers.sinks import RedisSink, SinkError, connect_redis, redis_display
-from stream.services import EmbeddedRedis
+from stream.services.processes import EmbeddedRedis
 
 EPOCH_US = 1_700_000_000_000_000
 SECOND = 1_000_000

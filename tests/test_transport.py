@@ -23,10 +23,12 @@ from stream import (
     RecordTooLargeError,
     Topic,
     Transport,
-    kafka_transport,
 )
-from stream.kafka_transport import _mapped
-from stream.transport import MAX_RECORD_BYTES, record_size
+from stream.broker import (
+    kafka as kafka_transport,
+)
+from stream.broker.kafka import _mapped
+from stream.broker.transport import MAX_RECORD_BYTES, record_size
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 
@@ -351,7 +353,7 @@ def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, 
 
 
 def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefix, monkeypatch):
-    from stream.services import EmbeddedBroker
+    from stream.services.processes import EmbeddedBroker
 
     monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
     with EmbeddedBroker() as broker:

@@ -19,7 +19,7 @@ from consumers.event import BODY_KEYS, STATES, Event
 from consumers.prediction import Prediction, rfc3339
 from stream import RecordTooLargeError, Segment, SegmentError
 from stream.segment import MAX_TIME_US
-from stream.transport import MAX_RECORD_BYTES, check_record_size
+from stream.broker.transport import MAX_RECORD_BYTES, check_record_size
 
 WHERE = "clipline.segments[3]@77"
 SEGMENT = Segment(

@@ -22,8 +22,8 @@ from consumers.sinks import RedisSink
 from consumers.tracker import Rule
 from consumers.worker import Worker, ensure_topics
 from stream import ClipSpec, Headers, KafkaTransport, MemoryTransport, Record, Segment, Transport, attach
-from stream.services import EmbeddedRedis
-from stream.transport import MAX_RECORD_BYTES
+from stream.services.processes import EmbeddedRedis
+from stream.broker.transport import MAX_RECORD_BYTES
 from tests.checkpoints import write_checkpoint
 from tests.videos import write_video
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from stream import Picture, Segment, SegmentError, SourceError, decode
-from stream.decoding import Image
+from stream.clips.decoding import Image
 
 from .sources import Piece
 from .trace import Piece as Placed

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from consumers.worker import announced_frames
 from stream import Feed, Partition, Segment, SegmentError, SegmentLimits, SourceError, Transport, find_files
-from stream.footage import Footage
+from stream.feeds.footage import Footage
 from stream.segment import CAMERA_ID, check_camera_id
 
 _SCHEME: Final = "kafka://"

@@ -22,8 +22,8 @@ from consumers.subscriber import read_events
 from consumers.tracker import Rule
 from consumers.worker import Worker, ensure_topics
 from stream import KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
-from stream.footage import Footage
-from stream.services import EmbeddedBroker, EmbeddedRedis
+from stream.feeds.footage import Footage
+from stream.services.processes import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError
 from .replay import Replayed

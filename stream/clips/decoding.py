@@ -25,10 +25,10 @@ import av.error
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from .errors import SegmentError, SourceError
-from .segment import Segment, ticks_to_us
-from .segmenter import Segmenter
-from .source import Feed
+from stream.errors import SegmentError, SourceError
+from stream.segment import Segment, ticks_to_us
+from stream.feeds.segmenter import Segmenter
+from stream.feeds.source import Feed
 
 Fit = Literal["stretch", "crop"]
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]

@@ -26,8 +26,8 @@ from typing import Final
 import av
 import av.error
 
-from .errors import SourceError
-from .segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
+from stream.errors import SourceError
+from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
 from .source import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.

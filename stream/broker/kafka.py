@@ -12,8 +12,8 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, Ka
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from .errors import BrokerError
-from .segment import Headers
+from stream.errors import BrokerError
+from stream.segment import Headers
 from .transport import MAX_RECORD_BYTES, Consumer, Partition, Producer, Record, Topic, check_record_size
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0

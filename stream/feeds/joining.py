@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import av.error
 
-from .decoding import event_times
-from .errors import SegmentError
-from .segment import TICKS_PER_SECOND, Segment
+from stream.clips.decoding import event_times
+from stream.errors import SegmentError
+from stream.segment import TICKS_PER_SECOND, Segment
 
 
 def write_joined(segments: Sequence[Segment], path: Path) -> None:

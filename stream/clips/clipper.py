@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .decoding import Decoded, Fit, Image, Picture
-from .segment import Segment
+from stream.segment import Segment
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import av
 import av.error
 
-from .errors import SourceError
+from stream.errors import SourceError
 
 VIDEO_SUFFIXES: Final = frozenset(
     {

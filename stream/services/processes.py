@@ -41,7 +41,7 @@ from typing import ClassVar, Final, Literal, Self, TypeAlias
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from .errors import ServiceError
+from stream.errors import ServiceError
 
 BrokerKind: TypeAlias = Literal["embedded", "apache"]
 
@@ -54,7 +54,7 @@ _POLL_SECONDS: Final = 0.02
 _ENVIRONMENT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
 _APACHE: Final = "Apache Kafka"
 _PROPERTIES_FILE: Final = "server.properties"
-_REPOSITORY: Final = Path(__file__).resolve().parents[1]
+_REPOSITORY: Final = Path(__file__).resolve().parents[2]
 _KEEPER: Final = Path(__file__).resolve().with_name("keeper.py")
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from .errors import BrokerError, RecordTooLargeError
-from .segment import Headers
+from stream.errors import BrokerError, RecordTooLargeError
+from stream.segment import Headers
 
 MAX_RECORD_BYTES: Final = 10 * 1024 * 1024
 Partition = tuple[str, int]  # topic, number

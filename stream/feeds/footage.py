@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .errors import SourceError
-from .segment import Segment
+from stream.errors import SourceError
+from stream.segment import Segment
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet
 

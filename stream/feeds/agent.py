@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from .errors import RecordTooLargeError, SourceError
+from stream.errors import RecordTooLargeError, SourceError
 from .footage import Footage
-from .segment import Segment
+from stream.segment import Segment
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet, display_name, find_files, is_live
-from .transport import Producer
+from stream.broker.transport import Producer
 
 log = logging.getLogger(__name__)
 

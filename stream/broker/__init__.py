@@ -1,0 +1,1 @@
+"""How records move: the interface, Kafka, and its in-memory twin."""

@@ -1,0 +1,1 @@
+"""Segments become clips: decoding, and sampling on a grid of event time."""

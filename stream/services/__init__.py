@@ -1,0 +1,1 @@
+"""Kafka and Redis servers for a machine that has none."""
