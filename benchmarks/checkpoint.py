@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models import Contract, save
-from models.zoo import create, statistics
+from models.networks.zoo import create, statistics
 
 _CLASSES: Final = 400
 _FRAMES: Final = 4

@@ -23,7 +23,7 @@ import numpy as np
 from consumers.demo import FOOTAGE
 from consumers.settings import Settings
 from models import Classifier, find
-from models.exporting import export
+from models.engines.export import export
 from models.windows import windows
 from stream import KafkaTransport, sample_file
 from stream.services.processes import EmbeddedBroker, EmbeddedRedis

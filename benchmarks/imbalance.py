@@ -21,9 +21,9 @@ from rich.table import Table
 from consumers.datasets import find_examples
 from consumers.progress import task_progress
 from consumers.training import load_footage
-from models.imbalance import IMBALANCES
-from models.recipe import Augmentation, Recipe
-from models.training import Trainer
+from models.training.imbalance import IMBALANCES
+from models.training.recipe import Augmentation, Recipe
+from models.training.trainer import Trainer
 
 
 def main() -> None:

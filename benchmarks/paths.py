@@ -34,7 +34,7 @@ from consumers.serving import clip_spec, open_worker, tracker_rules
 from consumers.settings import Settings, override
 from consumers.worker import Worker, ensure_topics
 from models import Classifier, Contract, find
-from models.engines import Engine, open_engine, serving_module
+from models.engines.choice import Engine, open_engine, serving_module
 from stream import Feed, KafkaTransport, MemoryTransport, Segment, Segmenter, Topic, Transport
 
 PathName = Literal["direct", "kafka", "memory", "opencv_torch", "torchcodec_openvino", "broker"]

@@ -38,7 +38,7 @@ from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.serving import clip_spec
 from models import Classifier, find
-from models.exporting import MAX_CALIBRATION_CLIPS, export
+from models.engines.export import MAX_CALIBRATION_CLIPS, export
 from models.windows import windows
 from stream import MemoryTransport, SegmentLimits, sample_file
 

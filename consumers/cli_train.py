@@ -136,8 +136,8 @@ def train(
     clipline train labels.csv --arch classical                 # what would hand-made features do?
     torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
-    from models.recipe import Augmentation, Recipe
-    from models.zoo import describe
+    from models.training.recipe import Augmentation, Recipe
+    from models.networks.zoo import describe
 
     from .training import train_command
 

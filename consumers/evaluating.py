@@ -13,7 +13,16 @@ from rich.table import Table
 
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
 from models.checkpoint import check_writable
-from models.evaluation import Evaluation, Judged, WindowScores, choose_thresholds, compare, evaluate, number, shown
+from models.evaluation.figures import (
+    Evaluation,
+    Judged,
+    WindowScores,
+    choose_thresholds,
+    compare,
+    evaluate,
+    number,
+    shown,
+)
 
 from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
 from .progress import task_progress

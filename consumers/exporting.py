@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
-from models.classical import is_classical
-from models.evaluation import evaluate
-from models.exported import FORM_NAMES, FORMS, PRECISIONS, Precision
-from models.exporting import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
+from models.classical.model import is_classical
+from models.evaluation.figures import evaluate
+from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
+from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.windows import windows
 
 from .datasets import Example, file_digests, find_examples

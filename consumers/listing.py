@@ -41,8 +41,8 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
 def print_zoo(console: Console) -> None:
     """Print every architecture with its size, its cost as designed, and what others measured of it."""
     # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
-    from models.classical import CLASSICAL  # noqa: PLC0415
-    from models.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
+    from models.classical.model import CLASSICAL  # noqa: PLC0415
+    from models.networks.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
 
     table = Table(box=None)
     table.add_column("architecture")

@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
 
 from models import Checkpoint
-from models.evaluation import ROUNDS, Evaluation, Judged, shown
+from models.evaluation.figures import ROUNDS, Evaluation, Judged, shown
 from stream import sample_file
 
 from .datasets import Example

@@ -11,7 +11,7 @@ import numpy as np
 
 from models import Classifier, Contract, TrainingError
 from models.checkpoint import cache_folder
-from models.evaluation import WindowScores
+from models.evaluation.figures import WindowScores
 from models.windows import in_parts, windows
 from stream import SourceError, sample_file
 from stream.clips.decoding import Fit

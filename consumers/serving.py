@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models import Classifier, Contract, find
-from models.engines import choose_engine
+from models.engines.choice import choose_engine
 from stream import ClipSpec, KafkaTransport
 
 from .settings import Settings, SettingsError, TrackerSettings

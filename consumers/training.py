@@ -10,15 +10,16 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from models import TrainingError, distributed, find, fitted_head, save
+from models import TrainingError, find, save
+from models.training import distributed, fitted_head
 from models.checkpoint import check_writable
-from models.classical import is_classical
-from models.classical_training import ClassicalTrainer, check_recipe
-from models.loop import Figures
-from models.recipe import Recipe
-from models.samples import OVERSAMPLE
-from models.training import Trainer
-from models.validation import Footage, Outcome, possible_folds
+from models.classical.model import is_classical
+from models.classical.trainer import ClassicalTrainer, check_recipe
+from models.training.loop import Figures
+from models.training.recipe import Recipe
+from models.training.samples import OVERSAMPLE
+from models.training.trainer import Trainer
+from models.evaluation.folds import Footage, Outcome, possible_folds
 
 from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
 from .evaluating import warn_of_training_data

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from models import Contract, save
-from models.movenet_motion import MoveNetMotion, PoseBackbone
-from models.zoo import describe
+from models.networks.movenet import MoveNetMotion, PoseBackbone
+from models.networks.zoo import describe
 
 
 def load_tfjs(backbone: PoseBackbone, model: Path) -> None:

@@ -3,7 +3,7 @@
 from .checkpoint import Checkpoint, find, save, shipped
 from .classifier import Classifier
 from .contract import Contract, Threshold
-from .engines import ENGINES
+from .engines.choice import ENGINES
 from .errors import (
     CheckpointError,
     ClipError,

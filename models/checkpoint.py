@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from .contract import Contract
 from .errors import CheckpointError, UnknownModelError
-from .exported import FORM_NAMES, FORMS, Export, digest_of, read_exported
+from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL: Final = "movenet-motion"

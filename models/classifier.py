@@ -6,7 +6,7 @@ import numpy as np
 
 from .checkpoint import find
 from .contract import Contract
-from .engines import Engine, open_engine
+from .engines.choice import Engine, open_engine
 from .errors import ClipError
 
 

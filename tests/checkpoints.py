@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from models import Contract, Threshold, save
-from models.zoo import create, statistics
+from models.networks.zoo import create, statistics
 
 
 def contract(architecture: str = "x3d_xs", **changes: object) -> Contract:

@@ -17,14 +17,14 @@ from safetensors.numpy import load_file, save_file
 from consumers.evaluating import evaluate_command
 from consumers.training import train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
-from models.classical import CLASSICAL, ClassicalModel, Parameters
-from models.classical_training import ClassicalTrainer
-from models.descriptors import PARTS
-from models.evaluation import evaluate
-from models.recipe import Augmentation, Recipe
-from models.validation import Footage
+from models.classical.model import CLASSICAL, ClassicalModel, Parameters
+from models.classical.trainer import ClassicalTrainer
+from models.classical.descriptors import PARTS
+from models.evaluation.figures import evaluate
+from models.training.recipe import Augmentation, Recipe
+from models.evaluation.folds import Footage
 from models.windows import windows
-from models.zoo import create, describe
+from models.networks.zoo import create, describe
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12
@@ -58,7 +58,7 @@ def footage(speeds: dict[str, tuple[float, ...]], groups: int = 6) -> list[Foota
 @pytest.fixture(autouse=True)
 def _quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here."""
-    for user in ("models.validation", "consumers.evaluating"):
+    for user in ("models.evaluation.figures.folds", "consumers.evaluating"):
         monkeypatch.setattr(f"{user}.evaluate", functools.partial(evaluate, rounds=20))
 
 
@@ -314,7 +314,7 @@ def test_label_without_samples_scores_nothing() -> None:
 
 
 def test_more_clips_than_can_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.classical_training.MAX_SAMPLES", 20)
+    monkeypatch.setattr("models.classical.model.trainer.MAX_SAMPLES", 20)
     with pytest.raises(
         TrainingError, match="96 clips to learn from: classical:svm keeps them all and takes 20 at most"
     ):

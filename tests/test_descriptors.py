@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import TrainingError
-from models.descriptors import PARTS, check_clip, describe_clip
+from models.classical.descriptors import PARTS, check_clip, describe_clip
 
 SIZE = 96
 

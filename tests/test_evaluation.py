@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from models.bootstrap import draw_weights, weighted_figures
-from models.evaluation import (
+from models.evaluation.bootstrap import draw_weights, weighted_figures
+from models.evaluation.figures import (
     Judged,
     WindowScores,
     apply_temperature,
@@ -21,8 +21,8 @@ from models.evaluation import (
     compare,
     evaluate,
 )
-from models.recipe import Recipe
-from models.validation import contract_of, summarise
+from models.training.recipe import Recipe
+from models.evaluation.folds import contract_of, summarise
 
 
 def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:

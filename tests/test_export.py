@@ -29,9 +29,9 @@ from consumers.extras import FULL
 from consumers.settings import Settings
 from consumers.worker import ensure_topics
 from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save
-from models.exported import FORMS
-from models.exporting import convert, export, probes, refusal
-from models.zoo import create
+from models.engines.files import FORMS
+from models.engines.export import convert, export, probes, refusal
+from models.networks.zoo import create
 from stream import KafkaTransport
 from tests.checkpoints import contract, write_checkpoint
 from tests.test_cli import clipline
@@ -190,7 +190,7 @@ def test_file_whose_scores_are_not_the_checkpoints_never_appears(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = convert(find(str(checkpoints["cnn_lstm"])))
-    monkeypatch.setattr("models.exporting.convert", lambda _checkpoint: other)
+    monkeypatch.setattr("models.engines.choice.export.convert", lambda _checkpoint: other)
     with pytest.raises(ExportError, match="scores unlike the checkpoint"):
         export(find(str(checkpoints["x3d_xs"])), tmp_path / "m.xml")
     assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from torch import nn
 from consumers.datasets import Example
 from consumers.scoring import judge_frames
 from models import Classifier
-from models.movenet_motion import PICTURES_AT_ONCE, MoveNetMotion
+from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.windows import windows
 from tests.checkpoints import write_checkpoint
 

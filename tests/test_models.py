@@ -20,13 +20,15 @@ from models import (
     EngineError,
     Threshold,
     UnknownModelError,
-    engines,
     find,
     save,
     shipped,
 )
+from models.engines import (
+    choice as engines,
+)
 from models.checkpoint import DEFAULT_MODEL
-from models.zoo import create
+from models.networks.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 
 #: Largest difference of a score between engines: float32 kernels in another order, and bfloat16's 8 bits of mantissa.

@@ -15,7 +15,7 @@ from rich.console import Console
 from consumers.evaluating import evaluate_command
 from consumers.training import train_command
 from models import CheckpointError, Contract, TrainingError, find
-from models.recipe import Recipe
+from models.training.recipe import Recipe
 from tests.videos import write_video
 
 RECIPE = Recipe("classical:svm", frames=4, spacing_seconds=0.2, size=32)

@@ -13,12 +13,13 @@ from rich.console import Console
 
 from consumers.datasets import find_examples
 from consumers.training import train_command
-from models import Classifier, Contract, TrainingError, find, loop, save
-from models.loop import Progress
-from models.recipe import Augmentation, Recipe
-from models.samples import FixedWindows
-from models.training import Trainer
-from models.validation import Footage
+from models import Classifier, Contract, TrainingError, find, save
+from models.training import loop
+from models.training.loop import Progress
+from models.training.recipe import Augmentation, Recipe
+from models.training.samples import FixedWindows
+from models.training.trainer import Trainer
+from models.evaluation.folds import Footage
 
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
@@ -322,7 +323,7 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
             during.setattr(Trainer, "_score", lambda self, n, i: asked[-1].add(groups[i]) or score(self, n, i))
             return loop.train(network, run, *others)
 
-    monkeypatch.setattr("models.training.train", watched)
+    monkeypatch.setattr("models.training.trainer.train", watched)
     assert trainer.validate(2).epochs < 40
     for (part, held), seen, taught in zip(trainer.split(2), asked, learnt, strict=True):
         assert seen
@@ -430,7 +431,7 @@ def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
         return loop.train(network, run, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.training.train", watched)
+        patch.setattr("models.training.trainer.train", watched)
         for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
             Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
     pixels, *features = chosen

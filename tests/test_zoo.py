@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from models import Classifier, UnknownModelError
-from models.cnn_lstm import CnnLstm, image_network
-from models.inflation import InflatedLite0
-from models.zoo import ARCHITECTURES, create, describe, parameters_and_multiply_adds
+from models.networks.cnn_lstm import CnnLstm, image_network
+from models.networks.inflation import InflatedLite0
+from models.networks.zoo import ARCHITECTURES, create, describe, parameters_and_multiply_adds
 from tests.checkpoints import write_checkpoint
 
 #: Frames and size at which a network runs in well under a second, where those it was designed for take longer.

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import distributed
-from models.training import Trainer
+from models.training import distributed
+from models.training.trainer import Trainer
 from tests.test_training import RECIPE, footage
 
 

@@ -19,7 +19,7 @@ from consumers.settings import Settings, override
 from consumers.tracker import Rule
 from models import Classifier, find
 from models.checkpoint import cache_folder
-from models.evaluation import Judged, evaluate
+from models.evaluation.figures import Judged, evaluate
 from stream import KafkaTransport, Transport
 
 from .actev import actev_files

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from consumers.drawing import axes, film_strip, render, svg
-from models.evaluation import Judged
+from models.evaluation.figures import Judged
 
 from .against import compare
 from .judging import Judgement

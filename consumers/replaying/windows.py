@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from models.evaluation import Judged
+from models.evaluation.figures import Judged
 
 from .trace import END, START, Course
 from .truth import TrueEvent

@@ -28,10 +28,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from .checkpoint import Checkpoint, find
-from .engines import Clips, Scores, convert, open_engine, save_openvino, serving_module
-from .errors import CheckpointError, EngineError, ExportError
-from .exported import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of
+from models.checkpoint import Checkpoint, find
+from .choice import Clips, Scores, convert, open_engine, save_openvino, serving_module
+from models.errors import CheckpointError, EngineError, ExportError
+from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of
 
 #: Clips beyond this many are not looked at: NNCF's own default.
 MAX_CALIBRATION_CLIPS: Final = 300

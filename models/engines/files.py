@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from .contract import Contract
-from .errors import CheckpointError, EngineError
+from models.contract import Contract
+from models.errors import CheckpointError, EngineError
 
 Form: TypeAlias = Literal["openvino", "onnx", "torch"]
 Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8"]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from . import distributed
-from .errors import TrainingError
+from models.errors import TrainingError
 
 _DIGITS: Final = 12
 

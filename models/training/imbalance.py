@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .errors import TrainingError
+from models.errors import TrainingError
 
 #: `none`: footage as it came. `weights`: rare labels count more in the loss. `oversample`: they are seen more often.
 #: `focal`: clips that are easy count less. `logit-adjust`: the loss knows how rare a label is. `smote`: between the

@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from .errors import UnknownModelError
-from .movenet_motion import PoseBackbone, pose_backbone
+from models.errors import UnknownModelError
+from .movenet import PoseBackbone, pose_backbone
 
 LITE0: Final = "lite0"
 MOVENET: Final = "movenet"

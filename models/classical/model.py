@@ -19,9 +19,9 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from .checkpoint import Checkpoint
+from models.checkpoint import Checkpoint
 from .descriptors import PARTS, describe_clip
-from .errors import CheckpointError, EngineError, UnknownModelError
+from models.errors import CheckpointError, EngineError, UnknownModelError
 
 PREFIX: Final = "classical"
 #: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.
@@ -276,7 +276,7 @@ class ClassicalEngine:
 
     def run(self, clips: np.ndarray) -> np.ndarray:
         """(B, T, H, W, 3) uint8 to (B, L)."""
-        from .evaluation import apply_temperature  # noqa: PLC0415  with scipy and scikit-learn's metrics
+        from models.evaluation.figures import apply_temperature  # noqa: PLC0415  with scipy and scikit-learn's metrics
 
         scores = self._model.scores(describe_clips(clips, self._threads))
         return apply_temperature(scores, self._temperature).astype(np.float32)

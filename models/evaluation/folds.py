@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from .contract import Contract, Threshold
-from .errors import TrainingError
-from .evaluation import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
-from .recipe import Recipe
-from .zoo import statistics
+from models.contract import Contract, Threshold
+from models.errors import TrainingError
+from .figures import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
+from models.training.recipe import Recipe
+from models.networks.zoo import statistics
 
 #: A single window is let through this easily because a tracker wants several in a row.
 _FALSE_ALARM_RATE: Final = 0.1

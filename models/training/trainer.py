@@ -15,21 +15,21 @@ from torch import nn
 from torch.nn import functional
 
 from . import distributed, fitted_head, unfinished
-from .checkpoint import find
-from .cnn_lstm import CnnLstm
-from .contract import Contract
-from .ensemble import Averaged
-from .errors import TrainingError
-from .evaluation import Judged, WindowScores, evaluate
+from models.checkpoint import find
+from models.networks.cnn_lstm import CnnLstm
+from models.contract import Contract
+from models.networks.ensemble import Averaged
+from models.errors import TrainingError
+from models.evaluation.figures import Judged, WindowScores, evaluate
 from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
 from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
-from .movenet_motion import MoveNetMotion
+from models.networks.movenet import MoveNetMotion
 from .recipe import Recipe
 from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
-from .validation import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
-from .windows import in_parts, windows
-from .zoo import create
+from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
+from models.windows import in_parts, windows
+from models.networks.zoo import create
 
 #: One part in so many of the training groups is held out to say when to stop.
 _INNER_FOLDS: Final = 5

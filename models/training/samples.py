@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from .augmentation import ClipTransform, window_places
-from .cnn_lstm import CnnLstm
-from .movenet_motion import PICTURES_AT_ONCE, MoveNetMotion
+from models.networks.cnn_lstm import CnnLstm
+from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from .recipe import Recipe
-from .windows import windows
-from .zoo import statistics
+from models.windows import windows
+from models.networks.zoo import statistics
 
 #: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .checkpoint import find
+from models.checkpoint import find
 
 #: Inverse strength of the logistic regression's L2 penalty, per video, on features of mean square 1 / F.
 _INVERSE_PENALTY: Final = 30.0

@@ -17,12 +17,12 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import nn
 
-from .classical import CLASSICAL, full_name, is_classical
+from models.classical.model import CLASSICAL, full_name, is_classical
 from .cnn_lstm import LITE0, MOVENET, CnnLstm
 from .ensemble import Averaged
-from .errors import UnknownModelError
+from models.errors import UnknownModelError
 from .inflation import InflatedLite0
-from .movenet_motion import MoveNetMotion
+from .movenet import MoveNetMotion
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 #: (labels, T, H = W, pretrained) to a module.

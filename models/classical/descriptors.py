@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .errors import TrainingError
+from models.errors import TrainingError
 
 Clip = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]

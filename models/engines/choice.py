@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from .checkpoint import Checkpoint, cache_folder, name_of
-from .classical import ClassicalEngine, is_classical
-from .errors import CheckpointError, EngineError
-from .exported import FORM_NAMES, Precision, check_archive, read_openvino, reason_of, require_openvino
+from models.checkpoint import Checkpoint, cache_folder, name_of
+from models.classical.model import ClassicalEngine, is_classical
+from models.errors import CheckpointError, EngineError
+from .files import FORM_NAMES, Precision, check_archive, read_openvino, reason_of, require_openvino
 
 if TYPE_CHECKING:
     from torch import nn
@@ -132,7 +132,7 @@ def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> nn.M
     import torch  # noqa: PLC0415
     from torch import nn  # noqa: PLC0415
 
-    from .zoo import create  # noqa: PLC0415
+    from models.networks.zoo import create  # noqa: PLC0415
 
     contract = checkpoint.contract
     network = create(contract.architecture, len(contract.labels), frames=contract.frames, size=contract.height)

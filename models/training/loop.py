@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from . import distributed, unfinished
 from .augmentation import BatchMix
-from .errors import TrainingError
+from models.errors import TrainingError
 from .recipe import Recipe
 from .transfer import parameter_groups
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .cnn_lstm import CnnLstm
-from .errors import TrainingError
-from .inflation import InflatedLite0
-from .movenet_motion import MoveNetMotion
+from models.networks.cnn_lstm import CnnLstm
+from models.errors import TrainingError
+from models.networks.inflation import InflatedLite0
+from models.networks.movenet import MoveNetMotion
 
 
 def stages(network: nn.Module) -> list[nn.Module]:

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import torch
 
-from .errors import TrainingError
+from models.errors import TrainingError
 from .imbalance import class_weights, synthetic_minority
-from .movenet_motion import LinearHead
+from models.networks.movenet import LinearHead
 from .recipe import Recipe
 
 _ARCHITECTURE: Final = "movenet_motion"

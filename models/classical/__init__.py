@@ -1,0 +1,1 @@
+"""The traditional baseline: hand-made features under classifiers of scikit-learn."""

@@ -1,0 +1,1 @@
+"""How networks learn: recipes, samples, the loop, and trainers."""
