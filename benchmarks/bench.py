@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stream import StreamError
-from stream.services.processes import ApacheBroker, EmbeddedBroker, EmbeddedRedis
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 BUILD: Final = REPOSITORY / "build"

@@ -19,9 +19,9 @@ from typing import Final
 
 from rich.console import Console
 
-from consumers.datasets import Example, find_examples
-from consumers.exporting import HEADINGS, Row, calibration_clips, cells, measure_every_form
-from consumers.progress import task_progress
+from consumers.learning.datasets import Example, find_examples
+from consumers.learning.export import HEADINGS, Row, calibration_clips, cells, measure_every_form
+from consumers.terminal.progress import task_progress
 from models import Checkpoint, ModelError, find, shipped
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "export.md"

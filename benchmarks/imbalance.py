@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from consumers.datasets import find_examples
-from consumers.progress import task_progress
-from consumers.training import load_footage
+from consumers.learning.datasets import find_examples
+from consumers.learning.train import load_footage
+from consumers.terminal.progress import task_progress
 from models.training.imbalance import IMBALANCES
 from models.training.recipe import Augmentation, Recipe
 from models.training.trainer import Trainer

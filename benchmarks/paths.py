@@ -28,11 +28,11 @@ from typing import ClassVar, Final, Literal
 
 import numpy as np
 
-from consumers.event import Event
-from consumers.prediction import Prediction
-from consumers.serving import clip_spec, open_worker, tracker_rules
+from consumers.live.assemble import clip_spec, open_worker, tracker_rules
+from consumers.live.worker import Worker, ensure_topics
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
-from consumers.worker import Worker, ensure_topics
 from models import Classifier, Contract, find
 from models.engines.choice import Engine, open_engine, serving_module
 from stream import Feed, KafkaTransport, MemoryTransport, Segment, Segmenter, Topic, Transport
@@ -177,7 +177,7 @@ class _Redis:
     """What the sink has written."""
 
     def __init__(self, url: str) -> None:
-        from consumers.sinks import connect_redis  # noqa: PLC0415
+        from consumers.outputs.redis import connect_redis  # noqa: PLC0415
 
         self._redis = connect_redis(url)
 

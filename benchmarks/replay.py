@@ -32,11 +32,11 @@ import av
 import numpy as np
 from footage import Footage, footage
 
+from consumers.live.assemble import clip_spec
 from consumers.replaying.replay import replay
 from consumers.replaying.run import How
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
-from consumers.serving import clip_spec
 from models import Classifier, find
 from models.engines.export import MAX_CALIBRATION_CLIPS, export
 from models.windows import windows

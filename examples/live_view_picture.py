@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from consumers import demo
-from consumers.live import LiveView
+from consumers.terminal import demo
+from consumers.terminal.live_view import LiveView
 
 
 def main() -> None:

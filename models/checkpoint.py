@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .contract import Contract
-from .errors import CheckpointError, UnknownModelError
 from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
+from .errors import CheckpointError, UnknownModelError
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL: Final = "movenet-motion"

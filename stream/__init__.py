@@ -1,14 +1,14 @@
 """Feeds become segments on Kafka, and segments become clips."""
 
-from .feeds.agent import Attached, attach
+from .broker.kafka import KafkaTransport
+from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .broker.kafka import KafkaTransport
-from .segment import Headers, Segment
+from .feeds.agent import Attached, attach
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, display_name, find_files, is_live
-from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
+from .segment import Headers, Segment
 
 __all__ = [
     "Attached",

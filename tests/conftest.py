@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.services.processes import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
 
 #: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
 REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"

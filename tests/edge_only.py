@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 
-from consumers.extras import FULL
+from consumers.cli.extras import FULL
 
 ALLOWED = {"openvino"}
 
@@ -25,7 +25,7 @@ class EdgeFinder(PathFinder):
 
 if __name__ == "__main__":
     sys.meta_path = [EdgeFinder if finder is PathFinder else finder for finder in sys.meta_path]
-    from consumers.cli import main
+    from consumers.cli.main import main
 
     try:
         main()

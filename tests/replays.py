@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from consumers.event import Event
-from consumers.prediction import Prediction
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker, ensure_topics
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import How
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.settings import Settings
-from consumers.tracker import Rule
-from consumers.worker import Worker, ensure_topics
 from stream import ClipSpec, Headers, MemoryTransport, Transport, attach
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
-from consumers.replaying.actev import actev_files
-from consumers.replaying.judging import Judgement
-from consumers.replaying.metrics import Detection, Scene, Truth
+from consumers.replaying.judging.actev import actev_files
+from consumers.replaying.judging.judge import Judgement
+from consumers.replaying.judging.metrics import Detection, Scene, Truth
 from consumers.replaying.sources import _camera_name
 from stream.segment import CAMERA_ID
 

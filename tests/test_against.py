@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.replaying.against import compare
-from consumers.replaying.judging import Judgement
-from consumers.replaying.metrics import Detection, Scene, Truth, by_overlap, match
+from consumers.replaying.judging.against import compare
+from consumers.replaying.judging.judge import Judgement
+from consumers.replaying.judging.metrics import Detection, Scene, Truth, by_overlap, match
 
 
 def judgement(found: str, false_alarms: str = "") -> Judgement:

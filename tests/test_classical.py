@@ -14,17 +14,17 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from consumers.evaluating import evaluate_command
-from consumers.training import train_command
+from consumers.learning.evaluate import evaluate_command
+from consumers.learning.train import train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
+from models.classical.descriptors import PARTS
 from models.classical.model import CLASSICAL, ClassicalModel, Parameters
 from models.classical.trainer import ClassicalTrainer
-from models.classical.descriptors import PARTS
 from models.evaluation.figures import evaluate
-from models.training.recipe import Augmentation, Recipe
 from models.evaluation.folds import Footage
-from models.windows import windows
 from models.networks.zoo import create, describe
+from models.training.recipe import Augmentation, Recipe
+from models.windows import windows
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12
@@ -58,7 +58,7 @@ def footage(speeds: dict[str, tuple[float, ...]], groups: int = 6) -> list[Foota
 @pytest.fixture(autouse=True)
 def _quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here."""
-    for user in ("models.evaluation.figures.folds", "consumers.evaluating"):
+    for user in ("models.evaluation.figures.folds", "consumers.learning.evaluate"):
         monkeypatch.setattr(f"{user}.evaluate", functools.partial(evaluate, rounds=20))
 
 

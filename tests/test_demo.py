@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from consumers.demo import FOOTAGE, read_truth
+from consumers.terminal.demo import FOOTAGE, read_truth
 from models import find
 from tests.test_cli import clipline
 from tests.videos import write_video

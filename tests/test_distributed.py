@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.training import distributed
 from models.networks.zoo import create
+from models.training import distributed
 
 SCRIPT = Path(__file__).with_name("train_together.py")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.evaluating import compare_command, evaluate_command
+from consumers.learning.evaluate import compare_command, evaluate_command
 from models import Threshold, find
 from tests.checkpoints import write_checkpoint
 from tests.test_cli import clipline

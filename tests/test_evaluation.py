@@ -21,8 +21,8 @@ from models.evaluation.figures import (
     compare,
     evaluate,
 )
-from models.training.recipe import Recipe
 from models.evaluation.folds import contract_of, summarise
+from models.training.recipe import Recipe
 
 
 def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.replaying.metrics import (
+from consumers.replaying.judging.metrics import (
     Counts,
     Detection,
     Scene,

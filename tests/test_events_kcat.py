@@ -21,15 +21,15 @@ from jsonschema import Draft202012Validator, ValidationError
 from kafka import KafkaConsumer
 from referencing import Registry, Resource
 
-from consumers.event import BODY_KEYS, Event
-from consumers.prediction import Prediction
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker, dead_letter, ensure_topics
+from consumers.outputs.subscriber import read_events
+from consumers.records.event import BODY_KEYS, Event
+from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
-from consumers.subscriber import read_events
-from consumers.tracker import Rule
-from consumers.worker import Worker, dead_letter, ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
 from stream.broker import kafka as kafka_transport
-from stream.services.processes import Service
+from stream.services import Service
 from tests.videos import write_video
 
 REQUIRE = "CLIPLINE_REQUIRE_RTSP"

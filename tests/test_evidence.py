@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from consumers.evidence import find_evidence, write_evidence
+from consumers.outputs.evidence import find_evidence, write_evidence
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
 from tests.replays import SETTINGS, ListSink, blinking, live
 from tests.videos import decoded_frames, write_video

@@ -24,13 +24,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.exporting import export_command
-from consumers.extras import FULL
+from consumers.cli.extras import FULL
+from consumers.learning.export import export_command
+from consumers.live.worker import ensure_topics
 from consumers.settings import Settings
-from consumers.worker import ensure_topics
 from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save
-from models.engines.files import FORMS
 from models.engines.export import convert, export, probes, refusal
+from models.engines.files import FORMS
 from models.networks.zoo import create
 from stream import KafkaTransport
 from tests.checkpoints import contract, write_checkpoint
@@ -374,7 +374,7 @@ def test_export_that_says_something_else_is_warned_of(
 ) -> None:
     output = tmp_path / "m.xml"
     real = export(find(str(checkpoints["x3d_xs"])), output, "f16", None)
-    monkeypatch.setattr("consumers.exporting.export", lambda *_: replace(real, difference=difference))
+    monkeypatch.setattr("consumers.learning.export.export", lambda *_: replace(real, difference=difference))
     notes = Console(record=True, file=io.StringIO(), width=200)
     export_command(notes, str(checkpoints["x3d_xs"]), output, "f16", [], [], {}, None, notes)
     assert ("another model rather than a rounded one" in notes.export_text()) == warns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumers.replaying.errors import GateError
-from consumers.replaying.gate import Gate
+from consumers.replaying.judging.gate import Gate
 
 KNOWN = frozenset({"misses", "false_alarms_per_hour", "time_to_alert_p95"})
 FIGURES = {"misses": 3, "false_alarms_per_hour": 0.25, "time_to_alert_p95": None}

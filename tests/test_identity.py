@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker, ensure_topics
 from consumers.settings import Settings
-from consumers.tracker import Rule
-from consumers.worker import Worker, ensure_topics
 from models import Classifier
 from stream import MemoryTransport, Transport, attach
 from tests.checkpoints import write_checkpoint

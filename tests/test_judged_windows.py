@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from consumers.replaying.judging.truth import TrueEvent
+from consumers.replaying.judging.windows import judged_windows
 from consumers.replaying.trace import Course, Piece, Trace
-from consumers.replaying.truth import TrueEvent
-from consumers.replaying.windows import judged_windows
 
 SECOND = 1_000_000
 LABELS = ("normal", "fight", "fall")

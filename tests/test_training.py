@@ -11,15 +11,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.datasets import find_examples
-from consumers.training import train_command
+from consumers.learning.datasets import find_examples
+from consumers.learning.train import train_command
 from models import Classifier, Contract, TrainingError, find, save
+from models.evaluation.folds import Footage
 from models.training import loop
 from models.training.loop import Progress
 from models.training.recipe import Augmentation, Recipe
 from models.training.samples import FixedWindows
 from models.training.trainer import Trainer
-from models.evaluation.folds import Footage
 
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)

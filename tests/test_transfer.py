@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from models import TrainingError
+from models.networks.zoo import create
 from models.training.augmentation import BatchMix, ClipTransform, window_places
 from models.training.recipe import Augmentation, Recipe
 from models.training.transfer import freeze, parameter_groups, set_regularisation, stages
-from models.networks.zoo import create
 
 
 @pytest.mark.parametrize("architecture", ["x3d_xs", "cnn_lstm", "i3d_lite0", "r3d_18", "swin3d_t", "slowfast_r50"])

@@ -353,7 +353,7 @@ def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, 
 
 
 def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefix, monkeypatch):
-    from stream.services.processes import EmbeddedBroker
+    from stream.services import EmbeddedBroker
 
     monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
     with EmbeddedBroker() as broker:

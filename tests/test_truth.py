@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from consumers.replaying.errors import TruthError
+from consumers.replaying.judging.truth import TrueEvent, check_truth, place_truth, read_truth
 from consumers.replaying.trace import Course, Piece, Trace
-from consumers.replaying.truth import TrueEvent, check_truth, place_truth, read_truth
 from models import ModelError
 
 BEGIN_US = 1_764_000_000_000_000  # 2025-11-24T16:00:00Z

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.replaying import tune_command
+from consumers.live.assemble import tracker_rules
+from consumers.live.tracker import Rule
 from consumers.replaying.command import INTERRUPTED, Asked
 from consumers.replaying.errors import ReplayError
-from consumers.replaying.metrics import by_overlap
+from consumers.replaying.judging.metrics import by_overlap
+from consumers.replaying.judging.truth import TrueEvent
 from consumers.replaying.trace import Course, Piece, Trace
-from consumers.replaying.truth import TrueEvent
-from consumers.replaying.tune_command import parse_budget, settings_text, show
-from consumers.replaying.tune_report import write_tune_report
-from consumers.replaying.tuning import Tuned, per_day, per_day_bound, sweep, tune
-from consumers.serving import tracker_rules
+from consumers.replaying.tuning import command as tune_command
+from consumers.replaying.tuning.command import parse_budget, settings_text, show
+from consumers.replaying.tuning.report import write_tune_report
+from consumers.replaying.tuning.sweep import Tuned, per_day, per_day_bound, sweep, tune
 from consumers.settings import Settings, load_settings, override
-from consumers.tracker import Rule
 from stream import ClipSpec
 from tests.checkpoints import contract, write_checkpoint
 from tests.replays import blinking

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import consumers
 import models
 import stream
-from consumers.event import BODY_KEYS, STATES, Event
-from consumers.prediction import Prediction, rfc3339
+from consumers.records.event import BODY_KEYS, STATES, Event
+from consumers.records.prediction import Prediction, rfc3339
 from stream import RecordTooLargeError, Segment, SegmentError
-from stream.segment import MAX_TIME_US
 from stream.broker.transport import MAX_RECORD_BYTES, check_record_size
+from stream.segment import MAX_TIME_US
 
 WHERE = "clipline.segments[3]@77"
 SEGMENT = Segment(

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import redis
 
-from consumers.serving import open_worker
+from consumers.live.assemble import open_worker
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker, ensure_topics
+from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings
-from consumers.sinks import RedisSink
-from consumers.tracker import Rule
-from consumers.worker import Worker, ensure_topics
 from stream import ClipSpec, Headers, KafkaTransport, MemoryTransport, Record, Segment, Transport, attach
-from stream.services.processes import EmbeddedRedis
 from stream.broker.transport import MAX_RECORD_BYTES
+from stream.services import EmbeddedRedis
 from tests.checkpoints import write_checkpoint
 from tests.videos import write_video
 
@@ -250,7 +250,7 @@ def test_worker_that_is_killed_leaves_nothing_undone(
         "CLIPLINE_TOPICS__PREFIX": topics_prefix,
         "CLIPLINE_TOPICS__PARTITIONS": "1",
     }
-    command = [sys.executable, "-m", "consumers.cli", "work", "--model", str(model), "--group", topics_prefix]
+    command = [sys.executable, "-m", "consumers.cli.main", "work", "--model", str(model), "--group", topics_prefix]
     command += ["--engine", "torch"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert records(transport, settings.topics.predictions, 20, seconds=60), "nothing was classified"
@@ -276,7 +276,7 @@ def test_worker_that_is_killed_leaves_nothing_undone(
 def test_redis_that_goes_away_stops_the_worker_with_a_clear_error(
     embedded_broker, topics_prefix: str, footage: Path
 ) -> None:
-    from consumers.sinks import SinkError
+    from consumers.outputs.redis import SinkError
 
     with EmbeddedRedis() as server:
         settings = Settings.model_validate(

@@ -13,29 +13,29 @@ from typing import Any, Final, Literal
 
 from rich.console import Console
 
-from consumers.progress import footage_progress
-from consumers.serving import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.tracker import Rule
 from consumers.settings import Settings, override
-from consumers.tracker import Rule
+from consumers.terminal.progress import footage_progress
 from models import Classifier, find
 from models.checkpoint import cache_folder
 from models.evaluation.figures import Judged, evaluate
 from stream import KafkaTransport, Transport
 
-from .actev import actev_files
-from .against import compare
 from .errors import ReplayError
-from .gate import Gate
-from .judging import FIGURES, WITHOUT_TRUTH, Judgement, event_rows, figures, judge, rounded, truth_rows
-from .metrics import Fit, by_onset, by_overlap
+from .judging.actev import actev_files
+from .judging.against import compare
+from .judging.gate import Gate
+from .judging.judge import FIGURES, WITHOUT_TRUTH, Judgement, event_rows, figures, judge, rounded, truth_rows
+from .judging.metrics import Fit, by_onset, by_overlap
+from .judging.truth import Claim, TrueEvent, check_truth, place_truth, read_truth
+from .judging.windows import judged_windows
 from .replay import Replayed, replay
 from .run import How
 from .sources import Recording, find_recordings
 from .store import TraceStore
 from .telling import note, show, show_against, write
 from .through_kafka import replay_through_kafka
-from .truth import Claim, TrueEvent, check_truth, place_truth, read_truth
-from .windows import judged_windows
 
 #: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
 _WINDOW_ROUNDS: Final = 200

@@ -9,18 +9,18 @@ from typing import Any, Final
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from consumers.drawing import axes, film_strip, render, svg
+from consumers.reports.drawing import axes, film_strip, render, svg
 from models.evaluation.figures import Judged
 
-from .against import compare
-from .judging import Judgement
-from .metrics import Fit
+from .judging.against import compare
+from .judging.judge import Judgement
+from .judging.metrics import Fit
 from .pictures import strips
 from .sources import Piece, Recording
 from .telling import shown
 from .trace import END, START, Course
 from .trace import Piece as Placed
-from .tuning import Trial, sweep
+from .tuning.sweep import Trial, sweep
 
 _WORST: Final = 8
 #: Cameras that are drawn; the eventful ones first.

@@ -17,9 +17,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from consumers.pipeline import Pipeline, Scorer, Step, decode_segment
-from consumers.prediction import Prediction
-from consumers.worker import usable_cores
+from consumers.live.pipeline import Pipeline, Scorer, Step, decode_segment
+from consumers.live.worker import usable_cores
+from consumers.records.prediction import Prediction
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
 from .sources import LostSegmentError, Piece

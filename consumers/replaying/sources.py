@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from consumers.worker import announced_frames
+from consumers.live.worker import announced_frames
 from stream import Feed, Partition, Segment, SegmentError, SegmentLimits, SourceError, Transport, find_files
 from stream.feeds.footage import Footage
 from stream.segment import CAMERA_ID, check_camera_id
@@ -117,7 +117,7 @@ class Recording:
     start_us: int | None = None
 
     def begins(self, ends_us: Sequence[int]) -> Iterator[int]:
-        """Where each piece begins, given where each ends after its own begin: as `stream.footage` decides it."""
+        """Where each piece begins, given where each ends after its own begin: as `stream.feeds.footage` decides it."""
         next_us = self.start_us or 0
         for piece, end_us in zip(self.pieces, ends_us, strict=True):
             begin_us = next_us if self.start_us is not None else max(next_us, piece.recorded_us)

@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from consumers.frame_cache import trim_folder
+from consumers.learning.frame_cache import trim_folder
 
 from .errors import StoreError
 from .trace import Trace

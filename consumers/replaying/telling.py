@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumers.live import describe
+from consumers.terminal.live_view import describe
 
 from .errors import ReplayError
 

@@ -16,14 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker, ensure_topics
+from consumers.outputs.redis import RedisSink, SinkError
+from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
-from consumers.sinks import RedisSink, SinkError
-from consumers.subscriber import read_events
-from consumers.tracker import Rule
-from consumers.worker import Worker, ensure_topics
 from stream import KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
 from stream.feeds.footage import Footage
-from stream.services.processes import EmbeddedBroker, EmbeddedRedis
+from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError
 from .replay import Replayed

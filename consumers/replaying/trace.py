@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from consumers.event import Event
-from consumers.prediction import Prediction
-from consumers.tracker import Rule, Tracker
+from consumers.live.tracker import Rule, Tracker
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -20,8 +20,9 @@ from typing import Any, Final, cast
 import numpy as np
 
 from models.checkpoint import Checkpoint
-from .descriptors import PARTS, describe_clip
 from models.errors import CheckpointError, EngineError, UnknownModelError
+
+from .descriptors import PARTS, describe_clip
 
 PREFIX: Final = "classical"
 #: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.

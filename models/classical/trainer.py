@@ -11,17 +11,18 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from .model import MAX_SAMPLES, PREFIX, ClassicalModel, Parameters, check_installed
 from models.contract import Contract
-from .descriptors import check_clip, describe_clip
 from models.errors import TrainingError
 from models.evaluation.figures import WindowScores
+from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress
 from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
-from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
 from models.windows import windows
+
+from .descriptors import check_clip, describe_clip
+from .model import MAX_SAMPLES, PREFIX, ClassicalModel, Parameters, check_installed
 
 #: So many windows of a video, spread over it, are learnt from: a long one would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8

@@ -23,6 +23,7 @@ import numpy as np
 from models.checkpoint import Checkpoint, cache_folder, name_of
 from models.classical.model import ClassicalEngine, is_classical
 from models.errors import CheckpointError, EngineError
+
 from .files import FORM_NAMES, Precision, check_archive, read_openvino, reason_of, require_openvino
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ What each precision means:
     bf16      –                    –                    all of the network
     int8      weights, activations weights, activations –
 
-OpenVINO chooses for itself in what it computes the rest: bfloat16 where the processor has it (models/engines.py).
+OpenVINO chooses in what it computes the rest: bfloat16 where the processor has it (models/engines/choice.py).
 A file appears only after it was loaded again and run by the engine that serves it; what cannot be is refused.
 """
 
@@ -29,8 +29,9 @@ from typing import Any, Final
 import numpy as np
 
 from models.checkpoint import Checkpoint, find
-from .choice import Clips, Scores, convert, open_engine, save_openvino, serving_module
 from models.errors import CheckpointError, EngineError, ExportError
+
+from .choice import Clips, Scores, convert, open_engine, save_openvino, serving_module
 from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of
 
 #: Clips beyond this many are not looked at: NNCF's own default.

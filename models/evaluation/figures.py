@@ -23,8 +23,9 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GroupKFold
 
-from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_figures
 from models.contract import Threshold
+
+from .bootstrap import TOP, calibration_bins, draw_weights, interval, weighted_figures
 
 ROUNDS: Final = 1000
 #: What is shown in the place of a figure that cannot be had.

@@ -12,9 +12,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from models.contract import Contract, Threshold
 from models.errors import TrainingError
-from .figures import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
-from models.training.recipe import Recipe
 from models.networks.zoo import statistics
+from models.training.recipe import Recipe
+
+from .figures import Evaluation, Figure, Judged, WindowScores, choose_thresholds, evaluate
 
 #: A single window is let through this easily because a tracker wants several in a row.
 _FALSE_ALARM_RATE: Final = 0.1

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from models.errors import UnknownModelError
+
 from .movenet import PoseBackbone, pose_backbone
 
 LITE0: Final = "lite0"

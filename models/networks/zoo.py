@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from models.classical.model import CLASSICAL, full_name, is_classical
+from models.errors import UnknownModelError
+
 from .cnn_lstm import LITE0, MOVENET, CnnLstm
 from .ensemble import Averaged
-from models.errors import UnknownModelError
 from .inflation import InflatedLite0
 from .movenet import MoveNetMotion
 

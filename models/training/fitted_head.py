@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
-from .imbalance import class_weights, synthetic_minority
 from models.networks.movenet import LinearHead
+
+from .imbalance import class_weights, synthetic_minority
 from .recipe import Recipe
 
 _ARCHITECTURE: Final = "movenet_motion"

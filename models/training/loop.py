@@ -21,9 +21,10 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
+from models.errors import TrainingError
+
 from . import distributed, unfinished
 from .augmentation import BatchMix
-from models.errors import TrainingError
 from .recipe import Recipe
 from .transfer import parameter_groups
 

@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 import torch
 
-from .augmentation import ClipTransform, window_places
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
-from .recipe import Recipe
-from models.windows import windows
 from models.networks.zoo import statistics
+from models.windows import windows
+
+from .augmentation import ClipTransform, window_places
+from .recipe import Recipe
 
 #: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2

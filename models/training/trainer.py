@@ -14,22 +14,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from . import distributed, fitted_head, unfinished
 from models.checkpoint import find
-from models.networks.cnn_lstm import CnnLstm
 from models.contract import Contract
-from models.networks.ensemble import Averaged
 from models.errors import TrainingError
 from models.evaluation.figures import Judged, WindowScores, evaluate
+from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
+from models.networks.cnn_lstm import CnnLstm
+from models.networks.ensemble import Averaged
+from models.networks.movenet import MoveNetMotion
+from models.networks.zoo import create
+from models.windows import in_parts, windows
+
+from . import distributed, fitted_head, unfinished
 from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
 from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
-from models.networks.movenet import MoveNetMotion
 from .recipe import Recipe
 from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
 from .transfer import freeze, load_known, set_regularisation
-from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
-from models.windows import in_parts, windows
-from models.networks.zoo import create
 
 #: One part in so many of the training groups is held out to say when to stop.
 _INNER_FOLDS: Final = 5

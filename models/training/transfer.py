@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.networks.cnn_lstm import CnnLstm
 from models.errors import TrainingError
+from models.networks.cnn_lstm import CnnLstm
 from models.networks.inflation import InflatedLite0
 from models.networks.movenet import MoveNetMotion
 

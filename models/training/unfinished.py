@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from . import distributed
 from models.errors import TrainingError
+
+from . import distributed
 
 _DIGITS: Final = 12
 

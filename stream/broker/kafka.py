@@ -14,6 +14,7 @@ from kafka.structs import OffsetAndMetadata
 
 from stream.errors import BrokerError
 from stream.segment import Headers
+
 from .transport import MAX_RECORD_BYTES, Consumer, Partition, Producer, Record, Topic, check_record_size
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .decoding import Decoded, Fit, Image, Picture
 from stream.segment import Segment
+
+from .decoding import Decoded, Fit, Image, Picture
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 

@@ -26,9 +26,9 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from stream.errors import SegmentError, SourceError
-from stream.segment import Segment, ticks_to_us
 from stream.feeds.segmenter import Segmenter
 from stream.feeds.source import Feed
+from stream.segment import Segment, ticks_to_us
 
 Fit = Literal["stretch", "crop"]
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]

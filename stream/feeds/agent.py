@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from stream.broker.transport import Producer
 from stream.errors import RecordTooLargeError, SourceError
-from .footage import Footage
 from stream.segment import Segment
+
+from .footage import Footage
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet, display_name, find_files, is_live
-from stream.broker.transport import Producer
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stream.errors import SourceError
 from stream.segment import Segment
+
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet
 

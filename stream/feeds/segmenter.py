@@ -28,6 +28,7 @@ import av.error
 
 from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
+
 from .source import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.

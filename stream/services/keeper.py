@@ -1,4 +1,4 @@
-"""The process that keeps one embedded server: starts it, drains it, stops it, removes its folder. See services.py.
+"""The process that keeps one embedded server: starts it, drains it, stops it, removes its folder. See processes.py.
 
 Run by its path in a bare interpreter (`python -I -S`), so that it starts in 30 ms: it imports nothing but the standard
 library. It reads a `_Job` and its parent's process id as one line of JSON, runs the job until it ends or is no longer

@@ -1,0 +1,276 @@
+"""`clipline export`: a checkpoint becomes a file for other machines, and is measured against the original."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from consumers.terminal.progress import task_progress
+from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
+from models.classical.model import is_classical
+from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
+from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
+from models.evaluation.figures import evaluate
+from models.windows import windows
+
+from .datasets import Example, file_digests, find_examples
+from .evaluate import known_labels, warn_of_training_data
+from .scoring import Progress, check_labels, frames_for, judge_frames
+
+#: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
+_STRANGE_DIFFERENCE: Final = 0.2
+#: Clips that one timing runs: what a worker's batch holds when some cameras are ready together.
+_BATCH: Final = 8
+_ROUNDS: Final = 15
+#: A form that takes so many times as long as the checkpoint in torch is nobody's choice, and not judged.
+_TOO_SLOW: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One form of a model, measured; or the reason why there is none, or none of its accuracy."""
+
+    #: "checkpoint", ".xml", ".onnx" or ".pt2".
+    file: str
+    precision: str
+    engine: str | None = None
+    megabytes: float | None = None
+    milliseconds: float | None = None
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    #: Largest difference of an example's score from the checkpoint's in torch.
+    difference: float | None = None
+    #: Why figures are absent.
+    reason: str | None = None
+
+
+def export_command(
+    console: Console,
+    model: str,
+    output: Path | None,
+    precision: Precision,
+    calibration: Sequence[Path],
+    compared: Sequence[Path],
+    renamed: Mapping[str, str],
+    json_file: Path | None,
+    notes: Console,
+) -> None:
+    """Export to `output`, or, without one, measure every form; progress and warnings go to `notes`.
+
+    Raises:
+        ModelError: the model cannot be exported so, or the footage cannot be used.
+    """
+    checkpoint = find(model)
+    if is_classical(checkpoint.contract.architecture):
+        raise ExportError(f"{checkpoint.id} is {checkpoint.contract.architecture}: only networks can be exported")
+    renamed = known_labels([checkpoint], renamed)
+    if output is not None:
+        form = form_of(output)  # what cannot be is told before anything is decoded
+        if (reason := refusal(form, precision)) is not None:
+            raise ExportError(reason)
+    clips = calibration_clips(checkpoint, _examples(calibration, renamed), notes) if calibration else None
+    if output is not None:
+        with notes.status(f"exporting {checkpoint.id}"):
+            exported = export(checkpoint, output, precision, clips)
+        _tell(console, notes, output, checkpoint, exported)
+    if not compared:
+        return
+    examples = _examples(compared, renamed)
+    warn_of_training_data(checkpoint, file_digests(examples), notes)
+    with task_progress(notes) as show:
+        if output is not None:
+            rows = measure(checkpoint, [(output.suffix, precision, output)], examples, show)
+        else:
+            rows = measure_every_form(checkpoint, clips, examples, show)
+    console.print(_table(rows))
+    for row in rows:
+        if row.reason is not None:
+            console.print(f"{row.file} {row.precision}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
+    if json_file is not None:
+        _write_json(json_file, checkpoint, rows)
+
+
+def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> np.ndarray:
+    """Clips (N, T, H, W, 3) of footage as it is served, evenly from all of it, at most as many as calibration takes.
+
+    Raises:
+        TrainingError: the footage cannot be used.
+    """
+    with task_progress(notes) as show:
+        videos = frames_for(checkpoint.contract, examples, show)
+    frames = checkpoint.contract.frames
+    places = [(video, w) for video in videos for w in windows(len(video), frames)]
+    chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_CALIBRATION_CLIPS)).round().astype(int)
+    return np.stack([places[i][0][places[i][1]] for i in chosen])
+
+
+def measure_every_form(
+    checkpoint: Checkpoint, calibration: np.ndarray | None, examples: Sequence[Example], progress: Progress
+) -> list[Row]:
+    """Export to every format and precision in a temporary folder, and measure all of them side by side."""
+    wanted = [(suffix, precision) for suffix in FORMS for precision in PRECISIONS]
+    made: list[tuple[str, str, Path]] = []
+    refused: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="clipline-export-") as folder:
+        for done, (suffix, precision) in enumerate(wanted, start=1):
+            path = Path(folder) / f"{checkpoint.path.stem}-{precision}{suffix}"
+            try:
+                export(checkpoint, path, precision, calibration)
+                made.append((suffix, precision, path))
+            except ExportError as error:
+                refused.append(Row(suffix, precision, reason=str(error)))
+            progress("exporting", done, len(wanted))
+        return measure(checkpoint, made, examples, progress) + refused
+
+
+def measure(
+    checkpoint: Checkpoint, files: Sequence[tuple[str, str, Path]], examples: Sequence[Example], progress: Progress
+) -> list[Row]:
+    """Rows of the checkpoint itself in each engine, and of each (suffix, precision, path) in the one that serves it."""
+    original = str(checkpoint.path)
+    check_labels(checkpoint.id, checkpoint.contract, examples)
+    videos = frames_for(checkpoint.contract, examples, progress)
+    stored = "f16" if checkpoint.path.suffix == ".safetensors" else "f32"
+    wanted = [("checkpoint", stored, original, engine) for engine in ("torch", "openvino-f32", "openvino")]
+    wanted += [(suffix, precision, str(path), "auto") for suffix, precision, path in files]
+    classifiers = [Classifier.load(path, engine) for *_, path, engine in wanted]
+    batch = _batch(checkpoint.contract, videos)
+    first = [_seconds(c.predict, batch[:1]) for c in classifiers]
+    slow = [seconds > _TOO_SLOW * first[0] for seconds in first]
+    quick = iter(
+        _times([c.predict for c, is_slow in zip(classifiers, slow, strict=True) if not is_slow], batch, progress)
+    )
+    rows: list[Row] = []
+    expected: np.ndarray | None = None
+    for done, ((file, precision, path, _), classifier) in enumerate(zip(wanted, classifiers, strict=True), start=1):
+        progress("classifying", done, len(wanted))
+        if slow[done - 1]:
+            reason = f"not judged: {first[done - 1] / first[0]:.0f} times as slow as the checkpoint in torch"
+            milliseconds = first[done - 1] * 1e3
+            rows.append(Row(file, precision, classifier.engine, _megabytes(Path(path)), milliseconds, reason=reason))
+            continue
+        judged = judge_frames(classifier, examples, videos, lambda *_: None).judged()
+        expected = judged.scores if expected is None else expected
+        figures = evaluate(judged, rounds=1).figures
+        rows.append(
+            Row(
+                file,
+                precision,
+                classifier.engine,
+                _megabytes(Path(path)),
+                next(quick),
+                figures["accuracy"].value,
+                figures["balanced_accuracy"].value,
+                float(np.abs(judged.scores - expected).max()),
+            )
+        )
+    return rows
+
+
+def _seconds(run: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> float:
+    """What a call takes, after a first one that prepares what the others reuse."""
+    run(clips)
+    before = time.perf_counter()
+    run(clips)
+    return time.perf_counter() - before
+
+
+def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray, progress: Progress) -> list[float]:
+    """Median milliseconds a clip of each. In turns, so that whatever else the machine does meets all alike."""
+    taken: list[list[float]] = [[] for _ in runs]
+    for number in range(1, _ROUNDS + 1):
+        for run, seconds in zip(runs, taken, strict=True):
+            before = time.perf_counter()
+            run(clips)
+            seconds.append(time.perf_counter() - before)
+        progress("timing", number, _ROUNDS)
+    return [statistics.median(seconds) / len(clips) * 1e3 for seconds in taken]
+
+
+def _batch(contract: Contract, videos: Sequence[np.ndarray]) -> np.ndarray:
+    clips = [video[windows(len(video), contract.frames)[0]] for video in videos]
+    return np.stack([clips[i % len(clips)] for i in range(_BATCH)])
+
+
+def _megabytes(path: Path) -> float:
+    weights = path.with_suffix(".bin").stat().st_size if path.suffix == ".xml" else 0
+    return (path.stat().st_size + weights) / 1e6
+
+
+def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]:
+    examples = [e for d in data for e in find_examples(d, renamed)]
+    if not examples:
+        raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage is left, expected at least one example")
+    return examples
+
+
+def _tell(console: Console, notes: Console, output: Path, checkpoint: Checkpoint, exported: Exported) -> None:
+    assert exported.checkpoint.export is not None
+    console.print(
+        f"{output}: {FORM_NAMES[exported.checkpoint.export.form]}, {exported.checkpoint.export.precision}, "
+        f"{exported.bytes / 1e6:.1f} MB, id {exported.checkpoint.id}; "
+        f"scores differ by {exported.difference:.2g} at most from those of {checkpoint.id}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if exported.difference > _STRANGE_DIFFERENCE:
+        notes.print(
+            f"That is another model rather than a rounded one: measure it with --compare before you serve {output}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+HEADINGS: Final = (
+    "file", "precision", "engine", "MB", "ms a clip", "accuracy", "balanced accuracy", "largest score difference",
+)  # fmt: skip
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's figures as text, under `HEADINGS`; dashes where it could not be exported."""
+
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return (
+        row.file,
+        row.precision,
+        row.engine or "refused",
+        number(row.megabytes, ".1f"),
+        number(row.milliseconds, ".1f"),
+        number(row.accuracy, ".3f"),
+        number(row.balanced_accuracy, ".3f"),
+        number(row.difference, ".1g"),
+    )
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=None)
+    for name in HEADINGS[:3]:
+        table.add_column(name)
+    for name in HEADINGS[3:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
+
+
+def _write_json(path: Path, checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
+    content: dict[str, Any] = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error})") from None

@@ -1,0 +1,1 @@
+"""The classifying worker: from segments to predictions and events."""

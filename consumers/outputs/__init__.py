@@ -1,0 +1,1 @@
+"""Where results go, and who reads them: Redis, subscribers, evidence clips."""

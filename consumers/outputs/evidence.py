@@ -1,0 +1,181 @@
+"""`clipline evidence`: the footage of an event, cut out of the topic as the camera sent it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from consumers.records.prediction import rfc3339
+from consumers.settings import TopicSettings
+from stream import Partition, Segment, SegmentError, SourceError, Transport
+from stream.feeds.joining import write_joined
+
+_PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d+)\]@(?P<first>\d+)-(?P<last>\d+)")
+#: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.
+_MAX_AROUND: Final = 4096
+_FIRST_AROUND: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found of an event."""
+
+    body: Mapping[str, Any]
+    segments: tuple[Segment, ...]
+    #: What of the asked interval is not there, and why, in words.
+    missing: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        return sum(segment.seconds for segment in self.segments)
+
+
+def find_evidence(
+    transport: Transport, topics: TopicSettings, event: str, lead_seconds: float, tail_seconds: float
+) -> Evidence:
+    """Find the segments of an event, and those before and after it.
+
+    Args:
+        transport: the broker.
+        topics: the names of its topics.
+        event: the event's id, or the beginning of it.
+        lead_seconds: footage before the event's begin.
+        tail_seconds: footage after its end.
+
+    Raises:
+        SourceError: there is no such event, it does not tell where its footage lies, or nothing of that is left.
+        BrokerError: the broker is gone.
+    """
+    body, place = _newest_report(transport, topics, event)
+    partition: Partition = (place["topic"], int(place["partition"]))
+    first, last = int(place["first"]), int(place["last"])
+    kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
+    start_us, end_us = (_time_us(body[name]) for name in ("start", "end"))
+    from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
+
+    def read(begin: int, stop: int) -> list[Segment]:
+        return _segments(transport, partition, (begin, stop), body["camera"])
+
+    found = read(max(first, kept), min(last + 1, end))
+    if not found:
+        raise SourceError(
+            f"event {body['event']}: its footage, {partition[0]}[{partition[1]}]@{first}-{last}, is gone: retention "
+            f"has removed everything before offset {kept}"
+        )
+    epoch_us = found[0].epoch_us
+    before = (
+        []
+        if first < kept
+        else _around(
+            lambda n: (max(kept, first - n), first),
+            read,
+            lambda s: s and s[0].start_us <= from_us,
+            at_end=lambda n: first - n <= kept,
+        )
+    )
+    after = _around(
+        lambda n: (last + 1, min(end, last + 1 + n)),
+        read,
+        lambda s: s and s[-1].end_us >= to_us,
+        at_end=lambda n: last + 1 + n >= end,
+    )
+    wanted = [
+        s
+        for s in [*before, *found, *after]
+        if s.epoch_us == epoch_us and not s.is_end and s.end_us > from_us and s.start_us < to_us
+    ]
+    if not wanted:
+        raise SourceError(
+            f"event {body['event']}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} "
+            "holds other footage"
+        )
+    return Evidence(body, tuple(wanted), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None)))
+
+
+def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | None) -> list[str]:
+    """What of the event itself is not there; less of a lead or tail than was asked for is no hole."""
+    said = []
+    if segments[0].start_us > start_us:
+        why = f"removed by retention, which keeps offsets from {kept}" if kept is not None else "not on the topic"
+        said.append(f"{rfc3339(start_us)} to {rfc3339(segments[0].start_us)}: {why}")
+    for one, other in itertools.pairwise(segments):
+        if other.start_us > one.end_us:
+            said.append(f"{rfc3339(one.end_us)} to {rfc3339(other.start_us)}: lost or damaged")
+    if segments[-1].end_us < end_us:
+        said.append(f"{rfc3339(segments[-1].end_us)} to {rfc3339(end_us)}: not on the topic")
+    return said
+
+
+def _around(
+    offsets: Callable[[int], tuple[int, int]],
+    read: Callable[[int, int], list[Segment]],
+    enough: Callable[[list[Segment]], Any],
+    at_end: Callable[[int], bool],
+) -> list[Segment]:
+    """More and more records, until there are enough or no more."""
+    count = _FIRST_AROUND
+    while True:
+        begin, stop = offsets(count)
+        found = read(begin, stop) if begin < stop else []
+        if enough(found) or at_end(count) or count >= _MAX_AROUND:
+            return found
+        count *= 4
+
+
+def _segments(transport: Transport, partition: Partition, offsets: tuple[int, int], camera: str) -> list[Segment]:
+    found: dict[tuple[int, int], Segment] = {}
+    for record in transport.read({partition: offsets}):
+        if record.key != camera.encode():
+            continue
+        try:
+            segment = Segment.decode(record.key, record.headers, record.value, record.where)
+        except SegmentError:
+            continue  # a dead letter: shows as a hole
+        found.setdefault((segment.epoch_us, segment.sequence), segment)
+    return list(found.values())
+
+
+def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> tuple[Mapping[str, Any], re.Match[str]]:
+    newest: tuple[Mapping[str, Any], str] | None = None
+    ids = set()
+    for record in transport.read(transport.offsets(topics.events)):
+        headers = dict(record.headers)
+        if headers.get("ce_id", b"").decode(errors="replace").startswith(event):
+            body = json.loads(record.value or b"")
+            ids.add(body["event"])
+            newest = body, headers.get("ce_segments", b"").decode(errors="replace")
+    if newest is None:
+        raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
+    if len(ids) > 1:
+        raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
+    body, where = newest
+    place = _PLACE.fullmatch(where)
+    if place is None:
+        raise SourceError(f"event {body['event']}: does not tell where its footage lies (an older worker published it)")
+    return body, place
+
+
+def _time_us(text: str) -> int:
+    moment = dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return moment // dt.timedelta(microseconds=1)
+
+
+def write_evidence(evidence: Evidence, path: Path) -> None:
+    """Write the clip.
+
+    Raises:
+        SourceError: the path cannot be written.
+        SegmentError: the segments cannot be joined there.
+    """
+    if not path.parent.is_dir():
+        raise SourceError(f"{path}: there is no folder {path.parent}")
+    try:
+        write_joined(evidence.segments, path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be written ({error.strerror})") from None

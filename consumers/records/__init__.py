@@ -1,0 +1,1 @@
+"""What travels on the topics: each record with its encoding."""

@@ -1,0 +1,1 @@
+"""Replayed events against the truth."""

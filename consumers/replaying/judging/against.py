@@ -1,0 +1,80 @@
+"""Two models on the same footage: where they differ, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy.stats import binomtest
+
+from .judge import Judgement
+from .metrics import ROUNDS
+
+_LEVELS: Final = (0.025, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A second model less the first, on the same truth; intervals hold 95 % of draws of whole files."""
+
+    #: Indices of truth that only one of them finds.
+    only_first: tuple[int, ...]
+    only_second: tuple[int, ...]
+    #: Exact McNemar test on true events, taken as independent: probability of such a split by chance, two-sided.
+    p_value: float
+    recall: float | None
+    false_alarms_per_hour: float
+    #: By the names of the two above; empty where there is one file only.
+    bounds: Mapping[str, tuple[float, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "only_first": list(self.only_first),
+            "only_second": list(self.only_second),
+            "p_value": self.p_value,
+            "difference": {"recall": self.recall, "false_alarms_per_hour": self.false_alarms_per_hour},
+            "low": {name: low for name, (low, _) in self.bounds.items()},
+            "high": {name: high for name, (_, high) in self.bounds.items()},
+        }
+
+
+def compare(first: Judgement, second: Judgement, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
+    """Compare two models by the events that only one of them finds, and by their false alarms.
+
+    Raises:
+        ValueError: they were not judged by the same truth.
+    """
+    if first.truth != second.truth or first.scene.unit_seconds.keys() != second.scene.unit_seconds.keys():
+        raise ValueError("the two models were not judged by the same truth on the same footage")
+    found = [set(j.matched) for j in (first, second)]
+    only = [tuple(i for i in range(len(first.truth)) if i in found[a] and i not in found[1 - a]) for a in (0, 1)]
+    units = sorted(first.scene.unit_seconds)
+    seconds = np.array([first.scene.unit_seconds[u] for u in units])
+    truth = np.bincount([units.index(t.unit) for t in first.scene.truth], minlength=len(units))
+    gained = np.zeros(len(units))
+    for indices, sign in ((only[1], 1), (only[0], -1)):
+        for index in indices:
+            gained[units.index(first.scene.truth[index].unit)] += sign
+    alarms = np.zeros(len(units))
+    for judgement, sign in ((second, 1), (first, -1)):
+        for detection, match in zip(judgement.scene.detections, judgement.matched, strict=True):
+            if match is None:
+                alarms[units.index(detection.unit)] += sign
+    drawn: dict[str, list[float]] = {"recall": [], "false_alarms_per_hour": []}
+    generator = np.random.default_rng(seed)
+    for _ in range(rounds if len(units) > 1 else 0):
+        rows = generator.integers(len(units), size=len(units))
+        if truth[rows].sum():
+            drawn["recall"].append(float(gained[rows].sum() / truth[rows].sum()))
+        drawn["false_alarms_per_hour"].append(float(alarms[rows].sum() * 3600 / seconds[rows].sum()))
+    split = len(only[0]) + len(only[1])
+    return Comparison(
+        only[0],
+        only[1],
+        float(binomtest(len(only[1]), split).pvalue) if split else 1.0,
+        float(gained.sum() / truth.sum()) if truth.sum() else None,
+        float(alarms.sum() * 3600 / seconds.sum()),
+        {n: (float(np.quantile(v, _LEVELS[0])), float(np.quantile(v, _LEVELS[1]))) for n, v in drawn.items() if v},
+    )

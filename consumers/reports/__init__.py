@@ -1,0 +1,1 @@
+"""HTML reports: the pages, plots and film strips that they share."""
