@@ -21,6 +21,7 @@ from stream.errors import ServiceError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
 from stream.services import broker as broker_of
 from stream.services import kafka as kafka_services
+from stream.services import redis as redis_service
 
 MEBIBYTE = 1024 * 1024
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -90,7 +91,7 @@ def pretend_to_be_redis(monkeypatch: pytest.MonkeyPatch, folder: Path, script: s
     fake = folder / "fake-server"
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(services, "_valkey", lambda _name: str(fake))
+    monkeypatch.setattr(redis_service, "_valkey", lambda _name: str(fake))
 
 
 def test_a_broker_gives_back_records_as_large_as_segments_get(broker: Service, topics_prefix: str) -> None:
