@@ -8,9 +8,9 @@ Redis around it, `consumers.replaying` puts files around it, and both say the sa
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
 from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment, decode
 
+from .accounts import CameraCounts
 from .tracker import Rule, Tracker
 
 
@@ -33,35 +34,6 @@ class Scorer(Protocol):
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
         """Clips (B, T, H, W, 3) uint8 to scores (B, L) float32."""
-
-
-@dataclass(slots=True)
-class CameraCounts:
-    """What became of a camera's frames: `frames == classified + skipped + dead_lettered + pending`."""
-
-    frames: int = 0
-    classified: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    dead_lettered: int = 0
-    segments: int = 0
-    dead_letters: int = 0
-    windows: int = 0
-    events: int = 0
-    newest: Prediction | None = None
-    seconds: float = 0.0
-
-    @property
-    def pending(self) -> int:
-        return self.frames - self.classified - self.skipped.total() - self.dead_lettered
-
-    def summary(self) -> str:
-        """The account in words: what came in is what became of it."""
-        skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))
-        return (
-            f"{self.frames} frames = {self.classified} classified + {self.skipped.total()} skipped"
-            f"{f' ({skipped})' if skipped else ''} + {self.dead_lettered} dead-lettered + {self.pending} pending; "
-            f"{self.windows} windows, {self.events} events"
-        )
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -37,6 +37,7 @@ from stream import (
 )
 
 from .pipeline import Pipeline, Scorer, Step, decode_segment
+from .snapshot import CameraSnapshot, WorkerSnapshot
 from .tracker import Rule
 
 #: Longest latencies kept for the summary.
@@ -66,6 +67,9 @@ class _Place:
     partition: Partition
     last_seen: float = 0.0
     newest_us: int = 0
+    #: Wall time from the newest classified segment's arrival on the topic to its predictions.
+    behind_seconds: float | None = None
+    last_event: Event | None = None
     #: Begin and end in event time, and offset, of the newest segments.
     segments: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_SEGMENTS_KNOWN))
     #: By id of an event that goes on: the offset of the first segment it was seen in.
@@ -105,6 +109,7 @@ class Worker:
     ) -> None:
         self._transport, self._spec, self._sink = transport, spec, sink
         self._settings, self._topics = settings.worker, settings.topics
+        self._model = scorer.id
         self._pipeline = Pipeline(scorer, spec, rules)
         self.counts = self._pipeline.counts
         self.latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
@@ -124,6 +129,38 @@ class Worker:
         """Wall time from a segment's arrival on the topic to its predictions; None before the first."""
         latencies = list(self.latencies_seconds)
         return float(np.percentile(latencies, percentile)) if latencies else None
+
+    def snapshot(self) -> WorkerSnapshot:
+        """The worker at this moment. May be asked by other threads."""
+        now = time.monotonic()
+        cameras = []
+        for name, place in sorted(dict(self._places).items()):
+            counts = self.counts[name]
+            state = self._pipeline.cameras.get(name)
+            cameras.append(
+                CameraSnapshot(
+                    camera=name,
+                    newest=counts.newest,
+                    frames=counts.frames,
+                    pending=counts.pending,
+                    skipped=Counter(counts.skipped),
+                    dead_lettered=counts.dead_lettered,
+                    windows=counts.windows,
+                    events=counts.events,
+                    silent_seconds=now - place.last_seen,
+                    behind_seconds=place.behind_seconds,
+                    active=tuple(state.tracker.active) if state else (),
+                    last_event=place.last_event,
+                )
+            )
+        return WorkerSnapshot(
+            model=self._model,
+            cameras=tuple(cameras),
+            lag=self.lag,
+            latency_seconds=self.latency_seconds(50),
+            events_total=self.events_total,
+            newest_events=tuple(self.newest_events),
+        )
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until `stop()`; then publish what is in hand, commit and leave the group.
@@ -199,7 +236,13 @@ class Worker:
         self._sink.write(predictions, events)
         self._pipeline.count(steps, predictions, events)
         now_us = time.time_ns() // 1000
-        self.latencies_seconds.extend((now_us - step.record.sent_us) / 1e6 for step in steps if step.record)
+        for step in steps:
+            if step.record is not None:
+                seconds = (now_us - step.record.sent_us) / 1e6
+                self.latencies_seconds.append(seconds)
+                self._places[step.camera].behind_seconds = seconds
+        for event in events:
+            self._places[event.camera].last_event = event
         self.newest_events.extend(events)
         self.events_total += len(events)
 

@@ -18,8 +18,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from consumers.live.accounts import CameraCounts
 from consumers.live.assemble import Serving, open_worker
-from consumers.live.pipeline import CameraCounts
 from consumers.live.worker import Worker, ensure_topics
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override

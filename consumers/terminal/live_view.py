@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from consumers.live.pipeline import CameraCounts
+from consumers.live.accounts import CameraCounts
 from consumers.live.worker import Worker
 from consumers.records.prediction import rfc3339
 

@@ -1,0 +1,45 @@
+"""A worker at one moment, for whoever shows or reports it: the live view, `clipline status`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSnapshot:
+    """One camera of a worker. Frames are counted since the worker started."""
+
+    camera: str
+    newest: Prediction | None
+    frames: int
+    pending: int
+    skipped: Counter[str]
+    dead_lettered: int
+    windows: int
+    events: int
+    #: Wall seconds since its newest segment was taken.
+    silent_seconds: float
+    #: Wall seconds from the arrival of the newest classified segment on the topic to its predictions; None before.
+    behind_seconds: float | None
+    #: Events that go on.
+    active: tuple[Event, ...]
+    last_event: Event | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """A worker and the cameras that it has now, in the order of their names."""
+
+    model: str
+    cameras: tuple[CameraSnapshot, ...]
+    #: Records that are stored and not yet worked off, over the worker's partitions.
+    lag: int
+    #: Median wall time from a segment's arrival on the topic to its predictions; None before the first.
+    latency_seconds: float | None
+    events_total: int
+    #: The newest events, the newest last.
+    newest_events: tuple[Event, ...]
