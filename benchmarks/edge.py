@@ -81,10 +81,10 @@ def check(python: Path) -> list[str]:
             )
             if found.strip() != "[]":
                 raise WrongWorkError(f"{python}: has {found.strip()}; expected an environment without")
-            refused = edge.run("-m", "consumers.cli.main", "work", code=2)
+            refused = edge.run("-m", "consumers.cli", "work", code=2)
             if "clipline export" not in refused:
                 raise WrongWorkError(f"`clipline work` without a model does not say what to do: {refused}")
-            edge.run("-m", "consumers.cli.main", "attach", str(footage), "--camera", CAMERA, "--pace", "max")
+            edge.run("-m", "consumers.cli", "attach", str(footage), "--camera", CAMERA, "--pace", "max")
             predictions, summary = _serve(edge, exported.checkpoint.path, kafka.address)
     ours = _expected(footage)
     theirs = np.array([[p["scores"][label] for label in find("default").contract.labels] for p in predictions])
@@ -106,7 +106,7 @@ def _serve(edge: Edge, model: Path, kafka: str) -> tuple[list[dict[str, Any]], s
     consumer = KafkaTransport(kafka).consumer([Settings().topics.predictions])
     predictions: dict[str, dict[str, Any]] = {}
     quiet_since = began = time.monotonic()
-    with edge.start("-m", "consumers.cli.main", "work", "--model", str(model), "--engine", "openvino-f32") as process:
+    with edge.start("-m", "consumers.cli", "work", "--model", str(model), "--engine", "openvino-f32") as process:
         try:
             # Nothing says that footage has ended, so: until nothing comes any more.
             while time.monotonic() - quiet_since < (5 if predictions else _DEADLINE_SECONDS):

@@ -24,7 +24,7 @@ COMMANDS = ("up", "attach", "work", "events", "replay", "tune", "evidence", "tra
 
 def clipline(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "consumers.cli.main", *map(str, arguments)],
+        [sys.executable, "-m", "consumers.cli", *map(str, arguments)],
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,
         text=True,
@@ -114,7 +114,7 @@ def test_models_lists_what_ships_with_its_accuracy():
 @contextlib.contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on; killed if the test fails before it has ended."""
-    command = [sys.executable, "-u", "-m", "consumers.cli.main", *arguments]
+    command = [sys.executable, "-u", "-m", "consumers.cli", *arguments]
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
