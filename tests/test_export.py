@@ -190,7 +190,7 @@ def test_file_whose_scores_are_not_the_checkpoints_never_appears(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = convert(find(str(checkpoints["cnn_lstm"])))
-    monkeypatch.setattr("models.engines.choice.export.convert", lambda _checkpoint: other)
+    monkeypatch.setattr("models.engines.export.convert", lambda _checkpoint: other)
     with pytest.raises(ExportError, match="scores unlike the checkpoint"):
         export(find(str(checkpoints["x3d_xs"])), tmp_path / "m.xml")
     assert not list(tmp_path.iterdir())
