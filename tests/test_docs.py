@@ -1,0 +1,64 @@
+"""README and docs: what they tell a reader to type can be typed, what they link to is there, and their Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for language, text in _BLOCK.findall(page.read_text("utf-8")):
+        if language in languages:
+            yield text
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Every `clipline …` in a block of shell, with the page it stands on; a line that ends in a backslash goes on."""
+    found = {}
+    for page in PAGES:
+        for block in blocks(page, "", "sh", "bash", "console"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+                if words.startswith("clipline "):
+                    found.setdefault(words, page.name)
+    return [(line, page) for line, page in found.items()]
+
+
+@pytest.mark.parametrize(("line", "page"), command_lines())
+def test_every_command_line_in_the_docs_is_understood(line: str, page: str):
+    from consumers.cli.main import app
+
+    words = shlex.split(line, comments=True)[1:]
+    for end in ("|", ">", ">>", "&", "&&", "2>"):
+        words = words[: words.index(end)] if end in words else words
+    group = typer.main.get_command(app)
+    with group.make_context("clipline", list(words), resilient_parsing=True) as context:
+        name, command, rest = group.resolve_command(context, list(words))
+        command.make_context(name, rest, parent=context).close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_in_the_docs_leads_somewhere(page: Path):
+    missing = [
+        link
+        for link in _LINK.findall(page.read_text("utf-8"))
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_in_the_docs_exists(page: Path):
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|\()make ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE))
+    assert named - targets == set()
