@@ -3,12 +3,14 @@
 from .broker.kafka import KafkaTransport
 from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
-from .clips.decoding import Decoded, Picture, decode, sample_file
+from .clips.decoding import Decoded, Picture, decode
+from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.agent import Attached, attach
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, display_name, find_files, is_live
-from .segment import Headers, Segment
+from .headers import Headers
+from .segment import Segment
 
 __all__ = [
     "Attached",

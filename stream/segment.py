@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
 from .errors import SegmentError
+from .headers import Headers
 
 WIRE_VERSION: Final = 1
 #: Beyond these a record is foreign or damaged. Without them a wrong interval would ask for billions of samples, and a
@@ -27,7 +28,7 @@ Container = Literal["mpegts", "matroska"]
 #: Timestamp resolution of each container, in ticks per second.
 TICKS_PER_SECOND: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 90_000, "matroska": 1_000})
 
-Headers = list[tuple[str, bytes]]
+_TS_WRAP: Final = 1 << 33  # MPEG-TS timestamps are 33 bits wide
 
 
 def ticks_to_us(ticks: int, container: Container) -> int:
@@ -100,6 +101,16 @@ class Segment:
     @property
     def seconds(self) -> float:
         return (self.end_us - self.start_us) / 1e6
+
+    def packet_times_us(self, pts: Sequence[int]) -> list[int]:
+        """Return the event time in µs of each packet in `data`, given their presentation times in container ticks."""
+        first, times = pts[0], []
+        for value in pts:
+            ticks = value - first
+            if self.container == "mpegts":
+                ticks = (ticks + _TS_WRAP // 2) % _TS_WRAP - _TS_WRAP // 2
+            times.append(self.epoch_us + ticks_to_us(self.first_tick + ticks, self.container))
+        return times
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value; the value is playable as it is."""

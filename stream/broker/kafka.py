@@ -13,7 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from stream.errors import BrokerError
-from stream.segment import Headers
+from stream.headers import Headers
 
 from .transport import MAX_RECORD_BYTES, Consumer, Partition, Producer, Record, Topic, check_record_size
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from stream.errors import BrokerError, RecordTooLargeError
-from stream.segment import Headers
+from stream.headers import Headers
 
 MAX_RECORD_BYTES: Final = 10 * 1024 * 1024
 Partition = tuple[str, int]  # topic, number

@@ -17,7 +17,6 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import av
@@ -25,10 +24,9 @@ import av.error
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from stream.errors import SegmentError, SourceError
-from stream.feeds.segmenter import Segmenter
-from stream.feeds.source import Feed
-from stream.segment import Segment, ticks_to_us
+from stream.errors import SegmentError
+from stream.feeds.h264 import is_unreferenced
+from stream.segment import Segment
 
 Fit = Literal["stretch", "crop"]
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -36,7 +34,6 @@ Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 _Packet: TypeAlias = "av.Packet[Any]"
 
 DEBLOCK_RATIO: Final = 3
-_TS_WRAP: Final = 1 << 33  # MPEG-TS timestamps are 33 bits wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,57 +103,7 @@ def _opened(segment: Segment, where: str) -> Iterator[tuple[av.VideoStream, list
         packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
         if not packets:
             raise SegmentError(where, "no pictures in the segment")
-        yield stream, packets, event_times(segment, [p.pts for p in packets if p.pts is not None])
-
-
-def sample_file(
-    path: Path,
-    *,
-    spacing_seconds: float,
-    height: int,
-    width: int,
-    fit: Fit = "stretch",
-    start_seconds: float = 0.0,
-    end_seconds: float | None = None,
-) -> np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]:
-    """Return the pictures of a file at `start_seconds + n * spacing_seconds`, (N, height, width, 3) uint8 RGB.
-
-    The file is segmented and decoded exactly as a feed is, so that a model learns from what it will be served.
-
-    Raises:
-        SourceError: the file cannot be read or decoded, or has no frame in the interval.
-    """
-    picture, spacing_us = Picture(height, width, fit), round(spacing_seconds * 1e6)
-    start_us, end_us = round(start_seconds * 1e6), None if end_seconds is None else round(end_seconds * 1e6)
-    images: list[Image] = []
-    next_us = start_us
-    with Feed(str(path)) as feed:
-        segmenter = Segmenter("file", feed.track)
-
-        def take(segments: list[Segment]) -> None:
-            nonlocal next_us
-            for segment in segments:
-                stop_us = segment.end_us if end_us is None else min(segment.end_us, end_us)
-                # A discontinuity leaves a hole in time: the grid goes on behind it.
-                while next_us < segment.start_us:
-                    next_us += spacing_us
-                times = list(range(next_us, stop_us, spacing_us))
-                if segment.frames and times:
-                    next_us = times[-1] + spacing_us
-                    images.extend(image for _, image in decode(segment, times, picture, str(path)).samples)
-
-        try:
-            for packet in feed.packets():
-                take(segmenter.push(packet))
-                if end_us is not None and next_us >= end_us:
-                    break
-            take(segmenter.end())
-        except SegmentError as error:
-            raise SourceError(str(error)) from None
-    if not images:
-        until = "its end" if end_seconds is None else f"{end_seconds:g} s"
-        raise SourceError(f"{path}: no frame between {start_seconds:g} s and {until}")
-    return np.stack(images)
+        yield stream, packets, segment.packet_times_us([p.pts for p in packets if p.pts is not None])
 
 
 def _open_options(segment: Segment) -> dict[str, Any]:
@@ -167,17 +114,6 @@ def _open_options(segment: Segment) -> dict[str, Any]:
         # `_decode_wanted` knows that from the packets. Duration 0 stands for seconds of it.
         return {"options": options | {"analyzeduration": "1"}, "stream_options": [{"skip_frame": "all"}]}
     return {"options": options}
-
-
-def event_times(segment: Segment, pts: list[int]) -> list[int]:
-    """The event time in µs of each packet of a segment, given their presentation times in ticks of its container."""
-    first, times = pts[0], []
-    for value in pts:
-        ticks = value - first
-        if segment.container == "mpegts":
-            ticks = (ticks + _TS_WRAP // 2) % _TS_WRAP - _TS_WRAP // 2
-        times.append(segment.epoch_us + ticks_to_us(segment.first_tick + ticks, segment.container))
-    return times
 
 
 def _shown_at(frame_times: list[int], times_us: Sequence[int]) -> list[int]:
@@ -224,7 +160,7 @@ def _needed(packets: list[_Packet], times: list[int], wanted: set[int], *, dropp
         needed += [
             packets[i]
             for i in range(begin, last + 1)
-            if not droppable or times[i] in wanted or not _is_unreferenced_h264(packets[i])
+            if not droppable or times[i] in wanted or not is_unreferenced(packets[i])
         ]
     return needed
 
@@ -238,19 +174,6 @@ def _closed_groups(packets: list[_Packet], times: list[int]) -> list[tuple[int, 
         earliest = times[i] if earliest is None else min(earliest, times[i])
     starts = sorted({0, *starts})
     return list(zip(starts, [*starts[1:], len(packets)], strict=True))
-
-
-def _is_unreferenced_h264(packet: _Packet) -> bool:
-    """Whether no picture refers to this one: every slice has `nal_ref_idc` 0 (H.264, 7.4.1)."""
-    data = memoryview(packet)
-    head = bytes(data[:256])
-    at = head.find(b"\x00\x00\x01")
-    while 0 <= at < len(head) - 3:
-        header = head[at + 3]
-        if header & 0x1F in (1, 5):  # a coded slice; all slices of a picture agree
-            return header & 0x60 == 0
-        at = head.find(b"\x00\x00\x01", at + 3)
-    return False
 
 
 class _Scaler:

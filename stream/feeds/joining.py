@@ -10,7 +10,6 @@ from pathlib import Path
 import av
 import av.error
 
-from stream.clips.decoding import event_times
 from stream.errors import SegmentError
 from stream.segment import TICKS_PER_SECOND, Segment
 
@@ -49,7 +48,7 @@ def _join(segments: Sequence[Segment], out: av.container.OutputContainer) -> Non
                 stream = out.add_stream_from_template(source)
                 stream.time_base = Fraction(1, rate)
             packets = [p for p in container.demux(source) if p.size and p.pts is not None]
-            times_us = event_times(segment, [p.pts for p in packets if p.pts is not None])
+            times_us = segment.packet_times_us([p.pts for p in packets if p.pts is not None])
             for packet, time_us in zip(packets, times_us, strict=True):
                 if time_us in written:
                     continue

@@ -16,23 +16,16 @@ left of it is skipped, counted as `gop_too_long`, and the next keyframe begins a
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Final
 
-import av
-import av.error
-
-from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
 
+from .muxing import mux
 from .source import Packet, Track
 
-#: Keeps decoding times positive when the first frames are reordered.
-_MUX_BASE_SECONDS: Final = 10
 _MPEGTS_CODECS: Final = frozenset({"h264", "hevc"})
 
 
@@ -56,7 +49,7 @@ class SegmentLimits:
 
 
 @dataclass(slots=True)
-class _Piece:
+class _SegmentDraft:
     """A segment in the making. `lead_in` packets come first and lie before `start`."""
 
     start: int
@@ -117,8 +110,8 @@ class Segmenter:
         self._last_pts = 0
         self._interval = 0  # distance between the two newest frames in presentation order
         self._gop: list[Packet] = []
-        self._open: _Piece | None = None
-        self._closing: _Piece | None = None
+        self._open: _SegmentDraft | None = None
+        self._closing: _SegmentDraft | None = None
         self._cut: Packet | None = None
         self._cut_carried = False  # whether the closing segment holds the cut packet as well
         self._skipped: Counter[str] = Counter()
@@ -149,25 +142,25 @@ class Segmenter:
                 self._skipped[self._waiting_since] += 1
                 return done
             self._begin_epoch(packet.pts)
-            self._open = _Piece(packet.pts, [])
+            self._open = _SegmentDraft(packet.pts, [])
         elif self._closing is not None and self._cut is not None:
-            if packet.pts < self._open_piece.start:
+            if packet.pts < self._open_draft.start:
                 self._add_leading(packet)
                 return done
-            done.append(self._emit(self._closing, self._open_piece.start))
+            done.append(self._emit(self._closing, self._open_draft.start))
             self._closing = self._cut = None
-        elif packet.pts < self._open_piece.start:
+        elif packet.pts < self._open_draft.start:
             # Shown before the epoch's first keyframe: it refers to pictures that were never received.
             self._skipped["no_keyframe"] += 1
             return done
-        if self._open_piece.frames and self._cut_due(packet):
+        if self._open_draft.frames and self._cut_due(packet):
             if not packet.keyframe and not self._lead_in_fits(packet):
                 done += self._end_epoch("gop_too_long")
                 self._skipped["gop_too_long"] += 1
                 return done
-            self._closing, self._cut, self._cut_carried = self._open_piece, packet, False
+            self._closing, self._cut, self._cut_carried = self._open_draft, packet, False
             lead_in = [] if packet.keyframe else list(self._gop)
-            self._open = _Piece(packet.pts, lead_in, has_lead_in=bool(lead_in))
+            self._open = _SegmentDraft(packet.pts, lead_in, has_lead_in=bool(lead_in))
         self._append(packet)
         return done
 
@@ -176,7 +169,7 @@ class Segmenter:
         return self._end_epoch("no_keyframe")
 
     @property
-    def _open_piece(self) -> _Piece:
+    def _open_draft(self) -> _SegmentDraft:
         assert self._open is not None
         return self._open
 
@@ -192,14 +185,14 @@ class Segmenter:
         return step < 0 or self._seconds(step) > self._limits.max_gap_seconds
 
     def _cut_due(self, packet: Packet) -> bool:
-        piece = self._open_piece
+        draft = self._open_draft
         assert packet.pts is not None
-        seconds = self._seconds(packet.pts - piece.start)
-        if packet.keyframe and (seconds >= self._limits.min_seconds or piece.has_lead_in):
+        seconds = self._seconds(packet.pts - draft.start)
+        if packet.keyframe and (seconds >= self._limits.min_seconds or draft.has_lead_in):
             return True
         if packet.pts < self._last_pts:
             return False  # shown before a frame that the open segment counts as its own
-        return seconds >= self._limits.max_seconds or piece.bytes + len(packet.data) > self._limits.max_bytes
+        return seconds >= self._limits.max_seconds or draft.bytes + len(packet.data) > self._limits.max_bytes
 
     def _lead_in_fits(self, packet: Packet) -> bool:
         assert packet.pts is not None
@@ -213,7 +206,7 @@ class Segmenter:
         if packet.keyframe:
             self._gop = []
         self._gop.append(packet)
-        self._open_piece.add(packet, counts=True)
+        self._open_draft.add(packet, counts=True)
         self._note_time(packet)
 
     def _add_leading(self, packet: Packet) -> None:
@@ -226,7 +219,7 @@ class Segmenter:
         self._closing.add(packet, counts=True)
         if not self._cut.keyframe:
             # Inside a group of pictures later frames may refer to this one, in this segment and in the next.
-            self._open_piece.add(packet, counts=False)
+            self._open_draft.add(packet, counts=False)
             self._gop.append(packet)
         self._note_time(packet)
 
@@ -256,10 +249,10 @@ class Segmenter:
             return []
         done = []
         if self._closing is not None:
-            done.append(self._emit(self._closing, self._open_piece.start))
+            done.append(self._emit(self._closing, self._open_draft.start))
         # A last frame without a duration is known to have been shown, not for how long: a tick of either clock.
         end = self._last_pts + max(self._interval, 1, -(-self._tick.denominator // self._tick.numerator))
-        done.append(self._emit(self._open_piece, end))
+        done.append(self._emit(self._open_draft, end))
         done.append(self._end_mark(done[-1]))
         self._in_epoch, self._open, self._closing, self._cut, self._gop = False, None, None, None, []
         return done
@@ -272,21 +265,21 @@ class Segmenter:
     def _to_us(self, pts: int) -> int:
         return self._epoch_us + ticks_to_us(self._to_ticks(pts), self._container)
 
-    def _emit(self, piece: _Piece, end: int) -> Segment:
-        assert piece.packets[0].pts is not None
+    def _emit(self, draft: _SegmentDraft, end: int) -> Segment:
+        assert draft.packets[0].pts is not None
         segment = Segment(
             camera=self._camera,
             epoch_us=self._epoch_us,
             sequence=self._sequence,
-            start_us=self._to_us(piece.start),
+            start_us=self._to_us(draft.start),
             end_us=self._to_us(end),
             container=self._container,
             codec=self._track.codec,
             width=self._track.width,
             height=self._track.height,
-            frames=piece.frames,
-            first_tick=self._to_ticks(piece.packets[0].pts),
-            data=self._mux(piece.packets),
+            frames=draft.frames,
+            first_tick=self._to_ticks(draft.packets[0].pts),
+            data=mux(draft.packets, self._track, self._container, self._to_ticks, self._camera),
             skipped=dict(self._skipped),
         )
         self._skipped.clear()
@@ -312,65 +305,3 @@ class Segmenter:
         )
         self._skipped.clear()
         return mark
-
-    def _parameters(self, packet: Packet) -> bytes:
-        """The parameter sets that libav adds before IDR pictures only, for a segment that begins with another keyframe.
-
-        In the form of the packets: length-prefixed where the container keeps them apart (ISO/IEC 14496-15, 5.3.3.1),
-        else Annex B.
-        """
-        extra = bytes(self._track.template.codec_context.extradata or b"")
-        if self._track.codec != "h264" or len(extra) < 7:
-            return b""
-        if extra[0] != 1:
-            return b"" if b"\x00\x00\x01\x67" in packet.data[:256] else extra
-        prefix = (extra[4] & 3) + 1
-        if _has_idr(packet.data, prefix):
-            return b""
-        sets, at = [], 5
-        for count_mask in (0x1F, 0xFF):  # sequence parameter sets, then picture parameter sets
-            count, at = extra[at] & count_mask, at + 1
-            for _ in range(count):
-                size = int.from_bytes(extra[at : at + 2], "big")
-                sets.append(extra[at + 2 : at + 2 + size])
-                at += 2 + size
-        return b"".join(len(s).to_bytes(prefix, "big") + s for s in sets)
-
-    def _mux(self, packets: list[Packet]) -> bytes:
-        rate = TICKS_PER_SECOND[self._container]
-        base = _MUX_BASE_SECONDS * rate
-        buffer = io.BytesIO()
-        options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
-        if self._container == "mpegts":
-            options["mpegts_flags"] = "initial_discontinuity"  # counters restart; players must not mind
-        try:
-            with av.open(buffer, "w", format=self._container, options=options) as out:
-                stream = out.add_stream_from_template(self._track.template)
-                stream.time_base = Fraction(1, rate)
-                last_dts: int | None = None
-                for index, packet in enumerate(packets):
-                    assert packet.pts is not None
-                    pts = self._to_ticks(packet.pts) + base
-                    dts = self._to_ticks(packet.dts) + base if packet.dts is not None else pts
-                    if last_dts is not None and dts <= last_dts:
-                        dts = last_dts + 1  # distinct in the track, equal after rounding
-                    last_dts = dts
-                    muxed = av.Packet(packet.data if index else self._parameters(packet) + packet.data)
-                    muxed.stream, muxed.time_base = stream, Fraction(1, rate)
-                    muxed.pts, muxed.dts, muxed.is_keyframe = max(pts, dts), dts, packet.keyframe
-                    out.mux(muxed)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise SourceError(
-                f"camera {self._camera}: {self._track.codec} cannot be written as {self._container} ({error})"
-            ) from None
-        return buffer.getvalue()
-
-
-def _has_idr(data: bytes, prefix: int) -> bool:
-    """Whether a length-prefixed H.264 access unit holds an IDR slice."""
-    at = 0
-    while at + prefix < len(data):
-        if data[at + prefix] & 0x1F == 5:
-            return True
-        at += prefix + int.from_bytes(data[at : at + prefix], "big")
-    return False
