@@ -110,7 +110,7 @@ def _serve(edge: Edge, model: Path, kafka: str) -> tuple[list[dict[str, Any]], s
         try:
             # Nothing says that footage has ended, so: until nothing comes any more.
             while time.monotonic() - quiet_since < (5 if predictions else _DEADLINE_SECONDS):
-                for record in consumer.poll(0.2):
+                for record in consumer.poll(0.2).records:
                     body = json.loads(record.value or b"")
                     predictions[body["id"]] = body
                     quiet_since = time.monotonic()

@@ -412,7 +412,7 @@ class Broker(Measured):
         seen, deadline = set[int](), time.monotonic() + _ROUND_SECONDS
         begin = time.perf_counter()
         while len(seen) < self.job.records and time.monotonic() < deadline:
-            seen |= {_number(r.value) for r in consumer.poll(0.5) if r.value and len(r.value) == _RECORD_BYTES}
+            seen |= {_number(r.value) for r in consumer.poll(0.5).records if r.value and len(r.value) == _RECORD_BYTES}
         out_seconds = time.perf_counter() - begin
         consumer.close()
         if seen != set(range(self.job.records)):

@@ -1,7 +1,8 @@
 """Feeds become segments on Kafka, and segments become clips."""
 
 from .broker.kafka import KafkaTransport
-from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
+from .broker.memory import MemoryTransport
+from .broker.transport import Consumer, Partition, Polled, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Picture, decode
 from .clips.sampling import sample_file
@@ -26,6 +27,7 @@ __all__ = [
     "MemoryTransport",
     "Partition",
     "Picture",
+    "Polled",
     "Producer",
     "Record",
     "RecordTooLargeError",

@@ -29,7 +29,7 @@ def run(uri: Path, **how) -> tuple[Attached, list[Segment]]:
 def received(transport: MemoryTransport) -> list[Segment]:
     records = []
     consumer = transport.consumer(["segments"])
-    while more := consumer.poll(0.0):
+    while more := consumer.poll(0.0).records:
         records += more
     return [Segment.decode(r.key, r.headers, r.value, r.where) for r in records]
 

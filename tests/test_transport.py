@@ -19,6 +19,8 @@ from stream import (
     Consumer,
     KafkaTransport,
     MemoryTransport,
+    Partition,
+    Polled,
     Record,
     RecordTooLargeError,
     Topic,
@@ -28,7 +30,7 @@ from stream.broker import (
     kafka as kafka_transport,
 )
 from stream.broker.kafka import _mapped
-from stream.broker.transport import MAX_RECORD_BYTES, record_size
+from stream.broker.transport import MAX_RECORD_BYTES, Assignment, record_size
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 
@@ -73,8 +75,8 @@ def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
     records: list[Record] = []
     deadline = time.monotonic() + seconds
     while len(records) < count and time.monotonic() < deadline:
-        records += consumer.poll(0.2)
-    return records + list(consumer.poll(0.0))
+        records += consumer.poll(0.2).records
+    return records + list(consumer.poll(0.0).records)
 
 
 def values(records: Sequence[Record]) -> list[bytes]:
@@ -141,13 +143,10 @@ def test_two_members_of_a_group_share_the_partitions_and_one_takes_over(transpor
     seen: list[set[int]] = [set(), set()]
     records: list[list[Record]] = [[], []]
     stop = threading.Event()
-    taken_away: list[set[tuple[str, int]]] = [set(), set()]
 
     def work(number: int) -> None:
         while not stop.is_set():
-            got = members[number].poll(0.1)
-            taken_away[number] |= members[number].take_revoked()
-            records[number] += got
+            records[number] += members[number].poll(0.1).records
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
     for thread in threads:
@@ -175,7 +174,7 @@ def test_two_members_of_a_group_share_the_partitions_and_one_takes_over(transpor
     got: set[bytes] = set()
     deadline = time.monotonic() + 20
     while got != set(keys) and time.monotonic() < deadline:
-        got |= {r.key or b"" for r in members[0].poll(0.2) if r.value == b"last"}
+        got |= {r.key or b"" for r in members[0].poll(0.2).records if r.value == b"last"}
     assert got == set(keys)
 
 
@@ -213,20 +212,157 @@ def test_a_join_that_outlasts_a_poll_is_finished_by_the_next(embedded_broker, to
     assert values(read(consumer, 1)) == [b"x"]
 
 
-def test_partitions_that_went_to_another_member_are_told_once(opened, topics_prefix):
+class Members:
+    """Members of a group that poll in turn, as members on several machines do at the same time."""
+
+    def __init__(self, transport: Transport, topic: str) -> None:
+        self._transport, self._topic = transport, topic
+        self.members: dict[str, Consumer] = {}
+        #: What each has been told, by name.
+        self.polled: dict[str, list[Polled]] = {}
+
+    def join(self, name: str) -> Consumer:
+        self.members[name] = self._transport.consumer([self._topic], self._topic)
+        self.polled[name] = []
+        return self.members[name]
+
+    def leave(self, name: str) -> None:
+        self.members.pop(name).close()
+
+    def poll(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, self.polled
+            for name, member in self.members.items():
+                polled = member.poll(0.1)
+                if polled != Polled(records=[]):
+                    self.polled[name].append(polled)
+
+    def owned(self, name: str) -> set[Partition]:
+        owned: set[Partition] = set()
+        for polled in self.polled[name]:
+            assert polled.revoked <= owned, "told that it lost what it never had"
+            owned -= polled.revoked
+            assert not polled.assigned & owned, "told that what it has has come"
+            owned |= polled.assigned
+            assert {(r.topic, r.partition) for r in polled.records} <= owned, "records of another's partitions"
+        return owned
+
+    def read(self, name: str) -> list[tuple[int, int]]:
+        """Partition and offset of each record."""
+        return [(r.partition, r.offset) for polled in self.polled[name] for r in polled.records]
+
+
+@pytest.fixture
+def members(transport: Transport, topics_prefix: str) -> Iterator[Members]:
+    transport.ensure_topics([Topic(topics_prefix, 4)])
+    found = Members(transport, topics_prefix)
+    yield found
+    for name in list(found.members):
+        found.leave(name)
+
+
+def test_what_stays_over_a_rebalance_is_not_told_and_is_read_on_from_where_it_was(transport, topics_prefix, members):
+    """Although nothing of it was committed: what was read has to stay with its reader."""
+    every = {(topics_prefix, number) for number in range(4)}
+    send(transport, topics_prefix, [(f"camera-{n}".encode(), b"x") for n in range(40)])
+    members.join("first")
+    members.poll(lambda: len(members.read("first")) == 40)
+    assert members.owned("first") == every
+    assert [p.assigned for p in members.polled["first"] if p.assigned] == [every]
+
+    members.join("second")
+    members.poll(lambda: bool(members.owned("second")) and members.owned("first") != every)
+    assert members.owned("first") | members.owned("second") == every
+    assert len(members.owned("first")) == len(members.owned("second")) == 2
+    stayed = {number for _, number in members.owned("first")}
+    first, second = members.polled["first"][-1], members.polled["second"][0]
+    assert (first.revoked, first.assigned) == (every - members.owned("first"), set())
+    assert (second.revoked, second.assigned) == (set(), first.revoked)
+    members.poll(lambda: len(members.read("second")) == sum(n not in stayed for n, _ in members.read("first")))
+
+    send(transport, topics_prefix, [(f"camera-{n}".encode(), b"y") for n in range(40)])
+    members.poll(lambda: len(members.read("first")) + len(members.read("second")) >= 80 + len(second.assigned))
+    offsets = {number: [at for n, at in members.read("first") if n == number] for number in stayed}
+    assert all(at == list(range(len(at))) for at in offsets.values()), "read twice, or not at all"
+
+    members.leave("second")
+    members.poll(lambda: members.owned("first") == every)
+    last = next(p for p in reversed(members.polled["first"]) if p.assigned)
+    assert (last.revoked, last.assigned) == (set(), second.assigned)
+
+
+def test_what_comes_is_read_from_where_the_group_committed(transport, topics_prefix, members):
+    first = members.join("first")
+    send(transport, topics_prefix, [(f"camera-{n}".encode(), b"x") for n in range(40)])
+    members.poll(lambda: len(members.read("first")) == 40)
+    assert first.commit({(topics_prefix, number): 2 for number in range(4)})
+    members.join("second")
+    members.poll(lambda: len({n for n, _ in members.read("second")}) == 2)
+    assert {min(at for n, at in members.read("second") if n == number) for _, number in members.owned("second")} == {2}
+    members.leave("second")
+    before = len(members.read("first"))
+    members.poll(lambda: len({n for n, _ in members.read("first")[before:]}) == 2)
+    assert min(at for _, at in members.read("first")[before:]) == 2
+
+
+def test_a_member_that_its_group_has_shut_out_is_told_that_all_went_and_what_came_back(
+    kind, transport, topics_prefix, members
+):
+    """As after a silence longer than its session: nothing that it knows of its partitions holds any more."""
+    consumer = members.join("first")
+    send(transport, topics_prefix, [(f"camera-{n}".encode(), b"x") for n in range(40)])
+    members.poll(lambda: len(members.read("first")) == 40)
+    owned = members.owned("first")
+    if isinstance(transport, MemoryTransport):
+        transport.expel(consumer)
+    else:
+        consumer._consumer._coordinator.maybe_leave_group()
+    assert not consumer.commit({(topics_prefix, 0): 3})
+    members.poll(lambda: len(members.read("first")) == 80)
+    back = [p for p in members.polled["first"] if p.revoked]
+    assert [p.revoked for p in back] == [owned]
+    assert frozenset().union(*(p.assigned for p in members.polled["first"])) == owned
+    assert members.owned("first") == owned
+    assert sorted(members.read("first")[:40]) == sorted(members.read("first")[40:]), "not read again from the commit"
+
+
+def test_a_rebalance_waits_for_every_member_and_gives_no_records_meanwhile(topics_prefix):
+    """The twin is as eager as the vendor: a member that polls while another has not is left with nothing to read."""
     transport = MemoryTransport()
     transport.ensure_topics([Topic(topics_prefix, 4)])
-    first = opened(transport.consumer([topics_prefix], "group"))
-    assert first.take_revoked() == set()
-    opened(transport.consumer([topics_prefix], "group"))
-    revoked = first.take_revoked()
-    assert len(revoked) == 2
-    assert first.take_revoked() == set()
-    partition = revoked.pop()
-    first.commit({partition: 7})  # no longer its own: nothing is stored
-    later = opened(transport.consumer([topics_prefix], "group"))
+    first, second = (transport.consumer([topics_prefix], "group") for _ in range(2))
+    assert len(first.poll(0.0).assigned) == 4
     send(transport, topics_prefix, [(key, b"x") for key in CAMERAS])
-    assert all(r.offset < 8 for r in read(later, 1))
+    assert second.poll(0.0) == Polled(records=[])
+    assert first.commit({(topics_prefix, 0): 1}), "it has not joined: the old assignment holds"
+    polled = first.poll(0.0)  # joins as the last one
+    assert len(polled.revoked) == 2
+    assert not polled.assigned
+    assert polled.records, "one call revokes, joins and reads"
+    assert len(second.poll(0.0).assigned) == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "revoked", "assigned"),
+    [
+        ([{0, 1}, {0}], {1}, set()),
+        ([{0}, {0, 1}], set(), {1}),
+        ([{0, 1}, {0}, {0, 1}], {1}, {1}),
+        ([{0, 1}, set(), {0, 1}], {0, 1}, {0, 1}),
+        ([{0}, {0, 1}, {0}], set(), set()),
+        ([{0}, {0, 1}, {0}, {0, 1}], set(), {1}),
+    ],
+)
+def test_several_rebalances_within_a_call_are_told_as_what_they_came_to(steps, revoked, assigned):
+    assignment = Assignment()
+    before, *after = [{("t", n) for n in step} for step in steps]
+    assignment.replace(before)
+    assert assignment.take() == (set(), before)
+    for partitions in after:
+        assignment.replace(partitions)
+    assert assignment.take() == ({("t", n) for n in revoked}, {("t", n) for n in assigned})
+    assert assignment.take() == (set(), set())
 
 
 def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix, opened):
@@ -238,7 +374,7 @@ def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix,
     paused = {(r.topic, r.partition) for r in records[:1]}
     consumer.pause(paused)
     send(transport, topics_prefix, sent[8:])
-    while more := consumer.poll(1.0):
+    while more := consumer.poll(1.0).records:
         assert not {(r.topic, r.partition) for r in more} & paused
         records += more
     assert len(sent) > len(records)

@@ -100,7 +100,7 @@ def records(transport: Transport, topic: str, count: int, seconds: float = 20) -
     consumer, found = transport.consumer([topic]), []
     deadline = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < deadline:
-        found += consumer.poll(0.2)
+        found += consumer.poll(0.2).records
     consumer.close()
     return found
 
@@ -111,7 +111,7 @@ def segments_of(path: Path, camera: str) -> list[tuple[bytes, Headers, bytes]]:
     ensure_topics(memory, settings.topics)
     send_footage(memory, settings, path, camera)
     consumer, found = memory.consumer([settings.topics.segments]), []
-    while more := consumer.poll(0):
+    while more := consumer.poll(0).records:
         found += [(r.key or b"", r.headers, r.value or b"") for r in more]
     return found
 

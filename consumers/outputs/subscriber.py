@@ -36,7 +36,7 @@ def read_events(
     try:
         empty = 0
         while not stop() and (follow or empty < _EMPTY_POLLS):
-            records = consumer.poll(_POLL_SECONDS)
+            records = consumer.poll(_POLL_SECONDS).records
             empty = 0 if records else empty + 1
             for record in records:
                 body = _body(record.value or b"")

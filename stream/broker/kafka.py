@@ -15,7 +15,17 @@ from kafka.structs import OffsetAndMetadata
 from stream.errors import BrokerError
 from stream.headers import Headers
 
-from .transport import MAX_RECORD_BYTES, Consumer, Partition, Producer, Record, Topic, check_record_size
+from .transport import (
+    MAX_RECORD_BYTES,
+    Assignment,
+    Consumer,
+    Partition,
+    Polled,
+    Producer,
+    Record,
+    Topic,
+    check_record_size,
+)
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 _CONNECT_TIMEOUT_MS: Final = int(CONNECT_TIMEOUT_SECONDS * 1000)
@@ -214,25 +224,29 @@ class _KafkaProducer:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped
-    """Notes what was taken away. It runs on the consumer's own loop, so it must not block or commit."""
+    """Notes what changes hands. It runs on the consumer's own loop, so it must not block or commit."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._revoked: set[Partition] = set()
+        self._assignment = Assignment()
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing has gone yet: all partitions are taken away at each rebalance.
+
+        The vendor keeps them, with their positions, until it knows which of them come back.
+        """
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # all of them
         with self._lock:
-            self._revoked |= {(p.topic, p.partition) for p in revoked}
+            self._assignment.lose()
 
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self.on_partitions_revoked(lost)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None: ...
-
-    def take(self) -> set[Partition]:
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         with self._lock:
-            revoked, self._revoked = self._revoked, set()
-            return revoked
+            self._assignment.replace((p.topic, p.partition) for p in assigned)
+
+    def take(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
+        with self._lock:
+            return self._assignment.take()
 
 
 class _KafkaConsumer:
@@ -271,6 +285,7 @@ class _KafkaConsumer:
                 raise BrokerError(f"topic {topic} does not exist on the Kafka broker at {self._address}")
             partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
         self._consumer.assign(partitions)
+        self._listener.on_partitions_assigned(partitions)
         if from_start:
             self._consumer.seek_to_beginning(*partitions)
         else:
@@ -288,23 +303,12 @@ class _KafkaConsumer:
         for partition in partitions:
             self._consumer.seek(partition, self._consumer.highwater(partition))
 
-    def poll(self, timeout_seconds: float) -> Sequence[Record]:
+    def poll(self, timeout_seconds: float) -> Polled:
         with _mapped("reading", self._address):
             self._finish_joining()
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
-        return [
-            Record(
-                r.topic,
-                r.partition,
-                r.offset,
-                r.key,
-                [(n, v or b"") for n, v in r.headers],
-                r.value,
-                r.timestamp * 1000,
-            )
-            for records in batches.values()
-            for r in records
-        ]
+        # One call may finish a rebalance and fetch behind it, never the other way round.
+        return Polled(*self._listener.take(), [_record(r) for records in batches.values() for r in records])
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
@@ -334,7 +338,7 @@ class _KafkaConsumer:
         open_ended = set(wanted)
         deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
         while open_ended:
-            for record in self.poll(_READ_SECONDS):
+            for record in self.poll(_READ_SECONDS).records:
                 deadline = time.monotonic() + DELIVERY_TIMEOUT_SECONDS
                 if record.offset < ranges[record.topic, record.partition][1]:
                     yield record
@@ -359,9 +363,6 @@ class _KafkaConsumer:
         if self._group is not None and coordinator.rejoining:
             coordinator.request_rejoin()
 
-    def take_revoked(self) -> set[Partition]:
-        return self._listener.take()
-
     def pause(self, partitions: Iterable[Partition]) -> None:
         with _mapped("pausing", self._address):
             assigned = self._consumer.assignment()
@@ -372,14 +373,18 @@ class _KafkaConsumer:
                 self._consumer.pause(*wanted)
             self._paused = wanted
 
-    def commit(self, offsets: Mapping[Partition, int]) -> None:
+    def commit(self, offsets: Mapping[Partition, int]) -> bool:
         if self._group is None:
             raise BrokerError("a consumer without a group has nothing to commit to")
-        if not offsets:
-            return
-        # A rebalance is under way: whoever gets the partition reads again from the last commit.
-        with _mapped("committing", self._address), contextlib.suppress(*_REBALANCING):
-            self._consumer.commit({TopicPartition(*p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()})
+        if offsets:
+            with _mapped("committing", self._address):
+                try:
+                    self._consumer.commit(
+                        {TopicPartition(*p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()}
+                    )
+                except _REBALANCING:
+                    return False
+        return True
 
     def lag(self) -> int:
         with _mapped("asking for the lag", self._address):
@@ -398,6 +403,11 @@ class _KafkaConsumer:
     def close(self) -> None:
         with _mapped("closing a consumer", self._address):
             self._consumer.close(autocommit=False)
+
+
+def _record(read: Any) -> Record:
+    headers = [(name, value or b"") for name, value in read.headers]
+    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, read.timestamp * 1000)
 
 
 _REBALANCING: Final = (
