@@ -29,10 +29,11 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 
 from consumers.live.assemble import clip_spec, open_worker, tracker_rules
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
+from consumers.topics import ensure_topics
 from models import Classifier, Contract, find
 from models.engines.choice import Engine, open_engine, serving_module
 from stream import Feed, KafkaTransport, MemoryTransport, Segment, Segmenter, Topic, Transport

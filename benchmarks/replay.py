@@ -34,7 +34,7 @@ from footage import Footage, footage
 
 from consumers.live.assemble import clip_spec
 from consumers.replaying.replay import replay
-from consumers.replaying.run import How
+from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from models import Classifier, find
@@ -138,7 +138,7 @@ def measure(name: str, file: Path, cameras: int, model: str, rounds: int, *, onc
 
             wall, cpu = time.monotonic(), time.process_time()
             store = TraceStore(Path(folder) / "traces")
-            found = replay(recordings, How(classifier, spec), classifier.engine, store, progress=note)
+            found = replay(recordings, ScoringSetup(classifier, spec), classifier.engine, store, progress=note)
             wall, cpu = time.monotonic() - wall, time.process_time() - cpu
             assert found is not None
             late = resident_megabytes()

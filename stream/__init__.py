@@ -11,7 +11,7 @@ from .feeds.agent import Attached, attach
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, display_name, find_files, is_live
 from .headers import Headers
-from .segment import Segment
+from .segment import Segment, announced_frames
 
 __all__ = [
     "Attached",
@@ -40,6 +40,7 @@ __all__ = [
     "StreamError",
     "Topic",
     "Transport",
+    "announced_frames",
     "attach",
     "decode",
     "display_name",

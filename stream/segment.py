@@ -187,3 +187,11 @@ class Segment:
             )
         except ValueError as bad:
             raise SegmentError(where, str(bad)) from None
+
+
+def announced_frames(headers: Headers) -> int:
+    """How many frames a record says that it has, whatever else of it can be read; 0 where it does not say."""
+    try:
+        return max(0, int(dict(headers).get("frames", b"0")))
+    except ValueError:
+        return 0

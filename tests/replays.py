@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from consumers.live.tracker import Rule
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.replaying.replay import Replayed, replay
-from consumers.replaying.run import How
+from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.settings import Settings
+from consumers.topics import ensure_topics
 from stream import ClipSpec, Headers, MemoryTransport, Transport, attach
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
@@ -131,7 +132,7 @@ def replayed(
         return transport
 
     recordings, _ = find_recordings(list(map(str, sources)), camera, start_us, settings.segments.limits, connect)
-    how = How(scorer or Brightness(), SPEC, threads=2)
+    how = ScoringSetup(scorer or Brightness(), SPEC, threads=2)
     found = replay(recordings, how, "pixels", TraceStore(folder), **options)  # type: ignore[arg-type]
     assert found is not None
     return found

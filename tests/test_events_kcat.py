@@ -22,11 +22,13 @@ from kafka import KafkaConsumer
 from referencing import Registry, Resource
 
 from consumers.live.tracker import Rule
-from consumers.live.worker import Worker, dead_letter, ensure_topics
+from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
+from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import BODY_KEYS, Event
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
+from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
 from stream.broker import kafka as kafka_transport
 from stream.services import Service
@@ -222,7 +224,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "segment": SEGMENT.encode()[1],
         "prediction": prediction.encode()[1],
         "event": EVENT.encode()[1],
-        "deadletter": dead_letter(letter, "why")[1],
+        "deadletter": DeadLetter.of(letter, "why").encode()[1],
     }
     assert written.keys() == messages.keys()
     for name, headers in written.items():

@@ -26,8 +26,8 @@ from rich.console import Console
 
 from consumers.cli.extras import FULL
 from consumers.learning.export import export_command
-from consumers.live.worker import ensure_topics
 from consumers.settings import Settings
+from consumers.topics import ensure_topics
 from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save
 from models.engines.export import convert, export, probes, refusal
 from models.engines.files import FORMS

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from consumers.live.tracker import Rule
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.settings import Settings
+from consumers.topics import ensure_topics
 from models import Classifier
 from stream import MemoryTransport, Transport, attach
 from tests.checkpoints import write_checkpoint

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.replaying import run
 from consumers.replaying.errors import StoreError
 from consumers.replaying.sources import FilePiece, find_recordings
 from consumers.replaying.store import TraceStore
+from consumers.topics import ensure_topics
 from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError, attach
 from tests import replays
 from tests.replays import RULES, SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told, work_off

@@ -12,7 +12,7 @@ from consumers.replaying import through_kafka
 from consumers.replaying.errors import ReplayError
 from consumers.replaying.judging.judge import make_scene
 from consumers.replaying.judging.truth import Claim, place_truth
-from consumers.replaying.run import How
+from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.through_kafka import replay_through_kafka
 from stream import MemoryTransport
@@ -40,7 +40,7 @@ def through(footage: Path, settings=SETTINGS, *, own_broker: bool, told: list | 
             told.append((name, done, total))
 
     found = replay_through_kafka(
-        recordings, How(Brightness(), SPEC, threads=1), RULES, settings, own_broker=own_broker, progress=note
+        recordings, ScoringSetup(Brightness(), SPEC, threads=1), RULES, settings, own_broker=own_broker, progress=note
     )
     assert found is not None
     return found

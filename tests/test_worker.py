@@ -18,9 +18,10 @@ import redis
 
 from consumers.live.assemble import open_worker
 from consumers.live.tracker import Rule
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings
+from consumers.topics import ensure_topics
 from stream import ClipSpec, Headers, KafkaTransport, MemoryTransport, Record, Segment, Transport, attach
 from stream.broker.transport import MAX_RECORD_BYTES
 from stream.services import EmbeddedRedis

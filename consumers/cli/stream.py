@@ -60,7 +60,7 @@ def attach(
     clipline attach footage.mp4 --camera gate --pace max
     clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from consumers.live.worker import ensure_topics
+    from consumers.topics import ensure_topics
     from stream import Attached, KafkaTransport, find_files, is_live
     from stream import attach as attach_feed
     from stream.segment import check_camera_id

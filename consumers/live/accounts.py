@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from consumers.records.prediction import Prediction
+from stream import Segment
 
 
 @dataclass(slots=True)
@@ -26,6 +27,23 @@ class CameraCounts:
     @property
     def pending(self) -> int:
         return self.frames - self.classified - self.skipped.total() - self.dead_lettered
+
+    def take(self, segment: Segment) -> None:
+        """Count a segment's frames in."""
+        self.segments += not segment.is_end
+        self.frames += segment.frames + sum(segment.skipped.values())
+        self.skipped.update(segment.skipped)
+        self.seconds += segment.seconds
+
+    def bury(self, frames: int) -> None:
+        """Count in a record that became a dead letter, with the frames that it announced."""
+        self.frames += frames
+        self.dead_lettered += frames
+        self.dead_letters += 1
+
+    def hand_over(self) -> None:
+        """Take out what is pending: another worker reads these frames again, and counts them."""
+        self.frames -= self.pending
 
     def summary(self) -> str:
         """The account in words: what came in is what became of it."""

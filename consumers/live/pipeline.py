@@ -1,6 +1,6 @@
 """What becomes of a camera's segments, without brokers, clocks or threads: the core that live work and replay share.
 
-    segment, decoded ─▶ push ─▶ steps ─▶ classify ─▶ predictions ─▶ track ─▶ events
+    segment, decoded ─▶ push ─▶ windows ─▶ classify ─▶ scored windows ─▶ track ─▶ events
 
 Nothing here depends on when a segment came, on which others share its batch or on who asks: `Worker` puts Kafka and
 Redis around it, `consumers.replaying` puts files around it, and both say the same of the same footage.
@@ -17,9 +17,10 @@ import numpy as np
 
 from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
-from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment, decode
+from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment
 
 from .accounts import CameraCounts
+from .offsets import Footage
 from .tracker import Rule, Tracker
 
 
@@ -42,18 +43,42 @@ class Camera:
 
     clipper: Clipper
     tracker: Tracker
+    #: End of its newest segment.
+    newest_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What a tracker is to take next: a window, or the end of the feed."""
+class Window:
+    """A window that is complete and to be classified."""
 
-    camera: str
-    clip: Clip | None = None
+    clip: Clip
     #: Event time at which the segment that completed the window had ended: no earlier can anybody know.
-    known_us: int = 0
+    known_us: int
     #: The record that completed it, where there is one.
     record: Record | None = None
+
+    @property
+    def camera(self) -> str:
+        return self.clip.camera
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredWindow:
+    """A window and what the classifier said of it."""
+
+    window: Window
+    prediction: Prediction
+
+    @property
+    def camera(self) -> str:
+        return self.window.camera
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEnd:
+    """Nothing follows from this camera for now."""
+
+    camera: str
 
 
 class Pipeline:
@@ -64,60 +89,74 @@ class Pipeline:
         self.cameras: dict[str, Camera] = {}
         self.counts: dict[str, CameraCounts] = defaultdict(CameraCounts)
 
-    def push(self, segment: Segment, decoded: Decoded, record: Record | None = None) -> list[Step]:
+    def push(self, segment: Segment, decoded: Decoded, record: Record | None = None) -> list[Window | FeedEnd]:
         """Take a camera's next segment; return the windows that it completes, and the end of the feed if it is one."""
         camera = self.cameras.get(segment.camera)
         if camera is None:
             camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
-        counts = self.counts[segment.camera]
-        counts.segments += not segment.is_end
-        counts.frames += segment.frames + sum(segment.skipped.values())
-        counts.skipped.update(segment.skipped)
-        counts.seconds += segment.seconds
+        self.counts[segment.camera].take(segment)
+        camera.newest_us = segment.end_us
         camera.tracker.longest_segment_us = max(camera.tracker.longest_segment_us, segment.end_us - segment.start_us)
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
-        steps = [Step(segment.camera, clip, segment.end_us, record) for clip in clips]
-        return [*steps, Step(segment.camera)] if segment.is_end else steps
+        steps: list[Window | FeedEnd] = [Window(clip, segment.end_us, record) for clip in clips]
+        return [*steps, FeedEnd(segment.camera)] if segment.is_end else steps
 
-    def close(self, name: str) -> list[Step]:
-        """Nothing comes from this camera any more; `forget` it when the steps have been tracked."""
+    def close(self, name: str) -> FeedEnd:
+        """Nothing comes from this camera any more; `forget` it when the end has been tracked."""
         camera = self.cameras[name]
         camera.clipper.close()
         self._count_skipped(name, camera)
-        return [Step(name)]
+        return FeedEnd(name)
 
     def forget(self, name: str) -> None:
         del self.cameras[name]
 
-    def classify(self, steps: Sequence[Step]) -> list[Prediction]:
-        """Predictions for the steps that are windows, in their order, as one batch.
+    def needs(self, footage: Footage, max_reread_seconds: float) -> bool:
+        """Whether a worker that takes over has to read this footage again, to come to the state of this one.
+
+        It has to where a window that is not yet complete touches the footage, and where an event goes on that began in
+        it: so the event is told on under its id. An event longer than `max_reread_seconds` holds nothing back.
+        """
+        camera = self.cameras.get(footage.camera)
+        if camera is None:
+            return False
+        needed_us = camera.clipper.needed_from_us
+        if needed_us is not None and camera.clipper.epoch_us == footage.epoch_us and footage.end_us > needed_us:
+            return True
+        held_us = camera.tracker.needed_from_us
+        if held_us is None or camera.newest_us - held_us > max_reread_seconds * 1e6:
+            return False
+        return footage.end_us > held_us
+
+    def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
+        """The steps in their order, windows with their predictions; all are classified as one batch.
 
         Touches no camera's state: it may run beside `push`, in another thread.
         """
-        clips = [step.clip for step in steps if step.clip is not None]
-        if not clips:
-            return []
-        rows = self._scorer.predict(np.stack([clip.frames for clip in clips]))
-        return [self._prediction(clip, row) for clip, row in zip(clips, round_scores(rows), strict=True)]
+        clips = [step.clip for step in steps if isinstance(step, Window)]
+        rows = iter(round_scores(self._scorer.predict(np.stack([clip.frames for clip in clips]))) if clips else ())
+        return [
+            ScoredWindow(step, self._prediction(step.clip, next(rows))) if isinstance(step, Window) else step
+            for step in steps
+        ]
 
-    def track(self, steps: Sequence[Step], predictions: Sequence[Prediction]) -> list[Event]:
-        """Run the trackers over the steps in order; `predictions` are those of `classify`."""
-        rows = iter(predictions)
+    def track(self, steps: Sequence[ScoredWindow | FeedEnd]) -> list[Event]:
+        """Run the trackers over the steps in order."""
         events: list[Event] = []
         for step in steps:
             tracker = self.cameras[step.camera].tracker
-            events += tracker.close("feed_ended") if step.clip is None else tracker.push(next(rows))
+            events += tracker.push(step.prediction) if isinstance(step, ScoredWindow) else tracker.close("feed_ended")
         return events
 
-    def count(self, steps: Sequence[Step], predictions: Sequence[Prediction], events: Sequence[Event] = ()) -> None:
+    def count(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event] = ()) -> None:
         """Note that these are done with: published, where somebody is told of them."""
-        clips = [step.clip for step in steps if step.clip is not None]
-        for clip, prediction in zip(clips, predictions, strict=True):
-            counts = self.counts[clip.camera]
-            counts.classified += clip.frames_spanned
-            counts.windows += 1
-            counts.newest = prediction
+        for step in steps:
+            if isinstance(step, ScoredWindow):
+                counts = self.counts[step.camera]
+                counts.classified += step.window.clip.frames_spanned
+                counts.windows += 1
+                counts.newest = step.prediction
         for event in events:
             self.counts[event.camera].events += event.state == "started"
 
@@ -138,14 +177,3 @@ def round_scores(rows: np.ndarray) -> list[list[float]]:
     """
     exact: list[list[float]] = np.asarray(rows, np.float64).round(SCORE_DIGITS).tolist()
     return exact
-
-
-def decode_segment(segment: Segment, spec: ClipSpec, where: str) -> Decoded:
-    """The pictures of a segment that windows want.
-
-    Raises:
-        SegmentError: its bytes are not the video that it says they are.
-    """
-    if segment.is_end:
-        return Decoded((), [])
-    return decode(segment, spec.sample_times_us(segment), spec.picture, where)

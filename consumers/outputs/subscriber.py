@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from consumers.live.worker import ensure_topics
 from consumers.records.event import BODY_KEYS, STATES
 from consumers.settings import TopicSettings
+from consumers.topics import ensure_topics
 from stream import Transport
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from .judging.metrics import Fit, by_onset, by_overlap
 from .judging.truth import Claim, TrueEvent, check_truth, place_truth, read_truth
 from .judging.windows import judged_windows
 from .replay import Replayed, replay
-from .run import How
+from .run import ScoringSetup
 from .sources import Recording, find_recordings
 from .store import TraceStore
 from .telling import note, show, show_against, write
@@ -90,7 +90,7 @@ class Session:
     recordings: tuple[Recording, ...]
     claims: tuple[Claim, ...] | None
     classifier: Classifier
-    how: How
+    how: ScoringSetup
     rules: Mapping[str, Rule]
     store: TraceStore
     notes: Console
@@ -131,9 +131,11 @@ def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[S
         yield Session(asked, settings, tuple(recordings), claims, classifier, how, rules, store, notes)
 
 
-def _how(classifier: Classifier, settings: Settings) -> How:
+def _how(classifier: Classifier, settings: Settings) -> ScoringSetup:
     worker = settings.worker
-    return How(classifier, clip_spec(classifier.contract, worker.stride_seconds), worker.threads, worker.max_batch)
+    return ScoringSetup(
+        classifier, clip_spec(classifier.contract, worker.stride_seconds), worker.threads, worker.max_batch
+    )
 
 
 def replay_command(

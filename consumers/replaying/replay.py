@@ -10,7 +10,7 @@ import av
 from models.engines.choice import engine_version
 from stream import SourceError
 
-from .run import Done, How, Job, classify
+from .run import ClassifyProgress, ScoringSetup, TraceJob, classify
 from .sources import Recording
 from .store import TraceStore, trace_key
 from .trace import Course, Piece
@@ -33,7 +33,7 @@ class Replayed:
 
 def replay(
     recordings: Sequence[Recording],
-    how: How,
+    how: ScoringSetup,
     engine: str,
     store: TraceStore,
     *,
@@ -74,11 +74,11 @@ def replay(
         looked += piece.seconds
         progress("reading", looked, total)
     # Two files with the same bytes are one job.
-    jobs = {key: Job(piece, key) for key, piece in zip(keys, pieces, strict=True) if store.load(key) is None}
+    jobs = {key: TraceJob(piece, key) for key, piece in zip(keys, pieces, strict=True) if store.load(key) is None}
     missing = sum(job.piece.seconds for job in jobs.values())
     resumed = 0.0
 
-    def show(done: Done) -> None:
+    def show(done: ClassifyProgress) -> None:
         nonlocal resumed
         resumed = done.resumed_seconds
         progress("classifying", min(done.seconds, missing), missing)

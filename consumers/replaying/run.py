@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
-from consumers.live.pipeline import Pipeline, Scorer, Step, decode_segment
-from consumers.live.worker import usable_cores
-from consumers.records.prediction import Prediction
+from consumers.live.decode_queue import DecodeQueue
+from consumers.live.pipeline import FeedEnd, Pipeline, ScoredWindow, Scorer, Window
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
 from .sources import LostSegmentError, Piece
@@ -36,7 +36,7 @@ _PART_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class ScoringSetup:
     """What predictions are made with."""
 
     scorer: Scorer
@@ -47,7 +47,7 @@ class How:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TraceJob:
     """A piece of footage, and the name of its trace."""
 
     piece: Piece
@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ClassifyProgress:
     """How far a run has come, in seconds of footage that is classified."""
 
     seconds: float
@@ -64,14 +64,13 @@ class Done:
 
 
 _Item = Segment | LostSegmentError
-_Outcome = Decoded | SegmentError
 
 
 @dataclass(slots=True)
-class _Lane:
+class _OpenTrace:
     """A piece that is being classified; its key stands for a camera."""
 
-    job: Job
+    job: TraceJob
     items: Iterator[_Item]
     #: Whether no other process works on this trace.
     claimed: bool
@@ -111,18 +110,17 @@ class _Batch:
     """What some segments completed, on its way through the classifier."""
 
     #: Whose items these were, once for each, and how long they are together.
-    lanes: list[_Lane]
+    traces: list[_OpenTrace]
     seconds: float
-    steps: list[Step]
-    result: Future[list[Prediction]]
+    scored: Future[list[ScoredWindow | FeedEnd]]
 
 
 def classify(
-    jobs: Sequence[Job],
-    how: How,
+    jobs: Sequence[TraceJob],
+    how: ScoringSetup,
     store: TraceStore,
     *,
-    progress: Callable[[Done], None] = lambda _: None,
+    progress: Callable[[ClassifyProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Make the trace of each job and keep it in `store`; go on where an earlier run was cut off.
@@ -137,27 +135,32 @@ def classify(
 
 
 class _Run:
-    def __init__(self, jobs: Sequence[Job], how: How, store: TraceStore, progress: Callable[[Done], None]) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TraceJob],
+        how: ScoringSetup,
+        store: TraceStore,
+        progress: Callable[[ClassifyProgress], None],
+    ) -> None:
         self._todo, self._how, self._store, self._progress = deque(jobs), how, store, progress
-        self._threads = how.threads or usable_cores()
+        self._decoding: DecodeQueue[tuple[_OpenTrace, int, _Item]] = DecodeQueue(how.spec, how.threads)
+        self._threads = self._decoding.threads
         # Rules make events; here nobody waits for them.
         self._pipeline = Pipeline(how.scorer, how.spec, {})
-        self._lanes: dict[str, _Lane] = {}
-        self._turn: deque[_Lane] = deque()
-        self._queue: deque[tuple[_Lane, int, _Item, Future[_Outcome]]] = deque()
+        self._traces: dict[str, _OpenTrace] = {}
+        self._turn: deque[_OpenTrace] = deque()
         self._batches: deque[_Batch] = deque()
         self._seconds = self._resumed = 0.0
         self._part_at = time.monotonic() + _PART_SECONDS
 
     def work(self, stop: Callable[[], bool]) -> bool:
-        decoders = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         classifier = ThreadPoolExecutor(1, thread_name_prefix="classify")
         try:
-            while self._todo or self._lanes:
+            while self._todo or self._traces:
                 if stop():
                     self._save_parts()
                     return False
-                self._fill(decoders)
+                self._fill()
                 self._wait()
                 self._take_decoded(classifier)
                 self._settle()
@@ -165,145 +168,141 @@ class _Run:
                     self._save_parts()
             return True
         finally:
-            for key in self._lanes:
+            for key in self._traces:
                 self._store.release(key)
-            for pool in (decoders, classifier):
-                pool.shutdown(wait=False, cancel_futures=True)
+            self._decoding.close()
+            classifier.shutdown(wait=False, cancel_futures=True)
 
-    def _fill(self, pool: ThreadPoolExecutor) -> None:
+    def _fill(self) -> None:
         """Read ahead, from one piece after another in turn."""
         while self._todo and len(self._turn) < _OPEN * self._threads:
             self._open(self._todo.popleft())
-        while self._turn and len(self._queue) < _AHEAD * self._threads:
-            lane = self._turn.popleft()
-            item = self._next(lane)
+        while self._turn and len(self._decoding) < _AHEAD * self._threads:
+            trace = self._turn.popleft()
+            item = self._next(trace)
             if item is None:
-                lane.exhausted = True
-                if not lane.waiting:
-                    self._finish(lane)
+                trace.exhausted = True
+                if not trace.waiting:
+                    self._finish(trace)
                 continue
-            self._turn.append(lane)
-            number, lane.read = lane.read, lane.read + 1
-            if number >= lane.needed:
-                lane.waiting += 1
-                self._queue.append((lane, number, item, pool.submit(_decode, item, self._how.spec)))
+            self._turn.append(trace)
+            number, trace.read = trace.read, trace.read + 1
+            if number >= trace.needed:
+                trace.waiting += 1
+                where = "" if isinstance(item, LostSegmentError) else f"{item.camera}, segment {item.sequence}"
+                self._decoding.put((trace, number, item), partial(_segment, item), where)
             elif isinstance(item, Segment):
                 self._seconds += item.seconds
                 self._resumed += item.seconds
 
-    def _open(self, job: Job) -> None:
-        lane = _Lane(job, job.piece.segments(job.key), self._store.claim(job.key))
-        if lane.claimed and (kept := self._store.resume(job.key)) is not None:
-            lane.done, lane.needed, lane.windows = kept.done, kept.needed, kept.windows
-            lane.draft.undecoded, lane.draft.problems = kept.undecoded, list(kept.problems)
-        self._lanes[job.key] = lane
-        self._turn.append(lane)
+    def _open(self, job: TraceJob) -> None:
+        trace = _OpenTrace(job, job.piece.segments(job.key), self._store.claim(job.key))
+        if trace.claimed and (kept := self._store.resume(job.key)) is not None:
+            trace.done, trace.needed, trace.windows = kept.done, kept.needed, kept.windows
+            trace.draft.undecoded, trace.draft.problems = kept.undecoded, list(kept.problems)
+        self._traces[job.key] = trace
+        self._turn.append(trace)
 
-    def _next(self, lane: _Lane) -> _Item | None:
+    def _next(self, trace: _OpenTrace) -> _Item | None:
         try:
-            item = next(lane.items, None)
+            item = next(trace.items, None)
         except SourceError as error:
-            lane.failure = error
+            trace.failure = error
             return None
         if isinstance(item, LostSegmentError):
-            lane.draft.frames += item.frames
+            trace.draft.frames += item.frames
         elif item is not None:
             skipped = sum(item.skipped.values())
-            lane.draft.frames += item.frames + skipped
-            lane.draft.skipped += skipped
-            lane.draft.cover(item.start_us, item.end_us)
+            trace.draft.frames += item.frames + skipped
+            trace.draft.skipped += skipped
+            trace.draft.cover(item.start_us, item.end_us)
         return item
 
     def _wait(self) -> None:
         """Until there is something to take or to settle."""
-        waiting: list[Future[Any]] = [self._batches[0].result] if self._batches else []
-        if self._queue and len(self._batches) < _BATCHES:
-            waiting.append(self._queue[0][3])
+        waiting: list[Future[Any]] = [self._batches[0].scored] if self._batches else []
+        if self._decoding.oldest is not None and len(self._batches) < _BATCHES:
+            waiting.append(self._decoding.oldest)
         wait(waiting, return_when=FIRST_COMPLETED)
 
     def _take_decoded(self, classifier: ThreadPoolExecutor) -> None:
         """Take the oldest items that are decoded, and hand on what they complete as one batch."""
         if len(self._batches) >= _BATCHES:
             return
-        steps: list[Step] = []
+        steps: list[Window | FeedEnd] = []
         windows, seconds = 0, 0.0
-        taken: list[_Lane] = []
-        while self._queue and windows < self._how.max_batch and self._queue[0][3].done():
-            lane, number, item, result = self._queue.popleft()
-            outcome = result.result()
-            taken.append(lane)
-            lane.taken = number + 1
+        taken: list[_OpenTrace] = []
+        while windows < self._how.max_batch and (oldest := self._decoding.take(wait=False)) is not None:
+            (trace, number, item), outcome = oldest
+            taken.append(trace)
+            trace.taken = number + 1
             # An earlier run has said what came of it; it is here because it shares footage with what comes next.
-            again = number < lane.done
+            again = number < trace.done
             if isinstance(item, Segment):
                 seconds += item.seconds
-            if isinstance(item, LostSegmentError) or isinstance(outcome, SegmentError):
+            if isinstance(outcome, SegmentError):
                 if not again:
-                    lane.draft.lose(item.frames, str(outcome))
+                    trace.draft.lose(item.frames, str(outcome))
                 continue
-            new = self._push(lane, number, item, outcome)
+            new = self._push(trace, number, *outcome)
             if not again:
                 steps += new
-                windows += sum(step.clip is not None for step in new)
+                windows += sum(isinstance(step, Window) for step in new)
         if taken:
-            self._batches.append(_Batch(taken, seconds, steps, classifier.submit(self._pipeline.classify, steps)))
+            self._batches.append(_Batch(taken, seconds, classifier.submit(self._pipeline.classify, steps)))
 
-    def _push(self, lane: _Lane, number: int, segment: Segment, decoded: Decoded) -> list[Step]:
+    def _push(self, trace: _OpenTrace, number: int, segment: Segment, decoded: Decoded) -> list[Window | FeedEnd]:
         camera = self._pipeline.cameras.get(segment.camera)
         is_new = camera is None or camera.clipper.is_new(segment)
         steps = self._pipeline.push(segment, decoded)
         if is_new:
-            lane.note(number, segment, self._pipeline.cameras[segment.camera].clipper)
+            trace.note(number, segment, self._pipeline.cameras[segment.camera].clipper)
         return steps
 
     def _settle(self, *, until_none: bool = False) -> None:
         """Write down what is classified, oldest batch first; wait for all of it if `until_none`."""
-        while self._batches and (until_none or self._batches[0].result.done()):
+        while self._batches and (until_none or self._batches[0].scored.done()):
             batch = self._batches.popleft()
-            predictions = iter(batch.result.result())
-            for step in batch.steps:
-                lane = self._lanes[step.camera]
-                if step.clip is None:
-                    lane.draft.closes.append(lane.windows)
+            for step in batch.scored.result():
+                trace = self._traces[step.camera]
+                if isinstance(step, FeedEnd):
+                    trace.draft.closes.append(trace.windows)
                     continue
-                p = next(predictions)
-                lane.windows += 1
-                lane.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.known_us))
-                lane.draft.scores.append(list(p.scores.values()))
-            for lane in batch.lanes:
-                lane.waiting -= 1
-                if lane.exhausted and not lane.waiting:
-                    self._finish(lane)
+                p = step.prediction
+                trace.windows += 1
+                trace.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.window.known_us))
+                trace.draft.scores.append(list(p.scores.values()))
+            for trace in batch.traces:
+                trace.waiting -= 1
+                if trace.exhausted and not trace.waiting:
+                    self._finish(trace)
             self._seconds += batch.seconds
-            self._progress(Done(self._seconds, self._resumed))
+            self._progress(ClassifyProgress(self._seconds, self._resumed))
 
-    def _finish(self, lane: _Lane) -> None:
-        if lane.failure is not None:
-            lane.draft.lose(0, str(lane.failure))
-        self._store.save(lane.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), lane.draft, lane.windows)
-        self._store.release(lane.job.key)
-        del self._lanes[lane.job.key]
-        self._pipeline.counts.pop(lane.job.key, None)
-        if lane.job.key in self._pipeline.cameras:
-            self._pipeline.forget(lane.job.key)
+    def _finish(self, trace: _OpenTrace) -> None:
+        if trace.failure is not None:
+            trace.draft.lose(0, str(trace.failure))
+        self._store.save(trace.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), trace.draft, trace.windows)
+        self._store.release(trace.job.key)
+        del self._traces[trace.job.key]
+        self._pipeline.counts.pop(trace.job.key, None)
+        if trace.job.key in self._pipeline.cameras:
+            self._pipeline.forget(trace.job.key)
 
     def _save_parts(self) -> None:
         # Where to go on is known of what was taken, and what was taken is to be in the part.
         self._settle(until_none=True)
-        for lane in self._lanes.values():
-            if not lane.claimed or lane.taken <= lane.done:
+        for trace in self._traces.values():
+            if not trace.claimed or trace.taken <= trace.done:
                 continue
-            needed = lane.open[0][0] if lane.open else lane.taken
-            self._store.save_part(lane.job.key, len(self._how.scorer.labels), lane.draft, lane.taken, needed)
-            lane.draft.places, lane.draft.scores, lane.draft.closes = [], [], []
-            lane.done = lane.taken
+            needed = trace.open[0][0] if trace.open else trace.taken
+            self._store.save_part(trace.job.key, len(self._how.scorer.labels), trace.draft, trace.taken, needed)
+            trace.draft.places, trace.draft.scores, trace.draft.closes = [], [], []
+            trace.done = trace.taken
         self._part_at = time.monotonic() + _PART_SECONDS
 
 
-def _decode(item: _Item, spec: ClipSpec) -> _Outcome:
+def _segment(item: _Item) -> Segment:
     if isinstance(item, LostSegmentError):
-        return item
-    try:
-        return decode_segment(item, spec, f"{item.camera}, segment {item.sequence}")
-    except SegmentError as error:
-        return error
+        raise item
+    return item

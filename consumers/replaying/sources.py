@@ -18,8 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from consumers.live.worker import announced_frames
-from stream import Feed, Partition, Segment, SegmentError, SegmentLimits, SourceError, Transport, find_files
+from stream import (
+    Feed,
+    Partition,
+    Segment,
+    SegmentError,
+    SegmentLimits,
+    SourceError,
+    Transport,
+    announced_frames,
+    find_files,
+)
 from stream.feeds.footage import Footage
 from stream.segment import CAMERA_ID, check_camera_id
 
@@ -233,7 +242,7 @@ def _read_topic(
             ):
                 continue
         except SegmentError as error:
-            segment = LostSegmentError(error, announced_frames(record))
+            segment = LostSegmentError(error, announced_frames(record.headers))
         yield _Item(name, (record.topic, record.partition), record.offset, segment)
 
 

@@ -17,17 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from consumers.live.tracker import Rule
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.outputs.redis import RedisSink, SinkError
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
+from consumers.topics import ensure_topics
 from stream import KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
 from stream.feeds.footage import Footage
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError
 from .replay import Replayed
-from .run import How
+from .run import ScoringSetup
 from .sources import FilePiece, Recording
 from .store import Draft, draft_trace
 from .trace import Course, Piece, Trace
@@ -63,7 +64,7 @@ class _Sent:
 
 def replay_through_kafka(
     recordings: Sequence[Recording],
-    how: How,
+    how: ScoringSetup,
     rules: dict[str, Rule],
     settings: Settings,
     *,
@@ -129,7 +130,7 @@ def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[
 
 def _replay_batch(
     recordings: Sequence[Recording],
-    how: How,
+    how: ScoringSetup,
     rules: dict[str, Rule],
     settings: Settings,
     *,
@@ -245,7 +246,7 @@ def _send(
 
 def _courses(
     recordings: Sequence[Recording],
-    how: How,
+    how: ScoringSetup,
     transport: KafkaTransport,
     settings: Settings,
     sent: Mapping[str, Sequence[_Sent]],
@@ -271,7 +272,7 @@ def _courses(
     return tuple(courses)
 
 
-def _trace(bodies: Sequence[Mapping[str, Any]], how: How, sent: _Sent) -> Trace:
+def _trace(bodies: Sequence[Mapping[str, Any]], how: ScoringSetup, sent: _Sent) -> Trace:
     """What the worker said of a file; times are event times."""
     labels, draft = tuple(how.scorer.labels), sent.draft
     for body in bodies:

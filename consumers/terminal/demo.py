@@ -20,9 +20,10 @@ from rich.text import Text
 
 from consumers.live.accounts import CameraCounts
 from consumers.live.assemble import Serving, open_worker
-from consumers.live.worker import Worker, ensure_topics
+from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
+from consumers.topics import ensure_topics
 from stream import KafkaTransport, StreamError, attach, find_files
 from stream.feeds.agent import Pace
 from stream.services import EmbeddedBroker, EmbeddedRedis

@@ -1,0 +1,130 @@
+"""How a worker is doing: when each camera was heard of last, how late its results are, and the newest events."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from consumers.records.event import Event
+from stream import Partition, Record, Segment
+
+from .locating import EventLocator
+from .pipeline import FeedEnd, Pipeline, ScoredWindow
+from .snapshot import CameraSnapshot, WorkerSnapshot
+
+#: Latencies kept for the percentiles.
+_LATENCIES: Final = 10_000
+#: Events kept to be shown.
+_NEWEST_EVENTS: Final = 100
+#: Cameras that fell silent and are still shown; the longest silent leave first.
+_SILENT_KNOWN: Final = 1024
+
+
+@dataclass(slots=True)
+class CameraStatus:
+    """A camera that the worker has."""
+
+    #: Where its records come from.
+    partition: Partition
+    locator: EventLocator
+    #: When the last one was taken, `time.monotonic()`.
+    last_seen: float = 0.0
+    #: Wall seconds from the newest classified segment's arrival on the topic to its predictions.
+    behind_seconds: float | None = None
+    last_event: Event | None = None
+    #: The newest segment was the end of the feed.
+    ended: bool = False
+
+
+class WorkerStatus:
+    """The cameras that a worker has now, and what it has published. Read by other threads through `snapshot`."""
+
+    def __init__(self) -> None:
+        self.cameras: dict[str, CameraStatus] = {}
+        #: Cameras that are considered gone, in the order in which they went.
+        self._silent: dict[str, CameraStatus] = {}
+        self.newest_events: deque[Event] = deque(maxlen=_NEWEST_EVENTS)
+        self.events_total = 0
+        self._latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
+
+    def seen(self, segment: Segment, record: Record) -> None:
+        """Note that a camera's next segment was taken."""
+        self._silent.pop(segment.camera, None)
+        status = self.cameras.get(segment.camera)
+        if status is None:
+            partition = (record.topic, record.partition)
+            status = self.cameras[segment.camera] = CameraStatus(partition, EventLocator(partition))
+        status.last_seen, status.ended = time.monotonic(), segment.is_end
+        status.locator.note(segment, record.offset)
+
+    def silent(self, camera: str) -> None:
+        """Note that a camera is considered gone; that it was here is still told."""
+        status = self.cameras.pop(camera)
+        status.locator = EventLocator(status.partition)
+        self._silent[camera] = status
+        if len(self._silent) > _SILENT_KNOWN:
+            del self._silent[next(iter(self._silent))]
+
+    def revoked(self, partitions: frozenset[Partition]) -> list[str]:
+        """Forget the cameras of partitions that went to another worker; return those that were here until now."""
+        self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
+        gone = [name for name, status in self.cameras.items() if status.partition in partitions]
+        for name in gone:
+            del self.cameras[name]
+        return gone
+
+    def published(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event]) -> None:
+        """Note what has just been published."""
+        now_us = time.time_ns() // 1000
+        for step in steps:
+            if isinstance(step, ScoredWindow) and step.window.record is not None:
+                seconds = (now_us - step.window.record.sent_us) / 1e6
+                self._latencies_seconds.append(seconds)
+                self.cameras[step.camera].behind_seconds = seconds
+        for event in events:
+            self.cameras[event.camera].last_event = event
+        self.newest_events.extend(events)
+        self.events_total += len(events)
+
+    def latency_seconds(self, percentile: float) -> float | None:
+        """Wall time from a segment's arrival on the topic to its predictions; None before the first."""
+        latencies = list(self._latencies_seconds)
+        return float(np.percentile(latencies, percentile)) if latencies else None
+
+    def snapshot(self, model: str, alarms: Mapping[str, float], pipeline: Pipeline, lag: int) -> WorkerSnapshot:
+        """The worker at this moment; `alarms` are the scores from which labels raise events."""
+        now = time.monotonic()
+        cameras = []
+        for name, status in sorted({**self._silent, **self.cameras}.items()):
+            counts, state = pipeline.counts[name], pipeline.cameras.get(name)
+            cameras.append(
+                CameraSnapshot(
+                    camera=name,
+                    newest=counts.newest,
+                    frames=counts.frames,
+                    pending=counts.pending,
+                    skipped=Counter(counts.skipped),
+                    dead_lettered=counts.dead_lettered,
+                    windows=counts.windows,
+                    events=counts.events,
+                    silent_seconds=now - status.last_seen,
+                    behind_seconds=status.behind_seconds,
+                    active=tuple(state.tracker.active) if state else (),
+                    last_event=status.last_event,
+                    ended=status.ended,
+                )
+            )
+        return WorkerSnapshot(
+            model=model,
+            cameras=tuple(cameras),
+            lag=lag,
+            latency_seconds=self.latency_seconds(50),
+            events_total=self.events_total,
+            newest_events=tuple(self.newest_events),
+            alarms=alarms,
+        )

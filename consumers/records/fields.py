@@ -1,0 +1,62 @@
+"""Reading the JSON of a record back, with errors that say where it lies and what was expected there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+#: How much of a value that was not expected is shown.
+_SHOWN_CHARACTERS = 80
+
+
+class RecordError(ValueError):
+    """A record is not what its topic holds; the message says where it lies and what is wrong with it."""
+
+
+def json_object(value: bytes | None, where: str) -> dict[str, Any]:
+    """Return a record's value as the JSON object that it has to be.
+
+    Raises:
+        RecordError: it is not JSON, or another thing than an object.
+    """
+    try:
+        body = json.loads(value or b"")
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{where}: expected a JSON object ({error})") from None
+    if not isinstance(body, dict):
+        raise RecordError(f"{where}: expected a JSON object, found {_shown(body)}")
+    return body
+
+
+def field(body: Mapping[str, Any], name: str, kind: type[_T], where: str) -> _T:
+    """Return the value of `name`, which has to be a `kind` (an int will do for a float).
+
+    Raises:
+        RecordError: it is missing or of another kind.
+    """
+    value = body.get(name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        found = "nothing" if name not in body else _shown(value)
+        raise RecordError(f"{where}: expected {name} to be of type {kind.__name__}, found {found}")
+    return value
+
+
+def optional(body: Mapping[str, Any], name: str, kind: type[_T], where: str) -> _T | None:
+    """As `field`, where null and absence are None."""
+    return None if body.get(name) is None else field(body, name, kind, where)
+
+
+def one_of(body: Mapping[str, Any], name: str, choices: frozenset[str], where: str) -> str:
+    """As `field`, for one of a few texts."""
+    value = field(body, name, str, where)
+    if value not in choices:
+        raise RecordError(f"{where}: expected {name} to be one of {', '.join(sorted(choices))}, found {_shown(value)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:_SHOWN_CHARACTERS]

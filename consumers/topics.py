@@ -1,0 +1,19 @@
+"""The topics that Clipline needs on its broker."""
+
+from __future__ import annotations
+
+from stream import Topic, Transport
+
+from .settings import TopicSettings
+
+
+def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topics of the wire where they are missing."""
+    transport.ensure_topics(
+        [
+            Topic(topics.segments, topics.partitions, topics.retention_hours),
+            Topic(topics.predictions, topics.partitions),
+            Topic(topics.events, 1),
+            Topic(topics.deadletter, 1),
+        ]
+    )
