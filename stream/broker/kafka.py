@@ -35,6 +35,8 @@ DELIVERY_TIMEOUT_SECONDS: Final = 60.0
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
 SESSION_TIMEOUT_SECONDS: Final = 6.0
+#: How often a member is heard of within its session, and learns that others came or went.
+HEARTBEATS_PER_SESSION: Final = 4
 _READ_SECONDS: Final = 0.25
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
@@ -269,7 +271,7 @@ class _KafkaConsumer:
                 max_poll_records=32,
                 receive_buffer_bytes=4 * 1024 * 1024,
                 session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
-                heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 250),
+                heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
                 metrics_enabled=False,
             )
             if group is not None:

@@ -1,0 +1,159 @@
+"""Workers that come and go while footage keeps coming: every window is published, whoever has the camera then."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.live.worker import Worker
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import Headers, KafkaTransport, MemoryTransport, Transport, attach
+from stream.broker import kafka as kafka_transport
+from tests.replays import RULES, SPEC, Brightness, ListSink, blinking, work_off
+from tests.videos import write_video
+
+START_US = 1_700_000_000_000_000
+#: One on each of four partitions, as Kafka's clients and the twin distribute keys.
+CAMERAS = [f"camera-{n}" for n in (0, 1, 4, 7)]
+#: Times that the second worker joins and leaves.
+VISITS = 3
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frame = blinking((100, 170), (400, 520))
+    return write_video(
+        tmp_path_factory.mktemp("rebalance") / "gate.mp4", 600, rate=10, gop=4, size=(64, 48), frame=frame
+    )
+
+
+@pytest.fixture(params=["memory", "apache"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Transport:
+    if request.param == "memory":
+        return MemoryTransport()
+    monkeypatch.setattr(kafka_transport, "HEARTBEATS_PER_SESSION", 40)  # members learn of one another at once
+    return KafkaTransport(request.getfixturevalue("apache_broker").address)
+
+
+def settings_of(prefix: str) -> Settings:
+    limits = {"min_seconds": 0.4, "max_seconds": 0.5}
+    worker = {"group": prefix, "threads": 1}
+    return Settings.model_validate(
+        {"topics": {"prefix": prefix, "partitions": 4}, "segments": limits, "worker": worker}
+    )
+
+
+def segments(footage: Path, settings: Settings) -> list[tuple[bytes, Headers, bytes]]:
+    """The records of all cameras, all of the same footage, in the order in which cameras send them: together."""
+    memory = MemoryTransport()
+    ensure_topics(memory, settings.topics)
+    limits, topic = settings.segments.limits, settings.topics.segments
+    attach(str(footage), "gate", memory.producer(), topic, limits=limits, pace="max", start_us=START_US)
+    stored = list(memory.read(memory.offsets(topic)))
+    return [(camera.encode(), r.headers, r.value or b"") for r in stored for camera in CAMERAS]
+
+
+def published(transport: Transport, settings: Settings) -> set[tuple[str, int]]:
+    """Camera and number of each window whose prediction is on the topic."""
+    stored = transport.read(transport.offsets(settings.topics.predictions))
+    bodies = [json.loads(r.value or b"") for r in stored]
+    return {(body["camera"], body["window"]) for body in bodies}
+
+
+@contextlib.contextmanager
+def working(transport: Transport, settings: Settings) -> Iterator[Worker]:
+    worker, stop = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings), threading.Event()
+    thread = threading.Thread(target=lambda: worker.run(stop.is_set))
+    thread.start()
+    try:
+        yield worker
+    finally:
+        stop.set()
+        thread.join()
+
+
+def wait_until(ready, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_every_window_is_published_although_a_second_worker_comes_and_goes(
+    transport, footage: Path, topics_prefix: str
+):
+    settings = settings_of(topics_prefix)
+    records = segments(footage, settings)
+    alone = MemoryTransport()
+    ensure_topics(alone, settings.topics)
+    for _, headers, value in records[:: len(CAMERAS)]:
+        alone.append(settings.topics.segments, b"gate", headers, value)
+    work_off(Worker(alone, Brightness(), SPEC, RULES, ListSink(), settings))
+    expected = {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
+    assert len(expected) > 100 * len(CAMERAS)
+
+    ensure_topics(transport, settings.topics)
+    producer, left, hurry = transport.producer(), iter(records), threading.Event()
+
+    def send() -> None:
+        for number, record in enumerate(left):
+            producer.send(settings.topics.segments, *record)
+            if number % len(CAMERAS) == 0 and not hurry.is_set():
+                time.sleep(0.05)
+        producer.flush()
+
+    sender = threading.Thread(target=send)
+    with working(transport, settings) as stays:
+        sender.start()
+        wait_until(lambda: any(c.windows for c in stays.counts.values()))
+        for _ in range(VISITS):
+            with working(transport, settings) as visitor:
+                wait_until(lambda v=visitor: sum(c.windows for c in v.counts.values()) > 5)
+            time.sleep(0.1)
+        assert sender.is_alive(), "all had been sent before the last one left: the test shows nothing"
+        hurry.set()
+        sender.join()
+        wait_until(lambda: stays.lag == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: published(transport, settings) >= expected, seconds=8)
+    missing = sorted(expected - published(transport, settings))
+    assert not missing, f"{len(missing)} of {len(expected)} windows were never published: {missing[:5]} …"
+    producer.close()
+
+
+@pytest.mark.parametrize("transport", ["memory"], indirect=True)
+def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, footage: Path, topics_prefix: str):
+    """Others may move as they like: it is not read again."""
+    settings = settings_of(topics_prefix)
+    topic = settings.topics.segments
+    ensure_topics(transport, settings.topics)
+    records = segments(footage, settings)
+    half = len(records) // 2
+    for record in records[:half]:
+        transport.append(topic, *record)
+    with working(transport, settings) as stays:
+        wait_until(lambda: len(stays.counts) == len(CAMERAS))
+        consumer = transport.consumer([topic], settings.worker.group)
+        moved = {p for _ in range(3) for p in consumer.poll(0.5).assigned}
+        assert len(moved) == 2
+        for record in records[half:]:
+            transport.append(topic, *record)
+        stayed = {
+            (r.key or b"").decode()
+            for r in transport.read(transport.offsets(topic))
+            if (topic, r.partition) not in moved
+        }
+        assert len(stayed) == 2
+        expected = len(records) // len(CAMERAS) - 1  # the last record is the end of the feed
+        wait_until(lambda: all(stays.counts[name].segments >= expected for name in stayed))
+        time.sleep(0.1)
+        assert {stays.counts[name].segments for name in stayed} == {expected}
+        assert not any(stays.counts[name].skipped["gap"] for name in stayed)
+        consumer.close()
