@@ -30,7 +30,7 @@ def prediction(
     return Prediction(camera, epoch_us, window, start_us, start_us + 2 * SECOND, model, {"run": run, "walk": 1 - run})
 
 
-EVENT = Event("lobby", "m-1", "run", "started", 0, EPOCH_US, EPOCH_US, EPOCH_US + 2 * SECOND, 0.9, EPOCH_US, 1)
+EVENT = Event("lobby", "m-1", "run", "started", 0, "an-id", EPOCH_US, EPOCH_US + 2 * SECOND, 0.9, EPOCH_US, 1)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_subscribers_of_a_camera_get_its_events_as_they_are_written(redis, make,
         listener.subscribe(f"{topics_prefix}:events:lobby")
         assert listener.get_message(timeout=5)["type"] == "subscribe"
         ended = replace(EVENT, state="ended", revision=1, ending="gap")
-        make().write([], [EVENT, replace(EVENT, camera="yard"), ended])
+        make().write([], [EVENT, replace(EVENT, camera="yard", id="another-id"), ended])
         heard = [listener.get_message(timeout=5) for _ in range(2)]
         assert [json.loads(m["data"]) for m in heard] == [EVENT.body(), ended.body()]
         assert listener.get_message(timeout=0.1) is None

@@ -197,17 +197,17 @@ def events(
     settings = command_settings(settings_file, kafka, None)
     transport = KafkaTransport(settings.kafka)
     with stop_on_signal() as stop:
-        bodies = read_events(
+        events = read_events(
             transport, settings.topics, follow=follow, stored=everything or not follow, stop=stop.is_set
         )
-        for body in bodies:
-            if camera not in {None, body["camera"]} or label not in {None, body["label"]}:
+        for event in events:
+            if camera not in {None, event.camera} or label not in {None, event.label}:
                 continue
             if as_json:
-                sys.stdout.write(json.dumps(body) + "\n")
+                sys.stdout.write(json.dumps(event.body()) + "\n")
                 sys.stdout.flush()
             else:
-                console.print(describe(body), soft_wrap=True)
+                console.print(describe(event.body()), soft_wrap=True)
 
 
 def demo(

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from consumers.records.event import Ending, Event
+from consumers.records.event import Ending, Event, event_id
 from consumers.records.prediction import Prediction
 
 
@@ -146,7 +146,7 @@ class Tracker:
                 label=label,
                 state="started",
                 revision=0,
-                epoch_us=prediction.epoch_us,
+                id=event_id(prediction.camera, prediction.epoch_us, label, prediction.start_us, prediction.model),
                 start_us=prediction.start_us,
                 end_us=prediction.end_us,
                 peak_score=score,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from consumers.records.event import BODY_KEYS, STATES
+from consumers.records.event import Event
+from consumers.records.fields import RecordError
 from consumers.settings import TopicSettings
 from consumers.topics import ensure_topics
 from stream import Transport
@@ -21,8 +21,8 @@ _EMPTY_POLLS: Final = 4
 
 def read_events(
     transport: Transport, topics: TopicSettings, *, follow: bool, stored: bool, stop: Callable[[], bool]
-) -> Iterator[dict[str, Any]]:
-    """Yield the bodies of events in the order of the topic.
+) -> Iterator[Event]:
+    """Yield the reports of events in the order of the topic; what is none is logged and left out.
 
     Args:
         transport: the broker.
@@ -39,18 +39,11 @@ def read_events(
             records = consumer.poll(_POLL_SECONDS).records
             empty = 0 if records else empty + 1
             for record in records:
-                body = _body(record.value or b"")
-                if body is None:
-                    log.warning("%s: not a Clipline event, left out", record.where)
-                else:
-                    yield body
+                try:
+                    event = Event.decode(record.key, record.headers, record.value, record.where)
+                except RecordError as error:
+                    log.warning("%s: left out", error)
+                    continue
+                yield event
     finally:
         consumer.close()
-
-
-def _body(value: bytes) -> dict[str, Any] | None:
-    try:
-        body = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) and body.keys() >= BODY_KEYS and body["state"] in STATES else None

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Self, cast, get_args
 
 from stream import Headers
 
+from . import fields
+from .fields import RecordError
 from .prediction import content_id, rfc3339
 
 State = Literal["started", "updated", "ended"]
 Ending = Literal["below_threshold", "gap", "feed_ended"]
 STATES: Final = frozenset(get_args(State))
+ENDINGS: Final = frozenset(get_args(Ending))
 #: What every body holds.
 BODY_KEYS: Final = frozenset(
     {
@@ -24,6 +27,19 @@ BODY_KEYS: Final = frozenset(
         *("peak_score", "peak", "windows", "ending"),
     }
 )
+
+
+def event_id(camera: str, epoch_us: int, label: str, start_us: int, model: str) -> str:
+    """Name an event by what it is, so that whoever sees it again gives it the same name.
+
+    Args:
+        camera: where it was seen.
+        epoch_us: the epoch of the feed.
+        label: what was seen.
+        start_us: begin of the first window in which the label held.
+        model: what saw it.
+    """
+    return content_id(camera, epoch_us, label, start_us, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +52,8 @@ class Event:
     state: State
     #: 0 for started, then counting up: with the id it names this report.
     revision: int
-    epoch_us: int
+    #: See `event_id`.
+    id: str
     #: Begin of the first window in which the label held.
     start_us: int
     #: End of the newest window in which it held.
@@ -51,10 +68,6 @@ class Event:
     #: Where the footage of it lies, "topic[partition]@first-last"; None where it comes from no topic. Not a part of
     #: what the event is: the same footage recorded again has other offsets.
     segments: str | None = field(default=None, compare=False)
-
-    @property
-    def id(self) -> str:
-        return content_id(self.camera, self.epoch_us, self.label, self.start_us, self.model)
 
     @property
     def time_us(self) -> int:
@@ -95,3 +108,48 @@ class Event:
             [(k, v.encode()) for k, v in headers.items()],
             json.dumps(self.body()).encode(),
         )
+
+    @classmethod
+    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:
+        """Read a record back. `where` names the record in errors (topic, partition, offset).
+
+        The peak score comes back as it was published, with six decimals.
+
+        Raises:
+            RecordError: the record is no event, or damaged.
+        """
+        body, context = fields.json_object(value, where), dict(headers)
+        camera, state = fields.field(body, "camera", str, where), fields.one_of(body, "state", STATES, where)
+        ending = None if body.get("ending") is None else fields.one_of(body, "ending", ENDINGS, where)
+        if (state == "ended") != (ending is not None):
+            raise RecordError(
+                f"{where}: expected an ending if, and only if, the state is 'ended', found {ending!r} with {state!r}"
+            )
+        if key != camera.encode():
+            raise RecordError(f"{where}: expected its camera {camera!r} as key, found {key!r}")
+        id_ = fields.field(body, "event", str, where)
+        report = context.get("ce_id", b"").decode(errors="replace")
+        name, _, revision = report.rpartition("-")
+        if name != id_ or not (revision.isascii() and revision.isdigit()):
+            raise RecordError(
+                f"{where}: expected header ce_id to be {id_!r}, '-' and the report's number, found {report!r}"
+            )
+        segments = context.get("ce_segments")
+        found = cls(
+            camera=camera,
+            model=fields.field(body, "model", str, where),
+            label=fields.field(body, "label", str, where),
+            state=cast(State, state),
+            revision=int(revision),
+            id=id_,
+            start_us=fields.time_us(body, "start", where),
+            end_us=fields.time_us(body, "end", where),
+            peak_score=fields.field(body, "peak_score", float, where),
+            peak_us=fields.time_us(body, "peak", where),
+            windows=fields.field(body, "windows", int, where),
+            ending=cast(Ending | None, ending),
+            segments=None if segments is None else segments.decode(errors="replace"),
+        )
+        if found.end_us < found.start_us:
+            raise RecordError(f"{where}: expected its end at or after its start, {body['start']}, found {body['end']}")
+        return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from consumers.times import parse_time_us
 
 _T = TypeVar("_T")
 #: How much of a value that was not expected is shown.
-_SHOWN_CHARACTERS = 80
+_SHOWN_CHARACTERS: Final = 80
 
 
 class RecordError(ValueError):
@@ -56,6 +58,21 @@ def one_of(body: Mapping[str, Any], name: str, choices: frozenset[str], where: s
     if value not in choices:
         raise RecordError(f"{where}: expected {name} to be one of {', '.join(sorted(choices))}, found {_shown(value)}")
     return value
+
+
+def time_us(body: Mapping[str, Any], name: str, where: str) -> int:
+    """Return the event time that `name` gives as text, in microseconds since the Unix epoch.
+
+    Raises:
+        RecordError: it is missing, or no such time.
+    """
+    text = field(body, name, str, where)
+    try:
+        return parse_time_us(text)
+    except (ValueError, OverflowError):
+        raise RecordError(
+            f"{where}: expected {name} to be a time like 2026-11-24T08:00:00.000000Z, found {_shown(text)}"
+        ) from None
 
 
 def _shown(value: object) -> str:

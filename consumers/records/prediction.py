@@ -1,4 +1,4 @@
-"""What a classifier said of one window, as it travels."""
+"""The scores of one window, as they travel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from stream import Headers
+
+from .fields import RecordError, field, json_object, time_us
 
 #: Decimal places of a published score: below that engines and processors differ anyway.
 SCORE_DIGITS: Final = 6
@@ -60,3 +62,37 @@ class Prediction:
             "scores": dict(self.scores),
         }
         return self.camera.encode(), [("content-type", b"application/json")], json.dumps(body).encode()
+
+    @classmethod
+    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:  # noqa: ARG003
+        """Read a record back; all of a prediction is in its value.
+
+        Args:
+            key: the camera, which the value names, too.
+            headers: the value's content type.
+            value: the JSON.
+            where: names the record in errors (topic, partition, offset).
+
+        Raises:
+            RecordError: the record is no prediction, or damaged.
+        """
+        body = json_object(value, where)
+        scores = field(body, "scores", dict, where)
+        found = cls(
+            camera=field(body, "camera", str, where),
+            epoch_us=field(body, "epoch_us", int, where),
+            window=field(body, "window", int, where),
+            start_us=time_us(body, "start", where),
+            end_us=time_us(body, "end", where),
+            model=field(body, "model", str, where),
+            scores={label: field(scores, label, float, f"{where}: scores") for label in scores},
+        )
+        if not scores:
+            raise RecordError(f"{where}: expected a score for each label, found none")
+        if key != found.camera.encode():
+            raise RecordError(f"{where}: expected its camera {found.camera!r} as key, found {key!r}")
+        if (id_ := field(body, "id", str, where)) != found.id:
+            raise RecordError(
+                f"{where}: expected id {found.id!r} of its camera, epoch, window and model, found {id_!r}"
+            )
+        return found

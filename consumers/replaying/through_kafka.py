@@ -1,6 +1,6 @@
-"""A replay over the real path: files onto a broker, a worker of the consumer group, predictions read back.
+"""Replay through Kafka: put files on a topic, let a live worker classify them, read its predictions back.
 
-It shows that the path without a broker says the same, and what the machinery around it costs.
+It shows that replaying without a broker gives the same results, and what Kafka and Redis cost.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.redis import RedisSink, SinkError
 from consumers.outputs.subscriber import read_events
+from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
@@ -43,7 +44,7 @@ MAX_BYTES: Final = 1024**3
 
 
 @dataclass(slots=True)
-class _Sent:
+class _SentFile:
     """What was sent of a file, and where in time it lies."""
 
     draft: Draft = field(default_factory=Draft)
@@ -72,7 +73,7 @@ def replay_through_kafka(
     progress: Callable[[str, float, float], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Replayed | None:
-    """What a live worker says of all recordings; None where `stop` said so before it had said all.
+    """Run all recordings through a live worker; return its predictions, or None if `stop()` came first.
 
     Args:
         recordings: the cameras, of files.
@@ -173,7 +174,7 @@ def _run(
     settings: Settings,
     progress: Callable[[str, float, float], None],
     stop: Callable[[], bool],
-) -> dict[str, list[_Sent]] | None:
+) -> dict[str, list[_SentFile]] | None:
     """Send everything while a worker takes it; return what was sent, by camera and file, when all is accounted for."""
     done = threading.Event()
     failures: list[Exception] = []
@@ -186,7 +187,7 @@ def _run(
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    sent = {recording.camera: [_Sent() for _ in recording.pieces] for recording in recordings}
+    sent = {recording.camera: [_SentFile() for _ in recording.pieces] for recording in recordings}
     total = sum(_seconds(recording) for recording in recordings)
 
     def asked_to_stop() -> bool:
@@ -227,7 +228,7 @@ def _send(
     producer: Producer,
     limits: SegmentLimits,
     topic: str,
-    sent: Sequence[_Sent],
+    sent: Sequence[_SentFile],
     stop: Callable[[], bool],
 ) -> None:
     files = [piece.path for piece in recording.pieces if isinstance(piece, FilePiece)]
@@ -249,22 +250,22 @@ def _courses(
     how: ScoringSetup,
     transport: KafkaTransport,
     settings: Settings,
-    sent: Mapping[str, Sequence[_Sent]],
+    sent: Mapping[str, Sequence[_SentFile]],
 ) -> tuple[Course, ...]:
     seen: set[str] = set()
-    rows: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    published: dict[tuple[str, int], list[Prediction]] = defaultdict(list)
     for record in transport.read(transport.offsets(settings.topics.predictions)):
-        body = json.loads(record.value or b"")
-        if body["id"] not in seen:
-            seen.add(body["id"])
-            rows[body["camera"], body["epoch_us"]].append(body)
+        prediction = Prediction.decode(record.key, record.headers, record.value, record.where)
+        if prediction.id not in seen:
+            seen.add(prediction.id)
+            published[prediction.camera, prediction.epoch_us].append(prediction)
     courses = []
     for recording in recordings:
         pieces: list[Piece] = []
         next_us = recording.start_us if recording.start_us is not None else recording.pieces[0].recorded_us
         for piece, file in zip(recording.pieces, sent[recording.camera], strict=True):
-            bodies = [body for epoch_us in file.ends_us for body in rows[recording.camera, epoch_us]]
-            trace = _trace(bodies, how, file)
+            predictions = [p for epoch_us in file.ends_us for p in published[recording.camera, epoch_us]]
+            trace = _trace(predictions, how, file)
             # A file of which nothing came lies where the one before it ended.
             pieces.append(Piece(piece.name, 0 if len(trace.spans) else next_us, trace))
             next_us = pieces[-1].end_us
@@ -272,22 +273,22 @@ def _courses(
     return tuple(courses)
 
 
-def _trace(bodies: Sequence[Mapping[str, Any]], how: ScoringSetup, sent: _Sent) -> Trace:
-    """What the worker said of a file; times are event times."""
+def _trace(predictions: Sequence[Prediction], how: ScoringSetup, sent: _SentFile) -> Trace:
+    """What the worker published of a file; times are event times."""
     labels, draft = tuple(how.scorer.labels), sent.draft
-    for body in bodies:
-        epoch_us, start_us = body["epoch_us"], body["epoch_us"] + body["window"] * how.spec.stride_us
-        end_us, ends = start_us + how.spec.span_us, sent.ends_us[epoch_us]
-        draft.places.append((epoch_us, body["window"], start_us, end_us, ends[bisect_left(ends, end_us)]))
-        draft.scores.append([body["scores"][label] for label in labels])
+    for p in predictions:
+        ends_us = sent.ends_us[p.epoch_us]
+        known_us = ends_us[bisect_left(ends_us, p.end_us)]
+        draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, known_us))
+        draft.scores.append([p.scores[label] for label in labels])
     draft.closes = [sum(p[0] <= epoch_us for p in draft.places) for epoch_us in sent.closed]
     return draft_trace(how.scorer.id, labels, draft)
 
 
 def _compare(courses: Sequence[Course], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings) -> None:
     """The events on the topic are those that the predictions on the topic make, or something is wrong with us."""
-    bodies = read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False)
-    published = sorted({json.dumps(body) for body in bodies})
+    events = read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False)
+    published = sorted({json.dumps(event.body()) for event in events})
     played = sorted({json.dumps(r.event.body()) for course in courses for r in course.play(rules)})
     if published != played:
         raise ReplayError(

@@ -113,7 +113,7 @@ def run_demo(console: Console, footage: Path | None, model: str | None, pace: Pa
             agent.join()
         # Read back as any subscriber would: what counts is what arrived on the topic.
         reports = read_events(transport, settings.topics, follow=False, stored=True, stop=stop.is_set)
-        events = [body for body in reports if body["state"] == "ended"]
+        events = [event.body() for event in reports if event.state == "ended"]
         truth = read_truth(FOOTAGE / "truth.csv") if footage is None else None
         _print_summary(console, serving, feeds, events, truth, finished - attached)
         for problem in problems:
