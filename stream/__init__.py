@@ -1,19 +1,27 @@
-"""Feeds become segments on Kafka, and segments become clips."""
+"""Feeds become segments on Kafka, and segments become clips.
+
+What other packages use is exported here, embedded servers from `stream.services`.
+"""
 
 from .broker.kafka import KafkaTransport
 from .broker.memory import MemoryTransport
-from .broker.transport import Consumer, Partition, Polled, Producer, Record, Topic, Transport
+from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
-from .clips.decoding import Decoded, Picture, decode
+from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.agent import Attached, attach
+from .feeds.agent import Attached, Pace, attach
+from .feeds.footage import Footage
+from .feeds.joining import write_joined
 from .feeds.segmenter import Segmenter, SegmentLimits
-from .feeds.source import Feed, display_name, find_files, is_live
+from .feeds.source import VIDEO_SUFFIXES, Feed, Packet, display_name, find_files, is_live
 from .headers import Headers
-from .segment import Segment, announced_frames
+from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
 
 __all__ = [
+    "CAMERA_ID",
+    "MAX_RECORD_BYTES",
+    "VIDEO_SUFFIXES",
     "Attached",
     "BrokerError",
     "Clip",
@@ -22,9 +30,14 @@ __all__ = [
     "Consumer",
     "Decoded",
     "Feed",
+    "Fit",
+    "Footage",
     "Headers",
+    "Image",
     "KafkaTransport",
     "MemoryTransport",
+    "Pace",
+    "Packet",
     "Partition",
     "Picture",
     "Polled",
@@ -42,9 +55,11 @@ __all__ = [
     "Transport",
     "announced_frames",
     "attach",
+    "check_camera_id",
     "decode",
     "display_name",
     "find_files",
     "is_live",
     "sample_file",
+    "write_joined",
 ]

@@ -18,7 +18,7 @@ from consumers.replaying.judging.actev import actev_files
 from consumers.replaying.judging.judge import Judgement
 from consumers.replaying.judging.metrics import Detection, Scene, Truth
 from consumers.replaying.sources import _camera_name
-from stream.segment import CAMERA_ID
+from stream import CAMERA_ID
 
 FILE = r"^[A-Za-z0-9_\-.]+$"
 #: A signal: by frame the value from there on, with its begin and its end.

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stream import Attached, Feed, MemoryTransport, Segment, SegmentLimits, SourceError, Topic, attach
+from stream import Attached, Feed, MemoryTransport, Packet, Segment, SegmentLimits, SourceError, Topic, attach
 from stream.broker import transport as transport_module
-from stream.feeds.source import Packet
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000

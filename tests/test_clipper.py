@@ -15,8 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stream import Clip, Clipper, ClipSpec, Decoded, Feed, Segment, Segmenter, SegmentLimits, decode
-from stream.feeds.source import Packet
+from stream import Clip, Clipper, ClipSpec, Decoded, Feed, Packet, Segment, Segmenter, SegmentLimits, decode
 from tests.videos import write_video
 
 SIZE = (64, 48)

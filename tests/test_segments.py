@@ -11,8 +11,18 @@ import av
 import numpy as np
 import pytest
 
-from stream import Feed, Picture, Segment, Segmenter, SegmentError, SegmentLimits, SourceError, decode, sample_file
-from stream.feeds.source import Packet
+from stream import (
+    Feed,
+    Packet,
+    Picture,
+    Segment,
+    Segmenter,
+    SegmentError,
+    SegmentLimits,
+    SourceError,
+    decode,
+    sample_file,
+)
 from tests.videos import HEIGHT, WIDTH, decoded_frames, write_video
 
 VARIABLE_RATE = [Fraction(n, 30) + Fraction(n % 4, 97) + (Fraction(1, 2) if n > 40 else 0) for n in range(90)]

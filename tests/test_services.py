@@ -17,7 +17,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from redis import Redis
 
-from stream.errors import ServiceError
+from stream import ServiceError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
 from stream.services import broker as broker_of
 from stream.services import kafka as kafka_services

@@ -15,6 +15,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from stream import (
+    MAX_RECORD_BYTES,
     BrokerError,
     Consumer,
     KafkaTransport,
@@ -30,7 +31,7 @@ from stream.broker import (
     kafka as kafka_transport,
 )
 from stream.broker.kafka import _mapped
-from stream.broker.transport import MAX_RECORD_BYTES, Assignment, record_size
+from stream.broker.transport import Assignment, record_size
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 

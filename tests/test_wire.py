@@ -16,8 +16,8 @@ import consumers
 import models
 from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
-from stream import RecordTooLargeError, Segment, SegmentError
-from stream.broker.transport import MAX_RECORD_BYTES, check_record_size
+from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError
+from stream.broker.transport import check_record_size
 from stream.segment import MAX_TIME_US
 
 WHERE = "clipline.segments[3]@77"

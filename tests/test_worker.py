@@ -22,8 +22,17 @@ from consumers.live.worker import Worker
 from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import ClipSpec, Headers, KafkaTransport, MemoryTransport, Record, Segment, Transport, attach
-from stream.broker.transport import MAX_RECORD_BYTES
+from stream import (
+    MAX_RECORD_BYTES,
+    ClipSpec,
+    Headers,
+    KafkaTransport,
+    MemoryTransport,
+    Record,
+    Segment,
+    Transport,
+    attach,
+)
 from stream.services import EmbeddedRedis
 from tests.checkpoints import write_checkpoint
 from tests.videos import write_video

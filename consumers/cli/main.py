@@ -66,7 +66,7 @@ def _is_expected(error: Exception) -> bool:
     from consumers.outputs.redis import SinkError
     from consumers.replaying.errors import ReplayError
     from models.errors import ModelError
-    from stream.errors import StreamError
+    from stream import StreamError
 
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
 

@@ -61,9 +61,8 @@ def attach(
     clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
     from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, find_files, is_live
+    from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
     from stream import attach as attach_feed
-    from stream.segment import check_camera_id
 
     settings = command_settings(settings_file, kafka, None)
     if camera is None and is_live(source):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from models import TrainingError
-from stream.feeds.source import VIDEO_SUFFIXES
+from stream import VIDEO_SUFFIXES
 
 _REPORTED: Final = 20
 #: 48 bits tell some millions of files apart; so many of them take 150 KB of a checkpoint.

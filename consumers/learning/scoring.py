@@ -13,8 +13,7 @@ from models import Classifier, Contract, TrainingError
 from models.checkpoint import cache_folder
 from models.evaluation.figures import WindowScores
 from models.windows import in_parts, windows
-from stream import SourceError, sample_file
-from stream.clips.decoding import Fit
+from stream import Fit, SourceError, sample_file
 
 from .datasets import Example, report
 from .frame_cache import FrameCache

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
-from stream import Partition, Segment, SegmentError, SourceError, Transport
-from stream.feeds.joining import write_joined
+from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
 
 _PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d+)\]@(?P<first>\d+)-(?P<last>\d+)")
 #: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.

@@ -8,8 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from stream import Picture, Segment, SegmentError, SourceError, decode
-from stream.clips.decoding import Image
+from stream import Image, Picture, Segment, SegmentError, SourceError, decode
 
 from .sources import Piece
 from .trace import Piece as Placed

@@ -19,7 +19,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from stream import (
+    CAMERA_ID,
     Feed,
+    Footage,
     Partition,
     Segment,
     SegmentError,
@@ -27,10 +29,9 @@ from stream import (
     SourceError,
     Transport,
     announced_frames,
+    check_camera_id,
     find_files,
 )
-from stream.feeds.footage import Footage
-from stream.segment import CAMERA_ID, check_camera_id
 
 _SCHEME: Final = "kafka://"
 #: Footage may be sent so long before it is over, as `attach --start now --pace max` does, and is found by its time at

@@ -23,8 +23,7 @@ from consumers.outputs.subscriber import read_events
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
-from stream.feeds.footage import Footage
+from stream import Footage, KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError

@@ -24,8 +24,7 @@ from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, StreamError, attach, find_files
-from stream.feeds.agent import Pace
+from stream import KafkaTransport, Pace, StreamError, attach, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .live_view import LiveView, describe

@@ -1,0 +1,48 @@
+"""The public surface of `stream`: a change here is one that other packages, and whoever scripts Clipline, will notice."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import stream
+from stream import services
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPORTS = {
+    stream: """
+        CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
+        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed Fit Footage Headers Image KafkaTransport
+        MemoryTransport Pace Packet Partition Picture Polled Producer Record RecordTooLargeError Segment SegmentError
+        SegmentLimits Segmenter ServiceError SourceError StreamError Topic Transport
+        announced_frames attach check_camera_id decode display_name find_files is_live sample_file write_joined
+    """,
+    services: "ApacheBroker BrokerKind EmbeddedBroker EmbeddedRedis Service broker",
+}
+
+
+@pytest.mark.parametrize(("package", "names"), EXPORTS.items(), ids=lambda p: getattr(p, "__name__", ""))
+def test_a_package_exports_what_it_promises(package, names):
+    assert set(package.__all__) == set(names.split())
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+@pytest.mark.parametrize("folder", ["consumers", "benchmarks", "examples"])
+def test_others_import_from_stream_what_it_exports_and_from_no_file_within(folder):
+    public = {"stream", "stream.services"}
+    inner = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {module}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in _imported(node)
+        if module.split(".")[0] == "stream" and module not in public
+    ]
+    assert not inner
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
