@@ -301,10 +301,6 @@ def test_what_comes_is_read_from_where_the_group_committed(transport, topics_pre
     members.join("second")
     members.poll(lambda: len({n for n, _ in members.read("second")}) == 2)
     assert {min(at for n, at in members.read("second") if n == number) for _, number in members.owned("second")} == {2}
-    members.leave("second")
-    before = len(members.read("first"))
-    members.poll(lambda: len({n for n, _ in members.read("first")[before:]}) == 2)
-    assert min(at for _, at in members.read("first")[before:]) == 2
 
 
 def test_a_member_that_its_group_has_shut_out_is_told_that_all_went_and_what_came_back(

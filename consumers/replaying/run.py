@@ -1,11 +1,11 @@
-"""Footage to traces: read, decode, window and classify, as fast as the machine allows, with several pieces at a time.
+"""Classify footage and keep its predictions as traces, as fast as the machine allows, several pieces at a time.
 
-    piece ─▶ segments ─▶ decode (threads) ─▶ Pipeline ─▶ batch over pieces ─▶ classify (thread) ─▶ TraceStore
+    piece ─▶ segments ─▶ DecodeQueue ─▶ Pipeline ─▶ batch over pieces ─▶ classify (thread) ─▶ TraceStore
     piece ─▶ …
 
-While one batch is classified the next is made, or cores would wait for one another.
+While one batch is classified, the next is decoded: otherwise cores would wait for one another.
 
-It differs from a worker in what stands around the pipeline only: no broker, and a store in the place of topics.
+Decoding queue and pipeline are those of the live worker; a store takes the place of the topics.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from consumers.live.pipeline import FeedEnd, Pipeline, ScoredWindow, Scorer, Win
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
 from .sources import LostSegmentError, Piece
-from .store import Draft, TraceStore
+from .store import TraceDraft, TraceStore
 
-#: Segments that wait for a decoder or for the classifier, a decoding thread: enough to fill the next batch.
+#: Per decoding thread: segments that wait for it or for the classifier, enough to fill the next batch.
 _AHEAD: Final = 8
-#: Pieces that are open at the same time, a decoding thread.
+#: Per decoding thread: pieces that are read at the same time.
 _OPEN: Final = 2
-#: Batches that are classified or wait for it: what is decoded meanwhile makes the next one.
+#: Batches that are being classified or wait for it, while the next one is decoded.
 _BATCHES: Final = 2
-#: What a kill may cost.
+#: How often parts are saved: the work that a kill may cost.
 _PART_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringSetup:
-    """What predictions are made with."""
+    """The model, how its clips are sampled, and how much is done at a time."""
 
     scorer: Scorer
     spec: ClipSpec
+    #: Decoding threads; as many as there are usable cores, if None.
     threads: int | None = None
     #: Twice a worker's: nobody waits for a single clip, and a core idles at the end of each batch.
     max_batch: int = 32
@@ -48,7 +49,7 @@ class ScoringSetup:
 
 @dataclass(frozen=True, slots=True)
 class TraceJob:
-    """A piece of footage, and the name of its trace."""
+    """A piece of footage that is to be classified, and the key of its trace in the store."""
 
     piece: Piece
     key: str
@@ -56,35 +57,39 @@ class TraceJob:
 
 @dataclass(frozen=True, slots=True)
 class ClassifyProgress:
-    """How far a run has come, in seconds of footage that is classified."""
+    """How far a run has come."""
 
+    #: Seconds of footage that are classified.
     seconds: float
-    #: Of these, how many needed no decoding.
+    #: How many of these an earlier run had classified.
     resumed_seconds: float
 
 
+#: What a piece gives: its segments, and an error in the place of each that cannot be read.
 _Item = Segment | LostSegmentError
 
 
 @dataclass(slots=True)
 class _OpenTrace:
-    """A piece that is being classified; its key stands for a camera."""
+    """A piece that is being classified. The pipeline knows it as a camera, named by the key of its trace."""
 
     job: TraceJob
     items: Iterator[_Item]
     #: Whether no other process works on this trace.
     claimed: bool
-    #: Items are numbered as the piece gives them. So many were read, and so many came out of the decoders.
+    #: Items are numbered in the order in which the piece gives them. How many were read …
     read: int = 0
+    #: … how many came out of the decoders …
     taken: int = 0
-    #: What so many gave is in parts; of these the first that is needed again, for what it shares with later windows.
+    #: … and how many have their predictions in saved parts.
     done: int = 0
+    #: The first item that has to be decoded again, because later windows share its footage.
     needed: int = 0
-    #: Number, epoch and end of the segments from which the open windows could be made anew.
+    #: Number, epoch and end of the segments that windows not yet complete begin in.
     open: deque[tuple[int, int, int]] = field(default_factory=deque)
     #: Windows so far, those already in parts included.
     windows: int = 0
-    draft: Draft = field(default_factory=Draft)
+    draft: TraceDraft = field(default_factory=TraceDraft)
     #: Items handed to decoders whose windows are not yet classified.
     waiting: int = 0
     exhausted: bool = False
@@ -92,7 +97,7 @@ class _OpenTrace:
     failure: SourceError | None = None
 
     def note(self, number: int, segment: Segment, clipper: Clipper) -> None:
-        """The clipper has taken this segment, which was new to it: a later run may have to begin with it."""
+        """Note a segment that the clipper took and had not seen before: a later run may have to begin with it."""
         self.open.append((number, segment.epoch_us, segment.end_us))
         if clipper.needed_from_us is None:
             self.open.clear()
@@ -107,46 +112,47 @@ class _OpenTrace:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What some segments completed, on its way through the classifier."""
+    """Windows on their way through the classifier."""
 
-    #: Whose items these were, once for each, and how long they are together.
+    #: The trace of each item that went into the batch, once for each item.
     traces: list[_OpenTrace]
+    #: How long these items are together.
     seconds: float
     scored: Future[list[ScoredWindow | FeedEnd]]
 
 
 def classify(
     jobs: Sequence[TraceJob],
-    how: ScoringSetup,
+    setup: ScoringSetup,
     store: TraceStore,
     *,
     progress: Callable[[ClassifyProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Make the trace of each job and keep it in `store`; go on where an earlier run was cut off.
+    """Make the trace of each job and save it in `store`; continue where an earlier run was cut off.
 
     Returns:
-        Whether all are done: False where `stop` said so before.
+        False if `stop()` came before all jobs were done.
 
     Raises:
-        StoreError: traces cannot be kept.
+        StoreError: traces cannot be saved.
     """
-    return _Run(jobs, how, store, progress).work(stop)
+    return _Run(jobs, setup, store, progress).work(stop)
 
 
 class _Run:
     def __init__(
         self,
         jobs: Sequence[TraceJob],
-        how: ScoringSetup,
+        setup: ScoringSetup,
         store: TraceStore,
         progress: Callable[[ClassifyProgress], None],
     ) -> None:
-        self._todo, self._how, self._store, self._progress = deque(jobs), how, store, progress
-        self._decoding: DecodeQueue[tuple[_OpenTrace, int, _Item]] = DecodeQueue(how.spec, how.threads)
+        self._todo, self._setup, self._store, self._progress = deque(jobs), setup, store, progress
+        self._decoding: DecodeQueue[tuple[_OpenTrace, int, _Item]] = DecodeQueue(setup.spec, setup.threads)
         self._threads = self._decoding.threads
-        # Rules make events; here nobody waits for them.
-        self._pipeline = Pipeline(how.scorer, how.spec, {})
+        # No rules: events are made from the traces later.
+        self._pipeline = Pipeline(setup.scorer, setup.spec, {})
         self._traces: dict[str, _OpenTrace] = {}
         self._turn: deque[_OpenTrace] = deque()
         self._batches: deque[_Batch] = deque()
@@ -219,24 +225,24 @@ class _Run:
         return item
 
     def _wait(self) -> None:
-        """Until there is something to take or to settle."""
+        """Wait until there is something to take or to settle."""
         waiting: list[Future[Any]] = [self._batches[0].scored] if self._batches else []
         if self._decoding.oldest is not None and len(self._batches) < _BATCHES:
             waiting.append(self._decoding.oldest)
         wait(waiting, return_when=FIRST_COMPLETED)
 
     def _take_decoded(self, classifier: ThreadPoolExecutor) -> None:
-        """Take the oldest items that are decoded, and hand on what they complete as one batch."""
+        """Take the oldest items that are decoded, and classify the windows that they complete as one batch."""
         if len(self._batches) >= _BATCHES:
             return
         steps: list[Window | FeedEnd] = []
         windows, seconds = 0, 0.0
         taken: list[_OpenTrace] = []
-        while windows < self._how.max_batch and (oldest := self._decoding.take(wait=False)) is not None:
+        while windows < self._setup.max_batch and (oldest := self._decoding.take(wait=False)) is not None:
             (trace, number, item), outcome = oldest
             taken.append(trace)
             trace.taken = number + 1
-            # An earlier run has said what came of it; it is here because it shares footage with what comes next.
+            # Its predictions are in a saved part; it is decoded again because later windows share its footage.
             again = number < trace.done
             if isinstance(item, Segment):
                 seconds += item.seconds
@@ -260,7 +266,7 @@ class _Run:
         return steps
 
     def _settle(self, *, until_none: bool = False) -> None:
-        """Write down what is classified, oldest batch first; wait for all of it if `until_none`."""
+        """Write the batches that are classified into their drafts, oldest first; wait for all if `until_none`."""
         while self._batches and (until_none or self._batches[0].scored.done()):
             batch = self._batches.popleft()
             for step in batch.scored.result():
@@ -282,7 +288,9 @@ class _Run:
     def _finish(self, trace: _OpenTrace) -> None:
         if trace.failure is not None:
             trace.draft.lose(0, str(trace.failure))
-        self._store.save(trace.job.key, self._how.scorer.id, tuple(self._how.scorer.labels), trace.draft, trace.windows)
+        self._store.save(
+            trace.job.key, self._setup.scorer.id, tuple(self._setup.scorer.labels), trace.draft, trace.windows
+        )
         self._store.release(trace.job.key)
         del self._traces[trace.job.key]
         self._pipeline.counts.pop(trace.job.key, None)
@@ -290,13 +298,13 @@ class _Run:
             self._pipeline.forget(trace.job.key)
 
     def _save_parts(self) -> None:
-        # Where to go on is known of what was taken, and what was taken is to be in the part.
+        # A part says where to continue after all that was taken, so all that was taken has to be in it.
         self._settle(until_none=True)
         for trace in self._traces.values():
             if not trace.claimed or trace.taken <= trace.done:
                 continue
             needed = trace.open[0][0] if trace.open else trace.taken
-            self._store.save_part(trace.job.key, len(self._how.scorer.labels), trace.draft, trace.taken, needed)
+            self._store.save_part(trace.job.key, len(self._setup.scorer.labels), trace.draft, trace.taken, needed)
             trace.draft.places, trace.draft.scores, trace.draft.closes = [], [], []
             trace.done = trace.taken
         self._part_at = time.monotonic() + _PART_SECONDS

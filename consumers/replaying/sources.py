@@ -1,4 +1,4 @@
-"""What a SOURCE of `clipline replay` stands for: cameras, and the footage of each in order.
+"""From the SOURCE arguments of `clipline replay` to cameras, and the footage of each in order.
 
 gate.mp4                        a camera named by the file
 footage/                        each file a camera, named by its path below the folder
@@ -34,10 +34,10 @@ from stream import (
 )
 
 _SCHEME: Final = "kafka://"
-#: Footage may be sent so long before it is over, as `attach --start now --pace max` does, and is found by its time at
-#: once; what was sent earlier still is found by looking back.
+#: Footage that is sent up to this long before its event time (`attach --start now --pace max`) is found by the broker's
+#: index of times; what was sent earlier still, by looking back.
 _AHEAD_US: Final = 3600 * 1_000_000
-#: Records before the sought place in which nothing of the wanted time may lie, or the place is further back.
+#: How many records before the place that was found must hold nothing of the wanted time; else it is further back.
 _LOOK_BACK: Final = 128
 
 
@@ -68,12 +68,12 @@ class FilePiece:
         return self.path
 
     def facts(self) -> dict[str, Any]:
-        """What its segments depend on."""
+        """Everything that its segments depend on."""
         with self.path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
 
     def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
-        """Its segments, the same ones in the same order each time.
+        """Yield its segments, the same ones in the same order each time.
 
         Raises:
             SourceError: reading fails halfway, after the segments before.
@@ -104,11 +104,11 @@ class TopicPiece:
         return None
 
     def facts(self) -> dict[str, Any]:
-        """What its segments depend on."""
+        """Everything that its segments depend on."""
         return {"records": self.content}
 
     def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
-        """The camera's segments, under the name `camera`, and an error in the place of each that cannot be read."""
+        """Yield the camera's segments under the name `camera`, and an error in place of each that cannot be read."""
         for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
             segment = item.segment
             yield segment if isinstance(segment, LostSegmentError) else replace(segment, camera=camera)
@@ -127,7 +127,7 @@ class Recording:
     start_us: int | None = None
 
     def begins(self, ends_us: Sequence[int]) -> Iterator[int]:
-        """Where each piece begins, given where each ends after its own begin: as `stream.feeds.footage` decides it."""
+        """Yield the event time at which each piece begins, given how long each is, as `stream.Footage` places files."""
         next_us = self.start_us or 0
         for piece, end_us in zip(self.pieces, ends_us, strict=True):
             begin_us = next_us if self.start_us is not None else max(next_us, piece.recorded_us)
@@ -142,7 +142,7 @@ def find_recordings(
     limits: SegmentLimits,
     connect: Callable[[], Transport],
 ) -> tuple[list[Recording], list[str]]:
-    """The cameras that `sources` stand for, and the files that are left out because they cannot be opened.
+    """Return the cameras that `sources` name, and why files are left out that cannot be opened.
 
     Args:
         sources: as the module's docstring shows them.
@@ -217,7 +217,7 @@ def _camera_name(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class _TopicSegment:
     camera: str
     partition: Partition
     offset: int
@@ -229,7 +229,7 @@ def _read_topic(
     ranges: dict[Partition, tuple[int, int]],
     camera: str | None,
     interval_us: tuple[int | None, int | None],
-) -> Iterator[_Item]:
+) -> Iterator[_TopicSegment]:
     begin_us, end_us = interval_us
     for record in transport.read(ranges):
         name = (record.key or b"").decode(errors="replace")
@@ -244,19 +244,19 @@ def _read_topic(
                 continue
         except SegmentError as error:
             segment = LostSegmentError(error, announced_frames(record.headers))
-        yield _Item(name, (record.topic, record.partition), record.offset, segment)
+        yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
 
 
 def _topic_recordings(source: str, camera: str | None, transport: Transport) -> list[Recording]:
-    topic, wanted, interval_us, offsets = _parse(source, camera)
+    topic, wanted, interval_us, offsets = _parse_topic(source, camera)
     ranges = {
         partition: (max(first, offsets[0] or 0), end if offsets[1] is None else min(end, offsets[1]))
         for partition, (first, end) in transport.offsets(topic).items()
     }
     ranges = {partition: (first, end) for partition, (first, end) in ranges.items() if first < end}
     if interval_us[0] is not None and ranges:
-        ranges = _sought(transport, ranges, wanted, interval_us[0])
-    found: dict[tuple[str, Partition], _Content] = defaultdict(_Content)
+        ranges = _without_earlier(transport, ranges, wanted, interval_us[0])
+    found: dict[tuple[str, Partition], _TopicContent] = defaultdict(_TopicContent)
     for item in _read_topic(transport, ranges, wanted, interval_us):
         found[item.camera, item.partition].add(item)
     recordings = [
@@ -269,15 +269,15 @@ def _topic_recordings(source: str, camera: str | None, transport: Transport) -> 
     return recordings
 
 
-def _sought(
+def _without_earlier(
     transport: Transport, ranges: dict[Partition, tuple[int, int]], camera: str | None, begin_us: int
 ) -> dict[Partition, tuple[int, int]]:
-    """The ranges without the records that end before `begin_us`: days of a topic, which need not be read.
+    """Return the ranges without most of the records that end before `begin_us`, which may be days of a topic.
 
-    The broker's index knows when a record was sent, not what it shows. Footage is sent when it is over or later, so
-    what was sent before shows what was before. Footage that is sent ahead of its time is the exception: hence an hour
-    to spare, and a look at what lies before the place that was found. Where the wanted footage ends no index can tell:
-    an archive is sent at any time after.
+    The broker's index knows when a record was sent, not when its footage was recorded. Footage is sent after it was
+    recorded, so records sent before `begin_us` show what was before. Footage that is sent ahead of its event time is
+    the exception: hence an hour to spare, and a look at the records before the place that was found. Where the wanted
+    footage ends, no index can tell: an archive may be sent at any time later.
     """
     (topic,) = {topic for topic, _ in ranges}
     hints = transport.sent_since(topic, begin_us - _AHEAD_US)
@@ -295,7 +295,7 @@ def _sought(
 
 
 @dataclass(slots=True)
-class _Content:
+class _TopicContent:
     """What a topic holds of one camera: where, how long, and a digest in the place of the bytes."""
 
     first: int = -1
@@ -303,7 +303,7 @@ class _Content:
     seconds: float = 0.0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def add(self, item: _Item) -> None:
+    def add(self, item: _TopicSegment) -> None:
         self.first, self.last = item.offset if self.first < 0 else self.first, item.offset
         segment = item.segment
         if isinstance(segment, LostSegmentError):
@@ -320,7 +320,7 @@ class _Content:
         return TopicPiece(transport, partition, offsets, camera, interval_us, self.digest.hexdigest(), self.seconds)
 
 
-def _parse(
+def _parse_topic(
     source: str, camera: str | None
 ) -> tuple[str, str | None, tuple[int | None, int | None], tuple[int | None, int | None]]:
     parts = urlsplit(source)

@@ -1,10 +1,10 @@
-"""Traces on disk, by content: a second replay, a sweep, or one that goes on after a kill decodes nothing twice.
+"""Traces on disk, named by what they depend on: a second replay, a sweep or a resumed run decodes nothing twice.
 
     KEY.npz             a finished trace
-    KEY.0000.part.npz   what was classified so far of an unfinished one, one file every few seconds
+    KEY.0000.part.npz   a part of an unfinished one, a new file every few seconds
 
-Everything is written beside its place and moved there, so a kill leaves whole files only. The oldest traces go when
-the bound is reached.
+Each file is written under another name and then renamed, so a kill leaves whole files only. The oldest traces are
+removed when the folder reaches its limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from consumers.learning.frame_cache import trim_folder
 from .errors import StoreError
 from .trace import Trace
 
-#: Traces made by code that decodes or windows differently are not those of today: a change there takes a new number.
+#: Goes up with each change to decoding or windowing: traces made before it are no longer right.
 VERSION: Final = 2
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
@@ -35,13 +35,13 @@ _ARRAYS: Final = ("places", "scores", "closes", "spans")
 
 
 def trace_key(facts: Mapping[str, Any]) -> str:
-    """Name a trace by everything that it depends on; also a camera id that no camera has."""
+    """Return the key of a trace, made of everything that it depends on; it is a camera id, too, that no camera has."""
     story = json.dumps({"version": VERSION, **facts}, sort_keys=True)
     return hashlib.sha256(story.encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True)
-class Draft:
+class TraceDraft:
     """A trace in the making, or a part of one."""
 
     places: list[tuple[int, int, int, int, int]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class UnfinishedTrace:
     """How far a trace has come."""
 
     windows: int
@@ -112,7 +112,7 @@ class TraceStore:
             tuple(facts["problems"]),
         )
 
-    def save(self, key: str, model: str, labels: tuple[str, ...], draft: Draft, windows: int) -> None:
+    def save(self, key: str, model: str, labels: tuple[str, ...], draft: TraceDraft, windows: int) -> None:
         """Keep the whole trace: what the parts hold and what `draft` adds to it.
 
         Parts are those of the process that has claimed the trace; another one neither reads nor removes them.
@@ -149,8 +149,8 @@ class TraceStore:
         if claimed:
             self.drop_parts(key)
 
-    def save_part(self, key: str, labels: int, draft: Draft, done: int, needed: int) -> None:
-        """Keep what was classified since the part before, and where to go on: see `Unfinished`.
+    def save_part(self, key: str, labels: int, draft: TraceDraft, done: int, needed: int) -> None:
+        """Keep what was classified since the part before, and where to go on: see `UnfinishedTrace`.
 
         Items are counted, not times: a topic may hold footage twice, or an archive behind what is newer.
         """
@@ -158,7 +158,7 @@ class TraceStore:
         # Soon read and removed: packing it would cost more than the room it takes meanwhile.
         self._write(self._part(key, len(self._parts(key))), _arrays(draft, labels), facts, np.savez)
 
-    def resume(self, key: str) -> Unfinished | None:
+    def resume(self, key: str) -> UnfinishedTrace | None:
         """How far an earlier run came with this trace, if it was cut off."""
         count, facts = 0, None
         for number, path in enumerate(self._parts(key)):
@@ -170,7 +170,7 @@ class TraceStore:
             count += len(arrays["places"])
         if facts is None:
             return None
-        return Unfinished(count, facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"]))
+        return UnfinishedTrace(count, facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"]))
 
     def claim(self, key: str) -> bool:
         """Whether this process may write parts of the trace: two runs at once would mix theirs."""
@@ -244,7 +244,7 @@ def _is_open(file: IO[str], path: Path) -> bool:
         return False
 
 
-def draft_trace(model: str, labels: tuple[str, ...], draft: Draft) -> Trace:
+def draft_trace(model: str, labels: tuple[str, ...], draft: TraceDraft) -> Trace:
     """The trace of a draft that has everything."""
     arrays = _arrays(draft, len(labels))
     return Trace(
@@ -260,7 +260,7 @@ def draft_trace(model: str, labels: tuple[str, ...], draft: Draft) -> Trace:
     )
 
 
-def _arrays(draft: Draft, labels: int) -> dict[str, np.ndarray]:
+def _arrays(draft: TraceDraft, labels: int) -> dict[str, np.ndarray]:
     return {
         "places": np.array(draft.places, np.int64).reshape(-1, 5),
         "scores": np.array(draft.scores, np.float64).reshape(-1, labels),

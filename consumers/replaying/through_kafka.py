@@ -30,23 +30,23 @@ from .errors import ReplayError
 from .replay import Replayed
 from .run import ScoringSetup
 from .sources import FilePiece, Recording
-from .store import Draft, draft_trace
+from .store import TraceDraft, draft_trace
 from .trace import Course, Piece, Trace
 
-#: All footage is on the topic, yet nothing more of it is classified: how long to wait.
+#: How long to wait for a worker that classifies nothing more although footage is left.
 _STALL_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
-#: Should the topics outlive the replay, because it was killed.
+#: How long topics live on after a replay that was killed.
 _RETENTION_HOURS: Final = 24.0
-#: Footage on the topic at a time. The embedded broker keeps it in memory, and a broker's disk is not ours to fill.
+#: Footage on the topic at a time: the embedded broker keeps it in memory, and another's disk should not fill either.
 MAX_BYTES: Final = 1024**3
 
 
 @dataclass(slots=True)
 class _SentFile:
-    """What was sent of a file, and where in time it lies."""
+    """What was sent of a file, and when in event time it is."""
 
-    draft: Draft = field(default_factory=Draft)
+    draft: TraceDraft = field(default_factory=TraceDraft)
     #: By epoch: the ends of its segments.
     ends_us: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     closed: list[int] = field(default_factory=list)
@@ -64,7 +64,7 @@ class _SentFile:
 
 def replay_through_kafka(
     recordings: Sequence[Recording],
-    how: ScoringSetup,
+    setup: ScoringSetup,
     rules: dict[str, Rule],
     settings: Settings,
     *,
@@ -76,17 +76,17 @@ def replay_through_kafka(
 
     Args:
         recordings: the cameras, of files.
-        how: the model and how its clips are made.
-        rules: what makes events.
-        settings: where the broker is, unless `own_broker`.
+        setup: the model and how its clips are sampled.
+        rules: when scores are an event.
+        settings: name the broker, unless `own_broker`.
         own_broker: start embedded brokers for this replay, each for as many cameras as fit into `MAX_BYTES`.
-        progress: told "classifying", and how many seconds of footage of how many it has been done to.
+        progress: told "classifying", how many seconds of footage are classified, and of how many.
         stop: asked often.
 
     Raises:
-        ReplayError: a recording is of a topic, a camera is too much for an embedded broker, or the worker's events are
-            not those of its predictions.
-        BrokerError, SinkError: a service is gone.
+        ReplayError: a recording is of a topic, a camera's footage is too large for an embedded broker, or the events
+            on the topic do not follow from the predictions there.
+        BrokerError, SinkError: a service does not answer.
     """
     if any(not isinstance(piece, FilePiece) for r in recordings for piece in r.pieces):
         raise ReplayError("--through-kafka: expected files, which it puts on a topic; a topic is replayed without")
@@ -97,7 +97,7 @@ def replay_through_kafka(
         def show(name: str, seconds: float, _: float, before: float = done) -> None:
             progress(name, before + seconds, total)
 
-        found = _replay_batch(batch, how, rules, settings, own_broker=own_broker, progress=show, stop=stop)
+        found = _replay_batch(batch, setup, rules, settings, own_broker=own_broker, progress=show, stop=stop)
         if found is None:
             return None
         courses += found
@@ -110,7 +110,7 @@ def _seconds(recording: Recording) -> float:
 
 
 def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[Recording]]:
-    """Whole cameras, as many at a time as a broker is to hold at once."""
+    """Split the cameras so that the footage of each batch fits into `MAX_BYTES`."""
     batches: list[list[Recording]] = []
     held = 0
     for recording in recordings:
@@ -130,7 +130,7 @@ def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[
 
 def _replay_batch(
     recordings: Sequence[Recording],
-    how: ScoringSetup,
+    setup: ScoringSetup,
     rules: dict[str, Rule],
     settings: Settings,
     *,
@@ -138,9 +138,9 @@ def _replay_batch(
     progress: Callable[[str, float, float], None],
     stop: Callable[[], bool],
 ) -> tuple[Course, ...] | None:
-    """Some cameras over topics of their own, which are gone afterwards."""
+    """Run some cameras through topics made for them and deleted afterwards."""
     with contextlib.ExitStack() as stack:
-        # Results are read from the topics; nobody's Redis is to fill with those of a replay.
+        # The user's Redis must not fill with the results of a replay.
         redis = stack.enter_context(EmbeddedRedis())
         settings = override(settings, {"redis": redis.address}, "embedded services")
         if own_broker:
@@ -157,16 +157,16 @@ def _replay_batch(
         ensure_topics(transport, settings.topics)
         sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
         stack.callback(sink.close)
-        worker = Worker(transport, how.scorer, how.spec, rules, sink, settings)
-        sent = _run(recordings, worker, transport, settings, progress, stop)
+        worker = Worker(transport, setup.scorer, setup.spec, rules, sink, settings)
+        sent = _send_and_classify(recordings, worker, transport, settings, progress, stop)
         if sent is None:
             return None
-        courses = _courses(recordings, how, transport, settings, sent)
-        _compare(courses, rules, transport, settings)
+        courses = _courses(recordings, setup, transport, settings, sent)
+        _check_events(courses, rules, transport, settings)
     return courses
 
 
-def _run(
+def _send_and_classify(
     recordings: Sequence[Recording],
     worker: Worker,
     transport: KafkaTransport,
@@ -174,7 +174,7 @@ def _run(
     progress: Callable[[str, float, float], None],
     stop: Callable[[], bool],
 ) -> dict[str, list[_SentFile]] | None:
-    """Send everything while a worker takes it; return what was sent, by camera and file, when all is accounted for."""
+    """Send everything while a worker classifies it; return what was sent, by camera and file, when it is done."""
     done = threading.Event()
     failures: list[Exception] = []
 
@@ -246,7 +246,7 @@ def _send(
 
 def _courses(
     recordings: Sequence[Recording],
-    how: ScoringSetup,
+    setup: ScoringSetup,
     transport: KafkaTransport,
     settings: Settings,
     sent: Mapping[str, Sequence[_SentFile]],
@@ -264,28 +264,34 @@ def _courses(
         next_us = recording.start_us if recording.start_us is not None else recording.pieces[0].recorded_us
         for piece, file in zip(recording.pieces, sent[recording.camera], strict=True):
             predictions = [p for epoch_us in file.ends_us for p in published[recording.camera, epoch_us]]
-            trace = _trace(predictions, how, file)
-            # A file of which nothing came lies where the one before it ended.
+            trace = _trace(predictions, setup, file)
+            # A file without any footage is placed where the one before it ended.
             pieces.append(Piece(piece.name, 0 if len(trace.spans) else next_us, trace))
             next_us = pieces[-1].end_us
         courses.append(Course(recording.camera, pieces))
     return tuple(courses)
 
 
-def _trace(predictions: Sequence[Prediction], how: ScoringSetup, sent: _SentFile) -> Trace:
+def _trace(predictions: Sequence[Prediction], setup: ScoringSetup, sent: _SentFile) -> Trace:
     """What the worker published of a file; times are event times."""
-    labels, draft = tuple(how.scorer.labels), sent.draft
+    labels, draft = tuple(setup.scorer.labels), sent.draft
     for p in predictions:
         ends_us = sent.ends_us[p.epoch_us]
         known_us = ends_us[bisect_left(ends_us, p.end_us)]
         draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, known_us))
         draft.scores.append([p.scores[label] for label in labels])
     draft.closes = [sum(p[0] <= epoch_us for p in draft.places) for epoch_us in sent.closed]
-    return draft_trace(how.scorer.id, labels, draft)
+    return draft_trace(setup.scorer.id, labels, draft)
 
 
-def _compare(courses: Sequence[Course], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings) -> None:
-    """The events on the topic are those that the predictions on the topic make, or something is wrong with us."""
+def _check_events(
+    courses: Sequence[Course], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings
+) -> None:
+    """Check that the events on the topic are those that follow from the predictions there.
+
+    Raises:
+        ReplayError: they are not; that would be a bug in Clipline.
+    """
     events = read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False)
     published = sorted({json.dumps(event.body()) for event in events})
     played = sorted({json.dumps(r.event.body()) for course in courses for r in course.play(rules)})
