@@ -1,4 +1,4 @@
-"""The public surface of `stream`: a change here is one that other packages, and users of the Python API, will notice."""
+"""The public surface of `stream`: a change here is one that other packages and users of the Python API notice."""
 
 from __future__ import annotations
 
