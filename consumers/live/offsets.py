@@ -12,7 +12,7 @@ known to be committed.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -38,7 +38,8 @@ class OffsetLedger:
     """Records in, in the order of their partition; offsets to commit out."""
 
     def __init__(self) -> None:
-        self._open: dict[Partition, dict[int, _Entry]] = defaultdict(dict)
+        # Not a plain dict, whose first entry is slow to find once many before it were deleted.
+        self._open: dict[Partition, OrderedDict[int, _Entry]] = defaultdict(OrderedDict)
         self._due: dict[Partition, int] = {}
 
     @property
@@ -70,8 +71,8 @@ class OffsetLedger:
         Only partitions whose offset is not yet known to be committed.
         """
         for partition, entries in self._open.items():
-            for offset in list(entries):
-                entry = entries[offset]
+            while entries:
+                offset, entry = next(iter(entries.items()))
                 if not entry.settled and (entry.footage is None or is_needed(entry.footage)):
                     break
                 del entries[offset]
