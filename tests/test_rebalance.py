@@ -67,6 +67,16 @@ def published(transport: Transport, settings: Settings) -> set[tuple[str, int]]:
     return {(body["camera"], body["window"]) for body in bodies}
 
 
+def windows_of(records: list[tuple[bytes, Headers, bytes]], settings: Settings) -> set[tuple[str, int]]:
+    """What an undisturbed worker publishes."""
+    alone = MemoryTransport()
+    ensure_topics(alone, settings.topics)
+    for _, headers, value in records[:: len(CAMERAS)]:
+        alone.append(settings.topics.segments, b"gate", headers, value)
+    work_off(Worker(alone, Brightness(), SPEC, RULES, ListSink(), settings))
+    return {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
+
+
 @contextlib.contextmanager
 def working(transport: Transport, settings: Settings) -> Iterator[Worker]:
     worker, stop = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings), threading.Event()
@@ -91,12 +101,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
 ):
     settings = settings_of(topics_prefix)
     records = segments(footage, settings)
-    alone = MemoryTransport()
-    ensure_topics(alone, settings.topics)
-    for _, headers, value in records[:: len(CAMERAS)]:
-        alone.append(settings.topics.segments, b"gate", headers, value)
-    work_off(Worker(alone, Brightness(), SPEC, RULES, ListSink(), settings))
-    expected = {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
+    expected = windows_of(records, settings)
     assert len(expected) > 100 * len(CAMERAS)
 
     ensure_topics(transport, settings.topics)
@@ -126,6 +131,32 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
     missing = sorted(expected - published(transport, settings))
     assert not missing, f"{len(missing)} of {len(expected)} windows were never published: {missing[:5]} …"
     producer.close()
+
+
+@pytest.mark.parametrize("transport", ["memory"], indirect=True)
+def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transport, footage: Path, topics_prefix: str):
+    """As after a pause longer than its session: what it knew is dropped, its partitions are read from the commit."""
+    settings = settings_of(topics_prefix)
+    ensure_topics(transport, settings.topics)
+    records = segments(footage, settings)
+    for record in records:
+        transport.append(settings.topics.segments, *record)
+    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    expelled: list[int] = []
+
+    def over() -> bool:
+        windows = sum(c.windows for c in worker.counts.values())
+        if windows > 100 * (len(expelled) + 1) and len(expelled) < 3:
+            expelled.append(windows)
+            transport.expel(worker._consumer)
+        return len(expelled) == 3 and worker.lag == 0 and not any(c.pending for c in worker.counts.values())
+
+    deadline = time.monotonic() + 30
+    worker.run(lambda: over() or time.monotonic() > deadline)
+    assert len(expelled) == 3
+    assert published(transport, settings) == windows_of(records, settings)
+    read = sum(counts.segments for counts in worker.counts.values())
+    assert read > len(records) - len(CAMERAS), "nothing was read again: the test shows nothing"
 
 
 @pytest.mark.parametrize("transport", ["memory"], indirect=True)
