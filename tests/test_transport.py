@@ -30,8 +30,9 @@ from stream import (
 from stream.broker import (
     kafka as kafka_transport,
 )
+from stream.broker.assignment import Assignment
 from stream.broker.kafka import _mapped
-from stream.broker.transport import Assignment, record_size
+from stream.broker.transport import record_size
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 

@@ -15,9 +15,9 @@ from kafka.structs import OffsetAndMetadata
 from stream.errors import BrokerError
 from stream.headers import Headers
 
+from .assignment import Assignment
 from .transport import (
     MAX_RECORD_BYTES,
-    Assignment,
     Consumer,
     Partition,
     Polled,

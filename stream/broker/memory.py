@@ -19,7 +19,8 @@ from typing import Final
 from stream.errors import BrokerError
 from stream.headers import Headers
 
-from .transport import Assignment, Consumer, Partition, Polled, Producer, Record, Topic, check_record_size
+from .assignment import Assignment
+from .transport import Consumer, Partition, Polled, Producer, Record, Topic, check_record_size
 
 #: Records of a partition that one `poll` returns at most.
 _MAX_RECORDS: Final = 64
