@@ -107,7 +107,7 @@ class Attachment:
     def wait(self, holds: Callable[[list[Segment]], bool], seconds: float = 15.0) -> list[Segment]:
         deadline = time.monotonic() + seconds
         while not holds(self.segments) and time.monotonic() < deadline:
-            self.records += self._consumer.poll(0.1)
+            self.records += self._consumer.poll(0.1).records
         assert holds(self.segments), self.segments
         return self.segments
 
@@ -122,7 +122,7 @@ class Attachment:
         self._stop.set()
         self._thread.join(timeout=10)
         assert not self._thread.is_alive()
-        self.records += self._consumer.poll(0.2)
+        self.records += self._consumer.poll(0.2).records
         self._producer.close()
         self._consumer.close()
 
