@@ -14,7 +14,7 @@ _SEGMENTS_KNOWN: Final = 1024
 
 
 class EventLocator:
-    """Remembers the offsets of one camera's newest segments, and says in which of them an event was seen."""
+    """Remembers the offsets of one camera's newest segments, to name those that an event was seen in."""
 
     def __init__(self, partition: Partition) -> None:
         self._partition = partition

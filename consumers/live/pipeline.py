@@ -1,9 +1,9 @@
-"""What becomes of a camera's segments, without brokers, clocks or threads: the core that live work and replay share.
+"""From segments to predictions and events, without brokers, clocks or threads: the core of live work and replay.
 
     segment, decoded ─▶ push ─▶ windows ─▶ classify ─▶ scored windows ─▶ track ─▶ events
 
-Nothing here depends on when a segment came, on which others share its batch or on who asks: `Worker` puts Kafka and
-Redis around it, `consumers.replaying` puts files around it, and both say the same of the same footage.
+Results do not depend on when a segment arrives or on what shares its batch. `Worker` puts Kafka and Redis around the
+pipeline, `consumers.replaying` puts files and recorded topics around it; the same footage gives both the same results.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ScoredWindow:
-    """A window and what the classifier said of it."""
+    """A window and its prediction."""
 
     window: Window
     prediction: Prediction
@@ -76,7 +76,7 @@ class ScoredWindow:
 
 @dataclass(frozen=True, slots=True)
 class FeedEnd:
-    """Nothing follows from this camera for now."""
+    """The end of a camera's feed: nothing follows for now."""
 
     camera: str
 
@@ -130,7 +130,7 @@ class Pipeline:
         return footage.end_us > held_us
 
     def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
-        """The steps in their order, windows with their predictions; all are classified as one batch.
+        """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.
 
         Touches no camera's state: it may run beside `push`, in another thread.
         """
@@ -150,7 +150,7 @@ class Pipeline:
         return events
 
     def count(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event] = ()) -> None:
-        """Note that these are done with: published, where somebody is told of them."""
+        """Count windows as classified, and events as started: they have been published or stored."""
         for step in steps:
             if isinstance(step, ScoredWindow):
                 counts = self.counts[step.camera]

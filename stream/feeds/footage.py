@@ -1,7 +1,6 @@
-"""Recorded files as one camera's feed: which segments they give, and at which event time.
+"""Recorded files as one camera's feed: cut into segments and placed in event time.
 
-The one place that decides it, for `attach` and for a replay alike: the same files, camera and start give the same
-segments wherever they are read.
+`attach` and replay both use it, so the same files, camera and start give the same segments wherever they are read.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Footage:
-    """Files that follow one another. Each begins when it was recorded, or behind the one before if that is later."""
+    """Files that follow one another. Each begins when it was recorded, or where the one before ended if that is later."""
 
     def __init__(
         self,
