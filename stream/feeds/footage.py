@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Footage:
-    """Files that follow one another. Each begins when it was recorded, or where the one before ended if that is later."""
+    """Files that follow one another. Each begins when it was recorded, or where the one before ended if later."""
 
     def __init__(
         self,
