@@ -2,89 +2,105 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from rich.logging import RichHandler
 
 from consumers import __version__
-from consumers.settings import SettingsError
 
 from . import models, replay, services, stream
 from .extras import what_to_install
-from .options import (
-    console,
-    errors,
-)
+from .help import Command, Group
+from .logs import logging_to
+from .options import console, errors
 
-# `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
+# `models` (torch), `stream` (libav, kafka) and the settings are imported by the commands that need them: `--help` is
+# quick, and so is completion, which asks the program at each press of Tab.
 
 app = typer.Typer(
+    cls=Group,
     help="Cameras in, action events out: video classification on Kafka and Redis.",
-    no_args_is_help=True,
+    epilog="`clipline COMMAND --help` shows what a command takes, with examples.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
+#: Wrong input, or a service that is not there (docs/exit-codes.md).
+_CANNOT: Final = 2
+#: As a shell reports a process that SIGINT ended.
+_INTERRUPTED: Final = 130
 
 #: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 
 
-def main() -> None:
-    """Run, and turn every expected error into one line on stderr and exit code 2."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
-    )
-    # kafka-python reports each failed connection attempt; what matters reaches the user as a BrokerError.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run, and turn every expected error into one line on stderr and exit code 2; `arguments` are the process's own."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with logging_to(errors):
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        return app(list(arguments), standalone_mode=False, prog_name="clipline") or 0
     except _UsageError as error:
-        if not sys.argv[1:]:
-            sys.stdout.write(f"{error.format_message()}\n")  # the help
-            sys.exit(2)
-        context = error.ctx
-        _fail(error.format_message() + (f" (see `{context.command_path} --help`)" if context else ""))
+        return _cannot(_explain(error))
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return _INTERRUPTED
     except ModuleNotFoundError as error:
-        message = what_to_install(error, f"clipline {sys.argv[1]}")
+        message = what_to_install(error, f"clipline {arguments[0]}")
         if message is None:
             raise
-        _fail(message)
+        return _cannot(message)
     except Exception as error:
         if not _is_expected(error):
             raise
-        _fail(str(error))
+        return _cannot(str(error))
+
+
+def _explain(error: Any) -> str:
+    """A usage error in one line, with near names, and where to read on."""
+    near = getattr(error, "possibilities", None)
+    if near:
+        message = f"{error.message.rstrip('.')}. Did you mean {', '.join(map(repr, near))}?"
+    else:
+        message = " ".join(error.format_message().split())
+    return message if error.ctx is None else f"{message} (see `{error.ctx.command_path} --help`)"
 
 
 def _is_expected(error: Exception) -> bool:
     from consumers.outputs.redis import SinkError
     from consumers.replaying.errors import ReplayError
+    from consumers.settings import SettingsError
     from models.errors import ModelError
     from stream.errors import StreamError
 
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
 
 
-def _fail(message: str) -> None:
-    errors.print(f"clipline: {message}", style="red", soft_wrap=True, markup=False, highlight=False)
-    sys.exit(2)
+def _cannot(message: str) -> int:
+    errors.print(f"clipline: {message}", style="red", soft_wrap=True)
+    return _CANNOT
+
+
+@app.callback(invoke_without_command=True)
+def clipline(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        console.print(f"clipline {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
 
 
 for commands in (services, stream, models, replay):
     commands.add_to(app)
-
-
-@app.command()
-def version() -> None:
-    """Print the version.
-
-    \b
-    clipline version
-    """
-    console.print(f"clipline {__version__}", highlight=False)
+for registered in app.registered_commands:
+    registered.cls = Command
