@@ -14,7 +14,7 @@ from . import models, replay, services, stream
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
-from .options import console, errors
+from .options import INTERRUPTED, console, errors
 
 # `models` (torch), `stream` (libav, kafka) and the settings are imported by the commands that need them: `--help` is
 # quick, and so is completion, which asks the program at each press of Tab.
@@ -29,8 +29,6 @@ app = typer.Typer(
 
 #: Wrong input, or a service that is not there (docs/exit-codes.md).
 _CANNOT: Final = 2
-#: As a shell reports a process that SIGINT ended.
-_INTERRUPTED: Final = 130
 
 #: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
@@ -49,7 +47,7 @@ def _run(arguments: Sequence[str]) -> int:
     except _UsageError as error:
         return _cannot(_explain(error))
     except (typer.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         message = what_to_install(error, f"clipline {arguments[0]}")
         if message is None:
@@ -63,6 +61,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _explain(error: Any) -> str:
     """A usage error in one line, with near names, and where to read on."""
+    if (wrong := getattr(error.__cause__, "errors", None)) is not None:
+        # Of pydantic, which typer lets check values: its message alone does not name the value.
+        first = wrong()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        error.message = said if first["type"] == "value_error" else f"{first['input']!r}: {said}"
     near = getattr(error, "possibilities", None)
     if near:
         message = f"{error.message.rstrip('.')}. Did you mean {', '.join(map(repr, near))}?"

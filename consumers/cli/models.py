@@ -9,11 +9,11 @@ import typer
 
 from .help import ADVANCED
 from .options import (
+    MODEL_HELP,
     DataArgument,
     EngineOption,
     JsonOption,
     LabelMapOption,
-    ModelArgument,
     PrintJsonOption,
     ReportOption,
     console,
@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     data: DataArgument,
     label_map: LabelMapOption = None,
     report: ReportOption = None,
@@ -85,8 +85,8 @@ def evaluate(
 
 
 def compare(
-    first: ModelArgument,
-    second: ModelArgument,
+    first: Annotated[str, typer.Argument(metavar="FIRST", help=MODEL_HELP)],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="The model to compare it with, likewise.")],
     data: DataArgument,
     label_map: LabelMapOption = None,
     json_file: JsonOption = None,
@@ -113,7 +113,7 @@ def compare(
 
 
 def export(
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -21,9 +21,27 @@ if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
     from consumers.settings import Settings
 
-# Names of cameras, labels and files are never read as rich's markup or emoji codes.
-console = Console(markup=False, emoji=False, highlight=False)
-errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+#: Exit codes, as a shell reports processes that SIGINT and SIGPIPE ended (docs/exit-codes.md).
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+
+class _Output(Console):
+    """A console for which names of cameras, labels and files are never markup or emoji codes."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        # Rich's own code is 1, which here answers a question.
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(PIPE_CLOSED) from None
+
+
+console = _Output()
+errors = _Output(stderr=True)
 
 EngineName = Literal["auto", "openvino", "openvino-f32", "torch"]
 PaceName = Literal["realtime", "max"]
@@ -76,14 +94,10 @@ RedisOption = Annotated[
 ]
 
 # What classifies.
-ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Name of a shipped model (`clipline models`) or path of a model file.")
-]
+MODEL_HELP = "Name of a shipped model (`clipline models`) or path of a model file."
 ModelOption = Annotated[
     str | None,
-    typer.Option(
-        "--model", metavar="MODEL", help="Name of a shipped model (`clipline models`) or path of a model file."
-    ),
+    typer.Option("--model", metavar="MODEL", help=MODEL_HELP),
 ]
 EngineOption = Annotated[
     EngineName | None,

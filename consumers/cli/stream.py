@@ -15,6 +15,7 @@ from rich.live import Live
 
 from .help import ADVANCED
 from .options import (
+    INTERRUPTED,
     EngineOption,
     KafkaOption,
     ModelOption,
@@ -99,6 +100,8 @@ def attach(
     console.print(attach_summary(camera, attached), soft_wrap=True)
     for failure in attached.failures:
         errors.print(f"left out: {failure}", style="yellow", soft_wrap=True)
+    if stop.is_set() and not (loop or is_live(source)):
+        raise typer.Exit(INTERRUPTED)  # the rest of the footage was not sent
 
 
 def work(
@@ -243,3 +246,5 @@ def demo(
 
     with stop_on_signal() as stop:
         run_demo(console, footage, model, pace, stop)
+    if stop.is_set():
+        raise typer.Exit(INTERRUPTED)

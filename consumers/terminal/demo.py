@@ -70,7 +70,7 @@ def run_demo(console: Console, footage: Path | None, model: str | None, pace: Pa
         own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model}}
         settings = override(Settings(), own, "command line")
         console.print(
-            f"Kafka on [bold]{kafka.address}[/bold], Redis on [bold]{redis.address}[/bold], "
+            f"Kafka on {kafka.address}, Redis on {redis.address}, "
             f"{len(files)} cameras from {footage or 'the sample footage'}",
             highlight=False,
         )
