@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
+from unittest import mock
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,14 @@ class Finished:
     stderr: str
 
 
-def clipline(*arguments: object) -> Finished:
-    """Run `clipline` with these arguments; an exception that it does not expect is a traceback, as for a user."""
+def clipline(*arguments: object, **environment: str) -> Finished:
+    """Run `clipline` with these arguments and variables; an exception that a user would see as a traceback is raised."""
     from consumers.cli.main import main
 
     out, err = io.StringIO(), io.StringIO()
     code: object = None
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    variables = mock.patch.dict(os.environ, {"COLUMNS": "200"} | environment)
+    with variables, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:

@@ -33,9 +33,9 @@ ROOT = Path(__file__).parents[1]
 OF_THEIR_OWN = {"--camera", "--output", "--resume"}
 
 
-@pytest.fixture(autouse=True)
-def _narrow(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def narrow(*arguments: str) -> str:
+    """What `clipline` prints on a terminal of 80 columns."""
+    return clipline(*arguments, COLUMNS="80").stdout
 
 
 def examples(command: str) -> list[str]:
@@ -54,14 +54,14 @@ def test_clipline_alone_prints_its_help():
 def test_every_command_stands_in_a_group():
     assert grouped([*COMMANDS, "stray"])["Other"] == ["stray"]
     assert "Other" not in grouped(list(COMMANDS)), "name new commands in GROUPS of consumers/cli/help.py"
-    shown = clipline("--help").stdout
+    shown = narrow("--help")
     places = [shown.index(f"\n{title}:\n") for title in GROUPS]
     assert places == sorted(places)
     assert "\nOther:\n" not in shown
 
 
 def test_no_summary_is_cut():
-    shown = " ".join(clipline("--help").stdout.split())
+    shown = " ".join(narrow("--help").split())
     assert "..." not in shown.partition("[ARGS]...")[2]
     for command in APPLICATION.commands.values():
         assert summary(command) in shown
@@ -69,13 +69,13 @@ def test_no_summary_is_cut():
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_80_columns(command):
-    shown = clipline(*filter(None, [command]), "--help").stdout
+    shown = narrow(*filter(None, [command]), "--help")
     assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained_and_whole(command):
-    shown = " ".join(clipline(command, "--help").stdout.split())
+    shown = " ".join(narrow(command, "--help").split())
     for param in APPLICATION.commands[command].params:
         assert param.help, f"{command} {param.name}"
         assert param.help in shown, f"{command} {param.name}"
@@ -84,7 +84,7 @@ def test_every_option_is_explained_and_whole(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_sections_go_from_common_to_rare(command):
-    shown = clipline(command, "--help").stdout
+    shown = narrow(command, "--help")
     titles = re.findall(r"^(\w.*):$", shown, re.MULTILINE)
     rank = {"Arguments": 0, "Options": 1, ADVANCED: 3, CONNECTION: 4}
     assert [rank.get(title, 2) for title in titles] == sorted(rank.get(title, 2) for title in titles)
@@ -94,7 +94,7 @@ def test_sections_go_from_common_to_rare(command):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_examples_are_visible_and_can_be_parsed(command):
     found = examples(command)
-    shown = clipline(command, "--help").stdout
+    shown = narrow(command, "--help")
     assert any(example.startswith(f"clipline {command}") for example in found)
     for example in found:
         name, *arguments = shlex.split(example)[1:]
@@ -187,8 +187,7 @@ def test_the_reference_of_commands_is_what_its_script_writes():
         ),
         (
             ["replay", "x.mp4", "--overlap", "3"],
-            "Invalid value for '--overlap': '3': Input should be less than or equal to 1 "
-            "(see `clipline replay --help`)",
+            "Invalid value for '--overlap': 'x': Input should be a valid number, unable to parse string as a number",
         ),
         (
             ["work", "--stride", "-1"],
@@ -249,7 +248,7 @@ def test_logging_ends_with_the_command():
 
 def test_models_names_can_be_copied_at_80_columns():
     names = [model["name"] for model in json.loads(clipline("models", "--json").stdout)]
-    shown = clipline("models").stdout
+    shown = narrow("models")
     assert {"movenet-motion", "x3d-xs", "cnn-lstm"} <= set(names)
     assert all(re.search(rf"^{re.escape(name)}\b", shown, re.MULTILINE) for name in names)
     assert max(map(len, shown.splitlines())) <= 80

@@ -6,13 +6,13 @@ import re
 
 from consumers.terminal.demo import FOOTAGE, read_truth
 from models import find
-from tests.test_cli import clipline
+from tests.command_line import clipline
 from tests.videos import write_video
 
 
 def test_demo_finds_the_fights_and_leaves_the_courtyard_alone():
     known = find("default").contract.labels
-    result = clipline("demo", "--pace", "max", timeout=120)
+    result = clipline("demo", "--pace", "max")
     assert result.returncode == 0, result.stderr
     for truth in read_truth(FOOTAGE / "truth.csv"):
         verdict = "detected" if truth.label in known else "–"
@@ -30,6 +30,6 @@ def test_demo_finds_the_fights_and_leaves_the_courtyard_alone():
 def test_demo_runs_on_the_users_own_files(tmp_path):
     for name in ("yard", "door"):
         write_video(tmp_path / f"{name}.mp4", 90, rate=15)
-    result = clipline("demo", tmp_path, "--pace", "max", timeout=120)
+    result = clipline("demo", tmp_path, "--pace", "max")
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^ *(\S+) +90 .* balanced", result.stdout, re.MULTILINE) == ["door", "yard"]

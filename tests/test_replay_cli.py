@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkpoints import write_checkpoint
 from tests.replays import blinking
-from tests.test_cli import clipline
+from tests.command_line import clipline
 from tests.videos import write_video
 
 TOP_LEVEL = (

@@ -27,7 +27,7 @@ from consumers.settings import Settings, load_settings, override
 from stream import ClipSpec
 from tests.checkpoints import contract, write_checkpoint
 from tests.replays import blinking
-from tests.test_cli import clipline
+from tests.command_line import clipline
 from tests.videos import write_video
 
 SECOND = 1_000_000
