@@ -22,7 +22,7 @@ class Finished:
 
 
 def clipline(*arguments: object, **environment: str) -> Finished:
-    """Run `clipline` with these arguments and variables; an exception that a user would see as a traceback is raised."""
+    """Run `clipline` with these arguments and environment variables."""
     from consumers.cli.main import main
 
     out, err = io.StringIO(), io.StringIO()

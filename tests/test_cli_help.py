@@ -17,12 +17,13 @@ from typing import Any, get_args
 import pytest
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from consumers import __version__
 from consumers.cli.help import ADVANCED, CONNECTION, GROUPS, Group, grouped, summary
 from consumers.cli.logs import logging_to
 from consumers.cli.main import app
-from consumers.cli.options import EngineName
+from consumers.cli.options import EngineName, console, errors
 from tests.command_line import clipline
 
 APPLICATION: Any = typer.main.get_command(app)
@@ -186,8 +187,8 @@ def test_the_reference_of_commands_is_what_its_script_writes():
             "Invalid value for '--pace': 'fast' is not one of 'realtime', 'max'. (see `clipline attach --help`)",
         ),
         (
-            ["replay", "x.mp4", "--overlap", "3"],
-            "Invalid value for '--overlap': 'x': Input should be a valid number, unable to parse string as a number",
+            ["tune", "x.mp4", "--overlap", "1.5"],
+            "Invalid value for '--overlap': '1.5': Input should be less than or equal to 1 (see `clipline tune --help`)",
         ),
         (
             ["work", "--stride", "-1"],
@@ -203,6 +204,16 @@ def test_the_reference_of_commands_is_what_its_script_writes():
 def test_a_wrong_word_is_named_with_what_was_expected(arguments, message):
     said = clipline(*arguments)
     assert (said.returncode, said.stdout, said.stderr) == (2, "", f"clipline: {message}\n")
+
+
+def test_names_are_no_markup_and_no_emoji_wherever_they_are_printed(capsys):
+    table = Table("camera", box=None)
+    table.add_row("[red]gate[/red] :smile:")
+    console.print("[red]gate[/red] :smile:", table)
+    errors.print("[/] 10.0.0.7")
+    printed = capsys.readouterr()
+    assert printed.out.count("[red]gate[/red] :smile:") == 2
+    assert printed.err == "[/] 10.0.0.7\n"
 
 
 def test_a_log_in_a_file_has_one_line_a_record_with_an_iso_date(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, NoReturn
 
@@ -27,8 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Wrong input, or a service that is not there (docs/exit-codes.md).
+#: Wrong input, or a service that is not there; and what nobody foresaw (docs/exit-codes.md).
 _CANNOT: Final = 2
+_FAILED: Final = 70
 
 #: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
@@ -50,13 +52,9 @@ def _run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except ModuleNotFoundError as error:
         message = what_to_install(error, f"clipline {arguments[0]}")
-        if message is None:
-            raise
-        return _cannot(message)
-    except Exception as error:
-        if not _is_expected(error):
-            raise
-        return _cannot(str(error))
+        return _failed() if message is None else _cannot(message)
+    except Exception as error:  # noqa: BLE001  above there is only the user
+        return _cannot(str(error)) if _is_expected(error) else _failed()
 
 
 def _explain(error: Any) -> str:
@@ -82,6 +80,12 @@ def _is_expected(error: Exception) -> bool:
     from stream.errors import StreamError
 
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
+
+
+def _failed() -> int:
+    """Python's own code is 1, which here answers a question."""
+    traceback.print_exc()
+    return _FAILED
 
 
 def _cannot(message: str) -> int:
