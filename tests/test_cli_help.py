@@ -187,8 +187,8 @@ def test_the_reference_of_commands_is_what_its_script_writes():
             "Invalid value for '--pace': 'fast' is not one of 'realtime', 'max'. (see `clipline attach --help`)",
         ),
         (
-            ["tune", "x.mp4", "--overlap", "1.5"],
-            "Invalid value for '--overlap': '1.5': Input should be less than or equal to 1 (see `clipline tune --help`)",
+            ["tune", "x.mp4", "--overlap", "2"],
+            "Invalid value for '--overlap': '2': Input should be less than or equal to 1 (see `clipline tune --help`)",
         ),
         (
             ["work", "--stride", "-1"],
