@@ -105,6 +105,15 @@ def test_2_is_for_what_cannot_be_done():
     assert clipline("models", "--zooo").returncode == 2
 
 
+def test_2_is_for_a_file_that_cannot_be_used(monkeypatch):
+    def cannot(*_):
+        raise IsADirectoryError(21, "Is a directory", "clips")
+
+    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("consumers.outputs.evidence.find_evidence", cannot)
+    assert clipline("evidence", "3f0c6a", "-o", "clips") == Finished(2, "", "clipline: clips: Is a directory\n")
+
+
 def test_70_is_for_what_nobody_foresaw(monkeypatch):
     def broken(*_):
         raise RuntimeError("nobody foresaw this")

@@ -156,13 +156,14 @@ def test_bash_completes_commands_and_options_once_installed(tmp_path):
         press_tab clipline ev
         press_tab clipline attach --pa
         press_tab clipline work --engine open
+        press_tab clipline compare x3d
     """
     environment = os.environ | {"HOME": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         ["bash", "--norc", "-c", commands], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout.splitlines() == ["events evaluate evidence", "--pace", "openvino openvino-f32"], done
+    assert done.stdout.splitlines() == ["events evaluate evidence", "--pace", "openvino openvino-f32", "x3d-xs"], done
 
 
 def test_the_reference_of_commands_is_what_its_script_writes():

@@ -53,6 +53,9 @@ def _run(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         message = what_to_install(error, f"clipline {arguments[0]}")
         return _failed() if message is None else _cannot(message)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # Whoever opens a file names it better; this is for those that forgot.
+        return _failed() if error.filename is None else _cannot(f"{error.filename}: {error.strerror}")
     except Exception as error:  # noqa: BLE001  above there is only the user
         return _cannot(str(error)) if _is_expected(error) else _failed()
 

@@ -19,6 +19,7 @@ from .options import (
     console,
     errors,
     renamed_labels,
+    shipped_models,
 )
 from .train import train
 
@@ -34,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models)],
     data: DataArgument,
     label_map: LabelMapOption = None,
     report: ReportOption = None,
@@ -85,8 +86,11 @@ def evaluate(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="FIRST", help=MODEL_HELP)],
-    second: Annotated[str, typer.Argument(metavar="SECOND", help="The model to compare it with, likewise.")],
+    first: Annotated[str, typer.Argument(metavar="FIRST", help=MODEL_HELP, autocompletion=shipped_models)],
+    second: Annotated[
+        str,
+        typer.Argument(metavar="SECOND", help="The model to compare it with, likewise.", autocompletion=shipped_models),
+    ],
     data: DataArgument,
     label_map: LabelMapOption = None,
     json_file: JsonOption = None,
@@ -113,7 +117,7 @@ def compare(
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models)],
     output: Annotated[
         Path | None,
         typer.Option(

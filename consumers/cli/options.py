@@ -63,6 +63,13 @@ def above_zero(value: float | None) -> float | None:
     return value
 
 
+def shipped_models() -> list[str]:
+    """The models' names, for a shell to complete."""
+    from models.checkpoint import shipped
+
+    return list(shipped())
+
+
 # Where to find the broker, Redis and the settings.
 SettingsOption = Annotated[
     Path | None,
@@ -97,7 +104,7 @@ RedisOption = Annotated[
 MODEL_HELP = "Name of a shipped model (`clipline models`) or path of a model file."
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="MODEL", help=MODEL_HELP),
+    typer.Option("--model", metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models),
 ]
 EngineOption = Annotated[
     EngineName | None,

@@ -23,6 +23,7 @@ from .options import (
     errors,
     parse_start,
     renamed_labels,
+    shipped_models,
     stop_on_signal,
 )
 
@@ -94,6 +95,7 @@ def replay(
         typer.Option(
             metavar="MODEL",
             help="Compare with a second model on the same footage. Needs --labels.",
+            autocompletion=shipped_models,
             show_default=False,
         ),
     ] = None,
