@@ -47,6 +47,8 @@ _MAX_DEAD_LETTER_BYTES: Final = 9 * 1024 * 1024
 _IDLE_POLL_SECONDS: Final = 0.25
 #: Segments of a camera whose offsets are remembered; the first one of an event that goes on is, in any case.
 _SEGMENTS_KNOWN: Final = 1024
+#: Cameras that fell silent and are still shown, the longest silent leave first.
+_SILENT_KNOWN: Final = 1024
 
 
 @dataclass(slots=True)
@@ -70,6 +72,8 @@ class _Place:
     #: Wall time from the newest classified segment's arrival on the topic to its predictions.
     behind_seconds: float | None = None
     last_event: Event | None = None
+    #: The newest segment was the end of the feed.
+    ended: bool = False
     #: Begin and end in event time, and offset, of the newest segments.
     segments: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=_SEGMENTS_KNOWN))
     #: By id of an event that goes on: the offset of the first segment it was seen in.
@@ -111,12 +115,15 @@ class Worker:
         self._settings, self._topics = settings.worker, settings.topics
         self._model = scorer.id
         self._pipeline = Pipeline(scorer, spec, rules)
+        self._alarms = {label: rule.start for label, rule in rules.items()}
         self.counts = self._pipeline.counts
         self.latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
         self.newest_events: deque[Event] = deque(maxlen=100)
         self.events_total = 0
         self.lag = 0
         self._places: dict[str, _Place] = {}
+        #: Cameras that are considered gone, in the order in which they went: no state is kept but that they were here.
+        self._silent: dict[str, _Place] = {}
         self._unfinished: dict[Partition, deque[_Unfinished]] = defaultdict(deque)
         self._queue: deque[_Job] = deque()
         self._queued_bytes = 0
@@ -134,7 +141,7 @@ class Worker:
         """The worker at this moment. May be asked by other threads."""
         now = time.monotonic()
         cameras = []
-        for name, place in sorted(dict(self._places).items()):
+        for name, place in sorted({**self._silent, **self._places}.items()):
             counts = self.counts[name]
             state = self._pipeline.cameras.get(name)
             cameras.append(
@@ -151,6 +158,7 @@ class Worker:
                     behind_seconds=place.behind_seconds,
                     active=tuple(state.tracker.active) if state else (),
                     last_event=place.last_event,
+                    ended=place.ended,
                 )
             )
         return WorkerSnapshot(
@@ -160,6 +168,7 @@ class Worker:
             latency_seconds=self.latency_seconds(50),
             events_total=self.events_total,
             newest_events=tuple(self.newest_events),
+            alarms=self._alarms,
         )
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -217,8 +226,9 @@ class Worker:
 
     def _advance(self, job: _Job, segment: Segment, decoded: Decoded) -> list[Step]:
         partition = (job.record.topic, job.record.partition)
+        self._silent.pop(segment.camera, None)
         place = self._places.setdefault(segment.camera, _Place(partition))
-        place.last_seen, place.newest_us = time.monotonic(), segment.end_us
+        place.last_seen, place.newest_us, place.ended = time.monotonic(), segment.end_us, segment.is_end
         place.segments.append((segment.start_us, segment.end_us, job.record.offset))
         job.unfinished.camera = segment.camera
         job.unfinished.epoch_us, job.unfinished.end_us = segment.epoch_us, segment.end_us
@@ -261,7 +271,11 @@ class Worker:
         for name, place in list(self._places.items()):
             if place.last_seen < limit:
                 self._publish(self._pipeline.close(name))
+                place.segments.clear()
+                self._silent[name] = place
                 self._forget(name)
+                if len(self._silent) > _SILENT_KNOWN:
+                    del self._silent[next(iter(self._silent))]
 
     def _forget(self, name: str) -> None:
         self._pipeline.forget(name)
@@ -275,6 +289,7 @@ class Worker:
             # The new owner reads these frames again, and counts them.
             self.counts[name].frames -= self.counts[name].pending
             self._forget(name)
+        self._silent = {n: place for n, place in self._silent.items() if place.partition not in revoked}
         for partition in revoked:
             self._unfinished.pop(partition, None)
         kept = [job for job in self._queue if (job.record.topic, job.record.partition) not in revoked]
