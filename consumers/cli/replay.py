@@ -267,7 +267,7 @@ def evidence(
       clipline evidence 3f0c6a -o clip.mp4 --lead 5 --tail 5
     """
     from consumers.outputs.evidence import find_evidence, write_evidence
-    from consumers.terminal.live_view import describe
+    from consumers.terminal.wording import describe
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-import time
-from collections.abc import Iterator
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -134,6 +132,7 @@ def work(
     """
     from consumers.live.assemble import open_worker
     from consumers.terminal.live_view import LiveView
+    from consumers.terminal.plain import plain_log
 
     settings = command_settings(
         settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group
@@ -141,42 +140,15 @@ def work(
     with stop_on_signal() as stop, contextlib.ExitStack() as stack:
         with errors.status("loading the model"):
             serving = stack.enter_context(open_worker(settings))
+        worker = serving.worker
         if console.is_terminal:
-            view = LiveView(serving.worker, f"clipline work · {serving.classifier.id}")
-            stack.enter_context(Live(view, console=console, refresh_per_second=4, screen=False))
+            stack.enter_context(Live(LiveView(worker.snapshot, "clipline work"), console=console))
         else:
-            stack.enter_context(_reported(serving.worker))
-        serving.worker.run(stop.is_set)
-    for name, counts in sorted(serving.worker.counts.items()):
-        console.print(f"{name}: {counts.summary()}", soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _reported(worker: Any, seconds: float = 10.0) -> Iterator[None]:
-    """Where no terminal shows the live view: events as they come, and a line on each camera now and then."""
-    from consumers.terminal.live_view import describe
-
-    done = threading.Event()
-
-    def report() -> None:
-        shown, last = 0, time.monotonic()
-        while not done.wait(0.5):
-            total, events = worker.events_total, list(worker.newest_events)
-            for event in events[len(events) - min(total - shown, len(events)) :]:
-                console.print(describe(event.body()), soft_wrap=True)
-            shown = total
-            if time.monotonic() - last >= seconds:
-                last = time.monotonic()
-                for name, counts in sorted(dict(worker.counts).items()):
-                    console.print(f"{name}: {counts.summary()}, lag {worker.lag}", highlight=False, soft_wrap=True)
-
-    thread = threading.Thread(target=report, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+            stack.enter_context(plain_log(worker.snapshot, sys.stdout))
+        worker.run(stop.is_set)
+    if console.is_terminal:
+        for name, counts in sorted(worker.counts.items()):
+            console.print(f"{name}: {counts.summary()}", soft_wrap=True)
 
 
 def events(
@@ -203,7 +175,7 @@ def events(
       clipline events --follow --json | jq .camera
     """
     from consumers.outputs.subscriber import read_events
-    from consumers.terminal.live_view import describe
+    from consumers.terminal.wording import describe
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)
