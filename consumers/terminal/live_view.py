@@ -214,7 +214,8 @@ def _alarm(camera: CameraSnapshot) -> Text:
 
 
 def _state(camera: CameraSnapshot, worker: WorkerSnapshot) -> Text:
-    style = _GREY if _is_silent(camera, worker) else _ALARM if _is_late(camera) else ""
+    quiet = _is_silent(camera, worker) or camera.behind_seconds is None
+    style = _GREY if quiet else _ALARM if _is_late(camera) else ""
     return Text(camera_state(camera, worker), style)
 
 
