@@ -73,7 +73,7 @@ def test_columns_leave_in_a_fixed_order_the_bar_before_frames_a_second():
     texts = [lines(snapshot, width) for width in range(24, 200)]
     headers = [set(header(text)) for text in texts]
     came = [name for before, after in itertools.pairwise(headers) for name in after - before]
-    order = ["state", "alarm", "at (UTC)", "events", "frames/s", "last event", "skipped frames", "model"]
+    order = ["state", "alarm", "at (UTC)", "events", "frames/s", "last event", "model", "skipped frames"]
     assert came == order
     assert headers[0] == {"camera", "sees", "score"}
     bar = next(n for n, text in enumerate(texts) if "█" in "".join(text))
@@ -86,7 +86,7 @@ def test_wide_terminal_shows_model_last_event_and_skipped_frames_by_reason():
     text = "\n".join(lines(worker(camera("gate", last_event=last)), 220, 50))
     assert MODEL in text.split("\n", 1)[1]
     assert "fight 2023-11-14 22:13:20, 3.5 s" in text
-    assert "tail 3" in text
+    assert "3 after the last whole window" in text
 
 
 def test_name_that_fits_no_terminal_is_shortened_in_the_middle():

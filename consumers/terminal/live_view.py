@@ -21,7 +21,7 @@ from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 
-from .wording import count, duration, moment
+from .wording import count, duration, moment, skip_reason
 
 #: A camera is late from so far behind, and silent when nothing came for so long; segments may be seconds apart.
 _LATE_SECONDS: Final = 10.0
@@ -181,8 +181,8 @@ def _cameras(cameras: Sequence[CameraSnapshot], worker: WorkerSnapshot, rates: M
         _Column("events", [Text(str(c.events)) for c in cameras], rank=6, right=True),
         _Column("frames/s", [Text(f"{rates[c.camera]:.0f}") for c in cameras], rank=7, right=True),
         _Column("last event", [_last_event(c.last_event) for c in cameras], rank=9, least=16),
-        _Column("skipped frames", skipped, rank=10, least=16),
-        _Column("model", [Text(c.newest.model if c.newest else "", _GREY) for c in cameras], rank=11),
+        _Column("skipped frames", skipped, rank=11, least=16),
+        _Column("model", [Text(c.newest.model if c.newest else "", _GREY) for c in cameras], rank=10),
     ]
 
 
@@ -224,7 +224,7 @@ def _last_event(event: Event | None) -> Text:
 
 
 def _skipped(skipped: Counter[str]) -> str:
-    return ", ".join(f"{reason.replace('_', ' ')} {n}" for reason, n in sorted(skipped.items()))
+    return ", ".join(f"{n} {skip_reason(reason)}" for reason, n in sorted(skipped.items()))
 
 
 def _lasted(event: Event) -> str:
