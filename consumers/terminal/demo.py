@@ -41,6 +41,8 @@ _MAX_NAMED: Final = 3
 #: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
 _STUCK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
+#: A machine that keeps up is not so far behind typically.
+_SLOW_SECONDS: Final = 5.0
 
 _Body = Mapping[str, Any]
 
@@ -60,6 +62,8 @@ class _Feed:
     path: Path
     camera: str
     start_us: int
+    #: How long it plays, as the file says itself; 0 where it does not.
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,9 @@ def run_demo(
         ModelError: the model cannot be used.
     """
     begun = time.monotonic()
-    feeds, left_out = _find_feeds(footage)
-    _print_introduction(console, feeds, left_out, pace, sample=footage is None)
+    found = _find_feeds(footage or FOOTAGE)
+    feeds = found.feeds
+    _print_introduction(console, found, pace, sample=footage is None)
     with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
@@ -131,18 +136,44 @@ def run_demo(
     _print_next_steps(console)
 
 
-def _find_feeds(footage: Path | None) -> tuple[list[_Feed], list[Path]]:
-    """A camera for each file, as many as can be shown, and the files left out."""
-    files = find_files(footage or FOOTAGE)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    feeds: Sequence[_Feed]
+    #: Why files cannot be played.
+    unreadable: Sequence[str]
+    #: Files beyond those that can be shown.
+    left_out: Sequence[Path]
+
+
+def _find_feeds(footage: Path) -> _Found:
+    """A camera for each file that opens, as many as can be shown.
+
+    Raises:
+        SourceError: there is no such footage, or no file of it opens.
+    """
     start_us = time.time_ns() // 1000
     feeds: list[_Feed] = []
+    unreadable: list[str] = []
+    left_out: list[Path] = []
     known: Counter[str] = Counter()
-    for path in files[:_MAX_CAMERAS]:
+    for path in find_files(footage):
+        if len(feeds) == _MAX_CAMERAS:
+            left_out.append(path)
+            continue
+        try:
+            with Feed(str(path)) as feed:
+                seconds = feed.seconds or 0.0
+        except SourceError as error:
+            unreadable.append(str(error))
+            continue
         name = _camera_id(path)
         known[name] += 1
         # Files of one name in two folders are two cameras.
-        feeds.append(_Feed(path, name if known[name] == 1 else f"{name}.{known[name]}", start_us))
-    return feeds, files[_MAX_CAMERAS:]
+        camera = name if known[name] == 1 else f"{name}.{known[name]}"
+        feeds.append(_Feed(path, camera, start_us, seconds))
+    if not feeds:
+        raise SourceError("; ".join(unreadable))
+    return _Found(feeds, unreadable, left_out)
 
 
 def _camera_id(path: Path) -> str:
@@ -192,7 +223,7 @@ class _Playback:
         if working.error is not None:
             raise working.error
         if all(thread.error for thread in sending.values()):
-            raise SourceError(f"none of {count(len(feeds), 'file')} could be read as video")
+            raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
         return first_event
 
     def _send(self, feed: _Feed) -> None:
@@ -274,11 +305,9 @@ def read_truth(path: Path) -> list[Truth]:
         ]
 
 
-def _print_introduction(
-    console: Console, feeds: Sequence[_Feed], left_out: Sequence[Path], pace: Pace, *, sample: bool
-) -> None:
-    cameras = count(len(feeds), "sample camera" if sample else "video file")
-    longest = max((_length_seconds(feed.path) for feed in feeds), default=0.0)
+def _print_introduction(console: Console, found: _Found, pace: Pace, *, sample: bool) -> None:
+    cameras = count(len(found.feeds), "sample camera" if sample else "video file")
+    longest = max(feed.seconds for feed in found.feeds)
     if pace == "max":
         speed = "read as fast as it can be"
     else:
@@ -289,23 +318,16 @@ def _print_introduction(
         "segments, sent to a Kafka broker, classified by a model that raises events. All of it runs on this machine "
         "and is gone when the demo ends; Ctrl-C ends it at any time.",
     )
-    if left_out:
-        named = ", ".join(path.name for path in left_out[:_MAX_NAMED])
-        more = f" and {len(left_out) - _MAX_NAMED} more" if len(left_out) > _MAX_NAMED else ""
+    for reason in found.unreadable:
+        _say(console, f"Left out: {reason}", "yellow")
+    if found.left_out:
+        named = ", ".join(path.name for path in found.left_out[:_MAX_NAMED])
+        more = f" and {len(found.left_out) - _MAX_NAMED} more" if len(found.left_out) > _MAX_NAMED else ""
         _say(
             console,
-            f"The demo takes {len(feeds)} files at most; `clipline replay` takes them all. Left out: {named}{more}.",
+            f"Left out: {named}{more}; the demo takes {_MAX_CAMERAS} files at most, `clipline replay` takes them all.",
             "yellow",
         )
-
-
-def _length_seconds(path: Path) -> float:
-    """How long a file plays, as it says itself; 0 where it does not."""
-    try:
-        with Feed(str(path)) as feed:
-            return feed.seconds or 0.0
-    except SourceError:  # told when it is played
-        return 0.0
 
 
 def _print_setting(console: Console, kafka: str, redis: str, worker: WorkerSnapshot) -> None:
@@ -326,7 +348,7 @@ def _print_summary(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], 
             _say(console, seen if outcome.alarms else "The model raises no events: none of its labels has a threshold.")
     else:
         _print_against_truth(console, outcome, feeds, truth)
-    _print_accounts(console, outcome.counts)
+    _print_accounts(console, outcome.counts, stopped=outcome.stopped)
     _print_speed(console, outcome)
 
 
@@ -382,12 +404,14 @@ def _verdict(truth: Truth, outcome: _Outcome, *, found: bool) -> Text:
     return Text("missed", "red")
 
 
-def _print_accounts(console: Console, counts: Mapping[str, CameraCounts]) -> None:
+def _print_accounts(console: Console, counts: Mapping[str, CameraCounts], *, stopped: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bright_black")
     for name in ("camera", "frames", "= classified", "+ skipped", "+ unreadable", "windows", ""):
         table.add_column(name, justify="left" if name in {"camera", ""} else "right")
     for name, c in sorted(counts.items()):
-        balanced = Text(f"{c.pending} unaccounted for", "red") if c.pending else Text("balanced", "green")
+        # What was stopped has frames in hand; nothing is wrong with that.
+        rest = Text(f"{c.pending} in hand", "yellow") if stopped else Text(f"{c.pending} missing", "red")
+        balanced = rest if c.pending else Text("balanced", "green")
         numbers = (c.frames, c.classified, c.skipped.total(), c.dead_lettered, c.windows)
         table.add_row(name, *(str(n) for n in numbers), balanced)
     console.print(Text("\nWhat became of every frame", "bold"))
@@ -413,7 +437,9 @@ def _print_speed(console: Console, outcome: _Outcome) -> None:
     _say(console, f"{duration(footage)} of footage of {cameras} {speed}.")
     if outcome.delays is not None:
         middle, high = (duration(seconds) for seconds in outcome.delays)
-        _say(console, f"From a segment's arrival on Kafka to its scores: {middle} (median), {high} (95th percentile).")
+        _say(console, f"From a segment's arrival on Kafka to its scores: {middle} (median), {high} (95 %).")
+        if outcome.pace == "realtime" and outcome.delays[0] > _SLOW_SECONDS:
+            _say(console, f"This machine did not keep up with {cameras} at once; with fewer it will.", "yellow")
 
 
 def _overlaps(event: _Body, truth: Truth, starts: Mapping[str, int]) -> bool:

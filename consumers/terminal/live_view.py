@@ -26,7 +26,7 @@ from .wording import count, duration, moment, skip_reason
 #: A camera is late from so far behind, and silent when nothing came for so long; segments may be seconds apart.
 _LATE_SECONDS: Final = 10.0
 _SILENT_SECONDS: Final = 10.0
-_RATE_SECONDS: Final = 3.0
+_RATE_SECONDS: Final = 10.0
 _BAR_WIDTH: Final = 10
 _GAP: Final = 2
 _MAX_EVENTS: Final = 12
