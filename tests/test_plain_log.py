@@ -10,7 +10,7 @@ import pytest
 
 from consumers.terminal.plain import PlainLog, plain_log
 from consumers.terminal.wording import describe, duration, moment, skip_reason
-from tests.snapshots import camera, event, now_us, worker
+from tests.snapshots import MODEL, camera, event, now_us, worker
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (\S+) (.+)")
 LONG_AGO_US = 1_700_000_000_000_000  # 2023-11-14 22:13:20
@@ -38,23 +38,33 @@ def test_every_report_of_an_event_is_a_line_with_date_camera_and_what():
     ]
 
 
-def test_accounts_of_all_cameras_come_now_and_then_and_at_the_end():
+def test_log_begins_with_the_model_and_ends_with_the_accounts_of_all_cameras():
     out = io.StringIO()
     snapshot = worker(camera("gate", skipped=Counter(tail=3)), camera("lobby", silent_seconds=40))
     with plain_log(lambda: snapshot, out):
         pass
     account = "1000 frames = 987 classified + 3 skipped (tail 3) + 0 dead-lettered + 10 pending; 90 windows, 0 events"
-    expected = [
+    assert told(out) == [
+        ("-", f"model {MODEL} raises events for fight"),
         ("gate", f"{account}; 0.4 s behind"),
         ("lobby", f"{account}; no data for 40 s"),
         ("-", "2 segments waiting"),
     ]
-    assert told(out) == expected
-    often = io.StringIO()
-    log = PlainLog(often, seconds=0.0)
-    log.write(snapshot)
-    log.write(snapshot)
-    assert told(often) == 2 * expected
+
+
+def test_accounts_come_after_ten_seconds_and_then_every_minute(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    out = io.StringIO()
+    log = PlainLog(out)
+    written = []
+    for second in range(200):
+        clock[0] = 100.0 + second
+        before = out.tell()
+        log.write(worker(camera("gate"), lag=0))
+        if out.tell() > before:
+            written.append(second)
+    assert written == [10, 70, 130, 190]
 
 
 def test_events_that_came_too_fast_to_be_kept_are_counted():

@@ -1,10 +1,11 @@
 """What a worker says where no terminal shows the live view: a log, one line a record.
 
-    2026-11-28T03:36:47Z gate event started: fight from 2026-11-28T03:36:44.7Z, 2.3 s, peak score 0.86
+    2026-11-28T03:36:40Z - model movenet-motion-42c84c9e raises events for fight
+    2026-11-28T03:36:47Z gate event started: fight from 2026-11-28T03:36:44.700000Z, 2.3 s, peak score 0.86
     2026-11-28T03:36:50Z gate 320 frames = 300 classified + 4 skipped (tail 4) + 0 dead-lettered + 16 pending; …
 
-First the time of day at which the line was written, then the camera, then what there is to say of it. Lines are never
-wrapped and never coloured, so that `grep` and whatever ships logs can rely on them.
+First when the line was written, then the camera ("-" where it is about none), then what there is to say. Lines are
+never wrapped and never coloured, so that `grep` and log shippers can rely on them.
 """
 
 from __future__ import annotations
@@ -25,15 +26,22 @@ from .live_view import camera_state
 from .wording import count, duration
 
 _LOOK_SECONDS: Final = 0.5
+#: The first accounts come early: whoever has just started a worker wants to see that it works.
+_FIRST_ACCOUNTS_SECONDS: Final = 10.0
+_ACCOUNTS_SECONDS: Final = 60.0
 
 
 class PlainLog:
     """Writes what is new in the snapshots that it is given."""
 
-    def __init__(self, out: TextIO, seconds: float = 10.0) -> None:
-        """Write to `out` events at once, and the account of every camera each `seconds`."""
-        self._out, self._seconds = out, seconds
-        self._reported, self._next_accounts = 0, time.monotonic() + seconds
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._reported = out, 0
+        self._next_accounts = time.monotonic() + _FIRST_ACCOUNTS_SECONDS
+
+    def begin(self, snapshot: WorkerSnapshot) -> None:
+        """Write what is at work, and for what."""
+        labels = f"events for {', '.join(sorted(snapshot.alarms))}" if snapshot.alarms else "no events"
+        self._line("-", f"model {snapshot.model} raises {labels}")
 
     def write(self, snapshot: WorkerSnapshot) -> None:
         """Write the events reported since the last snapshot, and the accounts when it is time."""
@@ -45,7 +53,7 @@ class PlainLog:
         for event in events:
             self._line(event.camera, _event(event))
         if time.monotonic() >= self._next_accounts:
-            self._next_accounts += self._seconds
+            self._next_accounts += _ACCOUNTS_SECONDS
             self.write_accounts(snapshot)
 
     def write_accounts(self, snapshot: WorkerSnapshot) -> None:
@@ -64,6 +72,7 @@ class PlainLog:
 def plain_log(snapshot: Callable[[], WorkerSnapshot], out: TextIO) -> Iterator[None]:
     """Log what `snapshot` says while the body runs, and at its end all accounts."""
     log, done = PlainLog(out), threading.Event()
+    log.begin(snapshot())
 
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
