@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.segment import Segment
 
-from consumers.live.snapshot import WorkerSnapshot, merge
+from consumers.live.snapshot import WorkerSnapshot
 from consumers.terminal.live_view import LiveView
 from tests.snapshots import MODEL, camera, event, now_us, worker
 
@@ -188,13 +188,3 @@ def test_texts_are_never_markup_and_a_score_that_is_not_a_number_is_shown():
     assert "a[b]c" in text
     assert "[red]x" in text
     assert "nan" in text
-
-
-def test_workers_are_shown_as_one_and_a_camera_that_moved_once():
-    first = worker(camera("a"), camera("b", silent_seconds=30), newest_events=(event("a"),), events_total=1)
-    second = worker(camera("b", silent_seconds=0.1), newest_events=(event("b"),), events_total=2, latency_seconds=7.0)
-    both = merge([first, second])
-    assert [(c.camera, c.silent_seconds) for c in both.cameras] == [("a", 0.4), ("b", 0.1)]
-    assert (both.lag, both.latency_seconds, both.events_total, both.model) == (4, 7.0, 3, MODEL)
-    assert [e.camera for e in both.newest_events] == ["a", "b"]
-    assert merge([]).cameras == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consumers.records.event import Event
@@ -52,25 +52,3 @@ class WorkerSnapshot:
     newest_events: tuple[Event, ...]
     #: By label that raises events: the score from which one may start. Other labels are calm, whatever their score.
     alarms: Mapping[str, float] = field(default_factory=dict)
-
-
-def merge(snapshots: Sequence[WorkerSnapshot]) -> WorkerSnapshot:
-    """Several workers of one group as if they were one, its latency that of the slowest.
-
-    A camera that two of them list has just moved: the worker that heard from it last is believed.
-    """
-    cameras: dict[str, CameraSnapshot] = {}
-    for camera in (camera for snapshot in snapshots for camera in snapshot.cameras):
-        known = cameras.get(camera.camera)
-        if known is None or camera.silent_seconds < known.silent_seconds:
-            cameras[camera.camera] = camera
-    latencies = [s.latency_seconds for s in snapshots if s.latency_seconds is not None]
-    return WorkerSnapshot(
-        model=", ".join(sorted({s.model for s in snapshots})),
-        cameras=tuple(cameras[name] for name in sorted(cameras)),
-        lag=sum(s.lag for s in snapshots),
-        latency_seconds=max(latencies, default=None),
-        events_total=sum(s.events_total for s in snapshots),
-        newest_events=tuple(sorted((e for s in snapshots for e in s.newest_events), key=lambda e: e.end_us)),
-        alarms={label: score for s in snapshots for label, score in s.alarms.items()},
-    )

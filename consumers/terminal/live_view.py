@@ -60,7 +60,7 @@ _KIND_WORDS: Final = {
 
 
 class LiveView:
-    """A rich renderable over `snapshot`, which it asks at each drawing. See `merge` for several workers."""
+    """A rich renderable over `snapshot`, which it asks at each drawing."""
 
     def __init__(self, snapshot: Callable[[], WorkerSnapshot], title: str) -> None:
         self._snapshot, self._title = snapshot, title
