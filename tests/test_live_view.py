@@ -171,7 +171,9 @@ def test_frames_a_second_are_those_of_the_last_seconds(monkeypatch):
     snapshots = iter([worker(camera("gate", frames=1000)), worker(camera("gate", frames=1050))])
     view = LiveView(lambda: next(snapshots), "x")
     console = Console(width=120, height=24, file=io.StringIO())
-    console.print(view)
+    with console.capture() as capture:
+        console.print(view)
+    assert re.search(r"● gate .* –\n", capture.get()), "nothing is known yet: that is not 0"
     clock[0] += 2
     with console.capture() as capture:
         console.print(view)

@@ -98,14 +98,16 @@ class LiveView:
         return [*lines, _footer(snapshot, kinds, width)]
 
     def _rates(self, cameras: Sequence[CameraSnapshot]) -> dict[str, float]:
-        """Frames a second by camera, over the last seconds."""
+        """Frames a second by camera, over the last seconds; nothing before there is a second to count."""
         now = time.monotonic()
         self._history.append((now, {c.camera: c.frames for c in cameras}))
         while now - self._history[0][0] > _RATE_SECONDS:
             self._history.popleft()
         since, before = self._history[0]
-        seconds = max(now - since, 1e-3)
-        return {c.camera: max(0, c.frames - before.get(c.camera, c.frames)) / seconds for c in cameras}
+        seconds = now - since
+        if seconds < 1:
+            return {}
+        return {c.camera: max(0, c.frames - before[c.camera]) / seconds for c in cameras if c.camera in before}
 
 
 def camera_state(camera: CameraSnapshot, worker: WorkerSnapshot) -> str:
@@ -179,7 +181,12 @@ def _cameras(cameras: Sequence[CameraSnapshot], worker: WorkerSnapshot, rates: M
         _Column("state", [_state(c, worker) for c in cameras], rank=3, least=16),
         _Column("at (UTC)", times, rank=5),
         _Column("events", [Text(str(c.events)) for c in cameras], rank=6, right=True),
-        _Column("frames/s", [Text(f"{rates[c.camera]:.0f}") for c in cameras], rank=7, right=True),
+        _Column(
+            "frames/s",
+            [Text(f"{rates[c.camera]:.0f}" if c.camera in rates else "–") for c in cameras],
+            rank=7,
+            right=True,
+        ),
         _Column("last event", [_last_event(c.last_event) for c in cameras], rank=9, least=16),
         _Column("skipped frames", skipped, rank=11, least=16),
         _Column("model", [Text(c.newest.model if c.newest else "", _GREY) for c in cameras], rank=10),
