@@ -15,7 +15,7 @@ from consumers.terminal import demo
 from consumers.terminal.demo import FOOTAGE, Truth, read_truth
 from models import find
 from stream import SourceError
-from tests.snapshots import event
+from tests.snapshots import camera, event, worker
 from tests.test_cli import clipline
 from tests.videos import write_video
 
@@ -133,3 +133,42 @@ def test_accounts_and_speed_are_in_words_and_no_line_is_wider_than_the_terminal(
     lost = CameraCounts(frames=100, classified=60, seconds=30.0)
     assert re.search(r"gate .* 40 missing", summary(outcome(counts={"gate": lost}), None))
     assert re.search(r"gate .* 40 in hand", summary(outcome(counts={"gate": lost}, stopped=True), None))
+
+
+def test_feed_that_fails_is_told_once_and_anything_else_that_fails_ends_the_demo():
+    def failing(error: Exception) -> demo._Thread:
+        def work() -> None:
+            raise error
+
+        thread = demo._Thread(work)
+        thread.start()
+        thread.join()
+        return thread
+
+    out = io.StringIO()
+    sending = {"gate": failing(SourceError("gate.mp4: reading failed")), "yard": demo._Thread(lambda: None)}
+    for _ in range(2):
+        demo._tell_failures(Console(file=out, width=80), sending)
+    assert out.getvalue() == "Camera gate is left out: gate.mp4: reading failed\n"
+    with pytest.raises(ZeroDivisionError):
+        demo._tell_failures(Console(file=out), {"gate": failing(ZeroDivisionError())})
+
+
+def test_demo_is_over_when_every_feed_has_ended_and_nothing_waits():
+    over = camera("gate", ended=True, pending=0)
+    assert demo._is_drained(worker(over, lag=0), ["gate"])
+    assert not demo._is_drained(worker(over, lag=0), ["gate", "yard"])
+    assert not demo._is_drained(worker(over, lag=1), ["gate"])
+    for unfinished in (camera("gate", ended=False, pending=0), camera("gate", ended=True, pending=3)):
+        assert not demo._is_drained(worker(unfinished, lag=0), ["gate"])
+
+
+def test_demo_gives_up_when_nothing_more_becomes_of_what_was_sent(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = demo._Progress()
+    stuck = worker(camera("gate", frames=100, pending=40))
+    for seconds, sending, expected in ((100, True, False), (125, False, False), (131, False, True)):
+        clock[0] = seconds
+        assert progress.is_stuck(stuck, sending=sending) is expected
+    assert not progress.is_stuck(worker(camera("gate", frames=100, pending=39)), sending=False)

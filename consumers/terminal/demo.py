@@ -220,6 +220,8 @@ class _Playback:
             self._over.set()
             for thread in (*sending.values(), working):
                 thread.join()
+            if not console.is_terminal:
+                console.line()  # the live view ends its last line in terminals only
         if working.error is not None:
             raise working.error
         if all(thread.error for thread in sending.values()):
