@@ -15,8 +15,8 @@ from consumers.terminal import demo
 from consumers.terminal.demo import FOOTAGE, Truth, read_truth
 from models import find
 from stream import SourceError
+from tests.command_line import clipline
 from tests.snapshots import camera, event, worker
-from tests.test_cli import clipline
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -50,7 +50,7 @@ def after(seconds: float, lasted: float = 3.0, camera: str = "gate") -> object:
 
 def test_demo_finds_the_fights_and_leaves_the_courtyard_alone():
     known = find("default").contract.labels
-    result = clipline("demo", "--pace", "max", timeout=120)
+    result = clipline("demo", "--pace", "max")
     assert result.returncode == 0, result.stderr
     for truth in read_truth(FOOTAGE / "truth.csv"):
         verdict = "found" if truth.label in known else "not looked for"
@@ -71,7 +71,7 @@ def test_demo_runs_on_the_users_own_files_and_names_those_it_cannot_read(tmp_pat
     for name in ("yard", "door"):
         write_video(tmp_path / f"{name}.mp4", 90, rate=15)
     (tmp_path / "broken.mp4").write_text("not a video")
-    result = clipline("demo", tmp_path, "--pace", "max", timeout=120)
+    result = clipline("demo", tmp_path, "--pace", "max")
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^ *(\S+) +90 .* balanced", result.stdout, re.MULTILINE) == ["door", "yard"]
     assert f"Left out: {tmp_path}/broken.mp4: cannot be opened as video" in result.stdout

@@ -70,13 +70,19 @@ class PlainLog:
 
 @contextlib.contextmanager
 def plain_log(snapshot: Callable[[], WorkerSnapshot], out: TextIO) -> Iterator[None]:
-    """Log what `snapshot` says while the body runs, and at its end all accounts."""
+    """Log what `snapshot` says while the body runs, and at its end all accounts.
+
+    Raises:
+        OSError: `out` cannot be written, at the latest when the body ends.
+    """
     log, done = PlainLog(out), threading.Event()
     log.begin(snapshot())
 
     def watch() -> None:
-        while not done.wait(_LOOK_SECONDS):
-            log.write(snapshot())
+        # Nobody reads any more, or the disk is full: the worker goes on, and its end says so.
+        with contextlib.suppress(OSError):
+            while not done.wait(_LOOK_SECONDS):
+                log.write(snapshot())
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
