@@ -267,7 +267,7 @@ def _is_drained(snapshot: WorkerSnapshot, cameras: Sequence[str]) -> bool:
 def _tell_failures(console: Console, sending: Mapping[str, _Thread]) -> None:
     for camera, thread in sending.items():
         if (error := thread.take_error()) is not None:
-            _say(console, f"Camera {camera} is left out: {error}", "yellow")
+            _warn(console, f"Camera {camera} is left out: {error}")
 
 
 class _Thread(threading.Thread):
@@ -321,7 +321,7 @@ def _print_introduction(console: Console, found: _Found, pace: Pace, *, sample: 
         "and is gone when the demo ends; Ctrl-C ends it at any time.",
     )
     for reason in found.unreadable:
-        _say(console, f"Left out: {reason}", "yellow")
+        _warn(console, f"Left out: {reason}")
     if found.left_out:
         named = ", ".join(path.name for path in found.left_out[:_MAX_NAMED])
         more = f" and {len(found.left_out) - _MAX_NAMED} more" if len(found.left_out) > _MAX_NAMED else ""
@@ -489,3 +489,8 @@ def _capital(text: str) -> str:
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, markup=False, highlight=False)
+
+
+def _warn(console: Console, text: str) -> None:
+    """Say what names files: on one line, so that a name can be copied."""
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
