@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process, its output, its exit code."""
+"""The command line as a user meets it: its output and its exit code, in this process where that is the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,62 +18,32 @@ import numpy as np
 import pytest
 
 from tests.checkpoints import write_checkpoint
+from tests.command_line import Finished, clipline
 from tests.videos import write_video
-
-COMMANDS = ("up", "attach", "work", "events", "replay", "tune", "evidence", "train", "models", "demo", "version")
-
-
-def clipline(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "consumers.cli", *map(str, arguments)],
-        env=os.environ | {"COLUMNS": "200"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command):
-    result = clipline(command, "--help")
-    assert result.returncode == 0
-    # A line of its own, as it would be typed.
-    assert re.search(rf"^\s*clipline {command}\b", result.stdout.split("\n", 2)[2], re.MULTILINE), result.stdout
-
-
-def test_version_is_that_of_the_package():
-    from consumers import __version__
-
-    assert clipline("version").stdout == f"clipline {__version__}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["bogus"], "No such command 'bogus'"),
-        (["attach"], "Missing argument"),
         (["attach", "/no/such.mp4"], "/no/such.mp4: no such file or folder"),
         (["attach", "rtsp://127.0.0.1/x"], "--camera is needed"),
         (["attach", __file__, "--camera", "a b/c"], "--camera"),
-        (["attach", __file__, "--pace", "fast"], "'fast' is not one of 'realtime', 'max'"),
         (["attach", __file__, "--start", "yesterday"], "'yesterday' is neither"),
         (["attach", __file__, "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["work", "--model", "nope"], "unknown model 'nope'"),
-        (["work", "--engine", "tpu"], "worker.engine = 'tpu'"),
-        (["work", "--stride", "-1"], "worker.stride_seconds = -1.0"),
         (["work", "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["events", "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["events", "--settings", "/no/such.toml"], "/no/such.toml: no such settings file"),
         (["up", "--data", "/tmp/x"], "--data needs --broker apache"),
         (["train", "/no/such"], "/no/such: no such folder or file"),
         (["train", "/tmp", "--arch", "x3d_q"], "did you mean x3d_"),
-        (["train", "/tmp", "--map", "fight"], "expected old=new"),
+        (["train", "/tmp", "--map", "fight"], "expected OLD=NEW"),
         (["demo", "/no/such"], "/no/such: no such file or folder"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments, words):
+def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments, words, monkeypatch):
+    monkeypatch.setattr("stream.broker.kafka._CONNECT_TIMEOUT_MS", 300)
     result = clipline(*arguments)
     assert result.returncode == 2, result.stderr
     assert words in result.stderr
@@ -106,9 +77,91 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 def test_models_lists_what_ships_with_its_accuracy():
     result = clipline("models")
     assert result.returncode == 0
-    assert "movenet-motion (default)" in result.stdout
-    assert "x3d-xs" in result.stdout
-    assert re.search(r"\d\d\.\d%", result.stdout)
+    assert re.search(r"^movenet-motion \(default\) .* \d\d\.\d%", result.stdout, re.MULTILINE)
+    assert re.search(r"^x3d-xs ", result.stdout, re.MULTILINE)
+
+
+def test_0_is_for_what_was_done_and_for_what_was_stopped_in_order(monkeypatch):
+    def ctrl_c(*_, stop, **__):
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        return iter(())
+
+    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("consumers.outputs.subscriber.read_events", ctrl_c)
+    assert clipline("events", "--follow").returncode == 0
+    assert clipline("events", "--help").returncode == 0
+
+
+def test_1_is_for_the_answer_no(tmp_path):
+    footage = write_video(tmp_path / "gate.mp4", 30, rate=10, gop=10, size=(64, 48))
+    model = write_checkpoint(tmp_path / "m.safetensors")
+    arguments = ["replay", footage, "--model", model, "--engine", "torch", "--no-resume", "--fail-if"]
+    assert clipline(*arguments, "events>0").returncode == 0
+    assert clipline(*arguments, "events<1").returncode == 1
+
+
+def test_2_is_for_what_cannot_be_done():
+    assert clipline("models", "--zooo").returncode == 2
+
+
+def test_2_is_for_a_file_that_cannot_be_used(monkeypatch):
+    def cannot(*_):
+        raise IsADirectoryError(21, "Is a directory", "clips")
+
+    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("consumers.outputs.evidence.find_evidence", cannot)
+    assert clipline("evidence", "3f0c6a", "-o", "clips") == Finished(2, "", "clipline: clips: Is a directory\n")
+
+
+def test_70_is_for_what_nobody_foresaw(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("consumers.outputs.evidence.find_evidence", broken)
+    failed = clipline("evidence", "3f0c6a")
+    assert failed.returncode == 70
+    assert "Traceback" in failed.stderr
+    assert "nobody foresaw this" in failed.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--pace", "realtime"], ["--pace", "max", "--loop"]], ids=" ".join)
+def test_130_is_for_footage_that_was_not_sent_to_its_end(tmp_path, embedded_broker, arguments):
+    footage = write_video(tmp_path / "gate.mp4", 100, rate=10, gop=10, size=(64, 48))
+    ctrl_c = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
+    stopped = clipline("attach", footage, "--kafka", embedded_broker.address, *arguments)
+    # Repeated footage has no end: it is stopped in order.
+    assert stopped.returncode == (0 if "--loop" in arguments else 130)
+
+
+def test_130_is_for_ctrl_c_where_nothing_waits_for_it(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("consumers.outputs.evidence.find_evidence", interrupted)
+    assert clipline("evidence", "3f0c6a") == Finished(130, "", "")
+
+
+def test_141_is_for_a_reader_that_closed_the_pipe(monkeypatch):
+    from consumers.cli.main import main
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("consumers.cli.options.console.quiet", False)  # rich's way to print no more
+    with open(writer, "w") as closed, monkeypatch.context() as patched:  # noqa: PTH123  a descriptor
+        patched.setattr(sys, "stdout", closed)
+        with pytest.raises(SystemExit) as ended:
+            main(["models", "--json"])
+    assert ended.value.code == 141
+
+
+def test_exit_codes_are_those_of_the_page():
+    page = (Path(__file__).parents[1] / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    tried = {int(found[1]) for name in globals() if (found := re.match(r"test_(\d+)_is_for_", name))}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == tried
 
 
 @contextlib.contextmanager
@@ -147,7 +200,7 @@ def test_up_attach_work_and_events_are_one_system(tmp_path):
             summary, _ = work.communicate(timeout=60)
         assert [e["state"] for e in events] == ["started", "ended"]
         assert work.returncode == 0
-        assert "gate: 120 frames = " in summary
+        assert re.search(r"gate:? 120 frames = ", summary)
         assert " 0 pending" in summary
         up.send_signal(signal.SIGINT)
         up.communicate(timeout=60)
@@ -171,7 +224,7 @@ def test_train_makes_a_model_that_serves(tmp_path):
     output = tmp_path / "own.safetensors"
     arguments = ["train", tmp_path / "data", "-o", output, "--size", "32", "--epochs", "6", "--folds", "2"]
     arguments += ["--learning-rate", "0.003", "--arch", "cnn_lstm", "--tensorboard", tmp_path / "curves"]
-    result = clipline(*arguments, timeout=120)
+    result = clipline(*arguments)
     assert result.returncode == 0, result.stderr
     assert "held-out accuracy" in result.stderr
     contract = find(str(output)).contract

@@ -13,7 +13,7 @@ from rich.console import Console
 from consumers.learning.evaluate import compare_command, evaluate_command
 from models import Threshold, find
 from tests.checkpoints import write_checkpoint
-from tests.test_cli import clipline
+from tests.command_line import clipline
 from tests.videos import write_video
 
 

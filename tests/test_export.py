@@ -34,7 +34,7 @@ from models.engines.files import FORMS
 from models.networks.zoo import create
 from stream import KafkaTransport
 from tests.checkpoints import contract, write_checkpoint
-from tests.test_cli import clipline
+from tests.command_line import clipline
 from tests.test_worker import records, send_footage
 from tests.videos import write_video
 
@@ -307,7 +307,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["version"], 0, "clipline "),
+        (["--version"], 0, "clipline "),
         (["models"], 0, "movenet-motion (default)"),
         (["work"], 2, "clipline export movenet-motion -o movenet-motion.xml"),
         (["work", "--model", "x3d-xs", "--engine", "torch"], 2, "needs torch, which is not installed"),
@@ -357,7 +357,7 @@ def test_export_command_writes_the_file_and_measures_it_beside_the_original(
 ) -> None:
     data, output = labelled_footage(tmp_path / "data"), tmp_path / "out" / "m.xml"
     arguments = ["export", checkpoints["x3d_xs"], "-o", output, "--precision", "int8", "--calibration", data]
-    result = clipline(*arguments, "--compare", data, "--json", tmp_path / "rows.json", timeout=400)
+    result = clipline(*arguments, "--compare", data, "--json", tmp_path / "rows.json")
     assert result.returncode == 0, result.stderr
     assert re.search(r"m.xml: OpenVINO IR, int8, \d+\.\d MB, id m-\w{8}; scores differ by", result.stdout)
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
@@ -384,8 +384,8 @@ def test_export_that_says_something_else_is_warned_of(
     ("arguments", "words"),
     [
         (["-o", "m.xml", "--precision", "bf16"], "OpenVINO IR in bf16"),
-        (["-o", "m.xml", "--precision", "int8"], "--precision int8 and --calibration FOOTAGE go together"),
-        (["-o", "m.xml", "--calibration", "/tmp"], "--precision int8 and --calibration FOOTAGE go together"),
+        (["-o", "m.xml", "--precision", "int8"], "--precision int8 and --calibration DATA go together"),
+        (["-o", "m.xml", "--calibration", "/tmp"], "--precision int8 and --calibration DATA go together"),
         (["--precision", "f16"], "--precision needs --output"),
         (["--json", "x.json", "-o", "m.xml"], "--json needs --compare"),
         ([], "nothing to do"),
@@ -397,7 +397,7 @@ def test_export_that_says_something_else_is_warned_of(
 def test_export_command_says_in_one_line_what_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
-    result = clipline("export", "x3d-xs", *arguments, PYTHONPATH=str(REPOSITORY))
+    result = clipline("export", "x3d-xs", *arguments)
     assert result.returncode == 2, result.stderr
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr

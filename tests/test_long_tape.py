@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_cli import clipline
+from tests.command_line import clipline
 
 RATE, SIZE = 10, (384, 288)
 #: Seconds of courtyard between what happens.

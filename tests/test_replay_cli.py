@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.checkpoints import write_checkpoint
+from tests.command_line import clipline
 from tests.replays import blinking
-from tests.test_cli import clipline
 from tests.videos import write_video
 
 TOP_LEVEL = (
@@ -111,7 +111,7 @@ def test_replay_through_a_real_broker_says_the_same(place: Path):
         (["--stride", "0.3"], "worker.stride_seconds"),
         (["--camera", "a b"], "camera"),
         (["--match", "onset", "--onset-window", "-1", "3"], "--onset-window -1 3: expected seconds before and after"),
-        (["--map", "fight"], "expected old=new"),
+        (["--map", "fight"], "expected OLD=NEW"),
         (["--start", "yesterday"], "'yesterday' is neither"),
         (["--json", "/proc/no/such.json"], "/proc/no/such.json: cannot be written"),
     ],

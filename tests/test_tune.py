@@ -26,8 +26,8 @@ from consumers.replaying.tuning.sweep import Tuned, per_day, per_day_bound, swee
 from consumers.settings import Settings, load_settings, override
 from stream import ClipSpec
 from tests.checkpoints import contract, write_checkpoint
+from tests.command_line import clipline
 from tests.replays import blinking
-from tests.test_cli import clipline
 from tests.videos import write_video
 
 SECOND = 1_000_000

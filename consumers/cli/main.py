@@ -2,89 +2,115 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import Any
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from rich.logging import RichHandler
 
 from consumers import __version__
-from consumers.settings import SettingsError
 
 from . import models, replay, services, stream
 from .extras import what_to_install
-from .options import (
-    console,
-    errors,
-)
+from .help import Command, Group
+from .logs import logging_to
+from .options import INTERRUPTED, console, errors
 
-# `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
+# `models` (torch), `stream` (libav, kafka) and the settings are imported by the commands that need them: `--help` is
+# quick, and so is completion, which asks the program at each press of Tab.
 
 app = typer.Typer(
+    cls=Group,
     help="Cameras in, action events out: video classification on Kafka and Redis.",
-    no_args_is_help=True,
+    epilog="`clipline COMMAND --help` shows what a command takes, with examples.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
+#: Wrong input, or a service that is not there; and what nobody foresaw (docs/exit-codes.md).
+_CANNOT: Final = 2
+_FAILED: Final = 70
 
 #: Newer typer carries a click of its own, so that `click.UsageError` is another class than the one that is raised.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 
 
-def main() -> None:
-    """Run, and turn every expected error into one line on stderr and exit code 2."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
-    )
-    # kafka-python reports each failed connection attempt; what matters reaches the user as a BrokerError.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run, and turn every expected error into one line on stderr and exit code 2; `arguments` are the process's own."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with logging_to(errors):
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        return app(list(arguments), standalone_mode=False, prog_name="clipline") or 0
     except _UsageError as error:
-        if not sys.argv[1:]:
-            sys.stdout.write(f"{error.format_message()}\n")  # the help
-            sys.exit(2)
-        context = error.ctx
-        _fail(error.format_message() + (f" (see `{context.command_path} --help`)" if context else ""))
+        return _cannot(_explain(error))
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return INTERRUPTED
     except ModuleNotFoundError as error:
-        message = what_to_install(error, f"clipline {sys.argv[1]}")
-        if message is None:
-            raise
-        _fail(message)
-    except Exception as error:
-        if not _is_expected(error):
-            raise
-        _fail(str(error))
+        message = what_to_install(error, f"clipline {arguments[0]}")
+        return _failed() if message is None else _cannot(message)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        # Whoever opens a file names it better; this is for those that forgot.
+        return _failed() if error.filename is None else _cannot(f"{error.filename}: {error.strerror}")
+    except Exception as error:  # noqa: BLE001  above there is only the user
+        return _cannot(str(error)) if _is_expected(error) else _failed()
+
+
+def _explain(error: Any) -> str:
+    """A usage error in one line, with near names, and where to read on."""
+    if (wrong := getattr(error.__cause__, "errors", None)) is not None:
+        # Of pydantic, which typer lets check values: its message alone does not name the value.
+        first = wrong()[0]
+        said = first["msg"].removeprefix("Value error, ")
+        error.message = said if first["type"] == "value_error" else f"{first['input']!r}: {said}"
+    near = getattr(error, "possibilities", None)
+    if near:
+        message = f"{error.message.rstrip('.')}. Did you mean {', '.join(map(repr, near))}?"
+    else:
+        message = " ".join(error.format_message().split())
+    return message if error.ctx is None else f"{message} (see `{error.ctx.command_path} --help`)"
 
 
 def _is_expected(error: Exception) -> bool:
     from consumers.outputs.redis import SinkError
     from consumers.replaying.errors import ReplayError
+    from consumers.settings import SettingsError
     from models.errors import ModelError
     from stream import StreamError
 
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
 
 
-def _fail(message: str) -> None:
-    errors.print(f"clipline: {message}", style="red", soft_wrap=True, markup=False, highlight=False)
-    sys.exit(2)
+def _failed() -> int:
+    """Python's own code is 1, which here answers a question."""
+    traceback.print_exc()
+    return _FAILED
+
+
+def _cannot(message: str) -> int:
+    errors.print(f"clipline: {message}", style="red", soft_wrap=True)
+    return _CANNOT
+
+
+@app.callback(invoke_without_command=True)
+def clipline(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        console.print(f"clipline {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
 
 
 for commands in (services, stream, models, replay):
     commands.add_to(app)
-
-
-@app.command()
-def version() -> None:
-    """Print the version.
-
-    \b
-    clipline version
-    """
-    console.print(f"clipline {__version__}", highlight=False)
+for registered in app.registered_commands:
+    registered.cls = Command

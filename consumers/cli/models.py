@@ -2,95 +2,170 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from .options import console, errors
-from .train import LabelMapOption, renamed_labels, train
+from .help import ADVANCED
+from .options import (
+    MODEL_HELP,
+    DataArgument,
+    EngineOption,
+    JsonOption,
+    LabelMapOption,
+    PrintJsonOption,
+    ReportOption,
+    console,
+    errors,
+    renamed_labels,
+    shipped_models,
+)
+from .train import train
 
 # `models` (torch) is imported by the commands that need it: `--help` is quick.
 
+PrecisionName = Literal["f32", "f16", "bf16", "int8"]
 
-class PrecisionChoice(StrEnum):
-    f32 = "f32"
-    f16 = "f16"
-    bf16 = "bf16"
-    int8 = "int8"
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (train, evaluate, compare, export, models):
+        app.command()(command)
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
-    data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models)],
+    data: DataArgument,
     label_map: LabelMapOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")] = None,
+    report: ReportOption = None,
+    json_file: JsonOption = None,
     calibrated: Annotated[
         Path | None,
-        typer.Option(help="Write the model there, calibrated on this footage, with thresholds for labels that alarm."),
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=ADVANCED,
+            help="Also write the model to FILE, with its scores calibrated on this footage and new thresholds.",
+        ),
     ] = None,
     false_alarm_rate: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of other clips that a threshold may let pass.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            rich_help_panel=ADVANCED,
+            help="With --calibrated: share of the other clips that may pass a label's threshold.",
+        ),
     ] = 0.05,
-    engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
+    engine: EngineOption = None,
 ) -> None:
     """Measure a model on labelled footage that it has not seen.
 
     \b
-    clipline evaluate own.safetensors held-out/ --report report.html
-    clipline evaluate cnn-lstm labels.csv --map nofight=normal --json figures.json
-    clipline evaluate own.safetensors labels.csv --calibrated better.safetensors --false-alarm-rate 0.01
+    Examples (with a model and footage of your own):
+      clipline evaluate own.safetensors held-out/ --report report.html
+      clipline evaluate cnn-lstm labels.csv --map nofight=normal --json out.json
+      clipline evaluate own.safetensors labels.csv \\
+        --calibrated better.safetensors
     """
     from consumers.learning.evaluate import evaluate_command
 
     evaluate_command(
-        console, model, data, renamed_labels(label_map), engine, json_file, report, calibrated, false_alarm_rate, errors
+        console,
+        model=model,
+        data=data,
+        renamed=renamed_labels(label_map),
+        engine=engine or "auto",
+        json_file=json_file,
+        report_file=report,
+        calibrated_file=calibrated,
+        false_alarm_rate=false_alarm_rate,
+        notes=errors,
     )
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
-    second: Annotated[str, typer.Argument(help="Another.")],
-    data: Annotated[list[Path], typer.Argument(help="Labelled footage, in a form that `clipline train` takes.")],
+    first: Annotated[str, typer.Argument(metavar="FIRST", help=MODEL_HELP, autocompletion=shipped_models)],
+    second: Annotated[
+        str,
+        typer.Argument(metavar="SECOND", help="The model to compare it with, likewise.", autocompletion=shipped_models),
+    ],
+    data: DataArgument,
     label_map: LabelMapOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino, openvino-f32 or torch.")] = "auto",
+    json_file: JsonOption = None,
+    engine: EngineOption = None,
 ) -> None:
-    """Measure two models on the same footage and test whether they differ.
+    """Test whether two models differ significantly on the same footage.
 
     \b
-    clipline compare cnn-lstm own.safetensors held-out/
+    Examples (with a model and footage of your own):
+      clipline compare movenet-motion own.safetensors held-out/
+      clipline compare cnn-lstm x3d-xs labels.csv --json comparison.json
     """
     from consumers.learning.evaluate import compare_command
 
-    compare_command(console, (first, second), data, renamed_labels(label_map), engine, json_file, errors)
+    compare_command(
+        console,
+        models=(first, second),
+        data=data,
+        renamed=renamed_labels(label_map),
+        engine=engine or "auto",
+        json_file=json_file,
+        notes=errors,
+    )
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A checkpoint's path or a shipped model's name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="An .xml (OpenVINO), .onnx or .pt2 (torch.export).", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write: .xml (OpenVINO), .onnx or .pt2 (torch.export).",
+            show_default=False,
+        ),
     ] = None,
-    precision: Annotated[PrecisionChoice | None, typer.Option(help="See docs/export.md.", show_default="f32")] = None,
+    precision: Annotated[
+        PrecisionName | None,
+        typer.Option(help="Number format of the weights; docs/export.md compares them.", show_default="f32"),
+    ] = None,
     calibration: Annotated[
-        list[Path] | None, typer.Option(help="Labelled footage that int8 is calibrated on.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled footage to calibrate int8 on. May be given several times.",
+            show_default=False,
+        ),
     ] = None,
     compared: Annotated[
         list[Path] | None,
-        typer.Option("--compare", help="Labelled footage to measure on: size, speed, accuracy.", show_default=False),
+        typer.Option(
+            "--compare",
+            metavar="DATA",
+            help="Labelled footage on which to measure size, speed and accuracy. May be given several times.",
+            show_default=False,
+        ),
     ] = None,
     label_map: LabelMapOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what --compare measures there.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
-    """Write a model as a file that is served without torch, and measure what that costs.
+    """Write a model as a file that is served without torch.
+
+    With --compare, measures what that costs; without --output, in every
+    format and precision.
 
     \b
-    clipline export cnn-lstm -o cnn-lstm.xml --precision f16      # then, elsewhere: clipline work --model cnn-lstm.xml
-    clipline export own.safetensors -o own.xml --precision int8 --calibration footage.csv --compare held-out.csv
-    clipline export own.safetensors --calibration footage.csv --compare held-out.csv    # every form, in one table
+    Examples:
+      clipline export cnn-lstm -o cnn-lstm.xml --precision f16
+    Then, on a machine without torch:
+      clipline work --model cnn-lstm.xml
+    With a model and footage of your own:
+      clipline export own.safetensors -o own.xml --precision int8 \\
+        --calibration footage.csv --compare held-out.csv
+      clipline export own.safetensors --compare held-out.csv --json forms.json
     """
     from consumers.learning.export import export_command
 
@@ -100,36 +175,35 @@ def export(
         raise typer.BadParameter("--precision needs --output: without one, every precision is measured")
     if output is None and not compared:
         raise typer.BadParameter("nothing to do: expected --output, or --compare with labelled footage, or both")
-    if output is not None and (precision is PrecisionChoice.int8) != bool(calibration):
-        raise typer.BadParameter("--precision int8 and --calibration FOOTAGE go together")
+    if output is not None and (precision == "int8") != bool(calibration):
+        raise typer.BadParameter("--precision int8 and --calibration DATA go together")
     export_command(
         console,
-        model,
-        output,
-        precision.value if precision is not None else "f32",
-        calibration or [],
-        compared or [],
-        renamed_labels(label_map),
-        json_file,
-        errors,
+        model=model,
+        output=output,
+        precision=precision or "f32",
+        calibration=calibration or [],
+        compared=compared or [],
+        renamed=renamed_labels(label_map),
+        json_file=json_file,
+        notes=errors,
     )
 
 
 def models(
-    zoo: Annotated[bool, typer.Option("--zoo", help="The architectures that can be trained, with their cost.")] = False,
+    zoo: Annotated[
+        bool, typer.Option("--zoo", help="List the architectures that can be trained, with their cost.")
+    ] = False,
+    as_json: PrintJsonOption = False,
 ) -> None:
-    """List the models that ship, or the architectures that can be trained.
+    """List the models that ship, or the architectures to train.
 
     \b
-    clipline models
-    clipline models --zoo
+    Examples:
+      clipline models
+      clipline models --json | jq -r '.[].name'
+      clipline models --zoo
     """
     from consumers.learning.catalogue import print_models, print_zoo
 
-    (print_zoo if zoo else print_models)(console)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands, in the order in which help lists them."""
-    for command in (train, evaluate, compare, export, models):
-        app.command()(command)
+    (print_zoo if zoo else print_models)(console, as_json=as_json)

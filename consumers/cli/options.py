@@ -1,36 +1,177 @@
-"""What several commands share: consoles, settings from the command line, stopping in order."""
+"""What several commands share: consoles, options and their words, settings, stopping in order."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
 
-from consumers.settings import Settings, load_settings, override
+from .help import ADVANCED, CONNECTION
 
-console = Console()
-errors = Console(stderr=True)
+if TYPE_CHECKING:
+    # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
+    from consumers.settings import Settings
 
+#: Exit codes, as a shell reports processes that SIGINT and SIGPIPE ended (docs/exit-codes.md).
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+
+class _Output(Console):
+    """A console for which names of cameras, labels and files are never markup or emoji codes."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        # Rich's own code is 1, which here answers a question.
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(PIPE_CLOSED) from None
+
+
+console = _Output()
+errors = _Output(stderr=True)
+
+EngineName = Literal["auto", "openvino", "openvino-f32", "torch"]
+PaceName = Literal["realtime", "max"]
+
+_LABELLED_FOOTAGE = (
+    "Labelled footage: a folder with a subfolder for each class, a CSV file with the columns "
+    "path,label[,start,end][,group], or annotations as of Kinetics, ActivityNet or MMAction2."
+)
+
+
+def above_zero(value: float | None) -> float | None:
+    """Check an option's value.
+
+    Raises:
+        BadParameter: it is zero or below.
+    """
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value:g} is not above 0.")
+    return value
+
+
+def shipped_models() -> list[str]:
+    """The models' names, for a shell to complete."""
+    from models.checkpoint import shipped
+
+    return list(shipped())
+
+
+# Where to find the broker, Redis and the settings.
 SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="TOML file; clipline.toml here if there is one.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        rich_help_panel=CONNECTION,
+        help="Settings file.",
+        show_default="clipline.toml in this folder, if there is one",
+    ),
 ]
-KafkaOption = Annotated[str | None, typer.Option("--kafka", help="Broker host:port, over settings and CLIPLINE_KAFKA.")]
-RedisOption = Annotated[str | None, typer.Option("--redis", help="Redis URL, over settings and CLIPLINE_REDIS.")]
+KafkaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka",
+        metavar="HOST:PORT",
+        rich_help_panel=CONNECTION,
+        help="Kafka broker; overrides the settings file and CLIPLINE_KAFKA.",
+    ),
+]
+RedisOption = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        rich_help_panel=CONNECTION,
+        help="Redis server; overrides the settings file and CLIPLINE_REDIS.",
+    ),
+]
+
+# What classifies.
+MODEL_HELP = "Name of a shipped model (`clipline models`) or path of a model file."
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models),
+]
+EngineOption = Annotated[
+    EngineName | None,
+    typer.Option("--engine", rich_help_panel=ADVANCED, help="Library that runs the model.", show_default="auto"),
+]
+StrideOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stride",
+        metavar="SECONDS",
+        callback=above_zero,
+        rich_help_panel=ADVANCED,
+        help="Classify a window this often.",
+        show_default="half a window",
+    ),
+]
+
+# Footage and its labels.
+DataArgument = Annotated[list[Path], typer.Argument(metavar="DATA", help=_LABELLED_FOOTAGE)]
+PaceOption = Annotated[
+    PaceName, typer.Option("--pace", help="Send footage as fast as it was recorded, or as fast as possible.")
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="When the footage begins: a time like 2026-11-24T08:00:00Z, or 'now'.",
+        show_default="when it was recorded",
+    ),
+]
+LabelMapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OLD=NEW",
+        help="Rename a label; 'OLD=' leaves its examples out. May be given several times.",
+        show_default=False,
+    ),
+]
+
+# What is written.
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE, as JSON.")
+]
+PrintJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Also write a report to FILE: one HTML page that needs no other."),
+]
 
 
 def command_settings(path: Path | None, kafka: str | None, redis: str | None, **worker: Any) -> Settings:
-    """Settings with what the command line says over them."""
+    """Settings with what the command line says over them; `worker` are keys of that section, named as the options are.
+
+    Raises:
+        SettingsError: the file cannot be used, or an option's value; the message begins with its name.
+    """
+    from consumers.settings import load_settings, override
+
     settings = load_settings(path)
-    top: dict[str, Any] = {"kafka": kafka, "redis": redis}
-    return override(settings, {**top, "worker": worker}, "command line")
+    given: dict[str, dict[str, Any]] = {"--kafka": {"kafka": kafka}, "--redis": {"redis": redis}}
+    given |= {f"--{key.removesuffix('_seconds')}": {"worker": {key: value}} for key, value in worker.items()}
+    # One at a time, so that the message names the option.
+    for name, values in given.items():
+        settings = override(settings, values, name)
+    return settings
 
 
 @contextlib.contextmanager
@@ -53,7 +194,11 @@ def stop_on_signal() -> Iterator[threading.Event]:
 
 
 def parse_start(text: str | None) -> int | None:
-    """`--start` in microseconds since the Unix epoch."""
+    """`--start` in microseconds since the Unix epoch.
+
+    Raises:
+        BadParameter: it is no time.
+    """
     if text is None:
         return None
     if text == "now":
@@ -63,3 +208,18 @@ def parse_start(text: str | None) -> int | None:
     except ValueError:
         raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
+
+
+def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
+    """Parse `old=new` pairs.
+
+    Raises:
+        BadParameter: a pair has no '='.
+    """
+    renamed = {}
+    for pair in label_map or []:
+        old, equals, new = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--map {pair!r}: expected OLD=NEW")
+        renamed[old] = new
+    return renamed

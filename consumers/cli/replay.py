@@ -2,128 +2,192 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from .help import ADVANCED
 from .options import (
+    EngineOption,
+    JsonOption,
     KafkaOption,
+    LabelMapOption,
+    ModelOption,
+    ReportOption,
     SettingsOption,
+    StartOption,
+    StrideOption,
     command_settings,
     console,
     errors,
     parse_start,
+    renamed_labels,
+    shipped_models,
     stop_on_signal,
 )
-from .train import LabelMapOption, renamed_labels
-
-
-class MatchChoice(StrEnum):
-    overlap = "overlap"
-    onset = "onset"
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command()(replay)
-    app.command()(tune)
-    app.command()(evidence)
+    for command in (replay, tune, evidence):
+        app.command()(command)
 
+
+_LABELS = typer.Option(
+    "--labels",
+    metavar="FILE",
+    help="Truth: CSV with the columns camera_or_file,label,start,end, or ActivityNet JSON.",
+    show_default=False,
+)
+_SCORING = "How events are matched with the truth"
 
 SourcesArgument = Annotated[
-    list[str], typer.Argument(help="Files, folders, or kafka://topic?camera=…&from=…&to=…", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="SOURCE", help="Files, folders, or kafka://TOPIC?camera=NAME&from=TIME&to=TIME", show_default=False
+    ),
 ]
 CameraOption = Annotated[
-    str | None, typer.Option(help="All files are this one camera; the camera of a topic.", show_default=False)
-]
-StartOption = Annotated[
     str | None,
-    typer.Option(help="Event time of footage's first frame, RFC 3339 or 'now'; when it was recorded if left out."),
+    typer.Option(
+        "--camera",
+        metavar="NAME",
+        help="Treat all files as one camera of this name; with kafka://, read this camera.",
+        show_default="each file is a camera of its own",
+    ),
 ]
-ModelOption = Annotated[str | None, typer.Option(help="A shipped model's name or a checkpoint's path.")]
-EngineOption = Annotated[str | None, typer.Option(help="auto, openvino, openvino-f32 or torch.")]
-StrideOption = Annotated[float | None, typer.Option(help="Seconds between the beginnings of two windows.")]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume/--no-resume", help="Keep predictions, and use those kept of the same footage.")
+LabelsOption = Annotated[Path | None, _LABELS]
+RequiredLabelsOption = Annotated[Path, _LABELS]
+MatchOption = Annotated[
+    Literal["overlap", "onset"],
+    typer.Option("--match", rich_help_panel=_SCORING, help="An event matches where it overlaps, or begins, in time."),
 ]
-MatchOption = Annotated[MatchChoice, typer.Option("--match", help="What makes an event one of the truth.")]
 OverlapOption = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Least temporal overlap (IoU) of a match; 0 is any.")
+    float,
+    typer.Option(
+        "--overlap",
+        min=0.0,
+        max=1.0,
+        metavar="IOU",
+        rich_help_panel=_SCORING,
+        help="With --match overlap: temporal overlap (intersection over union) that is needed. 0 accepts any.",
+    ),
 ]
 OnsetOption = Annotated[
     tuple[float, float],
-    typer.Option("--onset-window", help="With --match onset: seconds before and after the true onset."),
+    typer.Option(
+        "--onset-window",
+        metavar="BEFORE AFTER",
+        rich_help_panel=_SCORING,
+        help="With --match onset: how many seconds an event may begin before and after the true onset.",
+    ),
 ]
-_LABELS = typer.Option(
-    "--labels", help="Truth: CSV camera_or_file,label,start,end, or ActivityNet JSON.", show_default=False
-)
-LabelsOption = Annotated[Path | None, _LABELS]
-RequiredLabelsOption = Annotated[Path, _LABELS]
-ReportOption = Annotated[Path | None, typer.Option(help="Write an HTML report there: one file with everything.")]
 
 
 def replay(
     sources: SourcesArgument,
     labels: LabelsOption = None,
+    label_map: LabelMapOption = None,
     model: ModelOption = None,
-    stride: StrideOption = None,
-    engine: EngineOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Compare with a second model on the same footage. Needs --labels.",
+            autocompletion=shipped_models,
+            show_default=False,
+        ),
+    ] = None,
     camera: CameraOption = None,
     start: StartOption = None,
-    label_map: LabelMapOption = None,
-    match: MatchOption = MatchChoice.overlap,
-    overlap: OverlapOption = 0.0,
-    onset_window: OnsetOption = (2.0, 10.0),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures and events there.")] = None,
     report: ReportOption = None,
-    actev: Annotated[
-        Path | None, typer.Option(help="Write events and truth into this folder, as NIST's ActEV_Scorer takes them.")
-    ] = None,
+    json_file: JsonOption = None,
     fail_if: Annotated[
         str | None,
-        typer.Option("--fail-if", help="Exit with 1 where this holds, as 'misses>2 or false_alarms_per_hour>0.5'."),
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Exit with code 1 if this holds, as 'misses>2 or false_alarms_per_hour>0.5'.",
+            show_default=False,
+        ),
     ] = None,
-    resume: ResumeOption = True,
+    match: MatchOption = "overlap",
+    overlap: OverlapOption = 0.0,
+    onset_window: OnsetOption = (2.0, 10.0),
+    engine: EngineOption = None,
+    stride: StrideOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            rich_help_panel=ADVANCED,
+            help="Store predictions, and reuse those stored for the same footage and model.",
+        ),
+    ] = True,
     through_kafka: Annotated[
         bool,
-        typer.Option("--through-kafka", help="Over a real broker: an embedded one, or the one that --kafka names."),
+        typer.Option(
+            "--through-kafka",
+            rich_help_panel=ADVANCED,
+            help="Send everything over a real broker: an embedded one, or the one that --kafka names.",
+        ),
     ] = False,
-    against: Annotated[
-        str | None, typer.Option(help="Another model on the same footage; the report shows where they differ.")
+    actev: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            rich_help_panel=ADVANCED,
+            help="Also write events and truth to FOLDER, in the format of NIST's ActEV_Scorer.",
+        ),
     ] = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """What a live worker would have said of recorded footage, and how that compares with the truth.
+    """Run recorded footage through the live pipeline and score it.
+
+    The events are those a live worker would have raised. With --labels, they
+    are compared with the truth: misses, false alarms, time to alert.
 
     \b
-    clipline replay footage/                                              # each file a camera
-    clipline replay footage/ --labels truth.csv --report report.html --json figures.json
-    clipline replay footage/ --labels truth.csv --fail-if 'misses>2 or false_alarms_per_hour>0.5'
-    clipline replay footage/ --labels truth.csv --against own.safetensors --report report.html
-    clipline replay 'kafka://clipline.segments?camera=lobby&from=2026-11-24T08:00:00Z' --model own.safetensors
+    Examples (with footage and labels of your own):
+      clipline replay footage/
+      clipline replay footage/ --labels truth.csv --report report.html
+      clipline replay footage/ --labels truth.csv \\
+        --fail-if 'misses>2 or false_alarms_per_hour>0.5'
+      clipline replay footage/ --labels truth.csv --against x3d-xs
+    What a camera sent to Kafka:
+      clipline replay 'kafka://clipline.segments?camera=lobby'
     """
     from consumers.replaying.command import Asked, replay_command
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
     asked = Asked(
-        tuple(sources),
-        camera,
-        parse_start(start),
-        labels,
-        renamed_labels(label_map),
-        match.value,
-        overlap,
-        onset_window,
+        sources=tuple(sources),
+        camera=camera,
+        start_us=parse_start(start),
+        labels=labels,
+        renamed=renamed_labels(label_map),
+        match=match,
+        overlap=overlap,
+        onset_window=onset_window,
         resume=resume,
         through_kafka=through_kafka,
         own_broker=kafka is None,
         against=against,
     )
     with stop_on_signal() as stop:
-        code = replay_command(settings, asked, json_file, report, actev, fail_if, console, errors, stop.is_set)
+        code = replay_command(
+            settings,
+            asked,
+            json_file=json_file,
+            report_file=report,
+            actev=actev,
+            fail_if=fail_if,
+            out=console,
+            notes=errors,
+            stop=stop.is_set,
+        )
     raise typer.Exit(code)
 
 
@@ -131,71 +195,85 @@ def tune(
     sources: SourcesArgument,
     labels: RequiredLabelsOption,
     budget: Annotated[
-        str, typer.Option(help="False alarms that are allowed, as '1 per day' or '0.1/hour'.")
+        str,
+        typer.Option(metavar="RATE", help="False alarms to allow for each camera, as '1 per day' or '0.1/hour'."),
     ] = "1 per day",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The settings to write.")] = Path("tuned.toml"),
-    report: ReportOption = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Settings file to write.")] = Path(
+        "tuned.toml"
+    ),
+    label_map: LabelMapOption = None,
     model: ModelOption = None,
-    stride: StrideOption = None,
-    engine: EngineOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
-    label_map: LabelMapOption = None,
-    match: MatchOption = MatchChoice.overlap,
+    report: ReportOption = None,
+    match: MatchOption = "overlap",
     overlap: OverlapOption = 0.1,
     onset_window: OnsetOption = (2.0, 10.0),
+    engine: EngineOption = None,
+    stride: StrideOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """Settings that miss least within a budget of false alarms, from footage whose truth is known.
+    """Find thresholds with the fewest misses for a false-alarm budget.
+
+    They are fitted to footage whose truth is known, and written as settings.
 
     \b
-    clipline tune footage/ --labels truth.csv --budget '1 per day'
-    clipline tune footage/ --labels truth.csv --budget 0.1/hour -o night.toml --report tuning.html
+    Examples (with footage and labels of your own):
+      clipline tune footage/ --labels truth.csv --budget '1 per day'
+      clipline tune footage/ --labels truth.csv --budget 0.1/hour \\
+        -o night.toml --report tuning.html
     """
     from consumers.replaying.command import Asked
     from consumers.replaying.tuning.command import tune_command
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
     asked = Asked(
-        tuple(sources),
-        camera,
-        parse_start(start),
-        labels,
-        renamed_labels(label_map),
-        match.value,
-        overlap,
-        onset_window,
+        sources=tuple(sources),
+        camera=camera,
+        start_us=parse_start(start),
+        labels=labels,
+        renamed=renamed_labels(label_map),
+        match=match,
+        overlap=overlap,
+        onset_window=onset_window,
     )
     with stop_on_signal() as stop:
-        code = tune_command(settings, asked, budget, output, report, console, errors, stop.is_set)
+        code = tune_command(
+            settings, asked, budget=budget, output=output, report=report, out=console, notes=errors, stop=stop.is_set
+        )
     raise typer.Exit(code)
 
 
 def evidence(
-    event: Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")],
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Id of the event, or the first characters of it.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file to write; its suffix names the container.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Video to write; the suffix chooses the container."),
     ] = Path("evidence.mp4"),
-    lead: Annotated[float, typer.Option(min=0.0, help="Seconds before the event.")] = 3.0,
-    tail: Annotated[float, typer.Option(min=0.0, help="Seconds after it.")] = 3.0,
+    lead: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage before the event.")] = 3.0,
+    tail: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage after the event.")] = 3.0,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """The footage of an event, cut out of the topic at segments, not encoded again.
+    """Save the footage of an event as a video file.
+
+    It is cut out of what the camera sent to Kafka, at the borders of segments,
+    and not encoded again.
 
     \b
-    clipline events --json | jq -r .event
-    clipline evidence 3f0c6a -o clip.mp4 --lead 5 --tail 5
+    Examples (the first prints the ids of events):
+      clipline events --json | jq -r .event
+      clipline evidence 3f0c6a -o clip.mp4 --lead 5 --tail 5
     """
     from consumers.outputs.evidence import find_evidence, write_evidence
-    from consumers.terminal.live_view import describe
+    from consumers.terminal.wording import describe
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)
     found = find_evidence(KafkaTransport(settings.kafka), settings.topics, event, lead, tail)
     write_evidence(found, output)
     console.print(describe(found.body), soft_wrap=True)
-    console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", highlight=False, soft_wrap=True)
+    console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", soft_wrap=True)
     for part in found.missing:
-        errors.print(f"not in it: {part}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"not in it: {part}", style="yellow", soft_wrap=True)

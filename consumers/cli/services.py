@@ -27,11 +27,15 @@ def up(
         Path | None, typer.Option(help="Keep topics here over restarts (apache only).", show_default=False)
     ] = None,
 ) -> None:
-    """Run a Kafka broker and a Redis server here until Ctrl-C, and print their addresses.
+    """Run a Kafka broker and a Redis server here, until Ctrl-C.
+
+    Prints their addresses. The embedded broker keeps everything in memory.
 
     \b
-    clipline up                                     # in memory, up in a moment
-    clipline up --broker apache --data ./kafka-data # Apache Kafka (after `make kafka`), topics survive
+    Examples:
+      clipline up
+    Apache Kafka (after `make kafka`), which keeps topics over restarts:
+      clipline up --broker apache --data ./kafka-data
     """
     from stream.services import EmbeddedRedis
     from stream.services import broker as make_broker

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from models import find, shipped
+from models import Contract, find, shipped
 from models.checkpoint import DEFAULT_MODEL
 
 
-def print_models(console: Console) -> None:
-    """Print the shipped models with their contracts and held-out accuracy, and the architectures."""
-    table = Table(box=None)
-    for name in ("model", "architecture", "labels", "clip", "held-out accuracy", "MB"):
-        table.add_column(name)
-    for name, path in shipped().items():
-        contract = find(name).contract
+def print_models(console: Console, *, as_json: bool = False) -> None:
+    """Print the shipped models with their contracts and held-out accuracy."""
+    found = {name: find(name).contract for name in shipped()}
+    if as_json:
+        rows = [_model_row(name, contract) for name, contract in found.items()]
+        console.print(json.dumps(rows, indent=2), soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    # What one copies is never cut; the rest is wrapped.
+    table.add_column("model", no_wrap=True, overflow="ignore")
+    for name in ("labels", "held-out accuracy (95 %)", "clip"):
+        table.add_column(name, overflow="fold")
+    table.add_column("MB", justify="right", no_wrap=True)
+    for name, contract in found.items():
         table.add_row(
             f"{name} (default)" if name == DEFAULT_MODEL else name,
-            contract.architecture,
             ", ".join(contract.labels),
-            f"{contract.frames} frames of {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart",
             _accuracy(contract.metrics),
-            f"{path.stat().st_size / 1e6:.1f}",
+            f"{contract.frames} frames, {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart",
+            f"{_megabytes(name):.1f}",
         )
     console.print(table)
-    console.print("\n`clipline models --zoo` lists the architectures to train.", highlight=False)
+    console.print("\n`clipline models --zoo` lists the architectures to train.")
+
+
+def _model_row(name: str, contract: Contract) -> dict[str, Any]:
+    return {
+        "name": name,
+        "default": name == DEFAULT_MODEL,
+        "id": find(name).id,
+        "architecture": contract.architecture,
+        "labels": list(contract.labels),
+        "frames": contract.frames,
+        "height": contract.height,
+        "width": contract.width,
+        "spacing_seconds": contract.spacing_seconds,
+        "metrics": dict(contract.metrics),
+        "megabytes": round(_megabytes(name), 1),
+    }
+
+
+def _megabytes(name: str) -> float:
+    return shipped()[name].stat().st_size / 1e6
 
 
 def _accuracy(metrics: Mapping[str, Any]) -> str:
@@ -38,34 +65,51 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['accuracy']:.1%}{interval}"
 
 
-def print_zoo(console: Console) -> None:
+def print_zoo(console: Console, *, as_json: bool = False) -> None:
     """Print every architecture with its size, its cost as designed, and what others measured of it."""
     # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
     from models.classical.model import CLASSICAL  # noqa: PLC0415
     from models.networks.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
 
-    table = Table(box=None)
-    table.add_column("architecture")
-    for name in ("parameters, M", "multiply-adds a clip, G"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("architecture", no_wrap=True, overflow="ignore")
+    for name in ("million parameters", "G multiply-adds a clip"):
         table.add_column(name, justify="right")
-    for name in ("clip", "published on Kinetics-400"):
-        table.add_column(name)
+    for name in ("clip", "top-1 on Kinetics-400, as published"):
+        table.add_column(name, overflow="fold")
+    rows: list[dict[str, Any]] = []
     with console.status("counting"):
         for name in ARCHITECTURES:
             found = describe(name)
             parameters, multiply_adds = parameters_and_multiply_adds(name)
             published = found.published
+            rows.append(
+                {
+                    "name": name,
+                    "parameters": parameters,
+                    "multiply_adds": multiply_adds,
+                    "frames": found.frames,
+                    "size": found.size,
+                    "spacing_seconds": found.spacing_seconds,
+                    "top1_percent": published.top1_percent if published else None,
+                    "published_by": published.source if published else None,
+                }
+            )
             table.add_row(
                 name,
                 f"{parameters / 1e6:.1f}",
                 f"{multiply_adds / 1e9:.2f}",
                 f"{found.frames} x {found.size}x{found.size}, {found.spacing_seconds:.3g} s apart",
-                f"{published.top1_percent:.1f} % top-1 ({published.source})" if published else "",
+                f"{published.top1_percent:.1f} % ({published.source})" if published else "",
             )
+    if as_json:
+        console.print(json.dumps(rows, indent=2), soft_wrap=True)
+        return
     console.print(table)
     console.print(
         "\nA CNN-LSTM takes another image network after a colon: cnn_lstm:torchvision/resnet18, "
         "cnn_bilstm:timm/mobilenetv3_small_100.\n"
-        f"Not networks, but trained and served alike, on hand-made features: {', '.join(CLASSICAL)}.",
-        highlight=False,
+        "Trained and served alike, but on hand-made features instead of a network: "
+        f"{', '.join(CLASSICAL)}.",
+        soft_wrap=True,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consumers.terminal.live_view import describe
+from consumers.terminal.wording import describe
 
 from .errors import ReplayError
 

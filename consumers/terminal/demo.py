@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import functools
+import shutil
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,20 +22,27 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.live.accounts import CameraCounts
-from consumers.live.assemble import Serving, open_worker
+from consumers.live.assemble import open_worker
+from consumers.live.snapshot import WorkerSnapshot
 from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, Pace, StreamError, attach, find_files
+from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
-from .live_view import LiveView, describe
+from .live_view import LiveView
+from .wording import count, describe, duration, skip_reason
 
 FOOTAGE: Final = Path(__file__).parents[1] / "footage"
 _MAX_CAMERAS: Final = 16
-#: Footage in, yet not all accounted for: how long to wait at most for the rest.
-_DRAIN_SECONDS: Final = 60.0
+#: Files that are left out are named one by one up to so many.
+_MAX_NAMED: Final = 3
+#: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
+_STUCK_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 0.1
+#: A machine that keeps up is not so far behind typically.
+_SLOW_SECONDS: Final = 5.0
 
 _Body = Mapping[str, Any]
 
@@ -52,113 +62,241 @@ class _Feed:
     path: Path
     camera: str
     start_us: int
+    #: How long it plays, as the file says itself; 0 where it does not.
+    seconds: float
 
 
-def run_demo(console: Console, footage: Path | None, model: str | None, pace: Pace, stop: threading.Event) -> None:
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a demo, for its summary."""
+
+    events: Sequence[_Body]
+    counts: Mapping[str, CameraCounts]
+    #: Labels that raise events.
+    alarms: frozenset[str]
+    #: From when footage was first sent until all of it was classified.
+    seconds: float
+    #: Typical and high (95 %) wall time from a segment's arrival to its predictions, where there were any.
+    delays: tuple[float, float] | None
+    #: From the call of the command to the first event; None where there was none.
+    first_event_seconds: float | None
+    stopped: bool
+    pace: Pace
+
+
+def run_demo(
+    console: Console,
+    footage: Path | None,
+    model: str | None,
+    pace: Pace,
+    stop: threading.Event,
+    watch: Callable[[LiveView, WorkerSnapshot], None] = lambda _view, _snapshot: None,
+) -> None:
     """Start a broker and Redis, attach every camera, work until all footage is classified, and print a summary.
 
+    `watch` is called a few times a second with what is shown.
+
     Raises:
-        SourceError: the user's footage cannot be found.
-        ServiceError: a service does not come up.
+        SourceError: the user's footage cannot be found, or none of it can be read.
+        ServiceError, BrokerError, SinkError: a service does not come up, or is gone.
         ModelError: the model cannot be used.
     """
     begun = time.monotonic()
-    files = find_files(footage or FOOTAGE)[:_MAX_CAMERAS]
-    with ExitStack() as stack:
+    found = _find_feeds(footage or FOOTAGE)
+    feeds = found.feeds
+    _print_introduction(console, found, pace, sample=footage is None)
+    with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
         own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model}}
         settings = override(Settings(), own, "command line")
-        console.print(
-            f"Kafka on [bold]{kafka.address}[/bold], Redis on [bold]{redis.address}[/bold], "
-            f"{len(files)} cameras from {footage or 'the sample footage'}",
-            highlight=False,
-        )
         transport = KafkaTransport(settings.kafka)
         ensure_topics(transport, settings.topics)
-        now_us = time.time_ns() // 1000
-        feeds = [_Feed(path, _camera_id(path), now_us) for path in files]
         with console.status("loading the model"):
-            serving = stack.enter_context(open_worker(settings))
-        worker = serving.worker
-        problems: list[str] = []
-        done = threading.Event()
-        worker_thread = _Thread(lambda: worker.run(done.is_set), problems)
-        agents = [
-            _Thread(functools.partial(_attach, transport, feed, settings, pace, stop), problems) for feed in feeds
-        ]
+            worker = stack.enter_context(open_worker(settings)).worker
+        before = worker.snapshot()
+        _print_setting(console, kafka.address, redis.address, before)
         attached = time.monotonic()
-        first_event: float | None = None
-        with Live(
-            LiveView(worker, f"clipline demo · {serving.classifier.id}"), console=console, refresh_per_second=4
-        ) as live:
-            for thread in (worker_thread, *agents):
-                thread.start()
-            drain_until = None
-            while not stop.is_set() and worker_thread.is_alive():
-                time.sleep(0.1)
-                if first_event is None and worker.events_total:
-                    first_event = time.monotonic()
-                if any(agent.is_alive() for agent in agents):
-                    continue
-                drain_until = drain_until or time.monotonic() + _DRAIN_SECONDS
-                if _is_drained(worker, len(feeds), problems) or time.monotonic() > drain_until:
-                    break
-            live.refresh()
+        first_event = _Playback(worker, transport, settings, pace, stop).run(console, feeds, watch)
         finished = time.monotonic()
-        done.set()
-        worker_thread.join()
-        for agent in agents:
-            agent.join()
         # Read back as any subscriber would: what counts is what arrived on the topic.
-        reports = read_events(transport, settings.topics, follow=False, stored=True, stop=stop.is_set)
-        events = [event.body() for event in reports if event.state == "ended"]
-        truth = read_truth(FOOTAGE / "truth.csv") if footage is None else None
-        _print_summary(console, serving, feeds, events, truth, finished - attached)
-        for problem in problems:
-            console.print(problem, style="yellow", markup=False)
-        if first_event is not None:
-            console.print(f"First event {first_event - begun:.1f} s after the start.", highlight=False)
-        _print_next_steps(console)
-
-
-class _Thread(threading.Thread):
-    """Keeps an expected error for the summary instead of printing a traceback into the live view."""
-
-    def __init__(self, work: Callable[[], object], problems: list[str]) -> None:
-        super().__init__(daemon=True)
-        self._work, self._problems = work, problems
-
-    def run(self) -> None:
-        try:
-            self._work()
-        except StreamError as error:
-            self._problems.append(str(error))
-
-
-def _attach(transport: KafkaTransport, feed: _Feed, settings: Settings, pace: Pace, stop: threading.Event) -> None:
-    producer = transport.producer()
-    attach(
-        str(feed.path),
-        feed.camera,
-        producer,
-        settings.topics.segments,
-        limits=settings.segments.limits,
+        reports = list(read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False))
+    middle, high = worker.latency_seconds(50), worker.latency_seconds(95)
+    outcome = _Outcome(
+        events=list({event.id: event.body() for event in reports}.values()),
+        counts=dict(worker.counts),
+        alarms=frozenset(before.alarms),
         pace=pace,
-        start_us=feed.start_us,
-        stop=stop.is_set,
+        seconds=finished - attached,
+        delays=None if middle is None or high is None else (middle, high),
+        first_event_seconds=None if first_event is None else first_event - begun,
+        stopped=stop.is_set(),
     )
-    producer.close()
+    _print_summary(console, outcome, feeds, read_truth(FOOTAGE / "truth.csv") if footage is None else None)
+    _print_next_steps(console)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    feeds: Sequence[_Feed]
+    #: Why files cannot be played.
+    unreadable: Sequence[str]
+    #: Files beyond those that can be shown.
+    left_out: Sequence[Path]
+
+
+def _find_feeds(footage: Path) -> _Found:
+    """A camera for each file that opens, as many as can be shown.
+
+    Raises:
+        SourceError: there is no such footage, or no file of it opens.
+    """
+    start_us = time.time_ns() // 1000
+    feeds: list[_Feed] = []
+    unreadable: list[str] = []
+    left_out: list[Path] = []
+    known: Counter[str] = Counter()
+    for path in find_files(footage):
+        if len(feeds) == _MAX_CAMERAS:
+            left_out.append(path)
+            continue
+        try:
+            with Feed(str(path)) as feed:
+                seconds = feed.seconds or 0.0
+        except SourceError as error:
+            unreadable.append(str(error))
+            continue
+        name = _camera_id(path)
+        known[name] += 1
+        # Files of one name in two folders are two cameras.
+        camera = name if known[name] == 1 else f"{name}.{known[name]}"
+        feeds.append(_Feed(path, camera, start_us, seconds))
+    if not feeds:
+        raise SourceError("; ".join(unreadable))
+    return _Found(feeds, unreadable, left_out)
 
 
 def _camera_id(path: Path) -> str:
     plain = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in path.stem).lstrip("._-")
-    return plain[:64] or "camera"
+    return plain[:60] or "camera"
 
 
-def _is_drained(worker: Worker, cameras: int, problems: Sequence[str]) -> bool:
-    counts = dict(worker.counts)
-    return len(counts) + len(problems) >= cameras and worker.lag == 0 and all(not c.pending for c in counts.values())
+class _Playback:
+    """Sends every feed and runs the worker, in threads, and shows the live view meanwhile."""
+
+    def __init__(
+        self, worker: Worker, transport: KafkaTransport, settings: Settings, pace: Pace, stop: threading.Event
+    ) -> None:
+        self._worker, self._transport, self._settings, self._pace = worker, transport, settings, pace
+        self._stop, self._over = stop, threading.Event()
+
+    def run(
+        self, console: Console, feeds: Sequence[_Feed], watch: Callable[[LiveView, WorkerSnapshot], None]
+    ) -> float | None:
+        """Show the cameras until all footage is classified, or `stop`; return when the first event came."""
+        working = _Thread(lambda: self._worker.run(self._over.is_set))
+        sending = {feed.camera: _Thread(functools.partial(self._send, feed)) for feed in feeds}
+        view = LiveView(self._worker.snapshot, "clipline demo")
+        first_event: float | None = None
+        progress = _Progress()
+        try:
+            with Live(view, console=console) as live:
+                for thread in (working, *sending.values()):
+                    thread.start()
+                while not self._stop.is_set() and working.is_alive():
+                    time.sleep(_LOOK_SECONDS)
+                    snapshot = self._worker.snapshot()
+                    watch(view, snapshot)
+                    if first_event is None and snapshot.events_total:
+                        first_event = time.monotonic()
+                    _tell_failures(console, sending)
+                    if _is_drained(snapshot, [name for name, t in sending.items() if t.error is None]):
+                        break
+                    if progress.is_stuck(snapshot, sending=any(t.is_alive() for t in sending.values())):
+                        _say(console, f"Nothing came of the rest for {duration(_STUCK_SECONDS)}.", "yellow")
+                        break
+                live.refresh()
+        finally:
+            self._over.set()
+            for thread in (*sending.values(), working):
+                thread.join()
+            if not console.is_terminal:
+                console.line()  # the live view ends its last line in terminals only
+        if working.error is not None:
+            raise working.error
+        if all(thread.error for thread in sending.values()):
+            raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
+        return first_event
+
+    def _send(self, feed: _Feed) -> None:
+        producer = self._transport.producer()
+        attach(
+            str(feed.path),
+            feed.camera,
+            producer,
+            self._settings.topics.segments,
+            limits=self._settings.segments.limits,
+            pace=self._pace,
+            start_us=feed.start_us,
+            stop=lambda: self._stop.is_set() or self._over.is_set(),
+        )
+        producer.close()
+
+
+class _Progress:
+    """Notices when nothing more becomes of footage that was sent."""
+
+    def __init__(self) -> None:
+        self._done, self._at = -1, time.monotonic()
+
+    def is_stuck(self, snapshot: WorkerSnapshot, *, sending: bool) -> bool:
+        done = sum(c.frames - c.pending for c in snapshot.cameras)
+        if sending or done != self._done:
+            self._done, self._at = done, time.monotonic()
+        return time.monotonic() - self._at > _STUCK_SECONDS
+
+
+def _is_drained(snapshot: WorkerSnapshot, cameras: Sequence[str]) -> bool:
+    """Whether all that was sent has ended and is accounted for."""
+    states = {c.camera: c for c in snapshot.cameras}
+    return not snapshot.lag and all(
+        name in states and states[name].ended and not states[name].pending for name in cameras
+    )
+
+
+def _tell_failures(console: Console, sending: Mapping[str, _Thread]) -> None:
+    for camera, thread in sending.items():
+        if (error := thread.take_error()) is not None:
+            _warn(console, f"Camera {camera} is left out: {error}")
+
+
+class _Thread(threading.Thread):
+    """Keeps its error for whoever waits: a traceback would go into the live view."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._told = False
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001  (whoever waits raises or tells it)
+            self.error = error
+
+    def take_error(self) -> StreamError | None:
+        """The error of a feed, once.
+
+        Raises:
+            Exception: what went wrong was nothing that a feed can be blamed for.
+        """
+        if self.error is None or self._told:
+            return None
+        if not isinstance(self.error, StreamError):
+            raise self.error
+        self._told = True
+        return self.error
 
 
 def read_truth(path: Path) -> list[Truth]:
@@ -169,120 +307,190 @@ def read_truth(path: Path) -> list[Truth]:
         ]
 
 
-def _print_summary(
-    console: Console,
-    serving: Serving,
-    feeds: Sequence[_Feed],
-    events: Sequence[_Body],
-    truth: Sequence[Truth] | None,
-    seconds: float,
-) -> None:
-    worker = serving.worker
-    counts = dict(worker.counts)
-    console.print(_accounts(counts))
-    if truth is None:
-        for event in events:
-            console.print(describe(event))
-        console.print(f"{len(events)} events.", highlight=False)
+def _print_introduction(console: Console, found: _Found, pace: Pace, *, sample: bool) -> None:
+    cameras = count(len(found.feeds), "sample camera" if sample else "video file")
+    longest = max(feed.seconds for feed in found.feeds)
+    if pace == "max":
+        speed = "read as fast as it can be"
     else:
-        _print_against_truth(console, events, feeds, truth, serving.classifier.labels)
-    footage = sum(c.seconds for c in counts.values())
-    frames = sum(c.frames for c in counts.values())
-    console.print(
-        f"\n{frames} frames, {footage:.0f} camera-seconds in {seconds:.0f} s: "
-        f"{footage / seconds:.1f} times real time, {frames / seconds:.0f} frames/s.",
-        highlight=False,
+        speed = f"played in real time{f' ({duration(longest)})' if longest else ''}, as if it were live"
+    _say(
+        console,
+        f"Clipline demo: recorded footage of {cameras}, {speed}. It takes the path of a live camera: cut into short "
+        "segments, sent to a Kafka broker, classified by a model that raises events. All of it runs on this machine "
+        "and is gone when the demo ends; Ctrl-C ends it at any time.",
     )
-    if (middle := worker.latency_seconds(50)) is not None and (high := worker.latency_seconds(95)) is not None:
-        console.print(
-            f"From a segment's end to its prediction: {middle * 1000:.0f} ms (median), {high * 1000:.0f} ms (95 %).",
-            highlight=False,
+    for reason in found.unreadable:
+        _warn(console, f"Left out: {reason}")
+    if found.left_out:
+        named = ", ".join(path.name for path in found.left_out[:_MAX_NAMED])
+        more = f" and {len(found.left_out) - _MAX_NAMED} more" if len(found.left_out) > _MAX_NAMED else ""
+        _say(
+            console,
+            f"Left out: {named}{more}; the demo takes {_MAX_CAMERAS} files at most, `clipline replay` takes them all.",
+            "yellow",
         )
 
 
-def _accounts(counts: dict[str, CameraCounts]) -> Table:
-    table = Table(title="\nframes in = classified + skipped + dead-lettered", title_justify="left", box=None)
-    for name in ("camera", "frames", "classified", "skipped", "dead-lettered", "windows", ""):
-        table.add_column(name, justify="left" if name in {"camera", ""} else "right")
-    for name, c in sorted(counts.items()):
-        balanced = Text("balanced", style="green") if not c.pending else Text(f"{c.pending} pending", style="red")
-        numbers = (c.frames, c.classified, c.skipped.total(), c.dead_lettered, c.windows)
-        table.add_row(name, *(str(n) for n in numbers), balanced)
-    return table
+def _print_setting(console: Console, kafka: str, redis: str, worker: WorkerSnapshot) -> None:
+    labels = ", ".join(sorted(worker.alarms))
+    raised = f"raises an event when it sees: {labels}" if labels else "raises no events: no label has a threshold"
+    _say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.\n")
 
 
-def _print_against_truth(
-    console: Console,
-    events: Sequence[_Body],
-    feeds: Sequence[_Feed],
-    truth: Sequence[Truth],
-    labels: Sequence[str],
-) -> None:
+def _print_summary(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth] | None) -> None:
+    if outcome.stopped:
+        _say(console, "\nStopped before the end of the footage: this is what came of it until then.", "yellow")
+    if truth is None:
+        console.print(Text(f"\n{_capital(count(len(outcome.events), 'event'))}", "bold"))
+        for event in outcome.events:
+            console.print(describe(event))
+        if not outcome.events:
+            seen = f"The model saw nothing of what it raises events for ({', '.join(sorted(outcome.alarms))})."
+            _say(console, seen if outcome.alarms else "The model raises no events: none of its labels has a threshold.")
+    else:
+        _print_against_truth(console, outcome, feeds, truth)
+    _print_accounts(console, outcome.counts, stopped=outcome.stopped)
+    _print_speed(console, outcome)
+
+
+def _print_against_truth(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth]) -> None:
     starts = {feed.camera: feed.start_us for feed in feeds}
-    table = Table(title="\nevents against the truth (seconds of footage)", title_justify="left", box=None)
-    for name in ("camera", "truth", "event", "peak", ""):
-        table.add_column(name)
+    rows: list[tuple[str, float, tuple[str, str, str], Text]] = []
+    verdicts: Counter[str] = Counter()
     matched: set[str] = set()
     for t in truth:
-        overlapping = [
-            e for e in events if e["camera"] == t.camera and e["label"] == t.label and _overlaps(e, t, starts)
+        found = [
+            e for e in outcome.events if e["camera"] == t.camera and e["label"] == t.label and _overlaps(e, t, starts)
         ]
-        matched |= {e["event"] for e in overlapping}
-        if t.label not in labels:
-            verdict = Text("the model does not know this label", style="yellow")
-        elif overlapping:
-            verdict = Text("detected", style="green")
-        else:
-            verdict = Text("missed", style="red")
-        table.add_row(
-            t.camera,
-            f"{t.label} {t.start_seconds:.1f}–{t.end_seconds:.1f}",
-            ", ".join(_interval(e, starts) for e in overlapping) or "–",
-            f"{max(e['peak_score'] for e in overlapping):.2f}" if overlapping else "",
-            verdict,
+        matched |= {e["event"] for e in found}
+        happens = f"{t.label} {t.start_seconds:.1f}–{t.end_seconds:.1f} s"
+        raised = ", ".join(_interval(e, starts) for e in found) or "none"
+        peak = f"{max(e['peak_score'] for e in found):.2f}" if found else ""
+        verdict = _verdict(t, outcome, found=bool(found))
+        verdicts[verdict.plain] += 1
+        rows.append((t.camera, t.start_seconds, (happens, raised, peak), verdict))
+    for event in (e for e in outcome.events if e["event"] not in matched):
+        verdicts["false alarm"] += 1
+        raised, peak = f"{event['label']} {_interval(event, starts)}", f"{event['peak_score']:.2f}"
+        rows.append(
+            (event["camera"], _seconds(event, starts)[0], ("nothing", raised, peak), Text("false alarm", "red"))
         )
-    for event in events:
-        if event["event"] not in matched:
-            table.add_row(
-                event["camera"],
-                "–",
-                f"{event['label']} {_interval(event, starts)}",
-                f"{event['peak_score']:.2f}",
-                Text("false alarm", style="red"),
-            )
-    quiet = sorted(
-        {f.camera for f in feeds} - {t.camera for t in truth if t.label in labels} - {e["camera"] for e in events}
+    quiet = {feed.camera for feed in feeds} - {row[0] for row in rows}
+    rows += [(camera, 0.0, ("nothing", "none", ""), Text("correctly quiet", "green")) for camera in quiet]
+    table = Table(box=None, pad_edge=False, header_style="bright_black")
+    for name in ("camera", "what happens", "event raised", "peak score", "verdict"):
+        table.add_column(name)
+    for camera, _, cells, verdict in sorted(rows, key=lambda row: row[:2]):
+        table.add_row(camera, *cells, verdict)
+    known = verdicts["found"] + verdicts["missed"]
+    unknown = sorted({t.label for t in truth} - outcome.alarms)
+    console.print(Text("\nWhat the model saw (times in seconds of the footage)", "bold"))
+    _say(
+        console,
+        f"{verdicts['found']} of {count(known, 'known event')} found, {count(verdicts['false alarm'], 'false alarm')}."
+        + (f" Not looked for: {', '.join(unknown)}, a label that this model does not have." if unknown else ""),
     )
-    for camera in quiet:
-        table.add_row(camera, "nothing happens", "–", "", Text("quiet, as it should be", style="green"))
     console.print(table)
+    _say(console, "Three scenes prove nothing: `clipline models` says how good the models are on real footage.")
 
 
-def _overlaps(event: _Body, truth: Truth, starts: dict[str, int]) -> bool:
+def _verdict(truth: Truth, outcome: _Outcome, *, found: bool) -> Text:
+    if truth.label not in outcome.alarms:
+        return Text("not looked for", "yellow")
+    if found:
+        return Text("found", "green")
+    seen = outcome.counts[truth.camera].seconds if truth.camera in outcome.counts else 0.0
+    if outcome.stopped and seen < truth.end_seconds:
+        return Text("stopped before", "yellow")
+    return Text("missed", "red")
+
+
+def _print_accounts(console: Console, counts: Mapping[str, CameraCounts], *, stopped: bool) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bright_black")
+    for name in ("camera", "frames", "= classified", "+ skipped", "+ unreadable", "windows", ""):
+        table.add_column(name, justify="left" if name in {"camera", ""} else "right")
+    for name, c in sorted(counts.items()):
+        # What was stopped has frames in hand; nothing is wrong with that.
+        rest = Text(f"{c.pending} in hand", "yellow") if stopped else Text(f"{c.pending} missing", "red")
+        balanced = rest if c.pending else Text("balanced", "green")
+        numbers = (c.frames, c.classified, c.skipped.total(), c.dead_lettered, c.windows)
+        table.add_row(name, *(str(n) for n in numbers), balanced)
+    console.print(Text("\nWhat became of every frame", "bold"))
+    console.print(table)
+    skipped: Counter[str] = sum((c.skipped for c in counts.values()), Counter())
+    if skipped:
+        reasons = ", ".join(f"{n} {skip_reason(reason)}" for reason, n in skipped.most_common())
+        _say(console, f"Skipped: {reasons}.")
+
+
+def _print_speed(console: Console, outcome: _Outcome) -> None:
+    footage = sum(c.seconds for c in outcome.counts.values())
+    frames = sum(c.frames for c in outcome.counts.values())
+    console.print(Text("\nHow fast it was", "bold"))
+    if outcome.first_event_seconds is not None:
+        _say(console, f"First event {outcome.first_event_seconds:.1f} s after the start of the demo.")
+    cameras, took = count(len(outcome.counts), "camera"), duration(outcome.seconds)
+    if outcome.pace == "max":
+        times, rate = footage / outcome.seconds, frames / outcome.seconds
+        speed = f"in {took}: {times:.1f} times real time, {rate:.0f} frames a second"
+    else:
+        speed = f"in {took}, each in real time"
+    _say(console, f"{duration(footage)} of footage of {cameras} {speed}.")
+    if outcome.delays is not None:
+        middle, high = (duration(seconds) for seconds in outcome.delays)
+        _say(console, f"From a segment's arrival on Kafka to its scores: {middle} (median), {high} (95 %).")
+        if outcome.pace == "realtime" and outcome.delays[0] > _SLOW_SECONDS:
+            _say(console, f"This machine did not keep up with {cameras} at once; with fewer it will.", "yellow")
+
+
+def _overlaps(event: _Body, truth: Truth, starts: Mapping[str, int]) -> bool:
     start, end = _seconds(event, starts)
     return start < truth.end_seconds and truth.start_seconds < end
 
 
-def _interval(event: _Body, starts: dict[str, int]) -> str:
+def _interval(event: _Body, starts: Mapping[str, int]) -> str:
     start, end = _seconds(event, starts)
-    return f"{start:.1f}–{end:.1f}"
+    return f"{start:.1f}–{end:.1f} s"
 
 
-def _seconds(event: _Body, starts: dict[str, int]) -> tuple[float, float]:
+def _seconds(event: _Body, starts: Mapping[str, int]) -> tuple[float, float]:
     origin = starts[event["camera"]] / 1e6
     start, end = (dt.datetime.fromisoformat(event[name]).timestamp() for name in ("start", "end"))
     return start - origin, end - origin
 
 
 def _print_next_steps(console: Console) -> None:
-    console.print(
-        "\nNext, with the environment in .venv:\n"
-        "  make demo FOOTAGE=path/to/videos                          the same on your own footage\n"
-        "  .venv/bin/clipline up                                     keep Kafka and Redis running\n"
-        "  .venv/bin/clipline attach rtsp://… --camera lobby         put a camera onto Kafka\n"
-        "  .venv/bin/clipline work                                   classify what is on Kafka\n"
-        "  .venv/bin/clipline events --follow                        subscribe to events\n"
-        "  .venv/bin/clipline train folder-per-class/ -o own.safetensors   your own model",
-        highlight=False,
-        markup=False,
+    clipline = _command()
+    steps = (
+        ("demo path/to/videos", "the same with footage of yours"),
+        ("init", "write clipline.toml: your cameras"),
+        ("run", "watch them, with all that it needs"),
+        ("train --help", "a model of your own"),
     )
+    console.print(Text("\nWhat next", "bold"))
+    for arguments, what in steps:
+        _say(console, f"  {f'{clipline} {arguments}':38} {what}")
+
+
+def _command() -> str:
+    """How `clipline` is called from here: by its name, or by its path where the shell does not find it."""
+    beside = Path(sys.executable).parent / "clipline"
+    if shutil.which("clipline") or not beside.is_file():
+        return "clipline"
+    with contextlib.suppress(ValueError):
+        return str(beside.relative_to(Path.cwd()))
+    return str(beside)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style, markup=False, highlight=False)
+
+
+def _warn(console: Console, text: str) -> None:
+    """Say what names files: on one line, so that a name can be copied."""
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

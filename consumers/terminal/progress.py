@@ -17,7 +17,12 @@ _SPEED_SECONDS: Final = 0.5
 @contextlib.contextmanager
 def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that is told the name of a task, how much of it is done and how much there is."""
-    columns = (TextColumn("{task.description:22}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:22}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -38,7 +43,7 @@ def footage_progress(console: Console) -> Iterator[Callable[[str, float, float],
     Shows the speed, in seconds of footage a second.
     """
     columns = (
-        TextColumn("{task.description:12}"),
+        TextColumn("{task.description:12}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
         TextColumn("{task.fields[speed]}"),

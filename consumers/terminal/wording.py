@@ -1,0 +1,70 @@
+"""How durations, times and events are worded wherever a person reads them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.text import Text
+
+STATE_STYLES: Final = {"started": "bold red", "updated": "yellow", "ended": "green"}
+
+_SKIP_REASONS: Final = {
+    "head": "before the first whole window",
+    "tail": "after the last whole window",
+    "gap": "beside a missing piece",
+    "between": "between two windows",
+    "duplicate": "sent twice",
+    "absent": "announced but not there",
+    "no_timestamp": "without a time",
+    "discontinuity": "after a jump in time",
+    "no_keyframe": "before the first keyframe",
+    "gop_too_long": "too far from a keyframe",
+    "too_large": "in a piece too large for Kafka",
+}
+
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units: "0.4 s", "40 s", "2 min 11 s", "3 h 5 min", "2 d 3 h"; never negative."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = int(seconds + 0.05)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def count(many: int, what: str) -> str:
+    """A number with its noun: "1 camera", "2 cameras"."""
+    return f"{many} {what}{'' if many == 1 else 's'}"
+
+
+def moment(rfc3339: str) -> str:
+    """The time of day in UTC of an RFC 3339 time in UTC, with the date before it unless it is today."""
+    date, time = rfc3339[:10], rfc3339[11:19]
+    return time if date == dt.datetime.now(dt.UTC).date().isoformat() else f"{date} {time}"
+
+
+def describe(body: Mapping[str, Any]) -> Text:
+    """One line about one report of an event, from the body that subscribers get."""
+    ending = f"  ({body['ending'].replace('_', ' ')})" if body["ending"] else ""
+    return Text.assemble(
+        (f"{moment(body['end'])} UTC  ", "dim"),
+        (f"{body['state']:8}", STATE_STYLES[body["state"]]),
+        f"{body['label']} on {body['camera']}, {duration(body['seconds'])}, peak score {body['peak_score']:.2f}",
+        (ending, "dim"),
+    )
+
+
+def skip_reason(reason: str) -> str:
+    """Why frames were skipped, in words."""
+    return _SKIP_REASONS.get(reason, reason.replace("_", " "))
