@@ -24,7 +24,7 @@ from models.evaluation.figures import evaluate
 from models.evaluation.folds import Footage
 from models.networks.zoo import create, describe
 from models.training.recipe import Augmentation, Recipe
-from models.windows import windows
+from models.windowing import sliding_windows
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12
@@ -112,7 +112,7 @@ def test_served_scores_are_those_that_training_measured(tmp_path: Path, architec
     assert served.labels == trainer.labels
     model = trainer.fit().model
     for video, described in zip(MOVING, trainer._descriptions(), strict=True):
-        clips = video.frames[windows(FRAMES, 4, 2)]
+        clips = video.frames[sliding_windows(FRAMES, 4, 2)]
         np.testing.assert_allclose(served.predict(clips), model.scores(described.windows), atol=1e-6)
 
 

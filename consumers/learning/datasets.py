@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from consumers.annotations import AnnotationError, activitynet_annotations, utf8_lines
 from models import TrainingError
 from stream.feeds.source import VIDEO_SUFFIXES
 
@@ -58,19 +58,20 @@ def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
     Raises:
         TrainingError: nothing usable; the message names the line.
     """
-    if data.is_dir():
-        found = list(_from_folders(data))
-        if not found:
-            raise TrainingError(f"{data}: expected one folder a class with video files in it")
-    elif not data.is_file():
-        raise TrainingError(f"{data}: no such folder or file")
-    elif data.suffix.lower() == ".json":
-        found = list(_from_activitynet(data))
-    elif data.suffix.lower() == ".txt":
-        found = list(_from_mmaction(data))
-    else:
-        found = list(_from_csv(data))
+    try:
+        found = list(_read(data))
+    except AnnotationError as error:
+        raise TrainingError(str(error)) from None
     return [replace(e, label=label) for e in found if (label := renamed.get(e.label, e.label))]
+
+
+def _read(data: Path) -> Iterator[Example]:
+    if not data.exists():
+        raise TrainingError(f"{data}: no such folder or file")
+    if data.is_dir():
+        return _from_folders(data)
+    by_suffix = {".json": _from_activitynet, ".txt": _from_mmaction}
+    return by_suffix.get(data.suffix.lower(), _from_csv)(data)
 
 
 def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
@@ -122,7 +123,7 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
     if problems:
-        raise TrainingError(report(problems, len(paths)))
+        raise TrainingError(unusable_files(problems, len(paths)))
     return digests
 
 
@@ -140,7 +141,7 @@ def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[in
     return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
 
 
-def report(problems: Sequence[str], total: int) -> str:
+def unusable_files(problems: Sequence[str], total: int) -> str:
     """One message about every file that cannot be used."""
     return (
         f"{len(problems)} of {total} files cannot be used:\n" + "\n".join(problems[:_REPORTED]) + _more(len(problems))
@@ -152,15 +153,19 @@ def _more(count: int) -> str:
 
 
 def _from_folders(data: Path) -> Iterator[Example]:
+    is_empty = True
     for folder in sorted(p for p in data.iterdir() if p.is_dir()):
         for path in sorted(folder.rglob("*")):
             # Whatever else is no folder is told when it cannot be read, as a link to nowhere.
             if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+                is_empty = False
                 yield Example(path, folder.name, str(path))
+    if is_empty:
+        raise TrainingError(f"{data}: expected one folder a class with video files in it")
 
 
 def _from_csv(data: Path) -> Iterator[Example]:
-    rows = csv.DictReader(_lines(data))
+    rows = csv.DictReader(utf8_lines(data))
     try:
         fields = set(rows.fieldnames or ())
         if fields >= _KINETICS:
@@ -208,35 +213,10 @@ def _from_activitynet(data: Path) -> Iterator[Example]:
             raise TrainingError(f"{data}, video {name!r}: {error}") from None
 
 
-def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float]]:
-    """Video id, label, start and end in seconds of each annotation in a JSON of ActivityNet.
-
-    Raises:
-        TrainingError: it has another form; the message names the video, where there is one.
-    """
-    where = f"{data}"
-    try:
-        for name, entry in json.loads("".join(_lines(data)))["database"].items():
-            where = f"{data}, video {name!r}"
-            for annotation in entry["annotations"]:
-                start, end = (float(t) for t in annotation["segment"])
-                yield name, _text(annotation["label"]), start, end
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrainingError(
-            f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
-        ) from None
-
-
-def _text(label: object) -> str:
-    if not isinstance(label, str):
-        raise TypeError(f"label {label!r} is no text")
-    return label
-
-
 def _from_mmaction(data: Path) -> Iterator[Example]:
     names_file = data.with_name("label_map.txt")
-    names = [line.strip() for line in _lines(names_file)] if names_file.is_file() else None
-    for number, line in enumerate(_lines(data), start=1):
+    names = [line.strip() for line in utf8_lines(names_file)] if names_file.is_file() else None
+    for number, line in enumerate(utf8_lines(data), start=1):
         if not line.strip():
             continue
         where = f"{data}, line {number}"
@@ -250,25 +230,6 @@ def _from_mmaction(data: Path) -> Iterator[Example]:
             yield Example(_existing(data, path), name, f"{data.parent.name}/{path}")
         except (ValueError, OSError) as error:
             raise TrainingError(f"{where}: {error}") from None
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text with their ends.
-
-    Raises:
-        TrainingError: it cannot be read, or is not UTF-8; with the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            for number, line in enumerate(lines, start=1):
-                # Bytes that are not UTF-8 come as lone surrogates, so that their line is known.
-                if odd := next((c for c in line if "\ud800" <= c <= "\udfff"), None):
-                    raise TrainingError(
-                        f"{path}: expected text in UTF-8, found the byte 0x{ord(odd) & 0xFF:02x} in line {number}"
-                    )
-                yield line
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _existing(data: Path, path: str) -> Path:

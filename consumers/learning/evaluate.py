@@ -11,6 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from consumers.files import write_text
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
 from models.checkpoint import check_writable
@@ -27,7 +28,7 @@ from models.evaluation.figures import (
 
 from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
 from .report import write_report
-from .scoring import judge
+from .scoring import score_examples
 
 #: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
@@ -61,14 +62,16 @@ def evaluate_command(
         check_writable(calibrated_file)
     examples, digests = _examples(data, [checkpoint], renamed, notes)
     warn_of_training_data(checkpoint, digests, notes)
-    scores = _judge(model, engine, examples, notes)
+    scores = _score(model, engine, examples, notes)
     judged = scores.judged()
     evaluation = evaluate(judged)
     _print(console, checkpoint.id, evaluation)
     if json_file is not None:
-        _write(json_file, json.dumps({"model": checkpoint.id, **evaluation.to_json()}, indent=2) + "\n")
+        write_text(
+            json_file, json.dumps({"model": checkpoint.id, **evaluation.to_json()}, indent=2) + "\n", TrainingError
+        )
     if report_file is not None:
-        _write(report_file, write_report(checkpoint, judged, evaluation, examples))
+        write_text(report_file, write_report(checkpoint, judged, evaluation, examples), TrainingError)
         console.print(f"Report: {report_file}", highlight=False)
     if calibrated_file is not None:
         factor = scores.fit_temperature()
@@ -108,7 +111,7 @@ def compare_command(
     examples, digests = _examples(data, checkpoints, renamed, notes)
     for checkpoint in checkpoints:
         warn_of_training_data(checkpoint, digests, notes)
-    a, b = (_judge(m, engine, examples, notes).judged() for m in models)
+    a, b = (_score(m, engine, examples, notes).judged() for m in models)
     b = _same_order(a, b)
     result = compare(a, b)
     table = Table(box=None)
@@ -136,7 +139,7 @@ def compare_command(
             "p_value": result.p_value,
             "evaluations": [e.to_json() for e in both],
         }
-        _write(json_file, json.dumps(content, indent=2) + "\n")
+        write_text(json_file, json.dumps(content, indent=2) + "\n", TrainingError)
 
 
 def _examples(
@@ -192,10 +195,10 @@ def warn_of_training_data(
         )
 
 
-def _judge(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
+def _score(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
     classifier = Classifier.load(model, engine)
     with task_progress(notes) as show:
-        return judge(classifier, examples, show)
+        return score_examples(classifier, examples, show)
 
 
 def _same_order(a: Judged, b: Judged) -> Judged:
@@ -225,11 +228,3 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
             c.label, str(c.clips), *(shown(v) for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
         )
     console.print(classes)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error})") from None

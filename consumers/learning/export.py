@@ -15,17 +15,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from consumers.files import write_text
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
 from models.classical.model import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate
-from models.windows import windows
+from models.windowing import sliding_windows
 
 from .datasets import Example, file_digests, find_examples
 from .evaluate import known_labels, warn_of_training_data
-from .scoring import Progress, check_labels, frames_for, judge_frames
+from .frames import Progress, frames_for
+from .scoring import check_labels, score_frames
 
 #: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
 _STRANGE_DIFFERENCE: Final = 0.2
@@ -109,7 +111,7 @@ def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes
     with task_progress(notes) as show:
         videos = frames_for(checkpoint.contract, examples, show)
     frames = checkpoint.contract.frames
-    places = [(video, w) for video in videos for w in windows(len(video), frames)]
+    places = [(video, w) for video in videos for w in sliding_windows(len(video), frames)]
     chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_CALIBRATION_CLIPS)).round().astype(int)
     return np.stack([places[i][0][places[i][1]] for i in chosen])
 
@@ -159,7 +161,7 @@ def measure(
             milliseconds = first[done - 1] * 1e3
             rows.append(Row(file, precision, classifier.engine, _megabytes(Path(path)), milliseconds, reason=reason))
             continue
-        judged = judge_frames(classifier, examples, videos, lambda *_: None).judged()
+        judged = score_frames(classifier, examples, videos, lambda *_: None).judged()
         expected = judged.scores if expected is None else expected
         figures = evaluate(judged, rounds=1).figures
         rows.append(
@@ -198,7 +200,7 @@ def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray
 
 
 def _batch(contract: Contract, videos: Sequence[np.ndarray]) -> np.ndarray:
-    clips = [video[windows(len(video), contract.frames)[0]] for video in videos]
+    clips = [video[sliding_windows(len(video), contract.frames)[0]] for video in videos]
     return np.stack([clips[i % len(clips)] for i in range(_BATCH)])
 
 
@@ -269,8 +271,4 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def _write_json(path: Path, checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
     content: dict[str, Any] = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written ({error})") from None
+    write_text(path, json.dumps(content, indent=2) + "\n", ExportError)

@@ -24,7 +24,7 @@ from models.training.trainer import Trainer
 
 from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
 from .evaluate import warn_of_training_data
-from .scoring import load_frames
+from .frames import load_frames
 
 _NOT_HELD_OUT: Final = "What begins from it knows them, too, so the accuracy of clips held out here is too good."
 

@@ -19,7 +19,7 @@ from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress
 from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
-from models.windows import windows
+from models.windowing import sliding_windows
 
 from .descriptors import check_clip, describe_clip
 from .model import MAX_SAMPLES, PREFIX, ClassicalModel, Parameters, check_installed
@@ -136,7 +136,7 @@ class ClassicalTrainer:
         return self._described
 
     def _describe(self, footage: Footage) -> _Described:
-        places = windows(len(footage.frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
+        places = sliding_windows(len(footage.frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
         clips = [np.array(footage.frames[p]) for p in places]
         plain = np.stack([describe_clip(c) for c in clips])
         chosen = np.unique(np.linspace(0, len(clips) - 1, _WINDOWS_LEARNT).astype(int))

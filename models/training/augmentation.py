@@ -59,7 +59,7 @@ class BatchMix:
         return plain.reshape(batch.shape), targets
 
 
-def window_places(length: int, frames: int, step: float, speed: float, generator: np.random.Generator) -> np.ndarray:
+def random_window(length: int, frames: int, step: float, speed: float, generator: np.random.Generator) -> np.ndarray:
     """Places (T,) of a window at a random place and speed in a video of `length` frames; a short one holds its last.
 
     Args:

@@ -11,9 +11,9 @@ import torch
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
-from models.windows import windows
+from models.windowing import sliding_windows
 
-from .augmentation import ClipTransform, window_places
+from .augmentation import ClipTransform, random_window
 from .recipe import Recipe
 
 #: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
@@ -34,7 +34,7 @@ class Pixels:
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         video, recipe = self._videos[index], self._recipe
-        places = window_places(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        places = random_window(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
         with torch.random.fork_rng(devices=[]):  # torchvision's transforms know no other generator than torch's own
             torch.manual_seed(int(generator.integers(2**63)))
             return self._transform(video[places])
@@ -54,7 +54,7 @@ class Features:
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         features, recipe = self._features[index], self._recipe
-        places = window_places(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        places = random_window(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
         return features[generator.integers(len(features)), places]
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class Features:
     def windows(self, index: int) -> torch.Tensor:
         """The windows (W, T, F) of the video as it is."""
         features = self._features[index][0]
-        return features[windows(len(features), self._recipe.frames, OVERSAMPLE)]
+        return features[sliding_windows(len(features), self._recipe.frames, OVERSAMPLE)]
 
 
 class Descriptors:
@@ -85,7 +85,7 @@ class Descriptors:
                 # Speed is not varied here, so that the frames between those of the grid would only cost time.
                 seen = frames[::OVERSAMPLE]  # (N, H, W, 3)
                 # For learning a window begins at every frame; they share what the backbone makes of it.
-                places = torch.from_numpy(windows(len(seen), recipe.frames, denser=self._served_every))
+                places = torch.from_numpy(sliding_windows(len(seen), recipe.frames, denser=self._served_every))
                 views = [network.describe_windows(_pictures(seen, normalise, flip=flip), places) for flip in mirrored]
                 self._rows.append(torch.stack(views))
                 progress(done, len(videos))

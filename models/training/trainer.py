@@ -23,7 +23,7 @@ from models.networks.cnn_lstm import CnnLstm
 from models.networks.ensemble import Averaged
 from models.networks.movenet import MoveNetMotion
 from models.networks.zoo import create
-from models.windows import in_parts, windows
+from models.windowing import in_batches, sliding_windows
 
 from . import distributed, fitted_head, unfinished
 from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
@@ -347,8 +347,8 @@ class Trainer:
                 logits = network.head(self._made.descriptors.served(index))
             else:
                 frames = self._footage[index].frames
-                places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
-                parts = in_parts(places, _EVALUATION_BATCH)
+                places = sliding_windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
+                parts = in_batches(places, _EVALUATION_BATCH)
                 clips = (torch.from_numpy(np.array(frames[part])).permute(0, 4, 1, 2, 3) for part in parts)
                 logits = torch.cat([network(self._normalise(part)) for part in clips])
             scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
