@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from models.classical.trainer import ClassicalTrainer
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
@@ -19,7 +20,6 @@ from consumers.learning.train import train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
 from models.classical.descriptors import PARTS
 from models.classical.model import CLASSICAL, ClassicalModel, Parameters
-from models.classical.trainer import ClassicalTrainer
 from models.evaluation.figures import evaluate
 from models.evaluation.folds import Footage
 from models.networks.zoo import create, describe

@@ -7,9 +7,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -25,22 +25,22 @@ from models.evaluation.figures import evaluate
 from models.windowing import sliding_windows
 
 from .datasets import Example, file_digests, find_examples
-from .evaluate import known_labels, warn_of_training_data
 from .frames import Progress, frames_for
 from .scoring import check_labels, score_frames
+from .trained_on import known_labels, warn_of_training_data
 
 #: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
 _STRANGE_DIFFERENCE: Final = 0.2
 #: Clips that one timing runs: what a worker's batch holds when some cameras are ready together.
 _BATCH: Final = 8
 _ROUNDS: Final = 15
-#: A form that takes so many times as long as the checkpoint in torch is nobody's choice, and not judged.
+#: A form that takes so many times as long as the checkpoint in torch is not evaluated: nobody would choose it.
 _TOO_SLOW: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One form of a model, measured; or the reason why there is none, or none of its accuracy."""
+    """The measurements of one form of a model; `reason` says why some are missing."""
 
     #: "checkpoint", ".xml", ".onnx" or ".pt2".
     file: str
@@ -52,42 +52,49 @@ class Row:
     balanced_accuracy: float | None = None
     #: Largest difference of an example's score from the checkpoint's in torch.
     difference: float | None = None
-    #: Why figures are absent.
+    #: Why figures are missing.
     reason: str | None = None
 
 
-def export_command(
-    console: Console,
-    model: str,
-    output: Path | None,
-    precision: Precision,
-    calibration: Sequence[Path],
-    compared: Sequence[Path],
-    renamed: Mapping[str, str],
-    json_file: Path | None,
-    notes: Console,
-) -> None:
-    """Export to `output`, or, without one, measure every form; progress and warnings go to `notes`.
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Which model to export to what, and on which footage to measure the result."""
+
+    model: str
+    #: Its suffix chooses the format; None measures every format and precision and keeps none.
+    output: Path | None = None
+    precision: Precision = "f32"
+    #: Labelled footage whose clips set the ranges of int8.
+    calibration: Sequence[Path] = ()
+    #: Labelled footage to measure size, speed and accuracy on; empty for no measurement.
+    compared: Sequence[Path] = ()
+    #: Labels by the name they have in the data; one that is renamed to nothing is left out.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    json_file: Path | None = None
+
+
+def export_command(options: ExportOptions, console: Console, notes: Console) -> None:
+    """Export a model, and measure it against the original; progress and warnings go to `notes`.
 
     Raises:
         ModelError: the model cannot be exported so, or the footage cannot be used.
     """
-    checkpoint = find(model)
+    checkpoint, output, precision = find(options.model), options.output, options.precision
     if is_classical(checkpoint.contract.architecture):
         raise ExportError(f"{checkpoint.id} is {checkpoint.contract.architecture}: only networks can be exported")
-    renamed = known_labels([checkpoint], renamed)
-    if output is not None:
-        form = form_of(output)  # what cannot be is told before anything is decoded
-        if (reason := refusal(form, precision)) is not None:
-            raise ExportError(reason)
-    clips = calibration_clips(checkpoint, _examples(calibration, renamed), notes) if calibration else None
+    renamed = known_labels([checkpoint], options.renamed)
+    if output is not None and (reason := refusal(form_of(output), precision)) is not None:
+        raise ExportError(reason)  # before anything is decoded
+    clips = None
+    if options.calibration:
+        clips = calibration_clips(checkpoint, _examples(options.calibration, renamed), notes)
     if output is not None:
         with notes.status(f"exporting {checkpoint.id}"):
             exported = export(checkpoint, output, precision, clips)
         _tell(console, notes, output, checkpoint, exported)
-    if not compared:
+    if not options.compared:
         return
-    examples = _examples(compared, renamed)
+    examples = _examples(options.compared, renamed)
     warn_of_training_data(checkpoint, file_digests(examples), notes)
     with task_progress(notes) as show:
         if output is not None:
@@ -98,12 +105,13 @@ def export_command(
     for row in rows:
         if row.reason is not None:
             console.print(f"{row.file} {row.precision}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
-    if json_file is not None:
-        _write_json(json_file, checkpoint, rows)
+    if options.json_file is not None:
+        content = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
+        write_text(options.json_file, json.dumps(content, indent=2) + "\n", ExportError)
 
 
 def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> np.ndarray:
-    """Clips (N, T, H, W, 3) of footage as it is served, evenly from all of it, at most as many as calibration takes.
+    """Clips (N, T, H, W, 3) as they are served, spread evenly over the footage, at most `MAX_CALIBRATION_CLIPS`.
 
     Raises:
         TrainingError: the footage cannot be used.
@@ -138,7 +146,7 @@ def measure_every_form(
 def measure(
     checkpoint: Checkpoint, files: Sequence[tuple[str, str, Path]], examples: Sequence[Example], progress: Progress
 ) -> list[Row]:
-    """Rows of the checkpoint itself in each engine, and of each (suffix, precision, path) in the one that serves it."""
+    """Measure the checkpoint in each engine, and each file (suffix, precision, path) in the engine that serves it."""
     original = str(checkpoint.path)
     check_labels(checkpoint.id, checkpoint.contract, examples)
     videos = frames_for(checkpoint.contract, examples, progress)
@@ -157,13 +165,13 @@ def measure(
     for done, ((file, precision, path, _), classifier) in enumerate(zip(wanted, classifiers, strict=True), start=1):
         progress("classifying", done, len(wanted))
         if slow[done - 1]:
-            reason = f"not judged: {first[done - 1] / first[0]:.0f} times as slow as the checkpoint in torch"
+            reason = f"not evaluated: {first[done - 1] / first[0]:.0f} times as slow as the checkpoint in torch"
             milliseconds = first[done - 1] * 1e3
             rows.append(Row(file, precision, classifier.engine, _megabytes(Path(path)), milliseconds, reason=reason))
             continue
-        judged = score_frames(classifier, examples, videos, lambda *_: None).judged()
-        expected = judged.scores if expected is None else expected
-        figures = evaluate(judged, rounds=1).figures
+        clips = score_frames(classifier, examples, videos, lambda *_: None).by_clip()
+        expected = clips.scores if expected is None else expected
+        figures = evaluate(clips, rounds=1).figures
         rows.append(
             Row(
                 file,
@@ -173,14 +181,14 @@ def measure(
                 next(quick),
                 figures["accuracy"].value,
                 figures["balanced_accuracy"].value,
-                float(np.abs(judged.scores - expected).max()),
+                float(np.abs(clips.scores - expected).max()),
             )
         )
     return rows
 
 
 def _seconds(run: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> float:
-    """What a call takes, after a first one that prepares what the others reuse."""
+    """Seconds of a call, after a first one that warms up."""
     run(clips)
     before = time.perf_counter()
     run(clips)
@@ -188,7 +196,7 @@ def _seconds(run: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> floa
 
 
 def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray, progress: Progress) -> list[float]:
-    """Median milliseconds a clip of each. In turns, so that whatever else the machine does meets all alike."""
+    """Median milliseconds a clip of each; they take turns, so that other load on the machine affects all alike."""
     taken: list[list[float]] = [[] for _ in runs]
     for number in range(1, _ROUNDS + 1):
         for run, seconds in zip(runs, taken, strict=True):
@@ -227,7 +235,7 @@ def _tell(console: Console, notes: Console, output: Path, checkpoint: Checkpoint
     )
     if exported.difference > _STRANGE_DIFFERENCE:
         notes.print(
-            f"That is another model rather than a rounded one: measure it with --compare before you serve {output}",
+            f"Scores differ too much for rounding alone: measure it with --compare before you serve {output}",
             style="yellow",
             markup=False,
             highlight=False,
@@ -267,8 +275,3 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(*cells(row))
     return table
-
-
-def _write_json(path: Path, checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
-    content: dict[str, Any] = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
-    write_text(path, json.dumps(content, indent=2) + "\n", ExportError)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from models import Classifier, Contract, TrainingError
-from models.evaluation.figures import WindowScores
+from models.evaluation.scores import WindowScores
 from models.windowing import in_batches, sliding_windows
 
 from .datasets import Example

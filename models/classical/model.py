@@ -21,6 +21,7 @@ import numpy as np
 
 from models.checkpoint import Checkpoint
 from models.errors import CheckpointError, EngineError, UnknownModelError
+from models.evaluation.scores import apply_temperature
 
 from .descriptors import PARTS, describe_clip
 
@@ -277,8 +278,6 @@ class ClassicalEngine:
 
     def run(self, clips: np.ndarray) -> np.ndarray:
         """(B, T, H, W, 3) uint8 to (B, L)."""
-        from models.evaluation.figures import apply_temperature  # noqa: PLC0415  with scipy and scikit-learn's metrics
-
         scores = self._model.scores(describe_clips(clips, self._threads))
         return apply_temperature(scores, self._temperature).astype(np.float32)
 

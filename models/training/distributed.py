@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -69,6 +69,12 @@ def together(network: nn.Module, device: torch.device) -> nn.Module:
         # timm's have an activation within, which torch's conversion would lose.
         convert = importlib.import_module("timm.layers").convert_sync_batchnorm
     return convert(network)
+
+
+def share_out(indices: Iterable[int], work: Callable[[int], T]) -> dict[int, T]:
+    """By index what `work` returns for it; each process works on its share, and all of them get everything."""
+    mine = list(indices)[rank() :: world()]
+    return gathered({int(index): work(int(index)) for index in mine})
 
 
 def gathered(part: dict[Any, Any]) -> dict[Any, Any]:

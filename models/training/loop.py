@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,13 +24,12 @@ from torch.utils.data import DataLoader, Dataset
 from models.errors import TrainingError
 
 from . import distributed, unfinished
-from .augmentation import BatchMix
+from .objective import Batch, Objective
 from .recipe import Recipe
 from .transfer import parameter_groups
 
+#: Told a task's name, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-#: A loss of logits (B, L) against probabilities (B, L), averaged over the batch.
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: Training on a GPU: processes that prepare clips beside it. On a processor they would only take its cores.
 _GPU_LOADERS: Final = 8
 _MAX_GRADIENT: Final = 1.0
@@ -54,8 +53,8 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """An epoch in numbers, for a log."""
+class EpochStats:
+    """One epoch in numbers, for a log."""
 
     epoch: int
     loss: float
@@ -74,11 +73,10 @@ class Run:
     name: str
     recipe: Recipe
     samples: Samples
-    #: How many labels there are, L.
-    classes: int
+    #: What is minimised.
+    objective: Objective
     #: Samples of each epoch, in its order; the same in every process.
     order: Callable[[int], np.ndarray]
-    loss: Loss
     device: torch.device
     #: Modules that stay as they are.
     frozen: Sequence[nn.Module] = ()
@@ -87,11 +85,14 @@ class Run:
     state: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A trained network, and how that went."""
+M = TypeVar("M")
 
-    network: nn.Module
+
+@dataclass(frozen=True, slots=True)
+class Trained(Generic[M]):
+    """A trained model, and how that went."""
+
+    model: M
     #: How many epochs the kept weights have seen.
     epochs: int
     #: Share of the time that training waited for data.
@@ -102,8 +103,8 @@ def train(
     network: nn.Module,
     run: Run,
     progress: Progress = lambda *_: None,
-    log: Callable[[Figures], None] = lambda _: None,
-) -> Trained:
+    log: Callable[[EpochStats], None] = lambda _: None,
+) -> Trained[nn.Module]:
     """Train `network` in place and return the weights to keep: the newest, the average, or those of the best epoch.
 
     Raises:
@@ -113,7 +114,7 @@ def train(
 
 
 class _Loop:
-    def __init__(self, network: nn.Module, run: Run, progress: Progress, log: Callable[[Figures], None]) -> None:
+    def __init__(self, network: nn.Module, run: Run, progress: Progress, log: Callable[[EpochStats], None]) -> None:
         self._run, self._progress, self._log = run, progress, log
         self._network = network.to(run.device)
         recipe = run.recipe
@@ -133,19 +134,18 @@ class _Loop:
         self._batches = len(_batches(run.order(0), recipe.batch))
         self._schedule = _schedule(self._optimiser, recipe, recipe.epochs * self._batches)
         self._average = _running_average(network, recipe.averaging) if recipe.averaging else None
-        self._mix = BatchMix(recipe.augmentation, run.classes)
         self._best: dict[str, Any] | None = None
         self._best_metric, self._best_epoch = -np.inf, 0
         self._epoch = 0
         self._busy_seconds = self._waiting_seconds = 0.0
 
-    def run(self) -> Trained:
+    def run(self) -> Trained[nn.Module]:
         self._restore()
         recipe = self._run.recipe
         while self._epoch < recipe.epochs and not self._is_stale():
-            figures = self._run_epoch()
+            stats = self._run_epoch()
             self._keep()
-            self._log(figures)
+            self._log(stats)
             self._progress(self._run.name, self._epoch, recipe.epochs)
         if self._epoch < recipe.epochs:
             self._progress(self._run.name, recipe.epochs, recipe.epochs)  # stopped early
@@ -161,7 +161,7 @@ class _Loop:
         patience = self._run.recipe.patience
         return patience is not None and self._run.judge is not None and self._epoch - self._best_epoch >= patience
 
-    def _run_epoch(self) -> Figures:
+    def _run_epoch(self) -> EpochStats:
         recipe, device = self._run.recipe, self._run.device
         self._network.train()
         for module in self._run.frozen:
@@ -171,12 +171,10 @@ class _Loop:
         asked = begun
         for share, clips, labels in self._loaded():
             waited += time.perf_counter() - asked
-            batch, targets = self._mix(self._run.samples.inputs(clips), labels.to(device))
+            batch = Batch(self._run.samples.inputs(clips), labels.to(device))
             self._optimiser.zero_grad(set_to_none=True)
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-                logits = self._trained(batch)
             # Each process has its share of the batch; their gradients are averaged.
-            loss = self._run.loss(logits.float(), targets) * share
+            loss = self._run.objective(self._trained, batch) * share
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"{self._run.name}: the loss is no number any more in epoch {self._epoch + 1}: "
@@ -195,7 +193,7 @@ class _Loop:
         self._busy_seconds += seconds - waited
         self._waiting_seconds += waited
         metric = self._judge()
-        return Figures(
+        return EpochStats(
             self._epoch,
             losses / max(count, 1),
             float(self._schedule.get_last_lr()[-1]),

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
@@ -60,7 +61,7 @@ class Features:
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         return batch
 
-    def windows(self, index: int) -> torch.Tensor:
+    def windows_of(self, index: int) -> torch.Tensor:
         """The windows (W, T, F) of the video as it is."""
         features = self._features[index][0]
         return features[sliding_windows(len(features), self._recipe.frames, OVERSAMPLE)]
@@ -127,6 +128,12 @@ class Normalise:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels.to(self._device).float() / 255 - self._mean) / self._std
+
+
+def scores_of(logits: torch.Tensor) -> np.ndarray:
+    """Scores (W, L) of logits (W, L), as float64 on the processor."""
+    scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
+    return scores
 
 
 def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:

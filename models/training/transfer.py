@@ -12,10 +12,37 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.checkpoint import find
 from models.errors import TrainingError
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.inflation import InflatedLite0
 from models.networks.movenet import MoveNetMotion
+from models.networks.zoo import create
+
+from . import distributed
+from .recipe import Recipe
+
+
+def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device) -> nn.Module:
+    """A network of the recipe's architecture, with the weights that it begins from, on the device.
+
+    Raises:
+        UnknownModelError: there is no such architecture, or nothing to begin from by that name.
+        TrainingError: what it is to begin from is of another architecture.
+    """
+    network = create(
+        recipe.architecture,
+        len(labels),
+        frames=recipe.frames,
+        size=recipe.size,
+        pretrained=recipe.begin_from is None,
+    )
+    if recipe.begin_from is not None:
+        begun = find(recipe.begin_from)
+        others = None if begun.contract.labels == labels else len(labels)
+        load_known(network, begun.state(), recipe.begin_from, others)
+    set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
+    return distributed.together(network.to(device), device)
 
 
 def stages(network: nn.Module) -> list[nn.Module]:

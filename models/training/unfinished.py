@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
+from models.files import replacing
 
 from . import distributed
 
@@ -73,13 +73,10 @@ def write(path: Path | None, state: dict[str, Any]) -> None:
     """
     if path is None or not distributed.is_first():
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, unfinished)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            torch.save(state, unfinished)
     except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-        unfinished.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: the state of training cannot be written ({_first_line(error)}); what was there before is "
             "kept, and the same command goes on from it"
