@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, get_args
 
 from .imbalance import IMBALANCES, Imbalance
 
+#: Options whose name on the command line is another.
+_TYPED: Final = {"optimiser": "optimizer", "begin_from": "from"}
 Optimiser = Literal["adamw", "sgd"]
 #: By which figure of the inner validation the best epoch is chosen; all but the loss are better when larger.
 Metric = Literal["loss", "accuracy", "balanced_accuracy", "macro_f1"]
@@ -131,9 +133,13 @@ class Recipe:
         return {name: value for name, value in whole.items() if name in only} | {"augmentation": varied}
 
     def given_beside(self, used: Collection[str]) -> list[str]:
-        """The options, such as `epochs` or `augmentation.mixup`, that differ from the default and are not `used`."""
+        """Options that differ from the default and are not `used` (`epochs`, `augmentation.mixup`), as one types them.
+
+        So `epochs` is called --epochs, and `augmentation.rand_augment` --rand-augment.
+        """
         own, default = _flat(self), _flat(Recipe())
-        return [name for name, value in own.items() if name not in used and value != default[name]]
+        given = [name for name, value in own.items() if name not in used and value != default[name]]
+        return [f"--{_TYPED.get(name, name.rpartition('.')[2].replace('_', '-'))}" for name in given]
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
