@@ -93,7 +93,7 @@ def test_cnn_lstm_learns_what_is_easy_to_see():
     ("videos", "message"),
     [
         ([f for f in footage() if f.label == "normal"], "at least two"),
-        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], r"'fall': one video only \(x\)"),
+        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], r"'fall': only one video \(x\)"),
         (
             [*footage(), *(Footage(n, "fall", "only", footage()[0].frames) for n in "xy")],
             "'fall': all of its footage is of one group",
@@ -127,7 +127,7 @@ def test_ensemble_of_whole_networks_is_created_again_by_its_name(tmp_path):
     save(tmp_path / "m.safetensors", network.state_dict(), replace(contract, temperature=1.0))
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     windows = np.stack([footage()[0].frames[b : b + 8 : 2] for b in (0, 4)])
-    np.testing.assert_allclose(served.predict(windows), trainer._score(network, 0), atol=5e-3)
+    np.testing.assert_allclose(served.predict(windows), trainer._strategy.score(network, 0), atol=5e-3)
 
 
 def moving(groups: int = 5) -> list[Footage]:
@@ -229,7 +229,7 @@ def test_recipe_decides_how_a_model_is_trained(changes, strategy):
 
 
 def test_smote_refuses_pixels():
-    with pytest.raises(TrainingError, match="makes features, not pixels"):
+    with pytest.raises(TrainingError, match="interpolates features, not pixels"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="smote")).fit()
 
 
@@ -407,7 +407,7 @@ def test_the_loop_minimises_whatever_objective_it_is_given():
 
 
 def test_loss_that_is_no_number_ends_training_with_advice():
-    with pytest.raises(TrainingError, match=r"no number any more.*lower learning rate"):
+    with pytest.raises(TrainingError, match=r"no longer a number.*lower learning rate"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", learning_rate=1e30, epochs=4)).fit()
 
 
@@ -473,7 +473,7 @@ def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
         return loop.train(network, run, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.training.trainer.train", watched)
+        patch.setattr("models.training.steps.train", watched)
         for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
             Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
     pixels, *features = chosen

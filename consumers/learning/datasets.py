@@ -1,4 +1,4 @@
-"""Labelled footage in the forms that people have it: which file shows what, from when to when, in which group."""
+"""Read lists of labelled footage in common formats: which file shows what, from when to when, in which group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models import TrainingError
 from stream.feeds.source import VIDEO_SUFFIXES
 
 _REPORTED: Final = 20
-#: 48 bits tell some millions of files apart; so many of them take 150 KB of a checkpoint.
+#: 48 bits distinguish millions of files; so many digests take 150 KB of a checkpoint.
 _DIGEST_LETTERS: Final = 12
 _KEPT_DIGESTS: Final = 10_000
 _KINETICS: Final = {"label", "youtube_id", "time_start", "time_end"}
@@ -28,7 +28,7 @@ class Example:
 
     path: Path
     label: str
-    #: What it shares with others of the same scene, person or recording: a split never divides a group.
+    #: Shared by all examples of one scene, person or recording: a split never divides a group.
     group: str
     start_seconds: float = 0.0
     end_seconds: float | None = None
@@ -44,19 +44,19 @@ class Example:
 
 
 def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
-    """Read what `data` describes.
+    """Read a list of labelled footage, in one of these forms:
 
     - A folder with one folder a class.
-    - A CSV with the columns path, label and maybe start, end, group. Paths are relative to it or to the folder above.
-      An empty start or end is that of the file; without a group, a file is a group of its own.
+    - A CSV with the columns path, label and optionally start, end, group. Paths are relative to it or to the folder
+      above. An empty start or end means that of the file; without a group, each file is a group of its own.
     - A CSV of Kinetics (label, youtube_id, time_start, time_end); the trimmed files lie somewhere below it.
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
 
-    Text is UTF-8. `renamed` maps labels; one that is mapped to nothing is left out.
+    Text is UTF-8. `renamed` maps labels to new names; a label mapped to nothing is left out.
 
     Raises:
-        TrainingError: nothing usable; the message names the line.
+        TrainingError: nothing can be used; the message names the line.
     """
     try:
         found = list(_read(data))
@@ -75,10 +75,10 @@ def _read(data: Path) -> Iterator[Example]:
 
 
 def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
-    """Return warnings about examples that can be used; `digests` are those of their files.
+    """Check labels and groups by content and return warnings; `digests` are those of the files.
 
     Raises:
-        TrainingError: one piece of footage has two labels; all such are named.
+        TrainingError: the same footage has two labels; all such footage is named.
     """
     labels: dict[tuple[str, float, float | None], set[str]] = defaultdict(set)
     names: dict[tuple[str, float, float | None], list[str]] = defaultdict(list)
@@ -101,7 +101,7 @@ def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> 
         return []
     return [
         (
-            f"{len(leaked)} videos are in more than one group, so a split may show a model what it is tested on; "
+            f"{len(leaked)} videos are in more than one group, so a model may be tested on what it has learnt; "
             f"first: {' and '.join(sorted(leaked[0]))}"
         )
     ]
@@ -111,7 +111,7 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
     """SHA-256 of each file.
 
     Raises:
-        TrainingError: some cannot be read; all of them are named.
+        TrainingError: some files cannot be read; all of them are named.
     """
     digests: dict[Path, str] = {}
     problems = []
@@ -128,15 +128,15 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
 
 
 def footage_sample(digests: Mapping[Path, str]) -> list[str]:
-    """What a checkpoint keeps of the content of its footage: the beginnings of the digests, of much the smallest.
+    """The digests of footage that a checkpoint keeps, shortened; of a large data set only the smallest ones.
 
-    Which digests are the smallest has nothing to do with what the footage shows, so they are a fair sample.
+    The smallest digests are a fair sample, since a digest has nothing to do with what the footage shows.
     """
     return sorted({d[:_DIGEST_LETTERS] for d in digests.values()})[:_KEPT_DIGESTS]
 
 
 def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[int, bool]:
-    """How many of the files are in a checkpoint's `footage_sample`, and whether that holds all of its footage."""
+    """How many of the files are in a checkpoint's `footage_sample`, and whether the sample holds all of its footage."""
     known = set(sample)
     return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
 
@@ -156,7 +156,7 @@ def _from_folders(data: Path) -> Iterator[Example]:
     is_empty = True
     for folder in sorted(p for p in data.iterdir() if p.is_dir()):
         for path in sorted(folder.rglob("*")):
-            # Whatever else is no folder is told when it cannot be read, as a link to nowhere.
+            # Anything but a folder: a broken link is reported when it cannot be read.
             if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
                 is_empty = False
                 yield Example(path, folder.name, str(path))

@@ -1,4 +1,4 @@
-"""`clipline export`: a checkpoint becomes a file for other machines, and is measured against the original."""
+"""`clipline export`: write a checkpoint as a file for other machines, and measure it against the original."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .frames import Progress, frames_for
 from .scoring import check_labels, score_frames
 from .trained_on import known_labels, warn_of_training_data
 
-#: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
+#: Scores that differ by more than this from the checkpoint's are warned of: its thresholds no longer hold.
 _STRANGE_DIFFERENCE: Final = 0.2
-#: Clips that one timing runs: what a worker's batch holds when some cameras are ready together.
+#: Clips in a timed batch: what a worker's batch holds if some cameras are ready together.
 _BATCH: Final = 8
 _ROUNDS: Final = 15
 #: A form that takes so many times as long as the checkpoint in torch is not evaluated: nobody would choose it.
@@ -50,7 +50,7 @@ class Row:
     milliseconds: float | None = None
     accuracy: float | None = None
     balanced_accuracy: float | None = None
-    #: Largest difference of an example's score from the checkpoint's in torch.
+    #: Largest difference between an example's score and the checkpoint's in torch.
     difference: float | None = None
     #: Why figures are missing.
     reason: str | None = None
@@ -127,7 +127,7 @@ def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes
 def measure_every_form(
     checkpoint: Checkpoint, calibration: np.ndarray | None, examples: Sequence[Example], progress: Progress
 ) -> list[Row]:
-    """Export to every format and precision in a temporary folder, and measure all of them side by side."""
+    """Export to every format and precision in a temporary folder, and measure all of them."""
     wanted = [(suffix, precision) for suffix in FORMS for precision in PRECISIONS]
     made: list[tuple[str, str, Path]] = []
     refused: list[Row] = []
@@ -220,7 +220,7 @@ def _megabytes(path: Path) -> float:
 def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]:
     examples = [e for d in data for e in find_examples(d, renamed)]
     if not examples:
-        raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage is left, expected at least one example")
+        raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage, expected at least one example")
     return examples
 
 
@@ -249,7 +249,7 @@ HEADINGS: Final = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's figures as text, under `HEADINGS`; dashes where it could not be exported."""
+    """A row's figures as text, in the order of `HEADINGS`; dashes for missing ones."""
 
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)

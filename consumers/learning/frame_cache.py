@@ -1,4 +1,4 @@
-"""Decoded small frames on disk, so that a second training run, or a second model, decodes nothing."""
+"""Keep small decoded frames on disk, so that a second training run, or a second model, decodes nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _DEFAULT_BYTES: Final = 4 * 1024**3
 
 
 class FrameCache:
-    """Frames (N, H, W, 3) uint8 by what they were made from; the oldest go when the bound is reached."""
+    """Frames (N, H, W, 3) uint8, by file and way of sampling; the least recently used go when the bound is reached."""
 
     def __init__(self, folder: Path, max_bytes: int = _DEFAULT_BYTES) -> None:
         self._folder, self._max_bytes = folder, max_bytes
 
     def get(self, path: Path, how: Mapping[str, float | str | None], decode: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return what was kept for this file, as it is now, and this way of sampling it; else decode and keep it."""
+        """Return the frames kept for this unchanged file and way of sampling; else decode and keep them."""
         status = path.stat()
         story = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, dict(how)], sort_keys=True)
         kept = self._folder / f"{hashlib.sha256(story.encode()).hexdigest()[:32]}.npy"
@@ -42,11 +42,11 @@ class FrameCache:
             return frames
 
     def trim(self) -> None:
-        """Remove what was used longest ago until the rest is within the bound, and what killed runs left unfinished."""
+        """Remove the least recently used frames until the rest is within the bound, and leftovers of killed runs."""
         trim_folder(self._folder, "*.npy", self._max_bytes)
 
 
 def _mapped(kept: Path) -> np.ndarray:
-    """The frames as the operating system pages them in: a data set may be larger than memory."""
+    """The frames, mapped into memory: a data set may be larger than memory."""
     frames: np.ndarray = np.load(kept, mmap_mode="r", allow_pickle=False)
     return frames

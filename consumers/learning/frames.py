@@ -1,4 +1,4 @@
-"""Frames of labelled footage, decoded as the worker decodes them and kept on disk for the next run."""
+"""Decode labelled footage as the worker decodes it, and keep the frames on disk for the next run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_frames(
     progress: Progress,
     cached: bool = True,
 ) -> list[np.ndarray]:
-    """Frames (N, H, W, 3) uint8 of each example, in order.
+    """Decode each example to frames (N, H, W, 3) uint8, in order.
 
     Raises:
         TrainingError: some cannot be decoded; all of them are named.
@@ -63,7 +63,7 @@ def load_frames(
         except (SourceError, OSError) as error:
             return str(error)
 
-    # A row that is there twice is decoded once.
+    # Footage that is listed twice is decoded once.
     distinct = {_part(e): e for e in examples}
     loaded: dict[_Part, np.ndarray] = {}
     problems: list[str] = []
@@ -81,7 +81,7 @@ def load_frames(
 
 
 def frames_for(contract: Contract, examples: Sequence[Example], progress: Progress) -> list[np.ndarray]:
-    """Frames of each example as a model's contract wants them.
+    """Decode each example at the size and rate of a model's contract.
 
     Raises:
         TrainingError: some cannot be decoded; all of them are named.

@@ -14,7 +14,7 @@ from models.windowing import in_batches, sliding_windows
 from .datasets import Example
 from .frames import Progress, frames_for
 
-#: So many are classified in one call: engines run them side by side.
+#: So many windows are classified in one call: engines run them in parallel.
 _WINDOWS_AT_ONCE: Final = 128
 
 
@@ -31,7 +31,7 @@ def score_examples(classifier: Classifier, examples: Sequence[Example], progress
 def score_frames(
     classifier: Classifier, examples: Sequence[Example], videos: Sequence[np.ndarray], progress: Progress
 ) -> WindowScores:
-    """Score the windows of each example by its frames, as `frames_for` gives them."""
+    """Score the windows of each example, whose frames `frames_for` decoded."""
     contract = classifier.contract
     rows = []
     for done, frames in enumerate(videos, start=1):
@@ -49,7 +49,7 @@ def score_frames(
 
 
 def check_labels(model_id: str, contract: Contract, examples: Sequence[Example]) -> None:
-    """Refuse examples that a model has no label for, or none at all.
+    """Refuse labels that a model does not have, and an empty list.
 
     Raises:
         TrainingError: with the labels that it knows.
@@ -57,7 +57,7 @@ def check_labels(model_id: str, contract: Contract, examples: Sequence[Example])
     if unknown := sorted({e.label for e in examples} - set(contract.labels)):
         raise TrainingError(
             f"labels {', '.join(unknown)}: {model_id} knows {', '.join(contract.labels)}; "
-            "name them alike with --map old=new, or leave one out with --map old="
+            "rename one with --map old=new, or leave it out with --map old="
         )
     if not examples:
         raise TrainingError("no labelled footage is left: expected at least one example")

@@ -39,7 +39,7 @@ def quiet_labels(contract: Contract) -> tuple[str, ...]:
 def warn_of_training_data(
     checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console, advice: str = _ITS_OWN_FIGURES
 ) -> None:
-    """Warn if a model is evaluated on footage that it was trained on; `digests` are those of the files."""
+    """Warn about files that a model was trained on; `digests` are those of the files."""
     training = checkpoint.contract.training
     if "footage" in training:
         count, is_all = seen_footage(training["footage"], digests)

@@ -1,4 +1,4 @@
-"""Train the traditional baseline like any network: the same splits, the same figures, no gradient steps."""
+"""Train the traditional baseline: the same splits and figures as for any network, but no gradient steps."""
 
 from __future__ import annotations
 

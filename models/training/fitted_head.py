@@ -37,7 +37,7 @@ _REMEDIES: Final = ("none", "weights", "smote")
 
 
 class FittedHead:
-    """Penalised maximum likelihood of one linear layer; the network under it stays as it is."""
+    """Penalised maximum likelihood of one linear layer; the network below it does not learn."""
 
     has_epochs: ClassVar = False
 
@@ -59,7 +59,7 @@ class FittedHead:
 
     @staticmethod
     def is_meant(recipe: Recipe) -> bool:
-        """Whether a recipe asks for it: movenet_motion, of which only the head is to learn."""
+        """Whether a recipe asks for it: movenet_motion, of which only the head learns."""
         return recipe.architecture == _ARCHITECTURE and recipe.trained_stages in {None, 1}
 
     def train(self, part: Part) -> Trained[MoveNetMotion]:

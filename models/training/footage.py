@@ -50,7 +50,7 @@ class TrainingSet:
         self._computed: dict[str, Any] = {}
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """What `compute` made of the videos when it was first asked for by this name, such as features of a network."""
+        """The result of `compute`, which is called once for each name: such as a frozen network's features."""
         if name not in self._computed:
             self._computed[name] = compute()
         found: T = self._computed[name]
@@ -76,11 +76,11 @@ def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]
     """
     labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
     if len(labels) < 2:
-        raise TrainingError(f"labels {labels}: expected at least two, to tell apart")
+        raise TrainingError(f"labels {labels}: expected at least two")
     for label in labels:
         videos = [f for f in footage if f.label == label]
         if len(videos) == 1:
-            raise TrainingError(f"label {label!r}: one video only ({videos[0].name}), so none can be held out")
+            raise TrainingError(f"label {label!r}: only one video ({videos[0].name}), so none can be held out")
         if len(groups := {f.group for f in videos}) < 2:
             raise TrainingError(
                 f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"

@@ -39,7 +39,7 @@ class FrozenFeatures:
 
     @staticmethod
     def is_meant(recipe: Recipe) -> bool:
-        """Whether a recipe asks for it: a CNN-LSTM, or an ensemble of some, of which only the head is to learn."""
+        """Whether a recipe asks for it: a CNN-LSTM, or an ensemble of some, of which only the head learns."""
         name = recipe.architecture.rpartition("*")[2].partition(":")[0]
         return name in {"cnn_lstm", "cnn_bilstm"} and recipe.trained_stages in {None, 1}
 

@@ -1,6 +1,11 @@
-"""The training loop: the same for every network, on a processor, a GPU or several, and after a kill.
+"""The training loop: the same for every network and objective, on a processor or GPUs, and after a kill.
 
-What a step sees depends on the seed, the epoch and the sample alone: not on how many processes load data or train, and
+    for each epoch
+        for each batch     samples ──▶ objective(network, batch) ──▶ gradients ──▶ optimiser, schedule, average
+        judge              the metric on videos that are held out from the training part, if there are any
+        keep               the unfinished state, from which the same run continues
+
+What a step sees depends only on the seed, the epoch and the sample: not on how many processes load data or train, and
 not on whether the run was interrupted.
 """
 
@@ -30,26 +35,27 @@ from .transfer import parameter_groups
 
 #: Told a task's name, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-#: Training on a GPU: processes that prepare clips beside it. On a processor they would only take its cores.
+#: Processes that prepare clips for a GPU. Beside training on a processor they would only take its cores.
 _GPU_LOADERS: Final = 8
 _MAX_GRADIENT: Final = 1.0
 
 
 class Samples(Protocol):
-    """What is learnt from: sample `index` as it is to be seen in `epoch`, and its label."""
+    """What is learnt from, by index: windows of videos, or of their features."""
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        """The input of one sample; all chance comes from `generator`."""
+        """One sample, maybe augmented; all randomness comes from `generator`."""
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch of samples as the network takes it, on its device."""
 
     @property
-    def truth(self) -> np.ndarray: ...
+    def truth(self) -> np.ndarray:
+        """The label of each sample, (N,)."""
 
     @property
     def loads_beside(self) -> bool:
-        """Whether other processes may prepare samples: not where they lie on a GPU, which a fork cannot reach."""
+        """Whether other processes may prepare samples: not if they lie on a GPU, which a fork cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class EpochStats:
     epoch: int
     loss: float
     learning_rate: float
-    #: Of the inner validation, in the recipe's metric; None without one.
+    #: The recipe's metric on the videos that choose the best epoch; None without such videos.
     metric: float | None
     samples_per_second: float
     #: Share of the time that training waited for data.
@@ -75,12 +81,12 @@ class Run:
     samples: Samples
     #: What is minimised.
     objective: Objective
-    #: Samples of each epoch, in its order; the same in every process.
+    #: The samples of each epoch in order, the same in every process.
     order: Callable[[int], np.ndarray]
     device: torch.device
-    #: Modules that stay as they are.
+    #: Modules that do not learn.
     frozen: Sequence[nn.Module] = ()
-    #: The recipe's metric on the inner validation, better when larger; None trains all epochs.
+    #: The recipe's metric on videos that are held out for it, better when larger; None trains all epochs.
     judge: Callable[[nn.Module], float] | None = None
     state: Path | None = None
 
@@ -105,7 +111,7 @@ def train(
     progress: Progress = lambda *_: None,
     log: Callable[[EpochStats], None] = lambda _: None,
 ) -> Trained[nn.Module]:
-    """Train `network` in place and return the weights to keep: the newest, the average, or those of the best epoch.
+    """Train `network` in place and return it with the weights to keep: newest, average, or those of the best epoch.
 
     Raises:
         TrainingError: the state cannot be written, or a loss is not a number.
@@ -177,7 +183,7 @@ class _Loop:
             loss = self._run.objective(self._trained, batch) * share
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"{self._run.name}: the loss is no number any more in epoch {self._epoch + 1}: "
+                    f"{self._run.name}: the loss is no longer a number in epoch {self._epoch + 1}: "
                     "try a lower learning rate"
                 )
             loss.backward()  # type: ignore[no-untyped-call]
@@ -203,7 +209,7 @@ class _Loop:
         )
 
     def _loaded(self) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-        """The process's part of each batch: (its weight among the processes, samples, labels)."""
+        """The share of this process in each batch: (its weight among the processes, samples, labels)."""
         recipe = self._run.recipe
         rank, world = distributed.rank(), distributed.world()
         batches = _batches(self._run.order(self._epoch), recipe.batch)
@@ -258,7 +264,7 @@ class _Loop:
 
 
 class _Epoch(Dataset[tuple[torch.Tensor, int]]):
-    """The samples as one epoch sees them."""
+    """The samples with the randomness of one epoch."""
 
     def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
         self._samples, self._seed, self._epoch = samples, seed, epoch
@@ -269,12 +275,12 @@ class _Epoch(Dataset[tuple[torch.Tensor, int]]):
 
 
 def _loaders(run: Run) -> int:
-    """How many processes prepare samples beside the training."""
+    """How many processes prepare samples while this one trains."""
     return min(_GPU_LOADERS, os.cpu_count() or 1) if run.device.type == "cuda" and run.samples.loads_beside else 0
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """Batches of nearly the same size, at most `size`: a small rest would shake batch normalisation."""
+    """Batches of nearly equal size, at most `size`: a small last batch would upset batch normalisation."""
     return np.array_split(order, math.ceil(len(order) / size))
 
 

@@ -30,7 +30,7 @@ _EVALUATION_BATCH: Final = 32
 
 
 class Steps:
-    """Gradient steps on windows of pixels, which are varied anew in each epoch."""
+    """Gradient steps on windows of pixels, which are augmented anew in each epoch."""
 
     has_epochs: ClassVar = True
 
@@ -44,7 +44,7 @@ class Steps:
         check_motion_clips(recipe)
         if recipe.imbalance == "smote":
             raise TrainingError(
-                "imbalance 'smote' makes features, not pixels: it needs a model of which only the head learns "
+                "imbalance 'smote' interpolates features, not pixels: it needs a model of which only the head learns "
                 "(cnn_lstm, movenet_motion), or a classical one"
             )
         if recipe.imbalance == "ensemble" and recipe.architecture.startswith(("cnn_lstm", "cnn_bilstm")):
@@ -102,7 +102,7 @@ def run_steps(
     progress: Progress,
     log: EpochLog,
 ) -> Trained[nn.Module]:
-    """Train `network` on the `rows` of `samples`; `score` scores a video where the best epoch is to be chosen."""
+    """Train `network` on the `rows` of `samples`; `score` gives the scores of a video, to choose the best epoch."""
     recipe, device = part.recipe, distributed.device()
 
     def judge(candidate: nn.Module) -> float:

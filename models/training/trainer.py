@@ -4,7 +4,7 @@
     fit        learn from everything                                the model that is saved
     contract   what its checkpoint says of it
 
-How a model learns is the strategy's (strategy.py); here are folds, ensembles, and going on after a kill.
+A strategy (strategy.py) knows how a model learns; the trainer knows folds, ensembles and how to continue after a kill.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INNER_FOLDS: Final = 5
 
 
 def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
-    """The way to train that a recipe asks for, by its architecture and by how much of it is to learn."""
+    """The way to train that a recipe asks for, by its architecture and by how much of it learns."""
     if is_classical(recipe.architecture):
         return Classical
     if FittedHead.is_meant(recipe):
@@ -86,7 +86,7 @@ class Trainer:
             distributed.from_first(lambda: self._claim(folder))
 
     def under(self, recipe: Recipe) -> Trainer:
-        """The same footage under another recipe that sees it alike: features that were computed are shared.
+        """The same footage with another recipe that samples and augments it alike: computed features are shared.
 
         Raises:
             TrainingError: the recipe sets what its architecture ignores.
@@ -221,15 +221,15 @@ class Trainer:
             own = set(groups[truth == index])
             if len(own) < 2:
                 raise TrainingError(
-                    f"{name}: what label {self.labels[index]!r} has there to learn from is of one group "
-                    f"({str(own.pop())!r}), so none can be held out to say when to stop: leave out --patience, "
-                    "or bring footage of more groups"
+                    f"{name}: all footage of label {self.labels[index]!r} to learn from is of one group "
+                    f"({str(own.pop())!r}), so none can be held out to choose the best epoch: leave out --patience, "
+                    "or add footage of more groups"
                 )
         learnt, held = split_by_group(truth, groups, _INNER_FOLDS, seed)[0]
         return chosen[learnt], chosen[held]
 
     def _claim(self, folder: Path) -> None:
-        """Keep what another run of the same recipe on the same footage left; remove what any other left."""
+        """Keep the state that a run of the same recipe on the same footage left; remove that of any other run."""
         begin_from = self._recipe.begin_from
         footage = []
         for done, f in enumerate(self._data.videos, start=1):
@@ -238,8 +238,8 @@ class Trainer:
         unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
 
     def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
-        """Where the state of a part of the work lies, which depends on `story` beside the footage."""
+        """Where the state of some work is kept; it depends on `story` beside the footage."""
         if self._folder is None:
             return None
-        # The recipe is told again: `under` another one, the folder is the same.
+        # With the recipe, since a trainer `under` another one has the same folder.
         return self._folder / unfinished.file_name(name, suffix, recipe.describe(), recipe.begin_from, *story)

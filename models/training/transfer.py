@@ -1,4 +1,4 @@
-"""Beginning from what is known: weights of another checkpoint, stages that stay as they are, slower early stages.
+"""Transfer learning: begin from the weights of another checkpoint, freeze stages, train early stages more slowly.
 
 stages of X3D     stem │ res2 │ res3 │ res4 │ res5 │ head
 trained_stages=2   ·      ·      ·      ·     learn  learn
@@ -24,11 +24,11 @@ from .recipe import Recipe
 
 
 def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device) -> nn.Module:
-    """A network of the recipe's architecture, with the weights that it begins from, on the device.
+    """Build a network of the recipe's architecture on the device, with the weights that training begins from.
 
     Raises:
-        UnknownModelError: there is no such architecture, or nothing to begin from by that name.
-        TrainingError: what it is to begin from is of another architecture.
+        UnknownModelError: there is no such architecture, or no checkpoint of that name to begin from.
+        TrainingError: the checkpoint to begin from is of another architecture.
     """
     network = create(
         recipe.architecture,
@@ -46,7 +46,7 @@ def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device)
 
 
 def stages(network: nn.Module) -> list[nn.Module]:
-    """The parts of a network from input to head, each a depth of its own."""
+    """The stages of a network from input to head."""
     if isinstance(network, CnnLstm | InflatedLite0 | MoveNetMotion):
         return [*_parts(network.backbone), network.head]
     inner = getattr(network, "network", network)  # SlowFast keeps pytorchvideo's network inside
@@ -60,13 +60,13 @@ def _parts(network: nn.Module) -> list[nn.Module]:
     for child in inner.children():
         if not _parameters(child):
             continue
-        # A list of blocks, or a sequence that holds most of the network: its parts are depths of their own.
+        # A list of blocks, or a sequence that holds most of the network: its parts are stages of their own.
         is_sequence = isinstance(child, nn.ModuleList | nn.Sequential)
         if is_sequence and (isinstance(child, nn.ModuleList) or _parameters(child) > whole / 2):
             parts += [c for c in child.children() if _parameters(c)]
         else:
             parts.append(child)
-    # A wrapper around a single network: its parts are meant.
+    # A wrapper around a single network: look inside.
     return _parts(parts[0]) if len(parts) == 1 and list(parts[0].children()) else parts or [inner]
 
 
@@ -88,7 +88,7 @@ def freeze(network: nn.Module, trained_stages: int) -> list[nn.Module]:
     frozen = parts[: len(parts) - trained_stages] if trained_stages else []
     learning = {id(p) for part in parts[len(frozen) :] for p in part.parameters()}
     for parameter in network.parameters():
-        # What lies outside the stages, such as position embeddings, belongs to the beginning.
+        # Parameters outside the stages, such as position embeddings, belong to the first stage.
         parameter.requires_grad = not frozen or id(parameter) in learning
     return frozen
 
@@ -96,7 +96,7 @@ def freeze(network: nn.Module, trained_stages: int) -> list[nn.Module]:
 def parameter_groups(
     network: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Groups for an optimiser: learning rates that fall with depth, no weight decay on biases and normalisation."""
+    """Groups for an optimiser: slower learning in early stages, no weight decay on biases and normalisation."""
     parts = stages(network)
     depth = {id(p): len(parts) - 1 - k for k, part in enumerate(parts) for p in part.parameters()}
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
@@ -117,17 +117,17 @@ def parameter_groups(
 def load_known(
     network: nn.Module, state: dict[str, torch.Tensor], where: str, other_labels: int | None = None
 ) -> list[str]:
-    """Take over the weights of `state` that fit; return the names of those that begin anew: the head, as a rule.
+    """Copy the weights of `state` that fit; return the names of those that start afresh, usually the head's.
 
-    `other_labels` is the number of the network's labels where they are not those of `state`: what judges so many begins
-    anew although it would fit, for its rows would stand for other labels.
+    `other_labels` is the number of the network's labels if they are not those of `state`: then the last layer starts
+    afresh even if its shape fits, since its rows stand for other labels.
 
     Raises:
-        TrainingError: so little fits that these are weights of another architecture.
+        TrainingError: so few weights fit that they must be of another architecture.
     """
     own = network.state_dict()
     if other_labels is not None:
-        # The last layer with a row a label, whatever kind of layer an architecture has there.
+        # The last layer with one row a label, whatever its type.
         judging = [name for name, value in own.items() if value.ndim >= 2 and len(value) == other_labels][-1]
         layer = judging.rpartition(".")[0]
         state = {name: value for name, value in state.items() if name.rpartition(".")[0] != layer}
@@ -144,10 +144,10 @@ def load_known(
 
 
 def set_regularisation(network: nn.Module, dropout: float | None, stochastic_depth: float | None) -> None:
-    """Set the probability of every dropout and of every residual branch that may be left out.
+    """Set the probability of every dropout layer and of every residual branch that may be left out.
 
     Raises:
-        TrainingError: stochastic depth is asked of a network that has none.
+        TrainingError: stochastic depth is set for a network without such branches.
     """
     if dropout is not None:
         for module in network.modules():
