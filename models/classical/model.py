@@ -1,9 +1,8 @@
 """The traditional baseline: hand-made features and a classifier of scikit-learn, served like any other model.
 
 `classical:svm`, `classical:forest` and `classical:knn`; `classical` is the first. A checkpoint holds the described
-training clips and the classifier's parameters, and the classifier is fitted again when it is loaded, since scikit-learn
-itself stores classifiers as pickles only. All labels count alike, however much footage each has, unless the recipe
-says otherwise.
+training clips and the classifier's parameters, and the classifier is fitted again when it is loaded: scikit-learn's own
+way to store one is a pickle. All labels count alike, however much footage each has, unless training is told otherwise.
 
 This module needs no torch, so a worker that serves such a model does not load it.
 """
@@ -22,25 +21,24 @@ import numpy as np
 
 from models.checkpoint import Checkpoint
 from models.errors import CheckpointError, EngineError, UnknownModelError
-from models.evaluation.scores import apply_temperature
 
 from .descriptors import PARTS, describe_clip
 
 PREFIX: Final = "classical"
-#: By kind: the parameters of scikit-learn's classifier that a checkpoint stores.
+#: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.
 _PARAMETERS: Final[Mapping[str, Mapping[str, float | int]]] = {
     "svm": {"C": 1.0},
     "forest": {"n_estimators": 300, "min_samples_leaf": 2},
     "knn": {"n_neighbors": 15},
 }
 CLASSICAL: Final = tuple(f"{PREFIX}:{kind}" for kind in _PARAMETERS)
-#: Each start of a worker fits the classifier, in a time that grows with the square of the samples.
+#: Fitting takes time that grows with the square of this, at each start of a worker.
 MAX_SAMPLES: Final = 10_000
 
-#: A feature that varies less over all training clips carries no information, and float16 could not hold its spread.
+#: A number that varies less over all training clips says nothing; halves could not hold its spread either.
 _LEAST_SPREAD: Final = 1e-4
 _PROBES: Final = 32
-#: How far scores may differ because samples are stored as float16.
+#: How far scores may be off for being stored as halves.
 _PROBE_TOLERANCE: Final = 5e-3
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -67,7 +65,7 @@ def full_name(architecture: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What defines a classifier beside its samples; stored in a contract's `training`."""
+    """What beside its samples makes a classifier what it is; stored in a contract's `training`."""
 
     architecture: str
     estimator: Mapping[str, float | int]
@@ -81,7 +79,7 @@ class Parameters:
         return cls(name, _PARAMETERS[name.partition(":")[2]], balanced, seed)
 
     def for_samples(self, count: int) -> Parameters:
-        """The parameters for `count` samples: there cannot be more neighbours than samples."""
+        """The same for so few samples: no more neighbours can be asked than there are."""
         if "n_neighbors" not in self.estimator:
             return self
         return replace(self, estimator={"n_neighbors": min(int(self.estimator["n_neighbors"]), count)})
@@ -155,14 +153,14 @@ class ClassicalModel:
     ) -> ClassicalModel:
         """Fit to descriptions (N, F) as they are, which are standardised for it.
 
-        Every part of a description gets the same weight, as channels do in the kernel of Zhang et al., IJCV 2007:
-        otherwise the gradients, which are most of the features, would outweigh motion.
+        Every part of a description is given the same say, as channels are in the kernel of Zhang et al., IJCV 2007:
+        otherwise the gradients, most of the numbers, would drown how the picture moves.
         """
         sizes = np.fromiter(PARTS.values(), int)
         spread = descriptions.std(0)
-        # Features that never varied become 0.
+        # What never varied is divided away.
         scale = np.where(spread < _LEAST_SPREAD, np.inf, spread * np.sqrt(np.repeat(sizes, sizes)))
-        # A checkpoint stores float16: rounded before fitting, the loaded model is the one that was measured.
+        # A checkpoint holds halves: rounded before fitting, what is loaded is what was measured.
         mean, scale = _halved(descriptions.mean(0)), _halved(scale)
         samples = _halved((descriptions - mean) / scale)
         chosen = parameters.for_samples(len(samples))
@@ -187,7 +185,7 @@ class ClassicalModel:
         """Fit what a checkpoint holds.
 
         Raises:
-            CheckpointError: it is damaged, or this version of scikit-learn fits another model than the one measured.
+            CheckpointError: it is damaged, or this scikit-learn makes another model of it than was measured.
         """
         contract, path = checkpoint.contract, checkpoint.path
         parameters = Parameters.decode(contract.architecture, contract.training, str(path))
@@ -206,13 +204,13 @@ class ClassicalModel:
 
             made = contract.training[PREFIX].get("scikit_learn", "another version")
             raise CheckpointError(
-                f"{path}: scikit-learn {__version__} fits another model to its samples than scikit-learn {made}, "
-                "whose accuracy was measured: install that version, or train again"
+                f"{path}: scikit-learn {__version__} makes another model of its samples than scikit-learn {made} did, "
+                "which was measured: install that version, or train anew"
             )
         return model
 
     def _probes(self) -> Floats:
-        """Samples whose scores show whether two fits are the same."""
+        """Samples whose scores tell whether two fits are the same."""
         chosen: Floats = self._samples[np.linspace(0, len(self._samples) - 1, _PROBES).astype(int)]
         return chosen
 
@@ -222,18 +220,18 @@ class ClassicalModel:
         return scores
 
     def _shares(self, samples: Floats) -> Scores:
-        """Scores of the labels that have samples."""
+        """Scores of the labels that there are samples of."""
         from scipy.special import softmax  # noqa: PLC0415
 
         if hasattr(self._estimator, "decision_function"):
-            # With two labels the machine returns one number, for the second. The temperature calibrates these.
+            # Of two labels the machine gives one number, for the second. The temperature calibrates these.
             decision = self._estimator.decision_function(samples)
             logits = np.stack([-decision / 2, decision / 2], axis=1) if decision.ndim == 1 else decision
             return cast("Scores", softmax(logits, axis=1))
         shares = self._estimator.predict_proba(samples)
         if not hasattr(self._estimator, "n_neighbors"):
             return cast("Scores", shares)
-        # Neighbours vote; one more vote is spread over all labels, so that no score is 0.
+        # Neighbours vote. One more vote is spread over all labels, so that no score is 0.
         counts = np.bincount(self._truth)[self._estimator.classes_]
         weights = counts.mean() / counts if self.parameters.balanced else np.ones(len(counts))
         votes = shares * self._estimator.n_neighbors * weights + 1 / len(counts)
@@ -256,12 +254,12 @@ def _estimator(parameters: Parameters, threads: int | None) -> Any:
         )
     from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
 
-    # Distances from a tree do not depend on the other clips of a batch, as those of a matrix product may.
+    # A tree's distances do not depend on which other clips are asked about, as those of a matrix product may.
     return KNeighborsClassifier(algorithm="kd_tree", **options)
 
 
 class ClassicalEngine:
-    """Serves a classical checkpoint on the processor."""
+    """Serves such a checkpoint on the processor."""
 
     name = PREFIX
 
@@ -269,7 +267,7 @@ class ClassicalEngine:
         """Fit its classifier.
 
         Raises:
-            CheckpointError: it is damaged, or its tensors do not belong together.
+            CheckpointError: it is damaged, or not what it says.
             EngineError: a package that it needs is not installed.
         """
         check_installed()
@@ -279,19 +277,21 @@ class ClassicalEngine:
 
     def run(self, clips: np.ndarray) -> np.ndarray:
         """(B, T, H, W, 3) uint8 to (B, L)."""
+        from models.evaluation.scores import apply_temperature  # noqa: PLC0415  as the other packages here
+
         scores = self._model.scores(describe_clips(clips, self._threads))
         return apply_temperature(scores, self._temperature).astype(np.float32)
 
 
 def describe_clips(clips: Sequence[np.ndarray] | np.ndarray, threads: int) -> Floats:
-    """Descriptions (B, F) of clips (B, T, H, W, 3), in several threads: OpenCV releases the interpreter's lock."""
+    """Descriptions (B, F) of clips (B, T, H, W, 3), some at a time: OpenCV lets other threads run."""
     with ThreadPoolExecutor(threads) as pool:
         described: Floats = np.stack(list(pool.map(describe_clip, clips)))
     return described
 
 
 def check_installed() -> None:
-    """Check that the packages of classical models are installed.
+    """Say what is missing.
 
     Raises:
         EngineError: OpenCV, scikit-image or scikit-learn is not installed.
@@ -306,7 +306,7 @@ def _halved(values: np.ndarray) -> Floats:
 
 
 def _read(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint, with their shapes checked."""
+    """The tensors of a checkpoint, of the shapes that belong together."""
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.numpy import load_file  # noqa: PLC0415
 
