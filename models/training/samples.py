@@ -142,13 +142,6 @@ def scores_of(logits: torch.Tensor) -> np.ndarray:
     return scores
 
 
-def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
-    """Yield frames (N, H, W, 3) normalised, (n, 3, H, W) at a time: a video may be long."""
-    for begin in range(0, len(frames), PICTURES_AT_ONCE):
-        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
-        yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)
-
-
 def video_features(
     network: CnnLstm,
     videos: Sequence[np.ndarray],
@@ -173,3 +166,10 @@ def video_features(
             features.append(torch.cat(rows).view(len(views), len(plain), -1))
             progress(done, len(videos))
     return [f.clone() for f in features]  # outside: inference tensors cannot be learnt from
+
+
+def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
+    """Yield frames (N, H, W, 3) normalised, (n, 3, H, W) at a time: a video may be long."""
+    for begin in range(0, len(frames), PICTURES_AT_ONCE):
+        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
+        yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)

@@ -45,75 +45,6 @@ def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device)
     return distributed.together(network.to(device), device)
 
 
-def stages(network: nn.Module) -> list[nn.Module]:
-    """The stages of a network from input to head."""
-    if isinstance(network, CnnLstm | InflatedLite0 | MoveNetMotion):
-        return [*_parts(network.backbone), network.head]
-    inner = getattr(network, "network", network)  # SlowFast keeps pytorchvideo's network inside
-    return _parts(inner)
-
-
-def _parts(network: nn.Module) -> list[nn.Module]:
-    inner = getattr(network, "network", network)
-    parts: list[nn.Module] = []
-    whole = _parameters(inner)
-    for child in inner.children():
-        if not _parameters(child):
-            continue
-        # A list of blocks, or a sequence that holds most of the network: its parts are stages of their own.
-        is_sequence = isinstance(child, nn.ModuleList | nn.Sequential)
-        if is_sequence and (isinstance(child, nn.ModuleList) or _parameters(child) > whole / 2):
-            parts += [c for c in child.children() if _parameters(c)]
-        else:
-            parts.append(child)
-    # A wrapper around a single network: look inside.
-    return _parts(parts[0]) if len(parts) == 1 and list(parts[0].children()) else parts or [inner]
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def freeze(network: nn.Module, trained_stages: int) -> list[nn.Module]:
-    """Let only the last `trained_stages` stages learn (all if 0); return those that do not.
-
-    A frozen stage must also be kept in `eval()`, or its batch normalisation would still move.
-
-    Raises:
-        TrainingError: there are fewer stages than that.
-    """
-    parts = stages(network)
-    if trained_stages > len(parts):
-        raise TrainingError(f"{trained_stages} trained stages: this network has {len(parts)}")
-    frozen = parts[: len(parts) - trained_stages] if trained_stages else []
-    learning = {id(p) for part in parts[len(frozen) :] for p in part.parameters()}
-    for parameter in network.parameters():
-        # Parameters outside the stages, such as position embeddings, belong to the first stage.
-        parameter.requires_grad = not frozen or id(parameter) in learning
-    return frozen
-
-
-def parameter_groups(
-    network: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """Groups for an optimiser: slower learning in early stages, no weight decay on biases and normalisation."""
-    parts = stages(network)
-    depth = {id(p): len(parts) - 1 - k for k, part in enumerate(parts) for p in part.parameters()}
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            key = depth.get(id(parameter), len(parts) - 1), parameter.ndim > 1
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * layer_decay**below,
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (below, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
-    ]
-
-
 def load_known(
     network: nn.Module, state: dict[str, torch.Tensor], where: str, other_labels: int | None = None
 ) -> list[str]:
@@ -163,3 +94,72 @@ def set_regularisation(network: nn.Module, dropout: float | None, stochastic_dep
                     found += 1
         if not found and stochastic_depth:
             raise TrainingError("stochastic depth: this architecture has no branches that can be left out")
+
+
+def freeze(network: nn.Module, trained_stages: int) -> list[nn.Module]:
+    """Let only the last `trained_stages` stages learn (all if 0); return those that do not.
+
+    A frozen stage must also be kept in `eval()`, or its batch normalisation would still move.
+
+    Raises:
+        TrainingError: there are fewer stages than that.
+    """
+    parts = stages(network)
+    if trained_stages > len(parts):
+        raise TrainingError(f"{trained_stages} trained stages: this network has {len(parts)}")
+    frozen = parts[: len(parts) - trained_stages] if trained_stages else []
+    learning = {id(p) for part in parts[len(frozen) :] for p in part.parameters()}
+    for parameter in network.parameters():
+        # Parameters outside the stages, such as position embeddings, belong to the first stage.
+        parameter.requires_grad = not frozen or id(parameter) in learning
+    return frozen
+
+
+def parameter_groups(
+    network: nn.Module, learning_rate: float, layer_decay: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser: slower learning in early stages, no weight decay on biases and normalisation."""
+    parts = stages(network)
+    depth = {id(p): len(parts) - 1 - k for k, part in enumerate(parts) for p in part.parameters()}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            key = depth.get(id(parameter), len(parts) - 1), parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": learning_rate * layer_decay**below,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (below, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def stages(network: nn.Module) -> list[nn.Module]:
+    """The stages of a network from input to head."""
+    if isinstance(network, CnnLstm | InflatedLite0 | MoveNetMotion):
+        return [*_parts(network.backbone), network.head]
+    inner = getattr(network, "network", network)  # SlowFast keeps pytorchvideo's network inside
+    return _parts(inner)
+
+
+def _parts(network: nn.Module) -> list[nn.Module]:
+    inner = getattr(network, "network", network)
+    parts: list[nn.Module] = []
+    whole = _parameters(inner)
+    for child in inner.children():
+        if not _parameters(child):
+            continue
+        # A list of blocks, or a sequence that holds most of the network: its parts are stages of their own.
+        is_sequence = isinstance(child, nn.ModuleList | nn.Sequential)
+        if is_sequence and (isinstance(child, nn.ModuleList) or _parameters(child) > whole / 2):
+            parts += [c for c in child.children() if _parameters(c)]
+        else:
+            parts.append(child)
+    # A wrapper around a single network: look inside.
+    return _parts(parts[0]) if len(parts) == 1 and list(parts[0].children()) else parts or [inner]
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
