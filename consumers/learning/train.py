@@ -1,7 +1,9 @@
 """`clipline train`: labelled footage in, a checkpoint out, decoded exactly as it will be served.
 
-find_examples ──▶ load_footage ──▶ Trainer.validate ──▶ Trainer.fit ──▶ save
-datasets.py       frames.py        models/training/trainer.py           models/checkpoint.py
+find_examples   which file shows what, in which group          datasets.py
+load_footage    decoded frames, kept on disk                   frames.py
+Trainer         cross-validated, then trained on everything    models/training/trainer.py
+save            weights and contract                           models/checkpoint.py
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Scores of labelled clips: what every figure is computed from.
 
 WindowScores   for each clip the scores of its windows (W, L)
-│ by_clip(temperature)
-▼
+   │  by_clip(temperature)
+   ▼
 ClipScores     one row (L,) a clip: the mean over its windows
 """
 

@@ -1,12 +1,13 @@
 """What every way to train can do, so that folds, ensembles and resuming are written once.
 
-Trainer        cross-validation, ensembles, unfinished state
-│  Part: learn from these videos
-▼
-Strategy ──┬── Steps             gradient steps on pixels: the whole network, or its last stages
-├── FrozenFeatures    gradient steps of a head, on features that a frozen image network computed once
-├── FittedHead        a logistic regression on motion features from a fixed pose network
-└── Classical         a classifier of scikit-learn on hand-made features
+Trainer            cross-validation, ensembles, unfinished state
+   │  Part: learn from these videos
+   ▼
+Strategy
+   ├── Steps            gradient steps on pixels: the whole network, or its last stages
+   ├── FrozenFeatures   gradient steps of a head, on features that a frozen image network computed once
+   ├── FittedHead       a logistic regression on motion features from a fixed pose network
+   └── Classical        a classifier of scikit-learn on hand-made features
 """
 
 from __future__ import annotations
