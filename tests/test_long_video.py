@@ -103,6 +103,6 @@ def test_windows_of_a_long_example_are_asked_about_in_parts(tmp_path: Path, monk
     monkeypatch.setattr(Classifier, "predict", lambda self, clips: sizes.append(len(clips)) or predict(self, clips))
     monkeypatch.setattr("consumers.learning.scoring._WINDOWS_AT_ONCE", 8)
     example = Example(tmp_path / "long.mp4", "fight", "group")
-    [scores] = score_frames(served, [example], [frames], lambda *_: None).windows
+    [scores] = score_frames(served, [example], [frames], lambda *_: None).scores
     assert sizes == [8, 8, 4]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
