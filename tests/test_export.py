@@ -377,7 +377,7 @@ def test_export_that_says_something_else_is_warned_of(
     monkeypatch.setattr("consumers.learning.export.export", lambda *_: replace(real, difference=difference))
     notes = Console(record=True, file=io.StringIO(), width=200)
     export_command(ExportOptions(str(checkpoints["x3d_xs"]), output, "f16"), notes, notes)
-    assert ("another model rather than a rounded one" in notes.export_text()) == warns
+    assert ("differ too much for rounding alone" in notes.export_text()) == warns
 
 
 @pytest.mark.parametrize(
