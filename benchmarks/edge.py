@@ -24,7 +24,7 @@ from consumers.settings import Settings
 from consumers.terminal.demo import FOOTAGE
 from models import Classifier, find
 from models.engines.export import export
-from models.windows import windows
+from models.windowing import sliding_windows
 from stream import KafkaTransport, sample_file
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
@@ -138,7 +138,7 @@ def _expected(footage: Path) -> np.ndarray:
         width=contract.width,
         fit=contract.fit,
     )
-    return classifier.predict(frames[windows(len(frames), contract.frames)])
+    return classifier.predict(frames[sliding_windows(len(frames), contract.frames)])
 
 
 def megabytes(prefix: str) -> float:

@@ -39,7 +39,7 @@ from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from models import Classifier, find
 from models.engines.export import MAX_CALIBRATION_CLIPS, export
-from models.windows import windows
+from models.windowing import sliding_windows
 from stream import MemoryTransport, SegmentLimits, sample_file
 
 BUILD: Final = Path(__file__).resolve().parents[1] / "build"
@@ -182,7 +182,7 @@ def int8_model(model: Path, file: Path) -> Path:
     frames = sample_file(
         file, spacing_seconds=contract.spacing_seconds, height=contract.height, width=contract.width, fit=contract.fit
     )
-    places = windows(len(frames), contract.frames)
+    places = sliding_windows(len(frames), contract.frames)
     chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_CALIBRATION_CLIPS)).round().astype(int)
     output = model.with_name(f"{model.stem}-int8.xml")
     export(find(str(model)), output, "int8", np.stack([frames[places[i]] for i in chosen]))

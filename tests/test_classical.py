@@ -14,17 +14,17 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from consumers.learning.evaluate import evaluate_command
-from consumers.learning.train import train_command
+from consumers.learning.evaluate import EvaluateOptions, evaluate_command
+from consumers.learning.train import TrainOptions, train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
 from models.classical.descriptors import PARTS
 from models.classical.model import CLASSICAL, ClassicalModel, Parameters
-from models.classical.trainer import ClassicalTrainer
 from models.evaluation.figures import evaluate
-from models.evaluation.folds import Footage
 from models.networks.zoo import create, describe
+from models.training.footage import Footage
 from models.training.recipe import Augmentation, Recipe
-from models.windows import windows
+from models.training.trainer import Trainer
+from models.windowing import sliding_windows
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12
@@ -58,7 +58,7 @@ def footage(speeds: dict[str, tuple[float, ...]], groups: int = 6) -> list[Foota
 @pytest.fixture(autouse=True)
 def _quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here."""
-    for user in ("models.evaluation.figures.folds", "consumers.learning.evaluate"):
+    for user in ("models.training.validation", "consumers.learning.evaluate"):
         monkeypatch.setattr(f"{user}.evaluate", functools.partial(evaluate, rounds=20))
 
 
@@ -67,7 +67,7 @@ MOVING = footage({"normal": (0.0, 0.0), "moving": (1.5, 1.5)})
 
 @pytest.mark.parametrize("architecture", CLASSICAL)
 def test_motion_is_told_from_stillness_though_single_pictures_look_alike(architecture: str) -> None:
-    metrics = ClassicalTrainer(MOVING, replace(RECIPE, architecture=architecture)).validate(3).metrics()
+    metrics = Trainer(MOVING, replace(RECIPE, architecture=architecture)).validate(3).metrics()
     assert (metrics["videos"], metrics["groups"]) == (24, 6)
     assert metrics["accuracy"] >= 0.9
     assert metrics["auc"] >= 0.95
@@ -76,13 +76,13 @@ def test_motion_is_told_from_stillness_though_single_pictures_look_alike(archite
 def test_labels_that_say_nothing_are_not_learnt() -> None:
     """Each motion of each group has both labels once: a figure above one half would mean that something leaks."""
     videos = [replace(f, label=("normal", "moving")[k % 2]) for k, f in enumerate(MOVING)]
-    assert ClassicalTrainer(videos, RECIPE).validate(3).metrics()["accuracy"] <= 0.7
+    assert Trainer(videos, RECIPE).validate(3).metrics()["accuracy"] <= 0.7
 
 
 def test_left_is_told_from_right_only_where_clips_are_not_mirrored() -> None:
     sides = footage({"left": (-1.5,), "right": (1.5,)}, groups=8)
     mirrored, plain = (
-        ClassicalTrainer(sides, replace(RECIPE, augmentation=Augmentation(flip=flip))).validate(4).metrics()
+        Trainer(sides, replace(RECIPE, augmentation=Augmentation(flip=flip))).validate(4).metrics()
         for flip in (True, False)
     )
     assert plain["accuracy"] >= 0.9
@@ -91,16 +91,17 @@ def test_left_is_told_from_right_only_where_clips_are_not_mirrored() -> None:
 
 def test_three_labels_are_told_apart_by_speed() -> None:
     videos = footage({"normal": (0.0,), "walk": (0.8, -0.8), "run": (2.4, -2.4)}, groups=8)
-    outcome = ClassicalTrainer(videos, RECIPE).validate(4)
-    assert outcome.judged.labels == ("normal", "run", "walk")
+    outcome = Trainer(videos, RECIPE).validate(4)
+    assert outcome.scores.labels == ("normal", "run", "walk")
     assert outcome.metrics()["accuracy"] >= 0.8
 
 
-def trained(path: Path, architecture: str = "classical", videos: list[Footage] = MOVING) -> ClassicalTrainer:
+def trained(path: Path, architecture: str = "classical", videos: list[Footage] = MOVING) -> Trainer:
     """Write a checkpoint whose temperature is 1, so that scores can be compared with the model's own."""
-    trainer = ClassicalTrainer(videos, replace(RECIPE, architecture=architecture))
-    contract = replace(trainer.contract(trainer.validate(2), {"videos": len(videos)}), temperature=1.0)
-    save(path, trainer.fit().state_dict(), contract)
+    trainer = Trainer(videos, replace(RECIPE, architecture=architecture))
+    model = trainer.fit()
+    contract = replace(trainer.contract(model, trainer.validate(2), {"videos": len(videos)}), temperature=1.0)
+    save(path, model.state_dict(), contract)
     return trainer
 
 
@@ -110,20 +111,21 @@ def test_served_scores_are_those_that_training_measured(tmp_path: Path, architec
     served = Classifier.load(str(tmp_path / "m.safetensors"))
     assert served.engine == "classical"
     assert served.labels == trainer.labels
-    model = trainer.fit().model
-    for video, described in zip(MOVING, trainer._descriptions(), strict=True):
-        clips = video.frames[windows(FRAMES, 4, 2)]
-        np.testing.assert_allclose(served.predict(clips), model.scores(described.windows), atol=1e-6)
+    model = trainer.fit()
+    for index, video in enumerate(MOVING):
+        clips = video.frames[sliding_windows(FRAMES, 4, 2)]
+        np.testing.assert_allclose(served.predict(clips), trainer._strategy.score(model, index), atol=1e-6)
 
 
 def test_few_clips_are_all_asked_as_neighbours(tmp_path: Path) -> None:
     """A contract that said 15 could not be loaded."""
     few = [f for f in MOVING if f.group in {"group-0", "group-1"}][::2]
     recipe = replace(RECIPE, architecture="classical:knn", augmentation=Augmentation(flip=False))
-    trainer = ClassicalTrainer(few, recipe)
-    contract = trainer.contract(trainer.validate(2), {})
+    trainer = Trainer(few, recipe)
+    model = trainer.fit()
+    contract = trainer.contract(model, trainer.validate(2), {})
     assert contract.training["classical"]["estimator"] == {"n_neighbors": 8}
-    save(tmp_path / "m.safetensors", trainer.fit().state_dict(), contract)
+    save(tmp_path / "m.safetensors", model.state_dict(), contract)
     scores = Classifier.load(str(tmp_path / "m.safetensors")).predict(few[0].frames[:8:2])
     np.testing.assert_allclose(scores, 0.5, atol=1e-6)
     trained(tmp_path / "many.safetensors", "classical:knn")
@@ -250,7 +252,7 @@ def test_engine_for_networks_is_refused_with_the_reason(tmp_path: Path, engine: 
 
 def test_wrong_names_are_answered_with_near_ones() -> None:
     with pytest.raises(UnknownModelError, match=r"'classical:smv'; did you mean classical:svm"):
-        ClassicalTrainer(MOVING, replace(RECIPE, architecture="classical:smv"))
+        Trainer(MOVING, replace(RECIPE, architecture="classical:smv"))
     for name in ("classical:tree", "clasical"):
         with pytest.raises(UnknownModelError, match=r"did you mean classical:"):
             describe(name)
@@ -265,16 +267,16 @@ def test_classical_models_are_known_by_name_and_are_no_networks() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 40, "learning_rate": 1.0}, "no use for epochs, learning_rate"),
-        ({"augmentation": Augmentation(mixup=0.2)}, "no use for augmentation.mixup"),
-        ({"imbalance": "focal"}, "'focal': classical:svm knows none, weights, smote"),
+        ({"epochs": 40, "learning_rate": 1.0}, "ignores --epochs, --learning-rate: only networks"),
+        ({"augmentation": Augmentation(mixup=0.2)}, "ignores --mixup"),
+        ({"imbalance": "focal"}, "'focal': classical:svm takes none, weights, smote"),
         ({"frames": 2}, "at least 3 frames"),
         ({"size": 64}, "expected all 64x64x3"),
     ],
 )
 def test_recipe_that_a_classical_model_cannot_follow_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        ClassicalTrainer(MOVING, replace(RECIPE, **changes))  # type: ignore[arg-type]
+        Trainer(MOVING, replace(RECIPE, **changes))  # type: ignore[arg-type]
 
 
 def test_remedies_for_imbalance_reach_the_rare_label() -> None:
@@ -297,9 +299,9 @@ def test_remedies_for_imbalance_reach_the_rare_label() -> None:
 def test_synthetic_samples_are_learnt_from() -> None:
     uneven = [f for f in MOVING if f.label == "normal" or f.group < "group-3"]
     recipe = replace(RECIPE, imbalance="smote")
-    samples = ClassicalTrainer(uneven, recipe).fit().model.state()["truth"]
+    samples = Trainer(uneven, recipe).fit().model.state()["truth"]
     assert len(set(np.bincount(samples))) == 1
-    assert len(set(np.bincount(ClassicalTrainer(uneven, RECIPE).fit().model.state()["truth"]))) == 2
+    assert len(set(np.bincount(Trainer(uneven, RECIPE).fit().model.state()["truth"]))) == 2
 
 
 def test_label_without_samples_scores_nothing() -> None:
@@ -314,11 +316,11 @@ def test_label_without_samples_scores_nothing() -> None:
 
 
 def test_more_clips_than_can_be_kept_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.classical.model.trainer.MAX_SAMPLES", 20)
+    monkeypatch.setattr("models.classical.strategy.MAX_SAMPLES", 20)
     with pytest.raises(
         TrainingError, match="96 clips to learn from: classical:svm keeps them all and takes 20 at most"
     ):
-        ClassicalTrainer(MOVING, RECIPE).fit()
+        Trainer(MOVING, RECIPE).fit()
 
 
 def write_footage(folder: Path) -> Path:
@@ -342,7 +344,7 @@ def test_trained_from_files_it_is_evaluated_like_any_model(tmp_path: Path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data, out, shown = write_footage(tmp_path), tmp_path / "m.safetensors", Console(record=True, width=200)
     recipe = replace(RECIPE, architecture="classical:svm")
-    train_command(shown, [data], out, recipe, {}, 3, None, None, resume=True, tensorboard=None)
+    train_command(TrainOptions([data], out, recipe, folds=3), shown)
     assert "normal, moving; held-out accuracy" in shown.export_text()
     contract = find(str(out)).contract
     assert contract.metrics["accuracy"] >= 0.9
@@ -350,13 +352,14 @@ def test_trained_from_files_it_is_evaluated_like_any_model(tmp_path: Path, monke
     assert "epochs" not in contract.training["recipe"]
     figures = tmp_path / "figures.json"
     calibrated = tmp_path / "calibrated.safetensors"
-    evaluate_command(shown, str(out), [data], {}, "auto", figures, tmp_path / "r.html", calibrated, 0.05, shown)
+    options = EvaluateOptions(
+        str(out), [data], json_file=figures, report_file=tmp_path / "r.html", calibrated_file=calibrated
+    )
+    evaluate_command(options, shown, shown)
     assert json.loads(figures.read_text())["accuracy"] >= 0.9
     assert Classifier.load(str(calibrated)).engine == "classical"
 
 
 def test_curves_of_what_has_no_epochs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no curves"):
-        train_command(
-            Console(), [tmp_path], tmp_path / "m", RECIPE, {}, 3, None, None, resume=True, tensorboard=tmp_path
-        )
+        train_command(TrainOptions([tmp_path], tmp_path / "m", RECIPE, tensorboard=tmp_path), Console())

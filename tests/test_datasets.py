@@ -16,7 +16,7 @@ import pytest
 
 from consumers.learning.datasets import Example, check_examples, file_digests, find_examples
 from consumers.learning.frame_cache import FrameCache
-from consumers.learning.scoring import load_frames
+from consumers.learning.frames import load_frames
 from models import TrainingError
 from stream import sample_file
 from tests.videos import write_video
@@ -164,7 +164,7 @@ def test_row_that_is_there_twice_is_decoded_once(tmp_path: Path, monkeypatch: py
         decoded.append(how["end_seconds"])
         return sample_file(path, **how)
 
-    monkeypatch.setattr("consumers.learning.scoring.sample_file", counted)
+    monkeypatch.setattr("consumers.learning.frames.sample_file", counted)
     example = Example(tmp_path / "a.mp4", "x", "g")
     rows = [example, replace(example, end_seconds=0.2), example]
     told: list[tuple[str, int, int]] = []

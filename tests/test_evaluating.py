@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learning.evaluate import compare_command, evaluate_command
+from consumers.learning.evaluate import CompareOptions, EvaluateOptions, compare_command, evaluate_command
 from models import Threshold, find
 from tests.checkpoints import write_checkpoint
 from tests.command_line import clipline
@@ -102,15 +102,16 @@ def test_bounds_that_one_group_cannot_give_are_absent_everywhere(tmp_path: Path,
     model = write_checkpoint(tmp_path / "m.safetensors", says="fight")
     shown, out = Console(record=True, width=200), tmp_path / "out.json"
     renamed = {"quiet": "normal"}
-    evaluate_command(shown, str(model), [one], renamed, "torch", out, tmp_path / "out.html", None, 0.05, shown)
+    options = EvaluateOptions(str(model), [one], renamed, "torch", json_file=out, report_file=tmp_path / "out.html")
+    evaluate_command(options, shown, shown)
     assert json.loads(out.read_text())["low"]["accuracy"] is None
     assert "<td>0.500</td><td>–</td>" in (tmp_path / "out.html").read_text()
-    compare_command(shown, (str(model), str(model)), [one], renamed, "torch", out, shown)
+    compare_command(CompareOptions((str(model), str(model)), [one], renamed, "torch", out), shown, shown)
     found = json.loads(out.read_text())
     assert (found["difference"], found["low"], found["high"]) == (0, None, None)
     said = shown.export_text()
     assert re.search(r"accuracy +0\.500 +–", said)
-    assert "less the first: 0.000 (–)" in said
+    assert "minus the first: 0.000 (–)" in said
     assert "nan" not in said
 
 
@@ -118,7 +119,7 @@ def test_checkpoint_that_tells_no_content_is_warned_of_by_the_name_of_its_data(t
     model = write_checkpoint(tmp_path / "m.safetensors", training={"data": [data.parent.name]})
     notes = Console(record=True, width=1000)
     quiet = Console(quiet=True)
-    evaluate_command(quiet, str(model), [data], {"quiet": "normal"}, "torch", None, None, None, 0.05, notes)
+    evaluate_command(EvaluateOptions(str(model), [data], {"quiet": "normal"}, "torch"), quiet, notes)
     assert f"trained on {data.parent.name}" in notes.export_text()
 
 
@@ -137,5 +138,6 @@ def test_calibrated_model_alarms_of_no_label_that_was_quiet(
     labels = ("normal", "walk", "fall", "fight")
     model = write_checkpoint(tmp_path / "m.safetensors", labels=labels, thresholds=thresholds)
     better, shown = tmp_path / "better.safetensors", Console(quiet=True)
-    evaluate_command(shown, str(model), [data], {"quiet": "normal"}, "torch", None, None, better, 0.05, shown)
+    options = EvaluateOptions(str(model), [data], {"quiet": "normal"}, "torch", calibrated_file=better)
+    evaluate_command(options, shown, shown)
     assert set(find(str(better)).contract.thresholds) == alarming

@@ -11,27 +11,27 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from models.evaluation.bootstrap import draw_weights, weighted_figures
-from models.evaluation.figures import (
-    Judged,
-    WindowScores,
-    apply_temperature,
+from models.evaluation.bootstrap import draw_weights
+from models.evaluation.calibration import (
     calibration_error,
     choose_thresholds,
-    compare,
-    evaluate,
+    fit_held_out_temperatures,
+    fit_temperature,
 )
-from models.evaluation.folds import contract_of, summarise
+from models.evaluation.figures import evaluate, weighted_figures
+from models.evaluation.scores import ClipScores, WindowScores, apply_temperature
+from models.evaluation.significance import compare_accuracy
 from models.training.recipe import Recipe
+from models.training.validation import contract_of, summarise
 
 
-def judged(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> Judged:
+def scored(clips: int = 60, classes: int = 3, seed: int = 0, groups: int = 12) -> ClipScores:
     generator = np.random.default_rng(seed)
     truth = np.concatenate([np.arange(classes), generator.integers(classes, size=clips - classes)])
     logits = generator.normal(size=(clips, classes)) + 1.2 * np.eye(classes)[truth]
     scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     names = tuple(f"clip-{i}" for i in range(clips))
-    return Judged(tuple("abcdefgh"[:classes]), truth, scores, tuple(str(i % groups) for i in range(clips)), names)
+    return ClipScores(tuple("abcdefgh"[:classes]), truth, scores, tuple(str(i % groups) for i in range(clips)), names)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -39,7 +39,7 @@ def test_figures_are_those_of_torchmetrics(classes: int) -> None:
     import torch
     from torchmetrics.functional import classification as theirs
 
-    clips = judged(classes=classes)
+    clips = scored(classes=classes)
     scores, truth = torch.tensor(clips.scores), torch.tensor(clips.truth)
     found = evaluate(clips, rounds=0).figures
     one = {"num_classes": classes}
@@ -66,7 +66,7 @@ def test_figures_are_those_of_torchmetrics(classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_each_draw_gives_what_scikit_learn_gives_with_its_weights(classes: int) -> None:
-    clips = judged(classes=classes)
+    clips = scored(classes=classes)
     clips.scores[::7] = clips.scores[0]  # ties
     weights = draw_weights(clips.groups, 20, seed=3)
     drawn = weighted_figures(clips.truth, clips.scores, weights)
@@ -95,26 +95,26 @@ def test_interval_is_wider_when_clips_share_scenes() -> None:
     truth, right = np.ones(40, int), np.repeat([1.0, 1.0, 1.0, 0.0], 10)
     scores = np.stack([1 - right, right], axis=1) * 0.8 + 0.1
     names = tuple(map(str, range(40)))
-    few = evaluate(Judged(("n", "f"), truth, scores, tuple(np.repeat(list("abcd"), 10)), names)).figures["accuracy"]
-    many = evaluate(Judged(("n", "f"), truth, scores, names, names)).figures["accuracy"]
+    few = evaluate(ClipScores(("n", "f"), truth, scores, tuple(np.repeat(list("abcd"), 10)), names)).figures["accuracy"]
+    many = evaluate(ClipScores(("n", "f"), truth, scores, names, names)).figures["accuracy"]
     assert few.high - few.low > 1.5 * (many.high - many.low)
     assert few.value == many.value == 0.75
 
 
 def test_temperature_mends_scores_that_are_too_sure_and_keeps_the_answer() -> None:
-    clips = judged(400, classes=2)
+    clips = scored(400, classes=2)
     sure = apply_temperature(clips.scores, 0.25)
     windows = WindowScores(clips.labels, clips.truth, tuple(row[None] for row in sure), clips.groups, clips.names)
-    found = windows.fit_temperature()
+    found = fit_temperature(windows)
     assert found > 2
-    mended = windows.judged(found)
-    assert mended.log_loss() < windows.judged().log_loss()
+    mended = windows.by_clip(found)
+    assert mended.log_loss() < windows.by_clip().log_loss()
     assert calibration_error(clips.truth, mended.scores) < calibration_error(clips.truth, sure)
     np.testing.assert_array_equal(mended.scores.argmax(1), sure.argmax(1))
 
 
 def test_threshold_lets_no_more_pass_than_was_allowed() -> None:
-    clips = judged(200, classes=2)
+    clips = scored(200, classes=2)
     for rate in (0.0, 0.05, 0.2):
         chosen = choose_thresholds(clips, ("a",), rate)
         assert set(chosen) == {"b"}
@@ -129,22 +129,22 @@ def test_comparison_counts_the_clips_on_which_only_one_is_right() -> None:
     truth = np.array([0, 0, 1, 1, 1, 0, 1, 0])
     names = tuple(map(str, range(8)))
 
-    def model(right: list[bool]) -> Judged:
+    def model(right: list[bool]) -> ClipScores:
         said = np.where(right, truth, 1 - truth)
-        return Judged(("n", "f"), truth, np.eye(2)[said] * 0.8 + 0.1, names, names)
+        return ClipScores(("n", "f"), truth, np.eye(2)[said] * 0.8 + 0.1, names, names)
 
     a = model([True] * 2 + [False] * 6)
     b = model([False] + [True] * 7)
-    result = compare(a, b)
+    result = compare_accuracy(a, b)
     assert (result.only_a_right, result.only_b_right) == (1, 6)
     assert result.difference.value == pytest.approx(5 / 8)
     assert result.p_value == pytest.approx(2 * (1 + 7) / 2**7)  # both tails of a binomial of seven coins
-    with pytest.raises(ValueError, match="not judged on the same clips"):
-        compare(a, Judged(("n", "f"), truth, b.scores, names, tuple("abcdefgh")))
+    with pytest.raises(ValueError, match="not scored on the same clips"):
+        compare_accuracy(a, ClipScores(("n", "f"), truth, b.scores, names, tuple("abcdefgh")))
 
 
 def test_figures_that_cannot_be_had_are_null_in_json() -> None:
-    only = Judged(("n", "f"), np.zeros(4, int), np.full((4, 2), 0.5), tuple("abcd"), tuple("abcd"))
+    only = ClipScores(("n", "f"), np.zeros(4, int), np.full((4, 2), 0.5), tuple("abcd"), tuple("abcd"))
     found = evaluate(only).to_json()
     assert found["auc"] is None
     assert found["low"]["auc"] is None
@@ -176,10 +176,10 @@ def test_four_hundred_labels_are_judged_in_little_memory() -> None:
         assert drawn["balanced_accuracy"][k] == pytest.approx(expected)
 
 
-def separate() -> Judged:
+def separate() -> ClipScores:
     """Four groups of one clip and one label each, every clip right."""
     truth, names = np.array([0, 1, 0, 1]), ("a", "b", "c", "d")
-    return Judged(("n", "f"), truth, np.eye(2)[truth] * 0.8 + 0.1, names, names)
+    return ClipScores(("n", "f"), truth, np.eye(2)[truth] * 0.8 + 0.1, names, names)
 
 
 def test_label_that_a_draw_does_not_hold_is_no_mistake() -> None:
@@ -194,7 +194,7 @@ def test_label_that_a_draw_does_not_hold_is_no_mistake() -> None:
 def test_label_that_is_neither_shown_nor_said_does_not_lower_the_macro_f1() -> None:
     clips = separate()
     wider = np.c_[clips.scores, np.zeros(4)]
-    third = evaluate(Judged(("n", "f", "fall"), clips.truth, wider, clips.groups, clips.names)).figures["macro_f1"]
+    third = evaluate(ClipScores(("n", "f", "fall"), clips.truth, wider, clips.groups, clips.names)).figures["macro_f1"]
     assert (third.value, third.low, third.high) == (1.0, 1.0, 1.0)
 
 
@@ -206,7 +206,7 @@ def test_one_group_gives_figures_but_no_interval() -> None:
     assert all(np.isnan([f.low, f.high]).all() for f in found.figures.values())
     assert str(found.figures["accuracy"]) == "1.000 (–)"
     assert set(found.to_json()["low"].values()) == set(found.to_json()["high"].values()) == {None}
-    assert np.isnan(compare(clips, clips).difference.low)
+    assert np.isnan(compare_accuracy(clips, clips).difference.low)
 
 
 def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
@@ -229,10 +229,10 @@ def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:
 def test_temperature_by_which_a_clip_is_judged_comes_from_other_groups() -> None:
     """Changing what a group shows changes the temperature of others, and not its own."""
     clips = noise(40, 8, seed=0)
-    before = clips.fit_temperatures_elsewhere()
+    before = fit_held_out_temperatures(clips)
     turned = replace(clips, truth=np.where(np.array(clips.groups) == "3", 1 - clips.truth, clips.truth))
     own = np.array(clips.groups) == "3"
-    after = turned.fit_temperatures_elsewhere()
+    after = fit_held_out_temperatures(turned)
     np.testing.assert_array_equal(after[own], before[own])
     assert (after[~own] != before[~own]).any()
     assert len(set(before[own])) == 1
@@ -246,8 +246,8 @@ def test_calibration_error_in_a_checkpoint_is_of_clips_that_the_temperature_was_
         clips = noise(14, 7, seed)
         outcome = summarise(clips, np.ones(14, bool), Recipe())
         held_out.append(outcome.metrics()["calibration_error"])
-        flattering.append(calibration_error(clips.truth, clips.judged(outcome.temperature).scores))
-        assert outcome.temperature == clips.fit_temperature(), "that of all clips goes into the contract"
-        plain = evaluate(clips.judged(outcome.temperature)).figures
+        flattering.append(calibration_error(clips.truth, clips.by_clip(outcome.temperature).scores))
+        assert outcome.temperature == fit_temperature(clips), "that of all clips goes into the contract"
+        plain = evaluate(clips.by_clip(outcome.temperature)).figures
         assert outcome.evaluation.figures | {"calibration_error": None} == plain | {"calibration_error": None}
     assert np.mean(held_out) > np.mean(flattering) + 0.01

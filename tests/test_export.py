@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 
 from consumers.cli.extras import FULL
-from consumers.learning.export import export_command
+from consumers.learning.export import ExportOptions, export_command
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save
@@ -376,8 +376,8 @@ def test_export_that_says_something_else_is_warned_of(
     real = export(find(str(checkpoints["x3d_xs"])), output, "f16", None)
     monkeypatch.setattr("consumers.learning.export.export", lambda *_: replace(real, difference=difference))
     notes = Console(record=True, file=io.StringIO(), width=200)
-    export_command(notes, str(checkpoints["x3d_xs"]), output, "f16", [], [], {}, None, notes)
-    assert ("another model rather than a rounded one" in notes.export_text()) == warns
+    export_command(ExportOptions(str(checkpoints["x3d_xs"]), output, "f16"), notes, notes)
+    assert ("differ too much for rounding alone" in notes.export_text()) == warns
 
 
 @pytest.mark.parametrize(

@@ -221,5 +221,5 @@ def test_label_that_is_absent_stays_absent():
 
 def test_label_with_a_single_sample_is_named():
     features, truth = samples(5, 1, 3)
-    with pytest.raises(TrainingError, match="one sample only of label 'fall'"):
+    with pytest.raises(TrainingError, match="only one sample of label 'fall'"):
         synthetic_minority(features, truth, ("normal", "fall", "fight"))

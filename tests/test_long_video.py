@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from consumers.learning.datasets import Example
-from consumers.learning.scoring import judge_frames
+from consumers.learning.scoring import score_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
-from models.windows import windows
+from models.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
 FRAMES = 4
@@ -51,7 +51,7 @@ class Counted(nn.Module):
 @pytest.mark.parametrize("length", [2, FRAMES, 21, 60])
 @pytest.mark.parametrize("denser", [1, 2])
 def test_windows_are_described_as_if_all_maps_were_at_hand(network: MoveNetMotion, length: int, denser: int) -> None:
-    images, places = pictures(length), torch.from_numpy(windows(length, FRAMES, denser=denser))
+    images, places = pictures(length), torch.from_numpy(sliding_windows(length, FRAMES, denser=denser))
     parts = torch.split(images, PICTURES_AT_ONCE)
     with torch.inference_mode():
         found = network.describe_windows(parts, places)
@@ -67,14 +67,16 @@ def test_maps_are_held_while_a_window_needs_them_only() -> None:
     counted = MoveNetMotion(2, pretrained=True).eval()
     counted.backbone = Counted(counted.backbone)  # type: ignore[assignment]
     with torch.inference_mode():
-        counted.describe_windows(torch.split(pictures(60), PICTURES_AT_ONCE), torch.from_numpy(windows(60, FRAMES)))
+        counted.describe_windows(
+            torch.split(pictures(60), PICTURES_AT_ONCE), torch.from_numpy(sliding_windows(60, FRAMES))
+        )
     assert 0 < counted.backbone.most <= FRAMES + 2 * PICTURES_AT_ONCE
     assert counted.backbone.alive <= PICTURES_AT_ONCE
 
 
 def test_pictures_too_few_for_a_window_are_told(network: MoveNetMotion) -> None:
     with torch.inference_mode(), pytest.raises(ValueError, match="5 pictures: window 4 needs 6"):
-        network.describe_windows([pictures(5)], torch.from_numpy(windows(6, 2)))
+        network.describe_windows([pictures(5)], torch.from_numpy(sliding_windows(6, 2)))
 
 
 @pytest.mark.parametrize("architecture", ["x3d_xs", "movenet_motion"])
@@ -95,12 +97,12 @@ def test_torch_takes_many_clips_in_parts_and_gives_the_scores_of_each(tmp_path: 
 def test_windows_of_a_long_example_are_asked_about_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors")), engine="torch")
     frames = np.random.default_rng(0).integers(0, 256, (43, 32, 32, 3), dtype=np.uint8)
-    expected = served.predict(frames[windows(43, FRAMES)])
+    expected = served.predict(frames[sliding_windows(43, FRAMES)])
     sizes: list[int] = []
     predict = Classifier.predict
     monkeypatch.setattr(Classifier, "predict", lambda self, clips: sizes.append(len(clips)) or predict(self, clips))
     monkeypatch.setattr("consumers.learning.scoring._WINDOWS_AT_ONCE", 8)
     example = Example(tmp_path / "long.mp4", "fight", "group")
-    [scores] = judge_frames(served, [example], [frames], lambda *_: None).windows
+    [scores] = score_frames(served, [example], [frames], lambda *_: None).scores
     assert sizes == [8, 8, 4]
     np.testing.assert_allclose(scores, expected, atol=1e-5)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learning.evaluate import evaluate_command
-from consumers.learning.train import train_command
+from consumers.learning.evaluate import EvaluateOptions, evaluate_command
+from consumers.learning.train import TrainOptions, train_command
 from models import CheckpointError, Contract, TrainingError, find
 from models.training.recipe import Recipe
 from tests.videos import write_video
@@ -56,8 +56,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path) -> Callab
         used: int | None = None,
         **more: Any,
     ) -> Contract:
-        options = {"counted": None, "resume": True, "tensorboard": None} | more
-        train_command(Console(quiet=True), [source], out, RECIPE, {}, folds, used, **options)
+        options = TrainOptions([source], out, RECIPE, folds=folds, used_folds=used, **more)
+        train_command(options, Console(quiet=True))
         return find(str(out)).contract
 
     return run
@@ -73,7 +73,7 @@ def test_held_out_folds_are_those_that_there_were(
 
 def warned(model: Path, data: Path) -> str:
     console = Console(record=True, width=1000)
-    evaluate_command(Console(quiet=True), str(model), [data], {}, "auto", None, None, None, 0.05, console)
+    evaluate_command(EvaluateOptions(str(model), [data]), Console(quiet=True), console)
     return "".join(line for line in console.export_text().splitlines(keepends=True) if "trained on" in line)
 
 
@@ -100,7 +100,7 @@ def test_what_begins_from_a_model_that_knows_the_clips_says_so(
         console = Console(record=True, width=1000, file=io.StringIO())
         out = tmp_path / f"{source.parent.name}-{begin_from is None}.safetensors"
         begun = replace(recipe, begin_from=None if begin_from is None else str(begin_from))
-        train_command(console, [source], out, begun, {}, 2, 1, None, resume=True, tensorboard=None)
+        train_command(TrainOptions([source], out, begun, folds=2, used_folds=1), console)
         return console.export_text()
 
     assert "was trained on" not in told(data, None)

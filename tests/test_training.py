@@ -12,19 +12,24 @@ import torch
 from rich.console import Console
 
 from consumers.learning.datasets import find_examples
-from consumers.learning.train import train_command
+from consumers.learning.train import TrainOptions, train_command
 from models import Classifier, Contract, TrainingError, find, save
-from models.evaluation.folds import Footage
-from models.training import loop
+from models.classical.strategy import Classical
+from models.training import frozen_features, loop
+from models.training.fitted_head import FittedHead
+from models.training.footage import Footage
+from models.training.frozen_features import FrozenFeatures
 from models.training.loop import Progress
+from models.training.objective import Batch, Classification
 from models.training.recipe import Augmentation, Recipe
 from models.training.samples import FixedWindows
-from models.training.trainer import Trainer
+from models.training.steps import Steps
+from models.training.trainer import Trainer, strategy_for
 
 RECIPE = Recipe(
     frames=4, size=32, epochs=4, batch=4, learning_rate=3e-3, augmentation=Augmentation(crop=1, colour=0, views=2)
 )
-#: Of a head that is fitted at once.
+#: Fitted in one step.
 FITTED = Recipe("movenet_motion", frames=4, size=32)
 
 
@@ -70,12 +75,12 @@ def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     recipe = FITTED if architecture == FITTED.architecture else replace(RECIPE, architecture=architecture)
     trainer = Trainer(footage(), recipe)
     network = trainer.fit()
-    contract = replace(trainer.contract(trainer.validate(2), {}), temperature=1.0)
+    contract = replace(trainer.contract(network, trainer.validate(2), {}), temperature=1.0)
     save(tmp_path / "m.safetensors", network.state_dict(), contract)
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     for index, video in enumerate(footage()):
         windows = np.stack([video.frames[b : b + 8 : 2] for b in (0, 4)])
-        np.testing.assert_allclose(served.predict(windows), trainer._score(network, index), atol=5e-3)
+        np.testing.assert_allclose(served.predict(windows), trainer._strategy.score(network, index), atol=5e-3)
 
 
 def test_cnn_lstm_learns_what_is_easy_to_see():
@@ -88,7 +93,7 @@ def test_cnn_lstm_learns_what_is_easy_to_see():
     ("videos", "message"),
     [
         ([f for f in footage() if f.label == "normal"], "at least two"),
-        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], r"'fall': one video only \(x\)"),
+        ([*footage(), Footage("x", "fall", "only", footage()[0].frames)], r"'fall': only one video \(x\)"),
         (
             [*footage(), *(Footage(n, "fall", "only", footage()[0].frames) for n in "xy")],
             "'fall': all of its footage is of one group",
@@ -108,7 +113,8 @@ def test_every_remedy_for_imbalance_learns_and_is_served(tmp_path, imbalance):
     trainer = Trainer(rare, recipe)
     outcome = trainer.validate(3)
     assert outcome.metrics()["balanced_accuracy"] > 0.8
-    save(tmp_path / "m.safetensors", trainer.fit().state_dict(), trainer.contract(outcome, {}))
+    model = trainer.fit()
+    save(tmp_path / "m.safetensors", model.state_dict(), trainer.contract(model, outcome, {}))
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     assert served.predict(rare[0].frames[:8:2])[served.labels.index(rare[0].label)] > 0.5
 
@@ -116,12 +122,12 @@ def test_every_remedy_for_imbalance_learns_and_is_served(tmp_path, imbalance):
 def test_ensemble_of_whole_networks_is_created_again_by_its_name(tmp_path):
     trainer = Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="ensemble", members=2, epochs=1))
     network = trainer.fit()
-    contract = trainer.contract(trainer.validate(2), {})
+    contract = trainer.contract(network, trainer.validate(2), {})
     assert contract.architecture == "2*x3d_xs"
     save(tmp_path / "m.safetensors", network.state_dict(), replace(contract, temperature=1.0))
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     windows = np.stack([footage()[0].frames[b : b + 8 : 2] for b in (0, 4)])
-    np.testing.assert_allclose(served.predict(windows), trainer._score(network, 0), atol=5e-3)
+    np.testing.assert_allclose(served.predict(windows), trainer._strategy.score(network, 0), atol=5e-3)
 
 
 def moving(groups: int = 5) -> list[Footage]:
@@ -137,22 +143,23 @@ def moving(groups: int = 5) -> list[Footage]:
 
 
 @pytest.mark.parametrize("imbalance", ["none", "weights", "smote"])
-def test_what_a_pose_network_sees_change_tells_motion_from_stillness(imbalance):
+def test_motion_features_of_a_pose_network_tell_motion_from_stillness(imbalance):
     assert Trainer(moving(), replace(FITTED, imbalance=imbalance)).validate(5).metrics()["accuracy"] == 1.0
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"imbalance": "focal"}, "'focal': the head of movenet_motion is fitted at once"),
-        ({"epochs": 40, "learning_rate": 0.1}, "no use for epochs, learning_rate: its head is fitted at once"),
-        ({"patience": 3, "averaging": 0.9, "dropout": 0.5}, "no use for dropout, averaging, patience"),
-        ({"augmentation": Augmentation(mixup=0.2)}, r"no use for augmentation\.mixup.*--trained-stages 2"),
+        ({"imbalance": "focal"}, "'focal': movenet_motion is fitted in one step"),
+        ({"imbalance": "ensemble"}, "'ensemble': movenet_motion is fitted in one step"),
+        ({"epochs": 40, "learning_rate": 0.1}, "ignores --epochs, --learning-rate: it is fitted in one step"),
+        ({"patience": 3, "averaging": 0.9, "dropout": 0.5}, "ignores --dropout, --averaging, --patience"),
+        ({"augmentation": Augmentation(mixup=0.2)}, r"ignores --mixup.*--trained-stages 2"),
         ({"frames": 1}, "clips of 1 frame: .* needs at least 2"),
         ({"frames": 1, "trained_stages": 2}, "clips of 1 frame: .* needs at least 2"),
     ],
 )
-def test_head_that_is_fitted_at_once_refuses_what_it_has_no_use_for_before_decoding(tmp_path, changes, message):
+def test_head_that_is_fitted_in_one_step_refuses_options_of_gradient_steps_before_decoding(tmp_path, changes, message):
     recipe = replace(FITTED, **changes)
     with pytest.raises(TrainingError, match=message):
         Trainer(moving(2), recipe)
@@ -164,10 +171,10 @@ def test_head_that_is_fitted_at_once_refuses_what_it_has_no_use_for_before_decod
 
 def trained_from(data: Path, recipe: Recipe, tensorboard: Path | None = None) -> None:
     output = data.with_name("m.safetensors")
-    train_command(Console(), [data], output, recipe, {}, 2, None, None, resume=True, tensorboard=tensorboard)
+    train_command(TrainOptions([data], output, recipe, folds=2, tensorboard=tensorboard), Console())
 
 
-def test_head_that_is_fitted_at_once_has_no_curves_and_records_no_epochs(tmp_path):
+def test_head_that_is_fitted_in_one_step_has_no_curves_and_records_no_epochs(tmp_path):
     with pytest.raises(TrainingError, match="no epochs, so there are no curves"):
         trained_from(tmp_path / "no such data", FITTED, tmp_path / "curves")
     trainer = Trainer(moving(2), replace(FITTED, augmentation=Augmentation(flip=False)))
@@ -203,8 +210,26 @@ def test_recipes_that_see_footage_alike_share_features():
     assert tasks.count("features") == made > 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "strategy"),
+    [
+        ({"architecture": "x3d_xs"}, Steps),
+        ({"architecture": "x3d_xs", "trained_stages": 1}, Steps),
+        ({"architecture": "cnn_lstm:movenet"}, FrozenFeatures),
+        ({"architecture": "3*cnn_bilstm", "trained_stages": 1}, FrozenFeatures),
+        ({"architecture": "cnn_lstm", "trained_stages": 2}, Steps),
+        ({"architecture": "movenet_motion"}, FittedHead),
+        ({"architecture": "movenet_motion", "trained_stages": 0}, Steps),
+        ({"architecture": "2*movenet_motion"}, Steps),
+        ({"architecture": "classical:knn"}, Classical),
+    ],
+)
+def test_recipe_decides_how_a_model_is_trained(changes, strategy):
+    assert strategy_for(replace(RECIPE, **changes)) is strategy
+
+
 def test_smote_refuses_pixels():
-    with pytest.raises(TrainingError, match="makes features, not pixels"):
+    with pytest.raises(TrainingError, match="interpolates features, not pixels"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="smote")).fit()
 
 
@@ -232,7 +257,7 @@ def test_run_that_was_killed_goes_on_to_the_same_model(tmp_path, options):
     started: list[int] = []
     again = Trainer(footage(6), recipe, lambda name, done, total: started.append(done), folder=tmp_path / "killed")
     outcome = again.validate(2)
-    np.testing.assert_array_equal(outcome.judged.scores, expected.judged.scores)
+    np.testing.assert_array_equal(outcome.scores.scores, expected.scores.scores)
     for name, value in again.fit().state_dict().items():
         assert torch.equal(value, weights[name]), name
     again.finish()
@@ -267,7 +292,7 @@ def test_state_of_another_split_is_not_gone_on_from(tmp_path, fold):
 
     killed_in(fold, trainer, 5, used=2)
     expected = Trainer(footage(6), RECIPE).validate(2)
-    np.testing.assert_array_equal(trainer().validate(2).judged.scores, expected.judged.scores)
+    np.testing.assert_array_equal(trainer().validate(2).scores.scores, expected.scores.scores)
 
 
 def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_not_gone_on_from(tmp_path):
@@ -279,7 +304,7 @@ def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_n
         (trainer.under(other), Trainer(footage(6), other), {}),
     ):
         expected = fresh.validate(2, **options)
-        np.testing.assert_array_equal(kept.validate(2, **options).judged.scores, expected.judged.scores)
+        np.testing.assert_array_equal(kept.validate(2, **options).scores.scores, expected.scores.scores)
 
 
 def test_state_of_other_pictures_of_the_same_names_and_lengths_is_not_gone_on_from(tmp_path):
@@ -314,16 +339,16 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
     groups = np.array([f.group for f in footage(6)])
     asked: list[set[str]] = []  # for each fold: of the videos that were scored while it trained
     learnt: list[set[str]] = []
-    score = Trainer._score
+    score = frozen_features._scores
 
-    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained:
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained[torch.nn.Module]:
         asked.append(set())
         learnt.append(set(groups[run.order(0)]))
         with monkeypatch.context() as during:
-            during.setattr(Trainer, "_score", lambda self, n, i: asked[-1].add(groups[i]) or score(self, n, i))
+            during.setattr(frozen_features, "_scores", lambda h, f, i: asked[-1].add(groups[i]) or score(h, f, i))
             return loop.train(network, run, *others)
 
-    monkeypatch.setattr("models.training.trainer.train", watched)
+    monkeypatch.setattr("models.training.steps.train", watched)
     assert trainer.validate(2).epochs < 40
     for (part, held), seen, taught in zip(trainer.split(2), asked, learnt, strict=True):
         assert seen
@@ -355,17 +380,34 @@ def test_weights_of_the_best_epoch_are_kept_where_later_ones_are_worse(averaging
         return (0.1, 0.5, 0.3, 0.5, 0.2)[len(at) - 1]  # as good again is no gain
 
     recipe = replace(RECIPE, epochs=40, patience=3, averaging=averaging)
-    order, loss = (lambda _: np.arange(8)), torch.nn.CrossEntropyLoss()
-    run = loop.Run("all", recipe, samples, 2, order, loss, torch.device("cpu"), judge=judge)
+    objective = Classification(recipe, np.array([4, 4]), torch.device("cpu"))
+    run = loop.Run("all", recipe, samples, objective, lambda _: np.arange(8), torch.device("cpu"), judge=judge)
     trained = loop.train(torch.nn.Linear(3, 2), run)
     assert (trained.epochs, len(at)) == (2, 5)
-    for name, value in trained.network.state_dict().items():
+    for name, value in trained.model.state_dict().items():
         assert torch.equal(value, at[1][name])
         assert not torch.equal(value, at[4][name])
 
 
+def test_the_loop_minimises_whatever_objective_it_is_given():
+    """Not only labels: here the network learns to return its own inputs, and no label is looked at."""
+    generator = np.random.default_rng(0)
+    samples = FixedWindows(generator.normal(size=(16, 3)).astype(np.float32), np.zeros(16, int), torch.device("cpu"))
+    losses: list[float] = []
+
+    def reconstruct(network: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        loss = (network(batch.inputs) - batch.inputs).square().mean()
+        losses.append(float(loss.detach()))
+        return loss
+
+    recipe = replace(RECIPE, epochs=30, learning_rate=0.05)
+    run = loop.Run("all", recipe, samples, reconstruct, lambda _: np.arange(16), torch.device("cpu"))
+    loop.train(torch.nn.Linear(3, 3), run)
+    assert losses[-1] < 0.1 * losses[0]
+
+
 def test_loss_that_is_no_number_ends_training_with_advice():
-    with pytest.raises(TrainingError, match=r"no number any more.*lower learning rate"):
+    with pytest.raises(TrainingError, match=r"no longer a number.*lower learning rate"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", learning_rate=1e30, epochs=4)).fit()
 
 
@@ -392,7 +434,7 @@ def test_begins_from_a_checkpoint_with_other_labels(tmp_path):
 
 def contract_of(recipe: Recipe) -> Contract:
     trainer = Trainer(footage(), recipe)
-    return trainer.contract(trainer.validate(2), {})
+    return trainer.contract(trainer.fit(), trainer.validate(2), {})
 
 
 def write_csv(folder: Path, text: str) -> Path:
@@ -431,7 +473,7 @@ def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
         return loop.train(network, run, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.training.trainer.train", watched)
+        patch.setattr("models.training.steps.train", watched)
         for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
             Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
     pixels, *features = chosen

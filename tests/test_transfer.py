@@ -8,7 +8,7 @@ import torch
 
 from models import TrainingError
 from models.networks.zoo import create
-from models.training.augmentation import BatchMix, ClipTransform, window_places
+from models.training.augmentation import BatchMix, ClipTransform, random_window
 from models.training.recipe import Augmentation, Recipe
 from models.training.transfer import freeze, parameter_groups, set_regularisation, stages
 
@@ -101,14 +101,14 @@ def test_window_lies_in_the_video_and_its_speed_varies() -> None:
     generator = np.random.default_rng(0)
     spans = set()
     for _ in range(200):
-        places = window_places(30, 8, 2, 1.5, generator)
+        places = random_window(30, 8, 2, 1.5, generator)
         assert places.min() >= 0
         assert places.max() <= 29
         assert (np.diff(places) >= 0).all()
         spans.add(places[-1] - places[0])
     assert min(spans) < 12
     assert max(spans) > 17
-    assert (window_places(3, 8, 2, 1.0, generator)[-4:] == 2).all()
+    assert (random_window(3, 8, 2, 1.0, generator)[-4:] == 2).all()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def main() -> None:
             return
         network = trainer.fit()
         if distributed.is_first():
-            held = torch.from_numpy(np.asarray(outcome.judged.scores))
+            held = torch.from_numpy(np.asarray(outcome.scores.scores))
             torch.save({"scores": held, "processes": distributed.world(), **network.head.state_dict()}, output)
 
 

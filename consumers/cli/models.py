@@ -69,20 +69,19 @@ def evaluate(
       clipline evaluate own.safetensors labels.csv \\
         --calibrated better.safetensors
     """
-    from consumers.learning.evaluate import evaluate_command
+    from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 
-    evaluate_command(
-        console,
-        model=model,
-        data=data,
+    options = EvaluateOptions(
+        model,
+        data,
         renamed=renamed_labels(label_map),
         engine=engine or "auto",
         json_file=json_file,
         report_file=report,
         calibrated_file=calibrated,
         false_alarm_rate=false_alarm_rate,
-        notes=errors,
     )
+    evaluate_command(options, console, errors)
 
 
 def compare(
@@ -103,17 +102,12 @@ def compare(
       clipline compare movenet-motion own.safetensors held-out/
       clipline compare cnn-lstm x3d-xs labels.csv --json comparison.json
     """
-    from consumers.learning.evaluate import compare_command
+    from consumers.learning.evaluate import CompareOptions, compare_command
 
-    compare_command(
-        console,
-        models=(first, second),
-        data=data,
-        renamed=renamed_labels(label_map),
-        engine=engine or "auto",
-        json_file=json_file,
-        notes=errors,
+    options = CompareOptions(
+        (first, second), data, renamed=renamed_labels(label_map), engine=engine or "auto", json_file=json_file
     )
+    compare_command(options, console, errors)
 
 
 def export(
@@ -167,7 +161,7 @@ def export(
         --calibration footage.csv --compare held-out.csv
       clipline export own.safetensors --compare held-out.csv --json forms.json
     """
-    from consumers.learning.export import export_command
+    from consumers.learning.export import ExportOptions, export_command
 
     if json_file is not None and not compared:
         raise typer.BadParameter("--json needs --compare: it holds what was measured")
@@ -177,17 +171,16 @@ def export(
         raise typer.BadParameter("nothing to do: expected --output, or --compare with labelled footage, or both")
     if output is not None and (precision == "int8") != bool(calibration):
         raise typer.BadParameter("--precision int8 and --calibration DATA go together")
-    export_command(
-        console,
-        model=model,
-        output=output,
+    options = ExportOptions(
+        model,
+        output,
         precision=precision or "f32",
         calibration=calibration or [],
         compared=compared or [],
         renamed=renamed_labels(label_map),
         json_file=json_file,
-        notes=errors,
     )
+    export_command(options, console, errors)
 
 
 def models(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import math
 import signal
 import threading
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
+
+from consumers.times import parse_time_us
 
 from .help import ADVANCED, CONNECTION
 
@@ -204,10 +205,9 @@ def parse_start(text: str | None) -> int | None:
     if text == "now":
         return time.time_ns() // 1000
     try:
-        moment = dt.datetime.fromisoformat(text)
+        return parse_time_us(text)
     except ValueError:
         raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)
 
 
 def renamed_labels(label_map: list[str] | None) -> dict[str, str]:

@@ -175,7 +175,7 @@ def train(
     On four GPUs:
       torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
-    from consumers.learning.train import train_command
+    from consumers.learning.train import TrainOptions, train_command
     from models.networks.zoo import describe
     from models.training.recipe import Augmentation, Recipe
 
@@ -208,11 +208,10 @@ def train(
         )
     except ValueError as error:
         raise typer.BadParameter(_named_as_option(str(error))) from None
-    train_command(
-        errors,
-        data=data,
-        output=output,
-        recipe=recipe,
+    options = TrainOptions(
+        data,
+        output,
+        recipe,
         renamed=renamed,
         folds=folds,
         used_folds=used_folds,
@@ -220,6 +219,7 @@ def train(
         resume=resume,
         tensorboard=tensorboard,
     )
+    train_command(options, errors)
 
 
 def _named_as_option(message: str) -> str:

@@ -1,1 +1,1 @@
-"""Training, evaluating and exporting models on labelled footage."""
+"""The commands that work on labelled footage: train, evaluate, compare, export; and the list of models."""

@@ -1,10 +1,9 @@
-"""Labelled footage in the forms that people have it: which file shows what, from when to when, in which group."""
+"""Read lists of labelled footage in common formats: which file shows what, from when to when, in which group."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from consumers.annotations import AnnotationError, activitynet_annotations, utf8_lines
 from models import TrainingError
 from stream import VIDEO_SUFFIXES
 
 _REPORTED: Final = 20
-#: 48 bits tell some millions of files apart; so many of them take 150 KB of a checkpoint.
+#: 48 bits distinguish millions of files; so many digests take 150 KB of a checkpoint.
 _DIGEST_LETTERS: Final = 12
 _KEPT_DIGESTS: Final = 10_000
 _KINETICS: Final = {"label", "youtube_id", "time_start", "time_end"}
@@ -28,7 +28,7 @@ class Example:
 
     path: Path
     label: str
-    #: What it shares with others of the same scene, person or recording: a split never divides a group.
+    #: Shared by all examples of one scene, person or recording: a split never divides a group.
     group: str
     start_seconds: float = 0.0
     end_seconds: float | None = None
@@ -44,40 +44,41 @@ class Example:
 
 
 def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
-    """Read what `data` describes.
+    """Read a list of labelled footage, in one of these forms:
 
     - A folder with one folder a class.
-    - A CSV with the columns path, label and maybe start, end, group. Paths are relative to it or to the folder above.
-      An empty start or end is that of the file; without a group, a file is a group of its own.
+    - A CSV with the columns path, label and optionally start, end, group. Paths are relative to it or to the folder
+      above. An empty start or end means that of the file; without a group, each file is a group of its own.
     - A CSV of Kinetics (label, youtube_id, time_start, time_end); the trimmed files lie somewhere below it.
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
 
-    Text is UTF-8. `renamed` maps labels; one that is mapped to nothing is left out.
+    Text is UTF-8. `renamed` maps labels to new names; a label mapped to nothing is left out.
 
     Raises:
-        TrainingError: nothing usable; the message names the line.
+        TrainingError: nothing can be used; the message names the line.
     """
-    if data.is_dir():
-        found = list(_from_folders(data))
-        if not found:
-            raise TrainingError(f"{data}: expected one folder a class with video files in it")
-    elif not data.is_file():
-        raise TrainingError(f"{data}: no such folder or file")
-    elif data.suffix.lower() == ".json":
-        found = list(_from_activitynet(data))
-    elif data.suffix.lower() == ".txt":
-        found = list(_from_mmaction(data))
-    else:
-        found = list(_from_csv(data))
+    try:
+        found = list(_read(data))
+    except AnnotationError as error:
+        raise TrainingError(str(error)) from None
     return [replace(e, label=label) for e in found if (label := renamed.get(e.label, e.label))]
 
 
+def _read(data: Path) -> Iterator[Example]:
+    if not data.exists():
+        raise TrainingError(f"{data}: no such folder or file")
+    if data.is_dir():
+        return _from_folders(data)
+    by_suffix = {".json": _from_activitynet, ".txt": _from_mmaction}
+    return by_suffix.get(data.suffix.lower(), _from_csv)(data)
+
+
 def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
-    """Return warnings about examples that can be used; `digests` are those of their files.
+    """Check labels and groups by content and return warnings; `digests` are those of the files.
 
     Raises:
-        TrainingError: one piece of footage has two labels; all such are named.
+        TrainingError: the same footage has two labels; all such footage is named.
     """
     labels: dict[tuple[str, float, float | None], set[str]] = defaultdict(set)
     names: dict[tuple[str, float, float | None], list[str]] = defaultdict(list)
@@ -100,7 +101,7 @@ def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> 
         return []
     return [
         (
-            f"{len(leaked)} videos are in more than one group, so a split may show a model what it is tested on; "
+            f"{len(leaked)} videos are in more than one group, so a model may be tested on what it has learnt; "
             f"first: {' and '.join(sorted(leaked[0]))}"
         )
     ]
@@ -110,7 +111,7 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
     """SHA-256 of each file.
 
     Raises:
-        TrainingError: some cannot be read; all of them are named.
+        TrainingError: some files cannot be read; all of them are named.
     """
     digests: dict[Path, str] = {}
     problems = []
@@ -122,25 +123,25 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
     if problems:
-        raise TrainingError(report(problems, len(paths)))
+        raise TrainingError(unusable_files(problems, len(paths)))
     return digests
 
 
 def footage_sample(digests: Mapping[Path, str]) -> list[str]:
-    """What a checkpoint keeps of the content of its footage: the beginnings of the digests, of much the smallest.
+    """The digests of footage that a checkpoint keeps, shortened; of a large data set only the smallest ones.
 
-    Which digests are the smallest has nothing to do with what the footage shows, so they are a fair sample.
+    The smallest digests are a fair sample, since a digest has nothing to do with what the footage shows.
     """
     return sorted({d[:_DIGEST_LETTERS] for d in digests.values()})[:_KEPT_DIGESTS]
 
 
 def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[int, bool]:
-    """How many of the files are in a checkpoint's `footage_sample`, and whether that holds all of its footage."""
+    """How many of the files are in a checkpoint's `footage_sample`, and whether the sample holds all of its footage."""
     known = set(sample)
     return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
 
 
-def report(problems: Sequence[str], total: int) -> str:
+def unusable_files(problems: Sequence[str], total: int) -> str:
     """One message about every file that cannot be used."""
     return (
         f"{len(problems)} of {total} files cannot be used:\n" + "\n".join(problems[:_REPORTED]) + _more(len(problems))
@@ -152,15 +153,19 @@ def _more(count: int) -> str:
 
 
 def _from_folders(data: Path) -> Iterator[Example]:
+    is_empty = True
     for folder in sorted(p for p in data.iterdir() if p.is_dir()):
         for path in sorted(folder.rglob("*")):
-            # Whatever else is no folder is told when it cannot be read, as a link to nowhere.
+            # Anything but a folder: a broken link is reported when it cannot be read.
             if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+                is_empty = False
                 yield Example(path, folder.name, str(path))
+    if is_empty:
+        raise TrainingError(f"{data}: expected one folder a class with video files in it")
 
 
 def _from_csv(data: Path) -> Iterator[Example]:
-    rows = csv.DictReader(_lines(data))
+    rows = csv.DictReader(utf8_lines(data))
     try:
         fields = set(rows.fieldnames or ())
         if fields >= _KINETICS:
@@ -208,35 +213,10 @@ def _from_activitynet(data: Path) -> Iterator[Example]:
             raise TrainingError(f"{data}, video {name!r}: {error}") from None
 
 
-def activitynet_annotations(data: Path) -> Iterator[tuple[str, str, float, float]]:
-    """Video id, label, start and end in seconds of each annotation in a JSON of ActivityNet.
-
-    Raises:
-        TrainingError: it has another form; the message names the video, where there is one.
-    """
-    where = f"{data}"
-    try:
-        for name, entry in json.loads("".join(_lines(data)))["database"].items():
-            where = f"{data}, video {name!r}"
-            for annotation in entry["annotations"]:
-                start, end = (float(t) for t in annotation["segment"])
-                yield name, _text(annotation["label"]), start, end
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrainingError(
-            f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
-        ) from None
-
-
-def _text(label: object) -> str:
-    if not isinstance(label, str):
-        raise TypeError(f"label {label!r} is no text")
-    return label
-
-
 def _from_mmaction(data: Path) -> Iterator[Example]:
     names_file = data.with_name("label_map.txt")
-    names = [line.strip() for line in _lines(names_file)] if names_file.is_file() else None
-    for number, line in enumerate(_lines(data), start=1):
+    names = [line.strip() for line in utf8_lines(names_file)] if names_file.is_file() else None
+    for number, line in enumerate(utf8_lines(data), start=1):
         if not line.strip():
             continue
         where = f"{data}, line {number}"
@@ -250,25 +230,6 @@ def _from_mmaction(data: Path) -> Iterator[Example]:
             yield Example(_existing(data, path), name, f"{data.parent.name}/{path}")
         except (ValueError, OSError) as error:
             raise TrainingError(f"{where}: {error}") from None
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a text with their ends.
-
-    Raises:
-        TrainingError: it cannot be read, or is not UTF-8; with the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            for number, line in enumerate(lines, start=1):
-                # Bytes that are not UTF-8 come as lone surrogates, so that their line is known.
-                if odd := next((c for c in line if "\ud800" <= c <= "\udfff"), None):
-                    raise TrainingError(
-                        f"{path}: expected text in UTF-8, found the byte 0x{ord(odd) & 0xFF:02x} in line {number}"
-                    )
-                yield line
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _existing(data: Path, path: str) -> Path:

@@ -4,113 +4,98 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from consumers.files import write_text
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
+from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
 from models.checkpoint import check_writable
-from models.evaluation.figures import (
-    Evaluation,
-    Judged,
-    WindowScores,
-    choose_thresholds,
-    compare,
-    evaluate,
-    number,
-    shown,
-)
+from models.evaluation.calibration import choose_thresholds, fit_temperature
+from models.evaluation.figures import Evaluation, evaluate, number, shown
+from models.evaluation.scores import ClipScores, WindowScores
+from models.evaluation.significance import compare_accuracy
 
-from .datasets import Example, check_examples, file_digests, find_examples, seen_footage
+from .datasets import Example, check_examples, file_digests, find_examples
 from .report import write_report
-from .scoring import judge
-
-#: Of a model that has no thresholds yet.
-_QUIET: Final = ("normal",)
-_ITS_OWN_FIGURES: Final = "Its own metrics are of clips that were held out."
+from .scoring import score_examples
+from .trained_on import known_labels, quiet_labels, warn_of_training_data
 
 
-def evaluate_command(
-    console: Console,
-    model: str,
-    data: Sequence[Path],
-    renamed: Mapping[str, str],
-    engine: str,
-    json_file: Path | None,
-    report_file: Path | None,
-    calibrated_file: Path | None,
-    false_alarm_rate: float,
-    notes: Console,
-) -> None:
-    """Judge a model, print what was found, and write what was asked for; progress and warnings go to `notes`.
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """Which model to evaluate on what, and what to write."""
+
+    model: str
+    data: Sequence[Path]
+    #: Labels by the name they have in the data; one that is renamed to nothing is left out.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "auto"
+    json_file: Path | None = None
+    report_file: Path | None = None
+    #: Where the model goes with a temperature and thresholds that are fitted to this footage.
+    calibrated_file: Path | None = None
+    #: Share of the other clips that a threshold may let pass.
+    false_alarm_rate: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """Which two models to compare on what, and what to write."""
+
+    models: tuple[str, str]
+    data: Sequence[Path]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "auto"
+    json_file: Path | None = None
+
+
+def evaluate_command(options: EvaluateOptions, console: Console, notes: Console) -> None:
+    """Evaluate a model, print the figures, and write what was asked for; progress and warnings go to `notes`.
 
     Raises:
         ModelError: the model or the data cannot be used.
     """
-    checkpoint = find(model)
-    if calibrated_file is not None and checkpoint.export is not None:
-        raise ExportError(
-            f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
-            f"calibrate {checkpoint.export.source} and export it again"
-        )
-    if calibrated_file is not None:
-        check_writable(calibrated_file)
-    examples, digests = _examples(data, [checkpoint], renamed, notes)
+    checkpoint = find(options.model)
+    if options.calibrated_file is not None:
+        if checkpoint.export is not None:
+            raise ExportError(
+                f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
+                f"calibrate {checkpoint.export.source} and export it again"
+            )
+        check_writable(options.calibrated_file)
+    examples, digests = _examples(options.data, [checkpoint], options.renamed, notes)
     warn_of_training_data(checkpoint, digests, notes)
-    scores = _judge(model, engine, examples, notes)
-    judged = scores.judged()
-    evaluation = evaluate(judged)
+    windows = _score(options.model, options.engine, examples, notes)
+    clips = windows.by_clip()
+    evaluation = evaluate(clips)
     _print(console, checkpoint.id, evaluation)
-    if json_file is not None:
-        _write(json_file, json.dumps({"model": checkpoint.id, **evaluation.to_json()}, indent=2) + "\n")
-    if report_file is not None:
-        _write(report_file, write_report(checkpoint, judged, evaluation, examples))
-        console.print(f"Report: {report_file}", highlight=False)
-    if calibrated_file is not None:
-        factor = scores.fit_temperature()
-        cooled = scores.judged(factor)
-        contract = replace(
-            checkpoint.contract,
-            temperature=round(checkpoint.contract.temperature * factor, 4),
-            thresholds=choose_thresholds(cooled, quiet_labels(checkpoint.contract), false_alarm_rate),
-        )
-        save(calibrated_file, checkpoint.state(), contract)
-        before, after = evaluation.figures["calibration_error"].value, evaluate(cooled).figures["calibration_error"]
-        starts = ", ".join(f"{label} from {t.start:g}" for label, t in contract.thresholds.items())
-        console.print(
-            f"{calibrated_file}: temperature {contract.temperature:g}, calibration error {before:.3f} → "
-            f"{after.value:.3f} (on the clips it was fitted to); events of {starts}, "
-            f"which {false_alarm_rate:.0%} of the other clips pass",
-            highlight=False,
-            soft_wrap=True,
-        )
+    if options.json_file is not None:
+        _write_json(options.json_file, {"model": checkpoint.id, **evaluation.to_json()})
+    if options.report_file is not None:
+        write_text(options.report_file, write_report(checkpoint, clips, evaluation, examples), TrainingError)
+        console.print(f"Report: {options.report_file}", highlight=False, markup=False, soft_wrap=True)
+    if options.calibrated_file is not None:
+        _calibrate(checkpoint, windows, options.calibrated_file, options.false_alarm_rate, console)
 
 
-def compare_command(
-    console: Console,
-    models: tuple[str, str],
-    data: Sequence[Path],
-    renamed: Mapping[str, str],
-    engine: str,
-    json_file: Path | None,
-    notes: Console,
-) -> None:
-    """Judge two models on the same footage and say whether they differ.
+def compare_command(options: CompareOptions, console: Console, notes: Console) -> None:
+    """Evaluate two models on the same footage and test whether the difference is significant.
 
     Raises:
         ModelError: a model or the data cannot be used, or the models have different labels.
     """
-    checkpoints = [find(m) for m in models]
-    examples, digests = _examples(data, checkpoints, renamed, notes)
+    checkpoints = [find(m) for m in options.models]
+    examples, digests = _examples(options.data, checkpoints, options.renamed, notes)
     for checkpoint in checkpoints:
         warn_of_training_data(checkpoint, digests, notes)
-    a, b = (_judge(m, engine, examples, notes).judged() for m in models)
+    a, b = (_score(m, options.engine, examples, notes).by_clip() for m in options.models)
     b = _same_order(a, b)
-    result = compare(a, b)
+    result = compare_accuracy(a, b)
     table = Table(box=None)
     for name in ("", *(c.id for c in checkpoints)):
         table.add_column(name)
@@ -119,13 +104,13 @@ def compare_command(
         table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
     console.print(table)
     console.print(
-        f"\nAccuracy of the second less the first: {result.difference}. "
-        f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}; "
-        f"by chance alone with probability {result.p_value:.3g} (exact McNemar test, clips taken as independent).",
+        f"\nAccuracy of the second minus the first: {result.difference}. "
+        f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}: "
+        f"p = {result.p_value:.3g} (exact McNemar test, which takes clips as independent).",
         highlight=False,
         soft_wrap=True,
     )
-    if json_file is not None:
+    if options.json_file is not None:
         content = {
             "models": [c.id for c in checkpoints],
             "difference": result.difference.value,
@@ -136,7 +121,7 @@ def compare_command(
             "p_value": result.p_value,
             "evaluations": [e.to_json() for e in both],
         }
-        _write(json_file, json.dumps(content, indent=2) + "\n")
+        _write_json(options.json_file, content)
 
 
 def _examples(
@@ -151,61 +136,10 @@ def _examples(
     return examples, digests
 
 
-def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) -> dict[str, str]:
-    """How labels are renamed: as they were for training, and as the user wants, who has the last word."""
-    known = {label for c in checkpoints for label in c.contract.labels}
-    in_training = {
-        old: new
-        for c in reversed(checkpoints)
-        for old, new in c.contract.training.get("renamed", {}).items()
-        if old not in known
-    }
-    return in_training | dict(renamed)
-
-
-def quiet_labels(contract: Contract) -> tuple[str, ...]:
-    """The labels that make no events: those without a threshold, "normal" where there are none at all."""
-    if not contract.thresholds:
-        return _QUIET
-    return tuple(label for label in contract.labels if label not in contract.thresholds)
-
-
-def warn_of_training_data(
-    checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console, advice: str = _ITS_OWN_FIGURES
-) -> None:
-    """Say so where a model is judged on footage that it was trained on; `digests` are those of the files."""
-    training = checkpoint.contract.training
-    if "footage" in training:
-        count, is_all = seen_footage(training["footage"], digests)
-        seen = f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""
-    else:  # an older one tells only the name of its data
-        trained_on = training.get("data", ())
-        names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
-        seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
-    if seen:
-        notes.print(
-            f"{checkpoint.id} was trained on {seen}: on clips that it has seen, figures say little. {advice}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _judge(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
+def _score(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
     classifier = Classifier.load(model, engine)
     with task_progress(notes) as show:
-        return judge(classifier, examples, show)
-
-
-def _same_order(a: Judged, b: Judged) -> Judged:
-    """`b` with its labels in the order of `a`."""
-    if set(a.labels) != set(b.labels):
-        raise TrainingError(
-            f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
-        )
-    order = [b.labels.index(label) for label in a.labels]
-    return replace(b, labels=a.labels, truth=a.truth, scores=b.scores[:, order])
+        return score_examples(classifier, examples, show)
 
 
 def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
@@ -227,9 +161,39 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
     console.print(classes)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error})") from None
+def _calibrate(
+    checkpoint: Checkpoint, windows: WindowScores, path: Path, false_alarm_rate: float, console: Console
+) -> None:
+    """Write the model with a temperature and thresholds that are fitted to these scores."""
+    factor = fit_temperature(windows)
+    clips = windows.by_clip(factor)
+    contract = replace(
+        checkpoint.contract,
+        temperature=round(checkpoint.contract.temperature * factor, 4),
+        thresholds=choose_thresholds(clips, quiet_labels(checkpoint.contract), false_alarm_rate),
+    )
+    save(path, checkpoint.state(), contract)
+    before, after = (evaluate(c, rounds=0).figures["calibration_error"].value for c in (windows.by_clip(), clips))
+    starts = ", ".join(f"{label} {t.start:g}" for label, t in contract.thresholds.items())
+    console.print(
+        f"{path}: temperature {contract.temperature:g}, calibration error {before:.3f} → {after:.3f} "
+        f"(on the clips it was fitted to); events start at {starts}, "
+        f"which {false_alarm_rate:.0%} of the other clips reach",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _same_order(a: ClipScores, b: ClipScores) -> ClipScores:
+    """`b` with its labels in the order of `a`."""
+    if set(a.labels) != set(b.labels):
+        raise TrainingError(
+            f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
+        )
+    order = [b.labels.index(label) for label in a.labels]
+    return replace(b, labels=a.labels, truth=a.truth, scores=b.scores[:, order])
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n", TrainingError)

@@ -1,4 +1,4 @@
-"""`clipline export`: a checkpoint becomes a file for other machines, and is measured against the original."""
+"""`clipline export`: write a checkpoint as a file for other machines, and measure it against the original."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from consumers.files import write_text
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
 from models.classical.model import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate
-from models.windows import windows
+from models.windowing import sliding_windows
 
 from .datasets import Example, file_digests, find_examples
-from .evaluate import known_labels, warn_of_training_data
-from .scoring import Progress, check_labels, frames_for, judge_frames
+from .frames import Progress, frames_for
+from .scoring import check_labels, score_frames
+from .trained_on import known_labels, warn_of_training_data
 
-#: Scores that differ by more than this from the checkpoint's are worth a warning: no threshold holds any more.
+#: Scores that differ by more than this from the checkpoint's are warned of: its thresholds no longer hold.
 _STRANGE_DIFFERENCE: Final = 0.2
-#: Clips that one timing runs: what a worker's batch holds when some cameras are ready together.
+#: Clips in a timed batch: what a worker's batch holds if some cameras are ready together.
 _BATCH: Final = 8
 _ROUNDS: Final = 15
-#: A form that takes so many times as long as the checkpoint in torch is nobody's choice, and not judged.
+#: A form that takes so many times as long as the checkpoint in torch is not evaluated: nobody would choose it.
 _TOO_SLOW: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One form of a model, measured; or the reason why there is none, or none of its accuracy."""
+    """The measurements of one form of a model; `reason` says why some are missing."""
 
     #: "checkpoint", ".xml", ".onnx" or ".pt2".
     file: str
@@ -48,44 +50,51 @@ class Row:
     milliseconds: float | None = None
     accuracy: float | None = None
     balanced_accuracy: float | None = None
-    #: Largest difference of an example's score from the checkpoint's in torch.
+    #: Largest difference between an example's score and the checkpoint's in torch.
     difference: float | None = None
-    #: Why figures are absent.
+    #: Why figures are missing.
     reason: str | None = None
 
 
-def export_command(
-    console: Console,
-    model: str,
-    output: Path | None,
-    precision: Precision,
-    calibration: Sequence[Path],
-    compared: Sequence[Path],
-    renamed: Mapping[str, str],
-    json_file: Path | None,
-    notes: Console,
-) -> None:
-    """Export to `output`, or, without one, measure every form; progress and warnings go to `notes`.
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Which model to export to what, and on which footage to measure the result."""
+
+    model: str
+    #: Its suffix chooses the format; None measures every format and precision and keeps none.
+    output: Path | None = None
+    precision: Precision = "f32"
+    #: Labelled footage whose clips set the ranges of int8.
+    calibration: Sequence[Path] = ()
+    #: Labelled footage to measure size, speed and accuracy on; empty for no measurement.
+    compared: Sequence[Path] = ()
+    #: Labels by the name they have in the data; one that is renamed to nothing is left out.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    json_file: Path | None = None
+
+
+def export_command(options: ExportOptions, console: Console, notes: Console) -> None:
+    """Export a model, and measure it against the original; progress and warnings go to `notes`.
 
     Raises:
         ModelError: the model cannot be exported so, or the footage cannot be used.
     """
-    checkpoint = find(model)
+    checkpoint, output, precision = find(options.model), options.output, options.precision
     if is_classical(checkpoint.contract.architecture):
         raise ExportError(f"{checkpoint.id} is {checkpoint.contract.architecture}: only networks can be exported")
-    renamed = known_labels([checkpoint], renamed)
-    if output is not None:
-        form = form_of(output)  # what cannot be is told before anything is decoded
-        if (reason := refusal(form, precision)) is not None:
-            raise ExportError(reason)
-    clips = calibration_clips(checkpoint, _examples(calibration, renamed), notes) if calibration else None
+    renamed = known_labels([checkpoint], options.renamed)
+    if output is not None and (reason := refusal(form_of(output), precision)) is not None:
+        raise ExportError(reason)  # before anything is decoded
+    clips = None
+    if options.calibration:
+        clips = calibration_clips(checkpoint, _examples(options.calibration, renamed), notes)
     if output is not None:
         with notes.status(f"exporting {checkpoint.id}"):
             exported = export(checkpoint, output, precision, clips)
         _tell(console, notes, output, checkpoint, exported)
-    if not compared:
+    if not options.compared:
         return
-    examples = _examples(compared, renamed)
+    examples = _examples(options.compared, renamed)
     warn_of_training_data(checkpoint, file_digests(examples), notes)
     with task_progress(notes) as show:
         if output is not None:
@@ -96,12 +105,13 @@ def export_command(
     for row in rows:
         if row.reason is not None:
             console.print(f"{row.file} {row.precision}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
-    if json_file is not None:
-        _write_json(json_file, checkpoint, rows)
+    if options.json_file is not None:
+        content = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
+        write_text(options.json_file, json.dumps(content, indent=2) + "\n", ExportError)
 
 
 def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> np.ndarray:
-    """Clips (N, T, H, W, 3) of footage as it is served, evenly from all of it, at most as many as calibration takes.
+    """Clips (N, T, H, W, 3) as they are served, spread evenly over the footage, at most `MAX_CALIBRATION_CLIPS`.
 
     Raises:
         TrainingError: the footage cannot be used.
@@ -109,7 +119,7 @@ def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes
     with task_progress(notes) as show:
         videos = frames_for(checkpoint.contract, examples, show)
     frames = checkpoint.contract.frames
-    places = [(video, w) for video in videos for w in windows(len(video), frames)]
+    places = [(video, w) for video in videos for w in sliding_windows(len(video), frames)]
     chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_CALIBRATION_CLIPS)).round().astype(int)
     return np.stack([places[i][0][places[i][1]] for i in chosen])
 
@@ -117,7 +127,7 @@ def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes
 def measure_every_form(
     checkpoint: Checkpoint, calibration: np.ndarray | None, examples: Sequence[Example], progress: Progress
 ) -> list[Row]:
-    """Export to every format and precision in a temporary folder, and measure all of them side by side."""
+    """Export to every format and precision in a temporary folder, and measure all of them."""
     wanted = [(suffix, precision) for suffix in FORMS for precision in PRECISIONS]
     made: list[tuple[str, str, Path]] = []
     refused: list[Row] = []
@@ -136,7 +146,7 @@ def measure_every_form(
 def measure(
     checkpoint: Checkpoint, files: Sequence[tuple[str, str, Path]], examples: Sequence[Example], progress: Progress
 ) -> list[Row]:
-    """Rows of the checkpoint itself in each engine, and of each (suffix, precision, path) in the one that serves it."""
+    """Measure the checkpoint in each engine, and each file (suffix, precision, path) in the engine that serves it."""
     original = str(checkpoint.path)
     check_labels(checkpoint.id, checkpoint.contract, examples)
     videos = frames_for(checkpoint.contract, examples, progress)
@@ -155,13 +165,13 @@ def measure(
     for done, ((file, precision, path, _), classifier) in enumerate(zip(wanted, classifiers, strict=True), start=1):
         progress("classifying", done, len(wanted))
         if slow[done - 1]:
-            reason = f"not judged: {first[done - 1] / first[0]:.0f} times as slow as the checkpoint in torch"
+            reason = f"not evaluated: {first[done - 1] / first[0]:.0f} times as slow as the checkpoint in torch"
             milliseconds = first[done - 1] * 1e3
             rows.append(Row(file, precision, classifier.engine, _megabytes(Path(path)), milliseconds, reason=reason))
             continue
-        judged = judge_frames(classifier, examples, videos, lambda *_: None).judged()
-        expected = judged.scores if expected is None else expected
-        figures = evaluate(judged, rounds=1).figures
+        clips = score_frames(classifier, examples, videos, lambda *_: None).by_clip()
+        expected = clips.scores if expected is None else expected
+        figures = evaluate(clips, rounds=1).figures
         rows.append(
             Row(
                 file,
@@ -171,14 +181,14 @@ def measure(
                 next(quick),
                 figures["accuracy"].value,
                 figures["balanced_accuracy"].value,
-                float(np.abs(judged.scores - expected).max()),
+                float(np.abs(clips.scores - expected).max()),
             )
         )
     return rows
 
 
 def _seconds(run: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> float:
-    """What a call takes, after a first one that prepares what the others reuse."""
+    """Seconds of a call, after a first one that warms up."""
     run(clips)
     before = time.perf_counter()
     run(clips)
@@ -186,7 +196,7 @@ def _seconds(run: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> floa
 
 
 def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray, progress: Progress) -> list[float]:
-    """Median milliseconds a clip of each. In turns, so that whatever else the machine does meets all alike."""
+    """Median milliseconds a clip of each; they take turns, so that other load on the machine affects all alike."""
     taken: list[list[float]] = [[] for _ in runs]
     for number in range(1, _ROUNDS + 1):
         for run, seconds in zip(runs, taken, strict=True):
@@ -198,7 +208,7 @@ def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray
 
 
 def _batch(contract: Contract, videos: Sequence[np.ndarray]) -> np.ndarray:
-    clips = [video[windows(len(video), contract.frames)[0]] for video in videos]
+    clips = [video[sliding_windows(len(video), contract.frames)[0]] for video in videos]
     return np.stack([clips[i % len(clips)] for i in range(_BATCH)])
 
 
@@ -210,7 +220,7 @@ def _megabytes(path: Path) -> float:
 def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]:
     examples = [e for d in data for e in find_examples(d, renamed)]
     if not examples:
-        raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage is left, expected at least one example")
+        raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage, expected at least one example")
     return examples
 
 
@@ -225,7 +235,7 @@ def _tell(console: Console, notes: Console, output: Path, checkpoint: Checkpoint
     )
     if exported.difference > _STRANGE_DIFFERENCE:
         notes.print(
-            f"That is another model rather than a rounded one: measure it with --compare before you serve {output}",
+            f"Scores differ too much for rounding alone: measure it with --compare before you serve {output}",
             style="yellow",
             markup=False,
             highlight=False,
@@ -239,7 +249,7 @@ HEADINGS: Final = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's figures as text, under `HEADINGS`; dashes where it could not be exported."""
+    """A row's figures as text, in the order of `HEADINGS`; dashes for missing ones."""
 
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
@@ -265,12 +275,3 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(*cells(row))
     return table
-
-
-def _write_json(path: Path, checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
-    content: dict[str, Any] = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be written ({error})") from None

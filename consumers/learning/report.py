@@ -12,7 +12,9 @@ from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocC
 
 from consumers.reports.drawing import axes, film_strip, render, svg
 from models import Checkpoint
-from models.evaluation.figures import ROUNDS, Evaluation, Judged, shown
+from models.evaluation.bootstrap import ROUNDS
+from models.evaluation.figures import Evaluation, shown
+from models.evaluation.scores import ClipScores
 from stream import sample_file
 
 from .datasets import Example
@@ -34,7 +36,9 @@ class Strip:
     jpeg: str
 
 
-def write_report(checkpoint: Checkpoint, judged: Judged, evaluation: Evaluation, examples: Sequence[Example]) -> str:
+def write_report(
+    checkpoint: Checkpoint, judged: ClipScores, evaluation: Evaluation, examples: Sequence[Example]
+) -> str:
     """Return the page; `examples` are the clips of `judged`, in its order."""
     return render(
         "evaluation.html",
@@ -53,7 +57,7 @@ def write_report(checkpoint: Checkpoint, judged: Judged, evaluation: Evaluation,
     )
 
 
-def _confusion(judged: Judged, evaluation: Evaluation) -> str:
+def _confusion(judged: ClipScores, evaluation: Evaluation) -> str:
     plot, place = axes()
     ConfusionMatrixDisplay(evaluation.confusion, display_labels=judged.labels).plot(
         ax=place, cmap="Blues", colorbar=False, xticks_rotation=45 if len(judged.labels) > 3 else 0
@@ -61,7 +65,7 @@ def _confusion(judged: Judged, evaluation: Evaluation) -> str:
     return svg(plot)
 
 
-def _curves(judged: Judged, kind: str) -> str:
+def _curves(judged: ClipScores, kind: str) -> str:
     plot, place = axes()
     display = RocCurveDisplay if kind == "roc" else PrecisionRecallDisplay
     for index, label in list(enumerate(judged.labels))[:_MAX_CURVES]:
@@ -71,7 +75,7 @@ def _curves(judged: Judged, kind: str) -> str:
     return svg(plot)
 
 
-def _calibration(judged: Judged) -> str:
+def _calibration(judged: ClipScores) -> str:
     plot, place = axes()
     confidence, right = judged.scores.max(1), judged.scores.argmax(1) == judged.truth
     share, mean = calibration_curve(right, np.clip(confidence, 0, 1), n_bins=10)
@@ -82,7 +86,7 @@ def _calibration(judged: Judged) -> str:
     return svg(plot)
 
 
-def _strips(judged: Judged, examples: Sequence[Example]) -> list[Strip]:
+def _strips(judged: ClipScores, examples: Sequence[Example]) -> list[Strip]:
     said = judged.scores.argmax(1)
     wrong = np.flatnonzero(said != judged.truth)
     # The worst first: where the model was surest of what is not so.

@@ -1,10 +1,17 @@
-"""`clipline train`: labelled footage in, a checkpoint out, decoded exactly as it will be served."""
+"""`clipline train`: labelled footage in, a checkpoint out, decoded exactly as it will be served.
+
+find_examples   which file shows what, in which group          datasets.py
+load_footage    decoded frames, kept on disk                   frames.py
+Trainer         cross-validated, then trained on everything    models/training/trainer.py
+save            weights and contract                           models/checkpoint.py
+"""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,128 +20,107 @@ from rich.console import Console
 from consumers.terminal.progress import task_progress
 from models import TrainingError, find, save
 from models.checkpoint import check_writable
-from models.classical.model import is_classical
-from models.classical.trainer import ClassicalTrainer, check_recipe
-from models.evaluation.folds import Footage, Outcome, possible_folds
-from models.training import distributed, fitted_head
-from models.training.loop import Figures
+from models.evaluation.folds import possible_folds
+from models.training import distributed
+from models.training.footage import Footage
+from models.training.loop import EpochStats
 from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
-from models.training.trainer import Trainer
+from models.training.strategy import EpochLog
+from models.training.trainer import Trainer, strategy_for
+from models.training.validation import CrossValidation
 
 from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
-from .evaluate import warn_of_training_data
-from .scoring import load_frames
+from .frames import Progress, load_frames
+from .trained_on import warn_of_training_data
 
-_NOT_HELD_OUT: Final = "What begins from it knows them, too, so the accuracy of clips held out here is too good."
+_NOT_HELD_OUT: Final = "Training begins from it, so the accuracy of clips held out here is too optimistic."
 
 
-def train_command(
-    console: Console,
-    data: Sequence[Path],
-    output: Path,
-    recipe: Recipe,
-    renamed: Mapping[str, str],
-    folds: int,
-    used_folds: int | None,
-    counted: str | None,
-    resume: bool,  # noqa: FBT001  an option, handed on by name
-    tensorboard: Path | None,
-) -> None:
-    """Validate, train on everything, write the checkpoint and say how good it is.
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What to train, on what, and how it is validated."""
+
+    data: Sequence[Path]
+    output: Path
+    recipe: Recipe
+    #: Labels by the name they have in the data; one that is renamed to nothing is left out.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    #: Into how many parts groups are divided, and how many of them are held out, one after the other; None is all.
+    folds: int = 5
+    used_folds: int | None = None
+    #: Only videos whose path contains this are counted in the figures.
+    counted: str | None = None
+    #: Continue from what a killed run of the same command left.
+    resume: bool = True
+    #: Where TensorBoard's files go.
+    tensorboard: Path | None = None
+
+
+def train_command(options: TrainOptions, console: Console) -> None:
+    """Validate, train on everything, write the checkpoint and print how good it is.
 
     Raises:
         CheckpointError: the checkpoint could not be written; told before anything is decoded.
-        TrainingError: the data cannot be used; unreadable files are all named.
+        TrainingError: the data or the recipe cannot be used; unreadable files are all named.
     """
+    output, recipe = options.output, options.recipe
     check_writable(output)
-    if tensorboard is not None and (is_classical(recipe.architecture) or fitted_head.is_meant(recipe)):
+    strategy = strategy_for(recipe)
+    if options.tensorboard is not None and not strategy.has_epochs:
         raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
-    if is_classical(recipe.architecture):
-        _train_classical(console, data, output, recipe, renamed, folds, used_folds, counted)
-        return
-    fitted_head.check(recipe)
+    strategy.check(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
-        examples, story = _read(console, data, renamed, folds, used_folds, counted, recipe.begin_from)
-        if not resume and distributed.is_first():
+        examples, provenance = _read(options, console)
+        if not options.resume and distributed.is_first():
             shutil.rmtree(unfinished, ignore_errors=True)
         distributed.wait_for_all()
         if unfinished.is_dir():
-            console.print(f"Going on from {unfinished}, which an earlier run left.", highlight=False)
-        log = stack.enter_context(_curves(tensorboard))
+            console.print(f"Continuing from {unfinished}, which an earlier run left.", highlight=False, markup=False)
+        log = stack.enter_context(_tensorboard(options.tensorboard))
         show = stack.enter_context(task_progress(console))
         trainer = Trainer(load_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
-        outcome = trainer.validate(folds, _only(counted), used_folds)
-        network = trainer.fit(outcome.epochs)
+        validation = trainer.validate(options.folds, _counts(options.counted), options.used_folds)
+        model = trainer.fit(validation.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(outcome, {**story, "recipe": trainer.describe_recipe()})
-        save(output, network.state_dict(), contract)
+        contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
+        save(output, dict(model.state_dict()), contract)
         trainer.finish()
-    _sum_up(console, output, contract.labels, outcome)
+    _sum_up(console, output, contract.labels, validation)
 
 
-def _train_classical(
-    console: Console,
-    data: Sequence[Path],
-    output: Path,
-    recipe: Recipe,
-    renamed: Mapping[str, str],
-    folds: int,
-    used_folds: int | None,
-    counted: str | None,
-) -> None:
-    """The same for the traditional baseline, which is fitted in seconds: nothing to resume, to draw or to share out."""
-    check_recipe(recipe)
-    examples, story = _read(console, data, renamed, folds, used_folds, counted)
-    with task_progress(console) as show:
-        trainer = ClassicalTrainer(load_footage(examples, recipe, show), recipe, show)
-        outcome = trainer.validate(folds, _only(counted), used_folds)
-        fitted = trainer.fit()
-    contract = trainer.contract(outcome, {**story, "recipe": trainer.describe_recipe()})
-    save(output, fitted.state_dict(), contract)
-    _sum_up(console, output, contract.labels, outcome)
-
-
-def _read(
-    console: Console,
-    data: Sequence[Path],
-    renamed: Mapping[str, str],
-    folds: int,
-    used_folds: int | None,
-    counted: str | None,
-    begin_from: str | None = None,
-) -> tuple[list[Example], dict[str, Any]]:
-    """The examples, and what a checkpoint says of its training on them; warnings are printed."""
-    examples = [e for d in data for e in find_examples(d, renamed)]
+def _read(options: TrainOptions, console: Console) -> tuple[list[Example], dict[str, Any]]:
+    """The examples, and what a checkpoint keeps about them; warnings are printed."""
+    counted, folds = options.counted, options.folds
+    examples = [e for d in options.data for e in find_examples(d, options.renamed)]
     if counted is not None and not any(counted in str(e.path) for e in examples):
         raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
         console.print(warning, style="yellow", markup=False, highlight=False)
-    if begin_from is not None:
-        warn_of_training_data(find(begin_from), digests, console, _NOT_HELD_OUT)
+    if options.recipe.begin_from is not None:
+        warn_of_training_data(find(options.recipe.begin_from), digests, console, _NOT_HELD_OUT)
     parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
-    held_out = f"{min(used_folds or parts, parts)} of {parts} folds by group"
+    held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by group"
     return examples, {
-        "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in data)}),
+        "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in options.data)}),
         "footage": footage_sample(digests),
         "videos": len(examples),
-        "renamed": dict(renamed),
+        "renamed": dict(options.renamed),
         "held_out": held_out + (f", counted: {counted}" if counted is not None else ""),
     }
 
 
-def _only(counted: str | None) -> Callable[[Footage], bool]:
-    """Whether a video is one of those to be counted."""
-    return lambda footage: counted is None or counted in footage.name
+def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Footage]:
+    """Decode the examples in the size and at the rate that the recipe needs.
 
-
-def load_footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[str, int, int], None]) -> list[Footage]:
-    """Decode what is to be learnt from, as the recipe wants to see it."""
+    Raises:
+        TrainingError: some cannot be decoded; all of them are named.
+    """
     videos = load_frames(
         examples,
         spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,
@@ -146,9 +132,14 @@ def load_footage(examples: Sequence[Example], recipe: Recipe, show: Callable[[st
     return [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
 
 
+def _counts(counted: str | None) -> Callable[[Footage], bool]:
+    """Whether a video is counted in the figures."""
+    return lambda footage: counted is None or counted in footage.name
+
+
 @contextlib.contextmanager
-def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
-    """A log that writes TensorBoard's files into `folder`; one that does nothing without."""
+def _tensorboard(folder: Path | None) -> Iterator[EpochLog]:
+    """A log that writes TensorBoard's files into `folder`; one that does nothing without a folder."""
     if folder is None or not distributed.is_first():
         yield lambda *_: None
         return
@@ -158,19 +149,19 @@ def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
         raise TrainingError("--tensorboard needs the package: pip install tensorboard") from None
     writers: dict[str, Any] = {}
 
-    def log(name: str, figures: Figures) -> None:
+    def log(name: str, stats: EpochStats) -> None:
         if name not in writers:
             writers[name] = SummaryWriter(str(folder / name.replace(" ", "-")))
         values = {
-            "loss": figures.loss,
-            "learning rate": figures.learning_rate,
-            "metric of the inner validation": figures.metric,
-            "clips per second": figures.samples_per_second,
-            "share of time waiting for data": figures.waiting,
+            "loss": stats.loss,
+            "learning rate": stats.learning_rate,
+            "metric of the inner validation": stats.metric,
+            "clips per second": stats.samples_per_second,
+            "share of time waiting for data": stats.waiting,
         }
         for title, value in values.items():
             if value is not None:
-                writers[name].add_scalar(title, value, figures.epoch)
+                writers[name].add_scalar(title, value, stats.epoch)
 
     try:
         yield log
@@ -179,14 +170,15 @@ def _curves(folder: Path | None) -> Iterator[Callable[[str, Figures], None]]:
             writer.close()
 
 
-def _sum_up(console: Console, output: Path, labels: Sequence[str], outcome: Outcome) -> None:
-    m = outcome.metrics()
+def _sum_up(console: Console, output: Path, labels: Sequence[str], validation: CrossValidation) -> None:
+    m = validation.metrics()
     interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
     console.print(
         f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
         f"({interval}{m['videos']} videos of {m['groups']} groups)"
         + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
-        + (f"; {outcome.waiting:.0%} of the time went into loading data" if outcome.epochs else ""),
+        + (f"; {validation.waiting:.0%} of the training time was spent waiting for data" if validation.epochs else ""),
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

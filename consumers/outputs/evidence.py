@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import json
 import re
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
+from consumers.times import parse_time_us
 from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
 
 _PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d+)\]@(?P<first>\d+)-(?P<last>\d+)")
@@ -55,7 +55,7 @@ def find_evidence(
     partition: Partition = (place["topic"], int(place["partition"]))
     first, last = int(place["first"]), int(place["last"])
     kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
-    start_us, end_us = (_time_us(body[name]) for name in ("start", "end"))
+    start_us, end_us = (parse_time_us(body[name]) for name in ("start", "end"))
     from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
 
     def read(begin: int, stop: int) -> list[Segment]:
@@ -158,11 +158,6 @@ def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> t
     if place is None:
         raise SourceError(f"event {body['event']}: does not tell where its footage lies (an older worker published it)")
     return body, place
-
-
-def _time_us(text: str) -> int:
-    moment = dt.datetime.fromisoformat(text) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-    return moment // dt.timedelta(microseconds=1)
 
 
 def write_evidence(evidence: Evidence, path: Path) -> None:

@@ -19,7 +19,8 @@ from consumers.settings import Settings, override
 from consumers.terminal.progress import footage_progress
 from models import Classifier, find
 from models.checkpoint import cache_folder
-from models.evaluation.figures import Judged, evaluate
+from models.evaluation.figures import evaluate
+from models.evaluation.scores import ClipScores
 from stream import KafkaTransport, Transport
 
 from .errors import ReplayError
@@ -207,7 +208,7 @@ def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Console) -> int:
 class _Result:
     content: dict[str, Any]
     judgement: Judgement
-    windows: Judged | None
+    windows: ClipScores | None
     other: Judgement | None
     judged: bool
 
@@ -240,7 +241,7 @@ def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
     return _Result(content, judgement, windows, other, judged)
 
 
-def _clips(windows: Judged | None) -> dict[str, Any] | None:
+def _clips(windows: ClipScores | None) -> dict[str, Any] | None:
     """Figures of single windows, with intervals by file; without where there is one file."""
     if windows is None:
         return None

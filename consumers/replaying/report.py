@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from consumers.reports.drawing import axes, film_strip, render, svg
-from models.evaluation.figures import Judged
+from models.evaluation.scores import ClipScores
 
 from .judging.against import compare
 from .judging.judge import Judgement
@@ -52,7 +52,7 @@ def write_report(
     judgement: Judgement,
     recordings: Sequence[Recording],
     fit: Fit,
-    windows: Judged | None,
+    windows: ClipScores | None,
     other: Judgement | None = None,
     *,
     judged: bool,
@@ -166,7 +166,7 @@ def _thinned(piece: Placed, label: str, begin_us: int) -> tuple[np.ndarray, np.n
     return middles[chosen], scores[chosen]
 
 
-def _plots(judgement: Judgement, fit: Fit, windows: Judged | None) -> list[tuple[str, str]]:
+def _plots(judgement: Judgement, fit: Fit, windows: ClipScores | None) -> list[tuple[str, str]]:
     plots = []
     trials = {
         label: sweep(judgement.courses, label, rule, judgement.truth, fit)

@@ -9,7 +9,6 @@ kafka://clipline.segments?camera=gate&from=1200&to=1800           by offset
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.times import parse_time_us
 from stream import (
     CAMERA_ID,
     Feed,
@@ -352,7 +352,6 @@ def _check_order(first: int | None, end: int | None, source: str) -> None:
 
 def _time_us(text: str, source: str) -> int:
     try:
-        moment = dt.datetime.fromisoformat(text.replace(" ", "+"))  # a '+' that was not escaped
+        return parse_time_us(text.replace(" ", "+"))  # a '+' that was not escaped
     except ValueError:
         raise SourceError(f"{source}: {text!r} is neither an offset nor a time like 2026-11-24T08:00:00Z") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)

@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from consumers.learning.frame_cache import trim_folder
+from consumers.files import replacing, trim_folder
 
 from .errors import StoreError
 from .trace import Trace
@@ -223,13 +223,10 @@ class TraceStore:
     def _write(
         self, path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], savez: Callable[..., None]
     ) -> None:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with unfinished.open("wb") as file:
+            with replacing(path) as unfinished, unfinished.open("wb") as file:
                 savez(file, facts=np.array(json.dumps(facts)), **arrays)
-            unfinished.replace(path)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise StoreError(
                 f"{path.parent}: predictions cannot be kept there ({error.strerror}): "
                 "make room, or set XDG_CACHE_HOME to a folder that has it"

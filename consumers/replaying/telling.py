@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumers.files import write_text
 from consumers.terminal.wording import describe
 
 from .errors import ReplayError
@@ -130,8 +131,4 @@ def write(path: Path, text: str) -> None:
     Raises:
         ReplayError: the path cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReplayError(f"{path}: cannot be written ({error.strerror})") from None
+    write_text(path, text, ReplayError)

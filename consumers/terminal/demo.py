@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import datetime as dt
 import functools
 import shutil
 import sys
@@ -27,6 +26,7 @@ from consumers.live.snapshot import WorkerSnapshot
 from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
+from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
@@ -456,7 +456,7 @@ def _interval(event: _Body, starts: Mapping[str, int]) -> str:
 
 def _seconds(event: _Body, starts: Mapping[str, int]) -> tuple[float, float]:
     origin = starts[event["camera"]] / 1e6
-    start, end = (dt.datetime.fromisoformat(event[name]).timestamp() for name in ("start", "end"))
+    start, end = (parse_time_us(event[name]) / 1e6 for name in ("start", "end"))
     return start - origin, end - origin
 
 

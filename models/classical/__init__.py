@@ -1,1 +1,1 @@
-"""The traditional baseline: hand-made features under classifiers of scikit-learn."""
+"""The traditional baseline: classifiers of scikit-learn on hand-made features."""

@@ -277,7 +277,7 @@ class ClassicalEngine:
 
     def run(self, clips: np.ndarray) -> np.ndarray:
         """(B, T, H, W, 3) uint8 to (B, L)."""
-        from models.evaluation.figures import apply_temperature  # noqa: PLC0415  with scipy and scikit-learn's metrics
+        from models.evaluation.scores import apply_temperature  # noqa: PLC0415  as the other packages here
 
         scores = self._model.scores(describe_clips(clips, self._threads))
         return apply_temperature(scores, self._temperature).astype(np.float32)

@@ -1,1 +1,1 @@
-"""How good a model is: figures, intervals, folds and calibration."""
+"""Measure models: figures with intervals, cross-validation splits, significance tests and calibration."""

@@ -1,4 +1,4 @@
-"""Variation of training clips by torchvision.transforms.v2, alike in all frames of a clip."""
+"""Augment training clips with torchvision.transforms.v2, in the same way in all frames of a clip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .recipe import Augmentation
 
 
 class ClipTransform:
-    """Clips (T, H, W, 3) uint8 to varied clips (T, 3, size, size) uint8; draws from torch's generator."""
+    """Turns clips (T, H, W, 3) uint8 into augmented clips (T, 3, size, size) uint8; draws from torch's generator."""
 
     def __init__(self, augmentation: Augmentation, size: int) -> None:
         steps: list[v2.Transform] = []
@@ -35,9 +35,9 @@ class ClipTransform:
 
 
 class BatchMix:
-    """MixUp or CutMix over a batch, one or the other at even chances where both are wanted.
+    """MixUp or CutMix over a batch, either with the same probability if both are wanted.
 
-    Takes (B, T, 3, H, W) or features (B, T, F) and labels (B,); returns the mixed batch and targets (B, L).
+    Takes clips (B, 3, T, H, W) or features (B, T, F) and labels (B,); returns the mixed batch and targets (B, L).
     """
 
     def __init__(self, augmentation: Augmentation, classes: int) -> None:
@@ -52,24 +52,24 @@ class BatchMix:
         if not self._mixes or len(batch) < 2:
             return batch, torch.nn.functional.one_hot(labels, self._classes).float()
         mix = self._mixes[int(torch.randint(len(self._mixes), ()))]
-        # torchvision mixes pictures: features are given as pictures of one channel.
+        # torchvision mixes pictures, so features are passed as pictures of one channel.
         shaped = batch if batch.ndim == 5 else batch[:, None]
         mixed, targets = mix(tv_tensors.Video(shaped) if batch.ndim == 5 else tv_tensors.Image(shaped), labels)
         plain: torch.Tensor = mixed.as_subclass(torch.Tensor)
         return plain.reshape(batch.shape), targets
 
 
-def window_places(length: int, frames: int, step: float, speed: float, generator: np.random.Generator) -> np.ndarray:
-    """Places (T,) of a window at a random place and speed in a video of `length` frames; a short one holds its last.
+def random_window(length: int, frames: int, step: float, speed: float, generator: np.random.Generator) -> np.ndarray:
+    """Frame indices (T,) of a window at a random place and speed; a video that is too short repeats its last frame.
 
     Args:
         length: frames of the video.
         frames: T.
-        step: frames of the video from one of the window to the next, at the speed it was recorded.
-        speed: the window is played up to this much faster or slower.
-        generator: where chance comes from.
+        step: frames of the video from one frame of the window to the next, at the recorded speed.
+        speed: the window is played up to this factor faster or slower.
+        generator: the source of randomness.
     """
     step *= float(np.exp(generator.uniform(-np.log(speed), np.log(speed))))
     begin = generator.uniform(0, max(0.0, length - 1 - step * (frames - 1)))
-    places: np.ndarray = np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
-    return places
+    indices: np.ndarray = np.minimum(np.floor(begin + step * np.arange(frames)).astype(int), length - 1)
+    return indices

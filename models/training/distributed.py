@@ -1,6 +1,6 @@
-"""Several processes that train one model, as `torchrun` starts them; one process is the case of one.
+"""Train one model in several processes, as `torchrun` starts them; a single process is the simplest case of that.
 
-Each works on its part of every batch, and only the first says and writes anything.
+Each process works on its share of every batch. Only the first prints and writes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Be part of the group that `torchrun` describes in the environment; alone where it describes none."""
+    """Join the group that `torchrun` describes in the environment; stay alone if it describes none."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
@@ -36,7 +36,7 @@ def joined() -> Iterator[None]:
 
 
 def world() -> int:
-    """How many processes train."""
+    """The number of processes."""
     return dist.get_world_size() if _is_joined() else 1
 
 
@@ -45,34 +45,40 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this is the process that prints and writes."""
     return rank() == 0
 
 
 def device() -> torch.device:
-    """The process's own GPU where there is one, else the processor."""
+    """The GPU of this process if there is one, else the processor."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
 
 def together(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch normalisation over the whole batch instead of a process's part; the weights' names stay.
+    """Let batch normalisation see the whole batch instead of this process's share; the weights keep their names.
 
-    Torch has that for GPUs only: on processors each process normalises by its own part.
+    Torch supports that on GPUs only: on processors each process normalises by its own share.
     """
     if world() == 1 or device.type != "cuda":
         return network
     kinds = {type(m) for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}  # noqa: SLF001
     convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
     if not kinds <= {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}:
-        # timm's have an activation within, which torch's conversion would lose.
+        # timm's layers contain an activation, which torch's conversion would lose.
         convert = importlib.import_module("timm.layers").convert_sync_batchnorm
     return convert(network)
 
 
+def share_out(indices: Iterable[int], work: Callable[[int], T]) -> dict[int, T]:
+    """What `work` returns for each index; each process does its share, and all of them get every result."""
+    mine = list(indices)[rank() :: world()]
+    return gathered({int(index): work(int(index)) for index in mine})
+
+
 def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
-    """The union of every process's part."""
+    """The union of the parts of all processes."""
     if not _is_joined():
         return part
     parts: list[Any] = [None] * world()
@@ -81,21 +87,21 @@ def gathered(part: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What `make` returns in the first process, in every process; it is called in the first alone.
+    """Call `make` in the first process only, and return its result in every process.
 
     Raises:
-        ModelError: `make` raised it; every process does, so that none waits for the first for ever.
+        ModelError: `make` raised it; every process raises it, so that none waits for the first for ever.
     """
     if not _is_joined():
         return make()
-    said: list[Any] = [None, None]
+    message: list[Any] = [None, None]
     if is_first():
         try:
-            said[0] = make()
+            message[0] = make()
         except ModelError as error:
-            said[1] = error
-    dist.broadcast_object_list(said, src=0)
-    made, refusal = said
+            message[1] = error
+    dist.broadcast_object_list(message, src=0)
+    made, refusal = message
     if refusal is not None:
         raise refusal
     return made  # type: ignore[no-any-return]

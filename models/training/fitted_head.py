@@ -1,21 +1,31 @@
-"""The head of `movenet_motion`, fitted at once to what its frozen backbone says, without steps and their options."""
+"""Fit the classifier of `movenet_motion`: a logistic regression on motion features from a fixed pose network.
+
+It is fitted in one step, so options of gradient steps (epochs, learning rate …) do not apply, and a recipe that sets
+them is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
 
 from models.errors import TrainingError
-from models.networks.movenet import LinearHead
+from models.networks.movenet import LinearHead, MoveNetMotion
 
+from . import distributed
+from .footage import TrainingSet
 from .imbalance import class_weights, synthetic_minority
+from .loop import Progress, Trained
 from .recipe import Recipe
+from .samples import Descriptors, Normalise, scores_of
+from .strategy import EpochLog, Part
+from .transfer import build_network
 
 _ARCHITECTURE: Final = "movenet_motion"
-#: Change needs two pictures.
+#: Motion needs two pictures.
 _MIN_FRAMES: Final = 2
 _USED: Final = frozenset(
     {
@@ -26,42 +36,86 @@ _USED: Final = frozenset(
 _REMEDIES: Final = ("none", "weights", "smote")
 
 
-def is_meant(recipe: Recipe) -> bool:
-    """Whether a recipe asks for such a head: of nothing else is it known how to fit one."""
-    return recipe.architecture == _ARCHITECTURE and recipe.trained_stages in {None, 1}
+class FittedHead:
+    """Penalised maximum likelihood of one linear layer; the network below it does not learn."""
+
+    has_epochs: ClassVar = False
+
+    def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:  # noqa: ARG002
+        self._data, self._recipe, self._progress = data, recipe, progress
+        self._device = distributed.device()
+
+    @staticmethod
+    def check(recipe: Recipe) -> None:
+        check_motion_clips(recipe)
+        steps = "with --trained-stages 2 it is trained in steps"
+        if recipe.imbalance not in _REMEDIES:
+            raise TrainingError(
+                f"imbalance {recipe.imbalance!r}: {recipe.architecture} is fitted in one step and takes "
+                f"{', '.join(_REMEDIES)}; {steps} and takes all of them"
+            )
+        if given := recipe.given_beside(_USED):
+            raise TrainingError(f"{recipe.architecture} ignores {', '.join(given)}: it is fitted in one step; {steps}")
+
+    @staticmethod
+    def is_meant(recipe: Recipe) -> bool:
+        """Whether a recipe asks for it: movenet_motion, of which only the head learns."""
+        return recipe.architecture == _ARCHITECTURE and recipe.trained_stages in {None, 1}
+
+    def train(self, part: Part) -> Trained[MoveNetMotion]:
+        torch.manual_seed(part.recipe.seed)
+        network = build_network(part.recipe, self._data.labels, self._device)
+        assert isinstance(network, MoveNetMotion)
+        descriptors = self._descriptors(network)
+        videos = [descriptors.learnt(int(i)) for i in part.learnt]
+        _fit(network.head, videos, self._data.truth[part.learnt], self._data.labels, part.recipe)
+        self._progress(part.name, 1, 1)
+        return Trained(network, 0, 0.0)
+
+    def score(self, model: MoveNetMotion, index: int) -> np.ndarray:
+        descriptors = self._descriptors(model)
+        with torch.inference_mode():
+            return scores_of(model.head(descriptors.served(index)))
+
+    def average(self, models: Sequence[MoveNetMotion]) -> MoveNetMotion:
+        raise NotImplementedError("an ensemble is refused by `check`")
+
+    def architecture(self) -> str:
+        return self._recipe.architecture
+
+    def describe_recipe(self) -> dict[str, Any]:
+        return self._recipe.describe(_USED)
+
+    def provenance(self, model: MoveNetMotion) -> dict[str, Any]:  # noqa: ARG002  weights and recipe tell all
+        return {}
+
+    def _descriptors(self, network: MoveNetMotion) -> Descriptors:
+        return self._data.once(
+            "motion descriptors",
+            lambda: Descriptors(
+                network.eval(),
+                [v.frames for v in self._data.videos],
+                self._recipe,
+                Normalise(self._recipe.architecture, self._device),
+                lambda done, total: self._progress("descriptors", done, total),
+            ),
+        )
 
 
-def check(recipe: Recipe) -> None:
-    """Say what of a recipe cannot be followed, before anything is decoded.
+def check_motion_clips(recipe: Recipe) -> None:
+    """Refuse clips that are too short to show motion, where the architecture works on motion.
 
     Raises:
-        TrainingError: something is set that only steps have a use for, or clips are too short to see change.
+        TrainingError: clips of one frame.
     """
     if recipe.architecture.rpartition("*")[2] == _ARCHITECTURE and recipe.frames < _MIN_FRAMES:
         raise TrainingError(
-            f"clips of {recipe.frames} frame: {recipe.architecture} sees what changes from one to the next, "
+            f"clips of {recipe.frames} frame: {recipe.architecture} compares each frame with the next, "
             f"and needs at least {_MIN_FRAMES}"
         )
-    if not is_meant(recipe):
-        return
-    in_steps = "with --trained-stages 2 it is trained in steps"
-    if recipe.imbalance not in _REMEDIES:
-        raise TrainingError(
-            f"imbalance {recipe.imbalance!r}: the head of {recipe.architecture} is fitted at once, for which there "
-            f"are {', '.join(_REMEDIES)}; {in_steps}, for which there are all"
-        )
-    if given := recipe.given_beside(_USED):
-        raise TrainingError(
-            f"{recipe.architecture} has no use for {', '.join(given)}: its head is fitted at once; {in_steps}"
-        )
 
 
-def describe(recipe: Recipe) -> dict[str, object]:
-    """The parts of the recipe that matter to such a head, as plain values for a checkpoint's metadata."""
-    return recipe.describe(_USED)
-
-
-def fit(
+def _fit(
     head: LinearHead, videos: Sequence[torch.Tensor], truth: np.ndarray, labels: tuple[str, ...], recipe: Recipe
 ) -> None:
     """Fit to the descriptors (W, F) of each video, with labels (N,).

@@ -1,6 +1,6 @@
-"""What helps where one label has far less footage than another: weights, draws, losses and synthetic samples.
+"""Remedies for labels with far less footage than others: weights, resampling, losses and synthetic samples.
 
-Each works on one training part of a split, never on what is held out: figures speak of footage as it came.
+Each is applied to the training part of a split, never to what is held out, so figures describe footage as it is.
 Targets of the losses are indices (B,) or, after mixing clips, probabilities (B, L).
 """
 
@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from models.errors import TrainingError
 
-#: `none`: footage as it came. `weights`: rare labels count more in the loss. `oversample`: they are seen more often.
-#: `focal`: clips that are easy count less. `logit-adjust`: the loss knows how rare a label is. `smote`: between the
-#: features of a rare label come new ones. `ensemble`: models that each see all of the rarest label, as much of others.
+#: `none`: no remedy. `weights`: rare labels weigh more in the loss. `oversample`: their clips are drawn more often.
+#: `focal`: easy clips weigh less. `logit-adjust`: the loss corrects for how rare a label is. `smote`: new features are
+#: interpolated between those of a rare label. `ensemble`: models of balanced subsets are averaged.
 Imbalance = Literal["none", "weights", "oversample", "focal", "logit-adjust", "smote", "ensemble"]
 IMBALANCES: Final[tuple[Imbalance, ...]] = get_args(Imbalance)
 
@@ -32,12 +32,12 @@ _NEIGHBOURS: Final = 5
 def class_weights(
     counts: Sequence[int] | Indices, scheme: Literal["inverse", "effective"] = "inverse", *, beta: float = 0.999
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Weights (L,) of the labels of which there are `counts` (L,) samples; they average to one over the samples.
+    """Weights (L,) of labels with `counts` (L,) samples; they average to one over the samples.
 
-    `inverse`: a label's weight goes with 1 / n. `effective`: with 1 / E, the effective number of samples
-    E = (1 - beta^n) / (1 - beta) of Cui et al., CVPR 2019, proposition 1. beta = 0 weighs all alike, beta towards 1
-    comes to `inverse`.
-    A label without samples weighs nothing: neither its clips nor label smoothing can then teach anything about it.
+    `inverse`: proportional to 1 / n. `effective`: proportional to 1 / E, with the effective number of samples
+    E = (1 - beta^n) / (1 - beta) of Cui et al., CVPR 2019, proposition 1. beta = 0 weighs all labels alike, beta → 1
+    approaches `inverse`.
+    A label without samples has weight 0, so neither clips nor label smoothing teach anything about it.
 
     Raises:
         ValueError: a negative count, or a beta outside [0, 1).
@@ -49,7 +49,7 @@ def class_weights(
     if not 0 <= beta < 1:
         raise ValueError(f"beta {beta}: expected at least 0 and less than 1")
     if not n.sum():
-        raise TrainingError("no samples of any label: nothing to weigh")
+        raise TrainingError("no samples of any label: expected at least one")
     # expm1 keeps the digits that 1 - beta^n loses where beta is near 1.
     amount = n if scheme == "inverse" else -np.expm1(n * np.log(beta)) / (1 - beta) if beta else np.minimum(n, 1.0)
     weights = np.divide(1.0, amount, out=np.zeros_like(n), where=n > 0)
@@ -65,7 +65,7 @@ def focal_loss(
     gamma: float = 2.0,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Focal loss of softmax scores, a mean over the batch: clips that are already right hardly count.
+    """Focal loss of softmax scores, a mean over the batch: clips that are already right hardly contribute.
 
     FL = -w_t (1 - p_t)^gamma log p_t (Lin et al., ICCV 2017, eq. 5, with one term a label as in their section 3.1):
     for soft targets q the sum over labels of -q_k w_k (1 - p_k)^gamma log p_k. With gamma = 0 it is cross-entropy.
@@ -73,8 +73,8 @@ def focal_loss(
     Args:
         logits: (B, L).
         targets: (B,) indices, or (B, L) probabilities.
-        weight: (L,), alpha in the paper; all alike if None.
-        gamma: how sharply easy clips are discounted.
+        weight: (L,), alpha in the paper; 1 for all labels if None.
+        gamma: how strongly easy clips are discounted.
         label_smoothing: the share of each target that is spread evenly over all labels.
 
     Raises:
@@ -84,7 +84,7 @@ def focal_loss(
         raise ValueError(f"gamma {gamma}: expected 0 or more")
     wanted = _probabilities(targets, logits, label_smoothing)  # (B, L)
     log_p = functional.log_softmax(logits, dim=1)
-    # Of a p that rounds to 1 the power has no finite slope below gamma = 1, so the base stays just above 0.
+    # Where p rounds to 1, the power has no finite slope for gamma < 1, so the base stays just above 0.
     easy = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny) ** gamma
     losses = -wanted * easy * log_p
     return (losses if weight is None else losses * weight).sum(1).mean()
@@ -93,8 +93,8 @@ def focal_loss(
 class LogitAdjustment(nn.Module):
     """Cross-entropy of logits + tau log(prior) (Menon et al., ICLR 2021, eq. 10).
 
-    The network learns what the prior does not already say: its own logits, as they are served, then favour no label
-    for being common. A label without samples is taken to have one, since the prior's logarithm must be finite.
+    The network learns only what the prior does not explain, so the served logits do not favour common labels. A label
+    without samples is counted as having one, since the prior's logarithm must be finite.
     """
 
     shift: torch.Tensor
@@ -118,9 +118,9 @@ class LogitAdjustment(nn.Module):
 
 
 def oversampled(indices: Indices, truth: Indices, generator: np.random.Generator) -> Indices:
-    """Draw `indices` so that each label among them comes as often as the most common one, in random order.
+    """Draw `indices` so that each label occurs as often as the most common one, in random order.
 
-    Every sample is drawn at least once and at most once more than any other of its label.
+    Every sample is drawn at least once, and at most once more than any other of its label.
 
     Args:
         indices: (n,) of the training part.
@@ -136,10 +136,10 @@ def oversampled(indices: Indices, truth: Indices, generator: np.random.Generator
 
 
 def balanced_subsets(indices: Indices, truth: Indices, count: int, generator: np.random.Generator) -> list[Indices]:
-    """`count` subsets of `indices`, each with all of the rarest label and as many of every other.
+    """`count` subsets of `indices`, each with all samples of the rarest label and as many of every other.
 
-    EasyEnsemble (Liu, Wu, Zhou, IEEE Trans. SMC-B 39, 2009): a model for each, whose scores are averaged, together see
-    far more of the common labels than one on a single balanced draw would.
+    EasyEnsemble (Liu, Wu, Zhou, IEEE Trans. SMC-B 39, 2009): a model is trained on each and their scores are averaged.
+    Together they see far more of the common labels than a single balanced subset holds.
 
     Args:
         indices: (n,) of the training part.
@@ -165,35 +165,35 @@ def synthetic_minority(
 ) -> tuple[Floats, Indices]:
     """Add samples between neighbours of one label until each label has as many as the most common (SMOTE).
 
-    Chawla et al., JAIR 16, 2002, as imbalanced-learn computes it. Of a label with few samples all the others are
-    neighbours. It interpolates, so it is for features, where the middle of two samples is one: not for pixels.
+    Chawla et al., JAIR 16, 2002, as imbalanced-learn computes it. If a label has few samples, all of them
+    are neighbours. It interpolates, so it suits features, where the midpoint of two samples is plausible, not pixels.
 
     Args:
         features: (N, ...); each sample is taken as one vector.
         truth: (N,) indices into `labels`.
-        labels: what errors call them.
+        labels: names for error messages.
         seed: the same seed gives the same samples.
-        neighbours: among how many of a sample's nearest the other end is drawn.
+        neighbours: from how many nearest neighbours of a sample the other end is drawn.
 
     Returns:
-        Features (M, ...) and truth (M,): those given come first, unchanged.
+        Features (M, ...) and truth (M,): first the given ones, unchanged.
 
     Raises:
-        TrainingError: a label with a single sample, since there is no middle of one.
+        TrainingError: a label with a single sample, which has no neighbour.
     """
     from imblearn.over_sampling import SMOTE  # noqa: PLC0415  slow to import, and only for this
 
     counts = np.bincount(truth, minlength=len(labels))
     if single := [labels[int(k)] for k in np.flatnonzero((counts == 1) & (counts < counts.max()))]:
         raise TrainingError(
-            f"one sample only of label {', '.join(map(repr, single))}: SMOTE needs two to make more; "
+            f"only one sample of label {', '.join(map(repr, single))}: SMOTE interpolates between two; "
             "add footage of it, or choose another remedy for imbalance (weights, oversample)"
         )
     flat = features.reshape(len(features), -1)
     added = [flat]
     names = [truth]
     for label in np.flatnonzero((counts > 0) & (counts < counts.max())):
-        # One label at a time: imbalanced-learn has one number of neighbours for all, and the rarest would set it.
+        # One label at a time: imbalanced-learn has one number of neighbours for all labels, limited by the rarest.
         smote = SMOTE(
             sampling_strategy={int(label): int(counts.max())},
             k_neighbors=min(neighbours, int(counts[label]) - 1),
@@ -207,7 +207,7 @@ def synthetic_minority(
 
 
 def _by_label(indices: Indices, truth: Indices) -> list[Indices]:
-    """The indices of each label that there is."""
+    """The indices of each label that occurs."""
     own = truth[indices]
     return [indices[own == k] for k in np.unique(own)]
 

@@ -1,6 +1,11 @@
-"""The training loop: the same for every network, on a processor, a GPU or several, and after a kill.
+"""The training loop: the same for every network and objective, on a processor or GPUs, and after a kill.
 
-What a step sees depends on the seed, the epoch and the sample alone: not on how many processes load data or train, and
+    for each epoch
+        for each batch     samples ──▶ objective(network, batch) ──▶ gradients ──▶ optimiser, schedule, average
+        judge              the metric on videos that are held out from the training part, if there are any
+        keep               the unfinished state, from which the same run continues
+
+What a step sees depends only on the seed, the epoch and the sample: not on how many processes load data or train, and
 not on whether the run was interrupted.
 """
 
@@ -13,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,43 +29,43 @@ from torch.utils.data import DataLoader, Dataset
 from models.errors import TrainingError
 
 from . import distributed, unfinished
-from .augmentation import BatchMix
+from .objective import Batch, Objective
 from .recipe import Recipe
 from .transfer import parameter_groups
 
+#: Told a task's name, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
-#: A loss of logits (B, L) against probabilities (B, L), averaged over the batch.
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-#: Training on a GPU: processes that prepare clips beside it. On a processor they would only take its cores.
+#: Processes that prepare clips for a GPU. Beside training on a processor they would only take its cores.
 _GPU_LOADERS: Final = 8
 _MAX_GRADIENT: Final = 1.0
 
 
 class Samples(Protocol):
-    """What is learnt from: sample `index` as it is to be seen in `epoch`, and its label."""
+    """What is learnt from, by index: windows of videos, or of their features."""
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        """The input of one sample; all chance comes from `generator`."""
+        """One sample, maybe augmented; all randomness comes from `generator`."""
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch of samples as the network takes it, on its device."""
 
     @property
-    def truth(self) -> np.ndarray: ...
+    def truth(self) -> np.ndarray:
+        """The label of each sample, (N,)."""
 
     @property
     def loads_beside(self) -> bool:
-        """Whether other processes may prepare samples: not where they lie on a GPU, which a fork cannot reach."""
+        """Whether other processes may prepare samples: not if they lie on a GPU, which a fork cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """An epoch in numbers, for a log."""
+class EpochStats:
+    """One epoch in numbers, for a log."""
 
     epoch: int
     loss: float
     learning_rate: float
-    #: Of the inner validation, in the recipe's metric; None without one.
+    #: The recipe's metric on the videos that choose the best epoch; None without such videos.
     metric: float | None
     samples_per_second: float
     #: Share of the time that training waited for data.
@@ -74,24 +79,26 @@ class Run:
     name: str
     recipe: Recipe
     samples: Samples
-    #: How many labels there are, L.
-    classes: int
-    #: Samples of each epoch, in its order; the same in every process.
+    #: What is minimised.
+    objective: Objective
+    #: The samples of each epoch in order, the same in every process.
     order: Callable[[int], np.ndarray]
-    loss: Loss
     device: torch.device
-    #: Modules that stay as they are.
+    #: Modules that do not learn.
     frozen: Sequence[nn.Module] = ()
-    #: The recipe's metric on the inner validation, better when larger; None trains all epochs.
+    #: The recipe's metric on videos that are held out for it, better when larger; None trains all epochs.
     judge: Callable[[nn.Module], float] | None = None
     state: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A trained network, and how that went."""
+M = TypeVar("M")
 
-    network: nn.Module
+
+@dataclass(frozen=True, slots=True)
+class Trained(Generic[M]):
+    """A trained model, and how that went."""
+
+    model: M
     #: How many epochs the kept weights have seen.
     epochs: int
     #: Share of the time that training waited for data.
@@ -102,9 +109,9 @@ def train(
     network: nn.Module,
     run: Run,
     progress: Progress = lambda *_: None,
-    log: Callable[[Figures], None] = lambda _: None,
-) -> Trained:
-    """Train `network` in place and return the weights to keep: the newest, the average, or those of the best epoch.
+    log: Callable[[EpochStats], None] = lambda _: None,
+) -> Trained[nn.Module]:
+    """Train `network` in place and return it with the weights to keep: newest, average, or those of the best epoch.
 
     Raises:
         TrainingError: the state cannot be written, or a loss is not a number.
@@ -113,7 +120,7 @@ def train(
 
 
 class _Loop:
-    def __init__(self, network: nn.Module, run: Run, progress: Progress, log: Callable[[Figures], None]) -> None:
+    def __init__(self, network: nn.Module, run: Run, progress: Progress, log: Callable[[EpochStats], None]) -> None:
         self._run, self._progress, self._log = run, progress, log
         self._network = network.to(run.device)
         recipe = run.recipe
@@ -133,19 +140,18 @@ class _Loop:
         self._batches = len(_batches(run.order(0), recipe.batch))
         self._schedule = _schedule(self._optimiser, recipe, recipe.epochs * self._batches)
         self._average = _running_average(network, recipe.averaging) if recipe.averaging else None
-        self._mix = BatchMix(recipe.augmentation, run.classes)
         self._best: dict[str, Any] | None = None
         self._best_metric, self._best_epoch = -np.inf, 0
         self._epoch = 0
         self._busy_seconds = self._waiting_seconds = 0.0
 
-    def run(self) -> Trained:
+    def run(self) -> Trained[nn.Module]:
         self._restore()
         recipe = self._run.recipe
         while self._epoch < recipe.epochs and not self._is_stale():
-            figures = self._run_epoch()
+            stats = self._run_epoch()
             self._keep()
-            self._log(figures)
+            self._log(stats)
             self._progress(self._run.name, self._epoch, recipe.epochs)
         if self._epoch < recipe.epochs:
             self._progress(self._run.name, recipe.epochs, recipe.epochs)  # stopped early
@@ -161,7 +167,7 @@ class _Loop:
         patience = self._run.recipe.patience
         return patience is not None and self._run.judge is not None and self._epoch - self._best_epoch >= patience
 
-    def _run_epoch(self) -> Figures:
+    def _run_epoch(self) -> EpochStats:
         recipe, device = self._run.recipe, self._run.device
         self._network.train()
         for module in self._run.frozen:
@@ -171,15 +177,13 @@ class _Loop:
         asked = begun
         for share, clips, labels in self._loaded():
             waited += time.perf_counter() - asked
-            batch, targets = self._mix(self._run.samples.inputs(clips), labels.to(device))
+            batch = Batch(self._run.samples.inputs(clips), labels.to(device))
             self._optimiser.zero_grad(set_to_none=True)
-            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-                logits = self._trained(batch)
             # Each process has its share of the batch; their gradients are averaged.
-            loss = self._run.loss(logits.float(), targets) * share
+            loss = self._run.objective(self._trained, batch) * share
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"{self._run.name}: the loss is no number any more in epoch {self._epoch + 1}: "
+                    f"{self._run.name}: the loss is no longer a number in epoch {self._epoch + 1}: "
                     "try a lower learning rate"
                 )
             loss.backward()  # type: ignore[no-untyped-call]
@@ -195,7 +199,7 @@ class _Loop:
         self._busy_seconds += seconds - waited
         self._waiting_seconds += waited
         metric = self._judge()
-        return Figures(
+        return EpochStats(
             self._epoch,
             losses / max(count, 1),
             float(self._schedule.get_last_lr()[-1]),
@@ -205,7 +209,7 @@ class _Loop:
         )
 
     def _loaded(self) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-        """The process's part of each batch: (its weight among the processes, samples, labels)."""
+        """The share of this process in each batch: (its weight among the processes, samples, labels)."""
         recipe = self._run.recipe
         rank, world = distributed.rank(), distributed.world()
         batches = _batches(self._run.order(self._epoch), recipe.batch)
@@ -260,7 +264,7 @@ class _Loop:
 
 
 class _Epoch(Dataset[tuple[torch.Tensor, int]]):
-    """The samples as one epoch sees them."""
+    """The samples with the randomness of one epoch."""
 
     def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
         self._samples, self._seed, self._epoch = samples, seed, epoch
@@ -271,12 +275,12 @@ class _Epoch(Dataset[tuple[torch.Tensor, int]]):
 
 
 def _loaders(run: Run) -> int:
-    """How many processes prepare samples beside the training."""
+    """How many processes prepare samples while this one trains."""
     return min(_GPU_LOADERS, os.cpu_count() or 1) if run.device.type == "cuda" and run.samples.loads_beside else 0
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """Batches of nearly the same size, at most `size`: a small rest would shake batch normalisation."""
+    """Batches of nearly equal size, at most `size`: a small last batch would upset batch normalisation."""
     return np.array_split(order, math.ceil(len(order) / size))
 
 

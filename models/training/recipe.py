@@ -1,4 +1,4 @@
-"""How a model is to be trained: everything that changes the result, in one value that can be compared and stored."""
+"""How a model is trained: everything that changes the result, in one value that can be compared and stored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any, Final, Literal, get_args
 
 from .imbalance import IMBALANCES, Imbalance
 
+#: Options whose name on the command line is another.
+_TYPED: Final = {"optimiser": "optimizer", "begin_from": "from"}
 Optimiser = Literal["adamw", "sgd"]
-#: By which figure of the inner validation the best epoch is chosen; all but the loss are better when larger.
+#: The figure that chooses the best epoch; all but the loss are better when larger.
 Metric = Literal["loss", "accuracy", "balanced_accuracy", "macro_f1"]
 
 OPTIMISERS: Final[tuple[str, ...]] = get_args(Optimiser)
@@ -20,23 +22,23 @@ METRICS: Final[tuple[str, ...]] = get_args(Metric)
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is varied in training, alike in all frames of a clip. The default is what suits a few hundred clips."""
+    """Augmentation of training clips, the same in all frames of a clip. The defaults suit a few hundred clips."""
 
-    #: Smallest share of the picture that a random crop keeps; 1 keeps all of it.
+    #: Smallest share of the picture's area that a random crop keeps; 1 keeps all of it.
     crop: float = 0.6
     flip: bool = True
-    #: How far brightness, contrast and saturation may move; 0 leaves them.
+    #: How far brightness, contrast and saturation may change; 0 leaves them.
     colour: float = 0.3
     #: Strength of RandAugment (Cubuk et al., 2020), 0 to 30; 0 leaves it out.
     rand_augment: int = 0
-    #: Clips are played up to this much faster or slower; 1 leaves their speed.
+    #: Clips are played up to this factor faster or slower; 1 leaves their speed.
     speed: float = 1.3
     #: Probability that a rectangle is erased (Zhong et al., 2020).
     erasing: float = 0.0
     #: Concentration of MixUp's (Zhang et al., 2018) and CutMix's (Yun et al., 2019) Beta distribution; 0 is off.
     mixup: float = 0.0
     cutmix: float = 0.0
-    #: Where a frozen image network's features are made once: of how many views of each video, the first as it is.
+    #: Of how many augmented views of each video a frozen image network computes features; the first is as it is.
     views: int = 2
 
     def __post_init__(self) -> None:
@@ -66,31 +68,31 @@ class Recipe:
     batch: int = 16
     optimiser: Optimiser = "adamw"
     learning_rate: float = 5e-4
-    #: Share of the steps in which the learning rate rises; it then falls along a cosine.
+    #: Share of the steps in which the learning rate rises; then it falls along a cosine.
     warm_up: float = 0.15
     weight_decay: float = 0.1
     label_smoothing: float = 0.1
-    #: Probability of dropout, and of leaving out a residual branch; None leaves what the architecture has.
+    #: Probability of dropout, and of leaving out a residual branch; None keeps the architecture's own.
     dropout: float | None = None
     stochastic_depth: float | None = None
-    #: How many of the last stages learn (`models.transfer.stages`); 0 is all, 1 the head only. None is the head
-    #: only where the rest was taught by millions of pictures (CNN-LSTM, movenet_motion), and all of anything else.
+    #: How many of the last stages learn (`transfer.stages`); 0 is all, 1 only the head. None is only the head for
+    #: architectures whose other stages are pretrained on millions of pictures (CNN-LSTM, movenet_motion), else all.
     trained_stages: int | None = None
-    #: What the learning rate is multiplied by from each stage to the one before it.
+    #: Factor of the learning rate from each stage to the one before it.
     layer_decay: float = 1.0
-    #: Share of the old value in the running average of the weights that is kept as the model; 0 keeps the newest.
+    #: Decay of the running average of the weights, which is then the model; 0 keeps the newest weights.
     averaging: float = 0.0
-    #: Stop when the inner validation has not improved for so many epochs; None trains all epochs.
+    #: Stop if the metric on held-out videos has not improved for so many epochs; None trains all epochs.
     patience: int | None = None
     metric: Metric = "loss"
     imbalance: Imbalance = "weights"
-    #: How many models of balanced subsets are averaged, where imbalance is "ensemble".
+    #: How many models of balanced subsets are averaged if imbalance is "ensemble".
     members: int = 5
     augmentation: Augmentation = field(default_factory=Augmentation)
-    #: A checkpoint to begin from: its path, or a name that `models.find` knows. None is ImageNet or nothing.
+    #: A checkpoint to begin from: its path, or a name that `models.find` knows. None: weights that ship, or random.
     begin_from: str | None = None
     seed: int = 0
-    #: Labels that never make an event.
+    #: Labels that never raise an event.
     quiet: tuple[str, ...] = ("normal",)
 
     def __post_init__(self) -> None:
@@ -122,8 +124,8 @@ class Recipe:
                 raise ValueError(f"{name} {choice!r}: expected one of {', '.join(choices)}")
 
     def describe(self, only: Collection[str] | None = None) -> dict[str, Any]:
-        """The recipe as plain values for a checkpoint's metadata; `only` some options, such as `augmentation.flip`."""
-        # Where on somebody's disk the beginning lay is nobody else's business.
+        """The recipe as plain values for a checkpoint's metadata; `only` some, such as `augmentation.flip`."""
+        # Only the name: the folders on somebody's disk are private.
         whole = asdict(self) | {"begin_from": self.begin_from and PurePath(self.begin_from).name}
         if only is None:
             return whole
@@ -131,9 +133,13 @@ class Recipe:
         return {name: value for name, value in whole.items() if name in only} | {"augmentation": varied}
 
     def given_beside(self, used: Collection[str]) -> list[str]:
-        """The options, such as `epochs` or `augmentation.mixup`, that differ from the default and are not `used`."""
+        """Options that differ from the default and are not `used` (`epochs`, `augmentation.mixup`), as one types them.
+
+        So `epochs` is called --epochs, and `augmentation.rand_augment` --rand-augment.
+        """
         own, default = _flat(self), _flat(Recipe())
-        return [name for name, value in own.items() if name not in used and value != default[name]]
+        given = [name for name, value in own.items() if name not in used and value != default[name]]
+        return [f"--{_TYPED.get(name, name.rpartition('.')[2].replace('_', '-'))}" for name in given]
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""What training learns from: windows of videos as pixels, or as features that a frozen image network made once."""
+"""What strategies learn from: windows of videos as pixels, or as features that a frozen network computed once.
+
+Pixels         (T, 3, H, W), augmented anew each time                    Steps
+Features       (T, F) of a CNN-LSTM's frozen image network               FrozenFeatures
+FixedWindows   (T, F), the same each time, such as SMOTE's               FrozenFeatures
+Descriptors    (F,), motion features of a window                         FittedHead
+"""
 
 from __future__ import annotations
 
@@ -7,23 +13,24 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
-from models.windows import windows
+from models.windowing import sliding_windows
 
-from .augmentation import ClipTransform, window_places
+from .augmentation import ClipTransform, random_window
 from .recipe import Recipe
 
-#: Footage is sampled this much more densely than the model looks, so that phase and speed can vary in training.
+#: Footage is sampled so many times more densely than the model's clips, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2
-#: So many pictures at once: their early maps stay in a processor's cache.
+#: So many pictures at a time: their early feature maps fit in a processor's cache.
 _FEATURE_BATCH: Final = 8
 
 
 class Pixels:
-    """Windows of videos, varied anew each time, (T, 3, H, W) uint8."""
+    """Windows of videos, augmented anew each time, (T, 3, H, W) uint8."""
 
     loads_beside: Final = True
 
@@ -34,19 +41,19 @@ class Pixels:
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         video, recipe = self._videos[index], self._recipe
-        places = window_places(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
-        with torch.random.fork_rng(devices=[]):  # torchvision's transforms know no other generator than torch's own
+        window = random_window(len(video), recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        with torch.random.fork_rng(devices=[]):  # torchvision's transforms use only torch's global generator
             torch.manual_seed(int(generator.integers(2**63)))
-            return self._transform(video[places])
+            return self._transform(video[window])
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         return self._normalise(batch.transpose(1, 2))  # (B, 3, T, H, W)
 
 
 class Features:
-    """Windows of the features of videos, (T, F), of a view of the video chosen each time."""
+    """Windows of the features of videos, (T, F), of an augmented view that is drawn each time."""
 
-    loads_beside: Final = False  # on the device of the network that made them
+    loads_beside: Final = False  # on the device of the network that computed them
 
     def __init__(self, features: Sequence[torch.Tensor], truth: np.ndarray, recipe: Recipe) -> None:
         """`features` holds (V, N, F) for each video."""
@@ -54,20 +61,20 @@ class Features:
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         features, recipe = self._features[index], self._recipe
-        places = window_places(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
-        return features[generator.integers(len(features)), places]
+        window = random_window(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
+        return features[generator.integers(len(features)), window]
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
         return batch
 
-    def windows(self, index: int) -> torch.Tensor:
+    def windows_of(self, index: int) -> torch.Tensor:
         """The windows (W, T, F) of the video as it is."""
         features = self._features[index][0]
-        return features[windows(len(features), self._recipe.frames, OVERSAMPLE)]
+        return features[sliding_windows(len(features), self._recipe.frames, OVERSAMPLE)]
 
 
 class Descriptors:
-    """What a frozen network says of the windows of videos, as they are and mirrored."""
+    """Motion features of the windows of videos, as they are and mirrored."""
 
     def __init__(
         self,
@@ -82,26 +89,26 @@ class Descriptors:
         mirrored = (False, True) if recipe.augmentation.flip else (False,)
         with torch.inference_mode():
             for done, frames in enumerate(videos, start=1):
-                # Speed is not varied here, so that the frames between those of the grid would only cost time.
+                # Speed is not varied here, so frames between those of the grid would only cost time.
                 seen = frames[::OVERSAMPLE]  # (N, H, W, 3)
-                # For learning a window begins at every frame; they share what the backbone makes of it.
-                places = torch.from_numpy(windows(len(seen), recipe.frames, denser=self._served_every))
-                views = [network.describe_windows(_pictures(seen, normalise, flip=flip), places) for flip in mirrored]
+                # In training a window begins at every frame; windows share the backbone's maps of their frames.
+                windows = torch.from_numpy(sliding_windows(len(seen), recipe.frames, denser=self._served_every))
+                views = [network.describe_windows(_pictures(seen, normalise, flip=flip), windows) for flip in mirrored]
                 self._rows.append(torch.stack(views))
                 progress(done, len(videos))
         self._rows = [r.clone() for r in self._rows]  # outside: inference tensors cannot be learnt from
 
     def learnt(self, index: int) -> torch.Tensor:
-        """All rows (M, F) of a video, dense and mirrored too."""
+        """All rows (M, F) of a video: of every window, and of mirrored ones."""
         return self._rows[index].flatten(0, 1)
 
     def served(self, index: int) -> torch.Tensor:
-        """The rows (W, F) of a video as it is, half a window apart."""
+        """The rows (W, F) of a video as it is, of windows half a window apart."""
         return self._rows[index][0, :: self._served_every]
 
 
 class FixedWindows:
-    """Windows of features that are always the same, such as those that were made up between real ones."""
+    """Windows of features that never vary, such as synthetic ones."""
 
     loads_beside: Final = False
 
@@ -117,7 +124,7 @@ class FixedWindows:
 
 
 class Normalise:
-    """Pixels (B, 3, T, H, W) of 0 to 255 to what an architecture takes, on the device that it runs on."""
+    """Turns pixels (B, 3, T, H, W) of 0 to 255 into an architecture's input, on the device that it runs on."""
 
     def __init__(self, architecture: str, device: torch.device) -> None:
         mean, std = statistics(architecture)
@@ -129,11 +136,10 @@ class Normalise:
         return (pixels.to(self._device).float() / 255 - self._mean) / self._std
 
 
-def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
-    """Frames (N, H, W, 3) as a network takes them, (n, 3, H, W) at a time: a video may be long."""
-    for begin in range(0, len(frames), PICTURES_AT_ONCE):
-        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
-        yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)
+def scores_of(logits: torch.Tensor) -> np.ndarray:
+    """Scores (W, L) of logits (W, L), as float64 on the processor."""
+    scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
+    return scores
 
 
 def video_features(
@@ -143,7 +149,7 @@ def video_features(
     normalise: Normalise,
     progress: Callable[[int, int], None],
 ) -> list[torch.Tensor]:
-    """For each video the features of its frames as they are and in varied views, (V, N, F)."""
+    """For each video the features of its frames, as they are and in augmented views, (V, N, F)."""
     transform = ClipTransform(recipe.augmentation, recipe.size)
     features = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
@@ -160,3 +166,10 @@ def video_features(
             features.append(torch.cat(rows).view(len(views), len(plain), -1))
             progress(done, len(videos))
     return [f.clone() for f in features]  # outside: inference tensors cannot be learnt from
+
+
+def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
+    """Yield frames (N, H, W, 3) normalised, (n, 3, H, W) at a time: a video may be long."""
+    for begin in range(0, len(frames), PICTURES_AT_ONCE):
+        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
+        yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)

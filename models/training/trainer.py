@@ -1,52 +1,57 @@
-"""From labelled footage to a checkpoint, with honest figures about it."""
+"""From labelled footage to a trained model, with figures from footage that it has not learnt from.
+
+    validate   for each fold, learn from the others and score it    figures, temperature, thresholds
+    fit        learn from everything                                the model that is saved
+    contract   what its checkpoint says of it
+
+A strategy (strategy.py) knows how a model learns; the trainer knows folds, ensembles and how to continue after a kill.
+"""
 
 from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 from models.checkpoint import find
+from models.classical.model import is_classical
+from models.classical.strategy import Classical
 from models.contract import Contract
 from models.errors import TrainingError
-from models.evaluation.figures import Judged, WindowScores, evaluate
-from models.evaluation.folds import Footage, Outcome, check_footage, contract_of, split_by_group, summarise
-from models.networks.cnn_lstm import CnnLstm
-from models.networks.ensemble import Averaged
-from models.networks.movenet import MoveNetMotion
-from models.networks.zoo import create
-from models.windows import in_parts, windows
+from models.evaluation.folds import split_by_group
 
-from . import distributed, fitted_head, unfinished
-from .imbalance import LogitAdjustment, balanced_subsets, class_weights, focal_loss, oversampled, synthetic_minority
-from .loop import Figures, Loss, Progress, Run, Samples, Trained, train
+from . import distributed, unfinished
+from .fitted_head import FittedHead
+from .footage import Footage, TrainingSet
+from .frozen_features import FrozenFeatures
+from .imbalance import balanced_subsets
+from .loop import Progress, Trained
 from .recipe import Recipe
-from .samples import OVERSAMPLE, Descriptors, Features, FixedWindows, Normalise, Pixels, video_features
-from .transfer import freeze, load_known, set_regularisation
+from .steps import Steps
+from .strategy import EpochLog, Part, Savable, Strategy
+from .validation import CrossValidation, contract_of, summarise
 
-#: One part in so many of the training groups is held out to say when to stop.
+#: One part in so many of the training groups is held out to choose the best epoch.
 _INNER_FOLDS: Final = 5
-_EVALUATION_BATCH: Final = 32
 
 
-@dataclass(slots=True)
-class _Made:
-    """What a frozen network said of the footage, made when it is first wanted."""
-
-    features: Features | None = None
-    descriptors: Descriptors | None = None
+def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
+    """The way to train that a recipe asks for, by its architecture and by how much of it learns."""
+    if is_classical(recipe.architecture):
+        return Classical
+    if FittedHead.is_meant(recipe):
+        return FittedHead
+    return FrozenFeatures if FrozenFeatures.is_meant(recipe) else Steps
 
 
 class Trainer:
-    """Trains and cross-validates one recipe on one set of footage; features of a frozen backbone are made once."""
+    """Trains and cross-validates one recipe on one set of footage."""
 
     def __init__(
         self,
@@ -55,55 +60,53 @@ class Trainer:
         progress: Progress = lambda *_: None,
         *,
         folder: Path | None = None,
-        log: Callable[[str, Figures], None] = lambda *_: None,
+        log: EpochLog = lambda *_: None,
     ) -> None:
-        """Check the data.
+        """Check recipe and data.
 
         Args:
             footage: what to learn from.
             recipe: how.
             progress: told a task's name, how much of it is done, and how much there is.
-            folder: where the unfinished state is kept, from which the same call goes on after a kill.
-            log: told the name of a run and the figures of each of its epochs.
+            folder: where the unfinished state is kept, from which the same call continues after a kill.
+            log: told the name of a part and the figures of each of its epochs.
 
         Raises:
             TrainingError: fewer than two labels, a label in one group only, pictures of differing sizes, or a recipe
-                that says what such a model has no use for.
+                that sets what its architecture ignores.
+            UnknownModelError: there is no such architecture.
+            EngineError: a package that it needs is not installed.
         """
-        fitted_head.check(recipe)
+        way = strategy_for(recipe)
+        way.check(recipe)
         self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
-        self._footage = list(footage)
-        self.labels = check_footage(footage, recipe.quiet)
-        sizes = {f.frames.shape[1:] for f in footage}
-        if sizes != {(recipe.size, recipe.size, 3)}:
-            raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
-        self._truth = np.array([self.labels.index(f.label) for f in footage])
-        self._groups = np.array([f.group for f in footage])
-        self._device = distributed.device()
-        self._normalise = Normalise(recipe.architecture, self._device)
-        self._made = _Made()
+        self._data = TrainingSet(footage, recipe)
+        self._strategy = way(self._data, recipe, progress, log)
         if folder is not None:
             distributed.from_first(lambda: self._claim(folder))
 
     def under(self, recipe: Recipe) -> Trainer:
-        """The same footage under another recipe that sees it alike: features that were made are shared.
+        """The same footage with another recipe that samples and augments it alike: computed features are shared.
 
         Raises:
-            TrainingError: the recipe says what such a model has no use for.
+            TrainingError: the recipe sets what its architecture ignores.
         """
-        fitted_head.check(recipe)
+        way = strategy_for(recipe)
+        way.check(recipe)
         other = copy.copy(self)
         other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
+        other._strategy = way(self._data, recipe, self._progress, self._log)  # noqa: SLF001
         return other
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels, the quiet ones first."""
+        return self._data.labels
 
     @property
     def truth(self) -> np.ndarray:
         """Indices into `labels` (N,), one a video."""
-        return self._truth
-
-    def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Indices (train, held out) of each fold; no group is in both."""
-        return split_by_group(self._truth, self._groups, folds, self._recipe.seed)
+        return self._data.truth
 
     def validate(
         self,
@@ -111,11 +114,17 @@ class Trainer:
         only: Callable[[Footage], bool] = lambda _: True,
         used: int | None = None,
         learn_from: Callable[[np.ndarray], np.ndarray] = lambda learnt: learnt,
-    ) -> Outcome:
-        """Train on all folds but one, score that one, for each of the first `used` folds (all if None).
+    ) -> CrossValidation:
+        """For each of the first `used` folds (all if None), train on the others and score it.
 
-        `only` chooses the videos that are counted; the others still train. `learn_from` may thin out the videos of a
-        training part, given their indices.
+        Args:
+            folds: into how many the groups are divided.
+            only: chooses the videos that are counted; the others are learnt from all the same.
+            used: how many folds are held out, one after the other.
+            learn_from: may thin out the videos of a training part, given their indices.
+
+        Raises:
+            TrainingError: a part cannot be learnt from.
         """
         found: dict[int, np.ndarray] = {}
         epochs: list[int] = []
@@ -126,266 +135,111 @@ class Trainer:
             for name, (learnt, _) in zip(names, splits, strict=True):
                 self._inner_split(learnt, name, self._recipe.seed)  # refuse before anything is trained
         for name, (learnt, held) in zip(names, splits, strict=True):
-            kept = self._kept(name, "scores", self._recipe, learnt, held)
-            if (state := unfinished.read(kept)) is not None:
-                scores = {int(i): s.numpy() for i, s in state["scores"].items()}
-            else:
-                trained = self._train(learnt, name, self._recipe.epochs, inner=True)
-                mine = held[distributed.rank() :: distributed.world()]
-                scores = distributed.gathered({int(i): self._score(trained.network, int(i)) for i in mine})
-                state = {
-                    "scores": {i: torch.from_numpy(s) for i, s in scores.items()},
-                    "epochs": trained.epochs,
-                    "waiting": trained.waiting,
-                }
-                unfinished.write(kept, state)
-            found |= scores
-            epochs.append(state["epochs"])
-            waiting.append(state["waiting"])
+            fold = self._validate_fold(name, learnt, held)
+            found |= {int(i): s.numpy() for i, s in fold["scores"].items()}
+            epochs.append(fold["epochs"])
+            waiting.append(fold["waiting"])
         order = [int(i) for _, held in splits for i in held]
-        scored = self._window_scores(order, [found[i] for i in order])
-        counted = np.array([only(self._footage[i]) for i in order])
+        counted = np.array([only(self._data.videos[i]) for i in order])
         return summarise(
-            scored, counted, self._recipe, epochs=round(float(np.mean(epochs))), waiting=float(np.mean(waiting))
+            self._data.window_scores(order, found.__getitem__),
+            counted,
+            self._recipe,
+            epochs=round(float(np.mean(epochs))),
+            waiting=float(np.mean(waiting)),
         )
 
-    def fit(self, epochs: int | None = None) -> nn.Module:
-        """Train on everything, for as many epochs as were best in validation or all of the recipe's if none is told."""
-        everything = np.arange(len(self._footage))
-        return self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).network
+    def fit(self, epochs: int | None = None) -> Savable:
+        """Train on everything, for as many epochs as were best in validation, or all of the recipe's if None."""
+        everything = np.arange(len(self._data.videos))
+        model: Savable = self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).model
+        return model
 
-    def contract(self, outcome: Outcome, training: dict[str, Any]) -> Contract:
-        """The contract of a model trained so; thresholds from held-out scores."""
-        return contract_of(self._recipe, self.architecture, self.labels, outcome, training)
+    def contract(self, model: Savable, validation: CrossValidation, provenance: Mapping[str, Any]) -> Contract:
+        """The contract of a model from `fit`: temperature and thresholds from held-out scores, and its provenance."""
+        whole = {**provenance, **self._strategy.provenance(model)}
+        return contract_of(self._recipe, self._architecture(), self.labels, validation, whole)
 
     def describe_recipe(self) -> dict[str, Any]:
-        """The parts of the recipe that matter here, as plain values for a checkpoint's metadata."""
-        return fitted_head.describe(self._recipe) if fitted_head.is_meant(self._recipe) else self._recipe.describe()
+        """The options of the recipe that matter here, as plain values for a checkpoint's metadata."""
+        return self._strategy.describe_recipe()
 
-    @property
-    def architecture(self) -> str:
-        """The name by which what is trained can be created again."""
-        recipe = self._recipe
-        return f"{recipe.members}*{recipe.architecture}" if recipe.imbalance == "ensemble" else recipe.architecture
+    def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Indices (train, held out) of each fold; no group is in both."""
+        return split_by_group(self._data.truth, self._data.groups, folds, self._recipe.seed)
 
     def finish(self) -> None:
         """Remove the unfinished state: the model is written."""
         if self._folder is not None and distributed.is_first():
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _claim(self, folder: Path) -> None:
-        """Go on from what another run of the same recipe on the same footage left; remove what another left."""
-        begin_from = self._recipe.begin_from
-        footage = []
-        for done, f in enumerate(self._footage, start=1):
-            footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
-            self._progress("fingerprints", done, len(self._footage))
-        unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
+    def _architecture(self) -> str:
+        name = self._strategy.architecture()
+        return f"{self._recipe.members}*{name}" if self._recipe.imbalance == "ensemble" else name
 
-    def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
-        """Where the state of a part of the work lies, which depends on `story` beside the footage."""
-        if self._folder is None:
-            return None
-        # The recipe is told again: `under` another one, the folder is the same.
-        return self._folder / unfinished.file_name(name, suffix, recipe.describe(), recipe.begin_from, *story)
+    def _validate_fold(self, name: str, learnt: np.ndarray, held: np.ndarray) -> dict[str, Any]:
+        """Held-out scores (by index), epochs and share of waiting of one fold, maybe from before a kill."""
+        kept = self._kept(name, "scores", self._recipe, learnt, held)
+        if (state := unfinished.read(kept)) is not None:
+            return state
+        trained = self._train(learnt, name, self._recipe.epochs, inner=True)
+        scores = distributed.share_out(held, lambda index: self._strategy.score(trained.model, index))
+        state = {
+            "scores": {i: torch.from_numpy(s) for i, s in scores.items()},
+            "epochs": trained.epochs,
+            "waiting": trained.waiting,
+        }
+        unfinished.write(kept, state)
+        return state
 
-    def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained:
+    def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained[Any]:
+        """Train on the chosen videos; `inner` holds some of them out to choose the best epoch, if the recipe does."""
         recipe = replace(self._recipe, epochs=epochs)
         if recipe.imbalance != "ensemble":
-            return self._train_one(chosen, name, recipe, inner=inner)
-        is_recurrent = recipe.architecture.startswith(("cnn_lstm", "cnn_bilstm"))
-        if is_recurrent and recipe.trained_stages not in {None, 1}:
-            raise TrainingError("an ensemble of CNN-LSTMs shares its image network, so only their heads may learn")
+            return self._strategy.train(self._part(chosen, name, recipe, inner=inner))
         generator = np.random.default_rng([recipe.seed, len(chosen)])
         members = []
-        for number, subset in enumerate(balanced_subsets(chosen, self._truth, recipe.members, generator), start=1):
+        for number, subset in enumerate(balanced_subsets(chosen, self._data.truth, recipe.members, generator), start=1):
             one = replace(recipe, seed=recipe.seed + number)
-            members.append(self._train_one(subset, f"{name}, member {number}", one, inner=inner))
-        network = create(
-            self.architecture, len(self.labels), frames=recipe.frames, size=recipe.size, pretrained=False
-        ).to(self._device)
-        if isinstance(network, CnnLstm):
-            network.backbone = members[0].network.get_submodule("backbone")
-            network.head = Averaged(m.network.get_submodule("head") for m in members)
-        else:
-            network = Averaged(m.network for m in members)
+            members.append(self._strategy.train(self._part(subset, f"{name}, member {number}", one, inner=inner)))
         return Trained(
-            network.eval(),
+            self._strategy.average([m.model for m in members]),
             round(float(np.mean([m.epochs for m in members]))),
             float(np.mean([m.waiting for m in members])),
         )
 
-    def _train_one(self, chosen: np.ndarray, name: str, recipe: Recipe, *, inner: bool) -> Trained:
-        torch.manual_seed(recipe.seed)
-        network = self._network(recipe)
-        head_only = isinstance(network, CnnLstm) and recipe.trained_stages in {None, 1}
+    def _part(self, chosen: np.ndarray, name: str, recipe: Recipe, *, inner: bool) -> Part:
         learnt, held = chosen, np.array([], int)
         if inner and recipe.patience is not None:
             learnt, held = self._inner_split(chosen, name, recipe.seed)
-
-        def judge(candidate: nn.Module) -> float:
-            whole = self._whole(network, candidate)
-            mine = held[distributed.rank() :: distributed.world()]
-            scores = distributed.gathered({int(i): self._score(whole, int(i)) for i in mine})
-            return _metric(self._window_scores(held, [scores[int(i)] for i in held]).judged(), recipe.metric)
-
-        if fitted_head.is_meant(recipe):
-            assert isinstance(network, MoveNetMotion)
-            described = self._descriptors(network)
-            videos = [described.learnt(int(i)) for i in chosen]
-            fitted_head.fit(network.head, videos, self._truth[chosen], self.labels, recipe)
-            self._progress(name, 1, 1)
-            return Trained(network, 0, 0.0)
-        samples: Samples
-        trained: nn.Module = network
-        frozen: list[nn.Module] = []
-        if head_only:
-            assert isinstance(network, CnnLstm)
-            network.eval()
-            samples, trained = self._frozen_features(network), network.head
-            recipe = replace(recipe, layer_decay=1.0)  # a head is one stage
-        else:
-            samples = Pixels([f.frames for f in self._footage], self._truth, recipe, self._device)
-            frozen = freeze(network, recipe.trained_stages or 0)
-        if recipe.imbalance == "smote":
-            if not isinstance(samples, Features):
-                raise TrainingError(
-                    "imbalance 'smote' makes features, not pixels: it needs a CNN-LSTM of which only the head learns"
-                )
-            samples = self._with_synthetic(samples, learnt)
-            learnt = np.arange(len(samples.truth))
-        result = train(
-            trained,
-            Run(
-                name,
-                recipe,
-                samples,
-                len(self.labels),
-                _order(learnt, samples.truth, recipe),
-                _loss(np.bincount(samples.truth[learnt], minlength=len(self.labels)), recipe, self._device),
-                self._device,
-                frozen,
-                judge if len(held) else None,
-                self._kept(name, "state", recipe, chosen, held),
-            ),
-            self._progress,
-            lambda figures: self._log(name, figures),
-        )
-        return replace(result, network=self._whole(network, result.network).eval())
+        return Part(name, recipe, learnt, held, self._kept(name, "state", recipe, chosen, held))
 
     def _inner_split(self, chosen: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of the videos of a training part those that are learnt from, and those that say when to stop."""
-        for index in np.unique(self._truth[chosen]):
-            groups = set(self._groups[chosen][self._truth[chosen] == index])
-            if len(groups) < 2:
+        """Of the videos of a training part those to learn from, and those that choose the best epoch."""
+        truth, groups = self._data.truth[chosen], self._data.groups[chosen]
+        for index in np.unique(truth):
+            own = set(groups[truth == index])
+            if len(own) < 2:
                 raise TrainingError(
-                    f"{name}: what label {self.labels[index]!r} has there to learn from is of one group "
-                    f"({str(groups.pop())!r}), so none can be held out to say when to stop: leave out --patience, "
-                    "or bring footage of more groups"
+                    f"{name}: all footage of label {self.labels[index]!r} to learn from is of one group "
+                    f"({str(own.pop())!r}), so none can be held out to choose the best epoch: leave out --patience, "
+                    "or add footage of more groups"
                 )
-        parts = split_by_group(self._truth[chosen], self._groups[chosen], _INNER_FOLDS, seed)[0]
-        return chosen[parts[0]], chosen[parts[1]]
+        learnt, held = split_by_group(truth, groups, _INNER_FOLDS, seed)[0]
+        return chosen[learnt], chosen[held]
 
-    def _network(self, recipe: Recipe) -> nn.Module:
-        network = create(
-            recipe.architecture,
-            len(self.labels),
-            frames=recipe.frames,
-            size=recipe.size,
-            pretrained=recipe.begin_from is None,
-        )
-        if recipe.begin_from is not None:
-            begun = find(recipe.begin_from)
-            others = None if begun.contract.labels == self.labels else len(self.labels)
-            load_known(network, begun.state(), recipe.begin_from, others)
-        set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
-        return distributed.together(network.to(self._device), self._device)
+    def _claim(self, folder: Path) -> None:
+        """Keep the state that a run of the same recipe on the same footage left; remove that of any other run."""
+        begin_from = self._recipe.begin_from
+        footage = []
+        for done, f in enumerate(self._data.videos, start=1):
+            footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
+            self._progress("fingerprints", done, len(self._data.videos))
+        unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
 
-    @staticmethod
-    def _whole(network: nn.Module, trained: nn.Module) -> nn.Module:
-        """The network with its head replaced by the one that was trained on features."""
-        if trained is network or not isinstance(network, CnnLstm) or isinstance(trained, CnnLstm):
-            return trained
-        network.head = trained
-        return network
-
-    def _frozen_features(self, network: CnnLstm) -> Features:
-        if self._made.features is None:
-            made = video_features(
-                network,
-                [f.frames for f in self._footage],
-                self._recipe,
-                self._normalise,
-                lambda done, total: self._progress("features", done, total),
-            )
-            self._made.features = Features(made, self._truth, self._recipe)
-        return self._made.features
-
-    def _descriptors(self, network: MoveNetMotion) -> Descriptors:
-        if self._made.descriptors is None:
-            self._made.descriptors = Descriptors(
-                network.eval(),
-                [f.frames for f in self._footage],
-                self._recipe,
-                self._normalise,
-                lambda done, total: self._progress("descriptors", done, total),
-            )
-        return self._made.descriptors
-
-    def _with_synthetic(self, features: Features, chosen: np.ndarray) -> FixedWindows:
-        real = [features.windows(int(i)) for i in chosen]
-        truth = np.repeat(self._truth[chosen], [len(w) for w in real])
-        made, labels = synthetic_minority(torch.cat(real).cpu().numpy(), truth, self.labels, seed=self._recipe.seed)
-        return FixedWindows(made.astype(np.float32), labels, self._device)
-
-    def _score(self, network: nn.Module, index: int) -> np.ndarray:
-        """Scores (W, L) of the windows of one video, half a window apart, as the worker sees them."""
-        with torch.inference_mode():
-            if isinstance(network, CnnLstm) and self._made.features is not None:
-                logits = network.head(self._made.features.windows(index))
-            elif isinstance(network, MoveNetMotion) and self._made.descriptors is not None:
-                logits = network.head(self._made.descriptors.served(index))
-            else:
-                frames = self._footage[index].frames
-                places = windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
-                parts = in_parts(places, _EVALUATION_BATCH)
-                clips = (torch.from_numpy(np.array(frames[part])).permute(0, 4, 1, 2, 3) for part in parts)
-                logits = torch.cat([network(self._normalise(part)) for part in clips])
-            scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
-            return scores
-
-    def _window_scores(self, held: Sequence[int] | np.ndarray, scores: Sequence[np.ndarray]) -> WindowScores:
-        return WindowScores(
-            self.labels,
-            self._truth[np.asarray(held, int)],
-            tuple(scores),
-            tuple(self._groups[np.asarray(held, int)]),
-            tuple(self._footage[i].name for i in held),
-        )
-
-
-def _order(chosen: np.ndarray, truth: np.ndarray, recipe: Recipe) -> Callable[[int], np.ndarray]:
-    def order(epoch: int) -> np.ndarray:
-        generator = np.random.default_rng([recipe.seed, epoch])
-        if recipe.imbalance == "oversample":
-            return oversampled(chosen, truth, generator)
-        return generator.permutation(chosen)
-
-    return order
-
-
-def _loss(counts: np.ndarray, recipe: Recipe, device: torch.device) -> Loss:
-    weights = torch.tensor(class_weights(counts), dtype=torch.float32, device=device)
-    if recipe.imbalance == "focal":
-        return lambda logits, targets: focal_loss(logits, targets, weights, label_smoothing=recipe.label_smoothing)
-    if recipe.imbalance == "logit-adjust":
-        return LogitAdjustment(counts, label_smoothing=recipe.label_smoothing).to(device)
-    return nn.CrossEntropyLoss(
-        weight=weights if recipe.imbalance == "weights" else None, label_smoothing=recipe.label_smoothing
-    )
-
-
-def _metric(judged: Judged, name: str) -> float:
-    if name == "loss":
-        return -judged.log_loss()
-    return evaluate(judged, rounds=0).figures[name].value
+    def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
+        """Where the state of some work is kept; it depends on `story` beside the footage."""
+        if self._folder is None:
+            return None
+        # With the recipe, since a trainer `under` another one has the same folder.
+        return self._folder / unfinished.file_name(name, suffix, recipe.describe(), recipe.begin_from, *story)

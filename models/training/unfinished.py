@@ -1,15 +1,14 @@
-"""The unfinished state of training: what the first process keeps, and all of them go on from after a kill.
+"""The unfinished state of training, from which all processes continue after a kill.
 
-State is taken up by the same work only: the folder belongs to one recipe on one set of footage, and the name of a file
-holds a digest of what else the state depends on, such as which videos are learnt from. The other processes may run on
-machines that do not see the folder, so that what the first one reads is handed to them.
+Only the same work continues from it: the folder belongs to one recipe on one set of footage, and each file's name holds
+a digest of what else its state depends on, such as which videos are learnt from. Only the first process reads and
+writes; it sends what it reads to the others, which may run on machines that do not see the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
+from models.files import replacing
 
 from . import distributed
 
@@ -27,7 +27,7 @@ _DIGITS: Final = 12
 
 
 def claim(folder: Path, story: Any) -> None:
-    """Keep what an earlier run with the same `story`, of plain values, left in the folder; remove what another left.
+    """Keep the state in the folder if an earlier run with the same `story` (plain values) left it; else remove it.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -44,7 +44,7 @@ def claim(folder: Path, story: Any) -> None:
 
 
 def fingerprint(frames: np.ndarray) -> str:
-    """A digest of pictures, which may be more than memory holds."""
+    """A digest of frames, which may be more than memory holds."""
     digest = hashlib.sha256(f"{frames.shape} {frames.dtype}".encode())
     for frame in frames:
         digest.update(np.ascontiguousarray(frame).data)
@@ -52,37 +52,34 @@ def fingerprint(frames: np.ndarray) -> str:
 
 
 def file_name(title: str, suffix: str, *story: Any) -> str:
-    """A readable name that no other work's state has: indices and plain values in `story` say what it depends on."""
+    """A readable name that is unique to this work; `story` (indices and plain values) is what its state depends on."""
     return f"{title.replace(',', '').replace(' ', '-')}-{_digest(story)[:_DIGITS]}.{suffix}"
 
 
 def read(path: Path | None) -> dict[str, Any] | None:
-    """What the first process kept there, on the processor, in every process; None where it kept nothing.
+    """Read the state in the first process and return it in all of them, on the processor; None if there is none.
 
     Raises:
-        TrainingError: it cannot be read; in every process.
+        TrainingError: it cannot be read; every process raises it.
     """
     return None if path is None else distributed.from_first(lambda: _read(path))
 
 
 def write(path: Path | None, state: dict[str, Any]) -> None:
-    """Keep the state, in the first process; what was kept before stays where that fails.
+    """Write the state, in the first process only; the state that was there stays if that fails.
 
     Raises:
         TrainingError: it cannot be written.
     """
     if path is None or not distributed.is_first():
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
-        unfinished.unlink(missing_ok=True)
+        with replacing(path) as unfinished:
+            torch.save(state, unfinished)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         raise TrainingError(
-            f"{path}: the state of training cannot be written ({_first_line(error)}); what was there before is "
-            "kept, and the same command goes on from it"
+            f"{path}: the state of training cannot be written ({_first_line(error)}); the state before is "
+            "kept, and the same command continues from it"
         ) from None
 
 
@@ -93,7 +90,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path}: the state of an earlier run cannot be read ({_first_line(error)}); remove it to begin anew"
+            f"{path}: the state of an earlier run cannot be read ({_first_line(error)}); remove it to start afresh"
         ) from None
     return state
 

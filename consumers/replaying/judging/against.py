@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+
+from models.evaluation.bootstrap import ROUNDS, draw_groups, interval
+from models.evaluation.significance import mcnemar
 
 from .judge import Judgement
-from .metrics import ROUNDS
-
-_LEVELS: Final = (0.025, 0.975)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +62,15 @@ def compare(first: Judgement, second: Judgement, *, rounds: int = ROUNDS, seed: 
             if match is None:
                 alarms[units.index(detection.unit)] += sign
     drawn: dict[str, list[float]] = {"recall": [], "false_alarms_per_hour": []}
-    generator = np.random.default_rng(seed)
-    for _ in range(rounds if len(units) > 1 else 0):
-        rows = generator.integers(len(units), size=len(units))
+    for rows in draw_groups(len(units), rounds, seed):
         if truth[rows].sum():
             drawn["recall"].append(float(gained[rows].sum() / truth[rows].sum()))
         drawn["false_alarms_per_hour"].append(float(alarms[rows].sum() * 3600 / seconds[rows].sum()))
-    split = len(only[0]) + len(only[1])
     return Comparison(
         only[0],
         only[1],
-        float(binomtest(len(only[1]), split).pvalue) if split else 1.0,
+        mcnemar(len(only[0]), len(only[1])),
         float(gained.sum() / truth.sum()) if truth.sum() else None,
         float(alarms.sum() * 3600 / seconds.sum()),
-        {n: (float(np.quantile(v, _LEVELS[0])), float(np.quantile(v, _LEVELS[1]))) for n, v in drawn.items() if v},
+        {name: interval(values) for name, values in drawn.items() if values},
     )

@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.evaluation.bootstrap import ROUNDS, draw_groups, interval
+
 #: Overlaps at which precision, recall and F1 are told.
 OVERLAPS: Final = (0.1, 0.3, 0.5, 0.7)
 #: Overlaps over which average precision is averaged, as ActivityNet does.
 AP_OVERLAPS: Final = tuple(round(0.5 + 0.05 * n, 2) for n in range(10))
-ROUNDS: Final = 1000
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -265,10 +266,8 @@ def bootstrap(
             repeats[units.index(d.unit)] += _overlaps_any(d, scene.truth)
     detected = np.array([len(a) for a in alerts])
     seconds = np.array([scene.unit_seconds[u] for u in units])
-    generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = defaultdict(list)
-    for _ in range(rounds):
-        rows = generator.integers(len(units), size=len(units))
+    for rows in draw_groups(len(units), rounds, seed):
         counts = Counts(
             int(truth[rows].sum()),
             int(detected[rows].sum()),
@@ -280,7 +279,7 @@ def bootstrap(
         for name, value in counts.figures().items():
             if value is not None:
                 drawn[name].append(value)
-    return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in drawn.items()}
+    return {name: interval(values) for name, values in drawn.items()}
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:

@@ -11,7 +11,6 @@ A file is named by its path or the end of it, with or without its suffix.
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from consumers.learning.datasets import activitynet_annotations
+from consumers.annotations import AnnotationError, activitynet_annotations
 from consumers.replaying.errors import TruthError
 from consumers.replaying.trace import Course
+from consumers.times import parse_time_us
 
 _NAMES: Final = ("camera_or_file", "camera", "file", "path", "video")
 
@@ -58,7 +58,6 @@ def read_truth(path: Path, renamed: Mapping[str, str]) -> list[Claim]:
 
     Raises:
         TruthError: there is no such file, it has another form, or a row cannot be understood; names the row.
-        ModelError: it is JSON, and not ActivityNet's.
     """
     if not path.is_file():
         raise TruthError(f"{path}: no such file of truth")
@@ -183,9 +182,12 @@ def _ends_with(path: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 
 def _from_activitynet(path: Path) -> Iterator[Claim]:
-    for name, label, start, end in activitynet_annotations(path):
-        where = f"{path}, video {name!r}"
-        yield Claim(where, name, label, *_checked(start, end, where))
+    try:
+        for name, label, start, end in activitynet_annotations(path):
+            where = f"{path}, video {name!r}"
+            yield Claim(where, name, label, *_checked(start, end, where))
+    except AnnotationError as error:
+        raise TruthError(str(error)) from None
 
 
 def _from_csv(path: Path) -> Iterator[Claim]:
@@ -230,7 +232,6 @@ def _checked(start: float, end: float, where: str) -> tuple[float, float]:
 
 def _time_us(text: str, where: str) -> int:
     try:
-        moment = dt.datetime.fromisoformat(text)
+        return parse_time_us(text)
     except ValueError:
         raise TruthError(f"{where}: {text!r} is neither seconds nor a time like 2026-11-24T08:00:00Z") from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1e6)

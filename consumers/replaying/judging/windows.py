@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from consumers.replaying.trace import END, START, Course
-from models.evaluation.figures import Judged
+from models.evaluation.scores import ClipScores
 
 from .truth import TrueEvent
 
@@ -16,7 +16,7 @@ from .truth import TrueEvent
 COVERED: Final = 0.5
 
 
-def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels: Collection[str]) -> Judged | None:
+def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels: Collection[str]) -> ClipScores | None:
     """Every window with what it shows, grouped by file; None where no window is clear.
 
     A window shows the label whose truth covers at least half of it, and where no truth touches it, the model's first
@@ -61,4 +61,4 @@ def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels
     shown = np.concatenate(found)
     if not len(shown):
         return None
-    return Judged(all_labels, shown, np.concatenate(scores), tuple(groups), tuple(groups))
+    return ClipScores(all_labels, shown, np.concatenate(scores), tuple(groups), tuple(groups))

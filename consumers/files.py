@@ -1,0 +1,65 @@
+"""Files that commands write and keep: results as text, atomic replacement, caches with a bound."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final
+
+from models.files import replacing
+
+__all__ = ["replacing", "trim_folder", "write_text"]
+
+#: No file takes so long to write.
+_ABANDONED_SECONDS: Final = 24 * 3600.0
+
+
+def write_text(path: Path, text: str, error: type[Exception]) -> None:
+    """Write a result that the user asked for, as UTF-8; make its folder where there is none.
+
+    Raises:
+        error: the path cannot be written; the message names it and the reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise error(f"{path}: cannot be written ({problem.strerror or problem})") from None
+
+
+def trim_folder(
+    folder: Path,
+    pattern: str,
+    max_bytes: int,
+    *,
+    unit: Callable[[Path], str] = str,
+    held: Callable[[str], AbstractContextManager[bool]] = lambda _: nullcontext(enter_result=True),
+) -> None:
+    """Remove the least recently used files that match `pattern` until the rest has at most `max_bytes`.
+
+    Files of one `unit` go together, and only while `held` says that nobody else uses them. What a killed run left
+    unfinished (its name begins with a dot) is removed after a day.
+    """
+    for unfinished in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # another run trims, too
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
+                unfinished.unlink()
+    units: dict[str, list[tuple[float, int, Path]]] = defaultdict(list)
+    for path in folder.glob(pattern):
+        try:
+            status = path.stat()
+        except OSError:  # another run trims, too
+            continue
+        units[unit(path)].append((status.st_mtime, status.st_size, path))
+    total = sum(size for files in units.values() for _, size, _ in files)
+    for name, files in sorted(units.items(), key=lambda item: max(item[1])):
+        if total <= max_bytes:
+            break
+        with held(name) as free:
+            for _, size, path in files if free else ():
+                path.unlink(missing_ok=True)
+                total -= size

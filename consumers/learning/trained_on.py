@@ -1,0 +1,58 @@
+"""What a checkpoint says about its training: renamed labels, labels that raise no events, footage that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from models import Checkpoint, Contract
+
+from .datasets import seen_footage
+
+#: Of a model that has no thresholds yet.
+_QUIET: Final = ("normal",)
+_ITS_OWN_FIGURES: Final = "Its own metrics are of clips that were held out."
+
+
+def known_labels(checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str]) -> dict[str, str]:
+    """How labels are renamed: as they were for training, unless the user renames them otherwise."""
+    known = {label for c in checkpoints for label in c.contract.labels}
+    in_training = {
+        old: new
+        for c in reversed(checkpoints)
+        for old, new in c.contract.training.get("renamed", {}).items()
+        if old not in known
+    }
+    return in_training | dict(renamed)
+
+
+def quiet_labels(contract: Contract) -> tuple[str, ...]:
+    """The labels that raise no events: those without a threshold, or "normal" if the model has no thresholds."""
+    if not contract.thresholds:
+        return _QUIET
+    return tuple(label for label in contract.labels if label not in contract.thresholds)
+
+
+def warn_of_training_data(
+    checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console, advice: str = _ITS_OWN_FIGURES
+) -> None:
+    """Warn about files that a model was trained on; `digests` are those of the files."""
+    training = checkpoint.contract.training
+    if "footage" in training:
+        count, is_all = seen_footage(training["footage"], digests)
+        seen = f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""
+    else:  # an older checkpoint holds only the name of its data
+        trained_on = training.get("data", ())
+        names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
+        seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
+    if seen:
+        notes.print(
+            f"{checkpoint.id} was trained on {seen}, so its figures on them are too optimistic. {advice}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,50 @@
+"""Whether two models differ by more than chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from .bootstrap import ROUNDS, draw_weights, interval
+from .figures import Figure
+from .scores import ClipScores
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided p-value of the exact McNemar test: how likely so uneven a split is if neither model is better.
+
+    Args:
+        only_first: how many cases only the first model gets right.
+        only_second: how many only the second gets right.
+    """
+    split = only_first + only_second
+    return float(binomtest(only_second, split).pvalue) if split else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyComparison:
+    """Two models on the same clips: B's accuracy minus A's, and whether the difference is significant."""
+
+    difference: Figure
+    only_a_right: int
+    only_b_right: int
+    #: Of the exact McNemar test, which takes clips as independent.
+    p_value: float
+
+
+def compare_accuracy(a: ClipScores, b: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> AccuracyComparison:
+    """Compare two models by the clips that only one of them gets right.
+
+    Raises:
+        ValueError: they were not scored on the same clips.
+    """
+    if a.names != b.names or a.labels != b.labels or not np.array_equal(a.truth, b.truth):
+        raise ValueError("the two models were not scored on the same clips with the same labels")
+    right_a, right_b = a.scores.argmax(1) == a.truth, b.scores.argmax(1) == b.truth
+    gain = right_b.astype(float) - right_a
+    weights = draw_weights(a.groups, rounds, seed)  # (R, N)
+    drawn = weights @ gain / weights.sum(1)
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return AccuracyComparison(Figure(float(gain.mean()), *interval(drawn)), only_a, only_b, mcnemar(only_a, only_b))

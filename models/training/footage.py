@@ -1,0 +1,88 @@
+"""The labelled videos that a model learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from models.errors import TrainingError
+from models.evaluation.scores import WindowScores
+
+from .recipe import Recipe
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """One labelled video: (N, H, W, 3) uint8, sampled every `spacing / OVERSAMPLE` seconds."""
+
+    name: str
+    label: str
+    #: Videos of one group show the same scene; a split never divides a group.
+    group: str
+    frames: np.ndarray
+
+
+class TrainingSet:
+    """Checked footage with its labels and groups as arrays; row i of everything belongs to video i."""
+
+    def __init__(self, footage: Sequence[Footage], recipe: Recipe) -> None:
+        """Check that a model can be trained on the footage by the recipe.
+
+        Raises:
+            TrainingError: fewer than two labels, a label that cannot be both learnt and held out, or pictures of
+                another size than the recipe's.
+        """
+        self.videos = tuple(footage)
+        #: Names, the quiet ones first.
+        self.labels = _labels(footage, recipe.quiet)
+        sizes = {f.frames.shape[1:] for f in footage}
+        if sizes != {(recipe.size, recipe.size, 3)}:
+            raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
+        #: Indices into `labels`, (N,).
+        self.truth = np.array([self.labels.index(f.label) for f in footage])
+        #: Videos of one group show the same scene, (N,).
+        self.groups = np.array([f.group for f in footage])
+        self._computed: dict[str, Any] = {}
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """The result of `compute`, which is called once for each name: such as a frozen network's features."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        found: T = self._computed[name]
+        return found
+
+    def window_scores(self, chosen: Sequence[int] | np.ndarray, score: Callable[[int], np.ndarray]) -> WindowScores:
+        """The chosen videos with the scores (W, L) that `score` gives for each index."""
+        rows = np.asarray(chosen, int)
+        return WindowScores(
+            self.labels,
+            self.truth[rows],
+            tuple(score(int(i)) for i in rows),
+            tuple(self.groups[rows]),
+            tuple(self.videos[i].name for i in rows),
+        )
+
+
+def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels, the quiet ones first.
+
+    Raises:
+        TrainingError: fewer than two labels, or a label that cannot be both learnt and held out.
+    """
+    labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
+    if len(labels) < 2:
+        raise TrainingError(f"labels {labels}: expected at least two")
+    for label in labels:
+        videos = [f for f in footage if f.label == label]
+        if len(videos) == 1:
+            raise TrainingError(f"label {label!r}: only one video ({videos[0].name}), so none can be held out")
+        if len(groups := {f.group for f in videos}) < 2:
+            raise TrainingError(
+                f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
+            )
+    return labels

@@ -1,0 +1,144 @@
+"""Train a network on pixels by gradient steps: all of it, or its last stages (transfer.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.errors import TrainingError
+from models.evaluation.figures import evaluate
+from models.evaluation.scores import ClipScores
+from models.networks.ensemble import Averaged
+from models.windowing import in_batches, sliding_windows
+
+from . import distributed
+from .fitted_head import check_motion_clips
+from .footage import TrainingSet
+from .imbalance import oversampled
+from .loop import Progress, Run, Samples, Trained, train
+from .objective import Classification
+from .recipe import Recipe
+from .samples import OVERSAMPLE, Normalise, Pixels, scores_of
+from .strategy import EpochLog, Part
+from .transfer import build_network, freeze
+
+_EVALUATION_BATCH: Final = 32
+
+
+class Steps:
+    """Gradient steps on windows of pixels, which are augmented anew in each epoch."""
+
+    has_epochs: ClassVar = True
+
+    def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:
+        self._data, self._recipe, self._progress, self._log = data, recipe, progress, log
+        self._device = distributed.device()
+        self._normalise = Normalise(recipe.architecture, self._device)
+
+    @staticmethod
+    def check(recipe: Recipe) -> None:
+        check_motion_clips(recipe)
+        if recipe.imbalance == "smote":
+            raise TrainingError(
+                "imbalance 'smote' interpolates features, not pixels: it needs a model of which only the head learns "
+                "(cnn_lstm, movenet_motion), or a classical one"
+            )
+        if recipe.imbalance == "ensemble" and recipe.architecture.startswith(("cnn_lstm", "cnn_bilstm")):
+            raise TrainingError("an ensemble of CNN-LSTMs shares its image network, so only their heads may learn")
+
+    def train(self, part: Part) -> Trained[nn.Module]:
+        torch.manual_seed(part.recipe.seed)
+        network = build_network(part.recipe, self._data.labels, self._device)
+        samples = Pixels([v.frames for v in self._data.videos], self._data.truth, part.recipe, self._device)
+        frozen = freeze(network, part.recipe.trained_stages or 0)
+        return run_steps(
+            network,
+            samples,
+            part.learnt,
+            part,
+            self._data,
+            score=self.score,
+            frozen=frozen,
+            progress=self._progress,
+            log=self._log,
+        )
+
+    def score(self, model: nn.Module, index: int) -> np.ndarray:
+        frames = self._data.videos[index].frames
+        windows = sliding_windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
+        with torch.inference_mode():
+            batches = (
+                torch.from_numpy(np.array(frames[batch])).permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W)
+                for batch in in_batches(windows, _EVALUATION_BATCH)
+            )
+            return scores_of(torch.cat([model(self._normalise(batch)) for batch in batches]))
+
+    def average(self, models: Sequence[nn.Module]) -> nn.Module:
+        return Averaged(models).eval()
+
+    def architecture(self) -> str:
+        return self._recipe.architecture
+
+    def describe_recipe(self) -> dict[str, Any]:
+        return self._recipe.describe()
+
+    def provenance(self, model: nn.Module) -> dict[str, Any]:  # noqa: ARG002  weights and recipe tell all
+        return {}
+
+
+def run_steps(
+    network: nn.Module,
+    samples: Samples,
+    rows: np.ndarray,
+    part: Part,
+    data: TrainingSet,
+    *,
+    score: Callable[[nn.Module, int], np.ndarray],
+    frozen: Sequence[nn.Module] = (),
+    progress: Progress,
+    log: EpochLog,
+) -> Trained[nn.Module]:
+    """Train `network` on the `rows` of `samples`; `score` gives the scores of a video, to choose the best epoch."""
+    recipe, device = part.recipe, distributed.device()
+
+    def judge(candidate: nn.Module) -> float:
+        scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
+        return _metric(data.window_scores(part.chooses_epoch, scores.__getitem__).by_clip(), recipe.metric)
+
+    return train(
+        network,
+        Run(
+            part.name,
+            recipe,
+            samples,
+            Classification(recipe, np.bincount(samples.truth[rows], minlength=len(data.labels)), device),
+            _order(rows, samples.truth, recipe),
+            device,
+            frozen,
+            judge if len(part.chooses_epoch) else None,
+            part.state,
+        ),
+        progress,
+        lambda stats: log(part.name, stats),
+    )
+
+
+def _order(rows: np.ndarray, truth: np.ndarray, recipe: Recipe) -> Callable[[int], np.ndarray]:
+    def order(epoch: int) -> np.ndarray:
+        generator = np.random.default_rng([recipe.seed, epoch])
+        if recipe.imbalance == "oversample":
+            return oversampled(rows, truth, generator)
+        return generator.permutation(rows)
+
+    return order
+
+
+def _metric(clips: ClipScores, name: str) -> float:
+    """The recipe's metric, better when larger."""
+    if name == "loss":
+        return -clips.log_loss()
+    return evaluate(clips, rounds=0).figures[name].value

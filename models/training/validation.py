@@ -1,0 +1,104 @@
+"""The result of cross-validation: how good the recipe is on held-out videos, and what a checkpoint keeps of that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from models.contract import Contract, Threshold
+from models.errors import TrainingError
+from models.evaluation.calibration import choose_thresholds, fit_held_out_temperatures, fit_temperature
+from models.evaluation.figures import Evaluation, Figure, evaluate
+from models.evaluation.scores import ClipScores, WindowScores
+from models.networks.zoo import statistics
+
+from .recipe import Recipe
+
+#: Share of the other clips that may pass a threshold: so many, since an event takes several windows in a row.
+_FALSE_ALARM_RATE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """Held-out scores of the counted videos, and the figures, temperature and thresholds that follow from them."""
+
+    #: Of each counted video, from the model that did not learn from it.
+    scores: ClipScores
+    evaluation: Evaluation
+    temperature: float
+    thresholds: Mapping[str, Threshold]
+    #: How many epochs the kept weights had seen, on average over the folds; 0 if the model is fitted in one step.
+    epochs: int
+    #: Share of the time that training waited for data.
+    waiting: float
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures for a checkpoint's metadata; None where the videos do not allow one, or an interval."""
+        found = self.evaluation.figures
+        values = {
+            **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc")},
+            "calibration_error": found["calibration_error"].value,
+            "low": found["accuracy"].low,
+            "high": found["accuracy"].high,
+        }
+        return {
+            "videos": self.evaluation.clips,
+            "groups": self.evaluation.groups,
+            **{name: None if np.isnan(value) else round(value, 4) for name, value in values.items()},
+        }
+
+
+def summarise(
+    held: WindowScores, counted: np.ndarray, recipe: Recipe, *, epochs: int = 0, waiting: float = 0.0
+) -> CrossValidation:
+    """Fit temperature and thresholds to all held-out scores, and compute the figures of those `counted` (N,).
+
+    The calibration error is that of scores at temperatures fitted to other groups: the temperature fitted to all clips
+    would make it small on the very clips that it was fitted to. NaN where all clips are of one group.
+
+    Raises:
+        TrainingError: none is counted.
+    """
+    if not counted.any():
+        raise TrainingError("none of the held-out videos is one of those to be counted")
+    temperature = fit_temperature(held)
+    thresholds = choose_thresholds(held.by_clip(temperature), recipe.quiet, _FALSE_ALARM_RATE)
+    clips = held.only(counted)
+    scores = clips.by_clip(temperature)
+    evaluation = evaluate(scores, seed=recipe.seed)
+    held_out = fit_held_out_temperatures(held)[counted]
+    calibration = Figure(math.nan, math.nan, math.nan)
+    if not np.isnan(held_out).any():
+        calibration = evaluate(clips.by_clip(held_out), seed=recipe.seed).figures["calibration_error"]
+    evaluation = replace(evaluation, figures={**evaluation.figures, "calibration_error": calibration})
+    return CrossValidation(scores, evaluation, temperature, thresholds, epochs, waiting)
+
+
+def contract_of(
+    recipe: Recipe,
+    architecture: str,
+    labels: tuple[str, ...],
+    validation: CrossValidation,
+    provenance: Mapping[str, Any],
+) -> Contract:
+    """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores."""
+    mean, std = statistics(recipe.architecture)
+    return Contract(
+        architecture=architecture,
+        labels=labels,
+        frames=recipe.frames,
+        spacing_seconds=recipe.spacing_seconds,
+        height=recipe.size,
+        width=recipe.size,
+        fit="stretch",
+        mean=mean,
+        std=std,
+        temperature=round(validation.temperature, 4),
+        thresholds=validation.thresholds,
+        training=provenance,
+        metrics=validation.metrics(),
+    )

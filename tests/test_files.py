@@ -1,0 +1,70 @@
+"""Files are replaced whole or not at all; errors name the path; times are microseconds of UTC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consumers.files import replacing, write_text
+from consumers.records.prediction import rfc3339
+from consumers.times import parse_time_us
+
+
+class WritingError(Exception):
+    """What a command would raise."""
+
+
+def test_a_file_is_replaced_when_its_successor_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "m.xml"
+    with replacing(path) as unfinished:
+        unfinished.write_text("new")
+        assert unfinished.suffix == ".xml", "some writers choose the format by the suffix"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "m.npy"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with replacing(path) as unfinished:
+            unfinished.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_do_not_share_an_unfinished_one(tmp_path: Path) -> None:
+    with replacing(tmp_path / "m") as first, replacing(tmp_path / "m") as second:
+        assert first != second
+        first.touch()
+        second.touch()
+
+
+def test_text_that_cannot_be_written_names_path_and_reason(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b.json", "ä\n", WritingError)
+    assert (tmp_path / "a" / "b.json").read_bytes() == b"\xc3\xa4\n"
+    (tmp_path / "c" / "b.json").mkdir(parents=True)
+    with pytest.raises(WritingError, match=r"b\.json: cannot be written \(Is a directory\)"):
+        write_text(tmp_path / "c" / "b.json", "", WritingError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-24T08:00:00Z", "2026-11-24T08:00:00", "2026-11-24 10:00:00+02:00", "2026-11-24T08:00:00.000000Z"],
+)
+def test_times_are_utc_unless_they_name_a_zone(text: str) -> None:
+    assert rfc3339(parse_time_us(text)) == "2026-11-24T08:00:00.000000Z"
+
+
+def test_a_time_keeps_each_microsecond_and_anything_else_is_refused() -> None:
+    assert parse_time_us(rfc3339(1_795_939_200_123_457)) == 1_795_939_200_123_457
+    for text in ("", "yesterday", "12"):
+        with pytest.raises(ValueError, match="isoformat"):
+            parse_time_us(text)
