@@ -18,7 +18,8 @@ from consumers.learning.evaluate import evaluate_command
 from consumers.learning.train import train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
 from models.classical.descriptors import PARTS
-from models.classical.model import CLASSICAL, ClassicalModel, Parameters
+from models.classical.kinds import CLASSICAL
+from models.classical.model import ClassicalModel, Parameters
 from models.classical.trainer import ClassicalTrainer
 from models.evaluation.figures import evaluate
 from models.evaluation.folds import Footage

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find, save
-from models.checkpoint import check_writable
+from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.figures import (
     Evaluation,
     Judged,

@@ -9,8 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models import Classifier, Contract, TrainingError
-from models.checkpoint import cache_folder
+from models import Classifier, Contract, TrainingError, cache_folder
 from models.evaluation.figures import WindowScores
 from models.windows import in_parts, windows
 from stream import SourceError, sample_file

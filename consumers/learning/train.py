@@ -11,9 +11,8 @@ from typing import Any, Final
 from rich.console import Console
 
 from consumers.terminal.progress import task_progress
-from models import TrainingError, find, save
-from models.checkpoint import check_writable
-from models.classical.model import is_classical
+from models import TrainingError, check_writable, find, save
+from models.classical.kinds import is_classical
 from models.classical.trainer import ClassicalTrainer, check_recipe
 from models.evaluation.folds import Footage, Outcome, possible_folds
 from models.training import distributed, fitted_head

