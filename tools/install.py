@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import queue
 import shutil
@@ -94,7 +95,7 @@ def install(level_name: str, venv: Path, show: Show) -> None:
     show.line(f"Installing {level.what}")
     unfinished = venv / ".unfinished"
     if unfinished.exists():
-        show.line(f"the last install was interrupted: making {venv} anew")
+        show.line(f"the last install did not end: making {venv} anew")
         shutil.rmtree(venv)
     elif venv.exists() and not level.editable:
         shutil.rmtree(venv)  # what is built from our code is to be of our code as it is
@@ -103,14 +104,13 @@ def install(level_name: str, venv: Path, show: Show) -> None:
     unfinished.touch()
     if fresh:
         _make_venv(venv, show)
-    target = f".[{level.extras}]"
-    options = ["-c", "constraints.txt", *(["-e"] if level.editable else []), target]
+    options = ["-c", "constraints.txt", "pip", *(["-e"] if level.editable else []), f".[{level.extras}]"]
     python = str(venv / "bin" / "python")
     uv = _uv(venv, show)
     if uv is None or not _succeeds([uv, "pip", "install", "--python", python, *options], f"packages, with {uv}", show):
         if uv is not None:
             show.line("uv failed; trying pip, which takes longer")
-        _run([python, "-m", "pip", "install", "--disable-pip-version-check", *options], "packages, with pip", show)
+        _run([*_pip(venv), *options], "packages, with pip", show)
     for name in (level_name, *_INCLUDED.get(level_name, ())):
         (venv / f".{name}").touch()
     unfinished.unlink()
@@ -118,16 +118,26 @@ def install(level_name: str, venv: Path, show: Show) -> None:
 
 
 def _make_venv(venv: Path, show: Show) -> None:
-    what = f"virtual environment {venv}"
-    if uv := shutil.which("uv"):
-        # Existing, since the folder holds the mark that it is unfinished; seeded with pip, for whoever types it.
-        command = [uv, "venv", "--seed", "--allow-existing", "--python", sys.executable, str(venv)]
-        if _succeeds(command, what, show):
-            return
+    # pip comes with the packages: unpacking it here would take longer than all else that makes an environment.
+    options = ["--without-pip"] if _bundled_pip() else []
     try:
-        _run([sys.executable, "-m", "venv", str(venv)], what, show)
+        _run([sys.executable, "-m", "venv", *options, str(venv)], f"virtual environment {venv}", show)
     except InstallError as error:
         raise InstallError(f"{error}\nOn Debian and Ubuntu, `apt install python3-venv` may be missing.") from None
+
+
+def _bundled_pip() -> Path | None:
+    """The wheel of pip that Python itself carries and that runs as it is; None where a distribution took it out."""
+    spec = importlib.util.find_spec("ensurepip")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return next((wheel for folder in folders or () for wheel in Path(folder).glob("_bundled/pip-*.whl")), None)
+
+
+def _pip(venv: Path) -> list[str]:
+    """The beginning of a command that installs with pip."""
+    own, wheel = venv / "bin" / "pip", _bundled_pip()
+    pip = [str(wheel / "pip")] if wheel is not None and not own.exists() else ["-m", "pip"]
+    return [str(venv / "bin" / "python"), *pip, "install", "--disable-pip-version-check"]
 
 
 def _uv(venv: Path, show: Show) -> str | None:
@@ -135,8 +145,7 @@ def _uv(venv: Path, show: Show) -> str | None:
     own = venv / "bin" / "uv"
     if (found := shutil.which("uv")) or own.exists():
         return found or str(own)
-    command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    done = _succeeds([*command, "-c", "constraints.txt", "uv"], "uv, a fast installer", show)
+    done = _succeeds([*_pip(venv), "-q", "-c", "constraints.txt", "uv"], "uv, a fast installer", show)
     return str(own) if done and own.exists() else None
 
 
