@@ -119,13 +119,14 @@ def test_what_models_offers_to_other_packages() -> None:
 
 def test_other_packages_import_from_models_or_from_one_of_its_rooms() -> None:
     """What serves is taken from `models`; rooms are for training, evaluating, exporting and the zoo."""
-    rooms = ("networks", "engines", "training", "evaluation", "classical")
+    rooms = {"networks", "engines", "training", "evaluation", "classical", "windows", "windowing"}
+    inside = {"models.engines.choice", "models.engines.engine"}
     wrong = []
     for path in (REPOSITORY / "consumers").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ImportFrom) or node.level or not (node.module or "").startswith("models."):
                 continue
             room = (node.module or "").split(".")[1]
-            if room not in {*rooms, "windows"} or node.module in {"models.engines.choice", "models.engines.engine"}:
+            if room not in rooms or node.module in inside:
                 wrong.append(f"{path.relative_to(REPOSITORY)}: {node.module}")
     assert not wrong

@@ -195,7 +195,9 @@ def _backbone(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     if name == MOVENET:
         return _Pose(pretrained=pretrained), _Pose.FEATURES
     if name.startswith(_TORCHVISION):
-        return _torchvision(name.removeprefix(_TORCHVISION), pretrained=pretrained)
+        from .torchvision import image_backbone  # noqa: PLC0415  slow to import, and not for every model
+
+        return image_backbone(name.removeprefix(_TORCHVISION), pretrained=pretrained)
     if name.startswith(_TIMM):
         return _timm(name.removeprefix(_TIMM), pretrained=pretrained)
     raise UnknownModelError(
@@ -203,26 +205,9 @@ def _backbone(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     )
 
 
-def _torchvision(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
-    from torchvision.models import get_model  # noqa: PLC0415
-
-    try:
-        network = get_model(name, weights="DEFAULT" if pretrained else None)
-    except ValueError as error:
-        raise UnknownModelError(f"torchvision has no image network {name!r} ({error})") from None
-    # The last linear layer, wherever it is, is the one that names ImageNet's classes.
-    for attribute in ("fc", "classifier", "head", "heads"):
-        last = getattr(network, attribute, None)
-        linear = [m for m in last.modules() if isinstance(m, nn.Linear)] if last is not None else []
-        if linear:
-            setattr(network, attribute, nn.Identity())
-            return nn.Sequential(network, nn.Flatten(1)), linear[0].in_features
-    raise UnknownModelError(f"torchvision's {name!r} does not end in a linear layer: it cannot serve as a backbone")
-
-
 def _timm(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     try:
-        import timm  # noqa: PLC0415
+        import timm  # noqa: PLC0415  an extra of its own
     except ImportError:
         raise UnknownModelError(f"backbone timm/{name} needs timm: `pip install 'clipline[timm]'`") from None
     try:
