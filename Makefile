@@ -17,7 +17,7 @@ endef
 .PHONY: help
 help: ## List the targets
 	@echo "Each target installs what it needs into $(VENV) when it is first called; a second call installs nothing."
-	@echo "(0.5 GB): half a minute. (6 GB): torch and tools, 3 to 5 minutes, once for all of these targets."
+	@echo "(0.5 GB): half a minute. (7 GB): torch and tools, 2 to 5 minutes, once for all of these targets."
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo
@@ -39,15 +39,15 @@ demo: $(VENV)/.demo ## Run everything on sample cameras, or on FOOTAGE=path (0.5
 	@$(BIN)/clipline demo $(if $(FOOTAGE),"$(FOOTAGE)") $(ARGS)
 
 .PHONY: install
-install: $(VENV)/.all ## Install everything: to train, export and develop (6 GB)
+install: $(VENV)/.all ## Install everything: to train, export and develop (7 GB)
 
 .PHONY: test
-test: $(VENV)/.all ## Run the tests; ARGS='-k clipper' for some (6 GB)
+test: $(VENV)/.all ## Run the tests; ARGS='-k clipper' for some (7 GB)
 	@# One thread each: test processes that each use every core mostly wait for one another.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.all ## Lint, types, the borders between packages, exports of shipped models (6 GB)
+check: $(VENV)/.all ## Lint, types, the borders between packages, exports of shipped models (7 GB)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -55,21 +55,21 @@ check: $(VENV)/.all ## Lint, types, the borders between packages, exports of shi
 	@$(BIN)/python -m models.engines.shipped --check
 
 .PHONY: format
-format: $(VENV)/.all ## Format the code (6 GB)
+format: $(VENV)/.all ## Format the code (7 GB)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 .PHONY: shipped
-shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it (6 GB)
+shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it (7 GB)
 	@$(BIN)/python -W ignore -m models.engines.shipped
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure against what people would write instead; writes build/bench.json (6 GB)
+bench: $(VENV)/.bench ## Measure against what people would write instead; writes build/bench.json (7 GB)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 	@$(BIN)/python benchmarks/replay.py
 
 .PHONY: bench-replay
-bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (6 GB)
+bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (7 GB)
 	@$(BIN)/python benchmarks/replay.py --hour $(ARGS)
 
 .PHONY: bench-minutes
@@ -80,7 +80,7 @@ build/edge-venv/.edge: $(PINNED) $(shell find stream models consumers -name '*.p
 	$(call install,edge build/edge-venv)
 
 .PHONY: edge
-edge: $(VENV)/.all build/edge-venv/.edge ## Serve models from an install without torch; prints its size (6 GB)
+edge: $(VENV)/.all build/edge-venv/.edge ## Serve models from an install without torch; prints its size (7 GB)
 	@$(BIN)/python -W ignore benchmarks/edge.py build/edge-venv/bin/python
 
 .PHONY: kafka

@@ -77,7 +77,7 @@ def test_demo_installs_what_a_demo_needs_and_a_second_call_nothing(clone: Path) 
 def test_other_targets_install_the_rest_into_the_same_environment_and_say_how_large(clone: Path) -> None:
     made(clone, "demo")
     calls(clone)
-    assert "torch and tools; about 6 GB" in made(clone, "test")
+    assert "torch and tools; about 7 GB" in made(clone, "test")
     assert calls(clone)[0].endswith("-e .[full,dev]")
     assert made(clone, "test", "check", "demo") == ""
     assert not [call for call in calls(clone) if call.startswith("uv")]
@@ -160,4 +160,4 @@ def test_help_lists_every_target_and_names_sizes(clone: Path) -> None:
     targets = [line.split()[1] for line in (clone / "Makefile").read_text().splitlines() if line.startswith(".PHONY")]
     assert all(f"make {target} " in output for target in targets)
     assert "(0.5 GB)" in output
-    assert "(6 GB)" in output
+    assert "(7 GB)" in output

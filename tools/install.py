@@ -62,9 +62,9 @@ LEVELS: Final[Mapping[str, Level]] = {
     "all": Level(
         "full,dev",
         editable=True,
-        what="what tests, training and exporting need: torch and tools; about 6 GB, 3 to 5 minutes",
+        what="what tests, training and exporting need: torch and tools; about 7 GB, 2 to 5 minutes",
     ),
-    "bench": Level("full,dev,bench", editable=True, what="what benchmarks need: everything, and peers; about 6 GB"),
+    "bench": Level("full,dev,bench", editable=True, what="what benchmarks need: everything, and peers; about 7 GB"),
 }
 #: Levels that are there once a level is, by the names of their stamps.
 _INCLUDED: Final = {"all": ("demo",), "bench": ("demo", "all")}
