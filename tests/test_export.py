@@ -378,6 +378,12 @@ def test_install_with_some_extras_does_what_it_can_and_says_what_the_rest_needs(
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
+def test_shipped_model_replays_footage_without_torch(tmp_path: Path) -> None:
+    footage = write_video(tmp_path / "gate.mp4", 60, rate=15, gop=15)
+    result = edge_only("edge,replay", "replay", footage, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+
+
 def labelled_footage(folder: Path) -> Path:
     for label, level in (("normal", 40), ("fight", 200)):
         (folder / label).mkdir(parents=True)
