@@ -31,7 +31,7 @@ def command_lines() -> list[tuple[str, str]]:
                 words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
                 if words.startswith("clipline "):
                     found.setdefault(words, page.name)
-    return [(line, page) for line, page in found.items()]
+    return list(found.items())
 
 
 @pytest.mark.parametrize(("line", "page"), command_lines())

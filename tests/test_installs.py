@@ -71,7 +71,10 @@ def test_the_smallest_extra_is_named() -> None:
 def test_missing_module_of_our_own_is_no_matter_of_installing() -> None:
     assert what_to_install(ModuleNotFoundError(name="consumers.nothing"), "clipline work") is None
     told = what_to_install(ModuleNotFoundError(name="sklearn.metrics"), "clipline replay")
-    assert told == "`clipline replay` needs sklearn, which is not installed: pip install 'clipline[replay]'"
+    assert told == (
+        "`clipline replay` needs sklearn, which is not installed: pip install 'clipline[replay]' "
+        "(in a clone: make install)"
+    )
 
 
 def test_importing_models_imports_no_framework() -> None:

@@ -37,4 +37,6 @@ def what_to_install(error: ModuleNotFoundError, command: str) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package not in EXTRA_OF:
         return None
-    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[{EXTRA_OF[package]}]'"
+    # A clone is not on any index, and its Makefile knows no level between that of a demo and everything.
+    clone = "" if EXTRA_OF[package] in {"edge", "services"} else " (in a clone: make install)"
+    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[{EXTRA_OF[package]}]'{clone}"
