@@ -143,8 +143,9 @@ def _pip(venv: Path) -> list[str]:
 def _uv(venv: Path, show: Show) -> str | None:
     """The command uv, from PyPI where there is none yet; None where it cannot be had."""
     own = venv / "bin" / "uv"
-    if (found := shutil.which("uv")) or own.exists():
-        return found or str(own)
+    found = shutil.which("uv") or next((str(uv) for uv in (own, VENV / "bin" / "uv") if uv.exists()), None)
+    if found is not None:
+        return found
     done = _succeeds([*_pip(venv), "-q", "-c", "constraints.txt", "uv"], "uv, a fast installer", show)
     return str(own) if done and own.exists() else None
 
