@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,7 +119,8 @@ def _serve(edge: Edge, kafka: str, expected: int) -> tuple[list[dict[str, Any]],
         finally:
             process.kill()
             consumer.close()
-    summary = next((line for line in out.splitlines() if line.startswith(f"{CAMERA}: ") and " lag " not in line), "")
+    accounts = [line for line in out.splitlines() if re.search(rf"\b{CAMERA} \d+ frames = ", line)]
+    summary = accounts[-1] if accounts else ""
     if process.returncode != 0 or " 0 dead-lettered" not in summary or not predictions:
         raise WrongWorkError(f"the worker ended with {process.returncode}, {len(predictions)} windows: {out}{err}")
     return sorted(predictions.values(), key=lambda p: (p["epoch_us"], p["window"])), summary
