@@ -1,4 +1,4 @@
-# Clipline: `make help` lists what there is. Every target sets up what it needs.
+# Clipline: `make help` lists what there is. Every target installs what it needs when it is first called.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -8,62 +8,79 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOOTAGE ?=
 ARGS ?=
+PINNED := pyproject.toml constraints.txt
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clipline needs Python 3.11 or newer; '$(PYTHON)' is older. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+@$(PYTHON) tools/install.py $(1)
+endef
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "Each target installs what it needs into $(VENV) when it is first called; a second call installs nothing."
+	@echo "(0.5 GB): half a minute. (7 GB): torch and tools, 2 to 5 minutes, once for all of these targets."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@echo
+	@echo "FOOTAGE=path  your own videos in a demo        ARGS='...'  further arguments of the command"
+	@echo "PYTHON=path   another Python, 3.11 or newer"
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clipline needs Python 3.11 or newer; '$(PYTHON)' is older. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Setting up $(VENV) (a few minutes the first time: torch is large)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[full,dev]'
-	@touch $@
+# tools/install.py writes these stamps once everything is in place; that of a larger install stands for the smaller.
+$(VENV)/.demo: $(PINNED)
+	$(call install,demo)
 
-.PHONY: install
-install: $(VENV)/.installed ## Create .venv with everything; a second call does nothing
+$(VENV)/.all: $(PINNED)
+	$(call install,all)
+
+$(VENV)/.bench: $(PINNED)
+	$(call install,bench)
 
 .PHONY: demo
-demo: $(VENV)/.installed ## Run everything on sample cameras, or on FOOTAGE=path
+demo: $(VENV)/.demo ## Run everything on sample cameras, or on FOOTAGE=path (0.5 GB)
 	@$(BIN)/clipline demo $(if $(FOOTAGE),"$(FOOTAGE)") $(ARGS)
 
+.PHONY: install
+install: $(VENV)/.all ## Install everything: to train, export and develop (7 GB)
+
 .PHONY: test
-test: $(VENV)/.installed ## Run the tests; ARGS='-k clipper' for some
+test: $(VENV)/.all ## Run the tests; ARGS='-k clipper' for some (7 GB)
 	@# One thread each: test processes that each use every core mostly wait for one another.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.installed ## Lint, types and the borders between packages
+check: $(VENV)/.all ## Lint, types, the borders between packages, exports of shipped models (7 GB)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m models.engines.shipped --check
 
 .PHONY: format
-format: $(VENV)/.installed ## Format the code
+format: $(VENV)/.all ## Format the code (7 GB)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-$(VENV)/.bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[full,dev,bench]'
-	@touch $@
+.PHONY: shipped
+shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it (7 GB)
+	@$(BIN)/python -W ignore -m models.engines.shipped
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure against what people would write instead; writes build/bench.json
+bench: $(VENV)/.bench ## Measure against what people would write instead; writes build/bench.json (7 GB)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 	@$(BIN)/python benchmarks/replay.py
 
 .PHONY: bench-replay
-bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour
+bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (7 GB)
 	@$(BIN)/python benchmarks/replay.py --hour $(ARGS)
 
-build/edge-venv/.installed: pyproject.toml constraints.txt $(shell find stream models consumers -name '*.py')
-	@rm -rf build/edge-venv && mkdir -p build && $(PYTHON) -m venv build/edge-venv
-	@build/edge-venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[edge]'
-	@touch $@
+.PHONY: bench-minutes
+bench-minutes: ## Measure the first minutes: a fresh clone, `make demo`, the first event
+	@$(PYTHON) benchmarks/first_minutes.py $(ARGS)
+
+build/edge-venv/.edge: $(PINNED) $(shell find stream models consumers -name '*.py' -o -name '*.xml')
+	$(call install,edge build/edge-venv)
 
 .PHONY: edge
-edge: $(VENV)/.installed build/edge-venv/.installed ## Serve an exported model from an install without torch; prints its size
+edge: $(VENV)/.all build/edge-venv/.edge ## Serve models from an install without torch; prints its size (7 GB)
 	@$(BIN)/python -W ignore benchmarks/edge.py build/edge-venv/bin/python
 
 .PHONY: kafka

@@ -35,7 +35,8 @@ from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
 from models import Classifier, Contract, find
-from models.engines.choice import Engine, open_engine, serving_module
+from models.engines.choice import open_engine
+from models.engines.engine import Engine
 from stream import Feed, KafkaTransport, MemoryTransport, Segment, Segmenter, Topic, Transport
 
 PathName = Literal["direct", "kafka", "memory", "opencv_torch", "torchcodec_openvino", "broker"]
@@ -283,6 +284,8 @@ class OpencvTorch(Measured):
         except ImportError as error:
             raise MissingError(f"OpenCV is not installed: `pip install opencv-python-headless` ({error})") from None
         import torch  # noqa: PLC0415
+
+        from models.engines.torch import serving_module  # noqa: PLC0415  imports torch
 
         cv2.setNumThreads(1)
         torch.set_num_threads(1)

@@ -1,9 +1,9 @@
 """Clips become scores: architectures, checkpoints, engines and training."""
 
-from .checkpoint import Checkpoint, find, save, shipped
+from .checkpoint import DEFAULT_MODEL, Checkpoint, cache_folder, check_writable, find, name_of, save, shipped
 from .classifier import Classifier
 from .contract import Contract, Threshold
-from .engines.choice import ENGINES
+from .engines.choice import ENGINES, choose_engine, engine_version
 from .errors import (
     CheckpointError,
     ClipError,
@@ -15,6 +15,7 @@ from .errors import (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
     "ENGINES",
     "Checkpoint",
     "CheckpointError",
@@ -27,7 +28,12 @@ __all__ = [
     "Threshold",
     "TrainingError",
     "UnknownModelError",
+    "cache_folder",
+    "check_writable",
+    "choose_engine",
+    "engine_version",
     "find",
+    "name_of",
     "save",
     "shipped",
 ]

@@ -1,6 +1,7 @@
-"""One safetensors file a model: weights, and the contract in its metadata. Nothing pickled.
+"""Checkpoints: one safetensors file a model, with weights, and the contract in its metadata. Nothing is pickled.
 
-What was exported from one (exported.py) is found and served by the same names.
+`find` takes what was exported from a checkpoint (engines/files.py) like the checkpoint itself. Nothing here needs torch
+but `Checkpoint.state`.
 """
 
 from __future__ import annotations
@@ -16,20 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from safetensors.numpy import save as serialise
+
+from . import hub
 from .contract import Contract
 from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
 from .errors import CheckpointError, UnknownModelError
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL: Final = "movenet-motion"
-#: PyTorchVideo's own checkpoints: architecture, T, frame spacing at 30 frames/s, size; and where they lie.
-_HUB: Final = {
-    "X3D_XS": ("x3d_xs", 4, 12 / 30, 160),
-    "X3D_S": ("x3d_s", 13, 6 / 30, 160),
-    "X3D_M": ("x3d_m", 16, 5 / 30, 224),
-}
-_HUB_ADDRESS: Final = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
-_HUB_TIMEOUT_SECONDS: Final = 10.0
 _MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -55,15 +52,9 @@ class Checkpoint:
                 f"{self.path}: exported as {FORM_NAMES[self.export.form]}, which holds a graph, no weights by name; "
                 f"expected the checkpoint that it was made from, {self.export.source}"
             )
-        if self.path.suffix in {".pyth", ".pt", ".pth"}:
-            return _hub_state(self.path)
-        from safetensors import SafetensorError  # noqa: PLC0415
-        from safetensors.torch import load_file  # noqa: PLC0415
+        from .weights import read_weights, read_zoo_weights  # noqa: PLC0415  imports torch
 
-        try:
-            return {name: t.float() if t.is_floating_point() else t for name, t in load_file(self.path).items()}
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self.path}: damaged ({error})") from None
+        return read_zoo_weights(self.path) if self.path.suffix in hub.SUFFIXES else read_weights(self.path)
 
 
 def check_writable(path: Path) -> None:
@@ -84,13 +75,15 @@ def check_writable(path: Path) -> None:
 def save(path: Path, state: dict[str, Any], contract: Contract) -> None:
     """Write weights (as float16) and contract to `path`, whole or not at all.
 
+    Args:
+        path: of the checkpoint; its folder is made.
+        state: torch tensors or numpy arrays by parameter name.
+        contract: what the model demands and promises.
+
     Raises:
         CheckpointError: it cannot be written.
     """
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save as serialise  # noqa: PLC0415
-
-    half = {n: (t.to(torch.float16) if t.is_floating_point() else t).contiguous() for n, t in state.items()}
+    half = {name: _as_stored(values) for name, values in state.items()}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +95,16 @@ def save(path: Path, state: dict[str, Any], contract: Contract) -> None:
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never written
             unfinished.unlink()
+
+
+def _as_stored(values: Any) -> np.ndarray:
+    """A tensor as a checkpoint holds it: floating-point numbers as float16."""
+    if hasattr(values, "detach"):  # torch's, perhaps on a GPU, perhaps in a precision that numpy does not know
+        tensor = values.detach().cpu()
+        values = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    array = np.asarray(values, order="C")
+    with np.errstate(over="ignore"):  # too large for float16 becomes infinite, and the scores show it
+        return array.astype(np.float16) if np.issubdtype(array.dtype, np.floating) else array
 
 
 def shipped() -> dict[str, Path]:
@@ -129,9 +132,9 @@ def find(model: str) -> Checkpoint:
     path = Path(model)
     if path.is_file():
         return _read(path)
-    if model.upper() in _HUB:
-        return _read(_download(model.upper()))
-    known = ", ".join([*names, *(n.lower() for n in _HUB)])
+    if model.upper() in hub.ZOO:
+        return _read(hub.download(model.upper(), cache_folder() / "hub"))
+    known = ", ".join([*names, *(n.lower() for n in hub.ZOO)])
     raise UnknownModelError(f"unknown model {model!r}: neither a file nor one of {known}")
 
 
@@ -141,8 +144,8 @@ def _read(path: Path) -> Checkpoint:
         digest = (digest_of(path) if path.suffix in FORMS else hashlib.sha256(path.read_bytes()).hexdigest())[:8]
         if path.suffix in FORMS:
             contract, export = read_exported(path)
-        elif path.suffix in {".pyth", ".pt", ".pth"}:
-            contract = _hub_contract(path)
+        elif path.suffix in hub.SUFFIXES:
+            contract = hub.zoo_contract(path)
         else:
             contract = Contract.decode(_metadata(path), str(path))
     except OSError as error:
@@ -162,62 +165,6 @@ def _metadata(path: Path) -> dict[str, str]:
             return dict(header.get("__metadata__", {}))
         except (ValueError, AttributeError):
             raise CheckpointError(f"{path}: not a safetensors file") from None
-
-
-def _hub_contract(path: Path) -> Contract:
-    if path.stem not in _HUB:
-        raise CheckpointError(f"{path}: not a PyTorchVideo checkpoint that is known by name ({', '.join(_HUB)})")
-    from torchvision.models.video import MViT_V2_S_Weights  # noqa: PLC0415
-
-    architecture, frames, spacing, size = _HUB[path.stem]
-    return Contract(
-        architecture=architecture,
-        # Kinetics-400 in alphabetical order, as PyTorchVideo numbers it.
-        labels=tuple(MViT_V2_S_Weights.KINETICS400_V1.meta["categories"]),
-        frames=frames,
-        spacing_seconds=round(spacing, 6),
-        height=size,
-        width=size,
-        fit="crop",
-        mean=(0.45, 0.45, 0.45),
-        std=(0.225, 0.225, 0.225),
-        training={"data": "Kinetics-400", "source": "PyTorchVideo model zoo"},
-    )
-
-
-def _hub_state(path: Path) -> dict[str, Any]:
-    import pickle  # noqa: PLC0415  for the name of its error only
-
-    import torch  # noqa: PLC0415
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(content["model_state"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise CheckpointError(f"{path}: not a PyTorchVideo checkpoint ({str(error).splitlines()[0]})") from None
-
-
-def _download(name: str) -> Path:
-    import urllib.request  # noqa: PLC0415
-
-    folder = cache_folder() / "hub"
-    path = folder / f"{name}.pyth"
-    if path.is_file():
-        return path
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(f"{_HUB_ADDRESS}{name}.pyth", timeout=_HUB_TIMEOUT_SECONDS) as answer:  # noqa: S310
-            unfinished.write_bytes(answer.read(512 * 1024 * 1024))
-        unfinished.replace(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{name}.pyth cannot be fetched from PyTorchVideo's model zoo ({error}): give the path of a copy instead"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-    return path
 
 
 def cache_folder() -> Path:

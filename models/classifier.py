@@ -6,7 +6,8 @@ import numpy as np
 
 from .checkpoint import find
 from .contract import Contract
-from .engines.choice import Engine, open_engine
+from .engines.choice import open_engine
+from .engines.engine import Engine
 from .errors import ClipError
 
 

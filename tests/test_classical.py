@@ -18,7 +18,8 @@ from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 from consumers.learning.train import TrainOptions, train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
 from models.classical.descriptors import PARTS
-from models.classical.model import CLASSICAL, ClassicalModel, Parameters
+from models.classical.kinds import CLASSICAL
+from models.classical.model import ClassicalModel, Parameters
 from models.evaluation.figures import evaluate
 from models.networks.zoo import create, describe
 from models.training.footage import Footage

@@ -12,10 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tomllib
 import zipfile
 from dataclasses import replace
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +22,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.cli.extras import FULL
 from consumers.learning.export import ExportOptions, export_command
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save
-from models.engines.export import convert, export, probes, refusal
+from models import CheckpointError, Classifier, EngineError, ExportError, Threshold, find, save, shipped
+from models.checkpoint import SHIPPED_FOLDER
+from models.engines.choice import open_engine
+from models.engines.conversion import convert
+from models.engines.converted import why_not_shipped
+from models.engines.export import export, probes, refusal
 from models.engines.files import FORMS
+from models.engines.shipped import stale
 from models.networks.zoo import create
 from stream import KafkaTransport
 from tests.checkpoints import contract, write_checkpoint
@@ -196,6 +198,49 @@ def test_file_whose_scores_are_not_the_checkpoints_never_appears(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_export_beside_a_shipped_checkpoint_scores_as_a_fresh_conversion_to_the_last_bit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = find(name)
+    assert why_not_shipped(checkpoint) is None
+    beside = {e: open_engine(e, checkpoint, None) for e in ("openvino", "openvino-f32")}
+    monkeypatch.setattr("models.engines.converted.why_not_shipped", lambda _: "absent")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for engine, shipped_one in beside.items():
+        fresh = open_engine(engine, checkpoint, None)
+        np.testing.assert_array_equal(shipped_one.run(probes(checkpoint)), fresh.run(probes(checkpoint)))
+    assert list(tmp_path.rglob("*.xml")), "the second kind was converted"
+
+
+def test_every_shipped_checkpoint_has_its_export_beside_it() -> None:
+    assert stale() == {}, "`make shipped` makes them"
+
+
+def test_export_of_another_checkpoint_is_stale_and_says_what_remakes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (*SHIPPED_FOLDER.glob("x3d-xs.*"), *SHIPPED_FOLDER.glob("cnn-lstm.*")):
+        shutil.copy(path, tmp_path)
+    for module in ("models.checkpoint", "models.engines.converted"):
+        monkeypatch.setattr(f"{module}.SHIPPED_FOLDER", tmp_path)
+    assert stale() == {}
+    trained = find("x3d-xs")
+    save(trained.path, trained.state(), replace(trained.contract, temperature=2.0))
+    (tmp_path / "cnn-lstm.bin").unlink()
+    assert stale() == {
+        "cnn-lstm": f"{tmp_path}/cnn-lstm.xml: absent, or its .bin is; `make shipped` makes both",
+        "x3d-xs": f"{tmp_path}/x3d-xs.xml: made of {trained.id} in f32, expected {find('x3d-xs').id} in f32; "
+        "`make shipped` makes it anew",
+    }
+
+
+def test_file_beside_a_checkpoint_of_ones_own_is_left_alone(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    own = shutil.copy(checkpoints["x3d_xs"], tmp_path)
+    (tmp_path / "x3d_xs.xml").write_text("whatever")
+    assert Classifier.load(str(own)).engine.startswith("openvino-")
+
+
 def test_exported_model_is_not_exported_again(xml: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"is an exported model; expected the checkpoint .* x3d_xs-"):
         export(find(str(xml)), tmp_path / "m.onnx")
@@ -260,9 +305,9 @@ def test_program_with_a_pickle_inside_is_refused_before_torch_reads_it(pt2: Path
     assert not (tmp_path / "ran").exists()
 
 
-def edge_only(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def edge_only(extras: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, REPOSITORY / "tests" / "edge_only.py", *map(str, arguments)],
+        [sys.executable, REPOSITORY / "tests" / "edge_only.py", extras, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"} | environment,
         capture_output=True,
         text=True,
@@ -288,7 +333,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
         # Exporting converted the checkpoint, too: that copy is not to be found.
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
-    command = [sys.executable, str(REPOSITORY / "tests" / "edge_only.py"), "work", "--model", str(xml)]
+    command = [sys.executable, str(REPOSITORY / "tests" / "edge_only.py"), "edge", "work", "--model", str(xml)]
     command += ["--group", topics_prefix, "--engine", "openvino-f32"]
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -305,37 +350,38 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("extras", "arguments", "code", "words"),
     [
-        (["--version"], 0, "clipline "),
-        (["models"], 0, "movenet-motion (default)"),
-        (["work"], 2, "clipline export movenet-motion -o movenet-motion.xml"),
-        (["work", "--model", "x3d-xs", "--engine", "torch"], 2, "needs torch, which is not installed"),
-        (["models", "--zoo"], 2, "`clipline models` needs torch, which is not installed: pip install 'clipline[full]'"),
-        (["train", "/tmp"], 2, "pip install 'clipline[full]'"),
-        (["evaluate", "x3d-xs", "/tmp"], 2, "pip install 'clipline[full]'"),
-        (["export", "x3d-xs", "-o", "m.xml"], 2, "pip install 'clipline[full]'"),
-        (["demo"], 2, "pip install 'clipline[full]'"),
-        (["up"], 2, "pip install 'clipline[full]'"),
+        ("edge", ["--version"], 0, "clipline "),
+        ("edge", ["models"], 0, "movenet-motion (default)"),
+        ("edge", ["work", "--kafka", "127.0.0.1:1"], 2, "no Kafka broker answers"),
+        ("edge", ["work", "--model", "x3d-xs", "--engine", "torch"], 2, "needs torch in engine torch"),
+        ("edge", ["models", "--zoo"], 2, "pip install 'clipline[full]'"),
+        ("edge", ["train", "/tmp"], 2, "pip install 'clipline["),
+        ("edge,replay", ["train", "/tmp"], 2, "needs torch, which is not installed: pip install 'clipline[full]'"),
+        ("edge", ["evaluate", "x3d-xs", "/tmp"], 2, "pip install 'clipline[replay]'"),
+        ("edge", ["replay", "/tmp"], 2, "pip install 'clipline[replay]'"),
+        ("edge,replay", ["export", "x3d-xs", "-o", "m.xml"], 2, "pip install 'clipline[full]'"),
+        ("edge", ["demo"], 2, "pip install 'clipline[services]'"),
+        ("edge", ["up"], 2, "pip install 'clipline[services]'"),
+        ("", ["work"], 2, "pip install 'clipline[edge]'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_edge_install_does_what_it_can_and_says_what_the_rest_needs(
-    tmp_path: Path, arguments: list[str], code: int, words: str
+def test_install_with_some_extras_does_what_it_can_and_says_what_the_rest_needs(
+    tmp_path: Path, extras: str, arguments: list[str], code: int, words: str
 ) -> None:
-    result = edge_only(*arguments, XDG_CACHE_HOME=str(tmp_path))
+    result = edge_only(extras, *arguments, XDG_CACHE_HOME=str(tmp_path))
     assert result.returncode == code, result.stderr
     assert words in (result.stdout if code == 0 else result.stderr)
     if code:
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
-def test_every_package_of_the_full_install_is_known_by_the_name_it_is_imported_by() -> None:
-    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    names = {re.split(r"[<>=\[]", wanted)[0].lower() for wanted in [*extras["full"], *extras["edge"]]} - {"clipline"}
-    distributions = packages_distributions()
-    known = {d.lower() for name in FULL for d in distributions.get(name, ())}
-    assert names <= known
+def test_shipped_model_replays_footage_without_torch(tmp_path: Path) -> None:
+    footage = write_video(tmp_path / "gate.mp4", 60, rate=15, gop=15)
+    result = edge_only("edge,replay", "replay", footage, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
 
 
 def labelled_footage(folder: Path) -> Path:

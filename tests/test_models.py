@@ -25,9 +25,7 @@ from models import (
     shipped,
 )
 from models.checkpoint import DEFAULT_MODEL
-from models.engines import (
-    choice as engines,
-)
+from models.engines import conversion
 from models.networks.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 
@@ -231,7 +229,7 @@ def test_pytorchvideo_checkpoint_that_cannot_be_fetched_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("models.checkpoint._HUB_ADDRESS", "http://127.0.0.1:9/")
+    monkeypatch.setattr("models.hub._ADDRESS", "http://127.0.0.1:9/")
     with pytest.raises(CheckpointError, match="give the path of a copy"):
         find("x3d_s")
 
@@ -294,7 +292,7 @@ def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, m
         def forward(self, _clips: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(engines, "serving_module", lambda _: Unconvertible())
+    monkeypatch.setattr(conversion, "serving_module", lambda _: Unconvertible())
     checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors", "x3d_xs")))
 
     def state() -> tuple[object, ...]:
@@ -303,5 +301,5 @@ def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, m
 
     before = state()
     with pytest.raises(Exception, match="no such operator"):
-        engines.convert(checkpoint)
+        conversion.convert(checkpoint)
     assert state() == before

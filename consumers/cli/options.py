@@ -66,7 +66,7 @@ def above_zero(value: float | None) -> float | None:
 
 def shipped_models() -> list[str]:
     """The models' names, for a shell to complete."""
-    from models.checkpoint import shipped
+    from models import shipped
 
     return list(shipped())
 

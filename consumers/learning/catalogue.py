@@ -9,8 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from models import Contract, find, shipped
-from models.checkpoint import DEFAULT_MODEL
+from models import DEFAULT_MODEL, Contract, find, shipped
 
 
 def print_models(console: Console, *, as_json: bool = False) -> None:
@@ -68,7 +67,7 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
 def print_zoo(console: Console, *, as_json: bool = False) -> None:
     """Print every architecture with its size, its cost as designed, and what others measured of it."""
     # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
-    from models.classical.model import CLASSICAL  # noqa: PLC0415
+    from models.classical.kinds import CLASSICAL  # noqa: PLC0415
     from models.networks.zoo import ARCHITECTURES, describe, parameters_and_multiply_adds  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)

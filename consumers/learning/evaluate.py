@@ -13,8 +13,7 @@ from rich.table import Table
 
 from consumers.files import write_text
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, ExportError, TrainingError, find, save
-from models.checkpoint import check_writable
+from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_temperature
 from models.evaluation.figures import Evaluation, evaluate, number, shown
 from models.evaluation.scores import ClipScores, WindowScores

@@ -18,7 +18,7 @@ from rich.table import Table
 from consumers.files import write_text
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
-from models.classical.model import is_classical
+from models.classical.kinds import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models import Contract, TrainingError
-from models.checkpoint import cache_folder
-from stream import SourceError, sample_file
-from stream.clips.decoding import Fit
+from models import Contract, TrainingError, cache_folder
+from stream import Fit, SourceError, sample_file
 
 from .datasets import Example, unusable_files
 from .frame_cache import FrameCache

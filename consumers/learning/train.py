@@ -18,8 +18,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from consumers.terminal.progress import task_progress
-from models import TrainingError, find, save
-from models.checkpoint import check_writable
+from models import TrainingError, check_writable, find, save
 from models.evaluation.folds import possible_folds
 from models.training import distributed
 from models.training.footage import Footage

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings, SettingsError, TrackerSettings
-from models import Classifier, Contract, find
-from models.engines.choice import choose_engine
+from models import Classifier, Contract, choose_engine, find
 from stream import ClipSpec, KafkaTransport
 
 from .tracker import Rule

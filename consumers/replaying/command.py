@@ -17,8 +17,7 @@ from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
 from consumers.settings import Settings, override
 from consumers.terminal.progress import footage_progress
-from models import Classifier, find
-from models.checkpoint import cache_folder
+from models import Classifier, cache_folder, find
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import ClipScores
 from stream import KafkaTransport, Transport

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import av
 
-from models.engines.choice import engine_version
+from models import engine_version
 from stream import SourceError
 
 from .run import ClassifyProgress, ScoringSetup, TraceJob, classify

@@ -18,7 +18,9 @@ from __future__ import annotations
 import itertools
 from typing import Any, Final
 
+import cv2
 import numpy as np
+from skimage.feature import hog
 
 from models.errors import TrainingError
 
@@ -64,8 +66,6 @@ def check_clip(frames: int, size: int) -> None:
 
 def describe_clip(clip: Clip) -> Floats:
     """The parts of one clip (T, H, W, 3) uint8, one after the other in the order of `PARTS`, (F,)."""
-    import cv2  # noqa: PLC0415
-
     grey = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in clip])  # (T, H, W)
     pictures = grey.astype(np.float32)
     energy = np.abs(np.diff(pictures, axis=0)).mean(0)
@@ -84,8 +84,6 @@ def describe_clip(clip: Clip) -> Floats:
 
 def _optical_flow(grey: np.ndarray) -> Floats:
     """(T - 1, H, W, 2) in hundredths of the height a frame."""
-    import cv2  # noqa: PLC0415
-
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     still = np.zeros((*grey.shape[1:], 2), np.float32)
     flows = [dis.calc(before, after, still.copy()) for before, after in itertools.pairwise(grey)]
@@ -95,8 +93,6 @@ def _optical_flow(grey: np.ndarray) -> Floats:
 
 def _gradients(picture: np.ndarray) -> Floats:
     """HOG of 4x4 cells in overlapping blocks of 2x2, (9 * 4 * 9,)."""
-    from skimage.feature import hog  # noqa: PLC0415
-
     height, width = picture.shape
     found: np.ndarray = hog(
         picture,

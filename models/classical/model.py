@@ -4,34 +4,31 @@
 training clips and the classifier's parameters, and the classifier is fitted again when it is loaded: scikit-learn's own
 way to store one is a pickle. All labels count alike, however much footage each has, unless training is told otherwise.
 
-This module needs no torch, so a worker that serves such a model does not load it.
+Nothing here needs torch: a worker that serves such a model does not load it.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
+import sklearn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from scipy.special import softmax
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from models.checkpoint import Checkpoint
-from models.errors import CheckpointError, EngineError, UnknownModelError
+from models.errors import CheckpointError, UnknownModelError
 
 from .descriptors import PARTS, describe_clip
+from .kinds import PARAMETERS, PREFIX, full_name
 
-PREFIX: Final = "classical"
-#: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.
-_PARAMETERS: Final[Mapping[str, Mapping[str, float | int]]] = {
-    "svm": {"C": 1.0},
-    "forest": {"n_estimators": 300, "min_samples_leaf": 2},
-    "knn": {"n_neighbors": 15},
-}
-CLASSICAL: Final = tuple(f"{PREFIX}:{kind}" for kind in _PARAMETERS)
 #: Fitting takes time that grows with the square of this, at each start of a worker.
 MAX_SAMPLES: Final = 10_000
 
@@ -44,23 +41,6 @@ _PROBE_TOLERANCE: Final = 5e-3
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
-
-
-def is_classical(architecture: str) -> bool:
-    return architecture.partition(":")[0] == PREFIX
-
-
-def full_name(architecture: str) -> str:
-    """The architecture's name with its kind.
-
-    Raises:
-        UnknownModelError: there is no such kind; the message lists near ones.
-    """
-    name = CLASSICAL[0] if architecture == PREFIX else architecture
-    if name not in CLASSICAL:
-        near = difflib.get_close_matches(name, CLASSICAL, n=2, cutoff=0.75) or CLASSICAL
-        raise UnknownModelError(f"unknown architecture {architecture!r}; did you mean {' or '.join(near)}?")
-    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +56,7 @@ class Parameters:
     @classmethod
     def default(cls, architecture: str, *, balanced: bool, seed: int) -> Parameters:
         name = full_name(architecture)
-        return cls(name, _PARAMETERS[name.partition(":")[2]], balanced, seed)
+        return cls(name, PARAMETERS[name.partition(":")[2]], balanced, seed)
 
     def for_samples(self, count: int) -> Parameters:
         """The same for so few samples: no more neighbours can be asked than there are."""
@@ -85,13 +65,11 @@ class Parameters:
         return replace(self, estimator={"n_neighbors": min(int(self.estimator["n_neighbors"]), count)})
 
     def encode(self) -> dict[str, Any]:
-        from sklearn import __version__  # noqa: PLC0415
-
         return {
             "estimator": dict(self.estimator),
             "balanced": self.balanced,
             "seed": self.seed,
-            "scikit_learn": __version__,
+            "scikit_learn": sklearn.__version__,
         }
 
     @classmethod
@@ -104,7 +82,7 @@ class Parameters:
         try:
             name = full_name(architecture)
             found = training[PREFIX]
-            wanted = _PARAMETERS[name.partition(":")[2]]
+            wanted = PARAMETERS[name.partition(":")[2]]
             values = {key: type(default)(found["estimator"][key]) for key, default in wanted.items()}
             parameters = cls(name, values, bool(found["balanced"]), int(found["seed"]))
         except (KeyError, TypeError, ValueError, UnknownModelError) as error:
@@ -200,12 +178,10 @@ class ClassicalModel:
             threads=threads,
         )
         if np.abs(model._scored(model._probes()) - found["probes"]).max() > _PROBE_TOLERANCE:
-            from sklearn import __version__  # noqa: PLC0415
-
             made = contract.training[PREFIX].get("scikit_learn", "another version")
             raise CheckpointError(
-                f"{path}: scikit-learn {__version__} makes another model of its samples than scikit-learn {made} did, "
-                "which was measured: install that version, or train anew"
+                f"{path}: scikit-learn {sklearn.__version__} makes another model of its samples than scikit-learn "
+                f"{made} did, which was measured: install that version, or train anew"
             )
         return model
 
@@ -221,8 +197,6 @@ class ClassicalModel:
 
     def _shares(self, samples: Floats) -> Scores:
         """Scores of the labels that there are samples of."""
-        from scipy.special import softmax  # noqa: PLC0415
-
         if hasattr(self._estimator, "decision_function"):
             # Of two labels the machine gives one number, for the second. The temperature calibrates these.
             decision = self._estimator.decision_function(samples)
@@ -243,44 +217,13 @@ def _estimator(parameters: Parameters, threads: int | None) -> Any:
     kind, options = parameters.architecture.partition(":")[2], dict(parameters.estimator)
     weight = "balanced" if parameters.balanced else None
     if kind == "svm":
-        from sklearn.svm import SVC  # noqa: PLC0415
-
         return SVC(class_weight=weight, random_state=parameters.seed, **options)  # with a Gaussian kernel
     if kind == "forest":
-        from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
-
         return RandomForestClassifier(
             class_weight=weight, random_state=parameters.seed, n_jobs=threads or -1, **options
         )
-    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415
-
     # A tree's distances do not depend on which other clips are asked about, as those of a matrix product may.
     return KNeighborsClassifier(algorithm="kd_tree", **options)
-
-
-class ClassicalEngine:
-    """Serves such a checkpoint on the processor."""
-
-    name = PREFIX
-
-    def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
-        """Fit its classifier.
-
-        Raises:
-            CheckpointError: it is damaged, or not what it says.
-            EngineError: a package that it needs is not installed.
-        """
-        check_installed()
-        self._model = ClassicalModel.load(checkpoint, threads)
-        self._temperature = checkpoint.contract.temperature
-        self._threads = threads or os.cpu_count() or 1
-
-    def run(self, clips: np.ndarray) -> np.ndarray:
-        """(B, T, H, W, 3) uint8 to (B, L)."""
-        from models.evaluation.scores import apply_temperature  # noqa: PLC0415  as the other packages here
-
-        scores = self._model.scores(describe_clips(clips, self._threads))
-        return apply_temperature(scores, self._temperature).astype(np.float32)
 
 
 def describe_clips(clips: Sequence[np.ndarray] | np.ndarray, threads: int) -> Floats:
@@ -290,26 +233,12 @@ def describe_clips(clips: Sequence[np.ndarray] | np.ndarray, threads: int) -> Fl
     return described
 
 
-def check_installed() -> None:
-    """Say what is missing.
-
-    Raises:
-        EngineError: OpenCV, scikit-image or scikit-learn is not installed.
-    """
-    needed = {"cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn"}
-    if missing := [package for module, package in needed.items() if importlib.util.find_spec(module) is None]:
-        raise EngineError(f"{PREFIX} models need more packages: `pip install {' '.join(missing)}`")
-
-
 def _halved(values: np.ndarray) -> Floats:
     return values.astype(np.float16).astype(np.float32)
 
 
 def _read(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint, of the shapes that belong together."""
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
     path, labels = checkpoint.path, len(checkpoint.contract.labels)
     try:
         stored = load_file(path)

@@ -21,7 +21,8 @@ from models.training.strategy import EpochLog, Part
 from models.windowing import sliding_windows
 
 from .descriptors import check_clip, describe_clip
-from .model import MAX_SAMPLES, PREFIX, ClassicalModel, Parameters, check_installed
+from .kinds import PREFIX, check_installed
+from .model import MAX_SAMPLES, ClassicalModel, Parameters
 
 #: So many windows of a video, spread over it, are learnt from: a long video would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8

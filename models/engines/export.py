@@ -4,12 +4,14 @@ The graph is that of serving, from one uint8 clip (1, T, H, W, 3) to scores (1, 
 What each precision means:
 
               .xml (OpenVINO)      .onnx                .pt2 (torch.export)
-    f32       weights              weights              all of the network
+    f32       weights *            weights              all of the network
     f16       weights              weights              all of the network
     bf16      –                    –                    all of the network
     int8      weights, activations weights, activations –
 
-OpenVINO chooses in what it computes the rest: bfloat16 where the processor has it (models/engines/choice.py).
+    * those that float16 holds exactly are stored as float16: same scores, half the size
+
+OpenVINO chooses in what it computes the rest: bfloat16 where the processor has it (openvino.py).
 A file appears only after it was loaded again and run by the engine that serves it; what cannot be is refused.
 """
 
@@ -27,12 +29,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import Checkpoint, find
 from models.errors import CheckpointError, EngineError, ExportError
 
-from .choice import Clips, Scores, convert, open_engine, save_openvino, serving_module
-from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of
+from .choice import open_engine
+from .conversion import convert, store_in_halves
+from .engine import Clips, Scores
+from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of, save_openvino
+from .torch import serving_module
 
 #: Clips beyond this many are not looked at: NNCF's own default.
 MAX_CALIBRATION_CLIPS: Final = 300
@@ -182,6 +190,8 @@ def _write_openvino(
         clips = [clip[None] for clip in calibration[:MAX_CALIBRATION_CLIPS]]
         model = _quantised(model, clips)
         _check_quantised(any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()), checkpoint)
+    if precision == "f32":
+        store_in_halves(model)
     for key, value in metadata.items():
         model.set_rt_info(value, [key])
     save_openvino(model, path, compress=precision != "f32")
@@ -190,9 +200,6 @@ def _write_openvino(
 def _write_onnx(
     checkpoint: Checkpoint, path: Path, precision: Precision, calibration: Clips | None, metadata: dict[str, str]
 ) -> None:
-    import onnx  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-
     program: Any = torch.onnx.export(
         serving_module(checkpoint),
         (_blank_clip(checkpoint),),
@@ -208,28 +215,22 @@ def _write_onnx(
         assert calibration is not None
         model = _quantised(model, [{"clips": clip[None]} for clip in calibration[:MAX_CALIBRATION_CLIPS]])
         _check_quantised(any(node.op_type == "QuantizeLinear" for node in model.graph.node), checkpoint)
-    onnx.helper.set_model_props(model, metadata)
+    helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
 
 
 def _write_torch(checkpoint: Checkpoint, path: Path, precision: Precision, metadata: dict[str, str]) -> None:
-    import torch  # noqa: PLC0415
-
     program = torch.export.export(serving_module(checkpoint, precision), (_blank_clip(checkpoint),))
     program.example_inputs = None  # would be stored as a pickle
     torch.export.save(program, path, extra_files=metadata)
 
 
 def _blank_clip(checkpoint: Checkpoint) -> Any:
-    import torch  # noqa: PLC0415
-
     return torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
 
 
 def _halve_weights(model: Any) -> None:
     """Store float32 constants of an ONNX model as float16, each with a cast after it that runtimes fold."""
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
-
     graph = model.graph
     casts = []
     for weight in graph.initializer:

@@ -12,8 +12,10 @@ Nothing here imports torch: what OpenVINO runs is served where torch is not inst
 from __future__ import annotations
 
 import hashlib
+import html
 import importlib.util
 import json
+import os
 import re
 import zipfile
 from collections import Counter
@@ -31,6 +33,7 @@ FORMS: Final[dict[str, Form]] = {".xml": "openvino", ".onnx": "onnx", ".pt2": "t
 FORM_NAMES: Final[dict[Form, str]] = {"openvino": "OpenVINO IR", "onnx": "ONNX", "torch": "torch.export"}
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 _NOTE_KEY: Final = "clipline_export"
+_IR_NOTE: Final = re.compile(rf'<{_NOTE_KEY} value="([^"]*)"')
 #: How OpenVINO calls the reader of each, and where that reader puts what the file says of itself.
 _FRONTENDS: Final[dict[Form, tuple[str, list[str]]]] = {"openvino": ("ir", []), "onnx": ("onnx", ["framework"])}
 _MAX_NOTE_BYTES: Final = 1024 * 1024
@@ -165,6 +168,39 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(
             f"{path}: holds {strange[0]!r}, which Clipline did not put there and torch would unpickle: refused"
         )
+
+
+def note_of(path: Path) -> Export:
+    """How the OpenVINO IR at `path` was made, without loading its weights.
+
+    Raises:
+        CheckpointError: it does not say so.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    found = _IR_NOTE.search(text)
+    return Export.decode("openvino", {_NOTE_KEY: html.unescape(found[1])} if found else {}, str(path))
+
+
+def save_openvino(model: Any, path: Path, *, compress: bool = False) -> None:
+    """Write an IR to `path` and the .bin beside it, all weights as float16 if `compress`.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        require_openvino().save_model(model, unfinished, compress_to_fp16=compress)
+        # The weights first: a reader that sees the .xml finds them.
+        unfinished.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        unfinished.replace(path)
+    except RuntimeError as error:
+        raise OSError(reason_of(error)) from None
+    finally:
+        unfinished.with_suffix(".bin").unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _openvino_metadata(path: Path, form: Form) -> dict[str, str]:

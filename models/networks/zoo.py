@@ -12,12 +12,14 @@ import copy
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from types import ModuleType
+from typing import Final, TypeAlias
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from models.classical.model import CLASSICAL, full_name, is_classical
+from models.classical.kinds import CLASSICAL, full_name, is_classical
 from models.errors import UnknownModelError
 
 from .cnn_lstm import LITE0, MOVENET, CnnLstm
@@ -111,8 +113,6 @@ def statistics(architecture: str) -> Statistics:
 
 def parameters_and_multiply_adds(architecture: str) -> tuple[int, int]:
     """Parameters, and multiply-adds of one clip as it was designed: counted on a network without memory or values."""
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
-
     found = describe(architecture)
     with torch.device("meta"):
         network = create(architecture).eval().to("meta")
@@ -124,82 +124,45 @@ def parameters_and_multiply_adds(architecture: str) -> tuple[int, int]:
 
 
 def _x3d(depth_factor: float) -> _Build:
-    """X3D (Feichtenhofer, CVPR 2020): XS, S and M differ in the clip only, L is deeper."""
-
     def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
-        from pytorchvideo.models.x3d import create_x3d  # noqa: PLC0415  slow to import, and not for every model
-
-        module: nn.Module = create_x3d(
-            input_clip_length=frames,
-            input_crop_size=size,
-            model_num_class=classes,
-            depth_factor=depth_factor,
-            head_activation=None,
-        )
+        module: nn.Module = _pytorchvideo().x3d(classes, frames, size, depth_factor)
         return module
 
     return build
 
 
 def _resnet(name: str) -> _Build:
-    """The ResNets of pytorchvideo's hub, with a head that takes any clip."""
-
     def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001, ARG001
-        from pytorchvideo.models import hub  # noqa: PLC0415
-
-        options: dict[str, Any] = {"head_activation": None} if name in {"csn_r101", "r2plus1d_r50"} else {}
-        network: Any = getattr(hub, name)(pretrained=False, model_num_class=classes, **options)
-        network.blocks[-1].pool = nn.AdaptiveAvgPool3d(1)
-        module: nn.Module = network
+        module: nn.Module = _pytorchvideo().resnet(name, classes)
         return module
 
     return build
 
 
-class SlowFast(nn.Module):
-    """SlowFast (Feichtenhofer et al., ICCV 2019): every `alpha`-th frame goes the slow way, all go the fast one."""
-
-    ALPHA: Final = 4
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        from pytorchvideo.models import hub  # noqa: PLC0415
-
-        self.network: Any = hub.slowfast_r50(pretrained=False, model_num_class=classes)
-        self.network.blocks[-2].pool = nn.ModuleList([nn.AdaptiveAvgPool3d(1), nn.AdaptiveAvgPool3d(1)])
-
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network([clips[:, :, :: self.ALPHA], clips])
-        return logits
-
-
 def _slowfast(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001, ARG001
-    return SlowFast(classes)
+    module: nn.Module = _pytorchvideo().SlowFast(classes)
+    return module
 
 
 def _mvit_b(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
-    from pytorchvideo.models import create_multiscale_vision_transformers  # noqa: PLC0415
-    from pytorchvideo.models.hub.vision_transformers import mvit_video_base_config  # noqa: PLC0415
-
-    with torch.device("cpu"):  # it reads values of tensors while it is built
-        module: nn.Module = create_multiscale_vision_transformers(
-            **{**mvit_video_base_config, "spatial_size": size, "temporal_size": frames, "head_num_classes": classes}
-        )
+    module: nn.Module = _pytorchvideo().mvit_b(classes, frames, size)
     return module
 
 
 def _torchvision(name: str) -> _Build:
     def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001
-        from torchvision.models import get_model  # noqa: PLC0415
+        from .torchvision import video_network  # noqa: PLC0415  as below
 
-        if name == "mvit_v2_s" and (frames, size) != (16, 224):
-            raise UnknownModelError(f"mvit_v2_s takes 16 frames of 224x224 only, not {frames} of {size}x{size}")
-        module: nn.Module = get_model(name, weights=None, num_classes=classes)
-        if name == "s3d":
-            module.avgpool = nn.AdaptiveAvgPool3d(1)  # its own is made for 224 pixels and 16 frames
-        return module
+        return video_network(name, classes, frames, size)
 
     return build
+
+
+def _pytorchvideo() -> ModuleType:
+    # Two seconds to import, and not for every model: the default needs neither this nor torchvision.
+    from . import pytorchvideo  # noqa: PLC0415
+
+    return pytorchvideo
 
 
 def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001

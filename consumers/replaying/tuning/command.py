@@ -17,8 +17,7 @@ from consumers.replaying.judging.metrics import Counts
 from consumers.replaying.judging.truth import place_truth
 from consumers.replaying.telling import note, shown, write
 from consumers.settings import Settings, override
-from models import find
-from models.checkpoint import name_of
+from models import find, name_of
 from stream import ClipSpec
 
 from .sweep import Tuned, per_day, per_day_bound, tune

@@ -1,0 +1,67 @@
+"""From a checkpoint to OpenVINO's own graph."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.checkpoint import Checkpoint
+
+from .files import require_openvino
+from .torch import serving_module
+
+
+def convert(checkpoint: Checkpoint) -> Any:
+    """The network as an `openvino.Model`, from one uint8 clip (1, T, H, W, 3) to scores (1, L).
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        EngineError: OpenVINO is not installed.
+    """
+    ov = require_openvino()
+    shape = (1, *checkpoint.contract.clip_shape)
+    module = serving_module(checkpoint)
+    with warnings.catch_warnings(), _logging_kept():
+        # OpenVINO converts through torch.jit, whose deprecation is nothing a user of ours can act on.
+        warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
+        # A zero clip traces without values that depend on data.
+        return ov.convert_model(
+            module, example_input=torch.zeros(shape, dtype=torch.uint8), input=[(list(shape), ov.Type.u8)]
+        )
+
+
+def store_in_halves(model: Any) -> None:
+    """Store, in place, every float32 constant that float16 holds exactly as float16, with a cast after it.
+
+    A checkpoint holds float16, so that this halves most files. The cast is folded when the model is loaded: scores stay
+    the same to the last bit.
+    """
+    ov = require_openvino()
+    for node in model.get_ordered_ops():
+        # A cast costs more to describe than a single number saves.
+        if node.get_type_name() != "Constant" or node.get_element_type() != ov.Type.f32 or node.data.size < 2:
+            continue
+        with np.errstate(over="ignore"):
+            halves = node.data.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), node.data):
+            cast = ov.opset13.convert(ov.opset13.constant(halves), "f32")
+            cast.set_friendly_name(f"{node.get_friendly_name()}/f32")
+            node.output(0).replace(cast.output(0))
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    """OpenVINO's converter silences the whole process's warnings, and leaves it so where a conversion fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
