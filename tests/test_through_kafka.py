@@ -46,7 +46,7 @@ def through(footage: Path, settings=SETTINGS, *, own_broker: bool, told: list | 
     return found
 
 
-def test_footage_that_is_too_much_at_onceis_taken_camera_by_camera(
+def test_footage_that_is_too_much_at_once_is_taken_camera_by_camera(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     size = (footage / "gate.mp4").stat().st_size
