@@ -102,9 +102,14 @@ class TopicSettings(_Section):
     )
     retention_megabytes: float | None = Field(
         None,
+        examples=[4000.0],
         gt=0,
         description="Megabytes of segments that the broker keeps in each partition. Left out: no limit by size.",
     )
+
+    @property
+    def retention_bytes(self) -> int | None:
+        return None if self.retention_megabytes is None else int(self.retention_megabytes * 1e6)
 
     @property
     def segments(self) -> str:
@@ -136,12 +141,15 @@ class CameraSettings(_Section):
 
     url: _Address | None = Field(
         None,
+        examples=["rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"],
         min_length=1,
         description="Its address, rtsp://…, or a video file or a folder of them. ${NAME} stands for an environment "
         "variable, so that no password stands in this file.",
     )
     url_file: Path | None = Field(
-        None, description="A file that holds the address on its only line, for example a mounted secret."
+        None,
+        examples=["/run/secrets/dock-1"],
+        description="A file that holds the address on its only line, for example a mounted secret.",
     )
     loop: bool = Field(
         False,  # noqa: FBT003  a default
@@ -195,15 +203,12 @@ class CameraSettings(_Section):
         return _REFERENCE.findall(self.url or "")
 
     def _resolved(self, url: str, environment: Mapping[str, str]) -> str:
+        if missing := [name for name in self.references() if not environment.get(name)]:
+            raise SettingsError(f"cameras.{self._name}.url: not set in the environment: {', '.join(missing)}")
         host_at = url.rfind("@")
 
         def value(match: re.Match[str]) -> str:
-            found = environment.get(match[1])
-            if not found:
-                raise SettingsError(
-                    f"cameras.{self._name}.url: the environment variable {match[1]} is "
-                    f"{'empty' if found is not None else 'not set'}"
-                )
+            found = environment[match[1]]
             return quote(found, safe="") if match.start() < host_at else found
 
         return _REFERENCE.sub(value, url)
@@ -262,12 +267,17 @@ class WorkerSettings(_Section):
     )
     stride_seconds: float | None = Field(
         None,
+        examples=[0.8],
         gt=0,
         description="Seconds between the beginnings of two windows. Left out: half a window, rounded to the model's "
         "frame spacing.",
     )
     threads: int | None = Field(
-        None, ge=1, le=256, description="Threads that decode video. Left out: one for each processor core."
+        None,
+        examples=[4],
+        ge=1,
+        le=256,
+        description="Threads that decode video. Left out: one for each processor core.",
     )
     max_batch: int = Field(16, ge=1, le=1024, description="Clips that the model classifies at once, at most.")
     max_queue_megabytes: float = Field(
@@ -290,18 +300,24 @@ class LabelSettings(_Section):
     """One label's own rule, [tracker.labels.NAME]. What is left out comes from the model or from [tracker]."""
 
     start: float | None = Field(
-        None, gt=0, le=1, description="Score, 0 to 1, from which an event may begin. Left out: the model's."
+        None,
+        examples=[0.9],
+        gt=0,
+        le=1,
+        description="Score, 0 to 1, from which an event may begin. Left out: the model's.",
     )
     end: float | None = Field(
-        None, ge=0, le=1, description="Score, 0 to 1, below which an event ends. Left out: the model's."
+        None, examples=[0.5], ge=0, le=1, description="Score, 0 to 1, below which an event ends. Left out: the model's."
     )
     min_seconds: float | None = Field(
-        None, ge=0, description="Seconds that the score has to stay high before an event begins."
+        None, examples=[3.0], ge=0, description="Seconds that the score has to stay high before an event begins."
     )
     cooldown_seconds: float | None = Field(
-        None, ge=0, description="Seconds that the score has to stay low before an event ends."
+        None, examples=[5.0], ge=0, description="Seconds that the score has to stay low before an event ends."
     )
-    smoothing: int | None = Field(None, ge=1, le=100, description="Windows over which scores are averaged.")
+    smoothing: int | None = Field(
+        None, examples=[3], ge=1, le=100, description="Windows over which scores are averaged."
+    )
 
 
 class TrackerSettings(_Section):
@@ -344,6 +360,7 @@ class RunSettings(_Section):
     )
     data: Path | None = Field(
         None,
+        examples=["kafka-data"],
         description="Folder in which Apache Kafka keeps its topics over restarts. Left out: they are gone with it.",
     )
     broker_max_megabytes: float = Field(

@@ -1,7 +1,7 @@
 """Feeds become segments on Kafka, and segments become clips."""
 
 from .broker.kafka import KafkaTransport
-from .broker.transport import Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
+from .broker.transport import MAX_RECORD_BYTES, Consumer, MemoryTransport, Partition, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
@@ -11,6 +11,7 @@ from .feeds.source import Feed, display_name, find_files, is_live
 from .segment import Headers, Segment
 
 __all__ = [
+    "MAX_RECORD_BYTES",
     "Attached",
     "BrokerError",
     "Clip",

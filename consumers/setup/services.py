@@ -90,7 +90,7 @@ def open_services(
                 notes.append(f"port {wanted} is taken{f' by {found}' if found else ''}: {name} is at {service.address}")
             return service.address
 
-        if kind == "own" or (kind == "auto" and _kafka_answers(settings.kafka)):
+        if kind == "own" or (kind == "auto" and kafka_answers(settings.kafka)):
             KafkaTransport(settings.kafka)
             kafka = settings.kafka
             notes.append(f"using the Kafka broker at {kafka}")
@@ -104,7 +104,7 @@ def open_services(
                 else EmbeddedBroker(port=wanted, max_bytes=max_bytes)
             )
             kafka = start(broker, "Kafka", wanted)
-        if kind == "own" or (kind == "auto" and _redis_answers(settings.redis)):
+        if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
             connect_redis(settings.redis).close()
             redis = settings.redis
             notes.append(f"using Redis at {redis_display(redis)}")
@@ -124,7 +124,8 @@ def _check_port(port: int | None, option: str) -> None:
         )
 
 
-def _kafka_answers(address: str) -> bool:
+def kafka_answers(address: str) -> bool:
+    """Whether a Kafka broker is there; at once where nobody listens."""
     if not any(_reached(each) for each in address.split(",")):
         return False
     try:
@@ -134,7 +135,8 @@ def _kafka_answers(address: str) -> bool:
     return True
 
 
-def _redis_answers(url: str) -> bool:
+def redis_answers(url: str) -> bool:
+    """Whether a Redis server is there; at once where nobody listens."""
     parts = urlsplit(url)
     if parts.hostname and not _reached(f"{parts.hostname}:{parts.port or REDIS_PORT}"):
         return False

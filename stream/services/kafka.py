@@ -38,7 +38,7 @@ class EmbeddedBroker(Service):
     go first, counted by `kept`.
     """
 
-    _name = "embedded broker (Tansu)"
+    name = "embedded broker (Tansu)"
 
     def __init__(self, *, port: int | None = None, max_bytes: int | None = None) -> None:
         super().__init__(port=port)
@@ -59,12 +59,20 @@ class EmbeddedBroker(Service):
         if self._store is not None:
             self._close_store()
 
+    @staticmethod
+    def missing() -> str | None:
+        try:
+            _tansu(EmbeddedBroker.name)
+        except ServiceError as error:
+            return str(error)
+        return None
+
     def kept(self) -> Kept | None:
         """What it holds and what it let go; None where nothing bounds it."""
         return self._store.kept() if self._store is not None else None
 
     def plan(self) -> Plan:
-        binary = _tansu(self._name)
+        binary = _tansu(self.name)
         (port,) = self.ports(1)
         cluster = secrets.token_hex(8)
         url = f"tcp://{HOST}:{port}"
@@ -87,7 +95,7 @@ class ApacheBroker(Service):
     With `data_dir`, topics, offsets and transactions are kept there and found again by the next start, on other ports.
     """
 
-    _name = _APACHE
+    name = _APACHE
     # A cold JVM on a machine that is busy with tests.
     _deadline_seconds = 60.0
     #: How long a predecessor that is still closing its files is waited for.
@@ -99,7 +107,6 @@ class ApacheBroker(Service):
 
     @staticmethod
     def missing() -> str | None:
-        """What has to be installed before it can start, in words; None when everything is there."""
         try:
             _java()
             _kafka_libs()
@@ -125,7 +132,7 @@ class ApacheBroker(Service):
                 self._data_dir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ServiceError(
-                    f"{self._name}: expected a writable data folder at {self._data_dir}: {error}"
+                    f"{self.name}: expected a writable data folder at {self._data_dir}: {error}"
                 ) from error
         return Plan(
             address=f"{HOST}:{port}",
@@ -152,7 +159,7 @@ class ApacheBroker(Service):
         entries = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         if "cluster.id" not in entries:
             raise ServiceError(
-                f"{self._name}: expected a cluster.id in {self._data_dir / 'meta.properties'}, found none"
+                f"{self.name}: expected a cluster.id in {self._data_dir / 'meta.properties'}, found none"
             )
         return entries["cluster.id"].strip()
 

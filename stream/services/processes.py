@@ -87,7 +87,8 @@ class Service(ABC):
     stays silent. May be entered again after it was left.
     """
 
-    _name: ClassVar[str]
+    #: What it is called in messages.
+    name: ClassVar[str]
     _deadline_seconds: ClassVar[float] = 20.0
 
     def __init__(self, *, port: int | None = None) -> None:
@@ -107,15 +108,20 @@ class Service(ABC):
     def plan(self) -> Plan:
         """Pick ports and say how to start; raises ServiceError when something is not installed."""
 
+    @staticmethod
+    @abstractmethod
+    def missing() -> str | None:
+        """What has to be installed before it can start, in words; None when everything is there."""
+
     @property
     def address(self) -> str:
         if self._running is None:
-            raise ServiceError(f"{self._name}: has an address only inside its `with` block")
+            raise ServiceError(f"{self.name}: has an address only inside its `with` block")
         return self._running[0].address
 
     def __enter__(self) -> Self:
         if self._running is not None:
-            raise ServiceError(f"{self._name}: already running on {self.address}")
+            raise ServiceError(f"{self.name}: already running on {self.address}")
         for _ in range(_ATTEMPTS):
             plan = self.plan()
             keeper = _Keeper(plan.job)
@@ -132,21 +138,21 @@ class Service(ABC):
                 break
         found = f"ended with {ending.status}" if ending.by_itself else f"was silent for {self._deadline_seconds:g} s"
         raise ServiceError(
-            f"{self._name}: expected an answer on {plan.address}, but it {found}. "
+            f"{self.name}: expected an answer on {plan.address}, but it {found}. "
             f"Its last words: {ending.last_words.strip() or '(none)'}"
         )
 
     def ended(self) -> str | None:
         """Why the server runs no more, in words; None while it runs. Ask now and then: nobody else notices."""
         if self._running is None:
-            raise ServiceError(f"{self._name}: runs only inside its `with` block")
+            raise ServiceError(f"{self.name}: runs only inside its `with` block")
         plan, keeper = self._running
         if not keeper.has_ended():
             return None
         ending = keeper.end()
         self._told = True
         words = ending.last_words.strip().splitlines()[-1:] or ["(none)"]
-        return f"{self._name} on {plan.address} ended by itself with {ending.status}; its last words: {words[0]}"
+        return f"{self.name} on {plan.address} ended by itself with {ending.status}; its last words: {words[0]}"
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -158,7 +164,7 @@ class Service(ABC):
         if ending.by_itself and not self._told:
             _log.warning(
                 "%s on %s had ended by itself with %s. Its last words: %s",
-                self._name,
+                self.name,
                 plan.address,
                 ending.status,
                 ending.last_words.strip() or "(none)",
