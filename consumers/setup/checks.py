@@ -22,7 +22,7 @@ from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
-from .services import KAFKA_PORT, REDIS_PORT, kafka_answers, redis_answers
+from .services import KAFKA_PORT, REDIS_PORT, kafka_answers, listens, redis_answers, redis_place
 
 #: What a worker with a shipped model takes, about.
 _WORKER_MEGABYTES: Final = 700
@@ -112,7 +112,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
         free = shutil.disk_usage(there).free / 1e6
         subject = f"disk ({use})"
-        if not os.access(there, os.W_OK):
+        if not there.is_dir() or not os.access(there, os.W_OK):
             yield Finding("error", subject, f"{folder}: cannot be written: choose another folder")
         elif free < _LOW_DISK_MEGABYTES:
             yield Finding("warning", subject, f"{folder}: {free:.0f} MB free: make room")
@@ -188,6 +188,9 @@ def _startable(subject: str, service: Service, port: int) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     topics = settings.topics
     names = (topics.segments, topics.predictions, topics.events, topics.deadletter)
+    if not listens(settings.kafka):
+        yield Finding("error", "broker", f"nobody listens at {settings.kafka}: start it, or set kafka or run.services")
+        return
     try:
         transport = KafkaTransport(settings.kafka)
         yield Finding("ok", "broker", f"{settings.kafka} answers, Kafka {transport.version()} or newer")
@@ -219,6 +222,8 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Finding:
     shown = redis_display(settings.redis)
+    if not listens(redis_place(settings.redis), REDIS_PORT):
+        return Finding("error", "Redis", f"nobody listens at {shown}: start it, or set redis or run.services")
     try:
         client = connect_redis(settings.redis)
     except SinkError as error:

@@ -124,12 +124,12 @@ def _check_port(port: int | None, option: str) -> None:
         )
 
 
-def kafka_answers(address: str) -> bool:
+def kafka_answers(addresses: str) -> bool:
     """Whether a Kafka broker is there; at once where nobody listens."""
-    if not any(_reached(each) for each in address.split(",")):
+    if not listens(addresses):
         return False
     try:
-        KafkaTransport(address)
+        KafkaTransport(addresses)
     except BrokerError:
         return False
     return True
@@ -137,8 +137,7 @@ def kafka_answers(address: str) -> bool:
 
 def redis_answers(url: str) -> bool:
     """Whether a Redis server is there; at once where nobody listens."""
-    parts = urlsplit(url)
-    if parts.hostname and not _reached(f"{parts.hostname}:{parts.port or REDIS_PORT}"):
+    if not listens(redis_place(url), REDIS_PORT):
         return False
     try:
         connect_redis(url).close()
@@ -147,11 +146,27 @@ def redis_answers(url: str) -> bool:
     return True
 
 
-def _reached(address: str) -> bool:
-    """Whether anybody listens there: the clients would try again for seconds."""
-    parts = urlsplit(f"//{address.strip()}")
+def redis_place(url: str) -> str:
+    """The host and port, or the socket's path, of a Redis address."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+
+
+def listens(addresses: str, default_port: int = KAFKA_PORT) -> bool:
+    """Whether anybody listens at one of the addresses: Kafka's and Redis' clients would try again for seconds."""
+    return any(_reached(each.strip(), default_port) for each in addresses.split(","))
+
+
+def _reached(address: str, default_port: int) -> bool:
     try:
-        socket.create_connection((parts.hostname or "", parts.port or KAFKA_PORT), timeout=_REACH_SECONDS).close()
+        if address.startswith("/"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_REACH_SECONDS)
+                probe.connect(address)
+            return True
+        parts = urlsplit(f"//{address}")
+        place = (parts.hostname or "127.0.0.1", parts.port or default_port)
+        socket.create_connection(place, timeout=_REACH_SECONDS).close()
     except (OSError, ValueError):
         return False
     return True
