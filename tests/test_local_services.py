@@ -125,9 +125,27 @@ def test_a_reader_that_falls_behind_goes_on_at_the_oldest_and_what_it_missed_is_
         assert broker.kept().unread_records == {"slow": first - 4}
         read_to(end - 1)
         reader.close()
+        assert set(broker.kept().unread_records) == {"slow"}
         assert offsets == [*range(4), *range(offsets[4], end)]
         # The client may have fetched a few before they went.
         assert 4 <= offsets[4] <= first
+
+
+def test_a_group_that_has_joined_and_committed_nothing_yet_counts_as_a_reader():
+    with EmbeddedBroker(max_bytes=MEGABYTE) as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("segments", 1), Topic("other", 1)])
+        readers = [transport.consumer([topic], f"of-{topic}") for topic in ("segments", "other")]
+        deadline = time.monotonic() + 10
+        send(transport, "segments", 1)
+        while readers[0].lag() + len(readers[0].poll(0.1)) == 0 and time.monotonic() < deadline:
+            readers[1].poll(0.1)
+        send(transport, "segments", 20)
+        kept = broker.kept()
+        assert kept.unread_records == {"of-segments": kept.evicted_records}
+        assert kept.evicted_records >= 16
+        for reader in readers:
+            reader.close()
 
 
 def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):

@@ -21,7 +21,7 @@ import re
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from types import TracebackType
@@ -63,6 +63,13 @@ class Kept:
 def _record_count(batch: bytes) -> int:
     """How many records a batch (version 2, https://kafka.apache.org/documentation/#recordbatch) holds."""
     return int.from_bytes(batch[57:61], "big")
+
+
+def _subscribes(group: bytes, topic: str) -> bool:
+    """Whether a member of a group, as Tansu stores it, subscribes to a topic."""
+    name = len(topic).to_bytes(2, "big") + topic.encode()
+    members = json.loads(group).get("members", {}).values()
+    return any(name in bytes(member["join_response"]["metadata"]) for member in members)
 
 
 class ObjectStore:
@@ -166,19 +173,24 @@ class ObjectStore:
         self._evicted_bytes += self._batches[topic][key]
         self._evicted_records += records
         self._remove(key)
-        for group, committed in self._committed(topic, match[2]):
+        for group, committed in self._readers(topic, match[2]).items():
             if first + records > committed:
                 self._unread[group] += min(records, first + records - committed)
         return True
 
-    def _committed(self, topic: str, partition: str) -> Iterator[tuple[str, int]]:
-        """Groups that have read of a partition, and the offset at which each reads on."""
-        suffix = f"/offsets/{topic}/partitions"
+    def _readers(self, topic: str, partition: str) -> dict[str, int]:
+        """The groups that read a partition, and the offset at which each reads on: 0 before it has committed one."""
+        readers: dict[str, int] = {}
+        offsets = f"/offsets/{topic}/partitions"
         for folder, objects in self._folders.items():
-            if folder.endswith(suffix) and "/groups/consumers/" in folder:
+            if folder.endswith("/groups/consumers"):
+                joined = {name.removesuffix(".json"): found for name, found in objects.items()}
+                readers |= {group: 0 for group, found in joined.items() if _subscribes(found.data, topic)} | readers
+            elif folder.endswith(offsets) and "/groups/consumers/" in folder:
                 found = objects.get(f"{partition}.json")
-                group = folder.removesuffix(suffix).rpartition("/")[2]
-                yield group, json.loads(found.data)["offset"] if found is not None else 0
+                group = folder.removesuffix(offsets).rpartition("/")[2]
+                readers[group] = json.loads(found.data)["offset"] if found is not None else 0
+        return readers
 
     def _get(self, key: str) -> _Object | None:
         with self._lock:
