@@ -25,7 +25,10 @@ class BrokerChoice(StrEnum):
 
 
 def up(
-    broker: Annotated[BrokerChoice, typer.Option(help="Which broker to run.")] = BrokerChoice.embedded,
+    broker: Annotated[
+        BrokerChoice | None,
+        typer.Option(help="Which broker to run; run.services of the settings if left out.", show_default=False),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Keep topics here over restarts (apache only).", show_default=False)
     ] = None,
@@ -54,9 +57,13 @@ def up(
     from consumers.settings import load_settings
     from consumers.setup.services import open_services
 
+    settings = load_settings(settings_file)
+    if broker is None:
+        broker = BrokerChoice.apache if settings.run.services == "apache" else BrokerChoice.embedded
     if data is not None and broker is not BrokerChoice.apache:
         raise typer.BadParameter("--data needs --broker apache: the embedded broker keeps everything in memory")
-    settings = load_settings(settings_file)
+    if broker is BrokerChoice.apache:
+        data = data or settings.run.data
     with (
         stop_on_signal() as stop,
         open_services(settings, broker.value, data=data, port=port, redis_port=redis_port) as services,

@@ -16,10 +16,10 @@ See docs/adr/0016-a-bounded-embedded-broker.md.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import re
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,10 +29,13 @@ from typing import Final, Self, TypeAlias
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape, unescape
 
+from stream.errors import ServiceError
+
 from .processes import HOST
 
 BUCKET: Final = "clipline"
 _BATCH: Final = re.compile(r".*/topics/([^/]+)/partitions/(\d+)/records/(\d+)\.batch")
+_START_SECONDS: Final = 10.0
 _HEAD_BYTES: Final = 64 * 1024
 _BODY_BYTES: Final = 64 * 1024 * 1024
 #: Status, header fields, body.
@@ -93,7 +96,8 @@ class ObjectStore:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._listening.wait()
+        if not self._listening.wait(_START_SECONDS):
+            raise ServiceError("the object store of the embedded broker does not get a port on 127.0.0.1")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -145,7 +149,8 @@ class ObjectStore:
     def _write(self, key: str, data: bytes) -> str:
         self._written += 1
         tag = f'"{self._written}"'
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+        # To the microsecond: by these times Tansu finds the records that were sent since a moment.
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = (
             f"<Contents><Key>{escape(key)}</Key><LastModified>{stamp}</LastModified><ETag>{escape(tag)}</ETag>"
             f"<Size>{len(data)}</Size></Contents>"
@@ -258,9 +263,9 @@ class ObjectStore:
                     return
                 body = await reader.readexactly(size) if size else b""
                 status, fields, data = self._answer(method, target, headers, body)
-                length = "" if "Content-Length" in fields else f"Content-Length: {len(data)}\r\n"
-                rest = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-                writer.write(f"HTTP/1.1 {status} -\r\n{length}{rest}\r\n".encode("latin-1"))
+                lines = [f"HTTP/1.1 {status} -", f"Content-Length: {len(data)}"]
+                lines += [f"{name}: {value}" for name, value in fields.items()]
+                writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
                 writer.write(data)
                 await writer.drain()
         except (asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, ValueError):
@@ -272,16 +277,13 @@ class ObjectStore:
         path, _, query = target.partition("?")
         asked = parse_qs(query, keep_blank_values=True)
         key = unquote(path).removeprefix(f"/{BUCKET}").lstrip("/")
-        if method in {"GET", "HEAD"} and key:
-            return self._object(key, headers, whole=method == "GET")
+        if method == "GET" and key:
+            return self._object(key, headers)
         if method == "GET":
             return 200, {}, self._listing(asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0])
         if method == "PUT":
             tag = self._put(key, body, headers)
             return (412, {}, b"") if tag is None else (200, {"ETag": tag}, b"")
-        if method == "DELETE":
-            self._delete(key)
-            return 204, {}, b""
         if method == "POST" and "delete" in asked:
             keys = [unescape(each) for each in re.findall(r"<Key>(.*?)</Key>", body.decode())]
             for each in keys:
@@ -290,11 +292,11 @@ class ObjectStore:
             return 200, {}, f"<DeleteResult>{done}</DeleteResult>".encode()
         return 405, {}, b""
 
-    def _object(self, key: str, headers: Mapping[str, str], *, whole: bool) -> _Answer:
+    def _object(self, key: str, headers: Mapping[str, str]) -> _Answer:
         found = self._get(key)
         if found is None:
             return 404, {}, b""
         fields = {"ETag": found.tag, "Last-Modified": found.modified}
         if headers.get("if-none-match") == found.tag:
             return 304, fields, b""
-        return (200, fields, found.data) if whole else (200, {**fields, "Content-Length": str(len(found.data))}, b"")
+        return 200, fields, found.data
