@@ -30,15 +30,20 @@ def up(
         typer.Option(help="Which broker to run; run.services of the settings if left out.", show_default=False),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Keep topics here over restarts (apache only).", show_default=False)
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep topics here over restarts (apache only).", show_default=False),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="The broker's port; 9092, or any where that is taken.", show_default=False, min=1, max=65535),
+        typer.Option(
+            metavar="PORT", min=1, max=65535, show_default=False, help="The broker's; 9092, or any where that is taken."
+        ),
     ] = None,
     redis_port: Annotated[
         int | None,
-        typer.Option(help="Redis' port; 6379, or any where that is taken.", show_default=False, min=1, max=65535),
+        typer.Option(
+            metavar="PORT", min=1, max=65535, show_default=False, help="Redis'; 6379, or any where that is taken."
+        ),
     ] = None,
     settings_file: SettingsOption = None,
 ) -> None:

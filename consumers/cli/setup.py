@@ -33,25 +33,32 @@ def add_to(app: typer.Typer) -> None:
 def init(
     camera: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=ADDRESS, rtsp:// or footage; give it once for each.", show_default=False),
+        typer.Option(
+            help="A camera's name and address, rtsp:// or footage; once for each.",
+            metavar="NAME=ADDRESS",
+            show_default=False,
+        ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("clipline.toml"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")] = Path(
+        "clipline.toml"
+    ),
     secrets: Annotated[
         Path | None,
-        typer.Option(help="Write users and passwords there, for you alone to read.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write users and passwords there, for you alone to read.", show_default=False
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
-    """Write a settings file with every key, its default and what it does.
+    """Write a settings file: every key, its default and what it does.
 
     User and password of a camera's address become references to environment variables: no password is written into
     the settings.
 
     \b
     Examples:
-      clipline init
-      clipline init --camera dock-1=rtsp://user:password@10.0.0.7/stream --camera gate=gate.mp4
-      clipline init --camera dock-1=rtsp://user:password@10.0.0.7/stream --secrets clipline.env
+      clipline init --camera lobby=lobby.mp4 --camera gate=gate.mp4
+      clipline init --camera dock=rtsp://me:secret@10.0.0.7/live --secrets my.env
     """
     from consumers.setup.settings_file import file_text, new_cameras, secrets_text, write_new
 
@@ -81,7 +88,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Say what is wrong with the settings and this machine before anything runs.
+    """Find what is wrong with the settings, this machine or a camera.
+
+    To be called before anything runs.
 
     Looks at the settings, processor, memory, disk, model, engine, broker, Redis, their ports and every camera: a live
     one is listened to for some seconds, all at once. Exit code 0 where nothing is wrong, 1 where something is.
