@@ -4,6 +4,9 @@
     kafka = "broker.example:9092"            # or CLIPLINE_KAFKA
     redis = "redis://cache.example:6379/0"   # or CLIPLINE_REDIS
 
+    [cameras.dock-1]
+    url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
+
     [worker]
     model = "cnn-lstm"                       # or CLIPLINE_WORKER__MODEL
     stride_seconds = 0.8
@@ -12,7 +15,8 @@
     start = 0.7
 
 The file is `clipline.toml` in the working directory, or the one that `--settings` or CLIPLINE_SETTINGS names.
-Unknown keys are errors: a misspelt threshold must not be silently ignored.
+Unknown keys are errors: a misspelt threshold must not be silently ignored. Every field has a description, from which
+docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from __future__ import annotations
@@ -21,13 +25,25 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
-from stream import SegmentLimits
+from stream import SegmentLimits, display_name, is_live
+from stream.segment import check_camera_id
 
 ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
 DEFAULT_FILE: Final = Path("clipline.toml")
@@ -35,21 +51,65 @@ DEFAULT_FILE: Final = Path("clipline.toml")
 _OTHER_VARIABLES: Final = frozenset(
     {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
 )
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+#: Context of a validation that sees the settings of one origin only.
+_PART: Final = "part"
+#: How pydantic marks a key of a table, as opposed to its value, in an error's location.
+_KEY: Final = "[key]"
 
 
 class SettingsError(Exception):
-    """A setting is unknown or has an unusable value; the message names where it came from."""
+    """Settings are unknown or have unusable values.
+
+    The message names where they came from and is about the first of `problems`, which holds one line for each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        more = len(problems) - 1
+        super().__init__(problems[0] + (f" (and {more} more: see `clipline check`)" if more else ""))
+        self.problems = problems
+
+
+#: An address that may hold a password: kept whole, shown and dumped without it.
+_Address = Annotated[str, PlainSerializer(display_name)]
+_CameraId = Annotated[str, AfterValidator(check_camera_id)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, display_name(value) if isinstance(value, str) else value
 
 
 class TopicSettings(_Section):
-    prefix: str = Field("clipline", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    #: More partitions let more workers share the cameras.
-    partitions: int = Field(8, ge=1, le=1000)
-    retention_hours: float = Field(24.0, gt=0)
+    """Names and sizes of the topics. They are made when first needed; changes do not reach topics that exist."""
+
+    prefix: str = Field(
+        "clipline",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="What the names of all topics and Redis keys begin with.",
+    )
+    partitions: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="Partitions of the segments topic. At most this many workers share the cameras.",
+    )
+    retention_hours: float = Field(
+        24.0, gt=0, description="Hours that the broker keeps segments. The embedded broker keeps less: see [run]."
+    )
+    retention_megabytes: float | None = Field(
+        None,
+        examples=[4000.0],
+        gt=0,
+        description="Megabytes of segments that the broker keeps in each partition. Left out: no limit by size.",
+    )
+
+    @property
+    def retention_bytes(self) -> int | None:
+        return None if self.retention_megabytes is None else int(self.retention_megabytes * 1e6)
 
     @property
     def segments(self) -> str:
@@ -67,13 +127,110 @@ class TopicSettings(_Section):
     def deadletter(self) -> str:
         return f"{self.prefix}.deadletter"
 
+    @property
+    def cameras_state(self) -> str:
+        return f"{self.prefix}.cameras.state"
+
+    @property
+    def workers_state(self) -> str:
+        return f"{self.prefix}.workers.state"
+
+
+class CameraSettings(_Section):
+    """One camera, [cameras.NAME]: either `url` or `url_file`."""
+
+    url: _Address | None = Field(
+        None,
+        examples=["rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"],
+        min_length=1,
+        description="Its address, rtsp://…, or a video file or a folder of them. ${NAME} stands for an environment "
+        "variable, so that no password stands in this file.",
+    )
+    url_file: Path | None = Field(
+        None,
+        examples=["/run/secrets/dock-1"],
+        description="A file that holds the address on its only line, for example a mounted secret.",
+    )
+    loop: bool = Field(
+        False,  # noqa: FBT003  a default
+        description="Begin again at the end of footage. Not for rtsp:// cameras, which have no end.",
+    )
+    #: Its key under [cameras], for messages.
+    _name: str = PrivateAttr("camera")
+
+    @model_validator(mode="after")
+    def _has_one_address(self, info: ValidationInfo) -> CameraSettings:
+        given = [self.url, self.url_file]
+        # The file and the environment may each give a part of a camera.
+        if all(given) or not (any(given) or info.context == _PART):
+            raise ValueError("expected either url or url_file")
+        if self.url is not None:
+            self._check_loop(self.url)
+        return self
+
+    def _check_loop(self, address: str) -> None:
+        if self.loop and is_live(address):
+            raise ValueError("loop is for footage; an rtsp:// camera has no end")
+
+    def address(self, environment: Mapping[str, str] | None = None) -> str:
+        """Where the video is, with every reference resolved. Holds the password: show it with `display_name`.
+
+        A variable that stands before the '@' is taken as it is (not percent-encoded), as password managers give it.
+
+        Raises:
+            SettingsError: a variable is not set, or the file cannot be read or does not hold one address.
+        """
+        if self.url is not None:
+            return self._resolved(self.url, os.environ if environment is None else environment)
+        assert self.url_file is not None
+        where = f"cameras.{self._name}.url_file"
+        try:
+            lines = self.url_file.read_text("utf-8").split()
+        except OSError as error:
+            raise SettingsError(f"{where}: {self.url_file} cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{where}: {self.url_file} is not text") from None
+        if len(lines) != 1:
+            raise SettingsError(f"{where}: {self.url_file}: expected one address on one line, found {len(lines)}")
+        try:
+            self._check_loop(lines[0])
+        except ValueError as error:
+            raise SettingsError(f"cameras.{self._name}: {error}") from None
+        return lines[0]
+
+    def references(self) -> list[str]:
+        """The environment variables that the address refers to."""
+        return _REFERENCE.findall(self.url or "")
+
+    def _resolved(self, url: str, environment: Mapping[str, str]) -> str:
+        if missing := [name for name in self.references() if not environment.get(name)]:
+            raise SettingsError(f"cameras.{self._name}.url: not set in the environment: {', '.join(missing)}")
+        host_at = url.rfind("@")
+
+        def value(match: re.Match[str]) -> str:
+            found = environment[match[1]]
+            return quote(found, safe="") if match.start() < host_at else found
+
+        return _REFERENCE.sub(value, url)
+
 
 class SegmentSettings(_Section):
-    min_seconds: float = Field(0.5, gt=0)
-    max_seconds: float = Field(2.0, gt=0)
-    max_gop_seconds: float = Field(30.0, gt=0)
-    max_megabytes: float = Field(8.0, gt=0, le=9)
-    max_gap_seconds: float = Field(10.0, gt=0)
+    """How a camera's stream is cut into segments, the records on the segments topic."""
+
+    min_seconds: float = Field(0.5, gt=0, description="Seconds that a segment lasts at least.")
+    max_seconds: float = Field(
+        2.0, gt=0, description="Seconds after which a segment ends at the next keyframe. Longer segments add delay."
+    )
+    max_gop_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds without a keyframe after which frames are skipped until the next one. A camera whose "
+        "keyframes are further apart than max_seconds costs more to send and to decode.",
+    )
+    max_megabytes: float = Field(8.0, gt=0, le=9, description="Megabytes (1,048,576 bytes) of a segment at most.")
+    max_gap_seconds: float = Field(
+        10.0, gt=0, description="Seconds between two frames beyond which the stream counts as interrupted."
+    )
 
     @property
     def limits(self) -> SegmentLimits:
@@ -92,59 +249,162 @@ class SegmentSettings(_Section):
 
 
 class WorkerSettings(_Section):
-    #: A shipped model's name (`clipline models`) or a checkpoint's path.
-    model: str = "default"
-    engine: Literal["auto", "openvino", "openvino-f32", "torch"] = "auto"
-    group: str = Field("clipline-classify", min_length=1)
-    #: How often a window begins; None is half a window, rounded to the model's frame spacing.
-    stride_seconds: float | None = Field(None, gt=0)
-    #: Decoding threads; None is one a core.
-    threads: int | None = Field(None, ge=1, le=256)
-    max_batch: int = Field(16, ge=1, le=1024)
-    #: Encoded footage that waits for a decoder, at most.
-    max_queue_megabytes: float = Field(32.0, gt=0)
-    #: A camera that sends nothing for so long is considered gone: its open windows and events are closed.
-    idle_seconds: float = Field(60.0, gt=0)
-    #: A worker that takes over a camera reads an event that goes on again from its begin, up to so far back; a longer
-    #: one begins anew.
-    max_reread_seconds: float = Field(600.0, ge=0)
+    """What classifies the cameras."""
+
+    model: str = Field(
+        "default", description="A shipped model's name (`clipline models` lists them) or a checkpoint's path."
+    )
+    engine: Literal["auto", "openvino", "openvino-f32", "torch"] = Field(
+        "auto",
+        description="What runs the model. auto takes OpenVINO where it is installed and can run the model, else "
+        "PyTorch; openvino-f32 computes in 32 bits where openvino would use bf16.",
+    )
+    group: str = Field(
+        "clipline-classify",
+        min_length=1,
+        description="Kafka consumer group. Workers of one group share the cameras; a second group with another model "
+        "sees all cameras, too.",
+    )
+    stride_seconds: float | None = Field(
+        None,
+        examples=[0.8],
+        gt=0,
+        description="Seconds between the beginnings of two windows. Left out: half a window, rounded to the model's "
+        "frame spacing.",
+    )
+    threads: int | None = Field(
+        None,
+        examples=[4],
+        ge=1,
+        le=256,
+        description="Threads that decode video. Left out: one for each processor core.",
+    )
+    max_batch: int = Field(16, ge=1, le=1024, description="Clips that the model classifies at once, at most.")
+    max_queue_megabytes: float = Field(
+        32.0, gt=0, description="Megabytes of encoded video that wait for a decoder, at most."
+    )
+    idle_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds of silence after which a camera counts as gone: its open windows and events are closed.",
+    )
+    max_reread_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="Seconds that a worker reads back at most, to go on with an event of a camera that it takes over. "
+        "A longer event begins anew.",
+    )
 
 
 class LabelSettings(_Section):
-    """Overrides of a model's own thresholds for one label."""
+    """One label's own rule, [tracker.labels.NAME]. What is left out comes from the model or from [tracker]."""
 
-    start: float | None = Field(None, gt=0, le=1)
-    end: float | None = Field(None, ge=0, le=1)
-    min_seconds: float | None = Field(None, ge=0)
-    cooldown_seconds: float | None = Field(None, ge=0)
-    smoothing: int | None = Field(None, ge=1, le=100)
+    start: float | None = Field(
+        None,
+        examples=[0.9],
+        gt=0,
+        le=1,
+        description="Score, 0 to 1, from which an event may begin. Left out: the model's.",
+    )
+    end: float | None = Field(
+        None, examples=[0.5], ge=0, le=1, description="Score, 0 to 1, below which an event ends. Left out: the model's."
+    )
+    min_seconds: float | None = Field(
+        None, examples=[3.0], ge=0, description="Seconds that the score has to stay high before an event begins."
+    )
+    cooldown_seconds: float | None = Field(
+        None, examples=[5.0], ge=0, description="Seconds that the score has to stay low before an event ends."
+    )
+    smoothing: int | None = Field(
+        None, examples=[3], ge=1, le=100, description="Windows over which scores are averaged."
+    )
 
 
 class TrackerSettings(_Section):
-    min_seconds: float = Field(2.0, ge=0)
-    cooldown_seconds: float = Field(5.0, ge=0)
-    #: An event that goes on is reported again this often.
-    update_seconds: float = Field(10.0, gt=0)
-    #: Scores are averaged over so many windows before they meet a threshold.
-    smoothing: int = Field(1, ge=1, le=100)
-    labels: dict[str, LabelSettings] = Field(default_factory=dict)
+    """How scores become events."""
+
+    min_seconds: float = Field(2.0, ge=0, description="Seconds that the score has to stay high before an event begins.")
+    cooldown_seconds: float = Field(
+        5.0, ge=0, description="Seconds that the score has to stay low before an event ends."
+    )
+    update_seconds: float = Field(10.0, gt=0, description="Seconds between two reports of an event that continues.")
+    smoothing: int = Field(
+        1, ge=1, le=100, description="Windows over which scores are averaged before they meet a threshold."
+    )
+    labels: dict[str, LabelSettings] = Field(
+        default_factory=dict, description="Rules of single labels, each a table [tracker.labels.NAME]."
+    )
 
 
 class RedisSettings(_Section):
-    max_predictions: int = Field(1000, ge=1)
-    max_events: int = Field(10_000, ge=1)
+    """How much Redis keeps."""
+
+    max_predictions: int = Field(1000, ge=1, description="Predictions kept for each camera, about.")
+    max_events: int = Field(10_000, ge=1, description="Reports of events kept, over all cameras, about.")
+
+
+class RunSettings(_Section):
+    """`clipline run` and `clipline up`: which services, how many processes, and what happens when one dies."""
+
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Worker processes. One uses all cores; more help only where a single process cannot.",
+    )
+    services: Literal["auto", "embedded", "apache", "own"] = Field(
+        "auto",
+        description="Which Kafka broker and Redis to use. embedded: start both here, in memory. apache: start Apache "
+        "Kafka and an embedded Redis (needs Java and `make kafka`). own: use those at `kafka` and `redis`. auto: own "
+        "where they answer, else embedded.",
+    )
+    data: Path | None = Field(
+        None,
+        examples=["kafka-data"],
+        description="Folder in which Apache Kafka keeps its topics over restarts. Left out: they are gone with it.",
+    )
+    broker_max_megabytes: float = Field(
+        1024.0,
+        ge=64,
+        description="Megabytes of video that the embedded broker keeps in memory, at most. The oldest goes first.",
+    )
+    max_restarts: int = Field(
+        5, ge=0, description="Restarts of one process within restart_window_seconds, after which everything stops."
+    )
+    restart_window_seconds: float = Field(300.0, gt=0, description="Seconds in which max_restarts are counted.")
+    log_folder: Path = Field(
+        Path("clipline-logs"), description="Folder for the log files of the processes. It is made if it is missing."
+    )
 
 
 class Settings(_Section):
     """Everything that can be set, with the defaults that suit one machine."""
 
-    kafka: str = Field("127.0.0.1:9092", min_length=1)
-    redis: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
-    topics: TopicSettings = TopicSettings()
-    segments: SegmentSettings = SegmentSettings()
-    worker: WorkerSettings = WorkerSettings()
-    tracker: TrackerSettings = TrackerSettings()
-    redis_limits: RedisSettings = RedisSettings()
+    kafka: str = Field(
+        "127.0.0.1:9092", min_length=1, description="The Kafka broker, host:port; several are separated by commas."
+    )
+    redis: _Address = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://",
+        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket.",
+    )
+    cameras: dict[_CameraId, CameraSettings] = Field(
+        default_factory=dict,
+        description="The cameras that `clipline run` watches, each a table [cameras.NAME]. A name has 1 to 64 letters, "
+        "digits, '.', '_' or '-'.",
+    )
+    run: RunSettings = Field(RunSettings(), description="Processes and services.")
+    worker: WorkerSettings = Field(WorkerSettings(), description="Model and windows.")
+    tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
+    segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
+    topics: TopicSettings = Field(TopicSettings(), description="Topics.")
+    redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
+
+    @model_validator(mode="after")
+    def _cameras_know_their_names(self) -> Settings:
+        for name, camera in self.cameras.items():
+            camera._name = name  # noqa: SLF001  the one who knows it
+        return self
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -154,22 +414,28 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
         SettingsError: the named file is absent, is not TOML, or a key or value is not understood.
     """
     environment = os.environ if environment is None else environment
-    named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
-    file = named or DEFAULT_FILE
-    values: dict[str, Any] = {}
-    if named is not None and not file.is_file():
-        raise SettingsError(f"{file}: no such settings file")
-    if file.is_file():
-        try:
-            values = tomllib.loads(file.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file}: not TOML: {error}") from None
-        except OSError as error:
-            raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
-        _validate(values, str(file))
+    file = settings_file(path, environment)
+    values = _read(file) if file is not None else {}
     from_environment = _from_environment(environment)
-    _validate(from_environment, "environment")
-    return _validate(_merged(values, from_environment), f"{file} and environment")
+    problems = [*_problems(values, str(file), part=True), *_problems(from_environment, "environment", part=True)]
+    if problems:
+        raise SettingsError(*problems)
+    return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment")
+
+
+def settings_file(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file that settings are read from: `path`, the one that CLIPLINE_SETTINGS names, or clipline.toml here.
+
+    None where nothing is named and there is none.
+
+    Raises:
+        SettingsError: there is no such file.
+    """
+    environment = os.environ if environment is None else environment
+    named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
+    if named is not None and not named.is_file():
+        raise SettingsError(f"{named}: no such settings file")
+    return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
 
 
 def override(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
@@ -178,7 +444,27 @@ def override(settings: Settings, values: Mapping[str, Any], where: str) -> Setti
     Raises:
         SettingsError: a key or value is not understood; the message begins with `where`.
     """
-    return _validate(_merged(settings.model_dump(), _given(values)), where)
+    return _validate(_merged(_whole(settings), _given(values)), where)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _whole(section: BaseModel) -> dict[str, Any]:
+    """The values as they are: a dump leaves passwords out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return _whole(value)
+        return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+    return {name: plain(value) for name, value in section}
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,27 +472,63 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _validate(values: Mapping[str, Any], where: str) -> Settings:
+    if problems := _problems(values, where, part=False):
+        raise SettingsError(*problems)
+    return Settings.model_validate(values)
+
+
+def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:
+    """A line for each key or value that is not understood. A part need not hold all that belongs together."""
     try:
-        return Settings.model_validate(values)
+        Settings.model_validate(values, context=_PART if part else None)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise SettingsError(f"{where}: unknown setting {key!r}{_near(first['loc'])}") from None
-        # What stands before an '@' may be a password.
-        found = re.sub(r"[^\s'\"]*@", "…@", repr(first["input"]))
-        raise SettingsError(f"{where}: {key or 'settings'} = {found}: {first['msg']}") from None
+        return [f"{where}: {_described(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors()]
+    return []
+
+
+def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:
+    key = ".".join(str(part) for part in location if part != _KEY)
+    message = message.removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return f"unknown setting {key!r}{_near(location)}"
+    if location[-1:] == (_KEY,):
+        return f"{key}: {message}"
+    if kind == "model_type":
+        return f"{key} = {_shown(found)}: expected a table, [{key}]"
+    return f"{key or 'settings'} = {_shown(found)}: {message}"
+
+
+def _shown(value: object) -> str:
+    """`value` for a message. What stands before an '@' may be a password, wherever it is."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_shown(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, BaseModel):
+        return repr(value)
+    return repr(re.sub(r".*@", "…@", display_name(value), flags=re.DOTALL)) if isinstance(value, str) else repr(value)
 
 
 def _near(location: tuple[int | str, ...]) -> str:
+    """What may be meant by the unknown key that a location ends with."""
     section: type[BaseModel] = Settings
-    for part in location[:-1]:
-        known = section.model_fields.get(str(part))
-        if known is None or not (isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel)):
+    parts = iter(location[:-1])
+    for part in parts:
+        field = section.model_fields.get(str(part))
+        inner = section_of(field.annotation) if field is not None else None
+        if field is None or inner is None:
             return ""
-        section = known.annotation
+        section = inner
+        if section is not field.annotation:
+            next(parts, None)  # the name of one of many
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(section.model_fields)}"
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field of this type is, or of which it holds many by name; None for a plain value."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -224,7 +546,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
                 )
         if isinstance(place.get(key), dict):
             raise SettingsError(
-                f"environment: {name} = {value!r}: {key!r} is a section, and other variables set its keys"
+                f"environment: {name} = {_shown(value)}: {key!r} is a section, and other variables set its keys"
             )
         place[key] = value
     return values

@@ -11,7 +11,7 @@ def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
     """Create the topics of the wire where they are missing."""
     transport.ensure_topics(
         [
-            Topic(topics.segments, topics.partitions, topics.retention_hours),
+            Topic(topics.segments, topics.partitions, topics.retention_hours, topics.retention_bytes),
             Topic(topics.predictions, topics.partitions),
             Topic(topics.events, 1),
             Topic(topics.deadletter, 1),

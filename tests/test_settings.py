@@ -206,3 +206,93 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_arbitrary_variables_are_settings_or_the_one_error(variables):
     with contextlib.suppress(SettingsError):
         load_settings(environment={f"CLIPLINE_{name}": value for name, value in variables.items()})
+
+
+SECRET = "p@s:s/w%rd"
+
+
+def test_a_camera_is_an_address_with_references_or_a_file_that_holds_it(tmp_path):
+    (tmp_path / "secret").write_text("rtsp://admin:hunter2@10.0.0.8/stream\n")
+    text = """
+        [cameras.dock-1]
+        url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/${DOCK_PATH}"
+        [cameras.gate]
+        url_file = "secret"
+        [cameras.lobby]
+        url = "footage/lobby.mp4"
+        loop = true
+    """
+    cameras = load_settings(written(tmp_path, text), {}).cameras
+    variables = {"DOCK_USER": "admin", "DOCK_PASSWORD": SECRET, "DOCK_PATH": "live/1"}
+    assert cameras["dock-1"].address(variables) == "rtsp://admin:p%40s%3As%2Fw%25rd@10.0.0.7/live/1"
+    assert cameras["gate"].address() == "rtsp://admin:hunter2@10.0.0.8/stream"
+    assert (cameras["lobby"].address(), cameras["lobby"].loop) == ("footage/lobby.mp4", True)
+
+
+def test_passwords_are_in_no_repr_dump_or_error(tmp_path):
+    text = 'redis = "redis://u:hunter2@cache:1/0"\n[cameras.dock]\nurl = "rtsp://u:hunter2@h/x?password=hunter3"'
+    settings = load_settings(written(tmp_path, text), {})
+    shown = f"{settings} {settings!r} {settings.cameras!r} {settings.model_dump()} {settings.model_dump_json()}"
+    assert "hunter" not in shown
+    assert "rtsp://h/x" in shown
+    changed = override(settings, {"worker": {"model": "x3d-xs"}}, "command line")
+    assert changed.cameras["dock"].address() == "rtsp://u:hunter2@h/x?password=hunter3"
+    assert changed.redis == "redis://u:hunter2@cache:1/0"
+    for wrong in ("loop = true", 'url_file = "y"', "ulr = 3"):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(written(tmp_path, f"{text}\n{wrong}"), {})
+        assert "hunter" not in str(caught.value)
+        assert "cameras.dock" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[cameras."a b"]\nurl = "x"', "cameras.a b: camera id 'a b': expected 1 to 64 letters"),
+        ('[cameras]\nb = "x"', "cameras.b = 'x': expected a table, [cameras.b]"),
+        ("[cameras.b]\nloop = true", "expected either url or url_file"),
+        ('[cameras.b]\nurl = "x"\nurl_file = "y"', "expected either url or url_file"),
+        ('[cameras.b]\nurl = "rtsp://h"\nloop = true', "loop is for footage"),
+        ('[cameras.b]\nulr = "x"', "unknown setting 'cameras.b.ulr'; did you mean 'url'?"),
+        ("[tracker.labels.run]\nstrat = 0.5", "unknown setting 'tracker.labels.run.strat'; did you mean 'start'?"),
+    ],
+)
+def test_a_wrong_camera_is_named(tmp_path, text, message):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, text), {})
+    assert message in str(caught.value)
+
+
+def test_a_camera_may_come_from_file_and_environment_together(tmp_path):
+    path = written(tmp_path, '[cameras.gate]\nurl = "gate.mp4"')
+    cameras = load_settings(
+        path, {"CLIPLINE_CAMERAS__GATE__LOOP": "true", "CLIPLINE_CAMERAS__DOCK__URL": "d.mp4"}
+    ).cameras
+    assert (cameras["gate"].loop, cameras["dock"].url) == (True, "d.mp4")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read"), (b"\xff\xfe", "is not text"), (b"", "found 0"), (b"a b", "found 2")],
+)
+def test_a_file_that_holds_no_address_is_named_without_what_is_in_it(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    camera = load_settings(written(tmp_path, '[cameras.gate]\nurl_file = "secret"'), {}).cameras["gate"]
+    with pytest.raises(SettingsError, match=rf"^cameras\.gate\.url_file: secret.*{message}"):
+        camera.address()
+
+
+def test_all_variables_that_are_missing_are_named(tmp_path):
+    camera = load_settings(written(tmp_path, '[cameras.a]\nurl = "rtsp://${U}:${P}@h"'), {}).cameras["a"]
+    assert camera.references() == ["U", "P"]
+    with pytest.raises(SettingsError, match=r"^cameras\.a\.url: not set in the environment: U, P$"):
+        camera.address({"P": ""})
+
+
+def test_the_first_wrong_line_is_the_message_and_the_others_are_problems(tmp_path):
+    path = written(tmp_path, 'kafak = "x"\n[worker]\nmax_batch = 0')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, {"CLIPLINE_REDDIS": "y"})
+    assert str(caught.value).endswith("(and 2 more: see `clipline check`)")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [str(path), str(path), "environment"]

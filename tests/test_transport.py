@@ -441,12 +441,14 @@ def test_a_reader_without_a_group_has_nothing_to_commit_to(transport, topics_pre
 def test_apache_kafka_gets_the_limits_of_a_topic(apache_broker, topics_prefix):
     from kafka.admin import ConfigResource
 
-    KafkaTransport(apache_broker.address).ensure_topics([Topic(topics_prefix, 3, retention_hours=2.5, compacted=True)])
+    KafkaTransport(apache_broker.address).ensure_topics(
+        [Topic(topics_prefix, 3, retention_hours=2.5, retention_bytes=80_000_000, compacted=True)]
+    )
     with KafkaAdminClient(bootstrap_servers=apache_broker.address) as admin:
         configs = admin.describe_configs([ConfigResource("TOPIC", topics_prefix)])
         assert len(admin.describe_topics([topics_prefix])[0]["partitions"]) == 3
     text = str(configs)
-    for value in ("9000000", "compact", str(MAX_RECORD_BYTES + 64 * 1024)):
+    for value in ("9000000", "80000000", "20000000", "compact", str(MAX_RECORD_BYTES + 64 * 1024)):
         assert value in text
 
 

@@ -6,10 +6,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource
 from kafka.structs import OffsetAndMetadata
 
 from stream.errors import BrokerError
@@ -65,6 +67,20 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic as the broker has it."""
+
+    partitions: int
+    #: The largest record that it takes; None where the broker does not say.
+    max_record_bytes: int | None
+
+
+def _max_record_bytes(configs: Mapping[str, Any]) -> int | None:
+    value = configs.get("max.message.bytes", {}).get("value")
+    return int(value) if value is not None else None
+
+
 class KafkaTransport:
     """A real broker at `address` ("host:port[,host:port…]")."""
 
@@ -115,6 +131,36 @@ class KafkaTransport:
             finally:
                 admin.close()
 
+    def version(self) -> str:
+        """The broker's version as far as its protocol tells it, for example "4.3"."""
+        with _mapped("asking for the version", self.address):
+            admin = KafkaAdminClient(**_connection(self.address))
+            try:
+                node = admin.describe_cluster()["brokers"][0]["broker_id"]
+                return ".".join(map(str, admin.get_broker_version_data(node).broker_version))
+            finally:
+                admin.close()
+
+    def described(self, topics: Iterable[str]) -> Mapping[str, Described]:
+        """Those of the topics that exist, by name.
+
+        Raises:
+            BrokerError: the broker refused.
+        """
+        with _mapped("asking for topics", self.address):
+            admin = KafkaAdminClient(**_connection(self.address))
+            try:
+                present = sorted(set(topics) & set(admin.list_topics()))
+                if not present:
+                    return {}
+                configs = admin.describe_configs([ConfigResource("TOPIC", name) for name in present])["topic"]
+                return {
+                    each["name"]: Described(len(each["partitions"]), _max_record_bytes(configs.get(each["name"], {})))
+                    for each in admin.describe_topics(present)
+                }
+            finally:
+                admin.close()
+
     def producer(self) -> Producer:
         return _KafkaProducer(self.address)
 
@@ -155,6 +201,10 @@ def _creation(topic: Topic) -> dict[str, Any]:
         configs["cleanup.policy"] = "compact"
     if topic.retention_hours is not None:
         configs["retention.ms"] = str(int(topic.retention_hours * 3_600_000))
+    if topic.retention_bytes is not None:
+        configs["retention.bytes"] = str(topic.retention_bytes)
+        # A broker drops whole files of a partition: ones of a gigabyte, its default, would outlast a smaller limit.
+        configs["segment.bytes"] = str(max(_TOPIC_BYTES, min(topic.retention_bytes // 4, 1024**3)))
     return {"num_partitions": topic.partitions, "replication_factor": -1, "configs": configs}
 
 

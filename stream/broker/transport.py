@@ -63,6 +63,8 @@ class Topic:
     name: str
     partitions: int
     retention_hours: float | None = None
+    #: Of each partition.
+    retention_bytes: int | None = None
     compacted: bool = False
 
 

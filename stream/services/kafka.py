@@ -7,17 +7,18 @@ import os
 import secrets
 import shutil
 import socket
+from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar, Final, Literal, TypeAlias
+from types import TracebackType
+from typing import ClassVar, Final, Self
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from stream.errors import ServiceError
 
+from .objects import Kept, ObjectStore
 from .processes import HOST, Job, Plan, Service
-
-BrokerKind: TypeAlias = Literal["embedded", "apache"]
 
 _APACHE: Final = "Apache Kafka"
 _PROPERTIES_FILE: Final = "server.properties"
@@ -28,25 +29,62 @@ class EmbeddedBroker(Service):
     """Tansu, a Kafka-compatible broker that is up in milliseconds and keeps everything in memory.
 
     Good for demos and most tests. What Tansu 0.6 accepts and does not do: topic configurations, retention and
-    compaction have no effect, so memory grows with what is produced; topics appear when first named; `read_committed`
-    shows records of aborted transactions, and those that a dead producer left open. A consumer group's first member
-    waits half its session timeout for others. Asked for a topic's end, it tells where the last batch begins. Clients
-    built on librdkafka (kcat, confluent-kafka) do not understand its answer to their first request. `ApacheBroker` is
-    for whoever needs any of these.
+    compaction have no effect; topics appear when first named; `read_committed` shows records of aborted transactions,
+    and those that a dead producer left open. A consumer group's first member waits half its session timeout for
+    others. Asked for a topic's end, it tells where the last batch begins. Clients built on librdkafka (kcat,
+    confluent-kafka) do not understand its answer to their first request. `ApacheBroker` is for whoever needs these.
+
+    Its memory grows with what is produced, unless `max_bytes` says how many bytes of records it keeps: then the oldest
+    go first, counted by `kept`.
     """
 
-    _name = "embedded broker (Tansu)"
+    name = "embedded broker (Tansu)"
+
+    def __init__(self, *, port: int | None = None, max_bytes: int | None = None) -> None:
+        super().__init__(port=port)
+        self._max_bytes = max_bytes
+        self._store: ObjectStore | None = None
+
+    def __enter__(self) -> Self:
+        if self._max_bytes is None:
+            return super().__enter__()
+        with ExitStack() as stack:
+            self._store = stack.enter_context(ObjectStore(self._max_bytes))
+            super().__enter__()
+            self._close_store = stack.pop_all().close
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        super().__exit__(kind, error, tb)
+        if self._store is not None:
+            self._close_store()
+
+    @staticmethod
+    def missing() -> str | None:
+        try:
+            _tansu(EmbeddedBroker.name)
+        except ServiceError as error:
+            return str(error)
+        return None
+
+    def kept(self) -> Kept | None:
+        """What it holds and what it let go; None where nothing bounds it."""
+        return self._store.kept() if self._store is not None else None
 
     def plan(self) -> Plan:
-        binary = _tansu(self._name)
+        binary = _tansu(self.name)
         (port,) = self.ports(1)
         cluster = secrets.token_hex(8)
         url = f"tcp://{HOST}:{port}"
-        command = (binary, "broker", "--cluster-id", cluster, "--storage-engine", "memory://tansu/")
+        engine, environment = ("memory://tansu/", {}) if self._store is None else self._store.tansu()
+        command = (binary, "broker", "--cluster-id", cluster, "--storage-engine", engine)
         return Plan(
             address=f"{HOST}:{port}",
             ports=(port,),
-            job=Job(commands=((*command, "--listener-url", url, "--advertised-listener-url", url),)),
+            job=Job(
+                commands=((*command, "--listener-url", url, "--advertised-listener-url", url),),
+                environment=environment,
+            ),
             answers=lambda: _is_cluster(port, cluster),
         )
 
@@ -57,7 +95,7 @@ class ApacheBroker(Service):
     With `data_dir`, topics, offsets and transactions are kept there and found again by the next start, on other ports.
     """
 
-    _name = _APACHE
+    name = _APACHE
     # A cold JVM on a machine that is busy with tests.
     _deadline_seconds = 60.0
     #: How long a predecessor that is still closing its files is waited for.
@@ -69,7 +107,6 @@ class ApacheBroker(Service):
 
     @staticmethod
     def missing() -> str | None:
-        """What has to be installed before it can start, in words; None when everything is there."""
         try:
             _java()
             _kafka_libs()
@@ -95,7 +132,7 @@ class ApacheBroker(Service):
                 self._data_dir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ServiceError(
-                    f"{self._name}: expected a writable data folder at {self._data_dir}: {error}"
+                    f"{self.name}: expected a writable data folder at {self._data_dir}: {error}"
                 ) from error
         return Plan(
             address=f"{HOST}:{port}",
@@ -122,20 +159,9 @@ class ApacheBroker(Service):
         entries = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         if "cluster.id" not in entries:
             raise ServiceError(
-                f"{self._name}: expected a cluster.id in {self._data_dir / 'meta.properties'}, found none"
+                f"{self.name}: expected a cluster.id in {self._data_dir / 'meta.properties'}, found none"
             )
         return entries["cluster.id"].strip()
-
-
-def broker(kind: BrokerKind, data_dir: Path | None = None, *, port: int | None = None) -> Service:
-    """The broker that a setting names. Raises ServiceError for a kind that does not exist or cannot keep data."""
-    if kind == "apache":
-        return ApacheBroker(data_dir, port=port)
-    if kind != "embedded":
-        raise ServiceError(f"broker: expected 'embedded' or 'apache', found {kind!r}")
-    if data_dir is not None:
-        raise ServiceError(f"broker: 'embedded' keeps everything in memory; {data_dir} asks for the kind 'apache'")
-    return EmbeddedBroker(port=port)
 
 
 def _properties(port: int, controller_port: int) -> str:

@@ -52,6 +52,8 @@ class Job:
 
     #: One after the other, each only after the one before has ended well. The last is the server.
     commands: tuple[tuple[str, ...], ...]
+    #: Variables that the commands see beside those that every server inherits.
+    environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     #: Outlives the server: appears as `data` in its folder, and is locked while it runs.
     data_dir: str | None = None
@@ -85,17 +87,19 @@ class Service(ABC):
     stays silent. May be entered again after it was left.
     """
 
-    _name: ClassVar[str]
+    #: What it is called in messages.
+    name: ClassVar[str]
     _deadline_seconds: ClassVar[float] = 20.0
 
     def __init__(self, *, port: int | None = None) -> None:
         """`port` is taken if it is free, another one if it is not."""
         self._wanted_port = port
         self._running: tuple[Plan, _Keeper] | None = None
+        self._told = False
 
     def ports(self, count: int) -> tuple[int, ...]:
         ports = _free_ports(count)
-        if self._wanted_port is None or _is_taken(self._wanted_port):
+        if self._wanted_port is None or is_taken(self._wanted_port):
             return ports
         wanted, self._wanted_port = self._wanted_port, None  # a second attempt takes any
         return (wanted, *ports[1:])
@@ -104,15 +108,20 @@ class Service(ABC):
     def plan(self) -> Plan:
         """Pick ports and say how to start; raises ServiceError when something is not installed."""
 
+    @staticmethod
+    @abstractmethod
+    def missing() -> str | None:
+        """What has to be installed before it can start, in words; None when everything is there."""
+
     @property
     def address(self) -> str:
         if self._running is None:
-            raise ServiceError(f"{self._name}: has an address only inside its `with` block")
+            raise ServiceError(f"{self.name}: has an address only inside its `with` block")
         return self._running[0].address
 
     def __enter__(self) -> Self:
         if self._running is not None:
-            raise ServiceError(f"{self._name}: already running on {self.address}")
+            raise ServiceError(f"{self.name}: already running on {self.address}")
         for _ in range(_ATTEMPTS):
             plan = self.plan()
             keeper = _Keeper(plan.job)
@@ -122,16 +131,28 @@ class Service(ABC):
                 keeper.end()
                 raise
             if answered:
-                self._running = plan, keeper
+                self._running, self._told = (plan, keeper), False
                 return self
             ending = keeper.end()
-            if not (ending.by_itself and any(map(_is_taken, plan.ports))):
+            if not (ending.by_itself and any(map(is_taken, plan.ports))):
                 break
         found = f"ended with {ending.status}" if ending.by_itself else f"was silent for {self._deadline_seconds:g} s"
         raise ServiceError(
-            f"{self._name}: expected an answer on {plan.address}, but it {found}. "
+            f"{self.name}: expected an answer on {plan.address}, but it {found}. "
             f"Its last words: {ending.last_words.strip() or '(none)'}"
         )
+
+    def ended(self) -> str | None:
+        """Why the server runs no more, in words; None while it runs. Ask now and then: nobody else notices."""
+        if self._running is None:
+            raise ServiceError(f"{self.name}: runs only inside its `with` block")
+        plan, keeper = self._running
+        if not keeper.has_ended():
+            return None
+        ending = keeper.end()
+        self._told = True
+        words = ending.last_words.strip().splitlines()[-1:] or ["(none)"]
+        return f"{self.name} on {plan.address} ended by itself with {ending.status}; its last words: {words[0]}"
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -140,10 +161,10 @@ class Service(ABC):
         plan, keeper = self._running
         self._running = None
         ending = keeper.end()
-        if ending.by_itself:
+        if ending.by_itself and not self._told:
             _log.warning(
                 "%s on %s had ended by itself with %s. Its last words: %s",
-                self._name,
+                self.name,
                 plan.address,
                 ending.status,
                 ending.last_words.strip() or "(none)",
@@ -166,7 +187,7 @@ def _free_ports(count: int) -> tuple[int, ...]:
         return tuple(each.getsockname()[1] for each in sockets)
 
 
-def _is_taken(port: int) -> bool:
+def is_taken(port: int) -> bool:
     with socket.socket() as probe:
         # Connections that linger after a server has gone do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -182,8 +203,9 @@ class _Keeper:
 
     def __init__(self, job: Job) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment |= {"LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+        environment |= {"LC_ALL": "C.UTF-8", "NO_COLOR": "1", **job.environment}
         self._grace_seconds = job.grace_seconds
+        self._ending: _Ending | None = None
         # By its path: as a module it would first import this package, and with it libav and Kafka's client.
         self._process = subprocess.Popen(  # noqa: S603  our own file, our own interpreter
             [sys.executable, "-I", "-S", str(_KEEPER)],
@@ -206,7 +228,12 @@ class _Keeper:
         return self._process.poll() is not None
 
     def end(self) -> _Ending:
-        """Stop the server, if it still runs, and return when it and its folder are gone."""
+        """Stop the server, if it still runs, and return when it and its folder are gone. May be called again."""
+        if self._ending is None:
+            self._ending = self._end()
+        return self._ending
+
+    def _end(self) -> _Ending:
         try:
             # A line, not only the end of the pipe: a process that we forked may hold the other end open.
             output, _ = self._process.communicate(b"\n", timeout=self._grace_seconds + 30)

@@ -16,7 +16,15 @@ from .processes import HOST, Job, Plan, Service
 class EmbeddedRedis(Service):
     """Valkey (Redis' successor under the BSD licence), in memory, refusing writes beyond half a gigabyte."""
 
-    _name = "embedded Redis (Valkey)"
+    name = "embedded Redis (Valkey)"
+
+    @staticmethod
+    def missing() -> str | None:
+        try:
+            _valkey(EmbeddedRedis.name)
+        except ServiceError as error:
+            return str(error)
+        return None
 
     def plan(self) -> Plan:
         (port,) = self.ports(1)
@@ -37,7 +45,7 @@ class EmbeddedRedis(Service):
         return Plan(
             address=f"redis://{HOST}:{port}/0",
             ports=(port,),
-            job=Job(commands=((_valkey(self._name), *options),)),
+            job=Job(commands=((_valkey(self.name), *options),)),
             answers=lambda: name.encode() in _redis_reply(port, b"CONFIG GET dbfilename\r\n"),
         )
 

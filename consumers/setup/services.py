@@ -1,0 +1,172 @@
+"""Kafka and Redis for `clipline up` and `clipline run`: started here, or the operator's own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from consumers.outputs.redis import SinkError, connect_redis, redis_display
+from consumers.settings import Settings
+from stream import BrokerError, KafkaTransport, ServiceError
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
+
+KAFKA_PORT: Final = 9092
+REDIS_PORT: Final = 6379
+Kind = Literal["auto", "embedded", "apache", "own"]
+#: Unread records that the broker let go are told this often at most.
+_TELL_SECONDS: Final = 60.0
+_REACH_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class Services:
+    """Where Kafka and Redis are while their `with` block lasts."""
+
+    kafka: str
+    redis: str
+    #: What an operator should know of how they were started: which ports were taken, which server was found.
+    notes: list[str]
+    _started: tuple[Service, ...] = ()
+    _told: dict[str, int] = field(default_factory=dict)
+    _told_at: float = float("-inf")
+
+    def failure(self) -> str | None:
+        """Why one of the servers that were started here runs no more; None while all run. Ask every second or so."""
+        return next((reason for service in self._started if (reason := service.ended()) is not None), None)
+
+    def kept(self) -> Kept | None:
+        """What the embedded broker holds and what it let go; None for any other broker."""
+        return next((service.kept() for service in self._started if isinstance(service, EmbeddedBroker)), None)
+
+    def losses(self) -> list[str]:
+        """A line for each consumer group that has lost unread records to the embedded broker's limit; once a minute."""
+        kept = self.kept()
+        if kept is None or kept.unread_records == self._told or time.monotonic() < self._told_at + _TELL_SECONDS:
+            return []
+        lines = [
+            f"the embedded broker dropped {count - self._told.get(group, 0)} records that group {group} had not read: "
+            f"the group is too slow or not running, and the broker keeps {kept.max_bytes / 1e6:.0f} MB "
+            "(run.broker_max_megabytes)"
+            for group, count in sorted(kept.unread_records.items())
+            if count > self._told.get(group, 0)
+        ]
+        self._told, self._told_at = dict(kept.unread_records), time.monotonic()
+        return lines
+
+
+@contextlib.contextmanager
+def open_services(
+    settings: Settings, kind: Kind, *, data: Path | None = None, port: int | None = None, redis_port: int | None = None
+) -> Iterator[Services]:
+    """Start what `kind` asks for (see `RunSettings.services`), and stop it in the end.
+
+    Args:
+        settings: where the operator's own servers are, and how much the embedded broker keeps.
+        kind: "auto" uses an own server where it answers, and starts an embedded one where it does not.
+        data: where Apache Kafka keeps its topics.
+        port: the broker's port. Left out: 9092, or any other where that is taken.
+        redis_port: Redis' port. Left out: 6379, or any other where that is taken.
+
+    Raises:
+        ServiceError: a server cannot be started, or a port that was asked for is taken.
+        BrokerError, SinkError: an own server does not answer.
+    """
+    notes: list[str] = []
+    started: list[Service] = []
+    with contextlib.ExitStack() as stack:
+
+        def start(service: Service, name: str, wanted: int) -> str:
+            # Asked before it starts: afterwards the port is held by whoever took it, or by our own server.
+            found = holder(wanted)
+            stack.enter_context(service)
+            started.append(service)
+            if f":{wanted}" not in service.address:
+                notes.append(f"port {wanted} is taken{f' by {found}' if found else ''}: {name} is at {service.address}")
+            return service.address
+
+        if kind == "own" or (kind == "auto" and kafka_answers(settings.kafka)):
+            KafkaTransport(settings.kafka)
+            kafka = settings.kafka
+            notes.append(f"using the Kafka broker at {kafka}")
+        else:
+            _check_port(port, "--port")
+            wanted = port or KAFKA_PORT
+            max_bytes = int(settings.run.broker_max_megabytes * 1e6)
+            broker = (
+                ApacheBroker(data, port=wanted)
+                if kind == "apache"
+                else EmbeddedBroker(port=wanted, max_bytes=max_bytes)
+            )
+            kafka = start(broker, "Kafka", wanted)
+        if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
+            connect_redis(settings.redis).close()
+            redis = settings.redis
+            notes.append(f"using Redis at {redis_display(redis)}")
+        else:
+            _check_port(redis_port, "--redis-port")
+            wanted = redis_port or REDIS_PORT
+            redis = start(EmbeddedRedis(port=wanted), "Redis", wanted)
+        yield Services(kafka, redis, notes, tuple(started))
+
+
+def _check_port(port: int | None, option: str) -> None:
+    if port is not None and is_taken(port):
+        found = holder(port)
+        raise ServiceError(
+            f"{option} {port}: the port is taken{f' by {found}' if found else ''}; choose another, or leave {option} "
+            "out to get one that is free"
+        )
+
+
+def kafka_answers(addresses: str) -> bool:
+    """Whether a Kafka broker is there; at once where nobody listens."""
+    if not listens(addresses):
+        return False
+    try:
+        KafkaTransport(addresses)
+    except BrokerError:
+        return False
+    return True
+
+
+def redis_answers(url: str) -> bool:
+    """Whether a Redis server is there; at once where nobody listens."""
+    if not listens(redis_place(url), REDIS_PORT):
+        return False
+    try:
+        connect_redis(url).close()
+    except SinkError:
+        return False
+    return True
+
+
+def redis_place(url: str) -> str:
+    """The host and port, or the socket's path, of a Redis address."""
+    parts = urlsplit(url)
+    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
+
+
+def listens(addresses: str, default_port: int = KAFKA_PORT) -> bool:
+    """Whether anybody listens at one of the addresses: Kafka's and Redis' clients would try again for seconds."""
+    return any(_reached(each.strip(), default_port) for each in addresses.split(","))
+
+
+def _reached(address: str, default_port: int) -> bool:
+    try:
+        if address.startswith("/"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_REACH_SECONDS)
+                probe.connect(address)
+            return True
+        parts = urlsplit(f"//{address}")
+        place = (parts.hostname or "127.0.0.1", parts.port or default_port)
+        socket.create_connection(place, timeout=_REACH_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
