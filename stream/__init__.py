@@ -6,8 +6,10 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Picture, decode, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.agent import Attached, attach
+from .feeds.fleet import FleetCamera, attach_all
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, display_name, find_files, is_live
+from .feeds.state import FeedState, FeedWatch
 from .segment import Headers, Segment
 
 __all__ = [
@@ -20,6 +22,9 @@ __all__ = [
     "Consumer",
     "Decoded",
     "Feed",
+    "FeedState",
+    "FeedWatch",
+    "FleetCamera",
     "Headers",
     "KafkaTransport",
     "MemoryTransport",
@@ -38,6 +43,7 @@ __all__ = [
     "Topic",
     "Transport",
     "attach",
+    "attach_all",
     "decode",
     "display_name",
     "find_files",

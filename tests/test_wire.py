@@ -294,9 +294,10 @@ def test_ids_name_what_they_are_made_of_and_nothing_else():
 
 EXPORTS = {
     stream: """
-        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed Headers KafkaTransport MemoryTransport
-        Partition Picture Producer Record RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError
-        SourceError StreamError Topic Transport attach decode display_name find_files is_live sample_file
+        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed FeedState FeedWatch FleetCamera Headers
+        KafkaTransport MemoryTransport Partition Picture Producer Record RecordTooLargeError Segment SegmentError
+        SegmentLimits Segmenter ServiceError SourceError StreamError Topic Transport attach attach_all decode
+        display_name find_files is_live sample_file
     """,
     models: """
         ENGINES Checkpoint CheckpointError Classifier ClipError Contract EngineError ExportError ModelError Threshold
