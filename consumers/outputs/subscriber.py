@@ -39,7 +39,7 @@ def read_events(
             records = consumer.poll(_POLL_SECONDS)
             empty = 0 if records else empty + 1
             for record in records:
-                body = _body(record.value or b"")
+                body = event_body(record.value or b"")
                 if body is None:
                     log.warning("%s: not a Clipline event, left out", record.where)
                 else:
@@ -48,7 +48,8 @@ def read_events(
         consumer.close()
 
 
-def _body(value: bytes) -> dict[str, Any] | None:
+def event_body(value: bytes) -> dict[str, Any] | None:
+    """The body of an event's record; None if it is another thing."""
     try:
         body = json.loads(value)
     except (ValueError, RecursionError):
