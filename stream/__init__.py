@@ -11,10 +11,12 @@ from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.agent import Attached, Pace, attach
+from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import VIDEO_SUFFIXES, Feed, Packet, display_name, find_files, is_live
+from .feeds.state import FeedState, FeedStatus, FeedWatch
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
 
@@ -30,7 +32,11 @@ __all__ = [
     "Consumer",
     "Decoded",
     "Feed",
+    "FeedState",
+    "FeedStatus",
+    "FeedWatch",
     "Fit",
+    "FleetCamera",
     "Footage",
     "Headers",
     "Image",
@@ -55,6 +61,7 @@ __all__ = [
     "Transport",
     "announced_frames",
     "attach",
+    "attach_all",
     "check_camera_id",
     "decode",
     "display_name",

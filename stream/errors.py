@@ -19,6 +19,16 @@ class StreamError(Exception):
 class SourceError(StreamError):
     """A file, folder or camera cannot be opened or read as video."""
 
+    def __init__(self, message: str, *, cause: str | None = None) -> None:
+        """Say what is wrong with which source.
+
+        Args:
+            message: names the source, without its secrets.
+            cause: the same in a few words and without the source's address, for whoever may not know it.
+        """
+        super().__init__(message)
+        self.cause = cause or "cannot be read as video"
+
 
 class SegmentError(StreamError):
     """A record is not a segment that this version can decode."""

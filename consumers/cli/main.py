@@ -11,7 +11,7 @@ import typer
 
 from consumers import __version__
 
-from . import models, replay, services, setup, stream
+from . import models, replay, run, services, setup, stream
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
@@ -110,7 +110,7 @@ def clipline(
     raise typer.Exit
 
 
-for commands in (setup, services, stream, models, replay):
+for commands in (setup, run, services, stream, models, replay):
     commands.add_to(app)
 for registered in app.registered_commands:
     registered.cls = Command

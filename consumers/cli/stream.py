@@ -62,9 +62,11 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
+    from consumers.outputs.states import reported_camera
+    from consumers.records.process import ProcessInfo
     from consumers.terminal.attaching import attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import KafkaTransport, check_camera_id, find_files, is_live
+    from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
@@ -80,7 +82,16 @@ def attach(
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     producer = transport.producer()
-    with stop_on_signal() as stop, attach_progress(errors, camera) as show:
+    with (
+        stop_on_signal() as stop,
+        attach_progress(errors, camera) as show,
+        reported_camera(transport, settings.topics, camera, ProcessInfo.current()) as report,
+    ):
+
+        def progress(state: Attached) -> None:
+            show(state)
+            report(state)
+
         attached = attach_feed(
             source,
             camera,
@@ -91,7 +102,7 @@ def attach(
             loop=loop,
             start_us=start_us,
             stop=stop.is_set,
-            progress=show,
+            progress=progress,
         )
         producer.close()
     console.print(attach_summary(camera, attached), soft_wrap=True)
@@ -130,6 +141,8 @@ def work(
       clipline work --model x3d-xs --group clipline-x3d
     """
     from consumers.live.assemble import open_worker
+    from consumers.records.process import ProcessInfo
+    from consumers.running.worker import run_worker
     from consumers.terminal.live_view import LiveView
     from consumers.terminal.plain import plain_log
 
@@ -144,7 +157,7 @@ def work(
             stack.enter_context(Live(LiveView(worker.snapshot, "clipline work"), console=console))
         else:
             stack.enter_context(plain_log(worker.snapshot, sys.stdout))
-        worker.run(stop.is_set)
+        run_worker(serving, settings, ProcessInfo.current(), stop.is_set)
     if console.is_terminal:
         for name, counts in sorted(worker.counts.items()):
             console.print(f"{name}: {counts.summary()}", soft_wrap=True)

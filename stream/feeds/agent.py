@@ -1,4 +1,4 @@
-"""The agent that reads a feed and puts its segments on the topic: the only one that sees a camera's address."""
+"""The agent that reads a feed and sends its segments: the only part that sees a camera's address."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
-from stream.broker.transport import Producer
 from stream.errors import RecordTooLargeError, SourceError
+from stream.headers import Headers
 from stream.segment import Segment
 
 from .footage import Footage
@@ -24,10 +24,38 @@ Pace = Literal["realtime", "max"]
 
 #: Seconds between attempts to reach a camera again: doubling from the first to the last.
 RECONNECT_SECONDS: Final = (1.0, 30.0)
-#: A camera that never answered is a wrong address sooner than a long absence.
-MAX_FIRST_ATTEMPTS: Final = 3
+#: A camera has to give so many seconds of video before the pauses begin anew from the shortest: one that connects and
+#: breaks off again is not to be tried every second.
+STEADY_SECONDS: Final = 10.0
+#: A camera that never answered is a wrong address sooner than a long absence, for whoever typed it just now.
+FIRST_ATTEMPTS: Final = 3
 #: Footage is handed over this often at least, so that pacing keeps time.
 _SLEEP_SECONDS: Final = 0.2
+
+
+class Sender(Protocol):
+    """Where records go: the part of a broker's producer that an agent needs."""
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+        """Queue a record; raise RecordTooLargeError if it can never be sent."""
+
+    def flush(self) -> None:
+        """Return when every record sent so far is stored."""
+
+
+class Pauses:
+    """Waiting times in seconds between attempts, doubling up to a bound."""
+
+    def __init__(self, first: float, last: float) -> None:
+        self._first, self._last = first, last
+        self._next = first
+
+    def next(self) -> float:
+        pause, self._next = self._next, min(2 * self._next, self._last)
+        return pause
+
+    def reset(self) -> None:
+        self._next = self._first
 
 
 @dataclass(slots=True)
@@ -41,20 +69,31 @@ class Attached:
     skipped: Counter[str] = field(default_factory=Counter)
     #: Files left out, with the reason.
     failures: list[str] = field(default_factory=list)
+    #: Of the newest video; empty and 0 before the first.
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    #: Event time at which the newest segment ended.
+    end_us: int = 0
+    #: Why nothing comes at the moment, without the camera's address; None while its feed is open, and before the first
+    #: attempt is over.
+    problem: str | None = None
 
 
 def attach(
     uri: str,
     camera: str,
-    producer: Producer,
+    sender: Sender,
     topic: str,
     *,
     limits: SegmentLimits | None = None,
     pace: Pace = "realtime",
     loop: bool = False,
     start_us: int | None = None,
+    first_attempts: int | None = FIRST_ATTEMPTS,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Attached], None] = lambda _: None,
+    state: Attached | None = None,
 ) -> Attached:
     """Send the segments of `uri` (a file, a folder or an rtsp:// camera) as `camera`, until it ends or `stop()`.
 
@@ -64,26 +103,28 @@ def attach(
     Args:
         uri: where the video is.
         camera: the id it gets on the wire.
-        producer: where segments go.
+        sender: where segments go.
         topic: the topic they go to.
         limits: how long and large segments may be.
         pace: "realtime" hands over footage as fast as it was recorded, "max" as fast as it can be read.
         loop: begin again at the end, with time going on.
         start_us: event time of the first frame of footage; when it was recorded, if None.
+        first_attempts: how often a camera that has never answered is tried; for as long as it takes, if None.
         stop: asked often.
-        progress: told after each segment.
+        progress: told after each segment, and when a camera's connection opens or breaks.
+        state: counts to go on with, of an earlier attachment of the same camera.
 
     Raises:
         SourceError: nothing of `uri` can be read.
         BrokerError: the broker is gone.
     """
-    state = Attached()
+    state = Attached() if state is None else state
 
     def send(segments: list[Segment]) -> None:
         for segment in segments:
             key, headers, data = segment.encode()
             try:
-                producer.send(topic, key, headers, data)
+                sender.send(topic, key, headers, data)
             except RecordTooLargeError as error:
                 # The hole in the sequence tells the worker; the frames are counted here.
                 log.warning("camera %s: %s", camera, error)
@@ -93,16 +134,19 @@ def attach(
             state.frames += segment.frames
             state.seconds += segment.seconds
             state.bytes += len(data)
+            state.codec, state.width, state.height = segment.codec, segment.width, segment.height
+            state.end_us = segment.end_us
             state.skipped.update(segment.skipped)
             progress(state)
 
     if "://" in uri and not is_live(uri):
-        raise SourceError(f"{display_name(uri)}: expected a file, a folder or an rtsp:// camera")
+        expected = "expected a file, a folder or an rtsp:// camera"
+        raise SourceError(f"{display_name(uri)}: {expected}", cause=expected)
     if is_live(uri):
-        _attach_camera(uri, camera, limits, send, stop, state)
+        _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts)
     else:
         _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop)
-    producer.flush()
+    sender.flush()
     return state
 
 
@@ -119,7 +163,7 @@ def _attach_files(
     loop: bool,
 ) -> None:
     footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us, strict=Path(uri).is_file())
-    state.failures = footage.failures
+    state.failures, state.problem = footage.failures, None
     try:
         while True:
             sent_before = state.segments
@@ -129,7 +173,8 @@ def _attach_files(
                 return
             if state.segments == sent_before:
                 raise SourceError(
-                    f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})"
+                    f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})",
+                    cause="no frame could be read",
                 )
             if not loop:
                 return
@@ -158,34 +203,59 @@ def _attach_camera(
     limits: SegmentLimits | None,
     send: Callable[[list[Segment]], None],
     stop: Callable[[], bool],
+    progress: Callable[[Attached], None],
     state: Attached,
+    first_attempts: int | None,
 ) -> None:
-    connected, attempts, wait = False, 0, RECONNECT_SECONDS[0]
-    newest_us = 0
+    connected, attempts, pauses = False, 0, Pauses(*RECONNECT_SECONDS)
     while not stop():
+        seconds_before = state.seconds
         try:
             with Feed(uri) as feed:
-                connected, attempts, wait = True, 0, RECONNECT_SECONDS[0]
-                # Epochs grow, even where the clock was set back meanwhile.
-                segmenter = Segmenter(
-                    camera, feed.track, limits, start_us=newest_us, clock=lambda: time.time_ns() // 1000
-                )
-                try:
-                    for packet in feed.packets():
-                        send(segmenter.push(packet))
-                        if stop():
-                            break
-                finally:
-                    send(segmenter.end())
-                    state.skipped.update(segmenter.skipped)
-                    newest_us = segmenter.last_end_us
-            log.warning("camera %s: %s ended the stream", camera, display_name(uri))
+                connected, state.problem = True, None
+                progress(state)
+                _send_feed(feed, camera, limits, send, stop, state)
+            state.problem = "the camera ended the stream"
+            happened = f"{display_name(uri)} ended the stream"
         except SourceError as error:
             attempts += 1
-            if not connected and attempts >= MAX_FIRST_ATTEMPTS:
+            state.problem = error.cause
+            if not connected and first_attempts is not None and attempts >= first_attempts:
                 raise
-            log.warning("camera %s: %s; trying again in %.0f s", camera, error, wait)
-        deadline = time.monotonic() + wait
-        while not stop() and time.monotonic() < deadline:
-            time.sleep(_SLEEP_SECONDS)
-        wait = min(2 * wait, RECONNECT_SECONDS[1])
+            happened = str(error)
+        if stop():
+            return
+        if state.seconds - seconds_before >= STEADY_SECONDS:
+            pauses.reset()
+        pause = pauses.next()
+        log.warning("camera %s: %s; trying again in %.0f s", camera, happened, pause)
+        progress(state)
+        wait(pause, stop)
+
+
+def _send_feed(
+    feed: Feed,
+    camera: str,
+    limits: SegmentLimits | None,
+    send: Callable[[list[Segment]], None],
+    stop: Callable[[], bool],
+    state: Attached,
+) -> None:
+    """Send what a camera's open feed gives, and the mark that ends it."""
+    # Epochs grow, even where the clock was set back meanwhile.
+    segmenter = Segmenter(camera, feed.track, limits, start_us=state.end_us, clock=lambda: time.time_ns() // 1000)
+    try:
+        for packet in feed.packets():
+            send(segmenter.push(packet))
+            if stop():
+                break
+    finally:
+        send(segmenter.end())
+        state.skipped.update(segmenter.skipped)
+
+
+def wait(seconds: float, stop: Callable[[], bool]) -> None:
+    """Return after so many seconds, or soon after `stop()`."""
+    deadline = time.monotonic() + seconds
+    while not stop() and (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, _SLEEP_SECONDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -84,18 +85,23 @@ class Feed:
             # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
             options["rtsp_transport"] = "tcp"
         elif not Path(uri).is_file():
-            raise SourceError(f"{self.name}: no such file")
+            raise SourceError(f"{self.name}: no such file", cause="no such file")
+        asked = time.monotonic()
         try:
             self._container = av.open(uri, options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(f"{self.name}: cannot be opened as video ({_reason(error)})") from None
+            why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS)
+            raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
         if not self._container.streams.video:
             self._container.close()
-            raise SourceError(f"{self.name}: holds no video track")
+            raise SourceError(f"{self.name}: holds no video track", cause="holds no video track")
         stream = self._container.streams.video[0]
         if stream.time_base is None or stream.codec_context.width == 0:
             self._container.close()
-            raise SourceError(f"{self.name}: the video track does not tell its picture size or time base")
+            raise SourceError(
+                f"{self.name}: the video track does not tell its picture size or time base",
+                cause="the video track does not tell its picture size or time base",
+            )
         self._stream = stream
         self.track = Track(
             codec=stream.codec_context.name,
@@ -113,13 +119,22 @@ class Feed:
         Raises:
             SourceError: reading failed, or a camera sent nothing for 10 s.
         """
+        asked = time.monotonic()
         try:
             for packet in self._container.demux(self._stream):
-                if packet.size == 0:
-                    continue
-                yield Packet(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+                if packet.size:
+                    yield Packet(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+                asked = time.monotonic()
         except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"{self.name}: reading failed ({_reason(error)})") from None
+            why = self._reason(error, asked, READ_TIMEOUT_SECONDS)
+            raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from None
+
+    def _reason(self, error: BaseException, asked: float, timeout_seconds: float) -> str:
+        """Why libav failed, in its words but for a camera's timeout, which it calls invalid data."""
+        if self.live and time.monotonic() - asked >= timeout_seconds:
+            return f"no answer for {timeout_seconds:g} s"
+        words = str(getattr(error, "strerror", None) or type(error).__name__)
+        return words[:1].lower() + words[1:]
 
     def close(self) -> None:
         self._container.close()
@@ -150,10 +165,13 @@ def find_files(path: Path) -> list[Path]:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
         if not files:
-            raise SourceError(f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_SUFFIXES))})")
+            raise SourceError(
+                f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_SUFFIXES))})",
+                cause="the folder holds no video file",
+            )
         return files
     if not path.is_file():
-        raise SourceError(f"{display_name(str(path))}: no such file or folder")
+        raise SourceError(f"{display_name(str(path))}: no such file or folder", cause="no such file or folder")
     return [path]
 
 
@@ -172,7 +190,3 @@ def _recorded_us(path: str, metadata: dict[str, str]) -> int:
     if moment.timestamp() <= 0:  # cameras without a clock write 1904 or 1970
         return Path(path).stat().st_mtime_ns // 1000
     return round(moment.timestamp() * 1_000_000)
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)

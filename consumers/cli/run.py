@@ -1,0 +1,111 @@
+"""The commands for all cameras of a settings file: run, status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .options import (
+    KafkaOption,
+    ModelOption,
+    PrintJsonOption,
+    RedisOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    stop_on_signal,
+)
+
+#: Columns of a table that no terminal shows.
+_PIPE_WIDTH = 200
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(run)
+    app.command()(status)
+
+
+def run(
+    model: ModelOption = None,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+) -> None:
+    """Watch all cameras of the settings file: services, cameras, workers.
+
+    Starts what is needed, starts again what dies, and ends everything on
+    Ctrl-C. Logs are in run.log_folder.
+
+    \b
+    Examples:
+      clipline run
+      clipline run --settings site.toml
+    """
+    from consumers.running.run import run_everything
+    from consumers.running.supervisor import ProcessFailedError
+    from consumers.settings import settings_file as find_settings
+    from consumers.terminal.run_view import LiveRun, PlainRun
+
+    settings = command_settings(settings_file, kafka, redis, model=model)
+    environment = dict(os.environ)
+    if (found := find_settings(settings_file)) is not None:
+        environment["CLIPLINE_SETTINGS"] = str(found.resolve())
+    if model is not None:
+        environment["CLIPLINE_WORKER__MODEL"] = model
+    with stop_on_signal() as stop:
+        try:
+            if console.is_terminal:
+                with LiveRun(console) as view:
+                    run_everything(settings, environment, view, stop.is_set)
+            else:
+                run_everything(settings, environment, PlainRun(sys.stdout), stop.is_set)
+        except ProcessFailedError as error:
+            errors.print(f"clipline: {error}", style="red", soft_wrap=True)
+            raise typer.Exit(1) from None
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it, until Ctrl-C.")] = False,
+    as_json: PrintJsonOption = False,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    """Show how all cameras, agents and workers are doing.
+
+    Also those of other machines on the same broker. Exits with 1 where
+    something is wrong, and says what.
+
+    \b
+    Examples:
+      clipline status
+      clipline status --watch
+      clipline status --json | jq .problems
+    """
+    from consumers.running.overview import StatesFollower, overview, read_states
+    from consumers.terminal.status_view import StatusView, watch_status
+    from stream import KafkaTransport
+
+    if watch and as_json:
+        raise typer.BadParameter("--watch shows a table; --json prints once")
+    settings = command_settings(settings_file, kafka, None)
+    transport = KafkaTransport(settings.kafka)
+    if watch:
+        with stop_on_signal() as stop, StatesFollower(transport, settings.topics) as follower:
+            watch_status(console, follower, stop.is_set)
+        return
+    now = overview(read_states(transport, settings.topics), time.time_ns() // 1000)
+    if as_json:
+        sys.stdout.write(json.dumps(now.body(), indent=1) + "\n")
+    else:
+        # A pipe has no width that anything would have to fit.
+        (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(StatusView(now))
+    if now.problems:
+        raise typer.Exit(1)

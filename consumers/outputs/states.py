@@ -1,0 +1,169 @@
+"""Telling others how cameras and workers are doing, on the topics of their states."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.records.camera_state import CameraState
+from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.records.worker_state import Status, WorkerCamera, WorkerState
+from consumers.settings import TopicSettings
+from stream import Attached, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 0.5
+#: A worker's state changes with each window: it is sent this often.
+_WORKER_SECONDS: Final = 2.0
+#: How long a worker's last report may take.
+_END_SECONDS: Final = 3.0
+
+
+def ensure_state_topics(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topics of states where they are missing: one partition, so that they are read to their end at once."""
+    transport.ensure_topics([Topic(name, 1, compacted=True) for name in (topics.cameras_state, topics.workers_state)])
+
+
+class CameraReporter:
+    """Sends each camera's state when it changes, and every few seconds."""
+
+    def __init__(self, producer: Producer, topic: str, agent: ProcessInfo) -> None:
+        self._producer, self._topic, self._agent = producer, topic, agent
+        self._sent: dict[str, tuple[str, str | None, float]] = {}
+
+    def tell(self, states: Sequence[FeedState]) -> None:
+        """Take the states of all cameras; call it a few times a second.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        now = time.monotonic()
+        for state in states:
+            status, why, at = self._sent.get(state.camera, ("", None, 0.0))
+            if (state.status, state.why) != (status, why) or now - at >= HEARTBEAT_SECONDS:
+                record = CameraState(state, self._agent, time.time_ns() // 1000)
+                self._producer.send(self._topic, *record.encode())
+                self._sent[state.camera] = state.status, state.why, now
+
+
+@contextlib.contextmanager
+def reported_camera(
+    transport: Transport, topics: TopicSettings, camera: str, agent: ProcessInfo
+) -> Iterator[Callable[[Attached], None]]:
+    """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
+
+    With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
+    reports, never the attachment.
+    """
+    ensure_state_topics(transport, topics)
+    producer = transport.producer()
+    reporter = CameraReporter(producer, topics.cameras_state, agent)
+    watch, done = FeedWatch(camera), threading.Event()
+
+    def tell() -> None:
+        try:
+            reporter.tell([watch.state()])
+        except BrokerError as error:
+            log.warning("the camera's state cannot be told: %s", error)
+
+    def run() -> None:
+        while not done.wait(_LOOK_SECONDS):
+            tell()
+
+    thread = threading.Thread(target=run, name="camera state", daemon=True)
+    thread.start()
+    try:
+        yield watch.update
+    finally:
+        done.set()
+        thread.join()
+        watch.end("the agent stopped")
+        tell()
+        with contextlib.suppress(BrokerError):
+            producer.flush()
+        producer.close()
+
+
+class WorkerReporter:
+    """Sends a worker's state every few seconds while its `with` block lasts, and its end.
+
+    In a thread and with a producer of its own. A broker that is away costs reports, never the worker.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        topics: TopicSettings,
+        worker: ProcessInfo,
+        snapshot: Callable[[], WorkerSnapshot],
+        *,
+        group: str,
+        engine: str,
+    ) -> None:
+        self._transport, self._topics, self._worker = transport, topics, worker
+        self._snapshot, self._group, self._engine = snapshot, group, engine
+        self._producer: Producer | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="worker state", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join(_END_SECONDS)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._done.wait(_WORKER_SECONDS if self._producer is not None else 0.0)
+            try:
+                self._send("ended" if ended else "working")
+            except BrokerError as error:
+                log.warning("the worker's state cannot be told: %s", error)
+                self._close()
+                ended = ended or self._done.wait(HEARTBEAT_SECONDS)
+        self._close()
+
+    def _send(self, status: Status) -> None:
+        if self._producer is None:
+            ensure_state_topics(self._transport, self._topics)
+            self._producer = self._transport.producer()
+        state = worker_state(self._snapshot(), self._worker, status, self._group, self._engine, time.time_ns() // 1000)
+        self._producer.send(self._topics.workers_state, *state.encode())
+        self._producer.flush()
+
+    def _close(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+
+def worker_state(
+    snapshot: WorkerSnapshot, worker: ProcessInfo, status: Status, group: str, engine: str, time_us: int
+) -> WorkerState:
+    """What a worker's snapshot says to others. One that has ended has no cameras any more."""
+    cameras = () if status == "ended" else tuple(_camera(c) for c in snapshot.cameras)
+    return WorkerState(worker, status, group, snapshot.model, engine, cameras, snapshot.lag, time_us)
+
+
+def _camera(camera: CameraSnapshot) -> WorkerCamera:
+    newest = camera.newest
+    return WorkerCamera(
+        camera=camera.camera,
+        pending=camera.pending,
+        silent_seconds=camera.silent_seconds,
+        behind_seconds=camera.behind_seconds,
+        label=newest.label if newest else None,
+        score=newest.scores[newest.label] if newest else None,
+        window_end_us=newest.end_us if newest else None,
+        events=tuple(event.label for event in camera.active),
+    )

@@ -1,0 +1,80 @@
+"""How a camera is doing, as its agent says it: the newest record of a camera is its state.
+
+Topic `clipline.cameras.state`, key = camera, sent on change and every few seconds. A record that grows old means that
+the agent died without a word. The camera's address is in none of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Self, get_args
+
+from stream import FeedState, FeedStatus, Headers
+
+from .fields import field, json_object, one_of, optional
+from .process import ProcessInfo
+
+STATUSES: Final = frozenset(get_args(FeedStatus))
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """A camera's feed, the agent that reads it, and when the agent said so."""
+
+    feed: FeedState
+    agent: ProcessInfo
+    #: Wall clock in microseconds since the Unix epoch.
+    time_us: int
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "clipline": _VERSION,
+            "camera": self.feed.camera,
+            "status": self.feed.status,
+            "since_us": self.feed.since_us,
+            "why": self.feed.why,
+            "data_us": self.feed.data_us,
+            "segments": self.feed.segments,
+            "frames": self.feed.frames,
+            "bytes": self.feed.bytes,
+            "frames_per_second": self.feed.frames_per_second,
+            "codec": self.feed.codec,
+            "width": self.feed.width,
+            "height": self.feed.height,
+            "agent": self.agent.body(),
+            "time_us": self.time_us,
+        }
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value (JSON)."""
+        return self.feed.camera.encode(), [("content-type", b"application/json")], json.dumps(self.body()).encode()
+
+    @classmethod
+    def decode(cls, value: bytes, where: str) -> Self:
+        """The state that `encode` wrote.
+
+        Raises:
+            RecordError: it is none; the message begins with `where`.
+        """
+        body = json_object(value, where)
+        status = one_of(body, "status", STATUSES, where)
+        return cls(
+            FeedState(
+                camera=field(body, "camera", str, where),
+                status=status,  # type: ignore[arg-type]  # one of STATUSES
+                since_us=field(body, "since_us", int, where),
+                why=optional(body, "why", str, where),
+                data_us=optional(body, "data_us", int, where),
+                segments=field(body, "segments", int, where),
+                frames=field(body, "frames", int, where),
+                bytes=field(body, "bytes", int, where),
+                frames_per_second=field(body, "frames_per_second", float, where),
+                codec=field(body, "codec", str, where),
+                width=field(body, "width", int, where),
+                height=field(body, "height", int, where),
+            ),
+            ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
+            field(body, "time_us", int, where),
+        )

@@ -1,0 +1,121 @@
+"""How a worker is doing, as it says itself: the newest record of a worker is its state.
+
+Topic `clipline.workers.state`, key = worker, sent every few seconds. A record that grows old means that the worker died
+without a word.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, get_args
+
+from stream import Headers
+
+from .fields import RecordError, field, json_object, one_of, optional
+from .process import ProcessInfo
+
+Status = Literal["working", "ended"]
+STATUSES: Final = frozenset(get_args(Status))
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCamera:
+    """One camera of a worker."""
+
+    camera: str
+    #: Frames in and not yet accounted for.
+    pending: int
+    #: Wall seconds since its newest segment was taken.
+    silent_seconds: float
+    #: Wall seconds from the arrival of the newest classified segment on the topic to its predictions; None before.
+    behind_seconds: float | None
+    #: The newest window's label, its score and its end in event time; None before the first.
+    label: str | None
+    score: float | None
+    window_end_us: int | None
+    #: Labels of the events that go on.
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker, what it serves and the cameras that it has, in the order of their names."""
+
+    worker: ProcessInfo
+    status: Status
+    group: str
+    model: str
+    engine: str
+    cameras: tuple[WorkerCamera, ...]
+    #: Records that are stored and not yet worked off, over the worker's partitions.
+    lag: int
+    #: When the worker said so: wall clock in microseconds since the Unix epoch.
+    time_us: int
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "clipline": _VERSION,
+            "worker": self.worker.body(),
+            "status": self.status,
+            "group": self.group,
+            "model": self.model,
+            "engine": self.engine,
+            "lag": self.lag,
+            "cameras": [
+                {
+                    "camera": c.camera,
+                    "pending": c.pending,
+                    "silent_seconds": round(c.silent_seconds, 3),
+                    "behind_seconds": None if c.behind_seconds is None else round(c.behind_seconds, 3),
+                    "label": c.label,
+                    "score": c.score,
+                    "window_end_us": c.window_end_us,
+                    "events": list(c.events),
+                }
+                for c in self.cameras
+            ],
+            "time_us": self.time_us,
+        }
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value (JSON)."""
+        return self.worker.id.encode(), [("content-type", b"application/json")], json.dumps(self.body()).encode()
+
+    @classmethod
+    def decode(cls, value: bytes, where: str) -> Self:
+        """The state that `encode` wrote.
+
+        Raises:
+            RecordError: it is none; the message begins with `where`.
+        """
+        body = json_object(value, where)
+        status = one_of(body, "status", STATUSES, where)
+        return cls(
+            worker=ProcessInfo.of_body(field(body, "worker", dict, where), f"{where}: worker"),
+            status=status,  # type: ignore[arg-type]  # one of STATUSES
+            group=field(body, "group", str, where),
+            model=field(body, "model", str, where),
+            engine=field(body, "engine", str, where),
+            cameras=tuple(
+                _camera(c, f"{where}: camera {n}") for n, c in enumerate(field(body, "cameras", list, where))
+            ),
+            lag=field(body, "lag", int, where),
+            time_us=field(body, "time_us", int, where),
+        )
+
+
+def _camera(body: Any, where: str) -> WorkerCamera:
+    if not isinstance(body, dict):
+        raise RecordError(f"{where}: expected an object, found {repr(body)[:80]}")
+    return WorkerCamera(
+        camera=field(body, "camera", str, where),
+        pending=field(body, "pending", int, where),
+        silent_seconds=field(body, "silent_seconds", float, where),
+        behind_seconds=optional(body, "behind_seconds", float, where),
+        label=optional(body, "label", str, where),
+        score=optional(body, "score", float, where),
+        window_end_us=optional(body, "window_end_us", int, where),
+        events=tuple(str(label) for label in field(body, "events", list, where)),
+    )

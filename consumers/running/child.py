@@ -1,0 +1,131 @@
+"""A process of `clipline run`: `python -m consumers.running.child agent|worker ID`.
+
+It reads settings as every command does (CLIPLINE_SETTINGS and the other variables), logs to its standard error output
+and lives no longer than its parent: the end of its standard input is the parent's end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final, Protocol
+
+from consumers.records.process import ProcessInfo
+from consumers.settings import Settings, SettingsError, load_settings
+from stream.errors import BrokerError, StreamError
+
+from .logs import log_to_stderr
+
+log = logging.getLogger(__name__)
+
+#: Everything that there was to do is done: not started again.
+EXIT_FINISHED: Final = 0
+#: Something unforeseen; the traceback is in the log.
+EXIT_FAILED: Final = 1
+#: What was asked for cannot be done: starting again would not help.
+EXIT_REFUSED: Final = 2
+#: The broker or Redis is away: sysexits' EX_TEMPFAIL.
+EXIT_SERVICE_AWAY: Final = 75
+#: Told to stop; 128 + SIGTERM, as a shell says it.
+EXIT_STOPPED: Final = 143
+#: Where each role is. Imported when it is asked for: an agent needs no model, and a worker no cameras.
+ROLES: Final = {"agent": "consumers.running.agent", "worker": "consumers.running.worker"}
+#: How long an orphan has to end in order. The embedded services are gone by then.
+ORPHAN_SECONDS: Final = 4.0
+
+Run = Callable[[Callable[[], bool]], None]
+
+
+class Role(Protocol):
+    """What a module of `ROLES` holds."""
+
+    #: Errors after which another start may succeed, because a service is away; and those after which none can.
+    AWAY: tuple[type[Exception], ...]
+    REFUSED: tuple[type[Exception], ...]
+
+    def prepare(self, settings: Settings, process: ProcessInfo) -> AbstractContextManager[Run]:
+        """Get ready; give the function that works until it is told to stop or everything is done."""
+
+
+def child_command(role: str, name: str) -> list[str]:
+    """What starts a role whose records carry `name`."""
+    # -P: a folder `models` or `stream` where the user happens to be is none of ours.
+    return [sys.executable, "-P", "-m", "consumers.running.child", role, name]
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` with the place where a child finds these packages, installed or not."""
+    given = environment.get("PYTHONPATH")
+    places = [str(Path(__file__).resolve().parents[2]), *([given] if given else [])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(places)}
+
+
+class _Child:
+    """A role at work, and who may end it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._ready = False
+
+    def listen(self) -> None:
+        """Stop when a signal says so or standard input ends, whatever this process is at by then."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._end())
+        threading.Thread(target=self._outlive_nobody, name="parent", daemon=True).start()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if not self._ready:  # nothing is in hand yet, and loading a model takes seconds
+            os._exit(EXIT_STOPPED)
+
+    def _outlive_nobody(self) -> None:
+        while os.read(0, 4096):
+            pass
+        self._end()
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(EXIT_STOPPED)
+
+    def run(self, module: str, name: str) -> int:
+        """Run the role in `module`; return the exit code, with the reason in the log."""
+        away: tuple[type[Exception], ...] = (BrokerError,)
+        refused: tuple[type[Exception], ...] = (SettingsError, StreamError)
+        try:
+            role: Role = importlib.import_module(module)
+            away, refused = away + role.AWAY, refused + role.REFUSED
+            with role.prepare(load_settings(), ProcessInfo.current(name)) as run:
+                self._ready = True
+                run(self._stop.is_set)
+        except Exception as error:
+            if isinstance(error, away):
+                log.error("%s", error)  # noqa: TRY400  expected: its message says it all
+                return EXIT_STOPPED if self._stop.is_set() else EXIT_SERVICE_AWAY
+            if isinstance(error, refused):
+                log.error("%s", error)  # noqa: TRY400
+                return EXIT_REFUSED
+            log.exception("unexpected error")
+            return EXIT_FAILED
+        return EXIT_STOPPED if self._stop.is_set() else EXIT_FINISHED
+
+
+def main() -> None:
+    """Run the role that the command line names."""
+    child = _Child()
+    child.listen()
+    log_to_stderr()
+    role, name = sys.argv[1:]
+    code = child.run(ROLES[role], name)
+    logging.shutdown()
+    # Not `sys.exit`: threads that are inside libav would be waited for, or cut off amid a call.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""All cameras, agents and workers at one moment, from the topics of their states, and what is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from consumers.outputs.states import ensure_state_topics
+from consumers.records.camera_state import CameraState
+from consumers.records.fields import RecordError
+from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.settings import TopicSettings
+from consumers.terminal.wording import count, duration
+from stream import Record, Transport
+
+log = logging.getLogger(__name__)
+
+#: So many of the newest records of a topic are read: the embedded broker keeps old ones, too. At a record every five
+#: seconds that is 25 minutes of 16 cameras, or 50 seconds of 500.
+_MAX_RECORDS: Final = 5_000
+#: A process that has said nothing for so long is dead.
+DEAD_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+#: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer.
+FORGET_SECONDS: Final = 15 * 60
+FORGET_CAMERA_SECONDS: Final = 24 * 3600
+#: A live camera may be without a worker for so long: a group that was joined just now shares cameras out anew.
+_UNCLAIMED_SECONDS: Final = 20.0
+#: Predictions may be so far behind, and so many records may wait for each camera of a worker.
+MAX_BEHIND_SECONDS: Final = 30.0
+_MAX_LAG: Final = 60
+
+
+@dataclass(slots=True)
+class States:
+    """The newest record of each camera and worker, by key."""
+
+    cameras: dict[str, CameraState] = field(default_factory=dict)
+    workers: dict[str, WorkerState] = field(default_factory=dict)
+
+    def take(self, record: Record, topics: TopicSettings) -> None:
+        """Take what a record of one of the two topics says; a record without a value takes its key away."""
+        key = (record.key or b"").decode(errors="replace")
+        try:
+            if record.topic == topics.cameras_state:
+                _put(
+                    self.cameras, key, None if record.value is None else CameraState.decode(record.value, record.where)
+                )
+            else:
+                _put(
+                    self.workers, key, None if record.value is None else WorkerState.decode(record.value, record.where)
+                )
+        except RecordError as error:
+            log.warning("left out: %s", error)
+
+
+def _put(states: dict[str, Any], key: str, state: Any) -> None:
+    if state is None:
+        states.pop(key, None)
+    else:
+        states[key] = state
+
+
+def read_states(transport: Transport, topics: TopicSettings) -> States:
+    """What the topics say now.
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    ensure_state_topics(transport, topics)
+
+    def newest(topic: str) -> list[Record]:
+        ranges = {p: (max(first, end - _MAX_RECORDS), end) for p, (first, end) in transport.offsets(topic).items()}
+        return list(transport.read(ranges))
+
+    states = States()
+    # Both at once: most of the time goes by in waiting for the broker.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for records in pool.map(newest, (topics.cameras_state, topics.workers_state)):
+            for record in records:
+                states.take(record, topics)
+    return states
+
+
+class StatesFollower:
+    """What the topics say now, and from now on. Use as a context manager."""
+
+    def __init__(self, transport: Transport, topics: TopicSettings) -> None:
+        """Read what is there.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        self._topics = topics
+        ensure_state_topics(transport, topics)
+        # First: what comes while the stored records are read is then seen twice, and not missed.
+        self._consumer = transport.consumer([topics.cameras_state, topics.workers_state], from_start=False)
+        self.states = read_states(transport, topics)
+
+    def poll(self, timeout_seconds: float) -> None:
+        """Take what comes within that time."""
+        for record in self._consumer.poll(timeout_seconds).records:
+            self.states.take(record, self._topics)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class CameraLine:
+    """One camera as it is shown."""
+
+    state: CameraState
+    #: The feed's status, or "lost": its agent died without a word.
+    status: str
+    #: Why it gives nothing, in words; empty while it is live.
+    trouble: str
+    #: The worker that has classified it last, and what that one says; None where no worker has it.
+    worker: WorkerState | None
+    classified: WorkerCamera | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLine:
+    """One agent as it is shown: what its cameras' records say together."""
+
+    agent: ProcessInfo
+    cameras: int
+    live: int
+    age_seconds: float
+    dead: bool
+    #: It has stopped reading all of its cameras, as it should.
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLine:
+    """One worker as it is shown."""
+
+    state: WorkerState
+    age_seconds: float
+    dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything at one moment."""
+
+    time_us: int
+    cameras: tuple[CameraLine, ...]
+    agents: tuple[AgentLine, ...]
+    workers: tuple[WorkerLine, ...]
+    #: What is wrong, the gravest first; empty where all is well.
+    problems: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """How it is, in one sentence."""
+        if self.problems:
+            return "; ".join(self.problems) + "."
+        by_status = Counter(line.status for line in self.cameras)
+        live = f"{count(by_status['live'], 'camera')} live"
+        others = [f"{by_status[status]} {status}" for status in ("connecting", "ended") if by_status[status]]
+        working = sum(line.state.status == "working" for line in self.workers)
+        return f"All is well: {', '.join([live, *others, count(working, 'worker')])}."
+
+    def body(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "time_us": self.time_us,
+            "ok": not self.problems,
+            "sentence": self.sentence,
+            "problems": list(self.problems),
+            "cameras": [
+                {
+                    **line.state.body(),
+                    "status": line.status,
+                    "trouble": line.trouble or None,
+                    "worker": line.worker.worker.id if line.worker else None,
+                    "behind_seconds": line.classified.behind_seconds if line.classified else None,
+                    "label": line.classified.label if line.classified else None,
+                    "score": line.classified.score if line.classified else None,
+                    "events": list(line.classified.events) if line.classified else [],
+                }
+                for line in self.cameras
+            ],
+            "agents": [
+                {
+                    **line.agent.body(),
+                    "cameras": line.cameras,
+                    "live": line.live,
+                    "age_seconds": round(line.age_seconds, 3),
+                    "dead": line.dead,
+                    "ended": line.ended,
+                }
+                for line in self.agents
+            ],
+            "workers": [
+                {**line.state.body(), "age_seconds": round(line.age_seconds, 3), "dead": line.dead}
+                for line in self.workers
+            ],
+        }
+
+
+def overview(states: States, now_us: int) -> Overview:
+    """Judge the states as they are at `now_us`, wall clock in microseconds."""
+    workers = tuple(_workers(states.workers, now_us))
+    alive = [line.state for line in workers if not line.dead and line.state.status == "working"]
+    cameras = tuple(
+        _camera(state, alive, now_us)
+        for _, state in sorted(states.cameras.items())
+        if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
+    )
+    agents = tuple(_agents(cameras, now_us))
+    return Overview(now_us, cameras, agents, workers, tuple(_problems(cameras, agents, workers, alive, now_us)))
+
+
+def _age(time_us: int, now_us: int) -> float:
+    # Other machines' clocks differ: nothing is younger than now.
+    return max(0.0, (now_us - time_us) / 1e6)
+
+
+def _workers(states: Mapping[str, WorkerState], now_us: int) -> Iterator[WorkerLine]:
+    for _, state in sorted(states.items()):
+        age = _age(state.time_us, now_us)
+        if age <= FORGET_SECONDS:
+            yield WorkerLine(state, age, dead=age > DEAD_SECONDS and state.status != "ended")
+
+
+def _camera(state: CameraState, alive: Sequence[WorkerState], now_us: int) -> CameraLine:
+    feed = state.feed
+    claims = [(w, c) for w in alive for c in w.cameras if c.camera == feed.camera]
+    # A camera that two list has just moved, or is classified by two models.
+    worker, classified = min(claims, key=lambda claim: claim[1].silent_seconds, default=(None, None))
+    age = _age(state.time_us, now_us)
+    quiet = duration(_age(feed.data_us or state.agent.started_us, now_us))
+    if age > DEAD_SECONDS and feed.status != "ended":
+        return CameraLine(state, "lost", f"its agent died without a word {duration(age)} ago", worker, classified)
+    if feed.status in {"failed", "stalled"}:
+        return CameraLine(
+            state, feed.status, f"no data for {quiet}" + (f" ({feed.why})" if feed.why else ""), worker, classified
+        )
+    if feed.status == "live":
+        return CameraLine(state, "live", "", worker, classified)
+    return CameraLine(state, feed.status, feed.why or "", worker, classified)
+
+
+def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
+    by_id: dict[str, list[CameraLine]] = {}
+    for line in cameras:
+        by_id.setdefault(line.state.agent.id, []).append(line)
+    for _, lines in sorted(by_id.items()):
+        newest = max(lines, key=lambda line: line.state.time_us)
+        running = [line for line in lines if line.status != "ended"]
+        yield AgentLine(
+            agent=newest.state.agent,
+            cameras=len(lines),
+            live=sum(line.status == "live" for line in lines),
+            age_seconds=_age(newest.state.time_us, now_us),
+            dead=bool(running) and all(line.status == "lost" for line in running),
+            ended=not running,
+        )
+
+
+def _problems(
+    cameras: Sequence[CameraLine],
+    agents: Sequence[AgentLine],
+    workers: Sequence[WorkerLine],
+    alive: Sequence[WorkerState],
+    now_us: int,
+) -> Iterator[str]:
+    if not cameras and not workers:
+        yield "no camera and no worker has said anything: start them with `clipline run`, or `attach` and `work`"
+        return
+    yield from _dead(cameras, agents, workers)
+    for line in cameras:
+        if line.status in {"failed", "stalled"}:
+            yield f"{line.state.feed.camera}: {line.trouble}"
+    yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
+
+
+def _dead(cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: Sequence[WorkerLine]) -> Iterator[str]:
+    for agent in agents:
+        if agent.dead:
+            lost = [line.state.feed.camera for line in cameras if line.state.agent.id == agent.agent.id]
+            yield f"agent {agent.agent.id} died without a word {duration(agent.age_seconds)} ago ({', '.join(lost)})"
+    for worker in workers:
+        if worker.dead:
+            yield f"worker {worker.state.worker.id} died without a word {duration(worker.age_seconds)} ago"
+
+
+def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_us: int) -> Iterator[str]:
+    unclaimed = [
+        line.state.feed.camera
+        for line in live
+        if line.worker is None and _age(line.state.feed.since_us, now_us) > _UNCLAIMED_SECONDS
+    ]
+    if unclaimed:
+        yield f"no worker has {', '.join(unclaimed)}" if alive else "no worker runs"
+    for line in live:
+        behind = line.classified.behind_seconds if line.classified else None
+        if behind is not None and behind > MAX_BEHIND_SECONDS:
+            yield f"{line.state.feed.camera} is {duration(behind)} behind"
+    for state in alive:
+        if state.lag > _MAX_LAG * max(1, len(state.cameras)):
+            yield f"{count(state.lag, 'segment')} wait for worker {state.worker.id}"

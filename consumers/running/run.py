@@ -1,0 +1,280 @@
+"""Everything on one machine: services, one agent for all cameras, workers, and what they say in the foreground.
+
+    clipline run ─┬─ Kafka and Redis, embedded or the operator's own
+                  ├─ agent                one process for all cameras
+                  ├─ worker-1, worker-2 … classify what is on the topic
+                  └─ foreground           reads the topics as anybody else does
+
+The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from consumers.outputs.states import ensure_state_topics
+from consumers.records.event import Event
+from consumers.records.fields import RecordError
+from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.settings import Settings, SettingsError
+from consumers.setup.services import Services, open_services
+from consumers.topics import ensure_topics
+from stream import BrokerError, Consumer, KafkaTransport
+
+from .child import child_command, child_environment
+from .overview import Overview, States, overview
+from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+
+log = logging.getLogger(__name__)
+
+_END_WITHOUT_SERVICES_SECONDS: Final = 0.5
+_POLL_SECONDS: Final = 0.25
+#: States come every few seconds, whatever happens.
+_SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
+#: How long the foreground waits before it asks a broker again that did not answer.
+_RETRY_SECONDS: Final = 5.0
+
+
+class Foreground(Protocol):
+    """Who watches: a view in a terminal, or lines."""
+
+    def begin(self, plan: Plan) -> None:
+        """Everything is about to start."""
+
+    def say(self, line: str) -> None:
+        """Something happened to a process or service."""
+
+    def show(self, now: Overview) -> None:
+        """How everything is; told a few times a second."""
+
+    def event(self, body: Mapping[str, object]) -> None:
+        """A report of an event came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is about to run."""
+
+    cameras: tuple[str, ...]
+    model: str
+    workers: int
+    kafka: str
+    redis: str
+    #: How the services were found or started.
+    notes: tuple[str, ...]
+    logs: Path
+    #: What other commands need in their environment to find these services.
+    exports: Mapping[str, str]
+
+
+def run_everything(
+    settings: Settings, environment: Mapping[str, str], foreground: Foreground, stop: Callable[[], bool]
+) -> None:
+    """Run until `stop()`, and end everything in order.
+
+    Args:
+        settings: as they are; the children read them again from `environment`.
+        environment: of the children: names the settings file and what overrides it.
+        foreground: who is told.
+        stop: asked several times a second.
+
+    Raises:
+        SettingsError: there are no cameras, or one's address cannot be resolved.
+        ServiceError, BrokerError, SinkError: a service cannot be started or does not answer.
+        ProcessFailedError: something dies again and again.
+    """
+    if not settings.cameras:
+        raise SettingsError(
+            "no cameras: expected a table [cameras.NAME] with a url in the settings; `clipline init` writes a file to "
+            "begin with"
+        )
+    for camera in settings.cameras.values():
+        camera.address(environment)
+    policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
+    with _log_folder(settings.run.log_folder) as logs:
+        while True:
+            began = time.monotonic()
+            with open_services(settings, settings.run.services, data=settings.run.data) as services:
+                failure = _run_on(services, settings, environment, logs, foreground, stop)
+            if failure is None:
+                return
+            now = time.monotonic()
+            pause = policy.pause(now, now - began, counts=True)
+            if pause is None:
+                raise ProcessFailedError(f"{failure}; {policy.said}")
+            foreground.say(f"{failure}; everything starts again ({policy.said})")
+            _sleep(pause, stop)
+
+
+def _run_on(
+    services: Services,
+    settings: Settings,
+    environment: Mapping[str, str],
+    logs: Path,
+    foreground: Foreground,
+    stop: Callable[[], bool],
+) -> str | None:
+    """Run until `stop()` or until a service that was started here fails; return why it did."""
+    foreground.begin(_plan(services, settings, logs))
+    supervisor = Supervisor(
+        _specs(services, settings, environment),
+        logs,
+        max_restarts=settings.run.max_restarts,
+        window_seconds=settings.run.restart_window_seconds,
+        say=foreground.say,
+    )
+    watch = _Watch(services.kafka, settings)
+    failure: str | None = None
+    try:
+        supervisor.start()
+        while not stop():
+            supervisor.check()
+            if (failure := services.failure()) is not None:
+                return failure
+            for line in services.losses():
+                foreground.say(line)
+            for body in watch.poll():
+                foreground.event(body)
+            if (news := watch.news()) is not None:
+                foreground.say(news)
+            if (now := watch.overview()) is not None:
+                foreground.show(now)
+        return None
+    finally:
+        # Without its services nothing can end in order.
+        killed = supervisor.stop() if failure is None else supervisor.stop(_END_WITHOUT_SERVICES_SECONDS)
+        for name in killed:
+            foreground.say(f"{name} did not end in order and was killed")
+        watch.close()
+
+
+def _specs(services: Services, settings: Settings, environment: Mapping[str, str]) -> list[ChildSpec]:
+    # The names say whose children they are, and stay the same when they are started again.
+    family = ProcessInfo.current().id
+    # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
+    shared = child_environment({**environment, "CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis})
+    roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
+    return [ChildSpec(name, child_command(role, f"{family}-{name}"), shared) for name, role in roles.items()]
+
+
+def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
+    found = {"CLIPLINE_KAFKA": services.kafka}
+    return Plan(
+        cameras=tuple(settings.cameras),
+        model=settings.worker.model,
+        workers=settings.run.workers,
+        kafka=services.kafka,
+        redis=services.redis,
+        notes=tuple(services.notes),
+        logs=logs,
+        exports={name: value for name, value in found.items() if value != settings.kafka},
+    )
+
+
+class _Watch:
+    """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
+
+    def __init__(self, kafka: str, settings: Settings) -> None:
+        self._kafka, self._topics = kafka, settings.topics
+        self._states = States()
+        self._silent = False
+        self._heard_at: float | None = None
+        self._consumer: Consumer | None = None
+        self._ask_at = 0.0
+
+    def poll(self) -> Iterator[Mapping[str, object]]:
+        """Take what came since the last call, waiting for it a moment; yield the events in it."""
+        try:
+            if self._consumer is None:
+                self._open()
+            records = self._consumer.poll(_POLL_SECONDS).records if self._consumer is not None else ()
+        except BrokerError as error:
+            log.debug("%s", error)
+            self.close()
+            self._ask_at = time.monotonic() + _RETRY_SECONDS
+            records = ()
+        if self._consumer is None:
+            time.sleep(_POLL_SECONDS)
+        for record in records:
+            self._heard_at = time.monotonic()
+            if record.topic != self._topics.events:
+                self._states.take(record, self._topics)
+                continue
+            try:
+                yield Event.decode(record.key, record.headers, record.value, record.where).body()
+            except RecordError as error:
+                log.warning("%s: left out", error)
+
+    def news(self) -> str | None:
+        """What to say where the broker has just fallen silent, or sends again."""
+        before = self._silent
+        self._silent = self._heard_at is not None and time.monotonic() - self._heard_at > _SILENT_SECONDS
+        if self._silent == before:
+            return None
+        return self._silence() if self._silent else f"the broker at {self._kafka} sends again"
+
+    def overview(self) -> Overview | None:
+        """How everything is; None before anything was heard."""
+        if self._heard_at is None:
+            return None
+        now_us = time.time_ns() // 1000
+        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+        return Overview(now_us, (), (), (), (self._silence(),)) if self._silent else overview(self._states, now_us)
+
+    def _silence(self) -> str:
+        return f"the broker at {self._kafka} has sent nothing for {_SILENT_SECONDS:g} s: nobody knows how cameras are"
+
+    def _open(self) -> None:
+        if time.monotonic() < self._ask_at:
+            return
+        transport = KafkaTransport(self._kafka)
+        ensure_topics(transport, self._topics)
+        ensure_state_topics(transport, self._topics)
+        # From now on: our children have said nothing yet, and others are for `clipline status`.
+        topics = [self._topics.cameras_state, self._topics.workers_state, self._topics.events]
+        self._consumer = transport.consumer(topics, from_start=False)
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            with contextlib.suppress(BrokerError):
+                self._consumer.close()
+            self._consumer = None
+
+
+@contextlib.contextmanager
+def _log_folder(folder: Path) -> Iterator[Path]:
+    """The folder of the log files, for ourselves alone.
+
+    Raises:
+        SettingsError: it cannot be made, or another run writes there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SettingsError(f"run.log_folder: {folder} cannot be written ({error.strerror})") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise SettingsError(
+            f"run.log_folder: another `clipline run` writes to {folder}; end it, or give this one a folder of its own"
+        ) from None
+    try:
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not stop() and time.monotonic() < deadline:
+        time.sleep(0.05)

@@ -1,0 +1,235 @@
+"""Keeping processes running: started again when they die, with a limit, and ended with whoever started them.
+
+    this process ──stdin: nothing, its end is our end──▶ child (python -m consumers.running.child …)
+                 ◀──stdout and stderr: its log lines───┘
+
+A child is out of the terminal's reach (Ctrl-C is for us, and we end the children in order). It ends by itself when its
+stdin does, so that a supervisor that is killed leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
+from .logs import BoundedLog
+
+#: Seconds before a process is started again: doubling from the first to the last.
+RESTART_SECONDS: Final = (0.5, 30.0)
+#: A process that has lived for so long starts anew with the shortest pause.
+_STEADY_SECONDS: Final = 60.0
+#: How long a process may take to end in order before it is killed.
+END_SECONDS: Final = 5.0
+_LAST_LINES: Final = 5
+
+
+class ProcessFailedError(Exception):
+    """A process cannot be kept running; the message says which, why, and where its log is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """A process to keep running."""
+
+    #: Names it in messages, and its log file.
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+
+
+class RestartPolicy:
+    """When a process is started again: at growing pauses, so often within a time."""
+
+    def __init__(self, max_restarts: int, window_seconds: float) -> None:
+        self._max_restarts, self._window_seconds = max_restarts, window_seconds
+        self._deaths: deque[float] = deque()
+        self._pause = RESTART_SECONDS[0]
+
+    def pause(self, now: float, lived_seconds: float, *, counts: bool) -> float | None:
+        """Seconds to wait before the next start; None if there have been too many.
+
+        Args:
+            now: when the process died, on any clock that only goes forward.
+            lived_seconds: how long it had run.
+            counts: whether it is to blame. One that waits for a service is not.
+        """
+        if counts:
+            self._deaths.append(now)
+        while self._deaths and now - self._deaths[0] > self._window_seconds:
+            self._deaths.popleft()
+        if len(self._deaths) > self._max_restarts:
+            return None
+        if lived_seconds >= _STEADY_SECONDS:
+            self._pause = RESTART_SECONDS[0]
+        pause, self._pause = self._pause, min(2 * self._pause, RESTART_SECONDS[1])
+        return pause
+
+    @property
+    def said(self) -> str:
+        """How often it was started again, of how often it may be."""
+        return f"restart {len(self._deaths)} of at most {self._max_restarts} in {self._window_seconds:g} s"
+
+
+class Supervisor:
+    """Runs children until `stop`. One thread drives it: `start`, then `check` a few times a second."""
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        logs: Path,
+        *,
+        max_restarts: int,
+        window_seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            specs: what to run, in the order in which they are ended.
+            logs: folder of the log files; it has to be there.
+            max_restarts: starts after the first one of each process, within the window.
+            window_seconds: the window.
+            say: told in a line what died, why, and what happens now.
+        """
+        self._say = say
+        self._kept = [_Kept(spec, logs, RestartPolicy(max_restarts, window_seconds)) for spec in specs]
+
+    def start(self) -> None:
+        for kept in self._kept:
+            kept.start()
+
+    def check(self) -> None:
+        """Start again what has died, when it is due.
+
+        Raises:
+            ProcessFailedError: a process died too often, or said that starting it again is of no use.
+        """
+        for kept in self._kept:
+            if (news := kept.check()) is not None:
+                self._say(news)
+
+    def pids(self) -> dict[str, int]:
+        """Process numbers of those that run, by name."""
+        return {kept.spec.name: kept.child.pid for kept in self._kept if kept.child is not None}
+
+    def stop(self, end_seconds: float | None = None) -> list[str]:
+        """End everything in order; return the names of those that had to be killed.
+
+        Args:
+            end_seconds: how long each may take; `END_SECONDS`, if None.
+        """
+        grace = END_SECONDS if end_seconds is None else end_seconds
+        killed = [kept.spec.name for kept in self._kept if not kept.end(grace)]
+        for kept in self._kept:
+            kept.close()
+        return killed
+
+
+class _Kept:
+    """One process, from start to start."""
+
+    def __init__(self, spec: ChildSpec, logs: Path, policy: RestartPolicy) -> None:
+        self.spec, self._policy = spec, policy
+        self._log = BoundedLog(logs / f"{spec.name}.log")
+        self.child: subprocess.Popen[bytes] | None = None
+        self.finished = False
+        self._pump: threading.Thread | None = None
+        self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._started = 0.0
+        self._start_at: float | None = None
+
+    def start(self) -> None:
+        self._last.clear()
+        self._started, self._start_at = time.monotonic(), None
+        self.child = subprocess.Popen(  # noqa: S603  our own commands
+            list(self.spec.command),
+            env=dict(self.spec.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._pump = threading.Thread(target=self._drain, args=(self.child,), daemon=True)
+        self._pump.start()
+
+    def check(self) -> str | None:
+        now = time.monotonic()
+        if self.child is None:
+            if self._start_at is not None and now >= self._start_at:
+                self.start()
+            return None
+        code = self.child.poll()
+        if code is None:
+            return None
+        self._reap()
+        if code == EXIT_FINISHED:
+            self.finished = True
+            return f"{self.spec.name} has nothing more to do"
+        why = self._why(code)
+        if code == EXIT_REFUSED:
+            raise ProcessFailedError(f"{self.spec.name}: {why}")
+        pause = self._policy.pause(now, now - self._started, counts=code != EXIT_SERVICE_AWAY)
+        if pause is None:
+            last = "".join(f"\n  {line}" for line in self._last)
+            raise ProcessFailedError(
+                f"{self.spec.name} ended again: {why}; {self._policy.said}. Its log is {self._log.path}, its last "
+                f"lines are:{last or ' (none)'}"
+            )
+        self._start_at = now + pause
+        if code == EXIT_SERVICE_AWAY:
+            return f"{self.spec.name} waits for a service: {why}; trying again in {pause:g} s"
+        return f"{self.spec.name} ended: {why}; starting it again in {pause:g} s ({self._policy.said})"
+
+    def end(self, grace_seconds: float) -> bool:
+        """End the process; return whether it ended in order."""
+        self._start_at = None
+        if self.child is None:
+            return True
+        in_order = True
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                in_order = False
+                self.child.kill()
+        self._reap()
+        return in_order
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _reap(self) -> None:
+        assert self.child is not None
+        assert self.child.stdin is not None
+        assert self._pump is not None
+        self.child.wait()
+        self.child.stdin.close()
+        # What it had said; a process of its own that lives on would hold the pipe open.
+        self._pump.join(timeout=1.0)
+        self.child = None
+
+    def _why(self, code: int) -> str:
+        last = self._last[-1].partition(" ")[2].partition(" ")[2] if self._last else ""
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        if code == EXIT_STOPPED:
+            return "told to stop by another process"
+        if code in {EXIT_REFUSED, EXIT_SERVICE_AWAY} and last:
+            return last
+        return f"exit code {code}" + (f", {last}" if last else "")
+
+    def _drain(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        with child.stdout:
+            for line in child.stdout:
+                self._log.write(line)
+                self._last.append(line.decode(errors="replace").rstrip())

@@ -1,0 +1,146 @@
+"""`clipline status` in a terminal: a line for each camera, agent and worker, and a sentence that says how it is.
+
+    camera   state               frames/s   behind  newest        worker
+    dock-1   failed 40 s         no data for 40 s (connection refused)
+    gate     live 2 h 3 min            25    0.4 s  normal 0.98        1
+
+Names, states and numbers are never cut. What has no room is left out in this order: the worker, frames/s, how long the
+state lasts; of why a camera gives nothing, the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview, StatesFollower, overview
+
+from .wording import count, duration
+
+_STYLES: Final = {
+    "live": "green",
+    "connecting": "yellow",
+    "stalled": "bold red",
+    "failed": "bold red",
+    "lost": "bold red",
+    "ended": "bright_black",
+}
+_GREY: Final = "bright_black"
+_GAP: Final = 2
+_DRAW_SECONDS: Final = 0.5
+#: Columns that are left out where there is no room, the first one first.
+_LEAVE_OUT: Final = ("worker", "frames/s", "for")
+#: What is left of a reason at least.
+_LEAST_TROUBLE: Final = 20
+
+
+class StatusView:
+    """A rich renderable of an overview."""
+
+    def __init__(self, now: Overview) -> None:
+        self._now = now
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines(options.max_width):
+            line.no_wrap, line.overflow = True, "crop"
+            yield line
+        yield Text(self._now.sentence, style="bold red" if self._now.problems else "bold green")
+
+    def lines(self, width: int) -> list[Text]:
+        """All but the sentence, each at most `width` columns wide where names allow it."""
+        lines = _cameras(self._now, width) if self._now.cameras else []
+        for agent in self._now.agents:
+            words = f"agent  {agent.agent.id}  {count(agent.cameras, 'camera')}, {agent.live} live"
+            lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended))
+        for number, worker in enumerate(self._now.workers, 1):
+            state = worker.state
+            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {state.lag} waiting"
+            line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
+            lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
+        return lines
+
+
+def watch_status(console: Console, follower: StatesFollower, stop: Callable[[], bool]) -> None:
+    """Show the view anew twice a second until `stop()`.
+
+    Raises:
+        BrokerError: the broker is gone.
+    """
+    with Live(console=console, auto_refresh=False) as live:
+        while not stop():
+            live.update(StatusView(overview(follower.states, time.time_ns() // 1000)), refresh=True)
+            follower.poll(_DRAW_SECONDS)
+
+
+def _process(words: str, age_seconds: float, *, dead: bool, ended: bool) -> Text:
+    if dead:
+        return Text(f"{words}  died {duration(age_seconds)} ago", style="bold red")
+    if ended:
+        return Text(f"{words}  ended {duration(age_seconds)} ago", style=_GREY)
+    return Text.assemble(words, (f"  {duration(age_seconds)} ago", _GREY))
+
+
+def _cameras(now: Overview, width: int) -> list[Text]:
+    numbers = {worker.state.worker.id: str(n) for n, worker in enumerate(now.workers, 1)}
+    rows = [_cells(line, numbers, now.time_us) for line in now.cameras]
+    columns = [name for name in rows[0] if any(row[name].plain for row in rows)]
+    widths = {name: max(len(name), *(row[name].cell_len for row in rows)) for name in columns}
+
+    def needed() -> int:
+        return sum(widths[name] for name in columns) + _GAP * (len(columns) - 1)
+
+    for name in _LEAVE_OUT:
+        if needed() > width and name in columns:
+            columns.remove(name)
+    header = Text("  ".join(_padded(Text(name), name, widths[name]).plain for name in columns), style="dim")
+    return [header, *(_row(line, row, columns, widths, width) for line, row in zip(now.cameras, rows, strict=True))]
+
+
+def _row(line: CameraLine, row: dict[str, Text], columns: Sequence[str], widths: dict[str, int], width: int) -> Text:
+    """A camera's cells; where it gives nothing, why, in place of those that would be empty."""
+    named = [name for name in columns if name in {"camera", "state", "for"}]
+    cells = Text("  ").join(_padded(row[name], name, widths[name]) for name in (named if line.trouble else columns))
+    if line.trouble:
+        room = max(_LEAST_TROUBLE, width - cells.cell_len - _GAP)
+        short = line.trouble if len(line.trouble) <= room else line.trouble[: room - 1] + "…"
+        cells.append(f"  {short}", style=_STYLES[line.status])
+    return cells
+
+
+def _cells(line: CameraLine, numbers: dict[str, str], now_us: int) -> dict[str, Text]:
+    feed, classified = line.state.feed, line.classified
+    behind = classified.behind_seconds if classified else None
+    late = behind is not None and behind > MAX_BEHIND_SECONDS
+    cells = {
+        "camera": Text(feed.camera, style="bold"),
+        "state": Text(line.status, style=_STYLES[line.status]),
+        "for": Text(duration((now_us - feed.since_us) / 1e6)),
+        "frames/s": Text(f"{feed.frames_per_second:.0f}"),
+        "behind": Text("" if behind is None else duration(behind), style="bold red" if late else ""),
+        "newest": _newest(line),
+        "worker": Text(numbers.get(line.worker.worker.id, "") if line.worker else ""),
+    }
+    if line.trouble:
+        return {name: cell if name in {"camera", "state", "for"} else Text() for name, cell in cells.items()}
+    return cells
+
+
+def _newest(line: CameraLine) -> Text:
+    classified = line.classified
+    if classified is None or classified.label is None or classified.score is None:
+        return Text("no worker" if classified is None else "waiting", style=_GREY)
+    return Text(f"{classified.label} {classified.score:.2f}", style="bold red" if classified.events else "")
+
+
+def _padded(cell: Text, name: str, width: int) -> Text:
+    padded = cell.copy()
+    if name in {"for", "frames/s", "behind"}:
+        padded.pad_left(width - padded.cell_len)
+    else:
+        padded.pad_right(width - padded.cell_len)
+    return padded

@@ -1,0 +1,178 @@
+"""All cameras of a site in one process: a thread each, so that a camera costs a few megabytes.
+
+Threads, because a camera's time is spent in libav, which waits and reads without Python's lock. What one camera does
+touches no other: whatever goes wrong with it is its state, and it is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from stream.errors import BrokerError, SourceError
+
+from . import agent
+from .agent import Attached, Pauses, Sender, attach, wait
+from .segmenter import SegmentLimits
+from .state import QUIET_SECONDS, FeedState, FeedStatus, FeedWatch
+
+log = logging.getLogger(__name__)
+
+#: How often states are looked at.
+_LOOK_SECONDS: Final = 0.5
+#: How long cameras may take to end: one that is silent is inside libav until its timeout, and is left there.
+_END_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCamera:
+    """A camera of a fleet."""
+
+    camera: str
+    #: A file, a folder or an rtsp:// address.
+    uri: str = field(repr=False)
+    #: Begin again at the end of footage.
+    loop: bool = False
+
+
+def attach_all(
+    cameras: Sequence[FleetCamera],
+    sender: Sender,
+    topic: str,
+    *,
+    limits: SegmentLimits | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[Sequence[FeedState]], None] = lambda _: None,
+) -> None:
+    """Send the segments of all cameras until `stop()`, or until each has ended as only footage does.
+
+    Footage stands in for a camera here: it is sent in real time, as if it were filmed from now on.
+    A camera that does not answer, breaks off or was never there is tried again for as long as it takes, at growing
+    pauses; `tell` hears of it, as does the log when it has given nothing for 10 s.
+
+    Args:
+        cameras: what to read.
+        sender: where segments go; it must bear to be used by several threads.
+        topic: the topic they go to.
+        limits: how long and large segments may be.
+        stop: asked often, by several threads.
+        tell: told the state of every camera twice a second, and a last time at the end.
+
+    Raises:
+        BrokerError: the broker is gone. No camera is read any more.
+    """
+    quiet = max(QUIET_SECONDS, 3 * (limits or SegmentLimits()).max_seconds)
+    over = threading.Event()
+    lanes = [_Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), quiet) for camera in cameras]
+    for lane in lanes:
+        lane.start()
+    known: dict[str, FeedState] = {}
+    try:
+        while not stop() and any(lane.is_alive() for lane in lanes):
+            for lane in lanes:
+                if lane.broken is not None:
+                    raise lane.broken
+            states = [lane.watch.state() for lane in lanes]
+            for state in states:
+                _log_change(known.get(state.camera), state, quiet)
+            known = {state.camera: state for state in states}
+            tell(states)
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        over.set()
+        deadline = time.monotonic() + _END_SECONDS
+        for lane in lanes:
+            lane.join(max(0.0, deadline - time.monotonic()))
+            lane.watch.end("the agent stopped")
+    for lane in lanes:
+        if lane.broken is not None:
+            raise lane.broken
+    tell([lane.watch.state() for lane in lanes])
+
+
+class _Lane(threading.Thread):
+    """Reads one camera. Not waited for at the end of the process: libav may hold it for seconds."""
+
+    def __init__(
+        self,
+        camera: FleetCamera,
+        sender: Sender,
+        topic: str,
+        limits: SegmentLimits | None,
+        stop: Callable[[], bool],
+        quiet_seconds: float,
+    ) -> None:
+        super().__init__(name=f"camera {camera.camera}", daemon=True)
+        self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
+        self._is_over = stop  # `_stop` is a method of threads
+        self._attached = Attached()
+        self.watch = FeedWatch(camera.camera, quiet_seconds=quiet_seconds)
+        #: The broker's error that ended this thread.
+        self.broken: BrokerError | None = None
+
+    def run(self) -> None:
+        pauses = Pauses(*agent.RECONNECT_SECONDS)
+        while not self._is_over():
+            seconds_before = self._attached.seconds
+            try:
+                self._attach()
+            except BrokerError as error:
+                self.broken = error
+                return
+            except SourceError as error:
+                # Footage: a camera's own errors are dealt with in `attach`.
+                self._attached.problem = error.cause
+                happened = str(error)
+            except Exception as error:
+                # A mistake of ours about one camera is not to blind the others.
+                log.exception("camera %s: unexpected error", self._camera.camera)
+                self._attached.problem = happened = f"internal error: {type(error).__name__}"
+            else:
+                self.watch.end("the agent stopped" if self._is_over() else "the footage is over")
+                return
+            if self._attached.seconds - seconds_before >= agent.STEADY_SECONDS:
+                pauses.reset()
+            pause = pauses.next()
+            log.warning("camera %s: %s; trying again in %.0f s", self._camera.camera, happened, pause)
+            self.watch.update(self._attached)
+            wait(pause, self._is_over)
+
+    def _attach(self) -> None:
+        attach(
+            self._camera.uri,
+            self._camera.camera,
+            self._sender,
+            self._topic,
+            limits=self._limits,
+            loop=self._camera.loop,
+            start_us=max(time.time_ns() // 1000, self._attached.end_us),
+            first_attempts=None,
+            stop=self._is_over,
+            progress=self.watch.update,
+            state=self._attached,
+        )
+
+
+_BAD: Final = frozenset[FeedStatus]({"stalled", "failed"})
+
+
+def _log_change(before: FeedState | None, now: FeedState, quiet_seconds: float) -> None:
+    if before is not None and before.status == now.status:
+        return
+    if now.status in _BAD:
+        log.warning("camera %s: no data for %.0f s%s", now.camera, quiet_seconds, f" ({now.why})" if now.why else "")
+    elif now.status == "live":
+        log.info(
+            "camera %s: live, %s %dx%d%s",
+            now.camera,
+            now.codec,
+            now.width,
+            now.height,
+            ", again" if before is not None and before.status in _BAD else "",
+        )
+    elif now.status == "ended":
+        log.info("camera %s: ended, %s", now.camera, now.why)

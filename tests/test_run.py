@@ -1,0 +1,272 @@
+"""`clipline run` as an operator meets it: real services, a real camera, killed processes, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from consumers.records.camera_state import CameraState
+from consumers.records.process import ProcessInfo
+from consumers.running.run import _Watch
+from consumers.settings import Settings, TopicSettings
+from stream import FeedState, KafkaTransport
+from tests.cameras import camera as rtsp_camera
+from tests.cameras import need_rtsp
+from tests.videos import write_video
+
+PASSWORD = "hunter2"
+QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 10, "gop": 10}
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+
+
+class Run:
+    """`clipline run` in a folder of its own; every process that it starts has the folder as its TMPDIR."""
+
+    def __init__(self, folder: Path, settings: str, *arguments: str) -> None:
+        self.folder = folder
+        (folder / "clipline.toml").write_text(settings)
+        (folder / "tmp").mkdir()
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CLIPLINE_")}
+        self._environment |= {"TMPDIR": str(folder / "tmp"), "COLUMNS": "120"}
+        self._environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+        self._environment |= {"OMP_NUM_THREADS": "1", "DOCK_PASSWORD": PASSWORD}
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "consumers.cli", "run", *arguments],
+            cwd=folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._new: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self._new.put(line.rstrip("\n"))
+        self._new.put(None)
+
+    def until(self, words: str, seconds: float = 60.0) -> str:
+        """The next line that holds `words`."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                line = self._new.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if line is None:
+                break
+            self.lines.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"no line with {words!r}:\n" + "\n".join(self.lines))
+
+    def clipline(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "consumers.cli", *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def status(self, kafka: str) -> tuple[int, dict]:
+        done = self.clipline("status", "--json", "--kafka", kafka)
+        assert done.returncode in {0, 1}, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def pids(self, words: str = "") -> list[int]:
+        """Processes of this run whose command line holds `words`."""
+        mark = f"TMPDIR={self.folder / 'tmp'}".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0") and words.encode() in (
+                    entry / "cmdline"
+                ).read_bytes().replace(b"\0", b" "):
+                    found.append(int(entry.name))
+            except OSError:  # ended meanwhile, or a zombie
+                continue
+        return found
+
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=seconds)
+
+
+@contextmanager
+def running(folder: Path, settings: str, *arguments: str) -> Iterator[Run]:
+    run = Run(folder, settings, *arguments)
+    try:
+        yield run
+    finally:
+        run.process.kill()
+        run.process.wait()
+        for pid in run.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds()
+
+
+@pytest.fixture
+def film(tmp_path) -> Path:
+    return write_video(tmp_path / "film.mp4", 300, **QUICK)
+
+
+@needs_proc
+def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
+    need_rtsp()
+    with rtsp_camera(film, password=PASSWORD) as (port, _):
+        settings = f"""
+            [cameras.dock-1]
+            url = "rtsp://admin:${{DOCK_PASSWORD}}@127.0.0.1:{port}/cam"
+            [cameras.gate]
+            url = "{film}"
+            loop = true
+            [cameras.dead]
+            url = "rtsp://admin:${{DOCK_PASSWORD}}@127.0.0.1:1/cam"
+            [run]
+            services = "embedded"
+        """
+        with running(tmp_path, settings) as run:
+            run.until("3 cameras: dock-1, gate, dead")
+            kafka = run.until("Kafka at ").partition("Kafka at ")[2].partition(",")[0]
+            run.until("clipline status")
+            run.until("classified, first ")
+            run.until("classified, first ")
+            assert time.monotonic() - run.began < 45  # seconds on a machine that has nothing else to do
+            run.until("dead: no data for 10 s (connection refused)")
+
+            code, now = run.status(kafka)
+            assert code == 1
+            (problem,) = now["problems"]
+            assert problem.startswith("dead: no data for ")
+            states = {c["camera"]: c for c in now["cameras"]}
+            assert {name: c["status"] for name, c in states.items()} == {
+                "dock-1": "live",
+                "gate": "live",
+                "dead": "failed",
+            }
+            assert states["gate"]["worker"] == states["dock-1"]["worker"] == now["workers"][0]["worker"]["id"]
+            assert (len(now["agents"]), len(now["workers"])) == (1, 1)
+            table = run.clipline("status", "--kafka", kafka)
+            assert table.returncode == 1
+            assert table.stdout.rstrip().splitlines()[-1].startswith("dead: no data for ")
+
+            # A process of all cameras, and none of them shows an address.
+            (agent,) = run.pids("running.child agent")
+            assert all(PASSWORD.encode() not in Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids())
+            os.kill(agent, signal.SIGKILL)
+            assert "killed by SIGKILL; starting it again in 0.5 s (restart 1 of" in run.until("agent ended: ")
+            run.until("dock-1: live")
+            (worker,) = run.pids("running.child worker")
+            os.kill(worker, signal.SIGKILL)
+            assert "killed by SIGKILL" in run.until("worker-1 ended: ")
+            assert eventually(lambda: run.pids("running.child worker") not in ([], [worker]))
+
+            assert run.end(signal.SIGTERM) == 0
+            assert eventually(lambda: not run.pids(), 5)
+    logs = tmp_path / "clipline-logs"
+    text = "".join(path.read_text() for path in logs.glob("*.log"))
+    assert "camera dead: rtsp://127.0.0.1:1/cam: cannot be opened" in text
+    assert PASSWORD not in text + "\n".join(run.lines) + json.dumps(now)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "after", "seconds"),
+    [
+        (signal.SIGINT, "", 0.3),
+        (signal.SIGINT, "Ctrl-C ends", 0.0),
+        (signal.SIGTERM, "Ctrl-C ends", 1.2),
+        (signal.SIGKILL, "Ctrl-C ends", 0.3),
+        (signal.SIGKILL, ": working, model", 0.0),
+    ],
+)
+def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, seconds):
+    film = write_video(tmp_path / "film.mp4", 30, **QUICK)
+    settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
+    with running(tmp_path, settings) as run:
+        if after:
+            run.until(after)
+        time.sleep(seconds)
+        code = run.end(number)
+        assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else {0, 130, -signal.SIGINT})
+        assert eventually(lambda: not run.pids(), 12), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ("", 2, "`clipline init` writes a file"),
+        ('[cameras.a]\nurl = "rtsp://x:${NO_SUCH_VARIABLE}@h/"', 2, "NO_SUCH_VARIABLE is not set"),
+        ('[cameras.a]\nurl = "a.mp4"\n[worker]\nmodel = "nope"', 1, "worker-1: unknown model 'nope'"),
+    ],
+    ids=["no cameras", "no variable", "no model"],
+)
+def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
+    with running(tmp_path, f'{settings}\n[run]\nservices = "embedded"\n') as run:
+        assert words in run.until("clipline: ")
+        assert run.process.wait(timeout=20) == code
+        assert eventually(lambda: not run.pids(), 5)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    film = write_video(tmp_path / "film.mp4", 30, **QUICK)
+    settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
+    with running(tmp_path, settings) as run:
+        run.until("Ctrl-C ends")
+        second = run.clipline("run")
+        assert second.returncode == 2
+        assert "another `clipline run` writes to clipline-logs" in second.stderr
+
+
+def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("consumers.running.run.time.monotonic", lambda: clock[0])
+    settings = Settings(topics=TopicSettings(prefix=topics_prefix))
+    watch = _Watch(embedded_broker.address, settings)
+    list(watch.poll())
+    assert watch.overview() is None
+    producer = KafkaTransport(embedded_broker.address).producer()
+    state = CameraState(FeedState("gate", "live", 0), ProcessInfo.current(), time.time_ns() // 1000)
+
+    def hear() -> None:
+        producer.send(settings.topics.cameras_state, *state.encode())
+        producer.flush()
+        assert eventually(lambda: list(watch.poll()) == [] and watch._heard_at == clock[0], 5)
+
+    hear()
+    assert [line.status for line in watch.overview().cameras] == ["live"]
+    clock[0] += 30
+    assert "has sent nothing for 10 s" in watch.news()
+    assert watch.overview().cameras == ()
+    hear()
+    assert watch.news().endswith("sends again")
+    assert [line.status for line in watch.overview().cameras] == ["live"]
+    watch.close()
+    producer.close()

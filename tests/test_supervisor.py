@@ -1,0 +1,134 @@
+"""Processes that are kept running: what happens when one dies, hangs, or says that there is no use."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consumers.running import supervisor as supervisor_module
+from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY
+from consumers.running.logs import BoundedLog
+from consumers.running.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "RESTART_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(supervisor_module, "END_SECONDS", 0.5)
+
+
+class Kept:
+    """A supervisor of one shell script, and what it said."""
+
+    def __init__(self, script: str, folder: Path, max_restarts: int = 3) -> None:
+        self.said: list[str] = []
+        self.log = folder / "it.log"
+        self.supervisor = Supervisor(
+            [ChildSpec("it", ["/bin/sh", "-c", script], dict(os.environ))],
+            folder,
+            max_restarts=max_restarts,
+            window_seconds=60,
+            say=self.said.append,
+        )
+        self.supervisor.start()
+
+    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds() and time.monotonic() < deadline:
+            self.supervisor.check()
+            time.sleep(0.005)
+        assert holds(), self.said
+
+
+def test_what_dies_is_started_again_and_the_reason_is_said(tmp_path):
+    kept = Kept("echo 2026-11-28T00:00:00Z ERROR the disk is full; exit 3", tmp_path)
+    kept.until(lambda: len(kept.said) == 2)
+    kept.supervisor.stop()
+    assert kept.said[0].startswith("it ended: exit code 3, the disk is full; starting it again in 0.01 s (restart 1 of")
+    assert "in 0.02 s" in kept.said[1]
+    assert kept.log.read_text().count("the disk is full") >= 2
+
+
+def test_what_dies_too_often_ends_everything_with_its_last_words(tmp_path):
+    kept = Kept("echo one; echo two; kill -9 $$", tmp_path)
+    with pytest.raises(ProcessFailedError) as caught:
+        kept.until(lambda: False)
+    kept.supervisor.stop()
+    assert "it ended again: killed by SIGKILL" in str(caught.value)
+    assert str(kept.log) in str(caught.value)
+    assert str(caught.value).endswith("\n  one\n  two")
+    assert len(kept.said) == 3
+
+
+def test_what_waits_for_a_service_is_tried_as_long_as_it_takes(tmp_path):
+    kept = Kept(f"exit {EXIT_SERVICE_AWAY}", tmp_path, max_restarts=1)
+    kept.until(lambda: len(kept.said) == 4)
+    kept.supervisor.stop()
+    assert all(line.startswith("it waits for a service: ") for line in kept.said)
+
+
+def test_what_cannot_be_done_is_not_tried_again(tmp_path):
+    kept = Kept(f"echo 2026-11-28T00:00:00Z ERROR unknown model nope; exit {EXIT_REFUSED}", tmp_path)
+    with pytest.raises(ProcessFailedError, match=r"^it: unknown model nope$"):
+        kept.until(lambda: False)
+    kept.supervisor.stop()
+
+
+def test_what_has_finished_is_left_at_that(tmp_path):
+    kept = Kept(f"exit {EXIT_FINISHED}", tmp_path)
+    kept.until(lambda: bool(kept.said))
+    time.sleep(0.05)
+    kept.supervisor.check()
+    assert kept.said == ["it has nothing more to do"]
+    assert kept.supervisor.stop() == []
+
+
+def test_a_process_that_will_not_end_is_killed_and_named(tmp_path):
+    kept = Kept("trap '' TERM; echo ready; while :; do sleep 0.05; done", tmp_path)
+    kept.until(lambda: "ready" in kept.log.read_text())
+    (pid,) = kept.supervisor.pids().values()
+    begin = time.monotonic()
+    assert kept.supervisor.stop() == ["it"]
+    assert time.monotonic() - begin < 3
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_only_deaths_within_the_window_count_and_a_long_life_shortens_the_pause():
+    policy = RestartPolicy(max_restarts=2, window_seconds=60)
+    assert [policy.pause(now, 1, counts=True) for now in (0, 1)] == [0.01, 0.02]
+    assert policy.pause(2, 1, counts=True) is None
+    policy = RestartPolicy(max_restarts=2, window_seconds=60)
+    assert [policy.pause(now, 1, counts=True) for now in (0, 1, 100)] == [0.01, 0.02, 0.04]
+    assert policy.pause(1000, 900, counts=True) == 0.01
+
+
+def test_a_log_never_grows_beyond_two_files(tmp_path):
+    log = BoundedLog(tmp_path / "it.log", max_bytes=1000)
+    for number in range(1000):
+        log.write(b"line %d\n" % number)
+    log.close()
+    files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(files) == {"it.log", "it.log.1"}
+    assert max(files.values()) < 1020
+    assert (tmp_path / "it.log").read_bytes().endswith(b"line 999\n")
+
+
+def test_a_record_is_one_line_even_with_a_traceback():
+    script = (
+        "import logging; from consumers.running.logs import log_to_stderr; log_to_stderr()\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: logging.getLogger('x').exception('two\\nlines')"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line[10] == "T"
+    assert "Z ERROR two | lines | Traceback" in line
+    assert line.endswith("ZeroDivisionError: division by zero")
