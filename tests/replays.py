@@ -140,5 +140,5 @@ def replayed(
 
 def said(found: Replayed, camera: str) -> tuple[list[Said], list[Said]]:
     """The predictions and events of a camera as they would travel."""
-    course = next(c for c in found.courses if c.camera == camera)
-    return [p.encode() for p in course.predictions()], [r.event.encode() for r in course.play(RULES)]
+    timeline = next(c for c in found.timelines if c.camera == camera)
+    return [p.encode() for p in timeline.predictions()], [r.event.encode() for r in timeline.play(RULES)]

@@ -15,8 +15,8 @@ import jsonschema
 import pytest
 
 from consumers.replaying.judging.actev import actev_files
-from consumers.replaying.judging.judge import Judgement
-from consumers.replaying.judging.metrics import Detection, Scene, Truth
+from consumers.replaying.judging.judgement import Judgement
+from consumers.replaying.judging.metrics import Detection, EventSet, Truth
 from consumers.replaying.sources import _camera_name
 from stream import CAMERA_ID
 
@@ -65,7 +65,7 @@ FILE_INDEX_FORM = {
 }
 
 
-def course(camera: str, seconds: float) -> SimpleNamespace:
+def timeline(camera: str, seconds: float) -> SimpleNamespace:
     return SimpleNamespace(camera=camera, begin_us=0, pieces=[SimpleNamespace(end_us=round(seconds * 1e6))])
 
 
@@ -73,9 +73,9 @@ def course(camera: str, seconds: float) -> SimpleNamespace:
 def files() -> dict[str, dict]:
     truth = (Truth("gate", "fight", 4, 8, 0), Truth("a-x.1", "fight", 10.001, 10.002, 1))
     events = (Detection("gate", "fight", 0, 6.5, 0.75, 3.2, 0), Detection("a-x.1", "fight", 9, 9.001, 1.0, 9.4, 1))
-    scene = Scene(truth, events, {"gate": 60.0, "a-x.1": 30.5}, {0: 60.0, 1: 30.5})
-    courses = (course("gate", 60), course("a-x.1", 30.5))
-    return actev_files(Judgement(courses, {"fight": None}, (), (), scene, (0, None)))
+    event_set = EventSet(truth, events, {"gate": 60.0, "a-x.1": 30.5}, {0: 60.0, 1: 30.5})
+    timelines = (timeline("gate", 60), timeline("a-x.1", 30.5))
+    return actev_files(Judgement(timelines, {"fight": None}, (), (), event_set, (0, None)))
 
 
 def area(signal: dict[str, int]) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consumers.replaying.judging.metrics import (
     Counts,
     Detection,
-    Scene,
+    EventSet,
     Truth,
     average_precision,
     average_precisions,
@@ -45,9 +45,9 @@ def event(
     return Detection(camera, label, start, end, score, alert, unit)
 
 
-def scene(truths: list[Truth], events: list[Detection], **seconds: float) -> Scene:
+def event_set(truths: list[Truth], events: list[Detection], **seconds: float) -> EventSet:
     by_camera = seconds or {"a": 3600.0}
-    return Scene(tuple(truths), tuple(events), by_camera, dict(enumerate(by_camera.values())))
+    return EventSet(tuple(truths), tuple(events), by_camera, dict(enumerate(by_camera.values())))
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_each_event_takes_what_fits_it_best():
 
 
 def test_matching_by_onset_asks_when_an_event_begins_and_not_how_long_it_is():
-    fit = by_onset(2, 10)
+    matcher = by_onset(2, 10)
     truths = [truth(100, 101)]
     for start, found in ((97.9, None), (98, 0), (100, 0), (110, 0), (110.1, None)):
-        assert match(truths, [event(start, start + 500)], fit) == [found], start
+        assert match(truths, [event(start, start + 500)], matcher) == [found], start
 
 
 def test_counts_by_hand():
@@ -97,7 +97,7 @@ def test_counts_by_hand():
         event(108, 109, 0.5, alert=111),  # again the first
         event(700, 710, 0.7, alert=704),
     ]
-    s = scene(truths, events, a=3600.0, b=3600.0)
+    s = event_set(truths, events, a=3600.0, b=3600.0)
     matched = match(s.truth, s.detections, by_overlap(0))
     figures = count(s, matched).figures()
     assert figures == pytest.approx(
@@ -170,7 +170,7 @@ INTERVALS = st.tuples(st.integers(0, 40), st.integers(1, 15), st.sampled_from("a
 def test_average_precision_equals_a_naive_one(truths, events, ranks):
     true = [truth(s, s + n, camera) for s, n, camera in truths]
     found = [event(s, s + n, 0.5 + 0.05 * ranks[i], camera=camera) for i, (s, n, camera) in enumerate(events)]
-    ours = average_precisions(scene(true, found), (0.3, 0.5))["fight"]
+    ours = average_precisions(event_set(true, found), (0.3, 0.5))["fight"]
     for least in (0.3, 0.5):
         assert ours[least] == pytest.approx(naive_average_precision(true, found, least), abs=2e-3)
 
@@ -230,7 +230,7 @@ def test_average_precision_is_that_of_coco_on_intervals_as_boxes():
     evaluation.evaluate()
     evaluation.accumulate()
     theirs = evaluation.eval["precision"][:, :, 0, 0, 0].mean(axis=1)  # (overlaps,)
-    ours = average_precisions(scene(true, found))["fight"]
+    ours = average_precisions(event_set(true, found))["fight"]
     assert len(theirs) == len(ours) == 10
     assert 0.05 < theirs[0] < 0.95
     np.testing.assert_allclose(list(ours.values()), theirs, atol=1e-3)
@@ -238,7 +238,7 @@ def test_average_precision_is_that_of_coco_on_intervals_as_boxes():
 
 def test_mean_average_precision_is_over_labels_and_overlaps():
     truths = [truth(0, 10), truth(0, 10, label="fall")]
-    s = scene(truths, [event(0, 10), event(0, 7.2, label="fall")])
+    s = event_set(truths, [event(0, 10), event(0, 7.2, label="fall")])
     by_label = average_precisions(s)
     assert by_label["fight"] == dict.fromkeys(by_label["fight"], 1.0)
     assert [by_label["fall"][o] for o in (0.5, 0.7, 0.75, 0.95)] == [1, 1, 0, 0]
@@ -249,7 +249,7 @@ def test_event_that_begins_in_another_file_than_its_truth_counts_where_the_truth
     """A file with a true event whose detection began in the next one: no draw finds more than there is."""
     truths = [truth(3590, 3620, unit=0)]
     events = [event(3605, 3620, unit=1, alert=3608)]
-    s = Scene(tuple(truths), tuple(events), {"a": 7200.0}, {0: 3600.0, 1: 3600.0})
+    s = EventSet(tuple(truths), tuple(events), {"a": 7200.0}, {0: 3600.0, 1: 3600.0})
     bounds = bootstrap(s, match(truths, events, by_overlap(0)))
     assert bounds["misses"] == (0, 0)
     assert bounds["recall"] == bounds["precision"] == bounds["f1"] == (1, 1)
@@ -261,7 +261,7 @@ def test_intervals_by_bootstrap_over_files_are_those_of_all_draws():
     """Three files can be drawn in 27 ways: so many draws must come near the exact distribution."""
     truths = [truth(0, 10, c, unit=u) for u, c in enumerate("abc")]
     events = [event(0, 10, camera="a", unit=0), event(50, 60, camera="c", unit=2), event(0, 9, camera="c", unit=2)]
-    s = scene(truths, events, a=3600.0, b=3600.0, c=3600.0)
+    s = event_set(truths, events, a=3600.0, b=3600.0, c=3600.0)
     matched = match(s.truth, s.detections, by_overlap(0))
     found, rates = (1, 0, 1), (0, 0, 1)
     exact = [
@@ -275,5 +275,5 @@ def test_intervals_by_bootstrap_over_files_are_those_of_all_draws():
 
 
 def test_one_file_gives_no_interval():
-    s = scene([truth(0, 10)], [event(0, 10)])
+    s = event_set([truth(0, 10)], [event(0, 10)])
     assert bootstrap(s, [0]) == {}

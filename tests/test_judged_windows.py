@@ -6,13 +6,13 @@ import numpy as np
 
 from consumers.replaying.judging.truth import TrueEvent
 from consumers.replaying.judging.windows import judged_windows
-from consumers.replaying.trace import Course, Piece, Trace
+from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 
 SECOND = 1_000_000
 LABELS = ("normal", "fight", "fall")
 
 
-def course(windows: int) -> Course:
+def timeline(windows: int) -> Timeline:
     """Windows of two seconds, one after another."""
     numbers = np.arange(windows)
     starts, ends = numbers * 2 * SECOND, (numbers + 1) * 2 * SECOND
@@ -20,13 +20,13 @@ def course(windows: int) -> Course:
     # The score of the last label tells which window it was.
     scores = np.stack([np.zeros(windows), np.zeros(windows), numbers / 100], axis=1)
     span = np.array([[0, windows * 2 * SECOND]])
-    return Course("gate", [Piece("gate.mp4", 0, Trace("m", LABELS, places, scores, np.array([]), span, 10, 0))])
+    return Timeline("gate", [PlacedTrace("gate.mp4", 0, Trace("m", LABELS, places, scores, np.array([]), span, 10, 0))])
 
 
 def shown(labels: set[str], *truth: tuple[str, float, float]) -> dict[int, str]:
     """By number of the window; eight windows, and events of some labels."""
     events = [TrueEvent("gate", name, round(start * SECOND), round(end * SECOND), "t") for name, start, end in truth]
-    found = judged_windows([course(8)], events, labels)
+    found = judged_windows([timeline(8)], events, labels)
     assert found is not None
     numbers = (found.scores[:, 2] * 100).round().astype(int).tolist()
     return {number: found.labels[label] for number, label in zip(numbers, found.truth, strict=True)}
@@ -56,7 +56,7 @@ def test_without_a_quiet_label_only_windows_with_truth_count():
 
 
 def test_window_of_which_the_model_says_no_number_is_left_out():
-    broken = course(3)
+    broken = timeline(3)
     broken.pieces[0].trace.scores[1, 0] = np.nan
     found = judged_windows([broken], [], {"fight"})
     assert found is not None

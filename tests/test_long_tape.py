@@ -108,12 +108,14 @@ def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_da
         assert 2.0 - 1e-6 <= event["alert_seconds"] - event["start_seconds"] <= 2.0 + 1.6 + 2.0
     page = (tmp_path / "report.html").read_text()
     paired = figures["against"]["paired"]
-    pictures_of = [figures["misses"], figures["false_alarms"], figures["against"]["false_alarms"]]
+    pictures_of = [figures["misses"], figures["false_alarms"], figures["detected"], figures["against"]["false_alarms"]]
     pictures_of += [len(paired["only_first"]), len(paired["only_second"])]
-    assert page.count("data:image/jpeg;base64,") == sum(min(8, count) for count in pictures_of)
+    strips = page.count('<figure class="strip')
+    assert strips == sum(min(40, count) for count in pictures_of)
+    assert page.count("data:image/jpeg;base64,") == 6 * strips
     assert f"Against {figures['against']['model']}" in page
-    assert "second's events" in page
-    assert page.count("tape.mp4#t=") == page.count("data:image/jpeg;base64,")
+    assert "events of the second" in page
+    assert page.count("tape.mp4#t=") == strips
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("the tape was replayed; its report is not looked at, for there is no Chromium here")
@@ -126,7 +128,7 @@ def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_da
             "--disable-background-networking",
             "--no-first-run",
             f"--user-data-dir={tmp_path / 'browser'}",
-            "--window-size=1100,2400",
+            "--window-size=1100,4000",
             f"--screenshot={tmp_path / 'report.png'}",
             (tmp_path / "report.html").as_uri(),
         ],
@@ -135,11 +137,11 @@ def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_da
         timeout=120,
     )
     shown = np.asarray(Image.open(io.BytesIO((tmp_path / "report.png").read_bytes())).convert("RGB"))
-    assert shown.shape[0] == 2400
+    assert shown.shape[0] == 4000
     ink = (shown < 200).any(axis=2)
     assert ink[:200].any(), "no heading"
     assert ink.mean() > 0.01, "the page is all but empty"
-    # The bars of truth: matplotlib's green where found, its red where missed.
-    colours = {"green": (44, 160, 44), "red": (214, 39, 40)}
+    # The bars of truth: the style sheet's green where found, its red where missed.
+    colours = {"green": (26, 127, 55), "red": (192, 38, 45)}
     seen = {name for name, rgb in colours.items() if (np.abs(shown.astype(int) - rgb).max(axis=2) < 12).sum() > 50}
     assert seen, "no bar on the timeline"

@@ -61,7 +61,7 @@ def test_files_of_one_camera_follow_one_another_as_attached_ones_do(footage: Pat
     predictions, events, _ = live(folder, "gate", None)
     found = replayed([folder], tmp_path / "traces", camera="gate")
     assert said(found, "gate") == (predictions, events)
-    begins = [piece.begin_us for piece in found.courses[0].pieces]
+    begins = [piece.begin_us for piece in found.timelines[0].pieces]
     assert begins == [1_600_000_000_000_000, 1_600_000_006_000_000, 1_600_000_900_000_000]
 
 
@@ -70,7 +70,7 @@ def test_each_file_of_a_folder_is_a_camera_named_by_its_path(footage: Path, tmp_
         (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(footage, tmp_path / "in" / place)
     found = replayed([tmp_path / "in"], tmp_path / "traces", start_us=START_US)
-    assert [course.camera for course in found.courses] == ["a-x", "b-x", "top"]
+    assert [timeline.camera for timeline in found.timelines] == ["a-x", "b-x", "top"]
     predictions, events, _ = live(footage, "b-x", START_US)
     assert said(found, "b-x") == (predictions, events)
 
@@ -351,7 +351,7 @@ def test_recorded_topic_says_what_the_worker_said(recorded, tmp_path: Path):
     found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=transport)
     assert said(found, "gate") == (predictions, events)
     everything = replayed([TOPIC], tmp_path, transport=transport)
-    assert {course.camera for course in everything.courses} == {"gate", "hall"}
+    assert {timeline.camera for timeline in everything.timelines} == {"gate", "hall"}
     assert everything.kept_seconds == pytest.approx(found.seconds)
 
 
@@ -383,7 +383,7 @@ def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path,
     work_off(Worker(damaged, Brightness(), replays.SPEC, RULES, sink, SETTINGS))
     found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=damaged)
     assert said(found, "gate") == ([p.encode() for p in sink.predictions], [told(e) for e in sink.events])
-    assert "truncated" in found.courses[0].pieces[0].trace.problems[0]
+    assert "truncated" in found.timelines[0].pieces[0].trace.problems[0]
 
 
 DAY_US = 86_400_000_000
@@ -434,11 +434,11 @@ def test_archive_behind_newer_footage_and_sent_twice_says_what_the_worker_said(
     assert said(found, "gate") == (predictions, events)
     assert len(events) > 2
     assert len({p[2] for p in predictions}) < len(predictions)  # some of it twice
-    (course,) = found.courses
-    assert course.seconds == pytest.approx(2 * 3, abs=0.5)
-    assert course.begin_us == START_US - DAY_US
-    assert course.end_us == START_US + 3_000_000
-    counts, trace = worker.counts["gate"], course.pieces[0].trace
+    (timeline,) = found.timelines
+    assert timeline.seconds == pytest.approx(2 * 3, abs=0.5)
+    assert timeline.begin_us == START_US - DAY_US
+    assert timeline.end_us == START_US + 3_000_000
+    counts, trace = worker.counts["gate"], timeline.pieces[0].trace
     assert counts.dead_lettered > 0
     assert (trace.frames, trace.lost_frames) == (counts.frames, counts.dead_lettered)
 
@@ -453,7 +453,7 @@ def test_replay_goes_on_wherever_it_was_cut_off(
     monkeypatch.setattr(replays, "SPEC", replace(replays.SPEC, stride_us=stride_us))
     whole = replayed([TOPIC], tmp_path / "whole", transport=jumbled)
     assert said(whole, "gate") == listened(jumbled)[:2]
-    complete = whole.courses[0].pieces[0].trace
+    complete = whole.timelines[0].pieces[0].trace
     assert len(complete.problems) == 1
 
     stops = 0
@@ -472,7 +472,7 @@ def test_replay_goes_on_wherever_it_was_cut_off(
             pass
         found = replayed([TOPIC], folder, transport=jumbled, scorer=scorer)
         assert said(found, "gate") == said(whole, "gate"), stops
-        trace = found.courses[0].pieces[0].trace
+        trace = found.timelines[0].pieces[0].trace
         assert (trace.problems, trace.lost_frames) == (complete.problems, complete.lost_frames), stops
         assert (trace.frames, trace.seconds) == (complete.frames, complete.seconds), stops
         stops += 1
@@ -527,7 +527,7 @@ def test_camera_without_a_readable_frame_costs_its_own_figures_only(footage: Pat
     cut = whole.read_bytes().index(b"\x1f\x43\xb6\x75") + 40  # in the first frame of Matroska's first cluster
     (folder / "bad.mkv").write_bytes(whole.read_bytes()[:cut])
     found = replayed([folder], tmp_path / "traces")
-    assert [course.camera for course in found.courses] == ["good"]
+    assert [timeline.camera for timeline in found.timelines] == ["good"]
     assert len(found.unreadable) == 1
     assert "camera bad: no frame could be read" in found.unreadable[0]
     (folder / "good.mp4").unlink()

@@ -10,8 +10,8 @@ from kafka import KafkaAdminClient
 
 from consumers.replaying import through_kafka
 from consumers.replaying.errors import ReplayError
-from consumers.replaying.judging.judge import make_scene
-from consumers.replaying.judging.truth import Claim, place_truth
+from consumers.replaying.judging.judgement import make_event_set
+from consumers.replaying.judging.truth import TruthRow, place_truth
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.through_kafka import replay_through_kafka
@@ -81,14 +81,14 @@ def test_files_of_one_camera_stay_files_as_they_are_without_a_broker(footage: Pa
     found = through(tmp_path / "in", own_broker=True, camera="gate")
     direct = replayed([tmp_path / "in"], tmp_path / "cache", camera="gate", start_us=START_US)
     assert said(found, "gate") == said(direct, "gate")
-    (course,), (expected,) = found.courses, direct.courses
-    places = [(p.name, p.first_us, p.end_us, p.trace.frames, len(p.trace.places)) for p in course.pieces]
+    (timeline,), (expected,) = found.timelines, direct.timelines
+    places = [(p.name, p.first_us, p.end_us, p.trace.frames, len(p.trace.places)) for p in timeline.pieces]
     assert places == [(p.name, p.first_us, p.end_us, p.trace.frames, len(p.trace.places)) for p in expected.pieces]
-    claims = [Claim("t", f"{name}.mp4", "bright", 2.0, 6.0) for name in CAMERAS]
-    truth, notes = place_truth(claims, found.courses, {"bright"})
+    claims = [TruthRow("t", f"{name}.mp4", "bright", 2.0, 6.0) for name in CAMERAS]
+    truth, notes = place_truth(claims, found.timelines, {"bright"})
     assert not notes
     assert [(t.start_us - START_US) / 1e6 for t in truth] == [2, 12, 16]
-    assert len(make_scene(found.courses, [], truth).unit_seconds) == 3
+    assert len(make_event_set(found.timelines, [], truth).unit_seconds) == 3
 
 
 def test_camera_that_an_embedded_broker_cannot_hold_is_refused_at_once(footage: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,27 +10,27 @@ import pytest
 
 from consumers.replaying.errors import TruthError
 from consumers.replaying.judging.truth import TrueEvent, check_truth, place_truth, read_truth
-from consumers.replaying.trace import Course, Piece, Trace
+from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from models import ModelError
 
 BEGIN_US = 1_764_000_000_000_000  # 2025-11-24T16:00:00Z
 LABELS = ("fight",)
 
 
-def course(camera: str, *names: str, seconds: int = 60) -> Course:
+def timeline(camera: str, *names: str, seconds: int = 60) -> Timeline:
     """Pieces of a minute, one after another."""
     empty = np.zeros((0, 5), np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
     trace = Trace("m", ("normal", "fight"), *empty, np.array([[0, seconds * 1_000_000]]), 100, 0)
-    return Course(
+    return Timeline(
         camera,
         [
-            Piece(name, BEGIN_US + n * seconds * 1_000_000, trace)
+            PlacedTrace(name, BEGIN_US + n * seconds * 1_000_000, trace)
             for n, name in enumerate(names or (f"/in/{camera}.mp4",))
         ],
     )
 
 
-COURSES = [course("gate"), course("hall", "/in/hall/one.mp4", "/in/hall/two.mp4")]
+COURSES = [timeline("gate"), timeline("hall", "/in/hall/one.mp4", "/in/hall/two.mp4")]
 
 
 def read(folder: Path, text: str, name: str = "truth.csv", **renamed: str) -> tuple[list[TrueEvent], list[str]]:
@@ -77,8 +77,8 @@ def test_labels_per_file_speak_of_whole_files(tmp_path: Path):
     events, notes = read(tmp_path, "path,label\nhall/one.mp4,fight\nhall/two.mp4,normal\n")
     assert [interval(e) for e in events] == [("hall", 0, 60)]
     (note,) = notes
-    assert note.startswith("truth of 'normal' left out (1 rows, first ")
-    assert note.endswith("truth.csv, line 3): events are made of fight, not of it")
+    assert note.startswith("1 row of truth left out, first ")
+    assert note.endswith("truth.csv, line 3: this model raises events only for \"fight\", not for 'normal'")
 
 
 def test_labels_are_renamed_and_left_out(tmp_path: Path):
@@ -105,7 +105,10 @@ def test_activitynet_names_files_by_video_id(tmp_path: Path):
         ("camera,label,start,end\ngate,fight,1,\n", "line 2: expected camera, label, and both start and end"),
         ("camera,label,start,end\ngate,,1,2\n", "line 2: expected camera, label"),
         ("camera,label,start,end\ngate,fight,60,61\n", "line 2: begins at 60 s, and gate is 60 s long"),
-        ("camera,label,start,end\ngaet,fight,1,2\n", "line 2: 'gaet' is no camera or file here; did you mean 'gate'?"),
+        (
+            "camera,label,start,end\ngaet,fight,1,2\n",
+            "line 2: 'gaet' is neither a camera nor a file of this footage; did you mean 'gate'?",
+        ),
         ("camera,label,start\ngate,fight,1\n", "line 1: expected the columns"),
         ("who,label,start,end\ngate,fight,1,2\n", "line 1: expected the columns"),
         ("", "line 1: expected the columns"),
@@ -137,9 +140,9 @@ def test_rows_about_other_footage_are_left_out_and_counted(tmp_path: Path):
     events, notes = read(tmp_path, "camera,label,start,end\n" + rows)
     assert len(events) == 1
     assert "2 rows of truth left out" in notes[0]
-    assert "line 3: 'roof' is no camera or file here" in notes[0]
-    assert "1 rows of truth left out" in notes[1]
-    assert "line 5: not in the footage's time" in notes[1]
+    assert "line 3: 'roof' is neither a camera nor a file of this footage" in notes[0]
+    assert "1 row of truth left out" in notes[1]
+    assert "line 5: outside the footage's time" in notes[1]
 
 
 def test_camera_whose_topic_holds_an_archive_behind_newer_footage_is_as_long_as_both(tmp_path: Path):
@@ -147,7 +150,7 @@ def test_camera_whose_topic_holds_an_archive_behind_newer_footage_is_as_long_as_
     newer, archive = [day, day + minute], [0, minute]
     empty = np.zeros((0, 5), np.int64), np.zeros((0, 2)), np.zeros(0, np.int64)
     trace = Trace("m", ("normal", "fight"), *empty, np.array([newer, archive, archive, [30_000_000, 90_000_000]]), 9, 0)
-    gate = Course("gate", [Piece("topic", BEGIN_US, trace)])
+    gate = Timeline("gate", [PlacedTrace("topic", BEGIN_US, trace)])
     assert gate.seconds == 60 + 90, "what was sent twice is one footage"
     (tmp_path / "t.csv").write_text("camera,label,start,end\ngate,fight,4,5\ngate,fight,86410,86411\n")
     events, _ = place_truth(read_truth(tmp_path / "t.csv", {}), [gate], LABELS)
@@ -159,9 +162,9 @@ def test_camera_whose_topic_holds_an_archive_behind_newer_footage_is_as_long_as_
 
 def test_name_of_two_files_asks_for_more_of_it(tmp_path: Path):
     (tmp_path / "t.csv").write_text("file,label,start,end\nx,fight,1,2\n")
-    courses = [course("a", "/in/a/x.mp4"), course("b", "/in/b/x.mp4")]
+    timelines = [timeline("a", "/in/a/x.mp4"), timeline("b", "/in/b/x.mp4")]
     with pytest.raises(TruthError, match=r"line 2: 'x' is /in/a/x.mp4 or /in/b/x.mp4"):
-        place_truth(read_truth(tmp_path / "t.csv", {}), courses, LABELS)
+        place_truth(read_truth(tmp_path / "t.csv", {}), timelines, LABELS)
 
 
 def test_absent_file_is_named():

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from consumers.live.assemble import tracker_rules
 from consumers.live.tracker import Rule
-from consumers.replaying.command import INTERRUPTED, Asked
+from consumers.replaying.command import INTERRUPTED, ReplayOptions
 from consumers.replaying.errors import ReplayError
 from consumers.replaying.judging.metrics import by_overlap
 from consumers.replaying.judging.truth import TrueEvent
-from consumers.replaying.trace import Course, Piece, Trace
+from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from consumers.replaying.tuning import command as tune_command
-from consumers.replaying.tuning.command import parse_budget, settings_text, show
+from consumers.replaying.tuning.command import parse_budget, print_settings, settings_text
 from consumers.replaying.tuning.report import write_tune_report
-from consumers.replaying.tuning.sweep import Tuned, per_day, per_day_bound, sweep, tune
+from consumers.replaying.tuning.search import TunedLabel, per_day, per_day_bound, sweep_start, tune
 from consumers.settings import Settings, load_settings, override
 from stream import ClipSpec
 from tests.checkpoints import contract, write_checkpoint
@@ -34,7 +34,7 @@ SECOND = 1_000_000
 RULE = Rule(start=0.5, end=0.3, min_seconds=2.0, cooldown_seconds=5.0, update_seconds=7.0)
 
 
-def course(camera: str, scores: list[float]) -> Course:
+def timeline(camera: str, scores: list[float]) -> Timeline:
     """A window of two seconds every second."""
     count = len(scores)
     starts = np.arange(count) * SECOND
@@ -44,10 +44,10 @@ def course(camera: str, scores: list[float]) -> Course:
     rows = np.stack([1 - np.array(scores), scores], axis=1)
     span = np.array([[0, (count + 1) * SECOND]])
     trace = Trace("m", ("normal", "fight"), places, rows, np.array([count]), span, 10 * count, 0)
-    return Course(camera, [Piece(f"{camera}.mp4", 0, trace)])
+    return Timeline(camera, [PlacedTrace(f"{camera}.mp4", 0, trace)])
 
 
-def noisy(camera: str, seed: int, *, event_score: float) -> tuple[Course, list[TrueEvent]]:
+def noisy(camera: str, seed: int, *, event_score: float) -> tuple[Timeline, list[TrueEvent]]:
     """Ten minutes with two events; noise with lone peaks that are as high as the events, yet short."""
     generator = np.random.default_rng(seed)
     scores = generator.uniform(0.0, 0.3, 600)
@@ -56,18 +56,18 @@ def noisy(camera: str, seed: int, *, event_score: float) -> tuple[Course, list[T
     for at in (50, 200, 300, 500):
         scores[at] = 0.95
     truth = [TrueEvent(camera, "fight", at * SECOND, (at + 13) * SECOND, "t") for at in (100, 400)]
-    return course(camera, scores.tolist()), truth
+    return timeline(camera, scores.tolist()), truth
 
 
 @pytest.fixture(scope="module")
-def tuned() -> Tuned:
-    courses, truth = zip(*(noisy(f"c{n}", n, event_score=0.45) for n in range(5)), strict=True)
+def tuned() -> TunedLabel:
+    timelines, truth = zip(*(noisy(f"c{n}", n, event_score=0.45) for n in range(5)), strict=True)
     rows = [t for events in truth for t in events]
-    (found,) = tune(courses, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0) or ()
+    (found,) = tune(timelines, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0) or ()
     return found
 
 
-def test_settings_are_found_that_find_everything_without_a_false_alarm(tuned: Tuned):
+def test_settings_are_found_that_find_everything_without_a_false_alarm(tuned: TunedLabel):
     before, after = tuned.before.counts(tuned.files), tuned.chosen.counts(tuned.files)
     assert (before.detected, before.false_alarms) == (0, 20)
     assert (after.detected, after.false_alarms) == (10, 0)
@@ -76,7 +76,7 @@ def test_settings_are_found_that_find_everything_without_a_false_alarm(tuned: Tu
     assert tuned.chosen.rule.smoothing > 1 or tuned.chosen.rule.min_seconds > 2
 
 
-def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tuned: Tuned):
+def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tuned: TunedLabel):
     assert tuned.held_out is not None
     assert tuned.held_out.truth == 10
     assert tuned.held_out.seconds == pytest.approx(5 * 601)
@@ -86,9 +86,9 @@ def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tun
 def test_held_out_figures_do_not_flatter_settings_that_fit_one_file():
     """One file's events are weaker than all others': settings chosen without it miss them."""
     made = [noisy(f"c{n}", n, event_score=0.8) for n in range(4)] + [noisy("odd", 9, event_score=0.35)]
-    courses, truth = zip(*made, strict=True)
+    timelines, truth = zip(*made, strict=True)
     rows = [t for events in truth for t in events]
-    (found,) = tune(courses, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0) or []
+    (found,) = tune(timelines, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0) or []
     assert found.chosen.counts(found.files).detected == 10
     assert found.held_out is not None
     assert found.held_out.detected == 8
@@ -98,7 +98,7 @@ def test_budget_that_nothing_keeps_to_gives_the_fewest_false_alarms_and_says_so(
     # Whatever the settings, all that scores 1 is an alarm of which no truth knows; the rest need not be.
     (found,) = (
         tune(
-            [course("a", [1.0] * 60 + [0.1] * 60 + [0.7] * 30 + [0.1] * 60)],
+            [timeline("a", [1.0] * 60 + [0.1] * 60 + [0.7] * 30 + [0.1] * 60)],
             {"fight": RULE},
             [],
             by_overlap(0.1),
@@ -109,35 +109,38 @@ def test_budget_that_nothing_keeps_to_gives_the_fewest_false_alarms_and_says_so(
     assert found.before.counts(found.files).false_alarms == 2
     assert found.chosen.counts(found.files).false_alarms == 1
     assert not found.within
-    assert "No setting keeps to 10 a camera-day; this is the one with the fewest false alarms." in told([found])
+    assert "fight: no setting keeps to 10 false alarms per camera-day; this is the one with the fewest." in told(
+        [found]
+    )
 
 
-def told(found: list[Tuned]) -> str:
+def told(found: list[TunedLabel]) -> str:
     """What the command prints, on one line."""
     out = Console(file=io.StringIO(), width=200)
-    show(out, found)
+    print_settings(out, found)
     assert isinstance(out.file, io.StringIO)
     return " ".join(out.file.getvalue().split())
 
 
 def test_labels_are_told_against_their_own_share_of_the_budget():
-    loud, quiet = course("a", [1.0] * 600), course("a", [0.1] * 600)
+    loud, quiet = timeline("a", [1.0] * 600), timeline("a", [0.1] * 600)
     trace = replace(
         quiet.pieces[0].trace,
         labels=("normal", "fight", "fall"),
         scores=np.hstack([quiet.pieces[0].trace.scores, loud.pieces[0].trace.scores[:, 1:]]),
     )
-    both = Course("a", [replace(quiet.pieces[0], trace=trace)])
+    both = Timeline("a", [replace(quiet.pieces[0], trace=trace)])
     # One alarm of `fall` in 601 s is 144 a day; none of `fight` is compatible with up to 431.
     fight, fall = tune([both], {"fight": RULE, "fall": RULE}, [], by_overlap(0.1), budget_per_day=200) or ()
     assert (fight.budget, fall.budget, fight.within, fall.within) == (100, 100, True, False)
-    assert "No setting keeps to 100 a camera-day" in told([fight, fall])
-    page = write_tune_report("m", [fight, fall], 200)
+    assert "fall: no setting keeps to 100 false alarms per camera-day" in told([fight, fall])
+    page = write_tune_report("Tuning of m", [fight, fall], 200)
     assert "100 of each label" in page
-    assert "No setting keeps fall to its 100 a camera-day" in page
+    assert "fall: no setting keeps to 100 false alarms per camera-day" in page
     fight, fall = tune([both], {"fight": RULE, "fall": RULE}, [], by_overlap(0.1), budget_per_day=600) or ()
-    assert "so few false alarms are compatible with up to 431 a camera-day" in told([fight])
-    assert "fight are compatible with up to 431 a camera-day" in write_tune_report("m", [fight, fall], 600)
+    words = "0 false alarms in it are compatible with up to 431 per camera-day (95 %)."
+    assert words in told([fight])
+    assert words in write_tune_report("Tuning of m", [fight, fall], 600)
 
 
 def test_sweep_ends_where_it_is_asked_to():
@@ -158,7 +161,7 @@ def test_sweep_ends_where_it_is_asked_to():
 
 def test_sweep_of_the_start_threshold_is_over_everything_from_all_alarms_to_none():
     one, truth = noisy("a", 1, event_score=0.6)
-    trials = sweep([one], "fight", RULE, truth, by_overlap(0))
+    trials = sweep_start([one], "fight", RULE, truth, by_overlap(0))
     starts = [t.rule.start for t in trials]
     assert starts == sorted(starts)
     assert RULE in [t.rule for t in trials]
@@ -168,10 +171,10 @@ def test_sweep_of_the_start_threshold_is_over_everything_from_all_alarms_to_none
 
 
 def test_event_that_begins_in_another_file_than_its_truth_is_no_miss_of_one_and_no_find_of_the_other():
-    first, second = course("a", [0.1] * 19), course("a", [0.9] * 10 + [0.1] * 10)
-    joined = Course("a", [first.pieces[0], replace(second.pieces[0], begin_us=20 * SECOND)])
+    first, second = timeline("a", [0.1] * 19), timeline("a", [0.9] * 10 + [0.1] * 10)
+    joined = Timeline("a", [first.pieces[0], replace(second.pieces[0], begin_us=20 * SECOND)])
     truth = [TrueEvent("a", "fight", 18 * SECOND, 30 * SECOND, "t")]
-    (trial,) = (t for t in sweep([joined], "fight", RULE, truth, by_overlap(0.1)) if t.rule == RULE)
+    (trial,) = (t for t in sweep_start([joined], "fight", RULE, truth, by_overlap(0.1)) if t.rule == RULE)
     by_file = [trial.counts([file]) for file in (0, 1)]
     assert [(c.truth, c.detected, c.misses, c.false_alarms) for c in by_file] == [(1, 1, 0, 0), (0, 0, 0, 0)]
     assert by_file[0].alerts == (4.0,)
@@ -179,7 +182,7 @@ def test_event_that_begins_in_another_file_than_its_truth_is_no_miss_of_one_and_
 
 def test_rates_are_by_camera_day_and_their_bound_is_exact():
     one, truth = noisy("a", 1, event_score=0.6)
-    counts = sweep([one], "fight", RULE, truth, by_overlap(0))[0].counts([0])
+    counts = sweep_start([one], "fight", RULE, truth, by_overlap(0))[0].counts([0])
     assert per_day(counts) == pytest.approx(counts.false_alarms * 86400 / 601)
     # No event in a time t: the rate is below -ln(0.05) / t with 95 % confidence.
     none = type(counts)(0, 0, 0, 86400.0, (), 0)
@@ -196,11 +199,11 @@ def test_budget_is_read_as_people_say_it(text: str, rate: float):
 
 @pytest.mark.parametrize("text", ["", "few", "-1", "1 per week", "day"])
 def test_budget_that_is_none_is_an_error(text: str):
-    with pytest.raises(ReplayError, match="expected false alarms a camera-day"):
+    with pytest.raises(ReplayError, match="expected false alarms per camera-day"):
         parse_budget(text)
 
 
-def test_settings_alone_are_all_that_was_chosen_and_what_it_was_chosen_for(tuned: Tuned, tmp_path: Path):
+def test_settings_alone_are_all_that_was_chosen_and_what_it_was_chosen_for(tuned: TunedLabel, tmp_path: Path):
     used = override(
         Settings(),
         {
@@ -228,16 +231,16 @@ def test_command_writes_settings_and_a_report_and_never_over_other_settings(tmp_
     arguments += ["--engine", "torch", "--report", tmp_path / "t.html", "-o", tmp_path / "tuned.toml"]
     result = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
-    assert "tuned, on files held out" in result.stdout
-    assert "camera-days are too few to show it" in result.stdout or "No setting keeps to" in result.stdout
+    assert "tuned, held out" in result.stdout
+    assert "is too little to show a rate of" in result.stdout or "no setting keeps to" in result.stdout
     assert "copy them into clipline.toml" in result.stdout
     written = tomllib.loads((tmp_path / "tuned.toml").read_text())
     assert set(written["tracker"]["labels"]) == {"fight"}
     assert written["worker"] == {"model": str(tmp_path / "m.safetensors"), "engine": "torch", "stride_seconds": 0.8}
     page = (tmp_path / "t.html").read_text()
     assert "<svg" in page
-    assert "fight, tuned, on files held out" in page
-    assert "fight are compatible with up to" in page or "No setting keeps fight to its 1 a camera-day" in page
+    assert "tuned, held out" in page
+    assert "compatible with up to" in page or "no setting keeps to 1 false alarms per camera-day" in page
     (tmp_path / "tuned.toml").write_text('kafka = "mine:9092"\n')
     again = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert again.returncode == 2
@@ -250,7 +253,7 @@ def test_command_that_is_stopped_amid_the_sweep_writes_nothing(tmp_path: Path, m
     write_checkpoint(tmp_path / "m.safetensors", always="fight")
     (tmp_path / "truth.csv").write_text("camera,label,start,end\ngate,fight,2,4\n")
     settings = override(Settings(), {"worker": {"model": str(tmp_path / "m.safetensors"), "engine": "torch"}}, "test")
-    asked = Asked(
+    asked = ReplayOptions(
         (str(tmp_path / "gate.mp4"),), None, None, tmp_path / "truth.csv", {}, "overlap", 0.1, (2, 10), resume=False
     )
     stop, original = threading.Event(), tune_command.place_truth
@@ -260,9 +263,16 @@ def test_command_that_is_stopped_amid_the_sweep_writes_nothing(tmp_path: Path, m
         return original(*arguments)
 
     monkeypatch.setattr(tune_command, "place_truth", placing)
-    notes = Console(file=io.StringIO())
-    code = tune_command.tune_command(
-        settings, asked, "1", tmp_path / "tuned.toml", None, Console(file=io.StringIO()), notes, stop.is_set
+    quiet = Console(file=io.StringIO())
+    code = tune_command.run_tune(
+        settings,
+        asked,
+        budget="1",
+        output=tmp_path / "tuned.toml",
+        report=None,
+        out=quiet,
+        errors=quiet,
+        stop=stop.is_set,
     )
     assert code == INTERRUPTED
     assert not (tmp_path / "tuned.toml").exists()

@@ -159,10 +159,10 @@ def replay(
     What a camera sent to Kafka:
       clipline replay 'kafka://clipline.segments?camera=lobby'
     """
-    from consumers.replaying.command import Asked, replay_command
+    from consumers.replaying.command import ReplayFiles, ReplayOptions, run_replay
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
-    asked = Asked(
+    options = ReplayOptions(
         sources=tuple(sources),
         camera=camera,
         start_us=parse_start(start),
@@ -177,15 +177,13 @@ def replay(
         against=against,
     )
     with stop_on_signal() as stop:
-        code = replay_command(
+        code = run_replay(
             settings,
-            asked,
-            json_file=json_file,
-            report_file=report,
-            actev=actev,
+            options,
+            ReplayFiles(json_file, report, actev),
             fail_if=fail_if,
             out=console,
-            notes=errors,
+            errors=errors,
             stop=stop.is_set,
         )
     raise typer.Exit(code)
@@ -224,11 +222,11 @@ def tune(
       clipline tune footage/ --labels truth.csv --budget 0.1/hour \\
         -o night.toml --report tuning.html
     """
-    from consumers.replaying.command import Asked
-    from consumers.replaying.tuning.command import tune_command
+    from consumers.replaying.command import ReplayOptions
+    from consumers.replaying.tuning.command import run_tune
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
-    asked = Asked(
+    options = ReplayOptions(
         sources=tuple(sources),
         camera=camera,
         start_us=parse_start(start),
@@ -239,8 +237,8 @@ def tune(
         onset_window=onset_window,
     )
     with stop_on_signal() as stop:
-        code = tune_command(
-            settings, asked, budget=budget, output=output, report=report, out=console, notes=errors, stop=stop.is_set
+        code = run_tune(
+            settings, options, budget=budget, output=output, report=report, out=console, errors=errors, stop=stop.is_set
         )
     raise typer.Exit(code)
 

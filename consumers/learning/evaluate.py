@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.files import write_text
+from consumers.reports.page import command_line
+from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_temperature
@@ -20,7 +22,7 @@ from models.evaluation.scores import ClipScores, WindowScores
 from models.evaluation.significance import compare_accuracy
 
 from .datasets import Example, check_examples, file_digests, find_examples
-from .report import write_report
+from .report import verdict, write_report
 from .scoring import score_examples
 from .trained_on import known_labels, quiet_labels, warn_of_training_data
 
@@ -67,16 +69,20 @@ def evaluate_command(options: EvaluateOptions, console: Console, notes: Console)
                 f"calibrate {checkpoint.export.source} and export it again"
             )
         check_writable(options.calibrated_file)
-    examples, digests = _examples(options.data, [checkpoint], options.renamed, notes)
-    warn_of_training_data(checkpoint, digests, notes)
+    warned = Notes(notes)
+    examples, digests = _examples(options.data, [checkpoint], options.renamed, warned)
+    warn_of_training_data(checkpoint, digests, warned)
     windows = _score(options.model, options.engine, examples, notes)
     clips = windows.by_clip()
     evaluation = evaluate(clips)
     _print(console, checkpoint.id, evaluation)
+    console.print(verdict(evaluation), style="bold", highlight=False, markup=False, soft_wrap=True)
     if options.json_file is not None:
         _write_json(options.json_file, {"model": checkpoint.id, **evaluation.to_json()})
     if options.report_file is not None:
-        write_text(options.report_file, write_report(checkpoint, clips, evaluation, examples), TrainingError)
+        sources = [str(path) for path in options.data]
+        page = write_report(checkpoint, clips, evaluation, examples, warned.warnings, sources, command_line())
+        write_text(options.report_file, page, TrainingError)
         console.print(f"Report: {options.report_file}", highlight=False, markup=False, soft_wrap=True)
     if options.calibrated_file is not None:
         _calibrate(checkpoint, windows, options.calibrated_file, options.false_alarm_rate, console)
@@ -89,9 +95,10 @@ def compare_command(options: CompareOptions, console: Console, notes: Console) -
         ModelError: a model or the data cannot be used, or the models have different labels.
     """
     checkpoints = [find(m) for m in options.models]
-    examples, digests = _examples(options.data, checkpoints, options.renamed, notes)
+    warned = Notes(notes)
+    examples, digests = _examples(options.data, checkpoints, options.renamed, warned)
     for checkpoint in checkpoints:
-        warn_of_training_data(checkpoint, digests, notes)
+        warn_of_training_data(checkpoint, digests, warned)
     a, b = (_score(m, options.engine, examples, notes).by_clip() for m in options.models)
     b = _same_order(a, b)
     result = compare_accuracy(a, b)
@@ -124,14 +131,14 @@ def compare_command(options: CompareOptions, console: Console, notes: Console) -
 
 
 def _examples(
-    data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Console
+    data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Notes
 ) -> tuple[list[Example], dict[Path, str]]:
     """The examples, and the digests of their files."""
     names = known_labels(checkpoints, renamed)
     examples = [e for d in data for e in find_examples(d, names)]
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
-        notes.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        notes.warn(warning)
     return examples, digests
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from consumers.files import write_text
+from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
 from models.classical.kinds import is_classical
@@ -95,7 +96,7 @@ def export_command(options: ExportOptions, console: Console, notes: Console) -> 
     if not options.compared:
         return
     examples = _examples(options.compared, renamed)
-    warn_of_training_data(checkpoint, file_digests(examples), notes)
+    warn_of_training_data(checkpoint, file_digests(examples), Notes(notes))
     with task_progress(notes) as show:
         if output is not None:
             rows = measure(checkpoint, [(output.suffix, precision, output)], examples, show)

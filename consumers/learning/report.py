@@ -2,115 +2,225 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from consumers.reports.drawing import axes, film_strip, render, svg
+from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, draw, jpeg
+from consumers.reports.page import Header, render
+from consumers.reports.wording import figure_text, interval_text
+from consumers.terminal.wording import count
 from models import Checkpoint
 from models.evaluation.bootstrap import ROUNDS
-from models.evaluation.figures import Evaluation, shown
+from models.evaluation.figures import Evaluation
 from models.evaluation.scores import ClipScores
 from stream import sample_file
 
 from .datasets import Example
 
-_WORST: Final = 8
-_STRIP_FRAMES: Final = 6
-_STRIP_HEIGHT: Final = 120
-_MAX_CURVES: Final = 10
+_MOST_WRONG: Final = 24
+_MOST_RIGHT: Final = 6
+#: Rows of the table of clips: a page has to open.
+_MOST_CLIPS: Final = 2000
+_FRAMES: Final = 6
+_HEIGHT: Final = 120
+_SPACING_SECONDS: Final = 0.2
+_FIGURE_NAMES: Final = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "calibration_error": "calibration error",
+    "top5_accuracy": "top-5 accuracy",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
-    """Frames of a clip that was judged wrongly."""
+class _Section:
+    title: str
+    strips: Sequence[FilmStrip]
+    total: int
+    nothing: str
 
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
     name: str
+    group: str
     truth: str
     said: str
     score: float
-    jpeg: str
 
 
 def write_report(
-    checkpoint: Checkpoint, judged: ClipScores, evaluation: Evaluation, examples: Sequence[Example]
+    checkpoint: Checkpoint,
+    judged: ClipScores,
+    evaluation: Evaluation,
+    examples: Sequence[Example],
+    warnings: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    command: str = "",
 ) -> str:
-    """Return the page; `examples` are the clips of `judged`, in its order."""
+    """Return the page.
+
+    Args:
+        checkpoint: the model.
+        judged: its scores of the clips.
+        evaluation: the figures of these scores.
+        examples: the clips of `judged`, in its order.
+        warnings: what the terminal warned of.
+        sources: where the clips are from.
+        command: how it was made.
+    """
+    folder, names = _short_names(judged.names)
+    clips = [
+        _Clip(name, group, judged.labels[true], judged.labels[said], float(row[said]))
+        for name, group, true, said, row in zip(
+            names, judged.groups, judged.truth, judged.scores.argmax(1), judged.scores, strict=True
+        )
+    ]
     return render(
         "evaluation.html",
-        model=checkpoint.id,
-        contract=checkpoint.contract,
+        _header(checkpoint, evaluation, warnings, [*sources, *([f"in {folder}"] if folder else [])], command),
         evaluation=evaluation,
-        rounds=ROUNDS,
-        shown=shown,
-        plots=[
-            ("Confusion matrix: clips by what they are and what the model says", _confusion(judged, evaluation)),
-            ("ROC: what share of clips with the label is found at what share of false alarms", _curves(judged, "roc")),
-            ("Precision and recall by label", _curves(judged, "pr")),
-            ("Calibration: how often the model is right at a confidence", _calibration(judged)),
+        rounds=f"{ROUNDS:,}",
+        labels=judged.labels,
+        figure_rows=[
+            (_FIGURE_NAMES.get(name, name), figure_text(f.value), interval_text(f.low, f.high))
+            for name, f in evaluation.figures.items()
         ],
-        strips=_strips(judged, examples),
+        drawn=[_roc(judged), _precision_recall(judged), _calibration(judged)],
+        sections=_sections(clips, examples),
+        clips=clips[:_MOST_CLIPS],
+        clips_left_out=max(0, len(clips) - _MOST_CLIPS),
     )
 
 
-def _confusion(judged: ClipScores, evaluation: Evaluation) -> str:
-    plot, place = axes()
-    ConfusionMatrixDisplay(evaluation.confusion, display_labels=judged.labels).plot(
-        ax=place, cmap="Blues", colorbar=False, xticks_rotation=45 if len(judged.labels) > 3 else 0
-    )
-    return svg(plot)
+def _short_names(names: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The folder that all names begin with, and the rest of each; "" and the names where there is none."""
+    try:
+        folder = os.path.commonpath([PurePath(name).parent for name in names])
+    except ValueError:  # some are absolute, and some are not
+        folder = ""
+    return folder, [name.removeprefix(f"{folder}/") for name in names] if folder else names
 
 
-def _curves(judged: ClipScores, kind: str) -> str:
-    plot, place = axes()
-    display = RocCurveDisplay if kind == "roc" else PrecisionRecallDisplay
-    for index, label in list(enumerate(judged.labels))[:_MAX_CURVES]:
-        is_label = judged.truth == index
-        if 0 < is_label.sum() < len(is_label):
-            display.from_predictions(is_label, judged.scores[:, index], name=label, ax=place)
-    return svg(plot)
+def verdict(evaluation: Evaluation) -> str:
+    """The result in a sentence."""
+    accuracy = evaluation.figures["accuracy"]
+    right = round(accuracy.value * evaluation.clips)
+    bounds = f", 95 % interval {100 * accuracy.low:.0f} to {100 * accuracy.high:.0f} %" if accuracy.low < 1 else ""
+    found = "; ".join(f"{c.label}: {100 * c.recall:.0f} % of {c.clips} found" for c in evaluation.per_class if c.clips)
+    clips = count(evaluation.clips, "clip")
+    return f"{right} of {clips} labelled correctly ({100 * accuracy.value:.0f} %{bounds}): {found}."
 
 
-def _calibration(judged: ClipScores) -> str:
-    plot, place = axes()
-    confidence, right = judged.scores.max(1), judged.scores.argmax(1) == judged.truth
-    share, mean = calibration_curve(right, np.clip(confidence, 0, 1), n_bins=10)
-    place.plot([0, 1], [0, 1], linestyle=":", color="grey", label="as confident as right")
-    place.plot(mean, share, marker="o", label="this model")
-    place.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    place.legend()
-    return svg(plot)
-
-
-def _strips(judged: ClipScores, examples: Sequence[Example]) -> list[Strip]:
-    said = judged.scores.argmax(1)
-    wrong = np.flatnonzero(said != judged.truth)
-    # The worst first: where the model was surest of what is not so.
-    worst = wrong[np.argsort(-judged.scores[wrong, said[wrong]], kind="stable")][:_WORST]
-    return [
-        Strip(
-            judged.names[i],
-            judged.labels[judged.truth[i]],
-            judged.labels[said[i]],
-            float(judged.scores[i, said[i]]),
-            _jpeg(examples[i]),
-        )
-        for i in worst
+def _header(
+    checkpoint: Checkpoint, evaluation: Evaluation, warnings: Sequence[str], sources: Sequence[str], command: str
+) -> Header:
+    contract = checkpoint.contract
+    thresholds = [
+        f"{name}: an event starts at a score of {t.start:g}, ends below {t.end:g}"
+        for name, t in contract.thresholds.items()
     ]
+    facts = [
+        ("Clips", [*sources, f"{evaluation.clips} clips in {count(evaluation.groups, 'group')}"]),
+        ("Model", [checkpoint.id, f"architecture {contract.architecture}, labels {', '.join(contract.labels)}"]),
+        (
+            "Windows",
+            [
+                f"{contract.frames} frames of {contract.width}x{contract.height} pixels",
+                f"{contract.spacing_seconds:g} s apart",
+            ],
+        ),
+        ("Thresholds", thresholds or ["none: the model raises no events"]),
+    ]
+    return Header(f"Evaluation of {checkpoint.id}", verdict(evaluation), warnings, facts, command)
 
 
-def _jpeg(example: Example) -> str:
+def _roc(judged: ClipScores) -> Plot:
+    def paint(axes: Axes) -> None:
+        for colour, label, is_label, scores in _labels(judged):
+            false, true, _ = roc_curve(is_label, scores)
+            axes.plot(false, true, color=colour, label=label)
+        axes.plot([0, 1], [0, 1], linestyle=":", color=MUTED, label="chance")
+        axes.set(xlabel="share of other clips taken for the label", ylabel="share of the label's clips found")
+        axes.legend()
+
+    return draw("ROC: what is found at which share of false alarms", paint)
+
+
+def _precision_recall(judged: ClipScores) -> Plot:
+    def paint(axes: Axes) -> None:
+        for colour, label, is_label, scores in _labels(judged):
+            precision, recall, _ = precision_recall_curve(is_label, scores)
+            axes.step(recall, precision, where="post", color=colour, label=label)
+        axes.set(xlabel="recall: share of the label's clips found", ylabel="precision: share of finds that are right")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+        if axes.lines:
+            axes.legend()
+
+    return draw("Precision and recall by label", paint)
+
+
+def _labels(judged: ClipScores) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Colour, name, which clips have it, and its scores, for the labels that some clips have and others have not."""
+    found: list[tuple[str, str, np.ndarray, np.ndarray]] = []
+    for index, label in enumerate(judged.labels):
+        is_label = judged.truth == index
+        if 0 < is_label.sum() < len(is_label) and len(found) < len(SERIES):
+            found.append((SERIES[len(found)], label, is_label, judged.scores[:, index]))
+    return found
+
+
+def _calibration(judged: ClipScores) -> Plot:
+    confidence, right = judged.scores.max(1), judged.scores.argmax(1) == judged.truth
+
+    def paint(axes: Axes) -> None:
+        share, mean = calibration_curve(right, np.clip(confidence, 0, 1), n_bins=10)
+        axes.plot([0, 1], [0, 1], linestyle=":", color=MUTED, label="perfectly calibrated")
+        axes.plot(mean, share, marker="o", color=SERIES[0], label="this model")
+        axes.set(xlabel="score of the label that the model says", ylabel="share of clips that are right")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+        axes.legend()
+
+    return draw("Calibration: how often the model is right at a score", paint)
+
+
+def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[_Section]:
+    """All mistakes, and right answers, the surest first."""
+    surest = sorted(range(len(clips)), key=lambda n: -clips[n].score)
+    wrong = [n for n in surest if clips[n].said != clips[n].truth]
+    right = [n for n in surest if clips[n].said == clips[n].truth]
+    sections = []
+    for title, rows, most, nothing, kind in (
+        ("Mistakes", wrong, _MOST_WRONG, "None: every clip is right.", "bad"),
+        ("Right, the surest first", right, _MOST_RIGHT, "No clip is right.", "good"),
+    ):
+        strips = [_strip(clips[n], examples[n], kind) for n in rows[:most]]
+        sections.append(_Section(title, strips, len(rows), nothing))
+    return sections
+
+
+def _strip(clip: _Clip, example: Example, kind: str) -> FilmStrip:
     frames = sample_file(
         example.path,
-        spacing_seconds=0.2,
-        height=_STRIP_HEIGHT,
-        width=_STRIP_HEIGHT * 4 // 3,
+        spacing_seconds=_SPACING_SECONDS,
+        height=_HEIGHT,
+        width=_HEIGHT * 4 // 3,
         start_seconds=example.start_seconds,
         end_seconds=example.end_seconds,
     )
-    places = np.linspace(0, len(frames) - 1, _STRIP_FRAMES).round().astype(int)
-    return film_strip(frames[places])
+    places = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
+    pictures = [
+        Frame(f"{example.start_seconds + place * _SPACING_SECONDS:.1f} s", jpeg(frames[place])) for place in places
+    ]
+    detail = f"the model says {clip.said} ({clip.score:.2f}), it is {clip.truth}"
+    return FilmStrip(clip.name, detail, pictures, kind=kind)

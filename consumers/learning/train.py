@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import TrainingError, check_writable, find, save
 from models.evaluation.folds import possible_folds
@@ -102,7 +103,7 @@ def _read(options: TrainOptions, console: Console) -> tuple[list[Example], dict[
     for warning in check_examples(examples, digests):
         console.print(warning, style="yellow", markup=False, highlight=False)
     if options.recipe.begin_from is not None:
-        warn_of_training_data(find(options.recipe.begin_from), digests, console, _NOT_HELD_OUT)
+        warn_of_training_data(find(options.recipe.begin_from), digests, Notes(console), _NOT_HELD_OUT)
     parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
     held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by group"
     return examples, {

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
+from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 
 from .datasets import seen_footage
@@ -37,7 +36,7 @@ def quiet_labels(contract: Contract) -> tuple[str, ...]:
 
 
 def warn_of_training_data(
-    checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Console, advice: str = _ITS_OWN_FIGURES
+    checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Notes, advice: str = _ITS_OWN_FIGURES
 ) -> None:
     """Warn about files that a model was trained on; `digests` are those of the files."""
     training = checkpoint.contract.training
@@ -49,10 +48,4 @@ def warn_of_training_data(
         names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
         seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
     if seen:
-        notes.print(
-            f"{checkpoint.id} was trained on {seen}, so its figures on them are too optimistic. {advice}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        notes.warn(f"{checkpoint.id} was trained on {seen}, so its figures on them are too optimistic. {advice}")

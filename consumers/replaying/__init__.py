@@ -1,1 +1,1 @@
-"""Recorded footage through the code that runs live: what it would have said, missed and alarmed about."""
+"""Run recorded footage through the live pipeline and score the result."""

@@ -1,4 +1,4 @@
-"""`clipline replay`: puts sources, model, truth and figures together, and tells what came of it."""
+"""`clipline replay`: find footage, model and truth; replay, judge, print, and write what was asked for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Any, Final, Literal
 
 from rich.console import Console
 
+from consumers.files import write_text
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
 from consumers.settings import Settings, override
+from consumers.terminal.notes import Notes
 from consumers.terminal.progress import footage_progress
 from models import Classifier, cache_folder, find
 from models.evaluation.figures import evaluate
@@ -24,27 +26,37 @@ from stream import KafkaTransport, Transport
 
 from .errors import ReplayError
 from .judging.actev import actev_files
-from .judging.against import compare
+from .judging.comparison import compare_models
 from .judging.gate import Gate
-from .judging.judge import FIGURES, WITHOUT_TRUTH, Judgement, event_rows, figures, judge, rounded, truth_rows
-from .judging.metrics import Fit, by_onset, by_overlap
-from .judging.truth import Claim, TrueEvent, check_truth, place_truth, read_truth
+from .judging.judgement import (
+    FIGURES,
+    WITHOUT_TRUTH,
+    Judgement,
+    events_json,
+    figures,
+    judge_events,
+    rounded,
+    truth_json,
+)
+from .judging.metrics import Matcher, by_onset, by_overlap
+from .judging.truth import TrueEvent, TruthRow, check_truth, place_truth, read_truth
 from .judging.windows import judged_windows
 from .replay import Replayed, replay
 from .run import ScoringSetup
 from .sources import Recording, find_recordings
 from .store import TraceStore
-from .telling import note, show, show_against, write
+from .summary import print_comparison, print_summary
 from .through_kafka import replay_through_kafka
 
 #: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
 _WINDOW_ROUNDS: Final = 200
 INTERRUPTED: Final = 130
+STOPPED: Final = "stopped; predictions so far are kept, and the same command continues from there"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a user wants replayed, and how it is to be compared."""
+class ReplayOptions:
+    """What to replay, and what makes an event a true one."""
 
     sources: tuple[str, ...]
     camera: str | None
@@ -55,7 +67,7 @@ class Asked:
     overlap: float
     onset_window: tuple[float, float]
     resume: bool = True
-    #: Over a real broker; an embedded one unless there is an address.
+    #: Over a real broker: an embedded one, or the one of the settings.
     through_kafka: bool = False
     own_broker: bool = True
     #: Another model, on the same footage.
@@ -67,7 +79,7 @@ class Asked:
             raise ReplayError(f"--onset-window {before:g} {after:g}: expected seconds before and after, 0 or more")
 
     @property
-    def fit(self) -> Fit:
+    def matcher(self) -> Matcher:
         return by_onset(*self.onset_window) if self.match == "onset" else by_overlap(self.overlap)
 
     @property
@@ -75,169 +87,180 @@ class Asked:
         """In words."""
         if self.match == "onset":
             before, after = self.onset_window
-            return f"an event that begins from {before:g} s before to {after:g} s after the true onset"
+            return f"an event that begins between {before:g} s before and {after:g} s after its onset"
         return (
-            f"an event with an overlap (IoU) of {self.overlap:g} or more" if self.overlap else "an event that overlaps"
+            f"an event that overlaps it by an IoU of {self.overlap:g} or more"
+            if self.overlap
+            else "an event that overlaps it"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """Everything that was found before anything is decoded."""
+class ReplayFiles:
+    """What to write beside the summary in the terminal; None for what is not wanted."""
 
-    asked: Asked
+    json: Path | None = None
+    report: Path | None = None
+    #: A folder, in the form of NIST's ActEV_Scorer.
+    actev: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Footage, truth and model, found and checked before anything is decoded."""
+
+    options: ReplayOptions
     settings: Settings
     recordings: tuple[Recording, ...]
-    claims: tuple[Claim, ...] | None
+    truth_rows: tuple[TruthRow, ...] | None
     classifier: Classifier
-    how: ScoringSetup
+    setup: ScoringSetup
     rules: Mapping[str, Rule]
     store: TraceStore
-    notes: Console
+    notes: Notes
 
 
 @contextlib.contextmanager
-def open_session(settings: Settings, asked: Asked, notes: Console) -> Iterator[Session]:
-    """Read the truth, find the footage, load the model.
+def open_session(settings: Settings, options: ReplayOptions, console: Console) -> Iterator[Session]:
+    """Read the truth, find the footage, load the model; what is left out is said on `console`.
 
     Raises:
         ReplayError, StreamError, ModelError, SettingsError: one of these cannot be used.
     """
-    # What is quick to ask comes first.
+    notes = Notes(console)
+    # What is quick to check comes first.
     find(settings.worker.model)
-    claims = None if asked.labels is None else tuple(read_truth(asked.labels, asked.renamed))
+    truth_rows = None if options.labels is None else tuple(read_truth(options.labels, options.renamed))
 
     def connect() -> Transport:
         return KafkaTransport(settings.kafka)
 
     recordings, left_out = find_recordings(
-        asked.sources, asked.camera, asked.start_us, settings.segments.limits, connect
+        options.sources, options.camera, options.start_us, settings.segments.limits, connect
     )
     for reason in left_out:
-        note(notes, f"left out: {reason}")
-    check_truth(claims or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
+        notes.warn(f"left out: {reason}")
+    check_truth(truth_rows or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
     with contextlib.ExitStack() as stack:
-        if asked.resume:
+        if options.resume:
             folder = cache_folder() / "replay"
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clipline-replay-")))
         store = TraceStore(folder)
-        with notes.status("loading the model"):
+        with console.status("loading the model"):
             classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        how = _how(classifier, settings)
+        setup = _setup(classifier, settings)
         rules = tracker_rules(classifier.contract, settings.tracker)
         if not rules:
-            note(notes, f"{classifier.id} has no thresholds, so nothing is an event: set tracker.labels.<label>.start")
-        yield Session(asked, settings, tuple(recordings), claims, classifier, how, rules, store, notes)
+            notes.warn(f"{classifier.id} has no thresholds and raises no events: set tracker.labels.<label>.start")
+        yield Session(options, settings, tuple(recordings), truth_rows, classifier, setup, rules, store, notes)
 
 
-def _how(classifier: Classifier, settings: Settings) -> ScoringSetup:
+def _setup(classifier: Classifier, settings: Settings) -> ScoringSetup:
     worker = settings.worker
     return ScoringSetup(
         classifier, clip_spec(classifier.contract, worker.stride_seconds), worker.threads, worker.max_batch
     )
 
 
-def replay_command(
+def run_replay(
     settings: Settings,
-    asked: Asked,
-    json_file: Path | None,
-    report_file: Path | None,
-    actev: Path | None,
+    options: ReplayOptions,
+    files: ReplayFiles,
+    *,
     fail_if: str | None,
     out: Console,
-    notes: Console,
+    errors: Console,
     stop: Callable[[], bool],
 ) -> int:
-    """Replay, print, write what was asked for, and return the exit code: 1 where the gate's condition holds.
+    """Replay, print the summary, write `files`, and return the exit code: 1 if the condition `fail_if` holds.
 
     Raises:
         ReplayError, StreamError, ModelError, SettingsError: something cannot be used.
     """
-    gate = None if fail_if is None else Gate.parse(fail_if, WITHOUT_TRUTH if asked.labels is None else FIGURES)
-    if asked.against is not None:
-        find(asked.against)
-        if asked.labels is None or asked.through_kafka:
-            raise ReplayError("--against needs --labels, and compares without a broker")
-    with open_session(settings, asked, notes) as session:
-        result = _result(session, stop)
+    gate = None if fail_if is None else Gate.parse(fail_if, WITHOUT_TRUTH if options.labels is None else FIGURES)
+    if options.against is not None:
+        find(options.against)
+        if options.labels is None or options.through_kafka:
+            raise ReplayError("--against needs --labels, and cannot be combined with --through-kafka")
+    with open_session(settings, options, errors) as session:
+        result = replay_and_judge(session, stop)
         if result is None:
-            kept = "" if asked.through_kafka else "; what was classified is kept, and the same command goes on there"
-            note(notes, f"stopped{kept}")
+            session.notes.say("stopped" if options.through_kafka else STOPPED)
             return INTERRUPTED
         content = result.content
-        show(out, content, asked.matching, judged=result.judged)
+        print_summary(out, content)
         if "against" in content:
-            show_against(out, content)
-        if json_file is not None:
-            write(json_file, json.dumps(content, indent=2) + "\n")
-        if actev is not None:
+            print_comparison(out, content)
+        if files.json is not None:
+            write_text(files.json, json.dumps(content, indent=2) + "\n", ReplayError)
+        if files.actev is not None:
             for name, value in actev_files(result.judgement).items():
-                write(actev / name, json.dumps(rounded(value), indent=2) + "\n")
-        if report_file is not None:
+                write_text(files.actev / name, json.dumps(rounded(value), indent=2) + "\n", ReplayError)
+        if files.report is not None:
+            from consumers.reports.page import command_line  # noqa: PLC0415  jinja2 comes with an extra
+
             from .report import write_report  # noqa: PLC0415  matplotlib is slow to import
 
-            with notes.status("drawing the report"):
+            with errors.status("drawing the report"):
+                recordings = () if options.through_kafka else session.recordings
                 page = write_report(
-                    content,
-                    result.judgement,
-                    () if asked.through_kafka else session.recordings,
-                    asked.fit,
-                    result.windows,
-                    result.other,
-                    judged=result.judged,
+                    content, result.judgement, recordings, options.matcher, result.other, command_line()
                 )
-            write(report_file, page)
-            out.print(f"Report: {report_file}", highlight=False)
-    return 0 if gate is None else _exit_code(gate, content, notes)
+            write_text(files.report, page, ReplayError)
+            out.print(f"Report: {files.report}", highlight=False, markup=False, soft_wrap=True)
+    return 0 if gate is None else _exit_code(gate, content, session.notes)
 
 
-def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Console) -> int:
+def _exit_code(gate: Gate, content: Mapping[str, Any], notes: Notes) -> int:
     values = {name: content[name] for name in FIGURES - {"events"}} | {"events": len(content["events"])}
     if not content["truth_events"]:
-        # That nothing is missed of nothing shows nothing: the labels may be misspelt.
+        # No misses among no true events is no proof: the labels may be misspelt.
         values |= dict.fromkeys(("detected", "misses"))
     failures = gate.failures(values)
     if failures:
-        note(notes, f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
+        notes.say(f"--fail-if {gate.text!r}: " + "; ".join(failures), style="red")
     return 1 if failures else 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class ReplayResult:
+    """What came of a replay."""
+
+    #: What --json writes.
     content: dict[str, Any]
     judgement: Judgement
-    windows: ClipScores | None
+    #: Of the model of --against.
     other: Judgement | None
-    judged: bool
 
 
-def _result(session: Session, stop: Callable[[], bool]) -> _Result | None:
-    """Everything that is to be told; None where `stop` said so before."""
+def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult | None:
+    """Replay and judge; None if `stop` said so before it was done."""
     begun = time.monotonic()
-    replayed = run(session, stop)
+    replayed = classify_footage(session, stop)
     seconds = time.monotonic() - begun
     if replayed is None:
         return None
-    judged = session.claims is not None
-    claims = session.claims or ()
-    truth, left_out = place_truth(claims, replayed.courses, session.rules)
+    judged = session.truth_rows is not None
+    truth_rows = session.truth_rows or ()
+    truth, left_out = place_truth(truth_rows, replayed.timelines, session.rules)
     for reason in left_out:
-        note(session.notes, reason)
-    # Windows show also what no event is made of.
-    happening, _ = place_truth(claims, replayed.courses, {claim.label for claim in claims})
-    judgement = judge(replayed.courses, session.rules, truth, session.asked.fit)
-    content = document(session, replayed, judgement, seconds, judged=judged)
-    windows = judged_windows(replayed.courses, happening, session.rules) if judged else None
+        session.notes.warn(reason)
+    # Windows may also show labels that raise no events.
+    happening, _ = place_truth(truth_rows, replayed.timelines, {row.label for row in truth_rows})
+    judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher)
+    content = result_json(session, replayed, judgement, seconds, judged=judged)
+    windows = judged_windows(replayed.timelines, happening, session.rules) if judged else None
     content["clips"] = _clips(windows)
     other = None
-    if session.asked.against is not None:
+    if session.options.against is not None:
         other = _other(session, session.settings, truth, stop)
         if other is None:
             return None
         content["against"] = _against(judgement, other)
-        content["against"]["clips"] = _clips(judged_windows(other.courses, happening, other.rules))
-    return _Result(content, judgement, windows, other, judged)
+        content["against"]["clips"] = _clips(judged_windows(other.timelines, happening, other.rules))
+    content["warnings"] = list(session.notes.warnings)
+    return ReplayResult(content, judgement, other)
 
 
 def _clips(windows: ClipScores | None) -> dict[str, Any] | None:
@@ -251,35 +274,35 @@ def _clips(windows: ClipScores | None) -> dict[str, Any] | None:
 def _other(
     session: Session, settings: Settings, truth: Sequence[TrueEvent], stop: Callable[[], bool]
 ) -> Judgement | None:
-    """What the model that is compared makes of the same footage, with its own thresholds."""
-    asked = session.asked
-    assert asked.against is not None
-    settings = override(settings, {"worker": {"model": asked.against}}, "--against")
-    classifier = Classifier.load(asked.against, engine=settings.worker.engine)
-    how = _how(classifier, settings)
-    # Those of `tracker.labels` were chosen for the first, and may be of labels that this one lacks.
+    """Judge the model of --against on the same footage, with its own thresholds."""
+    options = session.options
+    assert options.against is not None
+    settings = override(settings, {"worker": {"model": options.against}}, "--against")
+    classifier = Classifier.load(options.against, engine=settings.worker.engine)
+    setup = _setup(classifier, settings)
+    # The thresholds of `tracker.labels` were chosen for the first, and this one may lack these labels.
     rules = tracker_rules(classifier.contract, settings.tracker.model_copy(update={"labels": {}}))
-    second = replace(session, classifier=classifier, how=how, rules=rules)
+    second = replace(session, classifier=classifier, setup=setup, rules=rules)
     if strange := sorted({t.label for t in truth} - set(rules)):
         raise ReplayError(
-            f"--against {asked.against}: by its own thresholds makes no events of {', '.join(strange)}, so nothing is "
-            "comparable"
+            f"--against {options.against}: its thresholds raise no events for {', '.join(strange)}, "
+            "so the models cannot be compared"
         )
-    replayed = run(second, stop)
-    return None if replayed is None else judge(replayed.courses, rules, truth, asked.fit)
+    replayed = classify_footage(second, stop)
+    return None if replayed is None else judge_events(replayed.timelines, rules, truth, options.matcher)
 
 
 def _against(first: Judgement, second: Judgement) -> dict[str, Any]:
-    model = second.courses[0].pieces[0].trace.model
+    model = second.timelines[0].pieces[0].trace.model
     found: dict[str, Any] = rounded(
         {
             "model": model,
             "rules": _rules(second.rules),
             **figures(second, judged=True),
-            "paired": compare(first, second).to_json(),
+            "paired": compare_models(first, second).to_json(),
         }
     )
-    found["events"] = event_rows(second, judged=True)
+    found["events"] = events_json(second, judged=True)
     return found
 
 
@@ -287,30 +310,30 @@ def _rules(rules: Mapping[str, Rule]) -> dict[str, Any]:
     return {label: asdict(rule) for label, rule in rules.items()}
 
 
-def run(session: Session, stop: Callable[[], bool]) -> Replayed | None:
-    """Make what traces are missing, with a bar."""
-    with footage_progress(session.notes) as progress:
-        if session.asked.through_kafka:
+def classify_footage(session: Session, stop: Callable[[], bool]) -> Replayed | None:
+    """Classify what was not classified before, and show progress; None if `stop` said so before it was done."""
+    with footage_progress(session.notes.console) as progress:
+        if session.options.through_kafka:
             return replay_through_kafka(
                 session.recordings,
-                session.how,
+                session.setup,
                 dict(session.rules),
                 session.settings,
-                own_broker=session.asked.own_broker,
+                own_broker=session.options.own_broker,
                 progress=progress,
                 stop=stop,
             )
         return replay(
-            session.recordings, session.how, session.classifier.engine, session.store, progress=progress, stop=stop
+            session.recordings, session.setup, session.classifier.engine, session.store, progress=progress, stop=stop
         )
 
 
-def document(
+def result_json(
     session: Session, replayed: Replayed, judgement: Judgement, seconds: float, *, judged: bool
 ) -> dict[str, Any]:
     """What `--json` writes."""
-    frames = sum(p.trace.frames for c in replayed.courses for p in c.pieces)
-    lost = sum(p.trace.lost_frames for c in replayed.courses for p in c.pieces)
+    frames = sum(p.trace.frames for c in replayed.timelines for p in c.pieces)
+    lost = sum(p.trace.lost_frames for c in replayed.timelines for p in c.pieces)
     top = {
         "model": session.classifier.id,
         "engine": session.classifier.engine,
@@ -320,16 +343,22 @@ def document(
         "wall_seconds": seconds,
         "frames": frames,
         "lost_frames": lost,
-        "windows": sum(len(p.trace.places) for c in replayed.courses for p in c.pieces),
-        "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.courses},
-        "matching": session.asked.matching,
+        "windows": sum(len(p.trace.places) for c in replayed.timelines for p in c.pieces),
+        "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.timelines},
+        "clip": {
+            "frames": session.setup.spec.frames,
+            "spacing_seconds": session.setup.spec.spacing_us / 1e6,
+            "stride_seconds": session.setup.spec.stride_us / 1e6,
+        },
+        "labels": str(session.options.labels) if judged else None,
+        "matching": session.options.matching,
         "rules": _rules(session.rules),
     }
     found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
-    found["events"] = event_rows(judgement, judged=judged)
-    found["truth"] = truth_rows(judgement) if judged else None
+    found["events"] = events_json(judgement, judged=judged)
+    found["truth"] = truth_json(judgement) if judged else None
     found["problems"] = [
         *replayed.unreadable,
-        *(f"{p.name}: {why}" for c in replayed.courses for p in c.pieces for why in p.trace.problems),
+        *(f"{p.name}: {why}" for c in replayed.timelines for p in c.pieces for why in p.trace.problems),
     ]
     return found

@@ -1,9 +1,9 @@
-"""What can go wrong in a replay beyond footage, models and brokers.
+"""Errors of a replay, beside those of footage, models and brokers.
 
 ReplayError
-├── StoreError     predictions cannot be kept
-├── TruthError     what is said of the footage cannot be read, or does not fit it; names the row
-└── GateError      a condition cannot be understood
+├── StoreError     predictions cannot be written to the cache
+├── TruthError     the truth file cannot be read, or does not fit the footage; names the row
+└── GateError      a --fail-if condition cannot be parsed
 """
 
 
@@ -12,12 +12,12 @@ class ReplayError(Exception):
 
 
 class StoreError(ReplayError):
-    """Predictions cannot be kept on disk."""
+    """Predictions cannot be written to the cache."""
 
 
 class TruthError(ReplayError):
-    """Truth that cannot be read, or that speaks of footage that there is not."""
+    """The truth file cannot be read, or does not fit the footage."""
 
 
 class GateError(ReplayError):
-    """A condition of --fail-if cannot be understood."""
+    """A condition of --fail-if cannot be parsed."""

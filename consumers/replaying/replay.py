@@ -1,4 +1,4 @@
-"""Recordings to courses: which traces are there already, which have to be made, and where in time each lies."""
+"""Recordings to timelines: which traces are there already, which have to be made, and where in time each lies."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from stream import SourceError
 from .run import ClassifyProgress, ScoringSetup, TraceJob, classify
 from .sources import Recording
 from .store import TraceStore, trace_key
-from .trace import Course, Piece
+from .trace import PlacedTrace, Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Every camera's course, and what it took."""
+    """Every camera's timeline."""
 
-    courses: tuple[Course, ...]
-    #: Seconds of footage whose predictions were there already.
+    timelines: tuple[Timeline, ...]
+    #: Seconds of footage whose predictions were cached.
     kept_seconds: float
     #: Cameras of which no frame could be read, and why.
     unreadable: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
-        return sum(course.seconds for course in self.courses)
+        return sum(timeline.seconds for timeline in self.timelines)
 
 
 def replay(
     recordings: Sequence[Recording],
-    how: ScoringSetup,
+    setup: ScoringSetup,
     engine: str,
     store: TraceStore,
     *,
     progress: Callable[[str, float, float], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Replayed | None:
-    """What a live worker would say of all recordings; None where `stop` said so before it was known.
+    """Run all recordings through the live pipeline; None if `stop` returned true before it was done.
 
     Args:
         recordings: the cameras.
-        how: the model and how its clips are made.
-        engine: what runs the model: its rounding is in the scores.
-        store: where predictions are kept.
-        progress: told what is being done, and how many seconds of footage of how many it has been done to.
-        stop: asked often.
+        setup: the model and how its clips are made.
+        engine: what runs the model; its rounding affects the scores.
+        store: the cache of predictions.
+        progress: called with the step, the seconds of footage done, and the seconds in all.
+        stop: called often.
 
     Raises:
-        StoreError: predictions cannot be kept.
-        SourceError: nothing of any camera could be read.
+        StoreError: predictions cannot be cached.
+        SourceError: no camera has a frame that could be read.
     """
     pieces = [piece for recording in recordings for piece in recording.pieces]
     total = sum(piece.seconds for piece in pieces)
@@ -64,9 +64,9 @@ def replay(
             trace_key(
                 {
                     "footage": piece.facts(),
-                    "model": how.scorer.id,
+                    "model": setup.scorer.id,
                     "engine": [engine, engine_version(engine)],
-                    "spec": asdict(how.spec),
+                    "spec": asdict(setup.spec),
                     "decoder": av.__version__,
                 }
             )
@@ -83,28 +83,30 @@ def replay(
         resumed = done.resumed_seconds
         progress("classifying", min(done.seconds, missing), missing)
 
-    if jobs and not classify(list(jobs.values()), how, store, progress=show, stop=stop):
+    if jobs and not classify(list(jobs.values()), setup, store, progress=show, stop=stop):
         return None
     if jobs:
         progress("classifying", missing, missing)
     traces = dict(zip(keys, (store.load(key) for key in keys), strict=True))
     store.trim()
-    courses, unreadable, place = [], [], iter(zip(pieces, keys, strict=True))
+    timelines, unreadable, place = [], [], iter(zip(pieces, keys, strict=True))
     for recording in recordings:
         named = [next(place) for _ in recording.pieces]
         found = [(piece.name, trace) for piece, key in named if (trace := traces[key]) is not None]
         if len(found) < len(named):
-            raise SourceError(f"camera {recording.camera}: its predictions went while they were needed")
+            raise SourceError(
+                f"camera {recording.camera}: cached predictions were removed meanwhile; run the command again"
+            )
         begins = recording.begins([trace.end_us for _, trace in found])
-        course = Course(
+        timeline = Timeline(
             recording.camera,
-            [Piece(name, begin_us, trace) for (name, trace), begin_us in zip(found, begins, strict=True)],
+            [PlacedTrace(name, begin_us, trace) for (name, trace), begin_us in zip(found, begins, strict=True)],
         )
-        if not course.seconds:
+        if not timeline.seconds:
             problems = [problem for _, trace in found for problem in trace.problems]
             unreadable.append(f"camera {recording.camera}: no frame could be read ({(problems or ['it is empty'])[0]})")
             continue
-        courses.append(course)
-    if not courses:
+        timelines.append(timeline)
+    if not timelines:
         raise SourceError("; ".join(unreadable))
-    return Replayed(tuple(courses), total - missing + resumed, tuple(unreadable))
+    return Replayed(tuple(timelines), total - missing + resumed, tuple(unreadable))

@@ -31,7 +31,7 @@ from .replay import Replayed
 from .run import ScoringSetup
 from .sources import FilePiece, Recording
 from .store import TraceDraft, draft_trace
-from .trace import Course, Piece, Trace
+from .trace import PlacedTrace, Timeline, Trace
 
 #: How long to wait for a worker that classifies nothing more although footage is left.
 _STALL_SECONDS: Final = 60.0
@@ -91,7 +91,7 @@ def replay_through_kafka(
     if any(not isinstance(piece, FilePiece) for r in recordings for piece in r.pieces):
         raise ReplayError("--through-kafka: expected files, which it puts on a topic; a topic is replayed without")
     total, done = sum(_seconds(recording) for recording in recordings), 0.0
-    courses: list[Course] = []
+    timelines: list[Timeline] = []
     for batch in _batches(recordings, own_broker=own_broker):
 
         def show(name: str, seconds: float, _: float, before: float = done) -> None:
@@ -100,9 +100,9 @@ def replay_through_kafka(
         found = _replay_batch(batch, setup, rules, settings, own_broker=own_broker, progress=show, stop=stop)
         if found is None:
             return None
-        courses += found
+        timelines += found
         done += sum(_seconds(recording) for recording in batch)
-    return Replayed(tuple(courses), 0.0)
+    return Replayed(tuple(timelines), 0.0)
 
 
 def _seconds(recording: Recording) -> float:
@@ -137,7 +137,7 @@ def _replay_batch(
     own_broker: bool,
     progress: Callable[[str, float, float], None],
     stop: Callable[[], bool],
-) -> tuple[Course, ...] | None:
+) -> tuple[Timeline, ...] | None:
     """Run some cameras through topics made for them and deleted afterwards."""
     with contextlib.ExitStack() as stack:
         # The user's Redis must not fill with the results of a replay.
@@ -161,9 +161,9 @@ def _replay_batch(
         sent = _send_and_classify(recordings, worker, transport, settings, progress, stop)
         if sent is None:
             return None
-        courses = _courses(recordings, setup, transport, settings, sent)
-        _check_events(courses, rules, transport, settings)
-    return courses
+        timelines = _timelines(recordings, setup, transport, settings, sent)
+        _check_events(timelines, rules, transport, settings)
+    return timelines
 
 
 def _send_and_classify(
@@ -244,13 +244,13 @@ def _send(
     producer.flush()
 
 
-def _courses(
+def _timelines(
     recordings: Sequence[Recording],
     setup: ScoringSetup,
     transport: KafkaTransport,
     settings: Settings,
     sent: Mapping[str, Sequence[_SentFile]],
-) -> tuple[Course, ...]:
+) -> tuple[Timeline, ...]:
     seen: set[str] = set()
     published: dict[tuple[str, int], list[Prediction]] = defaultdict(list)
     for record in transport.read(transport.offsets(settings.topics.predictions)):
@@ -258,18 +258,18 @@ def _courses(
         if prediction.id not in seen:
             seen.add(prediction.id)
             published[prediction.camera, prediction.epoch_us].append(prediction)
-    courses = []
+    timelines = []
     for recording in recordings:
-        pieces: list[Piece] = []
+        pieces: list[PlacedTrace] = []
         next_us = recording.start_us if recording.start_us is not None else recording.pieces[0].recorded_us
         for piece, file in zip(recording.pieces, sent[recording.camera], strict=True):
             predictions = [p for epoch_us in file.ends_us for p in published[recording.camera, epoch_us]]
             trace = _trace(predictions, setup, file)
             # A file without any footage is placed where the one before it ended.
-            pieces.append(Piece(piece.name, 0 if len(trace.spans) else next_us, trace))
+            pieces.append(PlacedTrace(piece.name, 0 if len(trace.spans) else next_us, trace))
             next_us = pieces[-1].end_us
-        courses.append(Course(recording.camera, pieces))
-    return tuple(courses)
+        timelines.append(Timeline(recording.camera, pieces))
+    return tuple(timelines)
 
 
 def _trace(predictions: Sequence[Prediction], setup: ScoringSetup, sent: _SentFile) -> Trace:
@@ -285,7 +285,7 @@ def _trace(predictions: Sequence[Prediction], setup: ScoringSetup, sent: _SentFi
 
 
 def _check_events(
-    courses: Sequence[Course], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings
+    timelines: Sequence[Timeline], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings
 ) -> None:
     """Check that the events on the topic are those that follow from the predictions there.
 
@@ -294,7 +294,7 @@ def _check_events(
     """
     events = read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False)
     published = sorted({json.dumps(event.body()) for event in events})
-    played = sorted({json.dumps(r.event.body()) for course in courses for r in course.play(rules)})
+    played = sorted({json.dumps(r.event.body()) for timeline in timelines for r in timeline.play(rules)})
     if published != played:
         raise ReplayError(
             f"--through-kafka: {len(published)} reports of events on the topic, and {len(played)} by the predictions "

@@ -1,7 +1,8 @@
-"""What a model said of a piece of footage, kept as arrays: rules for events are tried on it without decoding again.
+"""A model's predictions for a piece of footage as arrays, so that rules for events are tried without decoding again.
 
-Times in a trace are relative to where its piece begins, so the same bytes give the same trace whenever they were
-recorded. `play` puts traces at their place in time and runs the tracker of the live worker over them.
+Times in a trace are relative to the begin of its footage, so the same bytes give the same trace whenever they were
+recorded. A `Timeline` puts the traces of one camera at their place in event time and runs the live worker's tracker
+over them.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ class Trace:
 
     model: str
     labels: tuple[str, ...]
-    #: (N, 5) per window: epoch, number, begin, end, and when the segment that completed it had ended; µs.
+    #: (N, 5) per window: epoch, number, start, end, and the end of the segment that completed it; µs.
     places: Ints = field(repr=False)
-    #: (N, L), rounded as they are published.
+    #: (N, L), rounded as published.
     scores: Floats = field(repr=False)
-    #: (K,) how many windows came before each end of a feed.
+    #: (K,) number of windows before each end of a feed.
     closes: Ints = field(repr=False)
-    #: (M, 2) begin and end of each stretch without a hole, µs. In the order of the predictions, which for a topic is
-    #: that of sending: they may lie before one another, and over one another where footage was sent twice.
+    #: (M, 2) start and end of each stretch without a gap, µs, in the order of the predictions. For a topic that is the
+    #: order of sending: stretches may be out of order, and overlap where footage was sent twice.
     spans: Ints = field(repr=False)
     frames: int
-    #: Frames of segments that could not be decoded, and left out by the segmenter.
+    #: Frames of segments that could not be decoded, and frames that the segmenter skipped.
     lost_frames: int
-    #: Why, for the first few.
+    #: The first few reasons.
     problems: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
-        """How much footage it is; what is there twice counts once."""
+        """Length of the footage; footage that was sent twice counts once."""
         spans = self.spans[self.spans[:, 0].argsort(kind="stable")]
-        before = np.maximum.accumulate(spans[:-1, 1])  # where all that begins earlier has ended
+        before = np.maximum.accumulate(spans[:-1, 1])  # the latest end of all stretches that begin earlier
         begins = np.concatenate([spans[:1, 0], np.maximum(spans[1:, 0], before)])
         return float(np.clip(spans[:, 1] - begins, 0, None).sum() / 1e6)
 
@@ -57,11 +58,11 @@ class Trace:
 
     @property
     def end_us(self) -> int:
-        """Where the footage ends: a file that follows begins here or later."""
+        """End of the footage: a file that follows begins here or later."""
         return int(self.spans[:, 1].max()) if len(self.spans) else 0
 
     def predictions(self, camera: str, begin_us: int, labels: Sequence[str] | None = None) -> Iterator[Prediction]:
-        """The predictions as a worker publishes them (or with the scores of some `labels` only)."""
+        """The predictions as a worker publishes them, with the scores of all labels or of some `labels` only."""
         wanted = self.labels if labels is None else labels
         columns = [self.labels.index(label) for label in wanted]
         for (epoch, window, start, end, _), row in zip(
@@ -72,8 +73,8 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A trace at its place: `begin_us` is the event time that its times are relative to."""
+class PlacedTrace:
+    """A trace at its place in event time: its times are relative to `begin_us`."""
 
     name: str
     begin_us: int
@@ -90,17 +91,17 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A report about an event, and the event time at which the segment that it needed had ended."""
+class EventReport:
+    """A report about an event, and the event time at which a live worker could first make it."""
 
     event: Event
     known_us: int
 
 
-class Course:
-    """One camera's pieces, ready to be played under many rules."""
+class Timeline:
+    """One camera's traces in order; plays them under any rules."""
 
-    def __init__(self, camera: str, pieces: Sequence[Piece]) -> None:
+    def __init__(self, camera: str, pieces: Sequence[PlacedTrace]) -> None:
         self.camera, self.pieces = camera, tuple(pieces)
         self._steps: dict[tuple[str, ...], list[tuple[Prediction | None, int]]] = {}
 
@@ -121,17 +122,17 @@ class Course:
         for piece in self.pieces:
             yield from piece.trace.predictions(self.camera, piece.begin_us)
 
-    def play(self, rules: Mapping[str, Rule]) -> list[Report]:
-        """What a live worker with these rules reports, in order. What still goes on at the end has no `ended`."""
+    def play(self, rules: Mapping[str, Rule]) -> list[EventReport]:
+        """The reports of a live worker with these rules, in order; an event that goes on at the end has no `ended`."""
         tracker = Tracker(rules)
-        reports: list[Report] = []
-        for prediction, known_us in self._course(tuple(rules)):
+        reports: list[EventReport] = []
+        for prediction, known_us in self._predictions_and_ends(tuple(rules)):
             events = tracker.close("feed_ended") if prediction is None else tracker.push(prediction)
-            reports += [Report(event, known_us) for event in events]
+            reports += [EventReport(event, known_us) for event in events]
         return reports
 
-    def _course(self, labels: tuple[str, ...]) -> list[tuple[Prediction | None, int]]:
-        """Every prediction with when it was known, and None where a feed ended; kept for the next rules."""
+    def _predictions_and_ends(self, labels: tuple[str, ...]) -> list[tuple[Prediction | None, int]]:
+        """Every prediction with the time it is known, and None where a feed ends; cached for the next rules."""
         if labels not in self._steps:
             steps: list[tuple[Prediction | None, int]] = []
             for piece in self.pieces:

@@ -1,1 +1,1 @@
-"""HTML reports: the pages, plots and film strips that they share."""
+"""HTML reports: one base page and one style sheet for `replay`, `tune` and `evaluate`, and the words they share."""

@@ -1,44 +1,100 @@
-"""What the reports share: plots as SVG, film strips as JPEG, and the pages that hold both."""
+"""Plots as SVG that follow the page's light and dark colours, and pictures as JPEG."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
-from collections.abc import Sequence
-from importlib.resources import files
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure as Plot
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
+#: Colours to draw with. Each stands for a variable of the style sheet, which has a value for light and one for dark.
+INK: Final = "#000101"
+MUTED: Final = "#000102"
+GOOD: Final = "#000103"
+BAD: Final = "#000104"
+EVENT: Final = "#000105"
+SERIES: Final = tuple(f"#00020{n}" for n in range(1, 7))
+_VARIABLES: Final = {INK: "ink", MUTED: "muted", GOOD: "good", BAD: "bad", EVENT: "event"} | {
+    colour: f"series-{n}" for n, colour in enumerate(SERIES, start=1)
+}
+_STYLE: Final[Any] = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), MUTED),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.prop_cycle": cycler(color=SERIES),
+    "font.size": 11,
+    # Text stays text, and the same figures give the same file.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "clipline",
+}
 
-def render(template: str, **values: Any) -> str:
-    """Fill one of the pages in `consumers/reports/templates`."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(files(__package__).joinpath(f"templates/{template}").read_text("utf-8"))
-    return page.render(**values)
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawing for a page; `svg` is an element."""
+
+    caption: str
+    svg: str
 
 
-def svg(plot: Plot) -> str:
-    """The plot as an element to put into a page."""
-    # Fixed names inside: the same figures give the same file.
-    with mpl.rc_context({"svg.hashsalt": "clipline", "svg.fonttype": "none"}), io.StringIO() as out:
-        plot.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+def draw(caption: str, paint: Callable[[Axes], None], width: float = 5.2, height: float = 3.8) -> Plot:
+    """Make a figure with one pair of axes and let `paint` fill it.
+
+    Args:
+        caption: what it shows, also for those who cannot see it.
+        paint: draws on the axes, in the colours of this module.
+        width: inches.
+        height: inches.
+    """
+    with mpl.rc_context(_STYLE), io.StringIO() as out:
+        figure = Figure(figsize=(width, height))
+        paint(figure.subplots())
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
         text = out.getvalue()
-    return text[text.index("<svg") :]
+    for colour, name in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' id="\w+_\d+"', "", text)  # names of groups would repeat on the page
+    return Plot(caption, text.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1))
 
 
-def axes(width: float = 4.6, height: float = 4.0) -> tuple[Plot, Any]:
-    """A plot with one pair of axes; inches."""
-    plot = Plot(figsize=(width, height))
-    return plot, plot.subplots()
-
-
-def film_strip(frames: Sequence[np.ndarray]) -> str:
-    """Pictures (H, W, 3) uint8 side by side, as a JPEG in base64."""
+def jpeg(picture: np.ndarray[Any, Any]) -> str:
+    """A picture (H, W, 3) uint8 as a JPEG in base64."""
     with io.BytesIO() as out:
-        Image.fromarray(np.concatenate(list(frames), axis=1)).save(out, "JPEG", quality=80)
+        Image.fromarray(picture).save(out, "JPEG", quality=80)
         return base64.b64encode(out.getvalue()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture of a film strip, and when it was."""
+
+    time: str
+    jpeg: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilmStrip:
+    """Pictures of something that happened."""
+
+    #: What it is and when: `fight on gate, 3.2 s to 7.0 s`.
+    title: str
+    #: What became of it: `found, alert 2.5 s after the onset`.
+    detail: str
+    frames: Sequence[Frame] = ()
+    #: To the footage, for whoever has it; empty where it lies on a topic.
+    link: str = ""
+    #: `good`, `bad` or nothing.
+    kind: str = ""

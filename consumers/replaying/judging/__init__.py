@@ -1,1 +1,1 @@
-"""Replayed events against the truth."""
+"""Match replayed events with the truth, and compute every figure."""

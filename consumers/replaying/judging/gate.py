@@ -27,7 +27,7 @@ _MAX_LENGTH: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A condition that was understood."""
+    """A condition that was parsed."""
 
     text: str
     _tree: ast.expr
@@ -37,7 +37,7 @@ class Gate:
         """Read a condition over the `known` figures.
 
         Raises:
-            GateError: it is no such condition, or names another figure; the message lists those there are.
+            GateError: the text is no such condition, or names an unknown figure; the message lists the known ones.
         """
         where = f"--fail-if {text!r}"
         if len(text) > _MAX_LENGTH:
@@ -50,9 +50,9 @@ class Gate:
         return cls(text, tree)
 
     def failures(self, figures: Mapping[str, float | None]) -> list[str]:
-        """The comparisons for which the condition holds, each with its figure; empty where it does not hold.
+        """The comparisons that make the condition hold, each with its figure; empty if it does not hold.
 
-        A comparison with a figure that is not known (no time to alert without a detection) counts as holding: what
+        A comparison with an unknown figure (no time to alert without a detection) counts as holding: a result that
         cannot be shown to be good enough does not pass.
         """
         holds, said = _evaluate(self._tree, figures, negated=False)
@@ -91,7 +91,7 @@ def _check_side(node: ast.expr, known: frozenset[str], where: str) -> None:
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(float(value))
-    except OverflowError:  # whole numbers have no end, and their figures are floats
+    except OverflowError:  # an int may be too large for a float
         return False
 
 

@@ -1,11 +1,11 @@
-"""How events compare with the truth: matching, misses, false alarms, time to alert, precision over overlaps.
+"""Match events with the truth and count: misses, false alarms, time to alert, precision by overlap.
 
 Pure functions over intervals in seconds. Sources of the definitions:
 
 - Temporal intersection over union, greedy one-to-one matching by score, and interpolated average precision: the
   evaluation of ActivityNet (Caba Heilbron et al., CVPR 2015; `eval_detection.py` of its evaluation kit).
 - Misses against false alarms per hour, and matching by when a detection begins: NIST's TRECVID SED and ActEV (their
-  alignment is one-to-one, too; unlike theirs it is greedy here, so that a match does not depend on the other events).
+  alignment is one-to-one, too; here it is greedy, so that a match does not depend on the other events).
 """
 
 from __future__ import annotations
@@ -16,79 +16,82 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import binomtest, chi2
 
 from models.evaluation.bootstrap import ROUNDS, draw_groups, interval
 
-#: Overlaps at which precision, recall and F1 are told.
+#: Overlaps at which precision, recall and F1 are reported.
 OVERLAPS: Final = (0.1, 0.3, 0.5, 0.7)
 #: Overlaps over which average precision is averaged, as ActivityNet does.
 AP_OVERLAPS: Final = tuple(round(0.5 + 0.05 * n, 2) for n in range(10))
+#: Draws of fewer found events say little about how much times and F1 vary.
+_LEAST_DETECTED: Final = 5
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What happens, in seconds of a camera's footage."""
+    """A true event, in seconds of a camera's footage."""
 
     camera: str
     label: str
     start: float
     end: float
-    #: Which file it lies in: intervals are by bootstrap over these.
+    #: Its file: the bootstrap draws these.
     unit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What the tracker made of it."""
+    """An event of the tracker."""
 
     camera: str
     label: str
     start: float
     end: float
     score: float
-    #: When the segment that started it had ended: the earliest at which a live worker can say so.
+    #: End of the segment that started it: the earliest time at which a live worker can report it.
     alert: float
     unit: int = 0
 
 
-Fit = Callable[[Truth, Detection], float | None]
+Matcher = Callable[[Truth, Detection], float | None]
 
 
 def temporal_iou(start_a: float, end_a: float, start_b: float, end_b: float) -> float:
-    """Length of the intersection over length of the union of two intervals; 0 where they do not meet."""
+    """Length of the intersection of two intervals over that of their union; 0 if they do not overlap."""
     intersection = min(end_a, end_b) - max(start_a, start_b)
     if intersection <= 0:
         return 0.0
     return intersection / ((end_a - start_a) + (end_b - start_b) - intersection)
 
 
-def by_overlap(least: float) -> Fit:
-    """Match by temporal IoU of at least `least`; 0 asks for any overlap."""
+def by_overlap(least: float) -> Matcher:
+    """Match by a temporal IoU of `least` or more; 0 means any overlap."""
 
-    def fit(true: Truth, detection: Detection) -> float | None:
+    def similarity(true: Truth, detection: Detection) -> float | None:
         iou = temporal_iou(true.start, true.end, detection.start, detection.end)
         return iou if iou > 0 and iou >= least else None
 
-    return fit
+    return similarity
 
 
-def by_onset(before: float, after: float) -> Fit:
-    """Match where the detection begins at most `before` seconds before the truth and `after` seconds after it."""
+def by_onset(before: float, after: float) -> Matcher:
+    """Match if the detection begins between `before` seconds before and `after` seconds after the true onset."""
 
-    def fit(true: Truth, detection: Detection) -> float | None:
+    def similarity(true: Truth, detection: Detection) -> float | None:
         late = detection.start - true.start
         return -abs(late) if -before <= late <= after else None
 
-    return fit
+    return similarity
 
 
-def match(truth: Sequence[Truth], detections: Sequence[Detection], fit: Fit) -> list[int | None]:
-    """For each detection the index of the truth that it finds, or None.
+def match(truth: Sequence[Truth], detections: Sequence[Detection], matcher: Matcher) -> list[int | None]:
+    """For each detection the index of the true event it finds, or None.
 
-    One to one, greedy: detections in the order of their scores take the truth of their camera and label that fits
-    best among those still free. Of equal scores the earlier goes first.
+    One to one and greedy: in the order of their scores, detections take the best match of their camera and label among
+    the true events that are still free. Of equal scores the earlier one goes first.
     """
     free: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, true in enumerate(truth):
@@ -97,7 +100,7 @@ def match(truth: Sequence[Truth], detections: Sequence[Detection], fit: Fit) -> 
     for number in sorted(range(len(detections)), key=lambda n: (-detections[n].score, detections[n].start, n)):
         detection = detections[number]
         candidates = free[detection.camera, detection.label]
-        fits = [(f, -index) for index in candidates if (f := fit(truth[index], detection)) is not None]
+        fits = [(f, -index) for index in candidates if (f := matcher(truth[index], detection)) is not None]
         if fits:
             found[number] = -max(fits)[1]
             candidates.remove(-max(fits)[1])
@@ -106,15 +109,15 @@ def match(truth: Sequence[Truth], detections: Sequence[Detection], fit: Fit) -> 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of some truth and some detections: what was found, and what was not."""
+    """Counts of true events and detections, and of those that match."""
 
     truth: int
     detected: int
     detections: int
     seconds: float
-    #: From the true onset to the alert, of each that was detected; negative where the alert came first.
+    #: Seconds from the true onset to the alert, of each event found; negative if the alert came first.
     alerts: tuple[float, ...]
-    #: False alarms that overlap a truth of their label which another detection found.
+    #: False alarms that overlap a true event of their label which another detection found.
     repeats: int
 
     @property
@@ -126,7 +129,7 @@ class Counts:
         return self.detections - self.detected
 
     def figures(self) -> dict[str, float | None]:
-        """By name; None where it cannot be had."""
+        """Figures by name; None if one cannot be computed."""
         precision = self.detected / self.detections if self.detections else None
         recall = self.detected / self.truth if self.truth else None
         both = self.truth + self.detections
@@ -146,8 +149,8 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """All that is compared."""
+class EventSet:
+    """True events and detections on the same footage."""
 
     truth: tuple[Truth, ...]
     detections: tuple[Detection, ...]
@@ -156,36 +159,36 @@ class Scene:
     unit_seconds: dict[int, float]
 
 
-def count(scene: Scene, matched: Sequence[int | None]) -> Counts:
+def count(event_set: EventSet, matched: Sequence[int | None]) -> Counts:
     """Count over everything; `matched` comes from `match`."""
-    return _counts(scene, matched, sum(scene.seconds.values()), lambda _: True)
+    return _counts(event_set, matched, sum(event_set.seconds.values()), lambda _: True)
 
 
-def count_by_label(scene: Scene, matched: Sequence[int | None]) -> dict[str, Counts]:
-    labels = sorted({t.label for t in scene.truth} | {d.label for d in scene.detections})
-    total = sum(scene.seconds.values())
-    return {label: _counts(scene, matched, total, lambda e, label=label: e.label == label) for label in labels}  # type: ignore[misc]
+def count_by_label(event_set: EventSet, matched: Sequence[int | None]) -> dict[str, Counts]:
+    labels = sorted({t.label for t in event_set.truth} | {d.label for d in event_set.detections})
+    total = sum(event_set.seconds.values())
+    return {label: _counts(event_set, matched, total, lambda e, label=label: e.label == label) for label in labels}  # type: ignore[misc]
 
 
-def count_by_camera(scene: Scene, matched: Sequence[int | None]) -> dict[str, Counts]:
+def count_by_camera(event_set: EventSet, matched: Sequence[int | None]) -> dict[str, Counts]:
     return {
-        camera: _counts(scene, matched, seconds, lambda e, camera=camera: e.camera == camera)  # type: ignore[misc]
-        for camera, seconds in scene.seconds.items()
+        camera: _counts(event_set, matched, seconds, lambda e, camera=camera: e.camera == camera)  # type: ignore[misc]
+        for camera, seconds in event_set.seconds.items()
     }
 
 
 def _counts(
-    scene: Scene, matched: Sequence[int | None], seconds: float, of: Callable[[Truth | Detection], bool]
+    event_set: EventSet, matched: Sequence[int | None], seconds: float, of: Callable[[Truth | Detection], bool]
 ) -> Counts:
-    detections = [(d, m) for d, m in zip(scene.detections, matched, strict=True) if of(d)]
-    alerts = tuple(d.alert - scene.truth[m].start for d, m in detections if m is not None)
+    detections = [(d, m) for d, m in zip(event_set.detections, matched, strict=True) if of(d)]
+    alerts = tuple(d.alert - event_set.truth[m].start for d, m in detections if m is not None)
     return Counts(
-        truth=sum(of(t) for t in scene.truth),
+        truth=sum(of(t) for t in event_set.truth),
         detected=len(alerts),
         detections=len(detections),
         seconds=seconds,
         alerts=alerts,
-        repeats=sum(m is None and _overlaps_any(d, scene.truth) for d, m in detections),
+        repeats=sum(m is None and _overlaps_any(d, event_set.truth) for d, m in detections),
     )
 
 
@@ -218,12 +221,14 @@ def average_precision(scores: Sequence[float], hits: Sequence[bool], truth: int)
     return float((steps * envelope).sum())
 
 
-def average_precisions(scene: Scene, overlaps: Sequence[float] = AP_OVERLAPS) -> dict[str, dict[float, float | None]]:
+def average_precisions(
+    event_set: EventSet, overlaps: Sequence[float] = AP_OVERLAPS
+) -> dict[str, dict[float, float | None]]:
     """Average precision by label and least overlap."""
     result: dict[str, dict[float, float | None]] = {}
-    for label in sorted({t.label for t in scene.truth}):
-        truth = [t for t in scene.truth if t.label == label]
-        detections = [d for d in scene.detections if d.label == label]
+    for label in sorted({t.label for t in event_set.truth}):
+        truth = [t for t in event_set.truth if t.label == label]
+        detections = [d for d in event_set.detections if d.label == label]
         result[label] = {}
         for overlap in overlaps:
             hits = [m is not None for m in match(truth, detections, by_overlap(overlap))]
@@ -237,35 +242,37 @@ def mean_average_precision(by_label: dict[str, dict[float, float | None]]) -> fl
     return float(np.mean(values)) if values else None
 
 
-def counted_in(scene: Scene, matched: Sequence[int | None]) -> list[int]:
-    """The unit that each detection counts in: that of the truth it finds, or its own.
+def counted_in(event_set: EventSet, matched: Sequence[int | None]) -> list[int]:
+    """The unit that each detection counts in: that of the true event it finds, or its own.
 
-    So that what happens across the end of a file is found where it is to be found, and no unit finds more than it has.
+    So an event across the end of a file counts in the file of its true event, and no unit finds more than it has.
     """
-    return [d.unit if m is None else scene.truth[m].unit for d, m in zip(scene.detections, matched, strict=True)]
+    return [
+        d.unit if m is None else event_set.truth[m].unit for d, m in zip(event_set.detections, matched, strict=True)
+    ]
 
 
 def bootstrap(
-    scene: Scene, matched: Sequence[int | None], *, rounds: int = ROUNDS, seed: int = 0
+    event_set: EventSet, matched: Sequence[int | None], *, rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the figures of `Counts`: files are drawn with replacement, with everything in them.
+    """95 % intervals of the figures of `Counts`, by drawing whole files with replacement.
 
-    Nothing for a figure that no draw has, and nothing at all where there is one file only.
+    A figure that no draw has gets no interval; with a single file none has.
     """
-    units = sorted(scene.unit_seconds)
+    units = sorted(event_set.unit_seconds)
     if len(units) < 2:
         return {}
-    truth = np.bincount([units.index(t.unit) for t in scene.truth], minlength=len(units))
-    detections = np.bincount([units.index(u) for u in counted_in(scene, matched)], minlength=len(units))
+    truth = np.bincount([units.index(t.unit) for t in event_set.truth], minlength=len(units))
+    detections = np.bincount([units.index(u) for u in counted_in(event_set, matched)], minlength=len(units))
     alerts: list[list[float]] = [[] for _ in units]
     repeats = np.zeros(len(units), int)
-    for d, m in zip(scene.detections, matched, strict=True):
+    for d, m in zip(event_set.detections, matched, strict=True):
         if m is not None:
-            alerts[units.index(scene.truth[m].unit)].append(d.alert - scene.truth[m].start)
+            alerts[units.index(event_set.truth[m].unit)].append(d.alert - event_set.truth[m].start)
         else:
-            repeats[units.index(d.unit)] += _overlaps_any(d, scene.truth)
+            repeats[units.index(d.unit)] += _overlaps_any(d, event_set.truth)
     detected = np.array([len(a) for a in alerts])
-    seconds = np.array([scene.unit_seconds[u] for u in units])
+    seconds = np.array([event_set.unit_seconds[u] for u in units])
     drawn: dict[str, list[float]] = defaultdict(list)
     for rows in draw_groups(len(units), rounds, seed):
         counts = Counts(
@@ -280,6 +287,46 @@ def bootstrap(
             if value is not None:
                 drawn[name].append(value)
     return {name: interval(values) for name, values in drawn.items()}
+
+
+def poisson_upper(count: int) -> float:
+    """The mean that so few events would fall short of in 1 of 20 cases only (exact, one-sided 95 %)."""
+    return float(chi2.ppf(0.95, 2 * (count + 1)) / 2)
+
+
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Exact 95 % interval of the mean behind a count (Garwood, 1936); of 0 it is 0 to the one-sided bound."""
+    if not count:
+        return 0.0, poisson_upper(0)
+    return float(chi2.ppf(0.025, 2 * count) / 2), float(chi2.ppf(0.975, 2 * (count + 1)) / 2)
+
+
+def intervals(event_set: EventSet, matched: Sequence[int | None]) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the rates, shares and times; counts are known and have none.
+
+    The false-alarm rate, precision and recall get the hull of two: an exact one (Poisson, Clopper-Pearson), which
+    takes events as independent, and that of `bootstrap`, which does not, yet has width zero where all files are alike.
+    The others have the latter only, and nothing where few events are found or it has width zero.
+    """
+    drawn = bootstrap(event_set, matched)
+    counts = count(event_set, matched)
+    exact: dict[str, tuple[float, float]] = {}
+    if counts.seconds:
+        hours = counts.seconds / 3600
+        low, high = poisson_interval(counts.false_alarms)
+        exact["false_alarms_per_hour"] = low / hours, high / hours
+    for name, total in (("precision", counts.detections), ("recall", counts.truth)):
+        if total:
+            share = binomtest(counts.detected, total).proportion_ci(method="exact")
+            exact[name] = float(share.low), float(share.high)
+    found = {
+        name: (min(low, drawn.get(name, (low, high))[0]), max(high, drawn.get(name, (low, high))[1]))
+        for name, (low, high) in exact.items()
+    }
+    for name in ("time_to_alert_p50", "time_to_alert_p95", "f1"):
+        if counts.detected >= _LEAST_DETECTED and name in drawn and drawn[name][0] < drawn[name][1]:
+            found[name] = drawn[name]
+    return found
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:

@@ -1,4 +1,4 @@
-"""The windows beside the events: how well single scores tell what happens, whatever the tracker makes of them."""
+"""Judge single windows: how well their scores tell what happens, before the tracker makes events of them."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from typing import Final
 
 import numpy as np
 
-from consumers.replaying.trace import END, START, Course
+from consumers.replaying.trace import END, START, Timeline
 from models.evaluation.scores import ClipScores
 
 from .truth import TrueEvent
 
-#: So much of a window must show a label for the window to be of it.
+#: Share of a window that a label must cover for the window to count as showing it.
 COVERED: Final = 0.5
 
 
-def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels: Collection[str]) -> ClipScores | None:
-    """Every window with what it shows, grouped by file; None where no window is clear.
+def judged_windows(
+    timelines: Sequence[Timeline], truth: Sequence[TrueEvent], labels: Collection[str]
+) -> ClipScores | None:
+    """Every window with its true label, grouped by file; None if no window has one.
 
-    A window shows the label whose truth covers at least half of it, and where no truth touches it, the model's first
-    label that is not among `labels`, those that make events: the quiet one, of which truth says nothing more. Windows
-    at the edges of what happens are left out, those of what the model has no label for, and those without truth if
-    every label makes events.
+    A window's label is that of the true event which covers at least half of it. If no true event touches the window, it
+    is the quiet label: the model's first that raises no events. Left out are windows at the edges of true events, those
+    of labels that the model lacks, and, if every label raises events, those without a true event.
 
     Args:
-        courses: what the model said.
-        truth: all that happens, whether or not events are made of it.
-        labels: those that make events.
+        timelines: the predictions.
+        truth: all true events, also of labels that raise no events.
+        labels: those that raise events.
     """
-    by_camera: dict[str, list[TrueEvent]] = {course.camera: [] for course in courses}
+    by_camera: dict[str, list[TrueEvent]] = {timeline.camera: [] for timeline in timelines}
     for event in truth:
         by_camera[event.camera].append(event)
-    all_labels = courses[0].pieces[0].trace.labels
+    all_labels = timelines[0].pieces[0].trace.labels
     quiet = next((n for n, label in enumerate(all_labels) if label not in labels), None)
     found, scores, groups = [], [], []
-    for course in courses:
-        for piece in course.pieces:
+    for timeline in timelines:
+        for piece in timeline.pieces:
             trace = piece.trace
             begins, ends = trace.places[:, START] + piece.begin_us, trace.places[:, END] + piece.begin_us
-            # By label, and in the last column what the model has no label for.
+            # By label; in the last column, labels that the model lacks.
             covered = np.zeros((len(begins), len(all_labels) + 1))
-            for event in by_camera[course.camera]:
+            for event in by_camera[timeline.camera]:
                 number = all_labels.index(event.label) if event.label in all_labels else -1
                 if number == quiet:
                     continue
@@ -53,7 +54,7 @@ def judged_windows(courses: Sequence[Course], truth: Sequence[TrueEvent], labels
             shown[shown == len(all_labels)] = -1
             if quiet is not None:
                 shown[most == 0] = quiet
-            # A model may say nothing that is a number; a tracker holds nothing for it, either.
+            # A score may be NaN; the tracker ignores such a window, too.
             clear = (shown >= 0) & np.isfinite(trace.scores).all(1)
             found.append(shown[clear])
             scores.append(trace.scores[clear])

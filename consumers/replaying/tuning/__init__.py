@@ -1,1 +1,1 @@
-"""Thresholds chosen on replayed footage."""
+"""Find thresholds with the fewest misses for a given false-alarm budget."""

@@ -1,4 +1,4 @@
-"""`clipline tune`: settings of the tracker for a budget of false alarms, written where `clipline work` reads them."""
+"""`clipline tune`: find thresholds with the fewest misses for a given false-alarm budget, and write them down."""
 
 from __future__ import annotations
 
@@ -10,49 +10,56 @@ from typing import Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from consumers.replaying.command import INTERRUPTED, Asked, open_session, run
+from consumers.files import write_text
+from consumers.replaying.command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from consumers.replaying.errors import ReplayError
-from consumers.replaying.judging.metrics import Counts
 from consumers.replaying.judging.truth import place_truth
-from consumers.replaying.telling import note, shown, write
+from consumers.replaying.replay import Replayed
+from consumers.replaying.verdict import source_lines
+from consumers.reports.wording import figure_text
 from consumers.settings import Settings, override
+from consumers.terminal.wording import count, duration
 from models import find, name_of
 from stream import ClipSpec
 
-from .sweep import Tuned, per_day, per_day_bound, tune
+from .advice import ADVICE_INTERVALS, label_advice, settings_rows, verdict
+from .search import TunedLabel, tune
 
 _HEAD: Final = "# Written by `clipline tune`."
 _BUDGET: Final = re.compile(
     r"\s*(?P<n>[0-9]*\.?[0-9]+)?\s*(?:false alarms? )?(?:(?:per|a|/)\s*)?(?:camera-)?(?P<unit>day|hour)?\s*"
 )
-_STOPPED: Final = "stopped; what was classified is kept, and the same command goes on there"
 _PER_DAY: Final = {"day": 1.0, "hour": 24.0}
 
 
 def parse_budget(text: str) -> float:
-    """False alarms a camera-day: "1", "0.5 per day", "2 a camera-day", "0.1/hour".
+    """Read a rate of false alarms per camera-day: "1", "0.5 per day", "2 a camera-day", "0.1/hour".
 
     Raises:
-        ReplayError: it is no such rate.
+        ReplayError: the text is no such rate.
     """
     found = _BUDGET.fullmatch(text)
     if found is None or found["n"] is None:
-        raise ReplayError(f"--budget {text!r}: expected false alarms a camera-day, like 1, '0.5 per day' or '0.1/hour'")
+        raise ReplayError(
+            f"--budget {text!r}: expected false alarms per camera-day, like 1, '0.5 per day' or '0.1/hour'"
+        )
     return float(found["n"]) * _PER_DAY[found["unit"] or "day"]
 
 
-def tune_command(
+def run_tune(
     settings: Settings,
-    asked: Asked,
+    options: ReplayOptions,
+    *,
     budget: str,
     output: Path,
     report: Path | None,
     out: Console,
-    notes: Console,
+    errors: Console,
     stop: Callable[[], bool],
 ) -> int:
-    """Classify what was not yet, sweep, print, and write the settings.
+    """Classify the footage, search for settings, print what they give, and write them; return the exit code.
 
     Raises:
         ReplayError, StreamError, ModelError, SettingsError: something cannot be used.
@@ -60,62 +67,78 @@ def tune_command(
     rate = parse_budget(budget)
     if output.exists() and not output.read_text("utf-8", errors="replace").startswith(_HEAD):
         raise ReplayError(f"{output}: holds other settings; name another file with --output and copy what you want")
-    with open_session(settings, asked, notes) as session:
-        replayed = run(session, stop)
+    with open_session(settings, options, errors) as session:
+        notes = session.notes
+        replayed = classify_footage(session, stop)
         if replayed is None:
-            note(notes, _STOPPED)
+            notes.say(STOPPED)
             return INTERRUPTED
-        truth, left_out = place_truth(session.claims or (), replayed.courses, session.rules)
+        truth, left_out = place_truth(session.truth_rows or (), replayed.timelines, session.rules)
         for reason in (*replayed.unreadable, *left_out):
-            note(notes, reason)
+            notes.warn(reason)
         if not truth:
-            raise ReplayError(f"{asked.labels}: nothing in it makes an event, so there is nothing to tune for")
-        with notes.status("sweeping") as status:
+            raise ReplayError(f"{options.labels}: no row is about a label that raises events, so nothing can be tuned")
+        with errors.status("trying settings") as status:
             found = tune(
-                replayed.courses,
+                replayed.timelines,
                 session.rules,
                 truth,
-                asked.fit,
+                options.matcher,
                 rate,
                 lambda name, done, _: status.update(f"{name}: {done} tried"),
                 stop,
             )
         if found is None:
-            note(notes, _STOPPED)
+            notes.say(STOPPED)
             return INTERRUPTED
-        show(out, found)
+        print_settings(out, found)
         # "default" may be another model in another version.
         named = override(settings, {"worker": {"model": name_of(find(settings.worker.model))}}, "tune")
-        write(output, settings_text(found, session.classifier.id, rate, named, session.how.spec))
-        out.print(
-            f"\nSettings: {output}; copy them into clipline.toml (alone, as `--settings {output}`, they leave "
-            "kafka and all else at its default)",
-            highlight=False,
-            soft_wrap=True,
+        text = settings_text(found, session.classifier.id, rate, named, session.setup.spec)
+        write_text(output, text, ReplayError)
+        _say(
+            out,
+            f"\nSettings: {output}; copy them into clipline.toml (with `--settings {output}` alone, kafka and "
+            "everything else have their defaults)",
         )
         if report is not None:
+            from consumers.reports.page import command_line  # noqa: PLC0415  jinja2 comes with an extra
+
             from .report import write_tune_report  # noqa: PLC0415  matplotlib is slow to import
 
-            write(report, write_tune_report(session.classifier.id, found, rate))
-            out.print(f"Report: {report}", highlight=False)
+            model = session.classifier.id
+            facts = _facts(session, replayed, output)
+            page = write_tune_report(f"Tuning of {model}", found, rate, notes.warnings, facts, command_line())
+            write_text(report, page, ReplayError)
+            _say(out, f"Report: {report}")
     return 0
 
 
-def settings_text(found: Sequence[Tuned], model: str, rate: float, settings: Settings, spec: ClipSpec) -> str:
-    """The settings as TOML, with what they were measured to do, and what else that depends on.
+def _facts(session: Session, replayed: Replayed, output: Path) -> dict[str, Sequence[str]]:
+    cameras = {t.camera: [piece.name for piece in t.pieces] for t in replayed.timelines}
+    return {
+        "Footage": [*source_lines({"cameras": cameras}), f"{duration(replayed.seconds)} in all"],
+        "Model": [f"{session.classifier.id}, run by {session.classifier.engine}"],
+        "Truth": [f"{session.options.labels}; a true event is found by {session.options.matching}"],
+        "Settings written": [str(output)],
+    }
+
+
+def settings_text(found: Sequence[TunedLabel], model: str, rate: float, settings: Settings, spec: ClipSpec) -> str:
+    """The settings as TOML, with what they gave on this footage, and the model, engine and stride they hold for.
 
     Args:
         found: what is recommended.
-        model: its id, for whoever reads it.
+        model: its id, for a comment.
         rate: the budget of all labels together, false alarms a camera-day.
-        settings: those that footage was classified under.
-        spec: how often it was.
+        settings: those that the footage was classified with.
+        spec: how clips were made.
     """
     lines = [
         _HEAD,
-        f"# For {model}, at most {rate:g} false alarms a camera-day.",
+        f"# For {model}, at most {rate:g} false alarms per camera-day.",
         "",
-        "# What was tuned for: other scores, or others at other times, would want other thresholds.",
+        "# The thresholds hold for this model, engine and stride only.",
         "[worker]",
         f"model = {_quoted(settings.worker.model)}",
         f"engine = {_quoted(settings.worker.engine)}",
@@ -152,54 +175,40 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)  # a string of TOML, too
 
 
-def show(out: Console, found: Sequence[Tuned]) -> None:
-    """What was tried, what it would do, and how sure that is."""
+def print_settings(out: Console, found: Sequence[TunedLabel]) -> None:
+    """Print what the settings now and the recommended ones give, and how sure that is."""
     table = Table(box=None)
-    for name in ("label", "", "found", "false alarms", "a camera-day", "median alert"):
-        table.add_column(name, justify="left" if name in {"label", ""} else "right")
-    for tuned in found:
-        rows: list[tuple[str, Counts | None]] = [
-            ("now", tuned.before.counts(tuned.files)),
-            ("tuned", tuned.chosen.counts(tuned.files)),
-            ("tuned, on files held out", tuned.held_out),
-        ]
-        for name, counts in rows:
-            if counts is None:
-                table.add_row(tuned.label, name, "needs two files or more", "", "", "")
-                continue
-            alert = counts.figures()["time_to_alert_p50"]
-            table.add_row(
-                tuned.label,
-                name,
-                f"{counts.detected} of {counts.truth}",
-                str(counts.false_alarms),
-                shown(per_day(counts)),
-                "–" if alert is None else f"{alert:.1f} s",
-            )
-    out.print(table)
-    for tuned in found:
-        rule, counts = tuned.chosen.rule, tuned.chosen.counts(tuned.files)
-        out.print(
-            f"\n{tuned.label}: start {rule.start:g}, end {rule.end:g}, min_seconds {rule.min_seconds:g}, "
-            f"cooldown_seconds {rule.cooldown_seconds:g}, smoothing {rule.smoothing}; "
-            f"{len(tuned.trials)} settings tried",
-            highlight=False,
-            soft_wrap=True,
+    for name in ("\nlabel", "\nsettings"):
+        table.add_column(name, no_wrap=True)
+    for name in ("\nfound", "false\nalarms", "per\ncamera-day", "95 %\ninterval", "median\nalert, s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in settings_rows(found):
+        counts = row["counts"]
+        table.add_row(
+            Text(row["label"]),
+            row["name"],
+            f"{counts.detected} of {counts.truth}",
+            str(counts.false_alarms),
+            figure_text(row["per_day"]),
+            row["interval"],
+            figure_text(counts.figures()["time_to_alert_p50"]),
         )
-        bound = per_day_bound(counts)
-        if not tuned.within:
-            out.print(
-                f"No setting keeps to {shown(tuned.budget)} a camera-day; "
-                "this is the one with the fewest false alarms.",
-                style="yellow",
-                highlight=False,
-                soft_wrap=True,
-            )
-        elif bound > tuned.budget:
-            out.print(
-                f"{counts.seconds / 86400:.3g} camera-days are too few to show it: so few false alarms are compatible "
-                f"with up to {shown(bound)} a camera-day (95 %).",
-                style="yellow",
-                highlight=False,
-                soft_wrap=True,
-            )
+    out.print(table)
+    _say(out, ADVICE_INTERVALS, "dim")
+    if any(tuned.held_out is None for tuned in found):
+        _say(out, "Settings cannot be checked on held-out files: that needs two files or more.", "yellow")
+    _say(out, f"\n{verdict(found)}", "bold")
+    for tuned in found:
+        rule = tuned.chosen.rule
+        _say(
+            out,
+            f"{tuned.label}: start {rule.start:g}, end {rule.end:g}, min_seconds {rule.min_seconds:g}, "
+            f"cooldown_seconds {rule.cooldown_seconds:g}, smoothing {rule.smoothing}; "
+            f"{count(len(tuned.trials), 'setting')} tried",
+        )
+        if advice := label_advice(tuned):
+            _say(out, advice, "yellow")
+
+
+def _say(out: Console, text: str, style: str | None = None) -> None:
+    out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

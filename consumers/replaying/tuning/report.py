@@ -1,29 +1,46 @@
-"""What was tried by `clipline tune`, as a page."""
+"""What `clipline tune` tried, as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from consumers.live.tracker import Rule
-from consumers.replaying.judging.metrics import Counts
-from consumers.replaying.report import trade
-from consumers.replaying.telling import shown
-from consumers.reports.drawing import render
+from consumers.replaying.report.plots import draw_tradeoff
+from consumers.reports.page import Header, render
+from consumers.reports.wording import figure_text
 
-from .sweep import Tuned, per_day, per_day_bound
+from .advice import ADVICE_INTERVALS, label_advice, settings_rows, verdict
+from .search import TunedLabel
 
 
-def write_tune_report(model: str, found: Sequence[Tuned], rate: float) -> str:
-    """Return the page."""
-    rows: list[tuple[str, Rule | None, Counts]] = []
-    for tuned in found:
-        for name, trial in ((f"{tuned.label}, now", tuned.before), (f"{tuned.label}, tuned", tuned.chosen)):
-            rows.append((name, trial.rule, trial.counts(tuned.files)))
-        if tuned.held_out is not None:
-            rows.append((f"{tuned.label}, tuned, on files held out", None, tuned.held_out))
-    budget = found[0].budget / 24 if found else None  # each label's is the same
-    plot = trade({t.label: t.trials for t in found}, {t.label: t.chosen for t in found}, budget)
-    bounds = [(t, per_day_bound(t.chosen.counts(t.files))) for t in found]
+def write_tune_report(
+    title: str,
+    found: Sequence[TunedLabel],
+    rate: float,
+    warnings: Sequence[str] = (),
+    facts: Mapping[str, Sequence[str]] | None = None,
+    command: str = "",
+) -> str:
+    """Return the page.
+
+    Args:
+        title: the page's, naming the model.
+        found: what is recommended for each label, at least one.
+        rate: the budget of all labels together, false alarms a camera-day.
+        warnings: what the terminal warned of; advice on labels is added.
+        facts: names and values for the top of the page, like sources and model.
+        command: how it was made.
+    """
+    budget = found[0].budget  # each label's is the same
+    share = f", {figure_text(budget)} of each label" if len(found) > 1 else ""
+    allowed = f"at most {rate:g} false alarms per camera-day{share}"
+    all_facts = [("Budget", [allowed]), *(facts or {}).items()]
+    advice = [text for tuned in found if (text := label_advice(tuned))]
+    rows: list[dict[str, Any]] = settings_rows(found)
     return render(
-        "tuning.html", model=model, rate=rate, rows=rows, plot=plot, per_day=per_day, bounds=bounds, number=shown
+        "tuning.html",
+        Header(title, verdict(found), [*warnings, *advice], all_facts, command),
+        rows=rows,
+        intervals=ADVICE_INTERVALS,
+        drawn=[draw_tradeoff({t.label: t.trials for t in found}, {t.label: t.chosen for t in found}, budget / 24)],
     )

@@ -1,10 +1,10 @@
-"""Which settings of the tracker miss least within a budget of false alarms: kept predictions are played many times.
+"""Find thresholds with the fewest misses for a given false-alarm budget, by playing cached predictions many times.
 
-Labels are tuned one by one. Every setting that is tried is played over everything once; per file it is then known what
-was found and what was a false alarm, so choosing on some files and judging on the others costs nothing more.
+Labels are tuned one by one. Each setting is played once over all footage and counted per file, so choosing settings on
+some files and judging them on the others costs nothing more.
 
-The search: a start threshold is swept for each of a few values of one other setting at a time (hysteresis, minimum
-duration, cooldown, smoothing), the best of which is kept for the next.
+The search sweeps the start threshold for a few values of one other setting at a time (hysteresis, smoothing, minimum
+duration, cooldown), and keeps the best value for the next.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import chi2
 
 from consumers.live.tracker import Rule
-from consumers.replaying.judging.judge import happenings, make_scene
-from consumers.replaying.judging.metrics import Counts, Fit, counted_in, match
+from consumers.replaying.judging.judgement import collect_events, make_event_set
+from consumers.replaying.judging.metrics import Counts, Matcher, counted_in, match, poisson_upper
 from consumers.replaying.judging.truth import TrueEvent
-from consumers.replaying.trace import Course
+from consumers.replaying.trace import Timeline
 
-#: Start thresholds that are tried: by how many windows pass them, and evenly between the least and the most.
+#: Number of start thresholds to try: by rank of the scores, and evenly between the lowest and the highest.
 _BY_RANK: Final = 16
 _EVENLY: Final = 10
 _HYSTERESIS: Final = (1.0, 0.8, 0.6, 0.4)
@@ -37,18 +36,18 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A rule that was tried, and what it gives; arrays are over files."""
+    """A rule that was tried and its counts; arrays are over files."""
 
     rule: Rule
     truth: Ints
     detected: Ints
     detections: Ints
-    #: From the true onset to the alert, of everything found in each file.
+    #: Seconds from the true onset to the alert, of each event found, by file.
     alerts: tuple[tuple[float, ...], ...]
     seconds: np.ndarray
 
     def counts(self, files: Sequence[int]) -> Counts:
-        """What it gives on some files."""
+        """Counts over some files."""
         rows = list(files)
         return Counts(
             int(self.truth[rows].sum()),
@@ -61,18 +60,18 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """What is recommended for a label."""
+class TunedLabel:
+    """The recommended settings of a label."""
 
     label: str
     before: Trial
     chosen: Trial
     trials: tuple[Trial, ...]
-    #: On files that were held out when the settings for them were chosen; None where there are too few files.
+    #: Counts on files that were held out when settings were chosen; None if there are too few files.
     held_out: Counts | None
-    #: The label's share of the budget: false alarms a camera-day.
+    #: The label's share of the budget, false alarms per camera-day.
     budget: float
-    #: Whether the chosen settings keep to it on everything.
+    #: Whether the chosen settings keep to it on all files.
     within: bool
 
     @property
@@ -81,50 +80,48 @@ class Tuned:
 
 
 def per_day(counts: Counts) -> float:
-    """False alarms a camera-day."""
+    """False alarms per camera-day."""
     return counts.false_alarms * _DAY / counts.seconds if counts.seconds else float("inf")
 
 
 def per_day_bound(counts: Counts) -> float:
-    """The rate a day that so few false alarms would exceed in 1 of 20 cases only (exact Poisson, one-sided 95 %)."""
-    return (
-        float(chi2.ppf(0.95, 2 * (counts.false_alarms + 1)) / 2 * _DAY / counts.seconds)
-        if counts.seconds
-        else float("inf")
-    )
+    """The highest rate a day that so few false alarms are compatible with (exact Poisson, one-sided 95 %)."""
+    return poisson_upper(counts.false_alarms) * _DAY / counts.seconds if counts.seconds else float("inf")
 
 
 def tune(
-    courses: Sequence[Course],
+    timelines: Sequence[Timeline],
     rules: Mapping[str, Rule],
     truth: Sequence[TrueEvent],
-    fit: Fit,
+    matcher: Matcher,
     budget_per_day: float,
     progress: Callable[[str, int, int], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
-) -> list[Tuned] | None:
-    """Tune every label for at most `budget_per_day` false alarms a camera-day, which the labels share alike.
+) -> list[TunedLabel] | None:
+    """Tune every label for at most `budget_per_day` false alarms per camera-day, which the labels share equally.
 
-    None where `stop`, which is asked before each setting that is tried, said so.
+    None if `stop`, which is called before each setting, returned true.
     """
     budget = budget_per_day / max(1, len(rules))
     try:
         return [
-            _tune_label(_Trials(courses, label, truth, fit, progress, stop), rule, budget)
+            _tune_label(_Trials(timelines, label, truth, matcher, progress, stop), rule, budget)
             for label, rule in rules.items()
         ]
     except _StoppedError:
         return None
 
 
-def sweep(courses: Sequence[Course], label: str, rule: Rule, truth: Sequence[TrueEvent], fit: Fit) -> list[Trial]:
-    """The rule as it is and with every start threshold that is worth trying, lowest first."""
-    trials = _Trials(courses, label, truth, fit)
+def sweep_start(
+    timelines: Sequence[Timeline], label: str, rule: Rule, truth: Sequence[TrueEvent], matcher: Matcher
+) -> list[Trial]:
+    """Try the rule as it is and with every start threshold that changes something, lowest first."""
+    trials = _Trials(timelines, label, truth, matcher)
     tried = {trial.rule: trial for trial in (trials.run(rule), *map(trials.run, trials.with_starts(rule)))}
     return sorted(tried.values(), key=lambda trial: trial.rule.start)
 
 
-def _tune_label(trials: _Trials, rule: Rule, budget: float) -> Tuned:
+def _tune_label(trials: _Trials, rule: Rule, budget: float) -> TunedLabel:
     before = trials.run(rule)
     hysteresis = rule.end / rule.start if rule.start else 1.0
     best, ratio = rule, hysteresis
@@ -146,7 +143,7 @@ def _tune_label(trials: _Trials, rule: Rule, budget: float) -> Tuned:
     everything = list(trials.known.values())
     chosen = _choose(everything, list(trials.files), budget, rule)
     counts = chosen.counts(trials.files)
-    return Tuned(
+    return TunedLabel(
         trials.label,
         before,
         chosen,
@@ -158,7 +155,7 @@ def _tune_label(trials: _Trials, rule: Rule, budget: float) -> Tuned:
 
 
 def _choose(trials: Sequence[Trial], files: Sequence[int], budget: float, usual: Rule) -> Trial:
-    """The trial that finds most within the budget; of equals the one with fewer false alarms, then the sooner alert."""
+    """The trial that finds most within the budget; of equals, fewest false alarms, then the earliest alert."""
 
     def merit(trial: Trial) -> tuple[float, ...]:
         counts = trial.counts(files)
@@ -168,14 +165,14 @@ def _choose(trials: Sequence[Trial], files: Sequence[int], budget: float, usual:
             getattr(trial.rule, name) != getattr(usual, name)
             for name in ("min_seconds", "cooldown_seconds", "smoothing")
         )
-        # Without any that keeps to the budget: the fewest false alarms.
+        # If none keeps to the budget: the fewest false alarms.
         first = (1.0, counts.detected, -counts.false_alarms) if within else (0.0, -counts.false_alarms, counts.detected)
         return (*first, -alert, -unusual)
 
     best = max(merit(trial) for trial in trials)
     equal = [trial for trial in trials if merit(trial) == best]
     rule = equal[0].rule
-    # Of thresholds that do the same, the middle one leaves the most room on both sides for scores that were not seen.
+    # Of thresholds with equal results, the middle one leaves the most room on both sides for new scores.
     alike = [t for t in equal if replace(t.rule, start=rule.start, end=rule.end) == rule]
     return sorted(alike, key=lambda t: (t.rule.start, t.rule.end))[len(alike) // 2]
 
@@ -200,38 +197,38 @@ def _held_out(trials: Sequence[Trial], files: Sequence[int], budget: float, usua
 
 
 class _StoppedError(Exception):
-    """Somebody asked to stop amid the search."""
+    """The user stopped the search."""
 
 
 class _Trials:
-    """Plays rules for one label, each once."""
+    """Plays rules for one label, each of them once."""
 
     def __init__(
         self,
-        courses: Sequence[Course],
+        timelines: Sequence[Timeline],
         label: str,
         truth: Sequence[TrueEvent],
-        fit: Fit,
+        matcher: Matcher,
         progress: Callable[[str, int, int], None] = lambda *_: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.label, self._courses, self._fit = label, courses, fit
+        self.label, self._timelines, self._matcher = label, timelines, matcher
         self._progress, self._stop = progress, stop
         self._truth = [t for t in truth if t.label == label]
         self.known: dict[Rule, Trial] = {}
-        empty = make_scene(courses, [], self._truth)
+        empty = make_event_set(timelines, [], self._truth)
         self.files = range(len(empty.unit_seconds))
         self._scores = np.concatenate(
-            [piece.trace.scores[:, piece.trace.labels.index(label)] for c in courses for piece in c.pieces]
+            [piece.trace.scores[:, piece.trace.labels.index(label)] for c in timelines for piece in c.pieces]
         )
 
     def with_starts(self, rule: Rule, ratio: float | None = None) -> Iterator[Rule]:
-        """The rule with start thresholds at which something changes, over the range of the scores that there are."""
+        """The rule with start thresholds over the range of the scores, at which results may change."""
         share = ratio if ratio is not None else (rule.end / rule.start if rule.start else 1.0)
         levels = np.zeros(0)
         if len(self._scores):
             by_rank = np.quantile(self._scores, 1 - np.geomspace(0.5, 1e-4, _BY_RANK))
-            # Between the scores that there are lies room, too.
+            # Also between scores: there is room there.
             levels = np.concatenate([by_rank, np.linspace(by_rank[0], by_rank[-1], _EVENLY)])
         for level in sorted({round(float(v), 3) for v in levels if v > 0} | {rule.start}):
             start = min(max(level, 0.001), 1.0)
@@ -246,19 +243,19 @@ class _Trials:
         return self.known[rule]
 
     def _play(self, rule: Rule) -> Trial:
-        found = [h for course in self._courses for h in happenings(course.play({self.label: rule}))]
-        scene = make_scene(self._courses, found, self._truth)
-        matched = match(scene.truth, scene.detections, self._fit)
+        found = [h for timeline in self._timelines for h in collect_events(timeline.play({self.label: rule}))]
+        event_set = make_event_set(self._timelines, found, self._truth)
+        matched = match(event_set.truth, event_set.detections, self._matcher)
         count = len(self.files)
         alerts: list[list[float]] = [[] for _ in self.files]
-        for detection, index in zip(scene.detections, matched, strict=True):
+        for detection, index in zip(event_set.detections, matched, strict=True):
             if index is not None:
-                alerts[scene.truth[index].unit].append(detection.alert - scene.truth[index].start)
+                alerts[event_set.truth[index].unit].append(detection.alert - event_set.truth[index].start)
         return Trial(
             rule,
-            np.bincount([t.unit for t in scene.truth], minlength=count).astype(np.int64),
+            np.bincount([t.unit for t in event_set.truth], minlength=count).astype(np.int64),
             np.array([len(a) for a in alerts], np.int64),
-            np.bincount(counted_in(scene, matched), minlength=count).astype(np.int64),
+            np.bincount(counted_in(event_set, matched), minlength=count).astype(np.int64),
             tuple(map(tuple, alerts)),
-            np.array([scene.unit_seconds[unit] for unit in self.files]),
+            np.array([event_set.unit_seconds[unit] for unit in self.files]),
         )

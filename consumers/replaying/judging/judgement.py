@@ -1,4 +1,4 @@
-"""A replay against the truth: which events are right, and every figure of it, ready for JSON and for the report."""
+"""Judge a replay: which events are true, and every figure, ready for JSON and for the report."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Final
 from consumers.live.tracker import Rule
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
-from consumers.replaying.trace import Course, Report
+from consumers.replaying.trace import EventReport, Timeline
 
 from .metrics import (
     OVERLAPS,
     Detection,
-    Fit,
-    Scene,
+    EventSet,
+    Matcher,
     Truth,
     average_precisions,
-    bootstrap,
     by_overlap,
     count,
     count_by_camera,
     count_by_label,
+    intervals,
     match,
     mean_average_precision,
 )
 from .truth import TrueEvent
 
 _DIGITS: Final = 6
-#: What a gate may ask for.
+#: Figures that --fail-if may name.
 FIGURES: Final = frozenset(
     {
         *("footage_seconds", "times_realtime", "truth_events", "detected", "misses", "false_alarms", "repeats"),
@@ -37,13 +37,13 @@ FIGURES: Final = frozenset(
         *("mean_average_precision", "events"),
     }
 )
-#: Those that are known without any truth.
+#: Those that need no truth.
 WITHOUT_TRUTH: Final = frozenset({"footage_seconds", "times_realtime", "events"})
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """One event of a replay: its newest report, and when its first one could be known."""
+class ReplayedEvent:
+    """One event of a replay: its last report, and the event time of its alert."""
 
     event: Event
     alert_us: int
@@ -51,48 +51,57 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A replay's events, the truth, and which belong together. `happenings` are those of `scene.detections`."""
+    """A replay's events, the true events, and how they match; `events` are in the order of `event_set.detections`."""
 
-    courses: tuple[Course, ...]
+    timelines: tuple[Timeline, ...]
     rules: Mapping[str, Rule]
-    happenings: tuple[Happening, ...]
+    events: tuple[ReplayedEvent, ...]
     truth: tuple[TrueEvent, ...]
-    scene: Scene
-    #: For each detection the index of the truth that it finds; None for a false alarm.
+    event_set: EventSet
+    #: For each detection the index of the true event it finds; None for a false alarm.
     matched: tuple[int | None, ...]
 
     @property
     def missed(self) -> list[int]:
-        """Indices of truth that no event finds."""
+        """Indices of true events that no event finds."""
         found = set(self.matched)
         return [index for index in range(len(self.truth)) if index not in found]
 
 
-def happenings(reports: Sequence[Report]) -> list[Happening]:
-    """One a started event, in the order of their starts."""
-    found: dict[str, Happening] = {}
+def collect_events(reports: Sequence[EventReport]) -> list[ReplayedEvent]:
+    """The events that the reports are about, in the order of their starts."""
+    found: dict[str, ReplayedEvent] = {}
     for report in reports:
         first = found.get(report.event.id)
-        found[report.event.id] = Happening(report.event, first.alert_us if first else report.known_us)
+        found[report.event.id] = ReplayedEvent(report.event, first.alert_us if first else report.known_us)
     return list(found.values())
 
 
-def judge(courses: Sequence[Course], rules: Mapping[str, Rule], truth: Sequence[TrueEvent], fit: Fit) -> Judgement:
-    """Play the courses under the rules and match what comes with the truth."""
-    found = [h for course in courses for h in happenings(course.play(rules))]
-    scene = make_scene(courses, found, truth)
+def judge_events(
+    timelines: Sequence[Timeline], rules: Mapping[str, Rule], truth: Sequence[TrueEvent], matcher: Matcher
+) -> Judgement:
+    """Play the timelines under the rules and match the events with the truth."""
+    found = [h for timeline in timelines for h in collect_events(timeline.play(rules))]
+    event_set = make_event_set(timelines, found, truth)
     return Judgement(
-        tuple(courses), rules, tuple(found), tuple(truth), scene, tuple(match(scene.truth, scene.detections, fit))
+        tuple(timelines),
+        rules,
+        tuple(found),
+        tuple(truth),
+        event_set,
+        tuple(match(event_set.truth, event_set.detections, matcher)),
     )
 
 
-def make_scene(courses: Sequence[Course], found: Sequence[Happening], truth: Sequence[TrueEvent]) -> Scene:
-    """The same in seconds of each camera's footage; a unit of the bootstrap is a piece (a file, a topic's camera)."""
-    by_name = {course.camera: course for course in courses}
+def make_event_set(
+    timelines: Sequence[Timeline], found: Sequence[ReplayedEvent], truth: Sequence[TrueEvent]
+) -> EventSet:
+    """Events and truth in seconds of each camera's footage; the bootstrap draws files (a topic's cameras)."""
+    by_name = {timeline.camera: timeline for timeline in timelines}
     first_unit, units = {}, 0
-    for course in courses:
-        first_unit[course.camera] = units
-        units += len(course.pieces)
+    for timeline in timelines:
+        first_unit[timeline.camera] = units
+        units += len(timeline.pieces)
 
     def seconds(camera: str, time_us: int) -> float:
         return (time_us - by_name[camera].begin_us) / 1e6
@@ -101,7 +110,7 @@ def make_scene(courses: Sequence[Course], found: Sequence[Happening], truth: Seq
         begins = [piece.first_us for piece in by_name[camera].pieces]
         return first_unit[camera] + max((n for n, begin_us in enumerate(begins) if begin_us <= time_us), default=0)
 
-    return Scene(
+    return EventSet(
         tuple(
             Truth(
                 t.camera,
@@ -124,27 +133,27 @@ def make_scene(courses: Sequence[Course], found: Sequence[Happening], truth: Seq
             )
             for h in found
         ),
-        {course.camera: course.seconds for course in courses},
-        {first_unit[c.camera] + n: piece.trace.seconds for c in courses for n, piece in enumerate(c.pieces)},
+        {timeline.camera: timeline.seconds for timeline in timelines},
+        {first_unit[c.camera] + n: piece.trace.seconds for c in timelines for n, piece in enumerate(c.pieces)},
     )
 
 
 def figures(judgement: Judgement, *, judged: bool) -> dict[str, Any]:
-    """Every figure, by name. Without truth (`judged` false) those that need it are None.
+    """Every figure, by name. Without truth (`judged` is false) those that need it are None.
 
-    At the top level values; their 95 % intervals lie under `low` and `high`.
+    Values lie at the top level, the 95 % intervals of rates, shares and times under `low` and `high`.
     """
-    scene, matched = judgement.scene, judgement.matched
+    event_set, matched = judgement.event_set, judgement.matched
     if not judged:
         return dict.fromkeys(sorted(FIGURES - WITHOUT_TRUTH))
-    precisions = average_precisions(scene)
+    precisions = average_precisions(event_set)
     at_overlap = {}
     for overlap in OVERLAPS:
-        counted = count(scene, match(scene.truth, scene.detections, by_overlap(overlap))).figures()
+        counted = count(event_set, match(event_set.truth, event_set.detections, by_overlap(overlap))).figures()
         at_overlap[f"{overlap:g}"] = {name: counted[name] for name in ("precision", "recall", "f1")}
-    bounds = bootstrap(scene, matched)
+    bounds = intervals(event_set, matched)
     return {
-        **count(scene, matched).figures(),
+        **count(event_set, matched).figures(),
         "mean_average_precision": mean_average_precision(precisions),
         "low": {name: low for name, (low, _) in bounds.items()},
         "high": {name: high for name, (_, high) in bounds.items()},
@@ -152,16 +161,16 @@ def figures(judgement: Judgement, *, judged: bool) -> dict[str, Any]:
         "average_precision": {
             label: {f"{overlap:g}": ap for overlap, ap in row.items()} for label, row in precisions.items()
         },
-        "per_label": {label: c.figures() for label, c in count_by_label(scene, matched).items()},
-        "per_camera": {camera: c.figures() for camera, c in count_by_camera(scene, matched).items()},
+        "per_label": {label: c.figures() for label, c in count_by_label(event_set, matched).items()},
+        "per_camera": {camera: c.figures() for camera, c in count_by_camera(event_set, matched).items()},
     }
 
 
-def event_rows(judgement: Judgement, *, judged: bool) -> list[dict[str, Any]]:
-    """Each event as subscribers get its last report, with what became of it here."""
+def events_json(judgement: Judgement, *, judged: bool) -> list[dict[str, Any]]:
+    """Each event's last report, as subscribers get it, with its outcome."""
     rows = []
     for happening, detection, found in zip(
-        judgement.happenings, judgement.scene.detections, judgement.matched, strict=True
+        judgement.events, judgement.event_set.detections, judgement.matched, strict=True
     ):
         row = {
             **happening.event.body(),
@@ -173,14 +182,14 @@ def event_rows(judgement: Judgement, *, judged: bool) -> list[dict[str, Any]]:
         if judged:
             row["outcome"] = "false_alarm" if found is None else "detected"
             row["truth"] = found
-            row["time_to_alert"] = None if found is None else detection.alert - judgement.scene.truth[found].start
+            row["time_to_alert"] = None if found is None else detection.alert - judgement.event_set.truth[found].start
         rows.append(rounded(row))
     return rows
 
 
-def truth_rows(judgement: Judgement) -> list[dict[str, Any]]:
-    """Each row of truth with what became of it; the events' `truth` are indices into these."""
-    by_truth = {m: h.event.id for m, h in zip(judgement.matched, judgement.happenings, strict=True) if m is not None}
+def truth_json(judgement: Judgement) -> list[dict[str, Any]]:
+    """Each true event with its outcome; the `truth` of an event is an index into this list."""
+    by_truth = {m: h.event.id for m, h in zip(judgement.matched, judgement.events, strict=True) if m is not None}
     return [
         rounded(
             {
@@ -194,12 +203,12 @@ def truth_rows(judgement: Judgement) -> list[dict[str, Any]]:
                 "event": by_truth.get(index),
             }
         )
-        for index, (event, true) in enumerate(zip(judgement.truth, judgement.scene.truth, strict=True))
+        for index, (event, true) in enumerate(zip(judgement.truth, judgement.event_set.truth, strict=True))
     ]
 
 
 def rounded(value: Any) -> Any:
-    """Floats to six places, in whatever they are nested."""
+    """Round floats to six places, however deeply they are nested."""
     if isinstance(value, float):
         return round(value, _DIGITS)
     if isinstance(value, Mapping):

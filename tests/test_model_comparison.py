@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.replaying.judging.against import compare
-from consumers.replaying.judging.judge import Judgement
-from consumers.replaying.judging.metrics import Detection, Scene, Truth, by_overlap, match
+from consumers.replaying.judging.comparison import compare_models
+from consumers.replaying.judging.judgement import Judgement
+from consumers.replaying.judging.metrics import Detection, EventSet, Truth, by_overlap, match
 
 
 def judgement(found: str, false_alarms: str = "") -> Judgement:
@@ -14,12 +14,12 @@ def judgement(found: str, false_alarms: str = "") -> Judgement:
     truth = tuple(Truth(f"c{n}", "fight", 10, 20, n) for n in range(10))
     events = [Detection(f"c{n}", "fight", 10, 20, 0.9, 15, int(n)) for n in found]
     events += [Detection(f"c{n}", "fight", 50, 60, 0.9, 55, int(n)) for n in false_alarms]
-    scene = Scene(truth, tuple(events), {f"c{n}": 3600.0 for n in range(10)}, dict.fromkeys(range(10), 3600.0))
-    return Judgement((), {}, (), truth, scene, tuple(match(truth, events, by_overlap(0))))  # type: ignore[arg-type]
+    event_set = EventSet(truth, tuple(events), {f"c{n}": 3600.0 for n in range(10)}, dict.fromkeys(range(10), 3600.0))
+    return Judgement((), {}, (), truth, event_set, tuple(match(truth, events, by_overlap(0))))  # type: ignore[arg-type]
 
 
 def test_difference_by_hand():
-    paired = compare(judgement("0123", "5"), judgement("3456789", "567"))
+    paired = compare_models(judgement("0123", "5"), judgement("3456789", "567"))
     assert (paired.only_first, paired.only_second) == ((0, 1, 2), (4, 5, 6, 7, 8, 9))
     assert paired.recall == pytest.approx(0.3)
     assert paired.false_alarms_per_hour == pytest.approx(0.2)
@@ -30,6 +30,6 @@ def test_difference_by_hand():
 
 
 def test_equal_models_do_not_differ():
-    paired = compare(judgement("123"), judgement("123"))
+    paired = compare_models(judgement("123"), judgement("123"))
     assert (paired.only_first, paired.only_second, paired.p_value, paired.recall) == ((), (), 1.0, 0.0)
     assert paired.bounds["recall"] == (0.0, 0.0)

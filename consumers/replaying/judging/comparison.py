@@ -1,4 +1,4 @@
-"""Two models on the same footage: where they differ, and how surely."""
+"""Two models on the same footage: where they differ, and whether the difference is significant."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from models.evaluation.bootstrap import ROUNDS, draw_groups, interval
 from models.evaluation.significance import mcnemar
 
-from .judge import Judgement
+from .judgement import Judgement
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A second model less the first, on the same truth; intervals hold 95 % of draws of whole files."""
+class ModelComparison:
+    """A second model minus the first, on the same truth; intervals are 95 % of draws of whole files."""
 
-    #: Indices of truth that only one of them finds.
+    #: Indices of true events that only one of them finds.
     only_first: tuple[int, ...]
     only_second: tuple[int, ...]
-    #: Exact McNemar test on true events, taken as independent: probability of such a split by chance, two-sided.
+    #: Two-sided p-value of an exact McNemar test on true events, taken as independent.
     p_value: float
     recall: float | None
     false_alarms_per_hour: float
-    #: By the names of the two above; empty where there is one file only.
+    #: Intervals by the names of the two above; empty if there is only one file.
     bounds: Mapping[str, tuple[float, float]]
 
     def to_json(self) -> dict[str, Any]:
@@ -39,26 +39,26 @@ class Comparison:
         }
 
 
-def compare(first: Judgement, second: Judgement, *, rounds: int = ROUNDS, seed: int = 0) -> Comparison:
-    """Compare two models by the events that only one of them finds, and by their false alarms.
+def compare_models(first: Judgement, second: Judgement, *, rounds: int = ROUNDS, seed: int = 0) -> ModelComparison:
+    """Compare two models by the true events that only one of them finds, and by their false alarms.
 
     Raises:
         ValueError: they were not judged by the same truth.
     """
-    if first.truth != second.truth or first.scene.unit_seconds.keys() != second.scene.unit_seconds.keys():
+    if first.truth != second.truth or first.event_set.unit_seconds.keys() != second.event_set.unit_seconds.keys():
         raise ValueError("the two models were not judged by the same truth on the same footage")
     found = [set(j.matched) for j in (first, second)]
     only = [tuple(i for i in range(len(first.truth)) if i in found[a] and i not in found[1 - a]) for a in (0, 1)]
-    units = sorted(first.scene.unit_seconds)
-    seconds = np.array([first.scene.unit_seconds[u] for u in units])
-    truth = np.bincount([units.index(t.unit) for t in first.scene.truth], minlength=len(units))
+    units = sorted(first.event_set.unit_seconds)
+    seconds = np.array([first.event_set.unit_seconds[u] for u in units])
+    truth = np.bincount([units.index(t.unit) for t in first.event_set.truth], minlength=len(units))
     gained = np.zeros(len(units))
     for indices, sign in ((only[1], 1), (only[0], -1)):
         for index in indices:
-            gained[units.index(first.scene.truth[index].unit)] += sign
+            gained[units.index(first.event_set.truth[index].unit)] += sign
     alarms = np.zeros(len(units))
     for judgement, sign in ((second, 1), (first, -1)):
-        for detection, match in zip(judgement.scene.detections, judgement.matched, strict=True):
+        for detection, match in zip(judgement.event_set.detections, judgement.matched, strict=True):
             if match is None:
                 alarms[units.index(detection.unit)] += sign
     drawn: dict[str, list[float]] = {"recall": [], "false_alarms_per_hour": []}
@@ -66,7 +66,7 @@ def compare(first: Judgement, second: Judgement, *, rounds: int = ROUNDS, seed: 
         if truth[rows].sum():
             drawn["recall"].append(float(gained[rows].sum() / truth[rows].sum()))
         drawn["false_alarms_per_hour"].append(float(alarms[rows].sum() * 3600 / seconds[rows].sum()))
-    return Comparison(
+    return ModelComparison(
         only[0],
         only[1],
         mcnemar(len(only[0]), len(only[1])),
