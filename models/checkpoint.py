@@ -6,7 +6,6 @@ but `Checkpoint.state`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -24,6 +23,7 @@ from . import hub
 from .contract import Contract
 from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
 from .errors import CheckpointError, UnknownModelError
+from .files import replacing
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL: Final = "movenet-motion"
@@ -84,17 +84,12 @@ def save(path: Path, state: dict[str, Any], contract: Contract) -> None:
         CheckpointError: it cannot be written.
     """
     half = {name: _as_stored(values) for name, values in state.items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not by safetensors' own `save_file`, whose files only their owner can read.
-        unfinished.write_bytes(serialise(half, metadata=contract.encode()))
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            # Not by safetensors' own `save_file`, whose files only their owner can read.
+            unfinished.write_bytes(serialise(half, metadata=contract.encode()))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
-    finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never written
-            unfinished.unlink()
 
 
 def _as_stored(values: Any) -> np.ndarray:

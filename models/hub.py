@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import urllib.request
 from pathlib import Path
 from typing import Final
 
 from .contract import Contract
 from .errors import CheckpointError
+from .files import replacing
 
 #: By name: architecture, T, seconds from one frame to the next (at 30 frames/s), height and width.
 ZOO: Final = {
@@ -59,17 +58,14 @@ def download(name: str, folder: Path) -> Path:
     path = folder / f"{name}.pyth"
     if path.is_file():
         return path
-    unfinished = path.with_suffix(f".{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(f"{_ADDRESS}{name}.pyth", timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with (
+            urllib.request.urlopen(f"{_ADDRESS}{name}.pyth", timeout=_TIMEOUT_SECONDS) as answer,  # noqa: S310
+            replacing(path) as unfinished,
+        ):
             unfinished.write_bytes(answer.read(_MAX_BYTES))
-        unfinished.replace(path)
     except OSError as error:
         raise CheckpointError(
             f"{name}.pyth cannot be fetched from PyTorchVideo's model zoo ({error}): give the path of a copy instead"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
     return path

@@ -206,7 +206,7 @@ def altered(path: Path, **changes: np.ndarray) -> Path:
 def test_checkpoint_that_this_scikit_learn_would_fit_otherwise_is_refused(tmp_path: Path) -> None:
     trained(tmp_path / "m.safetensors")
     probes = load_file(tmp_path / "m.safetensors")["probes"]
-    with pytest.raises(CheckpointError, match=r"another model of its samples .* install that version, or train anew"):
+    with pytest.raises(CheckpointError, match=r"another model to its samples .* install that version, or train again"):
         Classifier.load(str(altered(tmp_path / "m.safetensors", probes=probes[:, ::-1].copy())))
 
 

@@ -1,13 +1,13 @@
-"""What a clip looks like and how it moves, in numbers made by hand: no learning, nothing but formulas.
+"""Hand-made features of a clip's appearance and motion: formulas only, nothing learnt.
 
 A clip (T, H, W, 3) becomes one vector of five parts:
 
 - appearance: histograms of oriented gradients (HOG: Dalal and Triggs, CVPR 2005) of the mean picture;
-- energy: the same of the mean difference between pictures, where and in which shape something moved (after Davis and
+- energy: the same of the mean difference between pictures: where and in which shape something moved (after Davis and
   Bobick's motion-energy images, CVPR 1997);
 - flow: directions of optical flow, each weighted by its speed (HOF: Laptev et al., CVPR 2008), on a grid over the
   picture, as mean and maximum over time;
-- change: how often the speed of a place changes by more than is common (ViF: Hassner et al., CVPRW 2012);
+- change: how often the speed at a place changes by more than the picture's mean (ViF: Hassner et al., CVPRW 2012);
 - speed: how fast the whole picture moves, and how unevenly.
 
 Optical flow is that of DIS (Kroeger et al., ECCV 2016) in OpenCV: the same on every number of threads.
@@ -27,9 +27,9 @@ from models.errors import TrainingError
 Clip = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-#: Change of speed needs two speeds, which need three pictures.
+#: A change of speed needs two speeds, and those need three pictures.
 MIN_FRAMES: Final = 3
-#: Below this, patches of optical flow and cells of gradients have no room.
+#: In smaller pictures, patches of optical flow and cells of gradients do not fit.
 MIN_SIZE: Final = 32
 
 _HOG_CELLS: Final = 4
@@ -65,7 +65,7 @@ def check_clip(frames: int, size: int) -> None:
 
 
 def describe_clip(clip: Clip) -> Floats:
-    """The parts of one clip (T, H, W, 3) uint8, one after the other in the order of `PARTS`, (F,)."""
+    """The description (F,) of one clip (T, H, W, 3) uint8: its parts, concatenated in the order of `PARTS`."""
     grey = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in clip])  # (T, H, W)
     pictures = grey.astype(np.float32)
     energy = np.abs(np.diff(pictures, axis=0)).mean(0)
@@ -107,7 +107,7 @@ def _gradients(picture: np.ndarray) -> Floats:
 def _flow_histograms(flow: np.ndarray, speed: np.ndarray) -> Floats:
     """Mean speed by direction in each cell of the grid: mean and maximum over time, (2 * 9 * 8,).
 
-    Directions are centred on the axes, so that motion straight to the left falls into one of them. The root tames the
+    Bins are centred on the axes, so that motion straight to the left falls into one of them. The square root damps the
     few cells that move much (power normalisation: Perronnin et al., ECCV 2010).
     """
     steps, height, width = speed.shape
@@ -122,10 +122,10 @@ def _flow_histograms(flow: np.ndarray, speed: np.ndarray) -> Floats:
 
 
 def _speed_changes(speed: np.ndarray) -> Floats:
-    """ViF: at how many steps a place's speed changes by more than the picture's mean, as histograms, (9 * 5,).
+    """ViF: how often the speed at a place changes by more than the picture's mean, as histograms, (9 * 5,).
 
-    The paper counts changes of at least the mean; here it is more than the mean, since of a still picture, where all
-    changes are 0, every place would count.
+    The paper counts changes of at least the mean; here they must exceed it, or every place of a still picture, where
+    all changes are 0, would count.
     """
     change = np.abs(np.diff(speed, axis=0))  # (T - 2, H, W)
     often = (change > change.mean((1, 2), keepdims=True)).mean(0)  # (H, W)
@@ -146,5 +146,5 @@ def _whole_picture(speed: np.ndarray) -> Floats:
 
 
 def _cells(height: int, width: int) -> np.ndarray:
-    """The number of the grid's cell that each pixel lies in, (H, W)."""
+    """The grid cell of each pixel, (H, W)."""
     return (np.arange(height) * _GRID // height)[:, None] * _GRID + np.arange(width) * _GRID // width

@@ -14,7 +14,7 @@ from .model import ClassicalModel, describe_clips
 
 
 class ClassicalEngine:
-    """Serves such a checkpoint on the processor."""
+    """Serves a classical checkpoint on the processor."""
 
     name = PREFIX
 
@@ -22,7 +22,7 @@ class ClassicalEngine:
         """Fit its classifier.
 
         Raises:
-            CheckpointError: it is damaged, or not what it says.
+            CheckpointError: it is damaged, or its tensors do not belong together.
         """
         self._model = ClassicalModel.load(checkpoint, threads)
         self._temperature = checkpoint.contract.temperature

@@ -10,7 +10,7 @@ from typing import Final
 from models.errors import EngineError, UnknownModelError
 
 PREFIX: Final = "classical"
-#: By kind: scikit-learn's parameters that decide, as they are written into a checkpoint.
+#: By kind: the parameters of scikit-learn's classifier that a checkpoint stores.
 PARAMETERS: Final[Mapping[str, Mapping[str, float | int]]] = {
     "svm": {"C": 1.0},
     "forest": {"n_estimators": 300, "min_samples_leaf": 2},
@@ -37,7 +37,7 @@ def full_name(architecture: str) -> str:
 
 
 def check_installed() -> None:
-    """Say what is missing.
+    """Check that the packages of classical models are installed.
 
     Raises:
         EngineError: OpenCV, scikit-image or scikit-learn is not installed.

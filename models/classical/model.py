@@ -1,8 +1,9 @@
 """The traditional baseline: hand-made features and a classifier of scikit-learn, served like any other model.
 
 `classical:svm`, `classical:forest` and `classical:knn`; `classical` is the first. A checkpoint holds the described
-training clips and the classifier's parameters, and the classifier is fitted again when it is loaded: scikit-learn's own
-way to store one is a pickle. All labels count alike, however much footage each has, unless training is told otherwise.
+training clips and the classifier's parameters, and the classifier is fitted again when it is loaded, since scikit-learn
+itself stores classifiers as pickles only. All labels count alike, however much footage each has, unless the recipe
+says otherwise.
 
 Nothing here needs torch: a worker that serves such a model does not load it.
 """
@@ -29,13 +30,13 @@ from models.errors import CheckpointError, UnknownModelError
 from .descriptors import PARTS, describe_clip
 from .kinds import PARAMETERS, PREFIX, full_name
 
-#: Fitting takes time that grows with the square of this, at each start of a worker.
+#: Each start of a worker fits the classifier, in a time that grows with the square of the samples.
 MAX_SAMPLES: Final = 10_000
 
-#: A number that varies less over all training clips says nothing; halves could not hold its spread either.
+#: A feature that varies less over all training clips carries no information, and float16 could not hold its spread.
 _LEAST_SPREAD: Final = 1e-4
 _PROBES: Final = 32
-#: How far scores may be off for being stored as halves.
+#: How far scores may differ because samples are stored as float16.
 _PROBE_TOLERANCE: Final = 5e-3
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -45,7 +46,7 @@ Scores = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What beside its samples makes a classifier what it is; stored in a contract's `training`."""
+    """What defines a classifier beside its samples; stored in a contract's `training`."""
 
     architecture: str
     estimator: Mapping[str, float | int]
@@ -59,7 +60,7 @@ class Parameters:
         return cls(name, PARAMETERS[name.partition(":")[2]], balanced, seed)
 
     def for_samples(self, count: int) -> Parameters:
-        """The same for so few samples: no more neighbours can be asked than there are."""
+        """The parameters for `count` samples: there cannot be more neighbours than samples."""
         if "n_neighbors" not in self.estimator:
             return self
         return replace(self, estimator={"n_neighbors": min(int(self.estimator["n_neighbors"]), count)})
@@ -131,14 +132,14 @@ class ClassicalModel:
     ) -> ClassicalModel:
         """Fit to descriptions (N, F) as they are, which are standardised for it.
 
-        Every part of a description is given the same say, as channels are in the kernel of Zhang et al., IJCV 2007:
-        otherwise the gradients, most of the numbers, would drown how the picture moves.
+        Every part of a description gets the same weight, as channels do in the kernel of Zhang et al., IJCV 2007:
+        otherwise the gradients, which are most of the features, would outweigh motion.
         """
         sizes = np.fromiter(PARTS.values(), int)
         spread = descriptions.std(0)
-        # What never varied is divided away.
+        # Features that never varied become 0.
         scale = np.where(spread < _LEAST_SPREAD, np.inf, spread * np.sqrt(np.repeat(sizes, sizes)))
-        # A checkpoint holds halves: rounded before fitting, what is loaded is what was measured.
+        # A checkpoint stores float16: rounded before fitting, the loaded model is the one that was measured.
         mean, scale = _halved(descriptions.mean(0)), _halved(scale)
         samples = _halved((descriptions - mean) / scale)
         chosen = parameters.for_samples(len(samples))
@@ -163,7 +164,7 @@ class ClassicalModel:
         """Fit what a checkpoint holds.
 
         Raises:
-            CheckpointError: it is damaged, or this scikit-learn makes another model of it than was measured.
+            CheckpointError: it is damaged, or this version of scikit-learn fits another model than the one measured.
         """
         contract, path = checkpoint.contract, checkpoint.path
         parameters = Parameters.decode(contract.architecture, contract.training, str(path))
@@ -180,13 +181,13 @@ class ClassicalModel:
         if np.abs(model._scored(model._probes()) - found["probes"]).max() > _PROBE_TOLERANCE:
             made = contract.training[PREFIX].get("scikit_learn", "another version")
             raise CheckpointError(
-                f"{path}: scikit-learn {sklearn.__version__} makes another model of its samples than scikit-learn "
-                f"{made} did, which was measured: install that version, or train anew"
+                f"{path}: scikit-learn {sklearn.__version__} fits another model to its samples than "
+                f"scikit-learn {made}, whose accuracy was measured: install that version, or train again"
             )
         return model
 
     def _probes(self) -> Floats:
-        """Samples whose scores tell whether two fits are the same."""
+        """Samples whose scores show whether two fits are the same."""
         chosen: Floats = self._samples[np.linspace(0, len(self._samples) - 1, _PROBES).astype(int)]
         return chosen
 
@@ -196,16 +197,16 @@ class ClassicalModel:
         return scores
 
     def _shares(self, samples: Floats) -> Scores:
-        """Scores of the labels that there are samples of."""
+        """Scores of the labels that have samples."""
         if hasattr(self._estimator, "decision_function"):
-            # Of two labels the machine gives one number, for the second. The temperature calibrates these.
+            # With two labels the machine returns one number, for the second. The temperature calibrates these.
             decision = self._estimator.decision_function(samples)
             logits = np.stack([-decision / 2, decision / 2], axis=1) if decision.ndim == 1 else decision
             return cast("Scores", softmax(logits, axis=1))
         shares = self._estimator.predict_proba(samples)
         if not hasattr(self._estimator, "n_neighbors"):
             return cast("Scores", shares)
-        # Neighbours vote. One more vote is spread over all labels, so that no score is 0.
+        # Neighbours vote; one more vote is spread over all labels, so that no score is 0.
         counts = np.bincount(self._truth)[self._estimator.classes_]
         weights = counts.mean() / counts if self.parameters.balanced else np.ones(len(counts))
         votes = shares * self._estimator.n_neighbors * weights + 1 / len(counts)
@@ -222,12 +223,12 @@ def _estimator(parameters: Parameters, threads: int | None) -> Any:
         return RandomForestClassifier(
             class_weight=weight, random_state=parameters.seed, n_jobs=threads or -1, **options
         )
-    # A tree's distances do not depend on which other clips are asked about, as those of a matrix product may.
+    # Distances from a tree do not depend on the other clips of a batch, as those of a matrix product may.
     return KNeighborsClassifier(algorithm="kd_tree", **options)
 
 
 def describe_clips(clips: Sequence[np.ndarray] | np.ndarray, threads: int) -> Floats:
-    """Descriptions (B, F) of clips (B, T, H, W, 3), some at a time: OpenCV lets other threads run."""
+    """Descriptions (B, F) of clips (B, T, H, W, 3), in several threads: OpenCV releases the interpreter's lock."""
     with ThreadPoolExecutor(threads) as pool:
         described: Floats = np.stack(list(pool.map(describe_clip, clips)))
     return described
@@ -238,7 +239,7 @@ def _halved(values: np.ndarray) -> Floats:
 
 
 def _read(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    """The tensors of a checkpoint, of the shapes that belong together."""
+    """The tensors of a checkpoint, with their shapes checked."""
     path, labels = checkpoint.path, len(checkpoint.contract.labels)
     try:
         stored = load_file(path)
