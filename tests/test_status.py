@@ -90,7 +90,7 @@ def test_records_are_what_asyncapi_promises():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (b"\xff", "t[0]@7: not JSON"),
+        (b"\xff", "t[0]@7: expected a JSON object"),
         (b"[]", "t[0]@7: expected a JSON object"),
         (b"{}", "t[0]@7: expected status to be of type str, found nothing"),
         (camera("x").encode()[2].replace(b'"live"', b'"fine"'), "found 'fine'"),
