@@ -344,7 +344,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
             process.send_signal(signal.SIGTERM)
         summary, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert re.search(r"gate: 120 frames = .* 0 dead-lettered \+ 0 pending", summary), summary
+    assert re.search(r"gate 120 frames = .* 0 dead-lettered \+ 0 pending", summary), summary
     assert {p["model"] for p in predictions} == {find(str(xml)).id}
     assert len(predictions) >= 8
 
