@@ -122,7 +122,7 @@ def test_what_models_offers_to_other_packages() -> None:
 
 def test_other_packages_import_from_models_or_from_one_of_its_rooms() -> None:
     """What serves is taken from `models`; rooms are for training, evaluating, exporting and the zoo."""
-    rooms = {"networks", "engines", "training", "evaluation", "classical", "windows", "windowing"}
+    rooms = {"networks", "engines", "training", "evaluation", "classical", "windows", "windowing", "files"}
     inside = {"models.engines.choice", "models.engines.engine"}
     wrong = []
     for path in (REPOSITORY / "consumers").rglob("*.py"):

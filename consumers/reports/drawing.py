@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
 #: Colours to draw with. Each stands for a variable of the style sheet, which has a value for light and one for dark.

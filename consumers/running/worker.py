@@ -12,7 +12,7 @@ from consumers.outputs.redis import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
-from models.errors import ModelError
+from models import ModelError
 from stream import KafkaTransport
 
 from .child import Run

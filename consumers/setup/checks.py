@@ -16,8 +16,7 @@ import redis
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.outputs.redis import SinkError, connect_redis, redis_display
 from consumers.settings import Settings, SettingsError, load_settings, settings_file
-from models import Checkpoint, ModelError, find
-from models.engines.choice import choose_engine
+from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 

@@ -89,11 +89,14 @@ def choose_engine(name: str, checkpoint: Checkpoint) -> str:
                 f"export {export.source} to another format for that"
             )
     if importlib.util.find_spec("torch") is None and _needs_torch(chosen, checkpoint):
+        lacks = (
+            f"{checkpoint.id} needs torch in engine {chosen}, and it is not installed: `pip install 'clipline[full]'`"
+        )
+        if _has_openvino() and export is None and not needs_conversion(checkpoint):
+            raise EngineError(f"{lacks}, or leave the engine at auto: OpenVINO runs this model without torch")
         raise EngineError(
-            f"{checkpoint.id} needs torch in engine {chosen}, and it is not installed: "
-            "`pip install 'clipline[full]'`; or run "
-            f"`clipline export {name_of(checkpoint)} -o {checkpoint.path.stem}.xml` where that is installed, "
-            f"bring both files, and name the .xml with --model"
+            f"{lacks}; or run `clipline export {name_of(checkpoint)} -o {checkpoint.path.stem}.xml` where that is "
+            "installed, bring both files, and name the .xml with --model"
         )
     return chosen
 
@@ -102,6 +105,10 @@ def _needs_torch(engine: str, checkpoint: Checkpoint) -> bool:
     if engine == "torch":
         return True
     return checkpoint.export is None and needs_conversion(checkpoint)
+
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None
 
 
 def _has_cuda() -> bool:
