@@ -243,11 +243,10 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
         assert "another `clipline run` writes to clipline-logs" in second.stderr
 
 
-def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix, monkeypatch):
+def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix):
     clock = [100.0]
-    monkeypatch.setattr("consumers.running.run.time.monotonic", lambda: clock[0])
     settings = Settings(topics=TopicSettings(prefix=topics_prefix))
-    watch = _Watch(embedded_broker.address, settings)
+    watch = _Watch(embedded_broker.address, settings, lambda: clock[0])
     list(watch.poll())
     assert watch.overview() is None
     producer = KafkaTransport(embedded_broker.address).producer()

@@ -182,8 +182,8 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
 class _Watch:
     """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
 
-    def __init__(self, kafka: str, settings: Settings) -> None:
-        self._kafka, self._topics = kafka, settings.topics
+    def __init__(self, kafka: str, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kafka, self._topics, self._clock = kafka, settings.topics, clock
         self._states = States()
         self._silent = False
         self._heard_at: float | None = None
@@ -199,12 +199,12 @@ class _Watch:
         except BrokerError as error:
             log.debug("%s", error)
             self.close()
-            self._ask_at = time.monotonic() + _RETRY_SECONDS
+            self._ask_at = self._clock() + _RETRY_SECONDS
             records = ()
         if self._consumer is None:
             time.sleep(_POLL_SECONDS)
         for record in records:
-            self._heard_at = time.monotonic()
+            self._heard_at = self._clock()
             if record.topic != self._topics.events:
                 self._states.take(record, self._topics)
                 continue
@@ -216,7 +216,7 @@ class _Watch:
     def news(self) -> str | None:
         """What to say where the broker has just fallen silent, or sends again."""
         before = self._silent
-        self._silent = self._heard_at is not None and time.monotonic() - self._heard_at > _SILENT_SECONDS
+        self._silent = self._heard_at is not None and self._clock() - self._heard_at > _SILENT_SECONDS
         if self._silent == before:
             return None
         return self._silence() if self._silent else f"the broker at {self._kafka} sends again"
@@ -233,7 +233,7 @@ class _Watch:
         return f"the broker at {self._kafka} has sent nothing for {_SILENT_SECONDS:g} s: nobody knows how cameras are"
 
     def _open(self) -> None:
-        if time.monotonic() < self._ask_at:
+        if self._clock() < self._ask_at:
             return
         transport = KafkaTransport(self._kafka)
         ensure_topics(transport, self._topics)
