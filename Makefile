@@ -46,6 +46,10 @@ test: $(VENV)/.all ## Run the tests; ARGS='-k clipper' for some (7 GB)
 	@# One thread each: test processes that each use every core mostly wait for one another.
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
+.PHONY: test-slow
+test-slow: $(VENV)/.all ## Run the tests that take long and rarely fail (7 GB)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.all ## Lint, types, the borders between packages, exports of shipped models (7 GB)
 	@$(BIN)/ruff check .

@@ -43,6 +43,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_a_figure_for_each_name_that_was_asked_for(tmp_path):
     names = ["cameras_per_core.direct", "broker_mb_per_s.embedded"]
     output = tmp_path / "bench.json"

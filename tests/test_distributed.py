@@ -53,6 +53,7 @@ def test_two_processes_train_the_model_that_one_trains(tmp_path: Path, alone: di
     assert_alike(torch.load(tmp_path / "two.pt", weights_only=True), alone)
 
 
+@pytest.mark.slow
 def test_two_machines_go_on_from_what_the_first_one_kept(tmp_path: Path, alone: dict[str, torch.Tensor]) -> None:
     """The second has no state on its disk: it would begin anew, beside the first."""
     output = tmp_path / "two.pt"

@@ -25,7 +25,17 @@ BACKBONES = (
 )
 
 
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *BACKBONES])
+#: One of each kind is looked at every time; the others take minutes together and rarely fail.
+QUICK = {"x3d_xs", "cnn_lstm", "movenet_motion"}
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name)
+        for name in (*ARCHITECTURES, *BACKBONES)
+    ],
+)
 def test_every_architecture_runs_and_is_served_by_openvino_as_by_torch(tmp_path: Path, architecture: str) -> None:
     frames, size = REDUCED.get(architecture, (4, 64))
     path = write_checkpoint(tmp_path / "m.safetensors", architecture, frames=frames, height=size, width=size)

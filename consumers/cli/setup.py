@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from .options import SettingsOption, console, errors
+from .options import PrintJsonOption, SettingsOption, console, errors
 
 if TYPE_CHECKING:
     from consumers.setup.finding import Finding
@@ -58,7 +58,7 @@ def init(
     \b
     Examples:
       clipline init --camera lobby=lobby.mp4 --camera gate=gate.mp4
-      clipline init --camera dock=rtsp://me:secret@10.0.0.7/live --secrets my.env
+      clipline init --camera dock=rtsp://10.0.0.7/live --secrets my.env
     """
     from consumers.setup.settings_file import file_text, new_cameras, secrets_text, write_new
 
@@ -85,7 +85,7 @@ def init(
 
 
 def check(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+    as_json: PrintJsonOption = False,
     settings_file: SettingsOption = None,
 ) -> None:
     """Find what is wrong with the settings, this machine or a camera.
