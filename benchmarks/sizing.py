@@ -1,6 +1,6 @@
 """How many cameras a core carries, by model, stride and resolution: `python benchmarks/sizing.py [--write]`.
 
-Each row is footage of one camera, made here, through what a worker does with it: segmenting, decoding, windows, the model.
+Each row is footage of one camera, made here, through what a worker does: segmenting, decoding, windows, the model.
 Counted is processor time, on all threads, for a second of footage; without a broker, which adds a few per cent
 (`make bench`). Cameras that a core carries is the inverse: leave room, for footage is not equally busy all the time.
 """
