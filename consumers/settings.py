@@ -42,8 +42,7 @@ from pydantic import (
     model_validator,
 )
 
-from stream import SegmentLimits, display_name, is_live
-from stream.segment import check_camera_id
+from stream import SegmentLimits, check_camera_id, display_name, is_live
 
 ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
 DEFAULT_FILE: Final = Path("clipline.toml")

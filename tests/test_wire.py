@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import consumers
-import models
 from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
 from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError
@@ -280,20 +279,6 @@ def test_ids_name_what_they_are_made_of_and_nothing_else():
     # Subscribers keep ids: another value for the same parts would be a break of the wire.
     assert PREDICTION.id == "491b12289311ac6c238540a6"
     assert EVENT.id == "3c580c3a3c7ece5e1a244a62"
-
-
-EXPORTS = {
-    models: """
-        ENGINES Checkpoint CheckpointError Classifier ClipError Contract EngineError ExportError ModelError Threshold
-        TrainingError UnknownModelError find save shipped
-    """,
-}
-
-
-@pytest.mark.parametrize(("package", "names"), EXPORTS.items(), ids=lambda p: getattr(p, "__name__", ""))
-def test_a_package_exports_what_it_promises(package, names):
-    assert set(package.__all__) == set(names.split())
-    assert all(hasattr(package, name) for name in package.__all__)
 
 
 def test_consumers_is_an_application_and_exports_its_version_only():

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError, load_settings
-from stream.errors import BrokerError, StreamError
+from stream import BrokerError, StreamError
 
 from .logs import log_to_stderr
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, section_of
-from stream.segment import check_camera_id
+from stream import check_camera_id
 
 #: Stands for a name that the operator chooses, as in [cameras.NAME].
 NAME: Final = "NAME"
