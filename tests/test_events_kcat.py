@@ -235,7 +235,12 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     assert set(messages["prediction"]["payload"]["properties"]) == json.loads(prediction.encode()[2]).keys()
     topics = TopicSettings()
     assert {n: c["address"] for n, c in ASYNCAPI["channels"].items()} == {
-        n: getattr(topics, n) for n in ("segments", "predictions", "events", "deadletter")
+        "segments": topics.segments,
+        "predictions": topics.predictions,
+        "events": topics.events,
+        "deadletter": topics.deadletter,
+        "camerasState": topics.cameras_state,
+        "workersState": topics.workers_state,
     }
 
 
