@@ -48,6 +48,7 @@ def assert_alike(together: dict[str, torch.Tensor], alone: dict[str, torch.Tenso
         torch.testing.assert_close(together[name], alone[name], atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_model_that_one_trains(tmp_path: Path, alone: dict[str, torch.Tensor]) -> None:
     run(TOGETHER, tmp_path / "two.pt")
     assert_alike(torch.load(tmp_path / "two.pt", weights_only=True), alone)

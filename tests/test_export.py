@@ -92,6 +92,7 @@ def pt2(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "suffix", "precision"), FORMS_AND_PRECISIONS)
 def test_exported_model_scores_as_its_checkpoint_under_the_same_contract(
     checkpoints: dict[str, Path], tmp_path: Path, architecture: str, suffix: str, precision: str
@@ -126,6 +127,7 @@ def test_exported_model_scores_as_its_checkpoint_under_the_same_contract(
         np.testing.assert_allclose(scores, expected, atol=TOLERANCE[precision])
 
 
+@pytest.mark.slow
 def test_quantising_leaves_the_handlers_of_others_their_level(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     checkpoint = find(str(checkpoints["cnn_lstm"]))
     shared, quantiser = logging.NullHandler(), logging.getLogger("nncf")
@@ -198,6 +200,7 @@ def test_file_whose_scores_are_not_the_checkpoints_never_appears(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_export_beside_a_shipped_checkpoint_scores_as_a_fresh_conversion_to_the_last_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,6 +238,7 @@ def test_export_of_another_checkpoint_is_stale_and_says_what_remakes_it(
     }
 
 
+@pytest.mark.slow
 def test_file_beside_a_checkpoint_of_ones_own_is_left_alone(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     own = shutil.copy(checkpoints["x3d_xs"], tmp_path)
     (tmp_path / "x3d_xs.xml").write_text("whatever")
@@ -414,6 +418,7 @@ def test_export_command_writes_the_file_and_measures_it_beside_the_original(
     assert all(r["milliseconds"] > 0 and 0 <= r["balanced_accuracy"] <= 1 for r in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("difference", "warns"), [(0.19, False), (0.21, True)])
 def test_export_that_says_something_else_is_warned_of(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, difference: float, warns: bool

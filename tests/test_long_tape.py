@@ -82,6 +82,7 @@ def write_tape(data: Path, tape: Path, truth: Path, rounds: int) -> list[tuple[s
     return happened
 
 
+@pytest.mark.slow
 def test_tape_is_replayed_end_to_end_and_its_report_opens_in_a_browser(shared_data: Path, tmp_path: Path):
     happened = write_tape(shared_data, tmp_path / "tape.mp4", tmp_path / "truth.csv", rounds=4)
     assert len(happened) == 4

@@ -39,10 +39,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(clone: Path, *arguments: str) -> subprocess.Popen[str]:
+    # These tests are themselves run by a make, whose arguments are not for this one.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k not in {"ARGS", "FOOTAGE"}}
     return subprocess.Popen(
         ["make", f"PYTHON={sys.executable}", *arguments],
         cwd=clone,
-        env=os.environ | {"PATH": f"{clone / 'bin'}:{os.environ['PATH']}"},
+        env=environment | {"PATH": f"{clone / 'bin'}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

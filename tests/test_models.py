@@ -157,6 +157,7 @@ def test_engines_agree_on_the_same_clips(tmp_path: Path, architecture: str) -> N
         np.testing.assert_allclose(scores, expected, atol=tolerance, err_msg=engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_models_score_the_same_on_every_engine(name: str) -> None:
     exact, fast = Classifier.load(name, engine="openvino-f32"), Classifier.load(name, engine="openvino")
@@ -174,6 +175,7 @@ def test_score_of_a_clip_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     np.testing.assert_array_equal(together[::-1], model.predict(batch[::-1]))
 
 
+@pytest.mark.slow
 def test_converted_model_is_reused_and_a_damaged_one_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

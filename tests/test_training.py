@@ -283,6 +283,7 @@ def killed_in(fold: int, trainer_of: Callable[[Progress], Trainer], folds: int, 
         trainer_of(kill).validate(folds, used=used)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", [1, 2])
 def test_state_of_another_split_is_not_gone_on_from(tmp_path, fold):
     """Two of five folds and two folds have the same names, and what one has learnt from the other holds out."""
@@ -295,6 +296,7 @@ def test_state_of_another_split_is_not_gone_on_from(tmp_path, fold):
     np.testing.assert_array_equal(trainer().validate(2).scores.scores, expected.scores.scores)
 
 
+@pytest.mark.slow
 def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_not_gone_on_from(tmp_path):
     trainer = Trainer(footage(6), RECIPE, folder=tmp_path / "state")
     trainer.validate(2)
