@@ -12,7 +12,8 @@ import typer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block in a list is indented.
+_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -22,25 +23,33 @@ def blocks(page: Path, *languages: str) -> Iterator[str]:
             yield text
 
 
-def command_lines() -> list[tuple[str, str]]:
-    """Every `clipline …` in a block of shell, with the page it stands on; a line that ends in a backslash goes on."""
-    found = {}
+def command_lines() -> dict[tuple[str, ...], str]:
+    """Every distinct `clipline …` of the pages, as the arguments of the program, and the first page that has it.
+
+    A line that ends in a backslash goes on in the next one; what a line is piped into is left out.
+    """
+    found: dict[tuple[str, ...], str] = {}
     for page in PAGES:
-        for block in blocks(page, "", "sh", "bash", "console"):
+        # docs/commands.md has the examples of the commands' help in blocks of text.
+        for block in blocks(page, "", "sh", "bash", "console", "text"):
             for line in block.replace("\\\n", " ").splitlines():
                 words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
                 if words.startswith("clipline "):
-                    found.setdefault(words, page.name)
-    return list(found.items())
+                    found.setdefault(_arguments(words), page.name)
+    return found
 
 
-@pytest.mark.parametrize(("line", "page"), command_lines())
-def test_every_command_line_in_the_docs_is_understood(line: str, page: str):
-    from consumers.cli.main import app
-
+def _arguments(line: str) -> tuple[str, ...]:
     words = shlex.split(line, comments=True)[1:]
     for end in ("|", ">", ">>", "&", "&&", "2>"):
         words = words[: words.index(end)] if end in words else words
+    return tuple(words)
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=shlex.join)
+def test_every_command_line_in_the_docs_is_understood(words: tuple[str, ...]):
+    from consumers.cli.main import app
+
     group = typer.main.get_command(app)
     with group.make_context("clipline", list(words), resilient_parsing=True) as context:
         name, command, rest = group.resolve_command(context, list(words))
