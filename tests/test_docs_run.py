@@ -100,7 +100,7 @@ class Sandbox:
     def complaints(self) -> str:
         return (self.folder / "err").read_text("utf-8", errors="replace")
 
-    def run(self, *words: str, seconds: float = 120.0) -> int:
+    def run(self, *words: str, seconds: float = 300.0) -> int:
         """Run `clipline` to its end and return the exit code."""
         process = self.start(*words)
         try:
