@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consumers.records.camera_state import CameraState
 from consumers.records.process import ProcessInfo
-from consumers.running.run import _Watch
-from consumers.settings import Settings, TopicSettings
+from consumers.running.run import _refuse_taken_cameras, _Watch
+from consumers.settings import Settings, SettingsError, TopicSettings
+from consumers.setup.services import Services
 from stream import FeedState, KafkaTransport
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
@@ -241,6 +243,28 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
         second = run.clipline("run")
         assert second.returncode == 2
         assert "another `clipline run` writes to clipline-logs" in second.stderr
+
+
+def test_a_camera_that_another_agent_reads_is_refused(embedded_broker, topics_prefix):
+    settings = Settings(topics=TopicSettings(prefix=topics_prefix), cameras={"gate": {"url": "gate.mp4"}})
+    services = Services(embedded_broker.address, "", [])
+    _refuse_taken_cameras(services, settings)
+    elsewhere = ProcessInfo("hub-1-agent", "hub", 1, "0", 0)
+    producer = KafkaTransport(embedded_broker.address).producer()
+
+    def say(status: str, agent: ProcessInfo) -> None:
+        state = CameraState(FeedState("gate", status, 0), agent, time.time_ns() // 1000)
+        producer.send(settings.topics.cameras_state, *state.encode())
+        producer.flush()
+
+    say("live", elsewhere)
+    with pytest.raises(SettingsError, match=r"cameras\.gate: hub-1-agent \(process 1 on hub\) reads it already"):
+        _refuse_taken_cameras(services, settings)
+    say("ended", elsewhere)
+    _refuse_taken_cameras(services, settings)
+    say("live", replace(ProcessInfo.current(), pid=2**22 + 1))  # beyond every process number: it died without a word
+    _refuse_taken_cameras(services, settings)
+    producer.close()
 
 
 def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix):

@@ -169,7 +169,9 @@ class Overview:
         live = f"{count(by_status['live'], 'camera')} live"
         others = [f"{by_status[status]} {status}" for status in ("connecting", "ended") if by_status[status]]
         working = sum(line.state.status == "working" for line in self.workers)
-        return f"All is well: {', '.join([live, *others, count(working, 'worker')])}."
+        settled = by_status["live"] and not by_status["connecting"]
+        counts = ", ".join([live, *others, count(working, "worker")])
+        return f"{'All is well' if settled else 'Nothing is wrong yet'}: {counts}."
 
     def body(self) -> dict[str, Any]:
         """The same for programs."""

@@ -30,7 +30,7 @@ from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, KafkaTransport
 
 from .child import child_command, child_environment
-from .overview import Overview, States, overview
+from .overview import DEAD_SECONDS, Overview, States, overview, read_states
 from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 log = logging.getLogger(__name__)
@@ -123,6 +123,7 @@ def _run_on(
     stop: Callable[[], bool],
 ) -> str | None:
     """Run until `stop()` or until a service that was started here fails; return why it did."""
+    _refuse_taken_cameras(services, settings)
     foreground.begin(_plan(services, settings, logs))
     supervisor = Supervisor(
         _specs(services, settings, environment),
@@ -247,6 +248,41 @@ class _Watch:
             with contextlib.suppress(BrokerError):
                 self._consumer.close()
             self._consumer = None
+
+
+def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
+    """Two agents on one camera would send two feeds under one id, of which neither is classified as it should be.
+
+    Raises:
+        SettingsError: another agent on the same broker reads one of our cameras now.
+    """
+    if services.started_broker:
+        return
+    try:
+        states = read_states(KafkaTransport(services.kafka), settings.topics).cameras
+    except BrokerError:
+        return  # the agent and the workers wait for it
+    oldest_us = time.time_ns() // 1000 - int(DEAD_SECONDS * 1e6)
+    for name in settings.cameras:
+        state = states.get(name)
+        if state is not None and state.feed.status != "ended" and state.time_us > oldest_us and _may_live(state.agent):
+            raise SettingsError(
+                f"cameras.{name}: {state.agent.id} (process {state.agent.pid} on {state.agent.host}) reads it already "
+                f"for the broker at {services.kafka}; end that one, or give this run another camera name, "
+                "topics.prefix or broker"
+            )
+
+
+def _may_live(process: ProcessInfo) -> bool:
+    if process.host != ProcessInfo.current().host:
+        return True
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextlib.contextmanager

@@ -40,6 +40,11 @@ class Services:
         """Why one of the servers that were started here runs no more; None while all run. Ask every second or so."""
         return next((reason for service in self._started if (reason := service.ended()) is not None), None)
 
+    @property
+    def started_broker(self) -> bool:
+        """Whether the broker was started here, so that nobody else can be using it yet."""
+        return any(not isinstance(service, EmbeddedRedis) for service in self._started)
+
     def kept(self) -> Kept | None:
         """What the embedded broker holds and what it let go; None for any other broker."""
         return next((service.kept() for service in self._started if isinstance(service, EmbeddedBroker)), None)

@@ -24,7 +24,8 @@ _WIDTH: Final = 100
 _HEAD: Final = """\
 # Clipline's settings. `clipline check` says what is wrong with them, `clipline run` uses them.
 #
-# A line that begins with "#" and a key, like #kafka, shows a default: remove the "#" to change it.
+# A line that begins with "#" and a key, like #kafka, shows a default, or an example where there is none: remove the "#"
+# to change it.
 # An environment variable wins over this file: CLIPLINE_KAFKA over kafka, CLIPLINE_WORKER__MODEL over model in [worker].
 """
 _EXAMPLE_CAMERA: Final = """\
