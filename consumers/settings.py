@@ -262,7 +262,7 @@ class WorkerSettings(_Section):
         "clipline-classify",
         min_length=1,
         description="Kafka consumer group. Workers of one group share the cameras; a second group with another model "
-        "sees all cameras, too.",
+        "sees all cameras, too. Sites that share a broker under different prefixes need different groups.",
     )
     stride_seconds: float | None = Field(
         None,
