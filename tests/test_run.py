@@ -121,6 +121,8 @@ def running(folder: Path, settings: str, *arguments: str) -> Iterator[Run]:
     finally:
         run.process.kill()
         run.process.wait()
+        # Whatever outlives its keeper stays for ever: keepers get the time to stop their servers.
+        eventually(lambda: not run.pids(), 10)
         for pid in run.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
