@@ -35,6 +35,7 @@ from .processes import HOST
 
 BUCKET: Final = "clipline"
 _BATCH: Final = re.compile(r".*/topics/([^/]+)/partitions/(\d+)/records/(\d+)\.batch")
+_GROUP: Final = re.compile(r".*/groups/consumers/[^/]+\.json")
 _START_SECONDS: Final = 10.0
 _HEAD_BYTES: Final = 64 * 1024
 _BODY_BYTES: Final = 64 * 1024 * 1024
@@ -73,6 +74,20 @@ def _subscribes(group: bytes, topic: str) -> bool:
     name = len(topic).to_bytes(2, "big") + topic.encode()
     members = json.loads(group).get("members", {}).values()
     return any(name in bytes(member["join_response"]["metadata"]) for member in members)
+
+
+def _without_lost_leader(group: bytes) -> bytes | None:
+    """A group as Tansu stores it, without a leader that is no member any more; None where there is nothing to mend.
+
+    Tansu 0.6 waits for ever for the leader of a group that forms, also where that has left or died meanwhile: whoever
+    joins afterwards gets no partition.
+    """
+    stored = json.loads(group)
+    forming = stored["state"].get("Forming") if isinstance(stored.get("state"), dict) else None
+    if not forming or forming.get("leader") is None or forming["leader"] in stored.get("members", {}):
+        return None
+    forming["leader"] = None
+    return json.dumps(stored).encode()
 
 
 class ObjectStore:
@@ -138,6 +153,9 @@ class ObjectStore:
             ):
                 return None
             tag = self._write(key, data)
+            if _GROUP.fullmatch(key) and (mended := _without_lost_leader(data)) is not None:
+                # Under another tag, as if a second broker had written it: Tansu sees that, and reads it again.
+                self._write(key, mended)
             if match := _BATCH.fullmatch(key):
                 topic = match[1]
                 self._topic_bytes[topic] += len(data) - self._batches[topic].pop(key, 0)
