@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from models.files import replacing
 
-__all__ = ["replacing", "trim_folder", "write_text"]
+__all__ = ["hold_folder", "is_held", "replacing", "trim_folder", "write_text"]
 
 #: No file takes so long to write.
 _ABANDONED_SECONDS: Final = 24 * 3600.0
@@ -29,6 +31,38 @@ def write_text(path: Path, text: str, error: type[Exception]) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise error(f"{path}: cannot be written ({problem.strerror or problem})") from None
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it for this process alone.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds a folder. Makes nothing."""
+    try:
+        lock = os.open(folder / ".lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def trim_folder(

@@ -13,6 +13,7 @@ from redis import Redis
 from typer.testing import CliRunner
 
 from consumers.cli.main import app
+from consumers.files import hold_folder
 from consumers.settings import CameraSettings, SegmentSettings, Settings, load_settings
 from consumers.setup import check_cameras as cameras_room
 from consumers.setup import checks, services
@@ -107,6 +108,13 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     found = by_subject(check_machine(settings_of(run={"log_folder": "file/logs", "data": str(tmp_path)})))
     assert found["disk (logs)"].level == "error"
     assert found["disk (topics)"].level == "ok"
+
+
+def test_logs_of_a_run_that_goes_on_are_an_error(tmp_path):
+    with hold_folder(tmp_path / "logs"):
+        found = by_subject(check_machine(settings_of(run={"log_folder": str(tmp_path / "logs")})))
+    assert found["disk (logs)"].level == "error"
+    assert "another `clipline run` writes there" in found["disk (logs)"].text
 
 
 # -- model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.files import replacing, write_text
+from consumers.files import hold_folder, is_held, replacing, write_text
 from consumers.records.prediction import rfc3339
 from consumers.times import parse_time_us
 
@@ -68,3 +68,13 @@ def test_a_time_keeps_each_microsecond_and_anything_else_is_refused() -> None:
     for text in ("", "yesterday", "12"):
         with pytest.raises(ValueError, match="isoformat"):
             parse_time_us(text)
+
+
+def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    assert not is_held(folder)
+    with hold_folder(folder):
+        assert is_held(folder)
+        with pytest.raises(BlockingIOError), hold_folder(folder):
+            pass
+    assert not is_held(folder)

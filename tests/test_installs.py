@@ -75,6 +75,9 @@ def test_missing_module_of_our_own_is_no_matter_of_installing() -> None:
         "`clipline replay` needs sklearn, which is not installed: pip install 'clipline[replay]' "
         "(in a clone: make install)"
     )
+    # All of it at once, not one package after the other.
+    assert "clipline[full]" in str(what_to_install(ModuleNotFoundError(name="sklearn"), "clipline train"))
+    assert "in a clone: make demo" in str(what_to_install(ModuleNotFoundError(name="openvino"), "clipline work"))
 
 
 def test_importing_models_imports_no_framework() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from consumers.setup import services as room
 from consumers.setup.services import Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
 from stream.services import EmbeddedBroker, EmbeddedRedis, Service
+from stream.services.objects import _without_lost_leader
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 MEGABYTE = 1_000_000
@@ -146,6 +148,34 @@ def test_a_group_that_has_joined_and_committed_nothing_yet_counts_as_a_reader():
         assert kept.evicted_records >= 16
         for reader in readers:
             reader.close()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.5], ids=["at once", "while the group forms"])
+def test_a_member_that_leaves_while_its_group_forms_blocks_nobody(seconds):
+    with EmbeddedBroker(max_bytes=MEGABYTE) as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("segments", 4)])
+        first = transport.consumer(["segments"], "workers")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            assert first.poll(0.1).assigned == frozenset()  # else the group is formed, and nothing is tested
+        first.close()
+        second = transport.consumer(["segments"], "workers")
+        until = time.monotonic() + 20
+        while not (assigned := second.poll(0.1).assigned) and time.monotonic() < until:
+            pass
+        assert len(assigned) == 4
+        second.close()
+
+
+def test_a_group_keeps_the_leader_that_it_has():
+    def group(leader: str | None, *members: str) -> bytes:
+        return json.dumps({"members": dict.fromkeys(members), "state": {"Forming": {"leader": leader}}}).encode()
+
+    assert _without_lost_leader(group("a", "a", "b")) is None
+    assert _without_lost_leader(group(None, "b")) is None
+    assert json.loads(_without_lost_leader(group("a", "b")))["state"]["Forming"]["leader"] is None
+    assert _without_lost_leader(b'{"members": {}, "state": {"Formed": {"leader": "a"}}}') is None
 
 
 def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):

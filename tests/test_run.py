@@ -22,6 +22,7 @@ from consumers.records.process import ProcessInfo
 from consumers.running.run import _refuse_taken_cameras, _Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
+from consumers.terminal.demo import FOOTAGE
 from stream import FeedState, KafkaTransport
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
@@ -226,9 +227,11 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
     [
         ("", 2, "`clipline init` writes a file"),
         ('[cameras.a]\nurl = "rtsp://x:${NO_SUCH_VARIABLE}@h/"', 2, "NO_SUCH_VARIABLE"),
-        ('[cameras.a]\nurl = "a.mp4"\n[worker]\nmodel = "nope"', 1, "worker-1: unknown model 'nope'"),
+        (f'[cameras.a]\nurl = "{FOOTAGE}"\n[worker]\nmodel = "nope"', 1, "worker-1: unknown model 'nope'"),
+        ('[cameras.a]\nurl = "no/such.mp4"', 2, "cameras.a: no/such.mp4: no such file"),
+        ('[cameras.a]\nurl = "http://x:${PATH}@h/a"', 2, "cameras.a: http://h/a: expected rtsp://"),
     ],
-    ids=["no cameras", "no variable", "no model"],
+    ids=["no cameras", "no variable", "no model", "no file", "no address of a camera"],
 )
 def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
     with running(tmp_path, f'{settings}\n[run]\nservices = "embedded"\n') as run:

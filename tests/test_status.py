@@ -111,6 +111,15 @@ def test_what_runs_well_is_no_problem():
 
 
 @pytest.mark.parametrize(
+    "begun", [camera("dock-1", since_us=ago(2)), camera("dock-1", "connecting")], ids=["no worker yet", "connecting"]
+)
+def test_what_has_just_begun_is_not_yet_called_well(begun):
+    now = overview(states(begun, worker()), NOW_US)
+    assert now.problems == ()
+    assert now.sentence.startswith("Nothing is wrong yet: ")
+
+
+@pytest.mark.parametrize(
     ("records", "said"),
     [
         ((), ["no camera and no worker has said anything: start them with `clipline run`, or `attach` and `work`"]),

@@ -132,3 +132,14 @@ def test_a_record_is_one_line_even_with_a_traceback():
     assert line[10] == "T"
     assert "Z ERROR two | lines | Traceback" in line
     assert line.endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_hangs_nobody(tmp_path):
+    (tmp_path / "it.log").symlink_to("/dev/full")
+    # More than a pipe holds: a child that nobody reads would hang.
+    kept = Kept("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 0", tmp_path)
+    kept.until(lambda: any("nothing more to do" in line for line in kept.said))
+    kept.supervisor.stop()
+    assert [line for line in kept.said if "No space left on device" in line] == [
+        f"{kept.log} cannot be written (No space left on device): log lines are lost"
+    ]

@@ -32,11 +32,16 @@ EXTRA_OF: Final[Mapping[str, str]] = {
 }
 
 
+#: Commands of which the first package that is found missing is not the last: what they need in all.
+_NEEDS: Final[Mapping[str, str]] = {"clipline train": "full", "clipline export": "full"}
+
+
 def what_to_install(error: ModuleNotFoundError, command: str) -> str | None:
     """One line for a user whose install lacks what `command` needs; None where it is another module that is missing."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRA_OF:
         return None
+    extra = _NEEDS.get(command, EXTRA_OF[package])
     # A clone is not on any index, and its Makefile knows no level between that of a demo and everything.
-    clone = "" if EXTRA_OF[package] in {"edge", "services"} else " (in a clone: make install)"
-    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[{EXTRA_OF[package]}]'{clone}"
+    clone = "make demo" if extra in {"edge", "services"} else "make install"
+    return f"`{command}` needs {package}, which is not installed: pip install 'clipline[{extra}]' (in a clone: {clone})"

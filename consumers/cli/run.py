@@ -67,6 +67,8 @@ def run(
                     run_everything(settings, environment, view, stop.is_set)
             else:
                 run_everything(settings, environment, PlainRun(sys.stdout), stop.is_set)
+            # Below the last view, which says how it was before.
+            console.print("Everything has ended.")
         except ProcessFailedError as error:
             errors.print(f"clipline: {error}", style="red", soft_wrap=True)
             raise typer.Exit(1) from None

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, draw, jpeg
+from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, StripSection, draw, jpeg
 from consumers.reports.page import Header, render
 from consumers.reports.wording import figure_text, interval_text
 from consumers.terminal.wording import count
@@ -40,14 +40,6 @@ _FIGURE_NAMES: Final = {
     "calibration_error": "calibration error",
     "top5_accuracy": "top-5 accuracy",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    title: str
-    strips: Sequence[FilmStrip]
-    total: int
-    nothing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +186,7 @@ def _calibration(judged: ClipScores) -> Plot:
     return draw("Calibration: how often the model is right at a score", paint)
 
 
-def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[_Section]:
+def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[StripSection]:
     """All mistakes, and right answers, the surest first."""
     surest = sorted(range(len(clips)), key=lambda n: -clips[n].score)
     wrong = [n for n in surest if clips[n].said != clips[n].truth]
@@ -205,7 +197,7 @@ def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[_Sect
         ("Right, the surest first", right, _MOST_RIGHT, "No clip is right.", "good"),
     ):
         strips = [_strip(clips[n], examples[n], kind) for n in rows[:most]]
-        sections.append(_Section(title, strips, len(rows), nothing))
+        sections.append(StripSection(title, strips, len(rows), nothing))
     return sections
 
 

@@ -118,7 +118,7 @@ class Worker:
         if polled.revoked:
             self._drop(polled.revoked)
         if polled.revoked or polled.assigned:
-            log.info("partitions that went: %s; that came: %s", sorted(polled.revoked), sorted(polled.assigned))
+            log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
         for record in polled.records:
             self._ledger.read((record.topic, record.partition), record.offset)
             self._queue.put(record, functools.partial(_segment, record), record.where, len(record.value or b""))
@@ -184,6 +184,10 @@ class Worker:
         offsets = self._ledger.due(lambda footage: self._pipeline.needs(footage, self._settings.max_reread_seconds))
         if offsets and self._consumer.commit(offsets):
             self._ledger.committed(offsets)
+
+
+def _numbers(partitions: frozenset[Partition]) -> str:
+    return ", ".join(str(number) for _, number in sorted(partitions)) or "none"
 
 
 def _segment(record: Record) -> Segment:

@@ -86,6 +86,17 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class StripSection:
+    """A heading with film strips below it, and what stands there if there are none."""
+
+    title: str
+    strips: Sequence[FilmStrip]
+    #: How many there are; not all need to be drawn.
+    total: int
+    nothing: str
+
+
+@dataclass(frozen=True, slots=True)
 class FilmStrip:
     """Pictures of something that happened."""
 

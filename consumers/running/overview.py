@@ -169,7 +169,8 @@ class Overview:
         live = f"{count(by_status['live'], 'camera')} live"
         others = [f"{by_status[status]} {status}" for status in ("connecting", "ended") if by_status[status]]
         working = sum(line.state.status == "working" for line in self.workers)
-        settled = by_status["live"] and not by_status["connecting"]
+        waiting = any(line.status == "live" and line.worker is None for line in self.cameras)
+        settled = by_status["live"] and not by_status["connecting"] and not waiting
         counts = ", ".join([live, *others, count(working, "worker")])
         return f"{'All is well' if settled else 'Nothing is wrong yet'}: {counts}."
 

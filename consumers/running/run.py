@@ -11,7 +11,6 @@ The foreground knows nothing of the processes but what they publish, so that it 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import time
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from consumers.files import hold_folder
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
@@ -27,7 +27,7 @@ from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, KafkaTransport
+from stream import BrokerError, Consumer, KafkaTransport, SourceError, display_name, find_files, is_live
 
 from .child import child_command, child_environment
 from .overview import DEAD_SECONDS, Overview, States, overview, read_states
@@ -96,8 +96,8 @@ def run_everything(
             "no cameras: expected a table [cameras.NAME] with a url in the settings; `clipline init` writes a file to "
             "begin with"
         )
-    for camera in settings.cameras.values():
-        camera.address(environment)
+    for name, camera in settings.cameras.items():
+        _check_footage(name, camera.address(environment))
     policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
     with _log_folder(settings.run.log_folder) as logs:
         while True:
@@ -112,6 +112,22 @@ def run_everything(
                 raise ProcessFailedError(f"{failure}; {policy.said}")
             foreground.say(f"{failure}; everything starts again ({policy.said})")
             _sleep(pause, stop)
+
+
+def _check_footage(name: str, address: str) -> None:
+    """A camera may come back; a file that is not there was named wrongly.
+
+    Raises:
+        SettingsError: the address is neither a camera's nor that of footage that is there.
+    """
+    if is_live(address):
+        return
+    if "://" in address:
+        raise SettingsError(f"cameras.{name}: {display_name(address)}: expected rtsp://, rtsps://, a file or a folder")
+    try:
+        find_files(Path(address))
+    except SourceError as error:
+        raise SettingsError(f"cameras.{name}: {error}") from None
 
 
 def _run_on(
@@ -150,8 +166,10 @@ def _run_on(
                 foreground.show(now)
         return None
     finally:
+        foreground.say("ending")
         # Without its services nothing can end in order.
-        killed = supervisor.stop() if failure is None else supervisor.stop(_END_WITHOUT_SERVICES_SECONDS)
+        alone = failure is not None or watch.is_silent
+        killed = supervisor.stop(_END_WITHOUT_SERVICES_SECONDS if alone else None)
         for name in killed:
             foreground.say(f"{name} did not end in order and was killed")
         watch.close()
@@ -213,6 +231,11 @@ class _Watch:
                 yield Event.decode(record.key, record.headers, record.value, record.where).body()
             except RecordError as error:
                 log.warning("%s: left out", error)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker was heard, and is no more."""
+        return self._silent
 
     def news(self) -> str | None:
         """What to say where the broker has just fallen silent, or sends again."""
@@ -292,22 +315,17 @@ def _log_folder(folder: Path) -> Iterator[Path]:
     Raises:
         SettingsError: it cannot be made, or another run writes there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise SettingsError(f"run.log_folder: {folder} cannot be written ({error.strerror})") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise SettingsError(
-            f"run.log_folder: another `clipline run` writes to {folder}; end it, or give this one a folder of its own"
-        ) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold_folder(folder))
+        except BlockingIOError:
+            raise SettingsError(
+                f"run.log_folder: another `clipline run` writes to {folder}; end it, or give this one a folder of its "
+                "own"
+            ) from None
+        except OSError as error:
+            raise SettingsError(f"run.log_folder: {folder} cannot be written ({error.strerror})") from None
         yield folder
-    finally:
-        os.close(lock)
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:

@@ -145,6 +145,9 @@ class _Kept:
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._started = 0.0
         self._start_at: float | None = None
+        #: Why lines of the log were lost; told once.
+        self._log_problem: str | None = None
+        self._log_problem_told = False
 
     def start(self) -> None:
         self._last.clear()
@@ -162,6 +165,9 @@ class _Kept:
 
     def check(self) -> str | None:
         now = time.monotonic()
+        if self._log_problem is not None and not self._log_problem_told:
+            self._log_problem_told = True
+            return self._log_problem
         if self.child is None:
             if self._start_at is not None and now >= self._start_at:
                 self.start()
@@ -231,5 +237,9 @@ class _Kept:
         assert child.stdout is not None
         with child.stdout:
             for line in child.stdout:
-                self._log.write(line)
                 self._last.append(line.decode(errors="replace").rstrip())
+                try:
+                    self._log.write(line)
+                except OSError as error:
+                    # Goes on: nobody else empties the pipe, and a child that cannot write would hang.
+                    self._log_problem = f"{self._log.path} cannot be written ({error.strerror}): log lines are lost"

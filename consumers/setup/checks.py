@@ -13,6 +13,7 @@ from typing import Final
 
 import redis
 
+from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.outputs.redis import SinkError, connect_redis, redis_display
 from consumers.settings import Settings, SettingsError, load_settings, settings_file
@@ -111,7 +112,9 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
         free = shutil.disk_usage(there).free / 1e6
         subject = f"disk ({use})"
-        if not there.is_dir() or not os.access(there, os.W_OK):
+        if use == "logs" and is_held(folder):
+            yield Finding("error", subject, f"{folder}: another `clipline run` writes there: end it first")
+        elif not there.is_dir() or not os.access(there, os.W_OK):
             yield Finding("error", subject, f"{folder}: cannot be written: choose another folder")
         elif free < _LOW_DISK_MEGABYTES:
             yield Finding("warning", subject, f"{folder}: {free:.0f} MB free: make room")

@@ -10,22 +10,12 @@ from consumers.replaying.judging.comparison import compare_models
 from consumers.replaying.judging.judgement import Judgement, events_json, truth_json
 from consumers.replaying.sources import Recording
 from consumers.replaying.verdict import event_text, outcome_text
-from consumers.reports.drawing import FilmStrip, Frame, jpeg
+from consumers.reports.drawing import FilmStrip, Frame, StripSection, jpeg
 
 from .pictures import Interval, take_pictures
 
 #: Film strips of a section; the rest are counted.
 MAX_STRIPS: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading with film strips below it, and what stands there if there are none."""
-
-    title: str
-    strips: Sequence[FilmStrip]
-    total: int
-    nothing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class _Moment:
 
 def film_sections(
     judgement: Judgement, recordings: Sequence[Recording], other: Judgement | None, *, judged: bool
-) -> list[Section]:
+) -> list[StripSection]:
     """Every miss, false alarm and event that was found; without truth, every event."""
     events = events_json(judgement, judged=judged)
     everything = range(len(events))
@@ -69,7 +59,7 @@ def film_sections(
     shown = [moments[:MAX_STRIPS] for _, moments, _ in wanted]
     drawn = iter(_strips(judgement, recordings, [moment for moments in shown for moment in moments]))
     return [
-        Section(title, [next(drawn) for _ in few], len(moments), nothing)
+        StripSection(title, [next(drawn) for _ in few], len(moments), nothing)
         for (title, moments, nothing), few in zip(wanted, shown, strict=True)
     ]
 
