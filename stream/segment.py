@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -44,6 +45,18 @@ def check_camera_id(camera: str) -> str:
             f"camera id {camera!r}: expected 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
         )
     return camera
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How a decoded picture is to be shown: first mirrored, then turned, its pixels stretched to squares."""
+
+    #: Clockwise, 0 to 3.
+    quarter_turns: int = 0
+    #: Left and right are exchanged.
+    mirrored: bool = False
+    #: Width of a pixel divided by its height, before turning.
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import av
 import av.error
 
 from stream.errors import SourceError
+from stream.segment import Display
 
 VIDEO_SUFFIXES: Final = frozenset(
     {
@@ -51,7 +52,12 @@ class Packet:
     pts: int | None
     dts: int | None
     duration: int
+    #: Whether the container says that decoding can begin here; the codec tells whether pictures are clean from here on.
     keyframe: bool
+    #: Decoded because later pictures refer to it, and not shown (before the begin of an edit list, for example).
+    discard: bool = False
+    #: Parameter sets that are new from this packet on, in the form of the track's `extradata`.
+    extradata: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,9 @@ class Track:
     width: int
     height: int
     time_base: Fraction
+    #: In ticks: the time that a player calls 0, which is the container's, not that of the first video packet.
+    zero: int = field(default=0, kw_only=True)
+    display: Display = field(default=Display(), kw_only=True)
     #: The libav stream whose codec parameters a muxer copies. Valid while its feed is open.
     template: Any = field(repr=False)
 
