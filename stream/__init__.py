@@ -10,12 +10,13 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
+from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
 from .feeds.segmenter import Segmenter, SegmentLimits
-from .feeds.source import VIDEO_SUFFIXES, Feed, Packet, display_name, find_files, is_live
+from .feeds.source import Feed, Packet
 from .feeds.state import FeedState, FeedStatus, FeedWatch
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id

@@ -14,9 +14,10 @@ from stream.errors import RecordTooLargeError, SourceError
 from stream.headers import Headers
 from stream.segment import Segment
 
+from .addresses import display_name, find_files, is_live
 from .footage import Footage
 from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, Packet, display_name, find_files, is_live
+from .source import Feed, Packet
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,28 +16,9 @@ import av.error
 from stream.errors import SourceError
 from stream.segment import Display
 
-VIDEO_SUFFIXES: Final = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".mpg",
-        ".mpeg",
-        ".flv",
-        ".wmv",
-        ".3gp",
-        ".ogv",
-    }
-)
-_SECRET_PARAMETER: Final = re.compile(
-    r"((?:[?&/;_]|^)(?:user|username|pass|passwd|password|pwd|auth|token|key)=)[^&]*", re.IGNORECASE
-)
+from .addresses import display_name, is_live
+from .recorded import recorded_us
+
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
 
@@ -120,7 +99,7 @@ class Feed:
             template=stream,
         )
         self.seconds = self._container.duration / av.time_base if self._container.duration else None
-        self.recorded_us = None if self.live else _recorded_us(uri, dict(self._container.metadata))
+        self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
 
     def packets(self) -> Iterator[Packet]:
         """Yield packets until the file ends.
@@ -153,49 +132,3 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-def is_live(uri: str) -> bool:
-    return uri.startswith(("rtsp://", "rtsps://"))
-
-
-def display_name(uri: str) -> str:
-    """`uri` without the user and password that a camera's address may carry, before the host or as parameters."""
-    # Up to the last '@', wherever it is: nobody escapes the slash in a password.
-    return _SECRET_PARAMETER.sub(r"\1…", re.sub(r"(?<=:/)/*.*@", "/", uri, flags=re.DOTALL))
-
-
-def find_files(path: Path) -> list[Path]:
-    """The video files that `path` stands for: itself, or those in a folder, in the order of their names.
-
-    Raises:
-        SourceError: there is no such path, or the folder holds no video file.
-    """
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-        if not files:
-            raise SourceError(
-                f"{path}: the folder holds no video file ({', '.join(sorted(VIDEO_SUFFIXES))})",
-                cause="the folder holds no video file",
-            )
-        return files
-    if not path.is_file():
-        raise SourceError(f"{display_name(str(path))}: no such file or folder", cause="no such file or folder")
-    return [path]
-
-
-def _recorded_us(path: str, metadata: dict[str, str]) -> int:
-    """When the footage was recorded, as well as the file knows: its `creation_time` tag, else its modification time.
-
-    Both stay the same when the file is read again, so that a second pass gives the same windows and ids.
-    """
-    tag = metadata.get("creation_time", "")
-    try:
-        moment = dt.datetime.fromisoformat(tag)
-    except ValueError:
-        return Path(path).stat().st_mtime_ns // 1000
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    if moment.timestamp() <= 0:  # cameras without a clock write 1904 or 1970
-        return Path(path).stat().st_mtime_ns // 1000
-    return round(moment.timestamp() * 1_000_000)
