@@ -22,6 +22,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -42,13 +43,24 @@ from pydantic import (
     model_validator,
 )
 
-from stream import SegmentLimits, check_camera_id, display_name, is_live
+from stream import SegmentLimits, check_camera_id, display_name, is_live, split_address
+
+log = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
 DEFAULT_FILE: Final = Path("clipline.toml")
 #: Variables with the prefix that are not settings.
 _OTHER_VARIABLES: Final = frozenset(
     {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
+)
+#: Variables that Kubernetes sets in every container for a service whose name begins with "clipline".
+_KUBERNETES: Final = (
+    (re.compile(r"CLIPLINE_(?:\w+_)?SERVICE_HOST"), re.compile(r"[\w.:%-]*")),
+    (re.compile(r"CLIPLINE_(?:\w+_)?SERVICE_PORT(?:_\w+)?"), re.compile(r"\d+")),
+    (re.compile(r"CLIPLINE_(?:\w+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP))?"), re.compile(r"(?:tcp|udp|sctp)://\S+")),
+    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_PROTO"), re.compile(r"tcp|udp|sctp")),
+    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_PORT"), re.compile(r"\d+")),
+    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_ADDR"), re.compile(r"[\w.:%-]*")),
 )
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: Context of a validation that sees the settings of one origin only.
@@ -69,8 +81,45 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-#: An address that may hold a password: kept whole, shown and dumped without it.
+#: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 _Address = Annotated[str, PlainSerializer(display_name)]
+#: Keys whose values are never quoted in an error, with whatever lies below them.
+_SECRET: Final = frozenset({"kafka", "redis", "cameras"})
+_HIDDEN: Final = "…"
+_KAFKA: Final = re.compile(r"\s*(?:\[[0-9A-Fa-f:.%]+\]|[^\s@/:,?#\[\]]+)(?::\d+)?\s*")
+
+
+def _check_kafka(address: str) -> str:
+    if not all(map(_KAFKA.fullmatch, address.split(","))):
+        at = "; user and password cannot be given" if "@" in address else ""
+        raise ValueError(f"expected host:port, several separated by commas{at}")
+    return address
+
+
+def _check_redis(address: str) -> str:
+    if not address.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("expected redis://host:port/database, rediss:// for TLS or unix:// for a socket")
+    return address
+
+
+def resolve(address: str, environment: Mapping[str, str]) -> str:
+    """`address` with a variable's value for each ${NAME}; one of user or password is taken as it is, and escaped.
+
+    Raises:
+        ValueError: a variable is not set; the message names it.
+    """
+    if missing := [name for name in _REFERENCE.findall(address) if not environment.get(name)]:
+        raise ValueError(f"not set in the environment: {', '.join(missing)}")
+    parts = split_address(address)
+    end = 0 if parts is None or parts.credentials is None else len(address) - len(parts.place)
+
+    def value(match: re.Match[str]) -> str:
+        found = environment[match[1]]
+        return quote(found, safe="") if match.start() < end else found
+
+    return _REFERENCE.sub(value, address)
+
+
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 
 
@@ -180,7 +229,10 @@ class CameraSettings(_Section):
             SettingsError: a variable is not set, or the file cannot be read or does not hold one address.
         """
         if self.url is not None:
-            return self._resolved(self.url, os.environ if environment is None else environment)
+            try:
+                return resolve(self.url, os.environ if environment is None else environment)
+            except ValueError as error:
+                raise SettingsError(f"cameras.{self._name}.url: {error}") from None
         assert self.url_file is not None
         where = f"cameras.{self._name}.url_file"
         try:
@@ -200,17 +252,6 @@ class CameraSettings(_Section):
     def references(self) -> list[str]:
         """The environment variables that the address refers to."""
         return _REFERENCE.findall(self.url or "")
-
-    def _resolved(self, url: str, environment: Mapping[str, str]) -> str:
-        if missing := [name for name in self.references() if not environment.get(name)]:
-            raise SettingsError(f"cameras.{self._name}.url: not set in the environment: {', '.join(missing)}")
-        host_at = url.rfind("@")
-
-        def value(match: re.Match[str]) -> str:
-            found = environment[match[1]]
-            return quote(found, safe="") if match.start() < host_at else found
-
-        return _REFERENCE.sub(value, url)
 
 
 class SegmentSettings(_Section):
@@ -379,13 +420,13 @@ class RunSettings(_Section):
 class Settings(_Section):
     """Everything that can be set, with the defaults that suit one machine."""
 
-    kafka: str = Field(
+    kafka: Annotated[_Address, AfterValidator(_check_kafka)] = Field(
         "127.0.0.1:9092", min_length=1, description="The Kafka broker, host:port; several are separated by commas."
     )
-    redis: _Address = Field(
+    redis: Annotated[_Address, AfterValidator(_check_redis)] = Field(
         "redis://127.0.0.1:6379/0",
-        pattern=r"^(rediss?|unix)://",
-        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket.",
+        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket. With a "
+        "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(
         default_factory=dict,
@@ -419,7 +460,7 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     problems = [*_problems(values, str(file), part=True), *_problems(from_environment, "environment", part=True)]
     if problems:
         raise SettingsError(*problems)
-    return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment")
+    return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment", environment)
 
 
 def settings_file(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
@@ -433,7 +474,7 @@ def settings_file(path: Path | None = None, environment: Mapping[str, str] | Non
     environment = os.environ if environment is None else environment
     named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
     if named is not None and not named.is_file():
-        raise SettingsError(f"{named}: no such settings file")
+        raise SettingsError(f"{display_name(str(named))}: no such settings file")
     return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
 
 
@@ -443,7 +484,7 @@ def override(settings: Settings, values: Mapping[str, Any], where: str) -> Setti
     Raises:
         SettingsError: a key or value is not understood; the message begins with `where`.
     """
-    return _validate(_merged(_whole(settings), _given(values)), where)
+    return _validate(_merged(_whole(settings), _given(values)), where, os.environ)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -470,10 +511,14 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _given(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
 
 
-def _validate(values: Mapping[str, Any], where: str) -> Settings:
+def _validate(values: Mapping[str, Any], where: str, environment: Mapping[str, str]) -> Settings:
     if problems := _problems(values, where, part=False):
         raise SettingsError(*problems)
-    return Settings.model_validate(values)
+    settings = Settings.model_validate(values)
+    try:
+        return settings.model_copy(update={"redis": resolve(settings.redis, environment)})
+    except ValueError as error:
+        raise SettingsError(f"{where}: redis: {error}") from None
 
 
 def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:
@@ -486,24 +531,23 @@ def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]
 
 
 def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:
-    key = ".".join(str(part) for part in location if part != _KEY)
+    key = ".".join(display_name(str(part)) for part in location if part != _KEY)
     message = message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return f"unknown setting {key!r}{_near(location)}"
     if location[-1:] == (_KEY,):
         return f"{key}: {message}"
+    shown = _HIDDEN if location[:1] and location[0] in _SECRET else _shown(found)
     if kind == "model_type":
-        return f"{key} = {_shown(found)}: expected a table, [{key}]"
-    return f"{key or 'settings'} = {_shown(found)}: {message}"
+        return f"{key} = {shown}: expected a table, [{key}]"
+    return f"{key or 'settings'} = {shown}: {message}"
 
 
 def _shown(value: object) -> str:
-    """`value` for a message. What stands before an '@' may be a password, wherever it is."""
+    """`value` for a message; it may be an address, wherever it is."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_shown(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, BaseModel):
-        return repr(value)
-    return repr(re.sub(r".*@", "…@", display_name(value), flags=re.DOTALL)) if isinstance(value, str) else repr(value)
+        return "{" + ", ".join(f"{k}: {_HIDDEN if k in _SECRET else _shown(v)}" for k, v in value.items()) + "}"
+    return repr(display_name(value) if isinstance(value, str) else value)
 
 
 def _near(location: tuple[int | str, ...]) -> str:
@@ -535,6 +579,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, value in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES:
             continue
+        if _is_of_kubernetes(name, value):
+            log.debug("%s is Kubernetes' variable for a service, not a setting", name)
+            continue
         *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         place = values
         for section in sections:
@@ -544,11 +591,13 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
                     f"environment: {name} is inside {section!r}, which another variable sets to a value"
                 )
         if isinstance(place.get(key), dict):
-            raise SettingsError(
-                f"environment: {name} = {_shown(value)}: {key!r} is a section, and other variables set its keys"
-            )
+            raise SettingsError(f"environment: {name}: {key!r} is a section, and other variables set its keys")
         place[key] = value
     return values
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _KUBERNETES)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
