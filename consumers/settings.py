@@ -111,7 +111,7 @@ def resolve(address: str, environment: Mapping[str, str]) -> str:
     if missing := [name for name in _REFERENCE.findall(address) if not environment.get(name)]:
         raise ValueError(f"not set in the environment: {', '.join(missing)}")
     parts = split_address(address)
-    end = 0 if parts is None or parts.credentials is None else len(address) - len(parts.place)
+    end = len(address) - len(parts.place) if parts is not None and parts.credentials and parts.place else 0
 
     def value(match: re.Match[str]) -> str:
         found = environment[match[1]]
@@ -562,6 +562,12 @@ def _near(location: tuple[int | str, ...]) -> str:
         section = inner
         if section is not field.annotation:
             next(parts, None)  # the name of one of many
+    # CLIPLINE_WORKER_MODEL for CLIPLINE_WORKER__MODEL.
+    for name, field in section.model_fields.items():
+        inner = section_of(field.annotation)
+        key = str(location[-1]).removeprefix(f"{name}_")
+        if inner is field.annotation and key in inner.model_fields:
+            return f"; did you mean {name}.{key}, as a variable {ENVIRONMENT_PREFIX}{name.upper()}__{key.upper()}?"
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(section.model_fields)}"
 

@@ -17,19 +17,19 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::\d*)?"
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::(?:\d*|\$\{\w+\}))?"
 #: What may follow the credentials. Of Redis a path is the number of a database, so that more can be told.
 _PLACE: Final = re.compile(_HOST + r"(?:[/?#].*)?", re.DOTALL)
 _REDIS_PLACE: Final = re.compile(
     _HOST + r"(?:/\d*)?/?(?:\?(?:[\w-]+=[^@&]*&)*(?:[\w-]+=[^@]*|(?:username|password)=.*))?", re.DOTALL
 )
 _SERVER_WITHOUT_PATH: Final = frozenset({"redis://", "rediss://"})
-_SECRET_KEY: Final = (
+_TELLTALE: Final = (
     r"[\w.-]*(?:us(?:e)?r|login|account|pass|pwd|pw|auth|token|key|secret|sig|cred|session|cookie)[\w.-]*"
 )
 #: In a path, as some recorders take it: /user=admin_password=…_channel=1. What follows may belong to the password.
-_SECRET_IN_PATH: Final = re.compile(rf"((?:[/;&_]|^){_SECRET_KEY}=)[^&]*", re.IGNORECASE)
-_IS_SECRET: Final = re.compile(rf"{_SECRET_KEY}=", re.IGNORECASE)
+_SECRET_IN_PATH: Final = re.compile(rf"((?:[/;&_]|^){_TELLTALE}=)[^&]*", re.IGNORECASE)
+_IS_SECRET: Final = re.compile(rf"{_TELLTALE}=", re.IGNORECASE)
 #: Values of parameters that are no secrets: small numbers and a few words.
 _HARMLESS: Final = re.compile(
     r"\d{0,2}|true|false|yes|no|on|off|main|sub|tcp|udp|unicast|multicast|real_stream", re.IGNORECASE
@@ -45,7 +45,7 @@ class Address:
     scheme: str
     #: User and password; None where there are none.
     credentials: str | None = field(repr=False)
-    #: Host, port, path and parameters.
+    #: Host, port, path and parameters; empty where none can be told.
     place: str = field(repr=False)
 
     @property
@@ -60,14 +60,14 @@ class Address:
 
     def escaped(self) -> str:
         """The address by the standard: what credentials hold beside letters and digits is percent-encoded."""
-        if self.credentials is None:
-            return f"{self.scheme}{self.place}"
+        if self.credentials is None or not self.place:
+            return f"{self.scheme}{self.credentials or self.place}"
         password = "" if self.password is None else f":{quote(self.password, safe='')}"
         return f"{self.scheme}{quote(self.user, safe='')}{password}@{self.place}"
 
 
 def split_address(address: str) -> Address | None:
-    """The parts of an address with a scheme, or None.
+    """The parts of an address with a scheme, or None. Where no place can be told, all of it may be credentials.
 
     Where credentials hold a raw "/", "?" or "#", they are told by what stands before it: no host has a name and a port
     that is no number. Where it could be a host, as in "user:12/34@host", it counts as one (`escape_hint` says so).
@@ -84,7 +84,7 @@ def split_address(address: str) -> Address | None:
     for at in (match.start() for match in re.finditer("@", rest)):
         if fits(rest[at + 1 :]):
             return Address(scheme[0], rest[:at], rest[at + 1 :])
-    return Address(scheme[0], None, rest)
+    return Address(scheme[0], rest, "")
 
 
 def escape_address(address: str) -> str:
@@ -116,7 +116,7 @@ def display_name(address: str) -> str:
         return address
     parts = split_address(address)
     if parts is not None:
-        return parts.scheme + _shown_place(parts.place)
+        return parts.scheme + (_shown_place(parts.place) if parts.place else _HIDDEN)
     # A scheme that is misspelt, or none: up to the last "@", wherever it is; rather too little is shown.
     shown = re.sub(r"[^/]*:.*@", f"{_HIDDEN}@", address, flags=re.DOTALL)
     return _shown_place(shown) if ":/" in shown else shown
