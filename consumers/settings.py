@@ -566,7 +566,7 @@ def _near(location: tuple[int | str, ...]) -> str:
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
         key = str(location[-1]).removeprefix(f"{name}_")
-        if inner is field.annotation and key in inner.model_fields:
+        if inner is not None and key in inner.model_fields and inner is field.annotation:
             return f"; did you mean {name}.{key}, as a variable {ENVIRONMENT_PREFIX}{name.upper()}__{key.upper()}?"
     near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(section.model_fields)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from consumers import __version__
+from consumers.printable import printable
+from consumers.terminal.console import print_lines
 
 from . import models, replay, run, services, setup, stream
 from .extras import what_to_install
@@ -39,6 +42,9 @@ _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run, and turn every expected error into one line on stderr and exit code 2; `arguments` are the process's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is shown escaped, as Python does on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with logging_to(errors):
         sys.exit(_run(arguments))
 
@@ -87,12 +93,13 @@ def _is_expected(error: Exception) -> bool:
 
 def _failed() -> int:
     """Python's own code is 1, which here answers a question."""
-    traceback.print_exc()
+    for line in traceback.format_exc().splitlines():
+        sys.stderr.write(f"{printable(line)}\n")
     return _FAILED
 
 
 def _cannot(message: str) -> int:
-    errors.print(f"clipline: {message}", style="red", soft_wrap=True)
+    print_lines(errors, f"clipline: {message}", "red")
     return _CANNOT
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
+
+from consumers.terminal.console import print_json
 
 from .options import PrintJsonOption, SettingsOption, console, errors
 
@@ -109,11 +109,13 @@ def check(
     failed = sum(finding.level == "error" for finding in findings)
     warned = sum(finding.level == "warning" for finding in findings)
     if as_json:
-        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+        print_json(console, [asdict(finding) for finding in findings], indent=2)
     elif failed or warned:
-        console.print(f"\n{_count(failed, 'error')}, {_count(warned, 'warning')}. See docs/checks.md", highlight=False)
+        console.print()
+        console.print(f"{_count(failed, 'error')}, {_count(warned, 'warning')}. See docs/checks.md")
     else:
-        console.print("\nAll is well: `clipline run` can start.", highlight=False)
+        console.print()
+        console.print("All is well: `clipline run` can start.")
     if failed:
         raise typer.Exit(1)
 
@@ -154,4 +156,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.live import Live
+
+from consumers.terminal.console import print_json
 
 from .help import ADVANCED
 from .options import (
@@ -199,7 +200,10 @@ def events(
         for event in events:
             if camera not in {None, event.camera} or label not in {None, event.label}:
                 continue
-            console.print(json.dumps(event.body()) if as_json else describe(event.body()), soft_wrap=True)
+            if as_json:
+                print_json(console, event.body())
+            else:
+                console.print(describe(event.body()), soft_wrap=True)
 
 
 def demo(
