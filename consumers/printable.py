@@ -13,7 +13,7 @@ _CONTROLS: Final = (
 )
 #: The credentials of an address, up to the last "@" before a space. Who words an address hides them better
 #: (`stream.display_name`); this is for what slipped through, such as an error of a library.
-_CREDENTIALS: Final = r"(?<=:/)/[^\s'\"]*@"
+_CREDENTIALS: Final = r"(?<=:/)/\S*@"
 UNSAFE: Final = re.compile(f"(?P<credentials>{_CREDENTIALS})|[{_CONTROLS}]")
 
 

@@ -81,7 +81,8 @@ RedisOption = Annotated[
         "--redis",
         metavar="URL",
         rich_help_panel=CONNECTION,
-        help="Redis server; overrides the settings file and CLIPLINE_REDIS.",
+        help="Redis server; overrides the settings file and CLIPLINE_REDIS. Others can read a command line: give a "
+        "password as ${NAME}, which stands for an environment variable.",
     ),
 ]
 

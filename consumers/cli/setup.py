@@ -53,12 +53,12 @@ def init(
     """Write a settings file: every key, its default and what it does.
 
     User and password of a camera's address become references to environment variables: no password is written into
-    the settings.
+    the settings. Others can read a command line, so better write the references yourself, as in the last example.
 
     \b
     Examples:
       clipline init --camera lobby=lobby.mp4 --camera gate=gate.mp4
-      clipline init --camera dock=rtsp://10.0.0.7/live --secrets my.env
+      clipline init --camera dock='${DOCK_URL}'
     """
     from consumers.setup.settings_file import file_text, new_cameras, secrets_text, write_new
 

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 from pydantic import BaseModel
 
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, section_of
-from stream import check_camera_id
+from stream import check_camera_id, split_address
 
 #: Stands for a name that the operator chooses, as in [cameras.NAME].
 NAME: Final = "NAME"
@@ -32,9 +31,6 @@ _EXAMPLE_CAMERA: Final = """\
 #[cameras.dock-1]
 #url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
 """
-_CREDENTIALS: Final = re.compile(
-    r"(?P<scheme>[a-z]+://)(?P<user>[^:@]*)(?::(?P<password>.*))?@(?P<rest>[^@]*)", re.DOTALL
-)
 _SECRET_PARAMETER: Final = re.compile(
     r"(?P<name>(?:[?&/;_]|^)(?:pass|passwd|password|pwd|auth|token|key)=)(?P<value>[^&$]+)", re.IGNORECASE
 )
@@ -158,11 +154,11 @@ def _without_secrets(name: str, url: str, used: set[str]) -> NewCamera:
         secrets[variable] = value
         return f"${{{variable}}}"
 
-    found = _CREDENTIALS.fullmatch(url)
-    if found is not None and "${" not in url.rpartition("@")[0]:
-        user = reference("USER", unquote(found["user"])) if found["user"] else ""
-        password = f":{reference('PASSWORD', unquote(found['password']))}" if found["password"] is not None else ""
-        url = f"{found['scheme']}{user}{password}@{found['rest']}"
+    parts = split_address(url)
+    if parts is not None and parts.credentials is not None and parts.place and "${" not in parts.credentials:
+        user = reference("USER", parts.user) if parts.user else ""
+        password = "" if parts.password is None else f":{reference('PASSWORD', parts.password)}"
+        url = f"{parts.scheme}{user}{password}@{parts.place}"
     url = _SECRET_PARAMETER.sub(lambda match: match["name"] + reference("SECRET", match["value"]), url)
     return NewCamera(name, url, secrets)
 
