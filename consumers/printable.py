@@ -13,7 +13,7 @@ _CONTROLS: Final = (
 )
 #: The credentials of an address, up to the last "@" before a space. Who words an address hides them better
 #: (`stream.display_name`); this is for what slipped through, such as an error of a library.
-_CREDENTIALS: Final = r"(?<=:/)/\S*@"
+_CREDENTIALS: Final = r"(?<=:/)/*\S*@"
 UNSAFE: Final = re.compile(f"(?P<credentials>{_CREDENTIALS})|[{_CONTROLS}]")
 
 
@@ -24,4 +24,6 @@ def printable(text: str) -> str:
 
 def replacement(match: re.Match[str]) -> str:
     """What is shown in place of a match of `UNSAFE`."""
-    return "/" if match["credentials"] else match[0].encode("unicode_escape").decode("ascii")
+    if match["credentials"]:
+        return "/" if match[0].startswith("/") else ""
+    return match[0].encode("unicode_escape").decode("ascii")

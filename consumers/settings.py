@@ -128,7 +128,8 @@ class _Section(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, display_name(value) if isinstance(value, str) else value
+            shown = Path(display_name(str(value))) if isinstance(value, Path) else value
+            yield name, display_name(value) if isinstance(value, str) else shown
 
 
 class TopicSettings(_Section):
@@ -234,15 +235,15 @@ class CameraSettings(_Section):
             except ValueError as error:
                 raise SettingsError(f"cameras.{self._name}.url: {error}") from None
         assert self.url_file is not None
-        where = f"cameras.{self._name}.url_file"
+        where, file = f"cameras.{self._name}.url_file", display_name(str(self.url_file))
         try:
             lines = self.url_file.read_text("utf-8").split()
         except OSError as error:
-            raise SettingsError(f"{where}: {self.url_file} cannot be read ({error.strerror})") from None
+            raise SettingsError(f"{where}: {file} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
-            raise SettingsError(f"{where}: {self.url_file} is not text") from None
+            raise SettingsError(f"{where}: {file} is not text") from None
         if len(lines) != 1:
-            raise SettingsError(f"{where}: {self.url_file}: expected one address on one line, found {len(lines)}")
+            raise SettingsError(f"{where}: {file}: expected one address on one line, found {len(lines)}")
         try:
             self._check_loop(lines[0])
         except ValueError as error:
@@ -547,7 +548,7 @@ def _shown(value: object) -> str:
     """`value` for a message; it may be an address, wherever it is."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_HIDDEN if k in _SECRET else _shown(v)}" for k, v in value.items()) + "}"
-    return repr(display_name(value) if isinstance(value, str) else value)
+    return repr(display_name(str(value)) if isinstance(value, str | Path) else value)
 
 
 def _near(location: tuple[int | str, ...]) -> str:
