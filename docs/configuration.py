@@ -13,7 +13,7 @@ from consumers.setup.settings_file import NAME, described
 PAGE: Final = Path(__file__).with_suffix(".md")
 _HEAD: Final = """# Configuration
 
-Written by `python docs/configuration.py` from `consumers/settings.py`: change the descriptions there, not this page.
+Written by `python docs/configuration.py` from `consumers/settings`: change the descriptions there, not this page.
 
 Clipline reads one TOML file: `clipline.toml` in the working directory, or the one that `--settings` or the environment
 variable `CLIPLINE_SETTINGS` names. `clipline init` writes one with every key and its default; `clipline check` says

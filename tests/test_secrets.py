@@ -177,6 +177,12 @@ def test_a_password_of_redis_may_be_a_variable(tmp_path):
         load_settings(environment={})
 
 
+def test_an_address_in_a_file_may_hold_a_space(tmp_path):
+    (tmp_path / "dock").write_bytes(b"\xef\xbb\xbfrtsp://u:p w@h/x\r\n\r\n")
+    camera = load_settings(environment={"CLIPLINE_CAMERAS__DOCK__URL_FILE": str(tmp_path / "dock")}).cameras["dock"]
+    assert camera.address() == "rtsp://u:p w@h/x"
+
+
 KUBERNETES = {
     "CLIPLINE_PORT": "tcp://10.0.0.1:80",
     "CLIPLINE_SERVICE_HOST": "10.0.0.1",

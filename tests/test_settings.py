@@ -273,7 +273,7 @@ def test_a_camera_may_come_from_file_and_environment_together(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"\xff\xfe", "is not text"), (b"", "found 0"), (b"a b", "found 2")],
+    [(None, "cannot be read"), (b"\xff\xfe", "is not text"), (b"", "found 0"), (b"a\nb", "found 2")],
 )
 def test_a_file_that_holds_no_address_is_named_without_what_is_in_it(tmp_path, content, message):
     if content is not None:

@@ -1,35 +1,11 @@
-"""What an operator can set: one TOML file, overridden by environment variables.
-
-    # clipline.toml
-    kafka = "broker.example:9092"            # or CLIPLINE_KAFKA
-    redis = "redis://cache.example:6379/0"   # or CLIPLINE_REDIS
-
-    [cameras.dock-1]
-    url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
-
-    [worker]
-    model = "cnn-lstm"                       # or CLIPLINE_WORKER__MODEL
-    stride_seconds = 0.8
-
-    [tracker.labels.fight]
-    start = 0.7
-
-The file is `clipline.toml` in the working directory, or the one that `--settings` or CLIPLINE_SETTINGS names.
-Unknown keys are errors: a misspelt threshold must not be silently ignored. Every field has a description, from which
-docs/configuration.md and the file that `clipline init` writes are made.
-"""
+"""The sections of the settings, their keys and what may stand there."""
 
 from __future__ import annotations
 
-import difflib
-import logging
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -38,35 +14,16 @@ from pydantic import (
     Field,
     PlainSerializer,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
-from stream import SegmentLimits, check_camera_id, display_name, is_live, split_address
+from stream import SegmentLimits, check_camera_id, display_name, is_live
 
-log = logging.getLogger(__name__)
+from .addresses import check_kafka, check_redis, references, resolve
 
-ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
-DEFAULT_FILE: Final = Path("clipline.toml")
-#: Variables with the prefix that are not settings.
-_OTHER_VARIABLES: Final = frozenset(
-    {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
-)
-#: Variables that Kubernetes sets in every container for a service whose name begins with "clipline".
-_KUBERNETES: Final = (
-    (re.compile(r"CLIPLINE_(?:\w+_)?SERVICE_HOST"), re.compile(r"[\w.:%-]*")),
-    (re.compile(r"CLIPLINE_(?:\w+_)?SERVICE_PORT(?:_\w+)?"), re.compile(r"\d+")),
-    (re.compile(r"CLIPLINE_(?:\w+_)?PORT(?:_\d+_(?:TCP|UDP|SCTP))?"), re.compile(r"(?:tcp|udp|sctp)://\S+")),
-    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_PROTO"), re.compile(r"tcp|udp|sctp")),
-    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_PORT"), re.compile(r"\d+")),
-    (re.compile(r"CLIPLINE_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)_ADDR"), re.compile(r"[\w.:%-]*")),
-)
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: Context of a validation that sees the settings of one origin only.
-_PART: Final = "part"
-#: How pydantic marks a key of a table, as opposed to its value, in an error's location.
-_KEY: Final = "[key]"
+PART: Final = "part"
 
 
 class SettingsError(Exception):
@@ -83,43 +40,6 @@ class SettingsError(Exception):
 
 #: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 _Address = Annotated[str, PlainSerializer(display_name)]
-#: Keys whose values are never quoted in an error, with whatever lies below them.
-_SECRET: Final = frozenset({"kafka", "redis", "cameras"})
-_HIDDEN: Final = "…"
-_KAFKA: Final = re.compile(r"\s*(?:\[[0-9A-Fa-f:.%]+\]|[^\s@/:,?#\[\]]+)(?::\d+)?\s*")
-
-
-def _check_kafka(address: str) -> str:
-    if not all(map(_KAFKA.fullmatch, address.split(","))):
-        at = "; user and password cannot be given" if "@" in address else ""
-        raise ValueError(f"expected host:port, several separated by commas{at}")
-    return address
-
-
-def _check_redis(address: str) -> str:
-    if not address.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("expected redis://host:port/database, rediss:// for TLS or unix:// for a socket")
-    return address
-
-
-def resolve(address: str, environment: Mapping[str, str]) -> str:
-    """`address` with a variable's value for each ${NAME}; one of user or password is taken as it is, and escaped.
-
-    Raises:
-        ValueError: a variable is not set; the message names it.
-    """
-    if missing := [name for name in _REFERENCE.findall(address) if not environment.get(name)]:
-        raise ValueError(f"not set in the environment: {', '.join(missing)}")
-    parts = split_address(address)
-    end = len(address) - len(parts.place) if parts is not None and parts.credentials and parts.place else 0
-
-    def value(match: re.Match[str]) -> str:
-        found = environment[match[1]]
-        return quote(found, safe="") if match.start() < end else found
-
-    return _REFERENCE.sub(value, address)
-
-
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 
 
@@ -211,7 +131,7 @@ class CameraSettings(_Section):
     def _has_one_address(self, info: ValidationInfo) -> CameraSettings:
         given = [self.url, self.url_file]
         # The file and the environment may each give a part of a camera.
-        if all(given) or not (any(given) or info.context == _PART):
+        if all(given) or not (any(given) or info.context == PART):
             raise ValueError("expected either url or url_file")
         if self.url is not None:
             self._check_loop(self.url)
@@ -237,7 +157,8 @@ class CameraSettings(_Section):
         assert self.url_file is not None
         where, file = f"cameras.{self._name}.url_file", display_name(str(self.url_file))
         try:
-            lines = self.url_file.read_text("utf-8").split()
+            # A password may hold spaces, and editors begin files with a mark.
+            lines = [line.strip() for line in self.url_file.read_text("utf-8-sig").splitlines() if line.strip()]
         except OSError as error:
             raise SettingsError(f"{where}: {file} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
@@ -252,7 +173,7 @@ class CameraSettings(_Section):
 
     def references(self) -> list[str]:
         """The environment variables that the address refers to."""
-        return _REFERENCE.findall(self.url or "")
+        return references(self.url or "")
 
 
 class SegmentSettings(_Section):
@@ -421,10 +342,10 @@ class RunSettings(_Section):
 class Settings(_Section):
     """Everything that can be set, with the defaults that suit one machine."""
 
-    kafka: Annotated[_Address, AfterValidator(_check_kafka)] = Field(
+    kafka: Annotated[_Address, AfterValidator(check_kafka)] = Field(
         "127.0.0.1:9092", min_length=1, description="The Kafka broker, host:port; several are separated by commas."
     )
-    redis: Annotated[_Address, AfterValidator(_check_redis)] = Field(
+    redis: Annotated[_Address, AfterValidator(check_redis)] = Field(
         "redis://127.0.0.1:6379/0",
         description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket. With a "
         "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
@@ -448,168 +369,9 @@ class Settings(_Section):
         return self
 
 
-def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the file (if there is one) and the environment over it.
-
-    Raises:
-        SettingsError: the named file is absent, is not TOML, or a key or value is not understood.
-    """
-    environment = os.environ if environment is None else environment
-    file = settings_file(path, environment)
-    values = _read(file) if file is not None else {}
-    from_environment = _from_environment(environment)
-    problems = [*_problems(values, str(file), part=True), *_problems(from_environment, "environment", part=True)]
-    if problems:
-        raise SettingsError(*problems)
-    return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment", environment)
-
-
-def settings_file(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file that settings are read from: `path`, the one that CLIPLINE_SETTINGS names, or clipline.toml here.
-
-    None where nothing is named and there is none.
-
-    Raises:
-        SettingsError: there is no such file.
-    """
-    environment = os.environ if environment is None else environment
-    named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
-    if named is not None and not named.is_file():
-        raise SettingsError(f"{display_name(str(named))}: no such settings file")
-    return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-
-
-def override(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
-    """`settings` with `values` over them, nested as the sections are; a value of None leaves what is there.
-
-    Raises:
-        SettingsError: a key or value is not understood; the message begins with `where`.
-    """
-    return _validate(_merged(_whole(settings), _given(values)), where, os.environ)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not TOML: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
-
-
-def _whole(section: BaseModel) -> dict[str, Any]:
-    """The values as they are: a dump leaves passwords out."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            return _whole(value)
-        return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-    return {name: plain(value) for name, value in section}
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _given(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
-
-
-def _validate(values: Mapping[str, Any], where: str, environment: Mapping[str, str]) -> Settings:
-    if problems := _problems(values, where, part=False):
-        raise SettingsError(*problems)
-    settings = Settings.model_validate(values)
-    try:
-        return settings.model_copy(update={"redis": resolve(settings.redis, environment)})
-    except ValueError as error:
-        raise SettingsError(f"{where}: redis: {error}") from None
-
-
-def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:
-    """A line for each key or value that is not understood. A part need not hold all that belongs together."""
-    try:
-        Settings.model_validate(values, context=_PART if part else None)
-    except ValidationError as error:
-        return [f"{where}: {_described(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors()]
-    return []
-
-
-def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:
-    key = ".".join(display_name(str(part)) for part in location if part != _KEY)
-    message = message.removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return f"unknown setting {key!r}{_near(location)}"
-    if location[-1:] == (_KEY,):
-        return f"{key}: {message}"
-    shown = _HIDDEN if location[:1] and location[0] in _SECRET else _shown(found)
-    if kind == "model_type":
-        return f"{key} = {shown}: expected a table, [{key}]"
-    return f"{key or 'settings'} = {shown}: {message}"
-
-
-def _shown(value: object) -> str:
-    """`value` for a message; it may be an address, wherever it is."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_HIDDEN if k in _SECRET else _shown(v)}" for k, v in value.items()) + "}"
-    return repr(display_name(str(value)) if isinstance(value, str | Path) else value)
-
-
-def _near(location: tuple[int | str, ...]) -> str:
-    """What may be meant by the unknown key that a location ends with."""
-    section: type[BaseModel] = Settings
-    parts = iter(location[:-1])
-    for part in parts:
-        field = section.model_fields.get(str(part))
-        inner = section_of(field.annotation) if field is not None else None
-        if field is None or inner is None:
-            return ""
-        section = inner
-        if section is not field.annotation:
-            next(parts, None)  # the name of one of many
-    # CLIPLINE_WORKER_MODEL for CLIPLINE_WORKER__MODEL.
-    for name, field in section.model_fields.items():
-        inner = section_of(field.annotation)
-        key = str(location[-1]).removeprefix(f"{name}_")
-        if inner is not None and key in inner.model_fields and inner is field.annotation:
-            return f"; did you mean {name}.{key}, as a variable {ENVIRONMENT_PREFIX}{name.upper()}__{key.upper()}?"
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(section.model_fields)}"
-
-
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a field of this type is, or of which it holds many by name; None for a plain value."""
     for each in (annotation, *get_args(annotation)):
         if isinstance(each, type) and issubclass(each, BaseModel):
             return each
     return None
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in environment.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES:
-            continue
-        if _is_of_kubernetes(name, value):
-            log.debug("%s is Kubernetes' variable for a service, not a setting", name)
-            continue
-        *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise SettingsError(
-                    f"environment: {name} is inside {section!r}, which another variable sets to a value"
-                )
-        if isinstance(place.get(key), dict):
-            raise SettingsError(f"environment: {name}: {key!r} is a section, and other variables set its keys")
-        place[key] = value
-    return values
-
-
-def _is_of_kubernetes(name: str, value: str) -> bool:
-    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _KUBERNETES)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
