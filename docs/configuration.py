@@ -42,15 +42,16 @@ start = 0.9
 min_seconds = 3
 ```
 
-`${NAME}` in the address of a camera or of Redis stands for an environment variable. Before the `@`, it is taken as it is:
-no percent-encoding. A password that is written into an address is taken as it is typed, too, also with `@`, `#`, `?`, `/`,
-spaces or letters of any language; only `%` with two hexadecimal digits behind it is read as an escape, and digits before a
-`/` or `?` in a camera's password as a port: write `%25`, `%2F`, `%3F` there. Names of cameras and labels that are set by
-environment variables are lower case: `CLIPLINE_CAMERAS__GATE__URL` sets `url` of `[cameras.gate]`. No message, log or record
-holds a password, and no error quotes the value of `kafka`, `redis` or a camera.
+`${NAME}` in the address of a camera or of Redis stands for an environment variable. Before the `@`, it is taken as it
+is: no percent-encoding. A password that is written into an address is taken as it is typed, too, also with `@`, `#`,
+`?`, `/`, spaces or letters of any language; only `%` with two hexadecimal digits behind it is read as an escape, and
+digits before a `/` or `?` in a camera's password as a port: write `%25`, `%2F`, `%3F` there. Names of cameras and
+labels that are set by environment variables are lower case: `CLIPLINE_CAMERAS__GATE__URL` sets `url` of
+`[cameras.gate]`. No message, log or record holds a password, and no error quotes the value of `kafka`, `redis` or a
+camera.
 
-A variable that begins with `CLIPLINE_` and is no setting is an error, but for those that Kubernetes sets for services whose
-names begin with `clipline` (`CLIPLINE_REDIS_SERVICE_HOST`, `CLIPLINE_KAFKA_PORT_9092_TCP` …): they are left out.
+A variable that begins with `CLIPLINE_` and is no setting is an error, but for those that Kubernetes sets for services
+whose names begin with `clipline` (`CLIPLINE_REDIS_SERVICE_HOST`, `CLIPLINE_KAFKA_PORT_9092_TCP` …): they are left out.
 """
 
 

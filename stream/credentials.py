@@ -17,9 +17,9 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::(?:\d*|\$\{\w+\}))?"
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::(?:\d{0,5}|\$\{\w+\}))?"
 #: What may follow the credentials. Of Redis a path is the number of a database, so that more can be told.
-_PLACE: Final = re.compile(_HOST + r"(?:[/?#].*)?", re.DOTALL)
+_PLACE: Final = re.compile(_HOST + r"(?:[/?][^#]*)?(?:#[^@]*)?", re.DOTALL)
 _REDIS_PLACE: Final = re.compile(
     _HOST + r"(?:/\d*)?/?(?:\?(?:[\w-]+=[^@&]*&)*(?:[\w-]+=[^@]*|(?:username|password)=.*))?", re.DOTALL
 )
