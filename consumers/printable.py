@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return UNSAFE.sub(replacement, text)
 
 
+def without_credentials(text: str) -> str:
+    """`text` as it may be stored, in JSON for example: itself, but for credentials of addresses."""
+    return UNSAFE.sub(lambda match: replacement(match) if match["credentials"] else match[0], text)
+
+
 def replacement(match: re.Match[str]) -> str:
     """What is shown in place of a match of `UNSAFE`."""
     if match["credentials"]:

@@ -147,6 +147,16 @@ def test_a_settings_file_is_written_without_the_password(tmp_path):
         assert CANARY in Path(f"{number}.env").read_text()
 
 
+@pytest.mark.parametrize("key", ["WORKER__MODEL", "RUN__LOG_FOLDER", "RUN__DATA", "CAMERAS__OWN__URL", "KAFKA"])
+def test_check_tells_no_password_as_text_or_json(key, monkeypatch, redis_url):
+    for name in ("check_machine", "check_services"):
+        monkeypatch.setattr(f"consumers.setup.checks.{name}", lambda _: iter(()))
+    for options in ([], ["--json"]):
+        said = clipline("check", *options, **{f"CLIPLINE_{key}": ADDRESSES[0], "CLIPLINE_REDIS": redis_url})
+        assert said.returncode in {0, 1}, said.stderr
+        assert_hidden(said.stdout, said.stderr)
+
+
 def test_what_nobody_foresaw_is_told_without_the_password(monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(f"{ADDRESSES[0]} and {ADDRESSES[2]!r}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from consumers.printable import printable, without_credentials
 from consumers.terminal.console import print_json
 
 from .options import PrintJsonOption, SettingsOption, console, errors
@@ -101,7 +102,8 @@ def check(
       clipline check --settings site.toml --json
     """
     findings: list[Finding] = []
-    for finding in _findings(settings_file):
+    for found in _findings(settings_file):
+        finding = replace(found, text=without_credentials(found.text))
         findings.append(finding)
         if not as_json:
             for line in _lines(finding, min(console.width, 120)):
@@ -142,7 +144,7 @@ def _lines(finding: Finding, width: int) -> Sequence[Text]:
     """A finding as lines of at most `width`, its text beside its subject, or below where the subject is long."""
     indent = _LEVEL_WIDTH + _SUBJECT_WIDTH
     # A word that is longer than a line, such as a path, is left whole for copying.
-    texts = textwrap.wrap(finding.text, width - indent, break_long_words=False, break_on_hyphens=False)
+    texts = textwrap.wrap(printable(finding.text), width - indent, break_long_words=False, break_on_hyphens=False)
     first = Text(finding.level.ljust(_LEVEL_WIDTH), style=_STYLES[finding.level])
     if len(finding.subject) < _SUBJECT_WIDTH:
         first.append(finding.subject.ljust(_SUBJECT_WIDTH) + texts.pop(0), style="default")
