@@ -35,6 +35,7 @@ _HARMLESS: Final = re.compile(
     r"\d{0,2}|true|false|yes|no|on|off|main|sub|tcp|udp|unicast|multicast|real_stream", re.IGNORECASE
 )
 _ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BREAKS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _HIDDEN: Final = "…"
 
 
@@ -108,10 +109,14 @@ def escape_hint(address: str) -> str:
 
 
 def display_name(address: str) -> str:
-    """`address` for a message: without the credentials and secret parameters that it may carry.
+    """`address` for a message, in one line: without the credentials and secret parameters that it may carry.
 
     A path of a file that exists is shown whole: file names may hold an "@".
     """
+    return _BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), _without_secrets(address))
+
+
+def _without_secrets(address: str) -> str:
     if os.path.exists(address):  # noqa: PTH110  it takes what no path can be, such as a NUL
         return address
     parts = split_address(address)

@@ -108,5 +108,6 @@ def test_a_file_is_named_even_if_it_looks_like_an_address(tmp_path):
     file = tmp_path / "08:00@gate.mp4"
     file.touch()
     assert display_name(str(file)) == str(file)
+    assert display_name("two\nlines\x1b.mp4") == r"two\nlines\x1b.mp4"
     assert display_name("redis://cache:6379/0?db=1") == "redis://cache:6379/0?db=1"
     assert display_name("rtsp://10.0.0.7/cam/realmonitor?channel=1&subtype=0").endswith("?channel=1&subtype=0")
