@@ -18,6 +18,7 @@ from rich.text import Text
 from consumers.cli.main import app
 from consumers.printable import printable
 from consumers.running.logs import OneLine
+from consumers.settings import load_settings
 from consumers.terminal.attaching import attach_progress
 from consumers.terminal.console import Output, print_json, print_lines
 from consumers.terminal.progress import footage_progress, task_progress
@@ -214,3 +215,20 @@ def test_templates_take_only_drawings_as_they_are_and_put_text_where_it_is_escap
     for script in re.findall(r"<(?:script|style)\b.*?</(?:script|style)>", text, re.DOTALL):
         assert "{{" not in script
     assert not re.findall(r"<[^>]*\s[\w-]+=\{\{", text), "an attribute without quotes"
+
+
+def test_a_written_settings_file_reads_back_whatever_an_address_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = 'my "own" [v2]\\x\x7f\x1b\n.mp4'
+    said = clipline("init", "--camera", f"gate={address}", "-o", "it's own.toml")
+    assert said.returncode == 0, said.stderr
+    assert """clipline check --settings 'it'"'"'s own.toml'""" in said.stdout
+    assert load_settings(Path("it's own.toml"), {}).cameras["gate"].url == address
+
+
+def test_what_is_not_utf_8_is_named_and_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = clipline("init", "--camera", "gate=\udcff.mp4")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert r"\udcff.mp4" in said.stderr
+    assert not list(tmp_path.iterdir())

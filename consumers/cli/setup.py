@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -75,12 +76,12 @@ def init(
         _say(f"  add your cameras to {output}, as its example [cameras.dock-1] shows")
     if variables and secrets is not None:
         # A shell looks for a name without a slash on its PATH.
-        _say(f"  set -a; . {secrets if '/' in str(secrets) else f'./{secrets}'}; set +a")
+        _say(f"  set -a; . {shlex.quote(str(secrets) if '/' in str(secrets) else f'./{secrets}')}; set +a")
     elif variables:
         _say("  set these variables to the users and passwords of the addresses:")
         for name in variables:
             _say(f"    export {name}=…")
-    named = "" if output == Path("clipline.toml") else f" --settings {output}"
+    named = "" if output == Path("clipline.toml") else f" --settings {shlex.quote(str(output))}"
     _say(f"  clipline check{named}    # says what is wrong with the file and with this machine")
     _say(f"  clipline run{named}      # watches the cameras")
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, section_of
-from stream import check_camera_id, split_address
+from stream import check_camera_id, display_name, split_address
 
 #: Stands for a name that the operator chooses, as in [cameras.NAME].
 NAME: Final = "NAME"
@@ -107,7 +107,8 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    # Of what TOML wants escaped, JSON leaves one character as it is.
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ def new_cameras(given: Iterable[str]) -> list[NewCamera]:
             check_camera_id(name)
         except ValueError as error:
             raise SettingsError(f"--camera: {error}") from None
+        if not url.isascii() and any("\ud800" <= character <= "\udfff" for character in url):
+            raise SettingsError(f"--camera: {name}: {display_name(url)!r} is not UTF-8, as TOML has to be: rename it")
         if any(name == each.name for each in cameras):
             raise SettingsError(f"--camera: {name} is given twice")
         cameras.append(_without_secrets(name, url, {key for each in cameras for key in each.secrets}))
