@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from stream.credentials import display_name
+from stream.credentials import display_name as display_name  # noqa: PLC0414  for the files beside it
 from stream.errors import SourceError
 
 VIDEO_SUFFIXES: Final = frozenset(

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from stream.credentials import display_name
 from stream.errors import RecordTooLargeError, SourceError
 from stream.headers import Headers
 from stream.segment import Segment
 
-from .addresses import find_files, is_live
+from .addresses import display_name, find_files, is_live
 from .footage import Footage
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet

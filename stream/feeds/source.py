@@ -13,11 +13,11 @@ from typing import Any, Final, Self
 import av
 import av.error
 
-from stream.credentials import display_name, escape_address, escape_hint
+from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 from stream.segment import Display
 
-from .addresses import is_live
+from .addresses import display_name, is_live
 from .recorded import recorded_us
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
