@@ -280,7 +280,10 @@ class WorkerSettings(_Section):
     )
     max_batch: int = Field(16, ge=1, le=1024, description="Clips that the model classifies at once, at most.")
     max_queue_megabytes: float = Field(
-        32.0, gt=0, description="Megabytes of encoded video that wait for a decoder, at most."
+        32.0,
+        gt=0,
+        description="Megabytes of video, encoded and decoded, that wait to be classified: beyond them a worker reads and "
+        "decodes no more.",
     )
     idle_seconds: float = Field(
         60.0,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import time
 from collections.abc import Callable
 
+import av
+import numpy as np
 import pytest
 
 from consumers.live.decode_queue import DecodeQueue
@@ -63,3 +67,62 @@ def test_what_is_stale_is_removed_with_its_bytes(queue):
     queue.remove(lambda number: number % 2 == 0)
     assert queue.bytes == 24
     assert [queue.take(wait=True)[0] for _ in range(2)] == [1, 3]
+
+
+def footage(seconds: int) -> Segment:
+    """One segment of real pictures."""
+    frames = 10 * seconds
+    with io.BytesIO() as file:
+        with av.open(file, "w", format="matroska") as out:
+            stream = out.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), number % 250, np.uint8), format="rgb24")
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        data = file.getvalue()
+    return Segment("a", 0, 0, 0, seconds * 1_000_000, "matroska", "h264", 32, 24, frames, 0, data)
+
+
+def test_decoders_wait_while_the_pictures_that_nobody_took_weigh_too_much():
+    """An hour of a quiet camera is a few megabytes, and a thousand when it is decoded."""
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=3 * pictures)
+    most = 0
+    for number in range(20):
+        queue.put(number, lambda: segment, "t", size=1)
+    for number in range(20):
+        time.sleep(0.02)  # the decoders go on as far as they may
+        most = max(most, queue.bytes)
+        assert queue.take(wait=True)[0] == number
+    assert 3 * pictures <= most <= 5 * pictures + 20
+    assert queue.bytes == 0
+    queue.close()
+
+
+def test_decoders_that_wait_go_on_when_what_is_in_their_way_is_removed():
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=1)
+    for number in range(8):
+        queue.put(number, lambda: segment, "t", size=1)
+    while queue.bytes < pictures:
+        time.sleep(0.01)
+    queue.remove(lambda number: number < 6)
+    assert [queue.take(wait=True)[0] for _ in range(2)] == [6, 7]
+    queue.put(8, lambda: segment, "t")
+    assert queue.take(wait=True)[0] == 8
+    assert queue.bytes == 0
+    queue.close()
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' object has no attribute 'thread_count'"), MemoryError()])
+def test_whatever_a_record_does_to_its_decoder_comes_out_as_its_error(queue, error):
+    def fail() -> Segment:
+        raise error
+
+    queue.put("bad", fail, "topic[0]@5")
+    queue.put("good", lambda: end_mark("a"), "topic[0]@6")
+    _, outcome = queue.take(wait=True)
+    assert isinstance(outcome, SegmentError)
+    assert str(outcome).startswith("topic[0]@5: cannot be read or decoded: ")
+    assert queue.take(wait=True)[1][0].camera == "a"

@@ -61,6 +61,7 @@ class Worker:
     ) -> None:
         self._transport, self._spec, self._sink = transport, spec, sink
         self._settings, self._topics = settings.worker, settings.topics
+        self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
         self._alarms = {label: rule.start for label, rule in rules.items()}
         self._pipeline = Pipeline(scorer, spec, rules)
@@ -99,7 +100,7 @@ class Worker:
         ensure_topics(self._transport, self._topics)
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
-        self._queue: DecodeQueue[Record] = DecodeQueue(self._spec, self._settings.threads)
+        self._queue: DecodeQueue[Record] = DecodeQueue(self._spec, self._settings.threads, self._max_bytes)
         try:
             while not stop():
                 self._take_records()
@@ -112,7 +113,7 @@ class Worker:
             self._producer.close()
 
     def _take_records(self) -> None:
-        full = self._queue.bytes > self._settings.max_queue_megabytes * 1024 * 1024
+        full = self._queue.bytes > self._max_bytes
         self._consumer.pause(self._ledger.partitions if full else ())
         polled = self._consumer.poll(0.0 if len(self._queue) else _IDLE_POLL_SECONDS)
         if polled.revoked:
