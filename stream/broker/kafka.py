@@ -18,6 +18,7 @@ from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .assignment import Assignment
+from .batches import Unreadable, keep_reading
 from .transport import (
     MAX_RECORD_BYTES,
     Consumer,
@@ -324,6 +325,7 @@ class _KafkaConsumer:
                 heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
                 metrics_enabled=False,
             )
+            keep_reading(self._consumer)
             if group is not None:
                 self._consumer.subscribe(list(topics), listener=self._listener)
             else:
@@ -459,7 +461,10 @@ class _KafkaConsumer:
 
 def _record(read: Any) -> Record:
     headers = [(name, value or b"") for name, value in read.headers]
-    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, read.timestamp * 1000)
+    # A producer may give any time, or none (-1).
+    sent_us = max(0, read.timestamp) * 1000
+    reason = read.value.reason if isinstance(read.value, Unreadable) else None
+    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, sent_us, reason)
 
 
 _REBALANCING: Final = (

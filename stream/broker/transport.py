@@ -26,8 +26,10 @@ class Record:
     key: bytes | None
     headers: Headers
     value: bytes | None = field(repr=False)
-    #: When its producer sent it, wall clock, in microseconds since the Unix epoch.
+    #: When its producer sent it, wall clock, in microseconds since the Unix epoch; 0 where it does not say.
     sent_us: int = 0
+    #: Why it cannot be read, if so: key and headers are not known, and `value` is what is stored.
+    unreadable: str | None = None
 
     @property
     def where(self) -> str:
