@@ -282,8 +282,8 @@ class WorkerSettings(_Section):
     max_queue_megabytes: float = Field(
         32.0,
         gt=0,
-        description="Megabytes of video, encoded and decoded, that wait to be classified: beyond them a worker reads and "
-        "decodes no more.",
+        description="Megabytes of video, encoded and decoded, that wait to be classified; beyond them a worker neither "
+        "reads nor decodes more.",
     )
     idle_seconds: float = Field(
         60.0,

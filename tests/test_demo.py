@@ -158,7 +158,8 @@ def test_demo_is_over_when_every_feed_has_ended_and_nothing_waits():
     over = camera("gate", ended=True, pending=0)
     assert demo._is_drained(worker(over, lag=0), ["gate"])
     assert not demo._is_drained(worker(over, lag=0), ["gate", "yard"])
-    assert not demo._is_drained(worker(over, lag=1), ["gate"])
+    assert not demo._is_drained(worker(over, waiting=1), ["gate"])
+    assert demo._is_drained(worker(over, lag=7), ["gate"]), "what is held back for an event is worked off"
     for unfinished in (camera("gate", ended=False, pending=0), camera("gate", ended=True, pending=3)):
         assert not demo._is_drained(worker(unfinished, lag=0), ["gate"])
 

@@ -125,7 +125,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
         assert sender.is_alive(), "all had been sent before the last one left: the test shows nothing"
         hurry.set()
         sender.join()
-        wait_until(lambda: stays.lag == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
+        wait_until(lambda: stays.waiting == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
         with contextlib.suppress(AssertionError):
             wait_until(lambda: published(transport, settings) >= expected, seconds=8)
     missing = sorted(expected - published(transport, settings))
@@ -149,7 +149,7 @@ def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transp
         if windows > 100 * (len(expelled) + 1) and len(expelled) < 3:
             expelled.append(windows)
             transport.expel(worker._consumer)
-        return len(expelled) == 3 and worker.lag == 0 and not any(c.pending for c in worker.counts.values())
+        return len(expelled) == 3 and worker.waiting == 0 and not any(c.pending for c in worker.counts.values())
 
     deadline = time.monotonic() + 30
     worker.run(lambda: over() or time.monotonic() > deadline)

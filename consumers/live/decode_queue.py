@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -97,6 +97,10 @@ class DecodeQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Item]:
+        """What was put in and not yet taken, the oldest first."""
+        return (entry.item for entry in self._entries)
 
     @property
     def threads(self) -> int:

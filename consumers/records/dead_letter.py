@@ -59,7 +59,8 @@ class DeadLetter:
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value."""
-        headers = [*self.headers, (_REASON, self.reason.encode(errors="backslashreplace")), (_ORIGIN, self.origin.encode())]
+        reason = self.reason.encode(errors="backslashreplace")
+        headers = [*self.headers, (_REASON, reason), (_ORIGIN, self.origin.encode())]
         if self.cut_from is not None:
             headers.append((_CUT_FROM, str(self.cut_from).encode()))
         return self.key, headers, self.value

@@ -259,7 +259,7 @@ class _Progress:
 def _is_drained(snapshot: WorkerSnapshot, cameras: Sequence[str]) -> bool:
     """Whether all that was sent has ended and is accounted for."""
     states = {c.camera: c for c in snapshot.cameras}
-    return not snapshot.lag and all(
+    return not snapshot.waiting and all(
         name in states and states[name].ended and not states[name].pending for name in cameras
     )
 

@@ -5,8 +5,8 @@
                                   codec
     what is returned     5 6 7    9 (!)      10 11 (!) 12       (!) `Unreadable`, with the bytes as they are stored
 
-kafka-python 3.0.12 raises from `poll` instead, and again from each further one, at the same offset: one such batch would
-end every member of a group, one after the other.
+kafka-python 3.0.12 raises from `poll` instead, and again from each further one, at the same offset: one such batch
+would end every member of a group, one after the other.
 """
 
 from __future__ import annotations

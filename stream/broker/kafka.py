@@ -41,6 +41,10 @@ SESSION_TIMEOUT_SECONDS: Final = 6.0
 #: How often a member is heard of within its session, and learns that others came or went.
 HEARTBEATS_PER_SESSION: Final = 4
 _READ_SECONDS: Final = 0.25
+#: How long a broker may take to say where partitions end.
+_ANSWER_MS: Final = 1000
+#: After so long a consumer knows of partitions that a topic was given, and reads them from their start.
+_METADATA_SECONDS: Final = 30.0
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
@@ -323,6 +327,7 @@ class _KafkaConsumer:
                 receive_buffer_bytes=4 * 1024 * 1024,
                 session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
                 heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
+                metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
@@ -453,6 +458,23 @@ class _KafkaConsumer:
                 if ends:
                     total += max(0, max(ends) - self._consumer.position(partition))
             return total
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        with _mapped("asking for offsets", self._address):
+            assigned = list(self._consumer.assignment())
+            if not assigned:
+                return {}
+            try:
+                ends = self._consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS)
+                positions = {p: self._consumer.position(p, timeout_ms=_ANSWER_MS) for p in assigned}
+            except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError):
+                return None
+            # The embedded broker tells where the last batch begins; fetching tells where it ends.
+            return {
+                (p.topic, p.partition): (at, max(ends.get(p, 0), self._consumer.highwater(p) or 0, at))
+                for p, at in positions.items()
+                if at is not None
+            }
 
     def close(self) -> None:
         with _mapped("closing a consumer", self._address):

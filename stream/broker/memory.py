@@ -94,6 +94,15 @@ class MemoryTransport:
             log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
             self._lock.notify_all()
 
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Give a topic so many partitions, as an administrator may: keys are distributed anew from now on."""
+        with self._lock:
+            self._logs |= {(topic, number): [] for number in range(self._partitions[topic], count)}
+            self._partitions[topic] = count
+            for group in self._groups.values():
+                if any(topic in member.topics for member in group.members):
+                    self._begin_rebalance(group)
+
     def expel(self, consumer: Consumer) -> None:
         """Shut a member out of its group, as a broker does with one that is silent for longer than its session."""
         assert isinstance(consumer, _MemoryConsumer)
@@ -130,6 +139,10 @@ class MemoryTransport:
     def lag(self, consumer: _MemoryConsumer) -> int:
         with self._lock:
             return sum(len(self._logs[p]) - at for p, at in consumer.positions.items())
+
+    def progress(self, consumer: _MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
+        with self._lock:
+            return {p: (at, len(self._logs[p])) for p, at in consumer.positions.items()}
 
     def _has_more(self, consumer: _MemoryConsumer) -> bool:
         return any(len(self._logs[p]) > at for p, at in consumer.positions.items() if p not in consumer.paused)
@@ -226,6 +239,9 @@ class _MemoryConsumer:
 
     def lag(self) -> int:
         return self._transport.lag(self)
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        return self._transport.progress(self)
 
     def close(self) -> None:
         self._transport.leave(self)

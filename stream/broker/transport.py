@@ -110,6 +110,12 @@ class Consumer(Protocol):
     def lag(self) -> int:
         """Records that are stored and not yet read, over the assigned partitions."""
 
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        """By assigned partition: the offset that `poll` reads next, and the one after the last that is stored now.
+
+        None where the broker does not answer within a second.
+        """
+
     def close(self) -> None: ...
 
 
