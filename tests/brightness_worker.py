@@ -1,4 +1,6 @@
-"""A worker in a process of its own, for tests that stop and kill it: `python -m tests.brightness_worker ADDRESS SETTINGS`.
+"""A worker in a process of its own, for tests that stop and kill it.
+
+    python -m tests.brightness_worker ADDRESS SETTINGS
 
 It scores by brightness, keeps nothing, and ends at SIGTERM as `clipline work` does.
 """

@@ -85,11 +85,12 @@ class MemoryTransport:
                 records = self._logs[partition][first:end]
             yield from records
 
-    def append(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    def append(self, topic: str, key: bytes | None, headers: Headers, value: bytes | None) -> None:
+        """Store a record, as anybody may send one: of any size, with or without a key and a value."""
         with self._lock:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
-            partition = zlib.crc32(key) % self._partitions[topic]
+            partition = zlib.crc32(key or b"") % self._partitions[topic]
             log = self._logs[topic, partition]
             log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
             self._lock.notify_all()
