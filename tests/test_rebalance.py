@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,3 +189,34 @@ def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, foota
         assert {stays.counts[name].segments for name in stayed} == {expected}
         assert not any(stays.counts[name].skipped["gap"] for name in stayed)
         consumer.close()
+
+
+@pytest.mark.parametrize("transport", ["memory"], indirect=True)
+def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, footage: Path, topics_prefix: str):
+    """A topic is given more partitions: keys are distributed anew, and a camera is where its records come now."""
+    settings = settings_of(topics_prefix)
+    topic = settings.topics.segments
+    ensure_topics(transport, settings.topics)
+    records = segments(footage, settings)
+    third = len(records) // 3
+    for record in records[:third]:
+        transport.append(topic, *record)
+    with working(transport, settings) as stays:
+        wait_until(lambda: stays.waiting == 0 and len(stays.counts) == len(CAMERAS))
+        transport.add_partitions(topic, 11)
+        for record in records[third : 2 * third]:
+            transport.append(topic, *record)
+        now = {name: zlib.crc32(name.encode()) % 11 for name in CAMERAS}
+        assert all(now[name] != zlib.crc32(name.encode()) % 4 for name in CAMERAS), "not all moved"
+        wait_until(lambda: sum(c.segments for c in stays.counts.values()) == 2 * third and stays.waiting == 0)
+        assert not any(c.skipped["gap"] for c in stays.counts.values())
+        assert {name: status.partition[1] for name, status in stays._status.cameras.items()} == now
+        with working(transport, settings) as visitor:
+            wait_until(lambda: len(stays._status.cameras) == 2)
+            for record in records[2 * third :]:
+                transport.append(topic, *record)
+            expected = windows_of(records, settings)
+            wait_until(lambda: published(transport, settings) >= expected)
+            both = {name for w in (stays, visitor) for name in w._status.cameras}
+            assert both == set(CAMERAS)
+            assert not set(stays._status.cameras) & set(visitor._status.cameras), "a camera is with one worker"

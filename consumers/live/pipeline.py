@@ -123,10 +123,13 @@ class Pipeline:
         needed_us = camera.clipper.needed_from_us
         if needed_us is not None and camera.clipper.epoch_us == footage.epoch_us and footage.end_us > needed_us:
             return True
-        held_us = camera.tracker.needed_from_us
-        if held_us is None or camera.newest_us - held_us > max_reread_seconds * 1e6:
-            return False
-        return footage.end_us > held_us
+        held_us = camera.tracker.needed_since(camera.newest_us - max_reread_seconds * 1e6)
+        return held_us is not None and footage.end_us > held_us
+
+    def let_go(self, name: str, max_reread_seconds: float) -> list[Event]:
+        """Another worker takes this camera: end the events that it cannot go on with, as they began too long ago."""
+        camera = self.cameras.get(name)
+        return [] if camera is None else camera.tracker.let_go(camera.newest_us - max_reread_seconds * 1e6)
 
     def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
         """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.

@@ -84,13 +84,15 @@ class WorkerStatus:
         if len(self._silent) > _SILENT_KNOWN:
             del self._silent[next(iter(self._silent))]
 
-    def revoked(self, partitions: frozenset[Partition]) -> list[str]:
-        """Forget the cameras of partitions that went to another worker; return those that were here until now."""
-        self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
-        gone = [name for name, status in self.cameras.items() if status.partition in partitions]
-        for name in gone:
+    def on(self, partitions: frozenset[Partition]) -> list[str]:
+        """The cameras that are here and whose records come on some partitions."""
+        return [name for name, status in self.cameras.items() if status.partition in partitions]
+
+    def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Forget the cameras of partitions that went to another worker, silent ones, too."""
+        for name in self.on(partitions):
             del self.cameras[name]
-        return gone
+        self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
 
     def published(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event]) -> None:
         """Note what has just been published."""

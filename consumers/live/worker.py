@@ -21,6 +21,7 @@ from typing import Final
 from consumers.outputs.redis import Sink
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import (
@@ -120,6 +121,7 @@ class Worker:
                 self._close_idle_cameras()
                 self._commit()
                 self._count_lag()
+            self._end_events_of(list(self._status.cameras))
         finally:
             self._queue.close()
             self._consumer.close()
@@ -197,16 +199,27 @@ class Worker:
     def _publish(self, steps: Sequence[Window | FeedEnd]) -> None:
         """Classify the windows in `steps`, run the trackers over them in order, and send what comes of it."""
         scored = self._pipeline.classify(steps)
-        events = [self._status.cameras[e.camera].locator.locate(e) for e in self._pipeline.track(scored)]
         predictions = [step.prediction for step in scored if isinstance(step, ScoredWindow)]
-        for prediction in predictions:
-            self._producer.send(self._topics.predictions, *prediction.encode())
-        for event in events:
-            self._producer.send(self._topics.events, *event.encode())
-        self._producer.flush()
-        self._sink.write(predictions, events)
+        events = self._send(predictions, self._pipeline.track(scored))
         self._pipeline.count(scored, events)
         self._status.published(scored, events)
+
+    def _send(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> list[Event]:
+        """Publish; return the events with where their footage lies."""
+        located = [self._status.cameras[e.camera].locator.locate(e) for e in events]
+        for prediction in predictions:
+            self._producer.send(self._topics.predictions, *prediction.encode())
+        for event in located:
+            self._producer.send(self._topics.events, *event.encode())
+        self._producer.flush()
+        self._sink.write(predictions, located)
+        return located
+
+    def _end_events_of(self, cameras: Sequence[str]) -> None:
+        """Others take these cameras: end what they cannot go on with, or nobody would ever say that it is over."""
+        limit = self._settings.max_reread_seconds
+        if events := [event for name in cameras for event in self._pipeline.let_go(name, limit)]:
+            self._status.published([], self._send([], events))
 
     def _bury(self, record: Record, reason: str) -> None:
         """Send a record that cannot be used to the dead letters."""
@@ -244,7 +257,10 @@ class Worker:
 
     def _drop(self, revoked: frozenset[Partition]) -> None:
         """Drop all that is known of partitions that went: whoever has them now begins at their committed offsets."""
-        for name in self._status.revoked(revoked):
+        gone = self._status.on(revoked)
+        self._end_events_of(gone)
+        self._status.revoked(revoked)
+        for name in gone:
             self.counts[name].hand_over()
             self._pipeline.forget(name)
             self._silence.forget(name)
