@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from consumers.live.silence import SilenceWatch
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import KafkaTransport, MemoryTransport, attach
+from tests.replays import blinking
+from tests.videos import write_video
 
 P, Q = ("segments", 0), ("segments", 1)
 
@@ -93,3 +105,55 @@ def test_a_partition_that_came_back_begins_anew(watch, clock):
     look(watch, clock, 50, {Q: 7}, {Q: 7})
     watch.heard("gate", P)
     assert look(watch, clock, 50, {P: 3}, {P: 7}) is None
+
+
+def test_a_worker_that_was_stopped_for_a_while_closes_no_camera(embedded_broker, topics_prefix: str, tmp_path: Path):
+    """Real pauses, longer than the time after which a camera is gone, while its footage keeps coming."""
+    settings = Settings.model_validate(
+        {
+            "topics": {"prefix": topics_prefix, "partitions": 1},
+            "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
+            "worker": {"group": topics_prefix, "threads": 1, "idle_seconds": 1.0},
+        }
+    )
+    topic = settings.topics.segments
+    footage = write_video(  # bright: one event, all along
+        tmp_path / "gate.mp4", 120, rate=10, gop=4, size=(64, 48), frame=blinking((0, 120))
+    )
+    memory = MemoryTransport()
+    ensure_topics(memory, settings.topics)
+    attach(str(footage), "gate", memory.producer(), topic, limits=settings.segments.limits, pace="max")
+    records = list(memory.read(memory.offsets(topic)))
+    transport = KafkaTransport(embedded_broker.address)
+    ensure_topics(transport, settings.topics)
+    producer = transport.producer()
+
+    def send(count: int) -> None:
+        for record in [records.pop(0) for _ in range(min(count, len(records)))]:
+            producer.send(topic, record.key or b"", record.headers, record.value or b"")
+            producer.flush()
+            time.sleep(0.1)
+
+    def told(topic: str) -> list[dict]:
+        return [json.loads(r.value or b"") for r in transport.read(transport.offsets(topic))]
+
+    command = [sys.executable, "-m", "tests.brightness_worker", embedded_broker.address, settings.model_dump_json()]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as process:
+        deadline = time.monotonic() + 30
+        while not told(settings.topics.predictions) and time.monotonic() < deadline:
+            send(1)
+        for _ in range(4):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(1.4)
+            send(2)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.4)
+        send(100)
+        while len({b["window"] for b in told(settings.topics.predictions)}) < 29 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.terminate()
+    producer.close()
+    windows = {body["window"] for body in told(settings.topics.predictions)}
+    assert windows == set(range(29))
+    endings = [body["ending"] for body in told(settings.topics.events) if body["state"] == "ended"]
+    assert endings == ["feed_ended"], "once, at its end"
