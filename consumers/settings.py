@@ -288,7 +288,8 @@ class WorkerSettings(_Section):
     idle_seconds: float = Field(
         60.0,
         gt=0,
-        description="Seconds of silence after which a camera counts as gone: its open windows and events are closed.",
+        description="Seconds after which a camera counts as gone, its open windows and events are closed: all of its "
+        "records have been classified, and none came.",
     )
     max_reread_seconds: float = Field(
         600.0,
