@@ -42,8 +42,8 @@ class CameraStatus:
     last_event: Event | None = None
     #: The newest segment was the end of the feed.
     ended: bool = False
-    #: Epoch of the newest segment of another feed that was told of.
-    other_epoch_us: int | None = None
+    #: When it was last said that segments of another feed are left out, `time.monotonic()`.
+    other_feed_told: float = float("-inf")
 
 
 class WorkerStatus:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_SECONDS: Final = 0.25
 #: A record that cannot be used is believed so many frames at most.
 _MOST_FRAMES: Final = 1_000_000
+#: How often it is said of a camera that there is another feed under its name.
+_TELL_SECONDS: Final = 60.0
 _OTHER_FEED: Final[Mapping[Reason, str]] = {
     "stale_epoch": "it began before the open one",
     "stray_epoch": "it began later, and did not go on",
@@ -180,8 +183,9 @@ class Worker:
         """Account for a segment that is of another feed than the camera's windows."""
         segment, record = arrival.segment, arrival.record
         status = self._status.find(segment.camera)
-        if status is not None and status.other_epoch_us != segment.epoch_us:
-            status.other_epoch_us = segment.epoch_us
+        now = time.monotonic()
+        if status is not None and now - status.other_feed_told >= _TELL_SECONDS:
+            status.other_feed_told = now
             log.warning(
                 "camera %s: %s is of another feed (%s) and is left out, as are those like it: "
                 "do two agents send under this name?",

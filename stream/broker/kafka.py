@@ -460,21 +460,18 @@ class _KafkaConsumer:
             return total
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
-        with _mapped("asking for offsets", self._address):
+        try:
             assigned = list(self._consumer.assignment())
-            if not assigned:
-                return {}
-            try:
-                ends = self._consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS)
-                positions = {p: self._consumer.position(p, timeout_ms=_ANSWER_MS) for p in assigned}
-            except (kafka_errors.KafkaTimeoutError, kafka_errors.KafkaConnectionError):
-                return None
-            # The embedded broker tells where the last batch begins; fetching tells where it ends.
-            return {
-                (p.topic, p.partition): (at, max(ends.get(p, 0), self._consumer.highwater(p) or 0, at))
-                for p, at in positions.items()
-                if at is not None
-            }
+            ends = self._consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS) if assigned else {}
+            positions = {p: self._consumer.position(p, timeout_ms=_ANSWER_MS) for p in assigned}
+        except kafka_errors.KafkaError:
+            return None  # `poll` goes on trying
+        # The embedded broker tells where the last batch begins; fetching tells where it ends.
+        return {
+            (p.topic, p.partition): (at, max(ends.get(p, 0), self._consumer.highwater(p) or 0, at))
+            for p, at in positions.items()
+            if at is not None
+        }
 
     def close(self) -> None:
         with _mapped("closing a consumer", self._address):
