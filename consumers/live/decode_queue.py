@@ -3,14 +3,14 @@
 What live work and replay share of it. Both put in what they read and take out what is decoded, a batch at a time; they
 differ in where segments come from, and so in what they say of each (`item`).
 
-Decoding may multiply what it is given by a hundred, so decoders wait while the pictures that nobody has taken yet weigh
-too much; the oldest segment is decoded in any case.
+Decoding may multiply what it is given by a hundred. So a segment is not begun with while the pictures of those before
+it, that nobody has taken yet, leave no room for its own; the oldest one is, in any case.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
 Outcome = tuple[Segment, Decoded] | SegmentError
 
-#: Of decoded pictures that wait to be taken; each decoding thread may exceed it by one segment.
+#: Of pictures that wait to be taken.
 MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -32,48 +32,8 @@ class _Entry(Generic[Item]):
     item: Item
     bytes: int
     outcome: Future[Outcome]
-    number: int
-
-
-class PictureBudget:
-    """Holds decoders back while what they have decoded waits to be taken. Segments are numbered as they come."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._changed = threading.Condition()
-        #: By number of a segment that is decoded and not yet taken.
-        self._held: dict[int, int] = {}
-        self._bytes = 0
-        #: Number of the oldest segment that was not taken; all before it are done with.
-        self._oldest = 0
-        self._unwanted: set[int] = set()
-
-    @property
-    def bytes(self) -> int:
-        return self._bytes
-
-    def wait(self, number: int) -> bool:
-        """Wait until a segment may be decoded; return False if nobody wants it any more."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._bytes < self._max_bytes or number <= self._oldest or number in self._unwanted
-            )
-            return number not in self._unwanted
-
-    def hold(self, number: int, size: int) -> None:
-        """Note what a segment's pictures weigh."""
-        with self._changed:
-            if number >= self._oldest and number not in self._unwanted:
-                self._held[number] = size
-                self._bytes += size
-
-    def release(self, numbers: set[int], oldest: int) -> None:
-        """Note that segments were taken or are not wanted, and which one is the oldest now."""
-        with self._changed:
-            self._bytes -= sum(self._held.pop(number, 0) for number in numbers)
-            self._oldest = oldest
-            self._unwanted = {number for number in self._unwanted | numbers if number > oldest}
-            self._changed.notify_all()
+    #: What its pictures weigh when they are decoded, at most.
+    picture_bytes: int
 
 
 class DecodeQueue(Generic[Item]):
@@ -88,12 +48,13 @@ class DecodeQueue(Generic[Item]):
             max_picture_bytes: of decoded pictures that wait to be taken.
         """
         self._spec = spec
+        self._max_picture_bytes = max_picture_bytes
         self._threads = threads or usable_cores()
-        self._budget = PictureBudget(max_picture_bytes)
-        self._next_number = 0
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
-        self._bytes = 0
+        #: The newest entries, those that are not begun with, and how to begin.
+        self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
+        self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -108,8 +69,8 @@ class DecodeQueue(Generic[Item]):
 
     @property
     def bytes(self) -> int:
-        """What the segments weigh that are in here, and those of their pictures that are decoded."""
-        return self._bytes + self._budget.bytes
+        """What the segments weigh that are in here, and the pictures of those that were begun with."""
+        return self._bytes + self._picture_bytes
 
     @property
     def oldest(self) -> Future[Outcome] | None:
@@ -121,39 +82,65 @@ class DecodeQueue(Generic[Item]):
 
         Args:
             item: handed out with it again.
-            read: gives the segment, or raises SegmentError; called by a decoding thread.
+            read: gives the segment, or raises SegmentError.
             where: names the segment in errors.
             size: what it weighs in `bytes`.
         """
+        outcome: Future[Outcome] = Future()
+        try:
+            segment = read()
+            times_us = [] if segment.is_end else self._spec.sample_times_us(segment)
+        except Exception as error:  # noqa: BLE001  whatever foreign bytes do is about that record alone
+            outcome.set_result(_refusal(error, where))
+            entry = _Entry(item, size, outcome, 0)
+        else:
+            entry = _Entry(item, size, outcome, len(times_us) * self._spec.height * self._spec.width * 3)
+            self._held.append((entry, functools.partial(self._begin, segment, times_us, where, outcome)))
         self._bytes += size
-        number, self._next_number = self._next_number, self._next_number + 1
-        outcome = self._pool.submit(_decode, read, self._spec, where, self._budget, number)
-        self._entries.append(_Entry(item, size, outcome, number))
+        self._entries.append(entry)
+        self._begin_held()
 
     def take(self, *, wait: bool) -> tuple[Item, Outcome] | None:
         """Take out the oldest; None where there is none, or where it is not yet decoded and nobody wants to `wait`."""
         if not self._entries or not (wait or self._entries[0].outcome.done()):
             return None
         entry = self._entries.popleft()
-        self._bytes -= entry.bytes
         outcome = entry.outcome.result()
-        self._release({entry.number})
+        self._bytes -= entry.bytes
+        self._picture_bytes -= entry.picture_bytes
+        self._begin_held()
         return entry.item, outcome
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
         """Take out what nobody wants any more."""
-        removed = {entry.number for entry in self._entries if is_stale(entry.item)}
-        self._entries = deque(entry for entry in self._entries if entry.number not in removed)
+        self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
+        self._held = deque((entry, begin) for entry, begin in self._held if not is_stale(entry.item))
         self._bytes = sum(entry.bytes for entry in self._entries)
-        self._release(removed)
+        held = sum(entry.picture_bytes for entry, _ in self._held)
+        self._picture_bytes = sum(entry.picture_bytes for entry in self._entries) - held
+        self._begin_held()
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
-        self.remove(lambda _: True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _release(self, numbers: set[int]) -> None:
-        self._budget.release(numbers, self._entries[0].number if self._entries else self._next_number)
+    def _begin_held(self) -> None:
+        """Begin with what there is room for, in order, and with the oldest in any case."""
+        while self._held:
+            entry, begin = self._held[0]
+            is_oldest = entry is self._entries[0]
+            if not is_oldest and self._picture_bytes + entry.picture_bytes > self._max_picture_bytes:
+                return
+            self._held.popleft()
+            self._picture_bytes += entry.picture_bytes
+            begin()
+
+    def _begin(self, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
+        if segment.is_end:
+            outcome.set_result((segment, Decoded((), [])))
+        else:
+            picture = self._spec.picture
+            self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where), where)
 
 
 def usable_cores() -> int:
@@ -161,18 +148,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode(read: Callable[[], Segment], spec: ClipSpec, where: str, budget: PictureBudget, number: int) -> Outcome:
-    if not budget.wait(number):
-        return SegmentError(where, "not wanted any more")
+def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
     try:
-        segment = read()
-        if segment.is_end:
-            return segment, Decoded((), [])
-        decoded = decode(segment, spec.sample_times_us(segment), spec.picture, where)
-    except SegmentError as error:
+        outcome.set_result((segment, decode_it()))
+    except Exception as error:  # noqa: BLE001  as where it is read
+        outcome.set_result(_refusal(error, where))
+
+
+def _refusal(error: Exception, where: str) -> SegmentError:
+    if isinstance(error, SegmentError):
         return error
-    except Exception as error:  # noqa: BLE001  whatever foreign bytes do to a decoder is about that record alone
-        return SegmentError(where, f"cannot be read or decoded: {type(error).__name__}: {error}")
-    # One picture may be shown at several of the times asked for.
-    budget.hold(number, sum({id(image): image.nbytes for _, image in decoded.samples}.values()))
-    return segment, decoded
+    return SegmentError(where, f"cannot be read or decoded: {type(error).__name__}: {error}")
