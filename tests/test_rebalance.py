@@ -220,3 +220,27 @@ def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, f
             both = {name for w in (stays, visitor) for name in w._status.cameras}
             assert both == set(CAMERAS)
             assert not set(stays._status.cameras) & set(visitor._status.cameras), "a camera is with one worker"
+
+
+def test_lag_is_what_another_worker_would_have_to_read(transport, footage: Path, topics_prefix: str):
+    """What is read and not committed counts: here the segments of windows that are not yet complete."""
+    settings = settings_of(topics_prefix)
+    topic = settings.topics.segments
+    ensure_topics(transport, settings.topics)
+    producer, records = transport.producer(), segments(footage, settings)
+    for record in records[: len(records) // 2 - 1]:
+        producer.send(topic, *record)
+    producer.flush()
+    with working(transport, settings) as worker:
+        wait_until(lambda: worker.waiting == 0 and len(worker.counts) == len(CAMERAS))
+        wait_until(lambda: worker.lag < 40)
+        lag = worker.lag
+    assert lag > 0
+    other = transport.consumer([topic], settings.worker.group)
+    read = 0
+    deadline = time.monotonic() + 10
+    while read < lag and time.monotonic() < deadline:
+        read += len(other.poll(0.2).records)
+    assert read + len(other.poll(0.5).records) == lag
+    other.close()
+    producer.close()
