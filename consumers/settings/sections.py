@@ -243,12 +243,16 @@ class WorkerSettings(_Section):
     )
     max_batch: int = Field(16, ge=1, le=1024, description="Clips that the model classifies at once, at most.")
     max_queue_megabytes: float = Field(
-        32.0, gt=0, description="Megabytes of encoded video that wait for a decoder, at most."
+        32.0,
+        gt=0,
+        description="Megabytes of video, encoded and decoded, that wait to be classified; beyond them a worker neither "
+        "reads nor decodes more.",
     )
     idle_seconds: float = Field(
         60.0,
         gt=0,
-        description="Seconds of silence after which a camera counts as gone: its open windows and events are closed.",
+        description="Seconds after which a camera counts as gone, its open windows and events are closed: all of its "
+        "records have been classified, and none came.",
     )
     max_reread_seconds: float = Field(
         600.0,

@@ -224,23 +224,23 @@ class _Playback:
                 console.line()  # the live view ends its last line in terminals only
         if working.error is not None:
             raise working.error
+        _tell_failures(console, sending)  # what failed since the last look
         if all(thread.error for thread in sending.values()):
             raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
         return first_event
 
     def _send(self, feed: _Feed) -> None:
-        producer = self._transport.producer()
-        attach(
-            str(feed.path),
-            feed.camera,
-            producer,
-            self._settings.topics.segments,
-            limits=self._settings.segments.limits,
-            pace=self._pace,
-            start_us=feed.start_us,
-            stop=lambda: self._stop.is_set() or self._over.is_set(),
-        )
-        producer.close()
+        with contextlib.closing(self._transport.producer()) as producer:
+            attach(
+                str(feed.path),
+                feed.camera,
+                producer,
+                self._settings.topics.segments,
+                limits=self._settings.segments.limits,
+                pace=self._pace,
+                start_us=feed.start_us,
+                stop=lambda: self._stop.is_set() or self._over.is_set(),
+            )
 
 
 class _Progress:
@@ -259,7 +259,7 @@ class _Progress:
 def _is_drained(snapshot: WorkerSnapshot, cameras: Sequence[str]) -> bool:
     """Whether all that was sent has ended and is accounted for."""
     states = {c.camera: c for c in snapshot.cameras}
-    return not snapshot.lag and all(
+    return not snapshot.waiting and all(
         name in states and states[name].ended and not states[name].pending for name in cameras
     )
 

@@ -313,7 +313,7 @@ def _footer(snapshot: WorkerSnapshot, kinds: Mapping[str, _Kind], width: int) ->
     """How many cameras are how, and whether the worker keeps up; the last parts leave where there is no room."""
     kinds_now = Counter(kinds.values())
     urgent = [f"{kinds_now[k]} {_KIND_WORDS[k]}" for k in _Kind if k <= _Kind.LATE and kinds_now[k]]
-    parts = [", ".join([count(len(kinds), "camera"), *urgent]), f"{count(snapshot.lag, 'segment')} waiting"]
+    parts = [", ".join([count(len(kinds), "camera"), *urgent]), f"{count(snapshot.waiting, 'segment')} waiting"]
     if snapshot.latency_seconds is not None:
         parts.append(f"typically {duration(snapshot.latency_seconds)} behind")
     parts.append("Ctrl-C ends this")

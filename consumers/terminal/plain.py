@@ -61,8 +61,8 @@ class PlainLog:
         """Write what became of each camera's frames, and what still waits."""
         for camera in snapshot.cameras:
             self._line(camera.camera, f"{_account(camera)}; {camera_state(camera, snapshot)}")
-        if snapshot.lag:
-            self._line("-", f"{count(snapshot.lag, 'segment')} waiting")
+        if snapshot.waiting:
+            self._line("-", f"{count(snapshot.waiting, 'segment')} waiting")
 
     def _line(self, camera: str, words: str) -> None:
         self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {camera} {words}") + "\n")

@@ -60,7 +60,8 @@ class StatusView:
             lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended))
         for number, worker in enumerate(self._now.workers, 1):
             state = worker.state
-            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {state.lag} waiting"
+            waiting = state.lag if state.waiting is None else state.waiting
+            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
             line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
         return lines

@@ -19,6 +19,8 @@ _SKIP_REASONS: Final = {
     "between": "between two windows",
     "duplicate": "sent twice",
     "absent": "announced but not there",
+    "stale_epoch": "of another feed under this name",
+    "stray_epoch": "of another feed under this name",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
     "no_keyframe": "before the first keyframe",
