@@ -15,8 +15,9 @@ from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
+from .feeds.packets import Packet
 from .feeds.segmenter import Segmenter, SegmentLimits
-from .feeds.source import Feed, Packet
+from .feeds.source import Feed
 from .feeds.state import FeedState, FeedStatus, FeedWatch
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id

@@ -16,8 +16,9 @@ from stream.segment import Segment
 
 from .addresses import display_name, find_files, is_live
 from .footage import Footage
+from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, Packet
+from .source import Feed
 
 log = logging.getLogger(__name__)
 

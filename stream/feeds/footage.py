@@ -13,8 +13,9 @@ from pathlib import Path
 from stream.errors import SourceError
 from stream.segment import Segment
 
+from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, Packet
+from .source import Feed
 
 log = logging.getLogger(__name__)
 

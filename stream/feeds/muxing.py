@@ -14,7 +14,7 @@ from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container
 
 from .h264 import missing_parameter_sets
-from .source import Packet, Track
+from .packets import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.
 _BASE_SECONDS: Final = 10
@@ -43,7 +43,10 @@ def mux(
         options["mpegts_flags"] = "initial_discontinuity"  # counters restart; players must not mind
     try:
         with av.open(buffer, "w", format=container, options=options) as out:
-            stream = out.add_stream_from_template(track.template)
+            # Not for encoding: codecs without an encoder are copied too.
+            stream = out.add_stream_from_template(track.template, opaque=True)
+            if container == "nut":  # its tag may be all that tells one form of a codec from another
+                stream.codec_context.codec_tag = track.template.codec_context.codec_tag
             stream.time_base = Fraction(1, rate)
             last_dts: int | None = None
             for index, packet in enumerate(packets):
