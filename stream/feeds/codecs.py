@@ -45,7 +45,7 @@ def _comes_back(track: Track, packets: Sequence[Packet]) -> bool:
     rate = TICKS_PER_SECOND[track.container]
     try:
         data = mux(timed, track, track.container, lambda index: index * rate // 25, "trial")
-        with av.open(io.BytesIO(data), format=track.container) as container:
+        with av.open(io.BytesIO(data), "r", format=track.container) as container:
             copy = container.streams.video[0]
             if copy.codec_context.codec.canonical_name != track.codec:
                 return False
@@ -63,7 +63,8 @@ def _first_picture(context: Any, packets: Sequence[Any]) -> bytes | None:
     try:
         for packet in (*packets, None):
             for frame in context.decode(packet):
-                return frame.format.name.encode() + b"".join(bytes(plane) for plane in frame.planes)
+                planes: bytes = b"".join(bytes(plane) for plane in frame.planes)
+                return planes
     finally:
         context.flush_buffers()
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Final
@@ -18,6 +19,7 @@ from .packets import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.
 _BASE_SECONDS: Final = 10
+_IS_MOV: Final = re.compile(r"(?:.*,)?(?:mov|mp4)\b")
 
 
 def mux(
@@ -45,7 +47,8 @@ def mux(
         with av.open(buffer, "w", format=container, options=options) as out:
             # Not for encoding: codecs without an encoder are copied too.
             stream = out.add_stream_from_template(track.template, opaque=True)
-            if container == "nut":  # its tag may be all that tells one form of a codec from another
+            if container == "nut" and not _IS_MOV.match(track.template.container.format.name):
+                # The tag may be all that tells one form of a codec from another. QuickTime's are a language of its own.
                 stream.codec_context.codec_tag = track.template.codec_context.codec_tag
             stream.time_base = Fraction(1, rate)
             last_dts: int | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,9 @@ from .picture_order import ORDERS
 from .recorded import recorded_us
 from .timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
 from .tracks import codec_name, display_of, find_film
+from .transcoding import Transcoder
+
+log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
@@ -71,11 +75,12 @@ class Feed:
         #: What a user is to be told about a file that was read all the same; final when `packets()` is exhausted.
         self.notes: list[str] = []
         self._reading = reading or Reading()
+        self._transcoder: Transcoder | None = None
         self._container = self._open(uri)
         try:
             self._begin()
         except BaseException:
-            self._container.close()
+            self.close()
             raise
         self.seconds = self._container.duration / av.time_base if self._container.duration else None
         self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
@@ -124,17 +129,26 @@ class Feed:
             template=film,
         )
         container = carrier(track, begin)
-        if container is None:
-            self._refuse(
-                f"{codec} video cannot be carried in segments as it is: --transcode encodes it as H.264, or convert it"
-            )
         self._packets = self._timed(begin, map(_packet, source), track)
-        zero = self._zero(track.time_base)
+        if container is None:
+            container, track = "mpegts", self._transcode(track)
+        zero = self._zero(begin, track.time_base)
         if self.live:
             head = list(itertools.islice(self._packets, 1))
             self._packets = itertools.chain(head, self._packets)
             zero = head[0].pts or 0 if head else 0
         self.track = replace(track, zero=zero, container=container)
+
+    def _transcode(self, track: Track) -> Track:
+        if not self._reading.transcode:
+            self._refuse(
+                f"{track.codec} video cannot be carried in segments as it is; "
+                "--transcode encodes it once as H.264, or convert the file"
+            )
+        self._transcoder = Transcoder(track, self._rate())
+        self._packets = self._transcoder.packets(self._packets)
+        self.notes.append(f"{track.codec} video cannot be carried in segments as it is: it is encoded again as H.264")
+        return self._transcoder.track
 
     def packets(self) -> Iterator[Packet]:
         """Yield packets, all with a presentation time, until the file ends.
@@ -142,7 +156,19 @@ class Feed:
         Raises:
             SourceError: nothing could be read, or a camera sent nothing for 10 s.
         """
-        yield from self._packets
+        said = 0
+        for packet in self._packets:
+            said = self._say_notes(said)
+            yield packet
+        if self._transcoder is not None and self._transcoder.damaged:
+            self.notes.append(f"{self._transcoder.damaged} pictures could not be decoded")
+        self._say_notes(said)
+
+    def _say_notes(self, said: int) -> int:
+        """Log the notes after the first `said`; return how many there are."""
+        for note in self.notes[said:]:
+            log.warning("%s: %s", self.name, note)
+        return len(self.notes)
 
     def _timed(self, begin: list[Packet], rest: Iterable[Packet], track: Track) -> Iterator[Packet]:
         """All packets, each with its time."""
@@ -176,12 +202,11 @@ class Feed:
         ]
         return next((Fraction(rate) for rate in told if rate and _RATES[0] <= rate <= _RATES[1]), None)
 
-    def _zero(self, time_base: Fraction) -> int:
+    def _zero(self, begin: Sequence[Packet], time_base: Fraction) -> int:
         """The container's time 0, in ticks of the film: its earliest track begins there."""
-        begin = self._container.start_time
-        if begin is None:
-            return 0
-        ticks = Fraction(begin, av.time_base) / time_base
+        if self._container.start_time is None:  # a raw stream: the film is all there is
+            return min((p.pts for p in begin if p.pts is not None and not p.discard), default=0)
+        ticks = Fraction(self._container.start_time, av.time_base) / time_base
         own = self._film.start_time
         # Microseconds are coarser than some tracks' ticks.
         return own if own is not None and abs(own - ticks) * time_base <= Fraction(1, av.time_base) else round(ticks)
@@ -235,6 +260,8 @@ class Feed:
         return words[:1].lower() + words[1:]
 
     def close(self) -> None:
+        if self._transcoder is not None:
+            self._transcoder.close()
         self._container.close()
 
     def __enter__(self) -> Self:
