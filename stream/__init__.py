@@ -10,9 +10,10 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
+from .feeds.addresses import display_name, is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
+from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
 from .feeds.packets import Packet

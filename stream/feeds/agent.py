@@ -14,7 +14,8 @@ from stream.errors import RecordTooLargeError, SourceError
 from stream.headers import Headers
 from stream.segment import Segment
 
-from .addresses import display_name, find_files, is_live
+from .addresses import display_name, is_live
+from .folders import find_files
 from .footage import Footage
 from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
