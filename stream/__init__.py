@@ -18,7 +18,7 @@ from .feeds.footage import Footage
 from .feeds.joining import write_joined
 from .feeds.packets import Packet
 from .feeds.segmenter import Segmenter, SegmentLimits
-from .feeds.source import Feed
+from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
@@ -51,6 +51,7 @@ __all__ = [
     "Picture",
     "Polled",
     "Producer",
+    "Reading",
     "Record",
     "RecordTooLargeError",
     "Segment",

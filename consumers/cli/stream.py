@@ -15,6 +15,7 @@ from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
+    FpsOption,
     KafkaOption,
     ModelOption,
     PaceOption,
@@ -23,6 +24,7 @@ from .options import (
     SettingsOption,
     StartOption,
     StrideOption,
+    TranscodeOption,
     command_settings,
     console,
     errors,
@@ -48,13 +50,15 @@ def attach(
     pace: PaceOption = "realtime",
     loop: Annotated[bool, typer.Option("--loop", help="Start again at the end of the footage.")] = False,
     start: StartOption = None,
+    fps: FpsOption = None,
+    transcode: TranscodeOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
     """Send a camera or recorded footage to Kafka.
 
-    Video is cut into segments at keyframes and never re-encoded. A camera is
-    sent until Ctrl-C, footage until it ends.
+    Video is cut into segments and, but with --transcode, never re-encoded. A
+    camera is sent until Ctrl-C, footage until it ends.
 
     \b
     Examples (with a camera and files of your own):
@@ -66,7 +70,7 @@ def attach(
     from consumers.records.process import ProcessInfo
     from consumers.terminal.attaching import attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
+    from stream import Attached, KafkaTransport, Reading, check_camera_id, find_files, is_live
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
@@ -103,6 +107,7 @@ def attach(
             start_us=start_us,
             stop=stop.is_set,
             progress=progress,
+            reading=Reading(fps, transcode),
         )
         producer.close()
     console.print(attach_summary(camera, attached), soft_wrap=True)
