@@ -59,7 +59,7 @@ class FilePiece:
     recorded_us: int
     seconds: float
     limits: SegmentLimits
-    reading: Reading = Reading()
+    reading: Reading
 
     @property
     def name(self) -> str:

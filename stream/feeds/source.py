@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
@@ -22,6 +23,7 @@ from stream.segment import Display
 from .addresses import display_name, is_live
 from .codecs import carrier
 from .damage import Ending, why_unreadable
+from .edits import played
 from .packets import Packet, Track
 from .picture_order import ORDERS
 from .recorded import recorded_us
@@ -37,6 +39,7 @@ READ_TIMEOUT_SECONDS: Final = 10.0
 DEFAULT_RATE: Final = 25
 #: Rates outside are not of pictures: encoders write their clock there.
 _RATES: Final = (Fraction(1, 2), Fraction(240))
+_EDIT_TICKS: Final = 48_000
 #: The first packets tell what the container leaves out; no more than this is held for it.
 _MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
 
@@ -119,17 +122,19 @@ class Feed:
         self._film, self._ending = film, Ending(self._container, film)
         source = self._of_film()
         first = [] if self.live else _first_packets(source)
-        begin = [_packet(packet) for packet in first]
+        # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
+        fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
+        begin = [_packet(packet, fineness) for packet in first]
         track = Track(
             codec=codec,
             width=film.codec_context.width,
             height=film.codec_context.height,
-            time_base=Fraction(film.time_base),
+            time_base=Fraction(film.time_base) / fineness,
             display=Display() if self.live else display_of(film, first),
             template=film,
         )
         container = carrier(track, begin)
-        self._packets = self._timed(begin, map(_packet, source), track)
+        self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)
         if container is None:
             container, track = "mpegts", self._transcode(track)
         zero = self._zero(begin, track.time_base)
@@ -185,7 +190,8 @@ class Feed:
             return in_picture_order(packets, order, interval)
         if order is not None and not self.live:
             order = None  # its first packets all have times: what is missing later is rare and single
-        return with_decoding_times(with_gaps_filled(packets, order, interval), interval)
+        timed = with_decoding_times(with_gaps_filled(packets, order, interval), interval)
+        return timed if self.live else played(timed)
 
     def _rate(self) -> Fraction:
         """Pictures a second, for a stream that has no times or not enough of them."""
@@ -207,9 +213,11 @@ class Feed:
         if self._container.start_time is None:  # a raw stream: the film is all there is
             return min((p.pts for p in begin if p.pts is not None and not p.discard), default=0)
         ticks = Fraction(self._container.start_time, av.time_base) / time_base
-        own = self._film.start_time
-        # Microseconds are coarser than some tracks' ticks.
-        return own if own is not None and abs(own - ticks) * time_base <= Fraction(1, av.time_base) else round(ticks)
+        if self._film.start_time is not None:
+            own = self._film.start_time * Fraction(self._film.time_base or 1) / time_base
+            if abs(own - ticks) * time_base <= Fraction(1, av.time_base):
+                return round(own)  # microseconds are coarser than some tracks' ticks
+        return round(ticks)
 
     def _of_film(self) -> Iterator[_AvPacket]:
         """The film's packets, as they come. Damage that ends a file is a note, unless nothing could be read."""
@@ -282,13 +290,14 @@ def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:
     return first
 
 
-def _packet(packet: _AvPacket) -> Packet:
+def _packet(packet: _AvPacket, fineness: int) -> Packet:
+    """The packet, in ticks that are so many times finer."""
     changed = bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
     return Packet(
         bytes(packet),
-        packet.pts,
-        packet.dts,
-        packet.duration or 0,
+        None if packet.pts is None else packet.pts * fineness,
+        None if packet.dts is None else packet.dts * fineness,
+        (packet.duration or 0) * fineness,
         packet.is_keyframe,
         discard=packet.is_discard,
         extradata=changed,

@@ -40,7 +40,7 @@ def in_picture_order(packets: Iterable[Packet], order: PictureOrder, interval: i
     begin, rest = _peek(packets, MAX_REORDER)
     ordering = _Ordering(interval, by_place=any(packet.pts is not None for packet in begin))
     key = (0, 0)
-    for packet in itertools.chain(begin, rest):
+    for packet in _told_once(itertools.chain(begin, rest)):
         if packet.extradata is not None:
             order.take_parameters(packet.extradata)
         key = order.key(packet.data) or key  # unreadable: shown after the one before it
@@ -48,6 +48,18 @@ def in_picture_order(packets: Iterable[Packet], order: PictureOrder, interval: i
         yield from ordering.ready()
     ordering.end()
     yield from ordering.ready()
+
+
+def _told_once(packets: Iterable[Packet]) -> Iterator[Packet]:
+    """Without a time that is the next packet's too: in MPEG-PS, libav gives it to both pictures of a PES packet."""
+    before: Packet | None = None
+    for packet in packets:
+        if before is not None:
+            is_twice = before.pts is not None and before.pts == packet.pts
+            yield replace(before, pts=None, dts=None) if is_twice else before
+        before = packet
+    if before is not None:
+        yield before
 
 
 def _peek(packets: Iterable[Packet], count: int) -> tuple[list[Packet], Iterator[Packet]]:
