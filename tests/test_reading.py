@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from stream import Feed, Packet, Reading
+from stream.feeds.packets import for_decoder
 from tests.films import RATE, with_edits, write_film
 from tests.videos import picture
 
@@ -43,7 +43,7 @@ def numbers(path: Path) -> list[int]:
         for packet in [*packets, None]:
             encoded = None
             if packet is not None:
-                encoded = av.Packet(packet.data)
+                encoded = for_decoder(packet.data)
                 encoded.pts, encoded.dts = packet.pts, packet.dts
             images |= {f.pts: f.reformat(format="rgb24").to_ndarray() for f in context.decode(encoded)}
     return [number_of(images[pts]) for pts in sorted(images) if pts not in hidden]

@@ -14,7 +14,7 @@ from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container
 
 from .muxing import mux
-from .packets import Packet, Track
+from .packets import Packet, Track, for_decoder
 
 #: Known to come back; for any other codec it is tried, on the first packets.
 _CARRIERS: Final[dict[str, Container]] = {
@@ -53,7 +53,7 @@ def _comes_back(track: Track, packets: Sequence[Packet]) -> bool:
             if [bytes(p) for p in read] != [p.data for p in timed]:
                 return False
             return _first_picture(copy.codec_context, read) == _first_picture(
-                track.template.codec_context, [av.Packet(p.data) for p in timed]
+                track.template.codec_context, [for_decoder(p.data) for p in timed]
             )
     except (SourceError, av.error.FFmpegError, OSError, ValueError, IndexError):
         return False

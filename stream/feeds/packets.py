@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
+
+import av
 
 from stream.segment import Container, Display
+
+_AvPacket: TypeAlias = "av.Packet[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,10 @@ class Track:
     container: Container = field(default="mpegts", kw_only=True)
     #: The libav stream whose codec parameters a muxer copies. Valid while its feed is open.
     template: Any = field(repr=False)
+
+
+def for_decoder(data: bytes) -> _AvPacket:
+    """A packet of libav with room behind its data: decoders read beyond the end, and would find foreign bytes there."""
+    packet: _AvPacket = av.Packet(len(data))
+    packet.update(data)
+    return packet

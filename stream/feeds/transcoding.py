@@ -14,7 +14,7 @@ from av.video.frame import PictureType
 
 from stream.errors import SourceError
 
-from .packets import Packet, Track
+from .packets import Packet, Track, for_decoder
 
 ENCODER: Final = "libx264"
 #: Without B-frames pictures are shown in the order in which they are decoded. Quality is near to lossless for a model.
@@ -71,7 +71,7 @@ class Transcoder:
     def _encoded(self, packet: Packet | None, hidden: set[int]) -> Iterator[Packet]:
         encoded: Any = None
         if packet is not None:
-            encoded = av.Packet(packet.data)
+            encoded = for_decoder(packet.data)
             encoded.pts, encoded.dts, encoded.time_base = packet.pts, packet.dts, self._time_base
             encoded.is_keyframe = packet.keyframe
         try:
