@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from stream import Feed, Packet, Reading
+from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError
 from stream.feeds.packets import for_decoder
-from tests.films import RATE, with_edits, write_film
-from tests.videos import picture
+from stream.segment import Display
+from tests.films import RATE, with_edits, with_second_description, write_film
+from tests.videos import HEIGHT, WIDTH, picture
 
-AWKWARD = Path(os.environ.get("CLIPLINE_FOOTAGE", "/work/shared/data")) / "awkward"
+AWKWARD = Path(os.environ.get("CLIPLINE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "awkward"
 B_FRAMES = {"bf": "3", "b_strategy": "0", "preset": "veryfast"}
 NO_B_FRAMES = {"bf": "0", "preset": "ultrafast"}
 
@@ -158,3 +163,211 @@ def test_pictures_and_times_are_those_that_a_player_shows(tmp_path, name):
     path = make(tmp_path)
     assert times(*read(path)) == pytest.approx(shown_at, abs=0.0011)
     assert numbers(path) == shown
+
+
+#: Frames that libav's own player shows, and what is said of the file.
+AWKWARD_FILMS = {
+    "trimmed.mp4": (165, None),
+    "bframes.avi": (250, None),
+    "av1.mp4": (75, None),
+    "rot90.mp4": (250, None),
+    "timelapse_1fps.mp4": (120, None),
+    "raw.h264": (250, "25 pictures a second"),
+    "gdr.mp4": (250, None),
+    "trunc_fs.mp4": (148, "ends early, after 5.9 s of 10.0 s: its last picture is incomplete"),
+    "codec_wmv1.wmv": (25, None),
+    "codec_theora.ogv": (25, None),
+    "codec_flv1.flv": (25, None),
+    "cover_first.mkv": (250, None),
+    "nat/10.mp4": (250, None),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD_FILMS)
+def test_awkward_films_give_what_a_player_shows(name):
+    if not (path := AWKWARD / name).is_file():
+        pytest.skip(f"needs {name}, which is no part of the repository")
+    count, note = AWKWARD_FILMS[name]
+    feed, packets = read(path)
+    shown_at = times(feed, packets)
+    step = 1.0 if name.startswith("timelapse") else 1 / RATE
+    assert shown_at == pytest.approx([n * step for n in range(count)], abs=0.0011)
+    assert [note is None or note in said for said in feed.notes] == [True] * (note is not None)
+
+
+@pytest.mark.parametrize("rate", [12.5, 50])
+def test_a_stream_without_times_has_the_rate_that_the_user_says(tmp_path, rate):
+    path = raw(tmp_path / "a.h264", "libx264", "h264", B_FRAMES)
+    assert times(*read(path, Reading(rate))) == pytest.approx([n / rate for n in range(60)], abs=0.0011)
+
+
+def test_a_cut_inside_a_group_of_pictures_keeps_what_cannot_be_decoded(tmp_path):
+    whole = film(tmp_path / "a.ts")
+    data = whole.read_bytes()
+    part = tmp_path / "part.ts"
+    part.write_bytes(data[len(data) // 4 // 188 * 188 :])
+    feed, packets = read(part)
+    assert not packets[0].keyframe
+    assert numbers(whole)[-10:] == numbers(part)[-10:]
+    assert min(abs(t) for t in times(feed, packets)) == 0
+
+
+def test_new_parameter_sets_in_mid_file_come_with_the_packet_that_they_begin_at(tmp_path):
+    small = film(tmp_path / "a.mp4", frames=30, options=NO_B_FRAMES)
+    large = film(tmp_path / "b.mp4", frames=30, options=NO_B_FRAMES, size=(320, 192))
+    feed, packets = read(with_second_description(small, large))
+    assert times(feed, packets) == pytest.approx(every(60))
+    assert [i for i, p in enumerate(packets) if p.extradata is not None] == [30]
+    assert packets[30].keyframe
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_how_pictures_are_to_be_shown(tmp_path, turns, mirrored):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        one = 1 << 16
+        a, b, c, d = [(one, 0, 0, one), (0, one, -one, 0), (-one, 0, 0, -one), (0, -one, one, 0)][turns]
+        a, b = (-a, -b) if mirrored else (a, b)
+        stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for number in range(3):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), "rgb24")))
+        out.mux(stream.encode(None))
+    with Feed(str(path)) as feed:
+        assert feed.track.display == Display(turns, mirrored, Fraction(4, 3))
+
+
+def test_a_cover_picture_is_not_the_film(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        cover, video = out.add_stream("mjpeg", rate=1), out.add_stream("libx264", rate=RATE)
+        cover.width, cover.height, cover.pix_fmt = 640, 480, "yuvj420p"
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(picture(0, 640, 480), "rgb24")))
+        out.mux(cover.encode(None))
+        for number in range(30):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture(number), "rgb24")))
+        out.mux(video.encode(None))
+    feed, packets = read(path)
+    assert (feed.track.codec, feed.track.width, len(packets)) == ("h264", WIDTH, 30)
+
+
+def truncated(path: Path, share: float = 0.6) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".mp4", {"movflags": "faststart"}),
+        (".mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        (".mkv", {}),
+        (".avi", {}),
+        (".flv", {}),
+    ],
+    ids=["mp4", "fragments", "mkv", "avi", "flv"],
+)
+def test_a_film_that_ends_early_is_read_to_its_last_good_picture_and_said(tmp_path, suffix, options, caplog):
+    path = truncated(film(tmp_path / f"a{suffix}", options=NO_B_FRAMES, container_options=options))
+    with caplog.at_level(logging.WARNING):
+        feed, packets = read(path)
+    assert 20 < len(packets) < 50
+    assert numbers(path) == list(range(len(packets)))
+    assert [note.startswith("ends early") for note in feed.notes] == [True]
+    assert f"a{suffix}: ends early" in caplog.text
+
+
+def test_a_film_without_its_index_says_what_is_missing(tmp_path):
+    with pytest.raises(SourceError, match=r"a\.mp4: .*its index, the moov box, is missing"):
+        read(truncated(film(tmp_path / "a.mp4")))
+    (tmp_path / "b.mp4").touch()
+    with pytest.raises(SourceError, match=r"b\.mp4: .*empty"):
+        read(tmp_path / "b.mp4")
+
+
+def test_lost_packets_and_flipped_bits_amid_a_transport_stream_end_nothing(tmp_path):
+    path = film(tmp_path / "a.ts")
+    data = bytearray(path.read_bytes())
+    del data[188 * 60 : 188 * 63]
+    data[188 * 100 + 90] ^= 0xFF
+    path.write_bytes(data)
+    feed, packets = read(path)
+    assert len(packets) >= 58
+    assert feed.notes == []
+
+
+CODECS = {  # encoder: (container of the film, picture format, container of the segments, options)
+    "libx264": ("mov", "yuv420p", "mpegts", B_FRAMES),
+    "libx265": ("mov", "yuv420p", "mpegts", {}),
+    "libsvtav1": ("mp4", "yuv420p", "matroska", {"preset": "12", "svtav1-params": "lp=1"}),
+    "libvpx": ("webm", "yuv420p", "matroska", {"deadline": "realtime"}),
+    "libvpx-vp9": ("webm", "yuv420p", "matroska", {"deadline": "realtime"}),
+    "mjpeg": ("avi", "yuvj420p", "matroska", {}),
+    "mpeg1video": ("mpeg", "yuv420p", "matroska", {"bf": "2"}),
+    "mpeg2video": ("mpegts", "yuv420p", "matroska", {"bf": "2"}),
+    "mpeg4": ("mp4", "yuv420p", "matroska", {"bf": "2"}),
+    "msmpeg4": ("avi", "yuv420p", "matroska", {}),
+    "msmpeg4v2": ("avi", "yuv420p", "nut", {}),
+    "wmv1": ("asf", "yuv420p", "nut", {}),
+    "wmv2": ("asf", "yuv420p", "nut", {}),
+    "flv": ("flv", "yuv420p", "nut", {}),
+    "prores": ("mov", "yuv422p10le", "matroska", {}),
+    "ffv1": ("matroska", "yuv420p", "matroska", {}),
+    "utvideo": ("avi", "yuv420p", "nut", {}),
+    "magicyuv": ("avi", "yuv420p", "nut", {}),
+    "rawvideo": ("avi", "yuv420p", "nut", {}),
+    "png": ("avi", "rgb24", "nut", {}),
+    "gif": ("gif", "rgb8", "nut", {}),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_codec_comes_back_from_segments_as_it_was(tmp_path, codec):
+    form, pix_fmt, carried_in, options = CODECS[codec]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this libav has no encoder {codec}")
+    path = write_film(tmp_path / "film", 20, codec=codec, form=form, pix_fmt=pix_fmt, options=options)
+    segments = segments_of(path)
+    assert {s.container for s in segments} == {carried_in}
+    with av.open(str(path)) as whole:
+        expected = [f.reformat(format="gray").to_ndarray() for f in whole.decode(video=0)]
+    got = pictures_of(segments)
+    assert len(got) == 20
+    np.testing.assert_array_equal(got, expected)
+
+
+def pictures_of(segments: list[Segment]) -> list[np.ndarray]:
+    """What libav decodes of segments without a picture of their neighbours."""
+    images: list[np.ndarray] = []
+    for segment in segments:
+        if not segment.is_end:
+            with av.open(io.BytesIO(segment.data), format=segment.container) as container:
+                images += [f.reformat(format="gray").to_ndarray() for f in container.decode(video=0)]
+    return images
+
+
+def segments_of(path: Path, reading: Reading | None = None) -> list[Segment]:
+    with Feed(str(path), reading) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        return [s for packet in feed.packets() for s in segmenter.push(packet)] + segmenter.end()
+
+
+@pytest.mark.parametrize("codec", ["qtrle", pytest.param("dnxhd", marks=pytest.mark.slow)])
+def test_what_cannot_be_carried_is_refused_or_encoded_once(tmp_path, codec, caplog):
+    size, pix_fmt = ((1280, 720), "yuv422p") if codec == "dnxhd" else ((WIDTH, HEIGHT), "rgb24")
+    options = {"profile": "dnxhr_lb"} if codec == "dnxhd" else {}
+    path = write_film(tmp_path / "a.mov", 55, codec=codec, pix_fmt=pix_fmt, options=options, size=size)
+    with pytest.raises(SourceError, match=rf"a\.mov: {codec} video cannot be carried .*--transcode"):
+        Feed(str(path))
+    with caplog.at_level(logging.WARNING):
+        feed, packets = read(path, Reading(transcode=True))
+    assert times(feed, packets) == pytest.approx(every(55))
+    assert [i for i, p in enumerate(packets) if p.keyframe] == [0, 50]
+    assert caplog.text.count(f"a.mov: {codec} video cannot be carried in segments as it is: it is encoded again") == 1
+    segments = segments_of(path, Reading(transcode=True))
+    assert {(s.codec, s.container) for s in segments} == {("h264", "mpegts")}
+    assert len(pictures_of(segments)) == 55

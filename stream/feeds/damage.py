@@ -12,7 +12,7 @@ import av
 #: Formats that say in their header how long they are; for others libav measures or guesses.
 _TELL_DURATION: Final = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf"})
 #: Less than this is a matter of rounding, or of how long the last picture stays.
-_TOLERANCE_SECONDS: Final = Fraction(1)
+_TOLERANCE_SECONDS: Final = Fraction(1, 2)
 _MAX_BOXES: Final = 10_000
 
 

@@ -240,7 +240,8 @@ def _filled(before: Sequence[_Seen], held: Sequence[_Seen], interval: int) -> li
         following = times[indices[-1] + 1] if indices[-1] + 1 < len(held) else None
         found = _times_by_gaps(known, typical, len(indices), last, following)
         known = sorted({*known, *found})
-        for index, time in zip(indices, found, strict=True):
+        in_order = sorted(indices, key=lambda index: held[index].key or (0, 0))
+        for index, time in zip(in_order, found, strict=True):
             times[index] = time
     filled: list[_Seen] = []
     next_dts: int | None = None
