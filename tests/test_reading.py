@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +18,6 @@ from stream.segment import Display
 from tests.films import RATE, with_edits, with_second_description, write_film
 from tests.videos import HEIGHT, WIDTH, picture
 
-AWKWARD = Path(os.environ.get("CLIPLINE_DATA", Path(__file__).parents[2] / "shared" / "data")) / "awkward"
 B_FRAMES = {"bf": "3", "b_strategy": "0", "preset": "veryfast"}
 NO_B_FRAMES = {"bf": "0", "preset": "ultrafast"}
 
@@ -184,11 +182,9 @@ AWKWARD_FILMS = {
 
 
 @pytest.mark.parametrize("name", AWKWARD_FILMS)
-def test_awkward_films_give_what_a_player_shows(name):
-    if not (path := AWKWARD / name).is_file():
-        pytest.skip(f"needs {name}, which is no part of the repository")
+def test_awkward_films_give_what_a_player_shows(name, shared_data):
     count, note = AWKWARD_FILMS[name]
-    feed, packets = read(path)
+    feed, packets = read(shared_data / "awkward" / name)
     shown_at = times(feed, packets)
     step = 1.0 if name.startswith("timelapse") else 1 / RATE
     assert shown_at == pytest.approx([n * step for n in range(count)], abs=0.0011)

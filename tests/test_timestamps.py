@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_the_order_of_pictures_is_that_of_the_encoder(stream, kept):
     timed = list(in_picture_order(bare, order, STEP))
     assert pts(timed) == pts(packets)
     dts = [p.dts for p in timed]
-    assert all(a < b for a, b in zip(dts, dts[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(dts))
     assert all(p.dts <= p.pts for p in timed)
 
 
