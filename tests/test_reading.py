@@ -18,7 +18,7 @@ from stream.segment import Display
 from tests.films import RATE, with_edits, with_second_description, write_film
 from tests.videos import HEIGHT, WIDTH, picture
 
-B_FRAMES = {"bf": "3", "b_strategy": "0", "preset": "veryfast"}
+B_FRAMES = {"bf": "3", "b_strategy": "0", "b-pyramid": "normal", "preset": "ultrafast"}
 NO_B_FRAMES = {"bf": "0", "preset": "ultrafast"}
 
 

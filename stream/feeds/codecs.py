@@ -63,8 +63,8 @@ def _first_picture(context: Any, packets: Sequence[Any]) -> bytes | None:
     try:
         for packet in (*packets, None):
             for frame in context.decode(packet):
-                planes: bytes = b"".join(bytes(plane) for plane in frame.planes)
-                return planes
+                pixels: bytes = frame.reformat(format="rgb24").to_ndarray().tobytes()
+                return pixels
     finally:
         context.flush_buffers()
     return None
