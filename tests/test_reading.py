@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,6 +16,7 @@ import pytest
 from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError
 from stream.feeds.packets import for_decoder
 from stream.segment import Display
+from tests.cameras import camera, need_rtsp
 from tests.films import RATE, with_edits, with_second_description, write_film
 from tests.videos import HEIGHT, WIDTH, picture
 
@@ -367,3 +369,17 @@ def test_what_cannot_be_carried_is_refused_or_encoded_once(tmp_path, codec, capl
     segments = segments_of(path, Reading(transcode=True))
     assert {(s.codec, s.container) for s in segments} == {("h264", "mpegts")}
     assert len(pictures_of(segments)) == 55
+
+
+@pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["in order", "B-frames"])
+def test_the_first_picture_of_a_camera_counts_though_it_comes_without_a_time(tmp_path, options):
+    need_rtsp()
+    path = film(tmp_path / "a.mp4", options=options)
+    with camera(path) as (port, _), Feed(f"rtsp://127.0.0.1:{port}/cam") as feed:
+        packets = list(itertools.islice(feed.packets(), 30))
+    assert packets[0].keyframe
+    with Feed(str(path)) as recorded:
+        expected = [p.pts - recorded.track.zero for p in itertools.islice(recorded.packets(), 30)]
+        ticks = recorded.track.time_base / feed.track.time_base
+    assert [p.pts - feed.track.zero for p in packets] == [round(pts * ticks) for pts in expected]
+    assert all(p.dts <= p.pts for p in packets)

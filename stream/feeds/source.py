@@ -133,15 +133,14 @@ class Feed:
             display=Display() if self.live else display_of(film, first),
             template=film,
         )
-        container = carrier(track, begin)
         self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)
-        if container is None:
-            container, track = "mpegts", self._transcode(track)
         zero = self._zero(begin, track.time_base)
         if self.live:
-            head = list(itertools.islice(self._packets, 1))
-            self._packets = itertools.chain(head, self._packets)
-            zero = head[0].pts or 0 if head else 0
+            begin = list(itertools.islice(self._packets, 1))
+            self._packets = itertools.chain(begin, self._packets)
+            zero = begin[0].pts or 0 if begin else 0
+        if (container := carrier(track, begin)) is None:
+            container, track = "mpegts", self._transcode(track)
         self.track = replace(track, zero=zero, container=container)
 
     def _transcode(self, track: Track) -> Track:
