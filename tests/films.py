@@ -140,12 +140,26 @@ def with_second_description(path: Path, other: Path) -> Path:
     return path
 
 
-def without_times(path: Path, source: Path, form: str) -> Path:
-    """The pictures of `source` in a raw stream."""
-    with av.open(str(source)) as film, av.open(str(path), "w", format=form) as out:
+def packed(path: Path, source: Path) -> Path:
+    """The MPEG-4 film `source` as DivX writes it: each B picture in one packet with the picture that it refers to."""
+    picture_code, empty = b"\0\0\1\xb6", bytes([0, 0, 1, 0xB6, 0x51, 0x2B, 0x7F])
+    with av.open(str(source)) as film, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(film.streams.video[0], opaque=True)
-        for packet in film.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                out.mux(packet)
+        pictures = [(bytes(p), p.is_keyframe) for p in film.demux(video=0) if p.size]
+        data: list[tuple[bytes, bool]] = []
+        for picture_data, is_key in pictures:
+            at = picture_data.index(picture_code)
+            if picture_data[at + 4] >> 6 == 2:
+                data[-1] = data[-1][0] + picture_data, data[-1][1]
+                data.append((empty, False))
+            elif is_key:
+                header = picture_data[: picture_data.find(b"\0\0\1\xb2")]
+                data.append((header + b"\0\0\1\xb2DivX503b1393p" + picture_data[at:], True))
+            else:
+                data.append((picture_data, False))
+        for number, (bits, is_key) in enumerate(data):
+            packet = av.Packet(bits)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, RATE), is_key
+            packet.pts = packet.dts = number
+            out.mux(packet)
     return path

@@ -17,7 +17,7 @@ from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError
 from stream.feeds.packets import for_decoder
 from stream.segment import Display
 from tests.cameras import camera, need_rtsp
-from tests.films import RATE, with_edits, with_second_description, write_film
+from tests.films import RATE, packed, with_edits, with_second_description, write_film
 from tests.videos import HEIGHT, WIDTH, picture
 
 B_FRAMES = {"bf": "3", "b_strategy": "0", "b-pyramid": "normal", "preset": "ultrafast"}
@@ -116,6 +116,19 @@ FILMS: dict[str, tuple[Callable[[Path], Path], list[float], list[int]]] = {
     "avi h264": (lambda p: film(p / "a.avi"), every(60), list(range(60))),
     "avi mpeg4": (
         lambda p: write_film(p / "a.avi", codec="mpeg4", options={"bf": "0", "qmin": "2", "qmax": "2"}),
+        every(60),
+        list(range(60)),
+    ),
+    # As libav has it: a player has to decode one picture more before it can show the first.
+    "avi mpeg4, B-frames": (
+        lambda p: write_film(p / "a.avi", codec="mpeg4", options={"bf": "2", "b_strategy": "0"}),
+        every(60, 1 / RATE),
+        list(range(60)),
+    ),
+    "DivX": (
+        lambda p: packed(
+            p / "a.avi", write_film(p / "b.avi", codec="mpeg4", options={"bf": "1", "b_strategy": "0", "qmax": "3"})
+        ),
         every(60),
         list(range(60)),
     ),

@@ -1,25 +1,65 @@
-"""In which order pictures are shown, read from the headers of H.264 and H.265 themselves.
+"""In which order pictures are shown, read from the headers of H.264, H.265 and MPEG-4 themselves.
 
-Both code pictures in another order than they are shown in. A container without presentation times (AVI, a raw stream)
-tells the former only; the latter is the picture order count in every slice header (H.264, 8.2.1; H.265, 8.3.1).
+They code pictures in another order than they are shown in. A container without presentation times (AVI, a raw stream)
+tells the former only; the latter is the picture order count in every slice header (H.264, 8.2.1; H.265, 8.3.1), or
+follows from the kinds of pictures (MPEG-4 part 2, 6.1.3.6).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 _START_CODE: Final = b"\x00\x00\x01"
 #: Slice headers and what is read of parameter sets are shorter, scaling lists included.
 _HEAD_BYTES: Final = 1024
+#: More B pictures in a row are shown as if at one time.
+_MAX_BETWEEN: Final = 1 << 16
 #: Profiles whose sequence parameter set tells the chroma format (H.264, 7.3.2.1.1).
 _HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
 class PictureOrder(ABC):
     """Give it access units in decoding order; it tells each one's place on the screen, as a key to sort by."""
+
+    #: Whether the counts of pictures that follow one another at a steady rate are equally far apart.
+    counts_time = True
+
+    @abstractmethod
+    def take_parameters(self, extradata: bytes) -> None:
+        """Take the parameter sets that the container keeps apart from the pictures."""
+
+    @abstractmethod
+    def key(self, data: bytes) -> tuple[int, int] | None:
+        """(coded video sequence, count within it) of an access unit; None where it cannot be read."""
+
+
+class Mpeg4Order(PictureOrder):
+    """A B picture is shown before the picture that was decoded last, which it refers to."""
+
+    counts_time = False
+
+    def __init__(self, extradata: bytes) -> None:  # noqa: ARG002  there is nothing in it that tells the order
+        self._references = self._between = 0
+
+    def take_parameters(self, extradata: bytes) -> None:
+        pass
+
+    def key(self, data: bytes) -> tuple[int, int] | None:
+        at = data.find(b"\0\0\1\xb6")
+        if not 0 <= at < len(data) - 4:
+            return None
+        if data[at + 4] >> 6 == 2:
+            self._between += 1
+            return 0, (self._references - 1) * _MAX_BETWEEN + min(self._between, _MAX_BETWEEN - 1)
+        self._references, self._between = self._references + 1, 0
+        return 0, self._references * _MAX_BETWEEN
+
+
+class _CountedOrder(PictureOrder):
+    """Of codecs whose slices carry a picture order count."""
 
     def __init__(self, extradata: bytes) -> None:
         self._prefix = 0  # bytes of a unit's length; 0 for start codes
@@ -28,7 +68,6 @@ class PictureOrder(ABC):
         self.take_parameters(extradata)
 
     def take_parameters(self, extradata: bytes) -> None:
-        """Take the parameter sets that the container keeps apart from the pictures."""
         units = list(self._sets_apart(extradata))
         if not units:
             units = list(_split_at_start_codes(extradata))
@@ -36,7 +75,6 @@ class PictureOrder(ABC):
             self._take(unit)
 
     def key(self, data: bytes) -> tuple[int, int] | None:
-        """(coded video sequence, picture order count) of an access unit; None where it cannot be read."""
         for unit in _split_at_lengths(data, self._prefix) if self._prefix else _split_at_start_codes(data):
             try:
                 if (count := self._take(unit)) is not None:
@@ -71,7 +109,7 @@ class _Count:
     lsb: int
 
 
-class H264Order(PictureOrder):
+class H264Order(_CountedOrder):
     def __init__(self, extradata: bytes) -> None:
         self._sequences: dict[int, _H264Sequence] = {}
         self._pictures: dict[int, tuple[int, bool]] = {}  # sequence, whether slices tell the bottom field's distance
@@ -167,7 +205,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-class H265Order(PictureOrder):
+class H265Order(_CountedOrder):
     def __init__(self, extradata: bytes) -> None:
         self._sequences: dict[int, tuple[int, bool]] = {}  # bits of a count, whether planes are coded apart
         self._pictures: dict[int, tuple[int, bool, int]] = {}  # sequence, whether output is told, more slice flags
@@ -241,7 +279,11 @@ class H265Order(PictureOrder):
         return count
 
 
-ORDERS: Final[dict[str, type[PictureOrder]]] = {"h264": H264Order, "hevc": H265Order}
+ORDERS: Final[dict[str, Callable[[bytes], PictureOrder]]] = {
+    "h264": H264Order,
+    "hevc": H265Order,
+    "mpeg4": Mpeg4Order,
+}
 
 
 class _Bits:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 import av
+import av.bitstream
 import av.error
 from av.container.core import Flags
 
@@ -121,6 +122,8 @@ class Feed:
             self._container.flags |= Flags.gen_pts.value
         self._film, self._ending = film, Ending(self._container, film)
         source = self._of_film()
+        if codec == "mpeg4" and self._container.format.name == "avi":
+            source = _unpacked(source, film)
         first = [] if self.live else _first_packets(source)
         # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
         fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
@@ -187,9 +190,9 @@ class Feed:
                 packets = _numbered(packets, interval)
         if order is not None and any(p.pts is None for p in begin):
             return in_picture_order(packets, order, interval)
-        if order is not None and not self.live:
-            order = None  # its first packets all have times: what is missing later is rare and single
-        timed = with_decoding_times(with_gaps_filled(packets, order, interval), interval)
+        # Of a file the first packets all have times: what is missing later is rare and single.
+        counts = order if self.live and order is not None and order.counts_time else None
+        timed = with_decoding_times(with_gaps_filled(packets, counts, interval), interval)
         return timed if self.live else played(timed)
 
     def _rate(self) -> Fraction:
@@ -276,6 +279,13 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
+    """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
+    unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
+    for packet in packets:
+        yield from unpack.filter(packet)
 
 
 def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:
