@@ -121,7 +121,7 @@ FILMS: dict[str, tuple[Callable[[Path], Path], list[float], list[int]]] = {
     ),
     # As libav has it: a player has to decode one picture more before it can show the first.
     "avi mpeg4, B-frames": (
-        lambda p: write_film(p / "a.avi", codec="mpeg4", options={"bf": "2", "b_strategy": "0"}),
+        lambda p: write_film(p / "a.avi", codec="mpeg4", options={"bf": "2", "b_strategy": "0", "qmax": "3"}),
         every(60, 1 / RATE),
         list(range(60)),
     ),
