@@ -43,15 +43,14 @@ def numbers(path: Path) -> list[int]:
         packets = list(feed.packets())
         context = feed.track.template.codec_context
         context.flush_buffers()
-        hidden = {p.pts for p in packets if p.discard}
         images = {}
-        for packet in [*packets, None]:
-            encoded = None
-            if packet is not None:
-                encoded = for_decoder(packet.data)
-                encoded.pts, encoded.dts = packet.pts, packet.dts
+        for index, packet in enumerate(packets):
+            encoded = for_decoder(packet.data)
+            encoded.pts = encoded.dts = index
             images |= {f.pts: f.reformat(format="rgb24").to_ndarray() for f in context.decode(encoded)}
-    return [number_of(images[pts]) for pts in sorted(images) if pts not in hidden]
+        images |= {f.pts: f.reformat(format="rgb24").to_ndarray() for f in context.decode(None)}
+    shown = sorted((packet.pts, index) for index, packet in enumerate(packets) if not packet.discard)
+    return [number_of(images[index]) for _, index in shown if index in images]
 
 
 PICTURES = np.stack([picture(n)[::4, ::4] for n in range(110)]).astype(int)

@@ -85,7 +85,7 @@ class _Joint:
             if self.shown_until is not None and pts > self.shown_until:
                 self._step = packet.duration or pts - self.shown_until
             self.shown_until = pts if self.shown_until is None else max(self.shown_until, pts)
-        elif self.shown_until is not None:
-            pts = dts + self._step // 2  # never the time of a picture that is shown
+        else:
+            pts = max(pts, dts)  # outside its piece all the same
         self._last_dts = dts
         return replace(packet, pts=pts, dts=dts) if (pts, dts) != (packet.pts, packet.dts) else packet
