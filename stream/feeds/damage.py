@@ -31,19 +31,19 @@ class Ending:
             elif container.duration:
                 self._announced = self._begin + Fraction(container.duration, av.time_base)
                 self.tracks = tuple(s for s in container.streams if s.type in ("video", "audio"))
-        self._reached: Fraction | None = None
-        self._longest_step = Fraction(0)
+        self._ends: dict[int, int] = {}  # in ticks, by track
+        self._longest_step = 0  # of the film, in its ticks
 
     def saw(self, packet: Any) -> None:
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None or packet.is_discard:
             return
-        end = (time + (packet.duration or 0)) * packet.time_base
-        if self._reached is None:
-            self._reached = end
-        elif end > self._reached:
-            self._longest_step = max(self._longest_step, end - self._reached)
-            self._reached = end
+        track, end = packet.stream_index, time + (packet.duration or 0)
+        before = self._ends.get(track)
+        if before is None or end > before:
+            self._ends[track] = end
+            if before is not None and track == self._film.index:
+                self._longest_step = max(self._longest_step, end - before)
 
     def cuts_off(self, last: Any) -> bool:
         """Whether a file's last packet is half of one."""
@@ -52,9 +52,10 @@ class Ending:
 
     def note(self, failure: str | None) -> str | None:
         """What to tell a user once all packets were read; `failure` is why no more could be."""
-        reached = None if self._reached is None else self._reached - self._begin
+        ends = [self._ends[track.index] * track.time_base for track in self.tracks if track.index in self._ends]
+        reached = max(ends) - self._begin if ends else None
         announced = None if self._announced is None else self._announced - self._begin
-        tolerance = max(_TOLERANCE_SECONDS, 2 * self._longest_step)
+        tolerance = max(_TOLERANCE_SECONDS, 2 * self._longest_step * self._film.time_base)
         if reached is None or announced is None or announced - reached <= tolerance:
             return None if failure is None else f"ends early: {failure}"
         where = f"after {float(reached):.1f} s of {float(announced):.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -64,20 +65,19 @@ def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:
 def _display_matrix(track: av.VideoStream, packets: Sequence[_AvPacket]) -> tuple[int, ...] | None:
     """The matrix that libav attaches to decoded pictures; it does not show those of containers themselves."""
     context: Any = track.codec_context
-    context.thread_count = 1  # the first picture comes out at once
-    try:
-        for packet in (*packets, None):
-            try:
-                frames = context.decode(packet)
-            except (av.error.FFmpegError, OSError):
-                continue  # damaged, or it refers to what was never sent
-            for frame in frames:
-                for data in frame.side_data:
-                    if data.type == SideDataType.DISPLAYMATRIX:
-                        return struct.unpack("=9i", bytes(data))
-                return None
-    finally:
+    context.thread_count = 1
+    for packet in packets:
+        if not packet.is_keyframe:
+            continue
+        frames = []
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # damaged: the next one will do
+            # Drained at once: a picture that waits for those shown before it would cost decoding them.
+            frames = [*context.decode(packet), *context.decode(None)]
         context.flush_buffers()
+        for frame in frames:
+            matrices = (data for data in frame.side_data if data.type == SideDataType.DISPLAYMATRIX)
+            matrix = next(matrices, None)
+            return None if matrix is None else struct.unpack("=9i", bytes(matrix))
     return None
 
 
