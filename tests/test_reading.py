@@ -278,11 +278,13 @@ def truncated(path: Path, share: float = 0.6) -> Path:
         (".mkv", {}),
         (".avi", {}),
         (".flv", {}),
+        (".wmv", {}),
     ],
-    ids=["mp4", "fragments", "mkv", "avi", "flv"],
+    ids=["mp4", "fragments", "mkv", "avi", "flv", "wmv"],
 )
 def test_a_film_that_ends_early_is_read_to_its_last_good_picture_and_said(tmp_path, suffix, options, caplog):
-    path = truncated(film(tmp_path / f"a{suffix}", options=NO_B_FRAMES, container_options=options))
+    codec = {"codec": "wmv2", "options": {"qmin": "2", "qmax": "2"}} if suffix == ".wmv" else {"options": NO_B_FRAMES}
+    path = truncated(film(tmp_path / f"a{suffix}", container_options=options, **codec))
     with caplog.at_level(logging.WARNING):
         feed, packets = read(path)
     assert 20 < len(packets) < 50

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import uuid
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +16,8 @@ _TELL_DURATION: Final = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "
 #: Less than this is a matter of rounding, or of how long the last picture stays.
 _TOLERANCE_SECONDS: Final = Fraction(1, 2)
 _MAX_BOXES: Final = 10_000
+_ASF_PROPERTIES: Final = uuid.UUID("8CABDCA1-A947-11CF-8EE4-00C00C205365").bytes_le
+_ASF_HEAD_BYTES: Final = 64 * 1024
 
 
 class Ending:
@@ -31,6 +35,8 @@ class Ending:
             elif container.duration:
                 self._announced = self._begin + Fraction(container.duration, av.time_base)
                 self.tracks = tuple(s for s in container.streams if s.type in ("video", "audio"))
+        if self._format == "asf" and (seconds := _asf_seconds(Path(container.name))) is not None:
+            self._announced = self._begin + seconds
         self._ends: dict[int, int] = {}  # in ticks, by track
         self._longest_step = 0  # of the film, in its ticks
 
@@ -47,8 +53,10 @@ class Ending:
 
     def cuts_off(self, last: Any) -> bool:
         """Whether a file's last packet is half of one."""
-        # What MPEG-TS marks so is decoded all the same: what was lost is concealed.
-        return bool(last.is_corrupt) and self._format != "mpegts"
+        if self._format == "mpegts":
+            return False  # decoded all the same: what was lost is concealed
+        # libav fills up what an ASF file lacks, and does not say so.
+        return bool(last.is_corrupt) or (self._format == "asf" and self.note(None) is not None)
 
     def note(self, failure: str | None) -> str | None:
         """What to tell a user once all packets were read; `failure` is why no more could be."""
@@ -60,6 +68,18 @@ class Ending:
             return None if failure is None else f"ends early: {failure}"
         where = f"after {float(reached):.1f} s of {float(announced):.1f} s"
         return f"ends early: {where}" if failure is None else f"ends early, {where}: {failure}"
+
+
+def _asf_seconds(path: Path) -> Fraction | None:
+    """How long the header of an ASF file (WMV) says that it is; libav does not believe it where the file is shorter."""
+    with path.open("rb") as file:
+        head = file.read(_ASF_HEAD_BYTES)
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return None
+    tenth_microseconds, preroll_ms = struct.unpack_from("<Q8xQ", head, at + 64)
+    is_broadcast = head[at + 88] & 1
+    return None if is_broadcast else Fraction(tenth_microseconds, 10_000_000) - Fraction(preroll_ms, 1000)
 
 
 def why_unreadable(path: Path) -> str | None:
