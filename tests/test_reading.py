@@ -301,6 +301,14 @@ def test_a_film_without_its_index_says_what_is_missing(tmp_path):
         read(tmp_path / "b.mp4")
 
 
+def test_text_and_single_pictures_are_no_video(tmp_path):
+    (tmp_path / "a.nfo").write_text("a text that libav takes for a terminal's screen\n" * 100)
+    write_film(tmp_path / "a.png", 1, codec="png", form="image2", pix_fmt="rgb24", container_options={"update": "1"})
+    for name, why in {"a.nfo": "holds no video track", "a.png": "is a single picture"}.items():
+        with pytest.raises(SourceError, match=f"{name}: {why}"):
+            read(tmp_path / name)
+
+
 def test_lost_packets_and_flipped_bits_amid_a_transport_stream_end_nothing(tmp_path):
     path = film(tmp_path / "a.ts")
     data = bytearray(path.read_bytes())

@@ -14,7 +14,7 @@ import av.error
 from stream.errors import SourceError
 
 from .addresses import display_name
-from .tracks import find_film
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, find_film
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -34,8 +34,8 @@ _OTHER_SUFFIXES: Final = _suffixes(
     "avif svg ico thm psd dng raw npy npz pkl wav mp3 aac m4a flac ogg oga opus wma mka ac3 amr safetensors onnx pt "
     "pth bin"
 )
-#: Demuxers that make a moving picture of whatever they are given, or of single pictures.
-_NOT_FOOTAGE: Final = ("tty", "image2", "_pipe", "ico", "txt", "bin", "idf", "adf", "gif", "apng", "webp")
+#: How the names of demuxers end that read no footage.
+_NOT_FOOTAGE: Final = (*TEXT_FORMATS, *PICTURE_FORMATS, "gif", "apng", "webp")
 #: Files of unknown suffixes and unknown beginnings that are opened to see what they are.
 _MAX_OPENED: Final = 200
 _NAMED: Final = 3

@@ -29,7 +29,7 @@ from .packets import Packet, Track
 from .picture_order import ORDERS
 from .recorded import recorded_us
 from .timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
-from .tracks import codec_name, display_of, find_film
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, display_of, find_film
 from .transcoding import Transcoder
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Feed:
     def _begin(self) -> None:
         """Choose the film, read its first packets, and tell from them what the container leaves out."""
         film = find_film(self._container.streams.video)
-        if film is None:
+        if film is None or self._container.format.name in TEXT_FORMATS:
             self._refuse("holds no video track")
         if film.codec_context is None:
             self._refuse("its video track is of a codec that cannot be decoded here")
@@ -125,6 +125,8 @@ class Feed:
         if codec == "mpeg4" and self._container.format.name == "avi":
             source = _unpacked(source, film)
         first = [] if self.live else _first_packets(source)
+        if len(first) == 1 and self._container.format.name.endswith(PICTURE_FORMATS):
+            self._refuse("is a single picture")
         # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
         fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
         begin = [_packet(packet, fineness) for packet in first]

@@ -20,6 +20,10 @@ _AvPacket: TypeAlias = "av.Packet[Any]"
 _NOT_FILM: Final = (
     Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
 )
+#: Demuxers that make a moving picture of text.
+TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
+#: How the names of those end that read single pictures.
+PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
 #: Codecs of cover pictures. A film may be coded in them too.
 _PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "ppm"})
 
