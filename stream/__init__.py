@@ -9,8 +9,9 @@ from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Pro
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
+from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import display_name, is_live
+from .feeds.addresses import is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.folders import VIDEO_SUFFIXES, find_files
@@ -69,8 +70,10 @@ __all__ = [
     "check_camera_id",
     "decode",
     "display_name",
+    "escape_address",
     "find_files",
     "is_live",
     "sample_file",
+    "split_address",
     "write_joined",
 ]

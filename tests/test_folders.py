@@ -44,11 +44,13 @@ def test_what_is_left_out_is_listed_with_the_reason(tmp_path, film):
     ]
 
 
-def test_a_file_that_is_named_is_opened_whatever_its_name(tmp_path, film):
-    (tmp_path / "notes.txt").write_bytes(film)
-    assert find_files(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    with Feed(str(tmp_path / "notes.txt")) as feed:
-        assert len(list(feed.packets())) == 5
+def test_a_file_that_is_named_is_opened_whatever_its_name(tmp_path, film, monkeypatch):
+    for name in ("notes.txt", "08:00:00.mp4", "100%#1?.mp4"):
+        (tmp_path / name).write_bytes(film)
+        assert find_files(tmp_path / name) == [tmp_path / name]
+        monkeypatch.chdir(tmp_path)
+        with Feed(name) as feed:
+            assert len(list(feed.packets())) == 5
 
 
 def test_links_are_followed_once(tmp_path, film):

@@ -35,7 +35,7 @@ class Ending:
             elif container.duration:
                 self._announced = self._begin + Fraction(container.duration, av.time_base)
                 self.tracks = tuple(s for s in container.streams if s.type in ("video", "audio"))
-        if self._format == "asf" and (seconds := _asf_seconds(Path(container.name))) is not None:
+        if self._format == "asf" and (seconds := _asf_seconds(Path(container.name.removeprefix("file:")))) is not None:
             self._announced = self._begin + seconds
         self._ends: dict[int, int] = {}  # in ticks, by track
         self._longest_step = 0  # of the film, in its ticks

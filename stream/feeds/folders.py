@@ -170,7 +170,7 @@ def _is_text(head: bytes) -> bool:
 
 def _opens_as_film(file: Path) -> bool:
     try:
-        with av.open(str(file), "r", metadata_errors="replace") as container:
+        with av.open(f"file:{file}", "r", metadata_errors="replace") as container:
             film = find_film(container.streams.video)
             return not container.format.name.endswith(_NOT_FOOTAGE) and film is not None and bool(film.codec_context)
     except (av.error.FFmpegError, OSError, ValueError):

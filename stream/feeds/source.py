@@ -18,6 +18,7 @@ import av.bitstream
 import av.error
 from av.container.core import Flags
 
+from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 from stream.segment import Display
 
@@ -97,12 +98,14 @@ class Feed:
             options["rtsp_transport"] = "tcp"
         elif not Path(uri).is_file():
             self._refuse("no such file")
+        # Without a protocol, libav takes what is before the colon in "08:00:00.mp4" for one.
+        address = escape_address(uri) if self.live else f"file:{uri}"
         asked = time.monotonic()
         timeout = OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
         try:
-            return av.open(uri, options=options, timeout=timeout, metadata_errors="replace")
+            return av.open(address, options=options, timeout=timeout, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS)
+            why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
             if not self.live:
                 why = why_unreadable(Path(uri)) or why
             raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
