@@ -24,6 +24,8 @@ _NOT_FILM: Final = (
 TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
 #: How the names of those end that read single pictures.
 PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
+#: Pixels wider or narrower than this are a damaged header.
+_MAX_ASPECT: Final = Fraction(100)
 #: Codecs of cover pictures. A film may be coded in them too.
 _PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "ppm"})
 
@@ -63,7 +65,8 @@ def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:
     aspect = Fraction(track.sample_aspect_ratio or 1)
     matrix = _display_matrix(track, packets)
     turns, mirrored = (0, False) if matrix is None else _orientation(matrix)
-    return Display(turns, mirrored, aspect if aspect > 0 else Fraction(1))
+    is_sound = 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT
+    return Display(turns, mirrored, aspect if is_sound else Fraction(1))
 
 
 def _display_matrix(track: av.VideoStream, packets: Sequence[_AvPacket]) -> tuple[int, ...] | None:
