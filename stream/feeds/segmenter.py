@@ -19,14 +19,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
-from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
+from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
 
 from .muxing import mux
-from .source import Packet, Track
-
-_MPEGTS_CODECS: Final = frozenset({"h264", "hevc"})
+from .packets import Packet, Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class Segmenter:
         self._track = track
         self._limits = limits or SegmentLimits()
         self._clock = clock
-        self._container: Container = "mpegts" if track.codec in _MPEGTS_CODECS else "matroska"
+        self._container = track.container
         self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
         # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
         self._tick_parts = self._tick.numerator, self._tick.denominator
