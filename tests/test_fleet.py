@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from stream import (
     FeedWatch,
     FleetCamera,
     MemoryTransport,
+    Packet,
     SegmentLimits,
     SourceError,
     Topic,
@@ -159,14 +160,22 @@ def test_a_broker_that_is_gone_ends_the_fleet(film):
 
 
 @pytest.mark.parametrize(
-    ("steady_seconds", "pauses"), [(1.5, [1.0, 1.0, 1.0, 1.0]), (5.0, [1.0, 2.0, 4.0, 4.0])], ids=["given", "too short"]
+    ("seconds", "pauses"), [(0.5, [1.0, 1.0, 1.0, 1.0]), (0.0, [1.0, 2.0, 4.0, 4.0])], ids=["given", "all at once"]
 )
-def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatch, steady_seconds, pauses):
+def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatch, seconds, pauses):
+    class Camera(Feed):
+        """Gives two seconds of video in `seconds`, then the stream ends."""
+
+        def packets(self) -> Iterator[Packet]:
+            for packet in super().packets():
+                time.sleep(seconds / 50)
+                yield packet
+
     waited: list[float] = []
     monkeypatch.setattr(agent, "RECONNECT_SECONDS", (1.0, 4.0))
-    monkeypatch.setattr(agent, "STEADY_SECONDS", steady_seconds)
+    monkeypatch.setattr(agent, "STEADY_SECONDS", 0.3)
     monkeypatch.setattr(agent, "wait", lambda seconds, _: waited.append(seconds))
-    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))  # two seconds, then the stream ends
+    monkeypatch.setattr(agent, "Feed", lambda _: Camera(str(film)))
     transport = MemoryTransport()
     transport.ensure_topics([Topic("segments", 1)])
     attach("rtsp://127.0.0.1/cam", "gate", transport.producer(), "segments", stop=lambda: len(waited) == len(pauses))

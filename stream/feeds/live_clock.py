@@ -20,12 +20,16 @@ Event times grow from picture to picture, whatever a camera stamps. What was giv
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from statistics import fmean
 from typing import Final
+
+from stream.errors import SourceError
 
 from .source import Packet
 
@@ -54,7 +58,7 @@ _OTHER_RATE: Final = 0.06
 _STEADY: Final = 0.2
 _RATES: Final = (0.1, 50.0)
 _RATE_SAMPLES: Final = 5
-_RATE_SECONDS: Final = 1.0
+_RATE_SECONDS: Final = 0.7
 #: A piece a picture at most: more than any codec reorders.
 _MAX_PIECES: Final = 64
 
@@ -62,6 +66,8 @@ _MAX_PIECES: Final = 64
 #: comes at once, and only the newest of it tells the time.
 _HOLD_SECONDS: Final = 0.5
 _MAX_HELD: Final = 600
+
+_LEAST_PACE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class LiveClock:
         self._busy = 0.0
         self._bent = 0.0
         self._samples: deque[tuple[float, float]] = deque()
+        self._samples_from = -math.inf
         self._rate = 1.0
         self._stamped = self._passed = 0.0
         #: Jumps of the camera's clock so far, and the newest: how far its timestamps were from where they should be.
@@ -104,13 +111,15 @@ class LiveClock:
 
     @property
     def drift(self) -> float:
-        """The same as a part of the time that was stamped: 0.67 for a camera that stamps 25 a second and sends 15."""
-        return self.corrected_seconds / self._stamped if self._stamped > 0 else 0.0
+        """The same as a part of the time that passed: 0.4 for a camera that stamps 25 a second and sends 15."""
+        return self.corrected_seconds / self._passed if self._passed > 0 else 0.0
 
     def begin(self, pictures: Sequence[tuple[float, float]], *, not_before: float = -math.inf) -> None:
         """Take the first pictures (timestamp and arrival of each): the one with the least delay sets the clock."""
         first = min(pts for pts, _ in pictures)
-        event = max(not_before, first + min(arrival - pts for pts, arrival in pictures))
+        delay, newest = min((arrival - pts, pts) for pts, arrival in pictures)
+        event = max(not_before, first + delay)
+        self._samples_from = newest  # what was gathered before says nothing about the rate
         self._start(first, event)
         self._last_arrival = pictures[0][1]
         self._delays.append((pictures[-1][1] - pictures[0][1], 0.0))
@@ -153,7 +162,8 @@ class LiveClock:
         self._passed += event - self._top_event
         self._bent += (pts - self._top) * (self._pieces[-1].rate - self._rate)
         self._top, self._top_event = pts, event
-        self._samples.append((pts, arrival))
+        if pts >= self._samples_from:
+            self._samples.append((pts, arrival))
         while len(self._samples) > _RATE_SAMPLES and arrival - self._samples[0][1] > _WINDOW_SECONDS:
             self._samples.popleft()
 
@@ -184,11 +194,14 @@ class LiveClock:
 
     def _steady_rate(self) -> float:
         """How fast time passes for the camera's timestamps: 1 unless its pictures come steadily at another rate."""
+        if len(self._samples) < _RATE_SAMPLES:
+            return self._rate
         (first_pts, first_arrival), (pts, arrival) = self._samples[0], self._samples[-1]
-        if len(self._samples) < _RATE_SAMPLES or arrival - first_arrival < _RATE_SECONDS:
+        if arrival - first_arrival < _RATE_SECONDS:
             return self._rate
         mean = (arrival - first_arrival) / (pts - first_pts)
-        if not _RATES[0] <= mean <= _RATES[1]:
+        waits = (b[1] - a[1] for a, b in pairwise(self._samples))
+        if not _RATES[0] <= mean <= _RATES[1] or 2 * max(waits) > arrival - first_arrival:
             return self._rate
         scatter = fmean(abs(a - first_arrival - (p - first_pts) * mean) for p, a in self._samples)
         if abs(mean - 1) <= _OTHER_RATE:
@@ -204,6 +217,7 @@ class LiveClock:
         off = (pts - top) - (event - top_event)
         if abs(off) > _MAX_REORDER_SECONDS:
             self._samples.clear()
+            self._samples_from = -math.inf
             self.jumps, self.jump_seconds = self.jumps + 1, off
         return event
 
@@ -215,57 +229,86 @@ class LiveClock:
         return event
 
 
+class ArrivalTime:
+    """The wall clock in seconds, for dating what arrives: it never goes back.
+
+    Where it begins ahead, because what was sent before ends later, or is set back, it runs 1 % slow until it is right.
+    """
+
+    def __init__(
+        self,
+        not_before: float = 0.0,
+        *,
+        wall: Callable[[], float] = lambda: time.time_ns() / 1e9,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wall, self._steady = wall, steady
+        self._now, self._at = max(not_before, wall()), steady()
+
+    def __call__(self) -> float:
+        at = self._steady()
+        self._now, self._at = max(self._wall(), self._now + _LEAST_PACE * (at - self._at)), at
+        return self._now
+
+    @property
+    def ahead_seconds(self) -> float:
+        """How far ahead of the wall clock it is."""
+        return self._now - self._wall()
+
+
 def date_packets(
     packets: Iterable[Packet],
     time_base: Fraction,
     clock: LiveClock,
     now: Callable[[], float],
     *,
-    base_us: int,
+    not_before_us: int,
 ) -> Iterator[Packet]:
     """Yield a camera's packets with event times in place of its timestamps, in microseconds since the Unix epoch.
 
     Decoding times grow, presentation times are never before them. Begins half a second late.
 
     Args:
-        packets: in decoding order.
+        packets: in decoding order, all with a presentation time.
         time_base: seconds a tick of theirs.
         clock: tells the times.
-        now: the time of arrival in seconds, asked as each packet comes.
-        base_us: event time in microseconds at which arrival is 0; nothing is dated before it.
+        now: the time of arrival in seconds since the Unix epoch, asked as each packet comes.
+        not_before_us: nothing is dated before.
     """
+    base_us = round(now() * 1e6)
     held: list[tuple[Packet, float]] = []
     last_dts: int | None = None
+
+    def to_us(seconds: float) -> int:
+        # Small numbers, of which a float keeps more places.
+        return base_us + round(seconds * 1e6)
 
     def dated(packet: Packet, arrival: float) -> Packet:
         nonlocal last_dts
         if packet.pts is None:
             return packet
-        event = clock.date(float(packet.pts * time_base), arrival)
-        pts = base_us + round(event * 1e6)
-        dts = pts if packet.dts is None else base_us + round(clock.at(float(packet.dts * time_base)) * 1e6)
-        dts = min(dts, pts) if last_dts is None else max(min(dts, pts), last_dts + 1)
-        last_dts = dts
-        length = round(packet.duration * time_base * 1_000_000)
-        return replace(packet, pts=max(pts, dts), dts=dts, duration=length)
+        pts = to_us(clock.date(float(packet.pts * time_base), arrival))
+        dts = pts if packet.dts is None else min(pts, to_us(clock.at(float(packet.dts * time_base))))
+        last_dts = dts if last_dts is None else max(dts, last_dts + 1)
+        length = round(packet.duration * time_base / MICROSECONDS)
+        return replace(packet, pts=max(pts, last_dts), dts=last_dts, duration=length)
 
     def release() -> Iterator[Packet]:
-        known = [(float(p.pts * time_base), arrival) for p, arrival in held if p.pts is not None]
-        if known:
-            clock.begin(known)
-        yield from (dated(packet, arrival) for packet, arrival in held)
+        if known := [(float(packet.pts * time_base), at) for packet, at in held if packet.pts is not None]:
+            clock.begin(known, not_before=(not_before_us - base_us) / 1e6)
+        yield from (dated(packet, at) for packet, at in held)
         held.clear()
 
     try:
         for packet in packets:
-            arrival = now()
+            arrival = now() - base_us / 1e6
             if clock.begun:
                 yield dated(packet, arrival)
                 continue
             held.append((packet, arrival))
             if arrival - held[0][1] >= _HOLD_SECONDS or len(held) >= _MAX_HELD:
                 yield from release()
-    except Exception:
+    except SourceError:
         yield from release()
         raise
     yield from release()
