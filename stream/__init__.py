@@ -10,11 +10,13 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
+from .feeds.addresses import VIDEO_SUFFIXES, check_address, display_name, find_files, is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
+from .feeds.naming import camera_id, camera_of, cameras_of
+from .feeds.recorded import Recorded, recorded_order
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, Packet
 from .feeds.state import FeedState, FeedStatus, FeedWatch
@@ -51,6 +53,7 @@ __all__ = [
     "Producer",
     "Record",
     "RecordTooLargeError",
+    "Recorded",
     "Segment",
     "SegmentError",
     "SegmentLimits",
@@ -63,11 +66,16 @@ __all__ = [
     "announced_frames",
     "attach",
     "attach_all",
+    "camera_id",
+    "camera_of",
+    "cameras_of",
+    "check_address",
     "check_camera_id",
     "decode",
     "display_name",
     "find_files",
     "is_live",
+    "recorded_order",
     "sample_file",
     "write_joined",
 ]

@@ -15,8 +15,8 @@ from stream.errors import RecordTooLargeError, SourceError, StreamError
 from stream.headers import Headers
 from stream.segment import Segment
 
-from .addresses import display_name, find_files, is_live
-from .footage import Footage
+from .addresses import check_address, display_name, find_files, is_live, may_be_film
+from .footage import Footage, open_in_order
 from .live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet
@@ -107,9 +107,9 @@ def attach(
     progress: Callable[[Attached], None] = lambda _: None,
     state: Attached | None = None,
 ) -> Attached:
-    """Send the segments of `uri` (a file, a folder or an rtsp:// camera) as `camera`, until it ends or `stop()`.
+    """Send the segments of `uri` (a file, a folder or the address of a camera or film) as `camera`, until it ends or `stop()`.
 
-    Files of a folder follow one another in the order of their names; a file that cannot be read is reported and left
+    Files of a folder follow one another in the order in which they were recorded; a file that cannot be read is reported and left
     out. A camera that falls silent is tried again for as long as it takes, each time as a new epoch.
 
     Args:
@@ -151,15 +151,24 @@ def attach(
             state.skipped.update(segment.skipped)
             progress(state)
 
-    if "://" in uri and not is_live(uri):
-        expected = "expected a file, a folder or an rtsp:// camera"
-        raise SourceError(f"{display_name(uri)}: {expected}", cause=expected)
-    if is_live(uri):
+    check_address(uri)
+    if is_live(uri) and not is_film(uri):
         _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts)
     else:
         _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop)
     sender.flush()
     return state
+
+
+def is_film(uri: str) -> bool:
+    """Whether what somebody serves at `uri` ends, as its length says. What does not answer is no film."""
+    if not may_be_film(uri):
+        return False
+    try:
+        with Feed(uri) as feed:
+            return feed.seconds is not None
+    except SourceError:
+        return False
 
 
 def _attach_files(
@@ -174,7 +183,10 @@ def _attach_files(
     start_us: int | None,
     loop: bool,
 ) -> None:
-    footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us, strict=Path(uri).is_file())
+    files = [uri] if is_live(uri) else open_in_order(find_files(Path(uri)))
+    if is_live(uri) and start_us is None:
+        start_us = time.time_ns() // 1000  # who serves a film does not say when it was recorded
+    footage = Footage(files, camera, limits, start_us=start_us, strict=len(files) == 1)
     state.failures, state.problem = footage.failures, None
     max_gap = (limits or SegmentLimits()).max_gap_seconds
     try:

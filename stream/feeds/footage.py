@@ -13,10 +13,25 @@ from pathlib import Path
 from stream.errors import SourceError
 from stream.segment import Segment
 
+from .recorded import Recorded, recorded_order
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Packet
 
 log = logging.getLogger(__name__)
+
+
+def open_in_order(files: Sequence[Path]) -> list[Path]:
+    """`files` of one camera in the order in which they were recorded; each is opened for that."""
+    if len(files) < 2:
+        return list(files)
+    known: list[tuple[Path, Recorded | None]] = []
+    for path in files:
+        try:
+            with Feed(str(path)) as feed:
+                known.append((path, feed.recorded))
+        except SourceError:
+            known.append((path, None))  # said by whoever reads it
+    return [files[index] for index in recorded_order(known)]
 
 
 class Footage:
@@ -24,7 +39,7 @@ class Footage:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[Path | str],
         camera: str,
         limits: SegmentLimits | None = None,
         *,
@@ -34,7 +49,7 @@ class Footage:
         """Name the files; nothing is opened yet.
 
         Args:
-            files: in their order.
+            files: in their order; also the address of a film.
             camera: the id that segments carry.
             limits: how long and large segments may be.
             start_us: event time of the first frame; when it was recorded, if None.
@@ -77,9 +92,11 @@ class Footage:
             if stop():
                 return
 
-    def _of_file(self, path: Path, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
+    def _of_file(self, path: Path | str, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
         with Feed(str(path)) as feed:
-            begin_us = max(self._next_us, feed.recorded_us or 0) if self._recorded else self._next_us
+            begin_us = (
+                max(self._next_us, feed.recorded.start_us if feed.recorded else 0) if self._recorded else self._next_us
+            )
             segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
             failure: SourceError | None = None
             try:

@@ -16,8 +16,8 @@ import av.error
 from stream.errors import SourceError
 from stream.segment import Display
 
-from .addresses import display_name, is_live
-from .recorded import recorded_us
+from .addresses import display_name, is_live, to_url
+from .recorded import recorded
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
@@ -69,14 +69,16 @@ class Feed:
         self.name = display_name(uri)
         self.live = is_live(uri)
         options = {"fflags": "+genpts"}
-        if self.live:
+        if self.live and uri.lower().startswith("rtsp"):
             # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
             options["rtsp_transport"] = "tcp"
-        elif not Path(uri).is_file():
+        elif not self.live and not Path(uri).is_file():
             raise SourceError(f"{self.name}: no such file", cause="no such file")
         asked = time.monotonic()
         try:
-            self._container = av.open(uri, options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+            self._container = av.open(
+                to_url(uri), options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+            )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS)
             raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
@@ -99,7 +101,8 @@ class Feed:
             template=stream,
         )
         self.seconds = self._container.duration / av.time_base if self._container.duration else None
-        self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
+        #: When a file was recorded; None for a camera.
+        self.recorded = None if self.live else recorded(Path(uri), dict(self._container.metadata), self.seconds)
 
     def packets(self) -> Iterator[Packet]:
         """Yield packets until the file ends.
