@@ -19,7 +19,7 @@ from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.recorded import Recorded, recorded_order
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, Packet
-from .feeds.state import FeedState, FeedStatus, FeedWatch
+from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
 
@@ -75,6 +75,7 @@ __all__ = [
     "display_name",
     "find_files",
     "is_live",
+    "quiet_after",
     "recorded_order",
     "sample_file",
     "write_joined",

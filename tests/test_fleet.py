@@ -87,7 +87,7 @@ class Fleet:
 
 
 def test_one_cameras_failure_touches_no_other(film, monkeypatch, caplog):
-    monkeypatch.setattr("stream.feeds.fleet.QUIET_SECONDS", 1.0)
+    monkeypatch.setattr("stream.feeds.state.QUIET_SECONDS", 1.0)
     opened = Feed.__init__
 
     def open_feed(feed: Feed, uri: str) -> None:

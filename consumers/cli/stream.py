@@ -62,30 +62,57 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from consumers.outputs.states import reported_camera
+    from consumers.outputs.states import ensure_state_topics, reported_camera
     from consumers.records.process import ProcessInfo
-    from consumers.terminal.attaching import attach_progress, attach_summary
+    from consumers.running.claims import newest_ends, reader_of, taken_words
+    from consumers.running.overview import read_states
+    from consumers.settings import SettingsError
+    from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
+    from stream import (
+        Attached,
+        KafkaTransport,
+        camera_id,
+        camera_of,
+        check_address,
+        check_camera_id,
+        find_files,
+        is_live,
+        quiet_after,
+    )
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
     if camera is None and is_live(source):
-        raise typer.BadParameter("--camera is needed: an rtsp:// address does not name its camera")
+        raise typer.BadParameter("--camera is needed: an address does not name its camera")
     try:
-        camera = check_camera_id(camera or Path(source).resolve().stem)
+        camera = camera_of(Path(source)) if camera is None else check_camera_id(camera)
     except ValueError as error:
-        raise typer.BadParameter(f"--camera: {error}") from None
+        raise typer.BadParameter(f"--camera: {error}; {camera_id(camera or '')!r} would do") from None
     start_us = parse_start(start)
+    check_address(source)
     if not is_live(source):
         find_files(Path(source))
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
+    ensure_state_topics(transport, settings.topics)
+    states = read_states(transport, settings.topics).cameras
+    if (agent := reader_of(states.get(camera))) is not None:
+        taken = taken_words(f"camera {camera}", agent, settings.kafka)
+        raise SettingsError(f"{taken}; end that one, or give this one another --camera name")
+    before = Attached(end_us=newest_ends(transport, settings.topics, states, [camera])[camera])
     producer = transport.producer()
     with (
         stop_on_signal() as stop,
         attach_progress(errors, camera) as show,
-        reported_camera(transport, settings.topics, camera, ProcessInfo.current()) as report,
+        reported_camera(
+            transport,
+            settings.topics,
+            camera,
+            ProcessInfo.current(),
+            quiet_seconds=quiet_after(settings.segments.limits),
+            hear=QuietNotes(errors).hear,
+        ) as report,
     ):
 
         def progress(state: Attached) -> None:
@@ -103,6 +130,7 @@ def attach(
             start_us=start_us,
             stop=stop.is_set,
             progress=progress,
+            state=before,
         )
         producer.close()
     console.print(attach_summary(camera, attached), soft_wrap=True)

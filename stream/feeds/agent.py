@@ -107,10 +107,10 @@ def attach(
     progress: Callable[[Attached], None] = lambda _: None,
     state: Attached | None = None,
 ) -> Attached:
-    """Send the segments of `uri` (a file, a folder or the address of a camera or film) as `camera`, until it ends or `stop()`.
+    """Send the segments of `uri` (file, folder, or address of a camera or film) as `camera`, to its end or `stop()`.
 
-    Files of a folder follow one another in the order in which they were recorded; a file that cannot be read is reported and left
-    out. A camera that falls silent is tried again for as long as it takes, each time as a new epoch.
+    Files of a folder follow one another in the order in which they were recorded; a file that cannot be read is
+    reported and left out. A camera that falls silent is tried again for as long as it takes, each time as a new epoch.
 
     Args:
         uri: where the video is.

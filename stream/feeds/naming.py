@@ -35,7 +35,7 @@ def camera_id(name: str) -> str:
 
 def camera_of(path: Path) -> str:
     """The camera id of a single file or folder that is all footage of one camera."""
-    absolute = Path(os.path.abspath(path))  # a link is a name, too
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  not `resolve`: a link is a name, too
     return camera_id(absolute.name if absolute.is_dir() else absolute.stem)
 
 
