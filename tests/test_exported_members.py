@@ -16,9 +16,10 @@ EXPORTS = {
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
         Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed FeedState FeedStatus FeedWatch Fit FleetCamera
         Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled Producer Record
-        RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError SourceError StreamError Topic
-        Transport
-        announced_frames attach attach_all check_camera_id decode display_name find_files is_live sample_file
+        Recorded RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError SourceError
+        StreamError Topic Transport
+        announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id decode
+        display_name find_files is_live quiet_after recorded_order sample_file
         write_joined
     """,
     services: "ApacheBroker EmbeddedBroker EmbeddedRedis Kept Service holder is_taken",

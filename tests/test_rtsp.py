@@ -245,8 +245,8 @@ def test_the_name_of_a_camera_is_its_address_without_its_secrets(uri, shown):
 def test_an_address_of_another_kind_is_refused_without_its_secrets(embedded_broker, topics_prefix):
     producer = KafkaTransport(embedded_broker.address).producer()
     with pytest.raises(
-        SourceError, match=r"http://10\.0\.0\.7/x: expected a file, a folder or an rtsp:// camera"
+        SourceError, match=r"gopher://10\.0\.0\.7/x: expected a file, a folder or a camera's address \(rtsp, "
     ) as caught:
-        attach("http://admin:hunter2@10.0.0.7/x", "lobby", producer, topics_prefix)
+        attach("gopher://admin:hunter2@10.0.0.7/x", "lobby", producer, topics_prefix)
     producer.close()
     assert "hunter2" not in str(caught.value)

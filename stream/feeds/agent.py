@@ -186,7 +186,7 @@ def _attach_files(
     files = [uri] if is_live(uri) else open_in_order(find_files(Path(uri)))
     if is_live(uri) and start_us is None:
         start_us = time.time_ns() // 1000  # who serves a film does not say when it was recorded
-    footage = Footage(files, camera, limits, start_us=start_us, strict=len(files) == 1)
+    footage = Footage(files, camera, limits, start_us=start_us, strict=not Path(uri).is_dir())
     state.failures, state.problem = footage.failures, None
     max_gap = (limits or SegmentLimits()).max_gap_seconds
     try:

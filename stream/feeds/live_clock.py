@@ -58,7 +58,8 @@ _OTHER_RATE: Final = 0.06
 _STEADY: Final = 0.2
 _RATES: Final = (0.1, 50.0)
 _RATE_SAMPLES: Final = 5
-_RATE_SECONDS: Final = 0.7
+_RATE_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.1
 #: A piece a picture at most: more than any codec reorders.
 _MAX_PIECES: Final = 64
 
@@ -90,11 +91,12 @@ class LiveClock:
         self._top = self._top_event = self._last_arrival = 0.0
         #: When, in seconds in which pictures came, and delay plus all that was bent until then: so that they compare.
         self._delays: deque[tuple[float, float]] = deque()
-        self._busy = 0.0
+        self._busy = self._delays_from = 0.0
         self._bent = 0.0
         self._samples: deque[tuple[float, float]] = deque()
         self._samples_from = -math.inf
         self._rate = 1.0
+        self._look_at = 0.0
         self._stamped = self._passed = 0.0
         #: Jumps of the camera's clock so far, and the newest: how far its timestamps were from where they should be.
         self.jumps = 0
@@ -122,7 +124,7 @@ class LiveClock:
         self._samples_from = newest  # what was gathered before says nothing about the rate
         self._start(first, event)
         self._last_arrival = pictures[0][1]
-        self._delays.append((pictures[-1][1] - pictures[0][1], 0.0))
+        self._delays.append((pictures[-1][1] - pictures[0][1], 0.0))  # as long as these pictures last
 
     def date(self, pts: float, arrival: float) -> float:
         """Return the event time of the next picture in decoding order, for ever."""
@@ -169,13 +171,19 @@ class LiveClock:
 
     def _delays_from_now(self, arrival: float, event: float) -> float:
         """The least delay of the last seconds, as it would be today."""
-        self._delays.append((self._busy, arrival - event + self._bent))
+        self._note_delay(arrival - event + self._bent)
         while self._busy - self._delays[0][0] > _WINDOW_SECONDS:
             self._delays.popleft()
-        return min(delay for _, delay in self._delays) - self._bent
+        return self._delays[0][1] - self._bent
+
+    def _note_delay(self, delay: float) -> None:
+        # Only those that may come to be the least: the first is it.
+        while self._delays and self._delays[-1][1] >= delay:
+            self._delays.pop()
+        self._delays.append((self._busy, delay))
 
     def _is_covered(self) -> bool:
-        return self._delays[-1][0] - self._delays[0][0] > _WINDOW_SECONDS / 2
+        return self._busy - self._delays_from > _WINDOW_SECONDS / 2
 
     def _pull(self, late: float, newest: float) -> float:
         if newest < -_TOLERANCE_SECONDS:
@@ -187,7 +195,8 @@ class LiveClock:
         return 0.0
 
     def _bend(self, pts: float, event: float, pull: float) -> None:
-        self._rate = self._steady_rate()
+        if self._busy >= self._look_at:
+            self._rate, self._look_at = self._steady_rate(), self._busy + _LOOK_SECONDS
         rate = self._rate * (1 + pull)
         if rate != self._pieces[-1].rate:
             self._pieces.append(_Piece(pts, event, rate))
@@ -225,7 +234,8 @@ class LiveClock:
         event = max(event, self._top_event + _LEAST_STEP_SECONDS)
         self._start(pts, event)
         self._delays.clear()
-        self._delays.append((self._busy, arrival - event + self._bent))
+        self._delays_from = self._busy
+        self._note_delay(arrival - event + self._bent)
         return event
 
 

@@ -27,6 +27,7 @@ from .muxing import mux
 from .source import Packet, Track
 
 _MPEGTS_CODECS: Final = frozenset({"h264", "hevc"})
+_MAX_STEP_BACK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ class Segmenter:
         if self._last_dts is None:
             return False
         step = dts - self._last_dts
-        return step < 0 or self._seconds(step) > self._limits.max_gap_seconds
+        # By less: a rounding, or an order that decoders restore.
+        return self._seconds(step) < -_MAX_STEP_BACK_SECONDS or self._seconds(step) > self._limits.max_gap_seconds
 
     def _cut_due(self, packet: Packet) -> bool:
         draft = self._open_draft
