@@ -285,40 +285,57 @@ def date_packets(
         now: the time of arrival in seconds since the Unix epoch, asked as each packet comes.
         not_before_us: nothing is dated before.
     """
-    base_us = round(now() * 1e6)
-    held: list[tuple[Packet, float]] = []
-    last_dts: int | None = None
-
-    def to_us(seconds: float) -> int:
-        # Small numbers, of which a float keeps more places.
-        return base_us + round(seconds * 1e6)
-
-    def dated(packet: Packet, arrival: float) -> Packet:
-        nonlocal last_dts
-        if packet.pts is None:
-            return packet
-        pts = to_us(clock.date(float(packet.pts * time_base), arrival))
-        dts = pts if packet.dts is None else min(pts, to_us(clock.at(float(packet.dts * time_base))))
-        last_dts = dts if last_dts is None else max(dts, last_dts + 1)
-        length = round(packet.duration * time_base / MICROSECONDS)
-        return replace(packet, pts=max(pts, last_dts), dts=last_dts, duration=length)
-
-    def release() -> Iterator[Packet]:
-        if known := [(float(packet.pts * time_base), at) for packet, at in held if packet.pts is not None]:
-            clock.begin(known, not_before=(not_before_us - base_us) / 1e6)
-        yield from (dated(packet, at) for packet, at in held)
-        held.clear()
-
+    dating = _Dating(time_base, clock, round(now() * 1e6), not_before_us)
     try:
         for packet in packets:
-            arrival = now() - base_us / 1e6
-            if clock.begun:
-                yield dated(packet, arrival)
-                continue
-            held.append((packet, arrival))
-            if arrival - held[0][1] >= _HOLD_SECONDS or len(held) >= _MAX_HELD:
-                yield from release()
+            yield from dating.push(packet, now())
     except SourceError:
-        yield from release()
+        yield from dating.release()
         raise
-    yield from release()
+    yield from dating.release()
+
+
+class _Dating:
+    """Gives packets their event times; holds back the first ones until the clock is set."""
+
+    def __init__(self, time_base: Fraction, clock: LiveClock, base_us: int, not_before_us: int) -> None:
+        self._time_base, self._clock = time_base, clock
+        # Times are counted from here: of small numbers a float keeps more places.
+        self._base_us = base_us
+        self._not_before = (not_before_us - base_us) / 1e6
+        self._held: list[tuple[Packet, float]] = []
+        self._last_dts: int | None = None
+
+    def push(self, packet: Packet, now: float) -> list[Packet]:
+        if packet.pts is None:
+            return [packet]
+        arrival = now - self._base_us / 1e6
+        if self._clock.begun:
+            return [self._dated(packet, arrival)]
+        self._held.append((packet, arrival))
+        if arrival - self._held[0][1] >= _HOLD_SECONDS or len(self._held) >= _MAX_HELD:
+            return self.release()
+        return []
+
+    def release(self) -> list[Packet]:
+        if self._held:
+            pictures = [(self._seconds(packet.pts), at) for packet, at in self._held]
+            self._clock.begin(pictures, not_before=self._not_before)
+        held, self._held = self._held, []
+        return [self._dated(packet, at) for packet, at in held]
+
+    def _seconds(self, ticks: int | None) -> float:
+        assert ticks is not None
+        return float(ticks * self._time_base)
+
+    def _us(self, seconds: float) -> int:
+        return self._base_us + round(seconds * 1e6)
+
+    def _dated(self, packet: Packet, arrival: float) -> Packet:
+        pts = self._us(self._clock.date(self._seconds(packet.pts), arrival))
+        duration = round(packet.duration * self._time_base / MICROSECONDS)
+        if packet.dts is None:
+            return replace(packet, pts=pts, duration=duration)
+        dts = min(pts, self._us(self._clock.at(self._seconds(packet.dts))))
+        self._last_dts = dts if self._last_dts is None else max(dts, self._last_dts + 1)
+        return replace(packet, pts=max(pts, self._last_dts), dts=self._last_dts, duration=duration)
