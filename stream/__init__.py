@@ -10,7 +10,7 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, check_address, display_name, find_files, is_live
+from .feeds.addresses import VIDEO_SUFFIXES, check_address, display_name, find_files, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
@@ -75,6 +75,7 @@ __all__ = [
     "display_name",
     "find_files",
     "is_live",
+    "may_be_film",
     "quiet_after",
     "recorded_order",
     "sample_file",

@@ -182,6 +182,32 @@ def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatc
     assert waited == pauses
 
 
+def test_the_first_error_is_the_one_that_is_told(film, monkeypatch):
+    class Breaking:
+        errors = iter(["the broker is gone", "the broker is still gone"])
+
+        def send(self, *_: object) -> None:
+            raise BrokerError(next(self.errors))
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    with pytest.raises(BrokerError, match="the broker is gone"):
+        attach("rtsp://127.0.0.1/cam", "gate", Breaking(), "segments")
+
+
+def test_what_an_agent_sends_begins_where_the_one_before_ended(film, monkeypatch):
+    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    transport = MemoryTransport()
+    transport.ensure_topics([Topic("segments", 1)])
+    ahead_us = time.time_ns() // 1000 + 3_000_000
+    state = Attached(end_us=ahead_us)
+    producer = transport.producer()
+    attach("rtsp://127.0.0.1/cam", "gate", producer, "segments", stop=lambda: state.segments > 0, state=state)
+    begins = [r.headers for r in transport.read({("segments", 0): (0, 1)})]
+    assert int(dict(begins[0])["epoch-us"]) == ahead_us
+
+
 def test_a_camera_that_never_answered_is_given_up_only_where_somebody_waits_for_it(monkeypatch):
     waited: list[float] = []
     monkeypatch.setattr(agent, "wait", lambda seconds, _: waited.append(seconds))

@@ -78,6 +78,7 @@ def attach(
         check_camera_id,
         find_files,
         is_live,
+        may_be_film,
         quiet_after,
     )
     from stream import attach as attach_feed
@@ -91,6 +92,8 @@ def attach(
         raise typer.BadParameter(f"--camera: {error}; {camera_id(camera or '')!r} would do") from None
     start_us = parse_start(start)
     check_address(source)
+    if is_live(source) and not may_be_film(source) and (loop or start_us is not None):
+        raise typer.BadParameter("--start and --loop are for footage; a camera has no end and is sent as it is filmed")
     if not is_live(source):
         find_files(Path(source))
     transport = KafkaTransport(settings.kafka)
