@@ -9,8 +9,9 @@ from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Pro
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
+from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, check_address, display_name, find_files, is_live, may_be_film
+from .feeds.addresses import VIDEO_SUFFIXES, check_address, find_files, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
@@ -73,11 +74,13 @@ __all__ = [
     "check_camera_id",
     "decode",
     "display_name",
+    "escape_address",
     "find_files",
     "is_live",
     "may_be_film",
     "quiet_after",
     "recorded_order",
     "sample_file",
+    "split_address",
     "write_joined",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Callable
+import time
 
+import av
+import numpy as np
 import pytest
 
+from consumers.live import decode_queue
 from consumers.live.decode_queue import DecodeQueue
-from stream import ClipSpec, Segment, SegmentError
+from stream import ClipSpec, Decoded, Segment, SegmentError
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32)
 
@@ -17,12 +21,8 @@ def end_mark(camera: str) -> Segment:
     return Segment(camera, 0, 0, 0, 0, "mpegts", "h264", 8, 8, 0, 0, b"")
 
 
-def held(gate: threading.Event, segment: Segment) -> Callable[[], Segment]:
-    def read() -> Segment:
-        gate.wait(10)
-        return segment
-
-    return read
+def unreadable(camera: str) -> Segment:
+    return Segment(camera, 0, 0, 0, 9, "mpegts", "h264", 8, 8, 1, 0, b"not video")
 
 
 @pytest.fixture
@@ -32,11 +32,19 @@ def queue():
     queue.close()
 
 
-def test_segments_come_out_in_the_order_in_which_they_went_in(queue):
+def test_segments_come_out_in_the_order_in_which_they_went_in(queue, monkeypatch):
     gate = threading.Event()
-    queue.put("slow", held(gate, end_mark("a")), "first", size=5)
-    queue.put("quick", lambda: end_mark("b"), "second", size=7)
-    assert (len(queue), queue.bytes) == (2, 12)
+
+    def decode_when_told(segment: Segment, *_: object) -> Decoded:
+        if segment.camera == "a":
+            gate.wait(10)
+        return Decoded((), [])
+
+    monkeypatch.setattr(decode_queue, "decode", decode_when_told)
+    queue.put("slow", lambda: unreadable("a"), "first", size=5)
+    queue.put("quick", lambda: unreadable("b"), "second", size=7)
+    assert len(queue) == 2
+    assert queue.bytes == 12 + 2 * 24 * 32 * 3, "each has a picture to come"
     assert queue.take(wait=False) is None, "the second is decoded, but it has to wait for the first"
     gate.set()
     first, second = queue.take(wait=True), queue.take(wait=True)
@@ -51,7 +59,7 @@ def test_a_segment_that_cannot_be_read_or_decoded_comes_out_as_its_error(queue):
         raise SegmentError("topic[0]@3", "truncated")
 
     queue.put("read", refuse, "topic[0]@3")
-    queue.put("decoded", lambda: Segment("a", 0, 0, 0, 9, "mpegts", "h264", 8, 8, 1, 0, b"not video"), "topic[0]@4")
+    queue.put("decoded", lambda: unreadable("a"), "topic[0]@4")
     (_, unread), (_, undecoded) = queue.take(wait=True), queue.take(wait=True)
     assert str(unread) == "topic[0]@3: truncated"
     assert str(undecoded).startswith("topic[0]@4: ")
@@ -63,3 +71,61 @@ def test_what_is_stale_is_removed_with_its_bytes(queue):
     queue.remove(lambda number: number % 2 == 0)
     assert queue.bytes == 24
     assert [queue.take(wait=True)[0] for _ in range(2)] == [1, 3]
+
+
+def footage(seconds: int) -> Segment:
+    """One segment of real pictures."""
+    frames = 10 * seconds
+    with io.BytesIO() as file:
+        with av.open(file, "w", format="matroska") as out:
+            stream = out.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), number % 250, np.uint8), format="rgb24")
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        data = file.getvalue()
+    return Segment("a", 0, 0, 0, seconds * 1_000_000, "matroska", "h264", 32, 24, frames, 0, data)
+
+
+def test_what_is_decoded_waits_while_the_pictures_that_nobody_took_weigh_too_much():
+    """An hour of a quiet camera is a few megabytes, and a thousand when it is decoded."""
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=3 * pictures)
+    most = 0
+    for number in range(20):
+        queue.put(number, lambda: segment, "t", size=1)
+    for number in range(20):
+        time.sleep(0.02)  # the decoders go on as far as they may
+        most = max(most, queue.bytes)
+        assert queue.take(wait=True)[0] == number
+    assert 2 * pictures <= most - 20 <= 3 * pictures
+    assert queue.bytes == 0
+    queue.close()
+
+
+def test_what_waits_is_begun_with_when_what_is_in_its_way_is_removed():
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=1)
+    for number in range(8):
+        queue.put(number, lambda: segment, "t", size=1)
+    assert queue.bytes == 8 + pictures
+    queue.remove(lambda number: number < 6)
+    assert [queue.take(wait=True)[0] for _ in range(2)] == [6, 7]
+    queue.put(8, lambda: segment, "t")
+    assert queue.take(wait=True)[0] == 8
+    assert queue.bytes == 0
+    queue.close()
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' object has no attribute 'thread_count'"), MemoryError()])
+def test_whatever_a_record_does_to_its_decoder_comes_out_as_its_error(queue, error):
+    def fail() -> Segment:
+        raise error
+
+    queue.put("bad", fail, "topic[0]@5")
+    queue.put("good", lambda: end_mark("a"), "topic[0]@6")
+    _, outcome = queue.take(wait=True)
+    assert isinstance(outcome, SegmentError)
+    assert str(outcome).startswith("topic[0]@5: cannot be read or decoded: ")
+    assert queue.take(wait=True)[1][0].camera == "a"

@@ -19,7 +19,7 @@ EXPORTS = {
         Recorded RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError SourceError
         StreamError Topic Transport
         announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id decode
-        display_name find_files is_live may_be_film quiet_after recorded_order sample_file
+        display_name escape_address find_files is_live may_be_film quiet_after recorded_order sample_file split_address
         write_joined
     """,
     services: "ApacheBroker EmbeddedBroker EmbeddedRedis Kept Service holder is_taken",

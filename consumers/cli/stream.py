@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.live import Live
+
+from consumers.terminal.console import print_json
 
 from .help import ADVANCED
 from .options import (
@@ -40,7 +42,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def attach(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A video file, a folder of them, or rtsp://…")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A video file, a folder of them, or rtsp://…; in an address, ${NAME} stands for a variable.",
+        ),
+    ],
     camera: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the camera.", show_default="the file's or folder's name"),
@@ -54,11 +62,13 @@ def attach(
     """Send a camera or recorded footage to Kafka.
 
     Video is cut into segments at keyframes and never re-encoded. A camera is
-    sent until Ctrl-C, footage until it ends.
+    sent until Ctrl-C, footage until it ends. Others can read a command line: a
+    password belongs into an environment variable.
 
     \b
     Examples (with a camera and files of your own):
       clipline attach rtsp://10.0.0.7/stream --camera lobby
+      clipline attach '${DOCK_URL}' --camera dock
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
@@ -69,33 +79,11 @@ def attach(
     from consumers.settings import SettingsError
     from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import (
-        Attached,
-        KafkaTransport,
-        camera_id,
-        camera_of,
-        check_address,
-        check_camera_id,
-        find_files,
-        is_live,
-        may_be_film,
-        quiet_after,
-    )
+    from stream import Attached, KafkaTransport, is_live, quiet_after
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
-    if camera is None and is_live(source):
-        raise typer.BadParameter("--camera is needed: an address does not name its camera")
-    try:
-        camera = camera_of(Path(source)) if camera is None else check_camera_id(camera)
-    except ValueError as error:
-        raise typer.BadParameter(f"--camera: {error}; {camera_id(camera or '')!r} would do") from None
-    start_us = parse_start(start)
-    check_address(source)
-    if is_live(source) and not may_be_film(source) and (loop or start_us is not None):
-        raise typer.BadParameter("--start and --loop are for footage; a camera has no end and is sent as it is filmed")
-    if not is_live(source):
-        find_files(Path(source))
+    source, camera, start_us = _attached(source, camera, start, loop=loop)
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     ensure_state_topics(transport, settings.topics)
@@ -141,6 +129,35 @@ def attach(
         errors.print(f"left out: {failure}", style="yellow", soft_wrap=True)
     if stop.is_set() and not (loop or is_live(source)):
         raise typer.Exit(INTERRUPTED)  # the rest of the footage was not sent
+
+
+def _attached(source: str, camera: str | None, start: str | None, *, loop: bool) -> tuple[str, str, int | None]:
+    """The address or path to attach, under which name, and from when its footage begins.
+
+    Raises:
+        BadParameter, SourceError: one of them cannot be used.
+    """
+    from consumers.settings import resolve
+    from stream import camera_id, camera_of, check_address, check_camera_id, find_files, is_live, may_be_film
+
+    if "://" in source or source.startswith("${"):
+        try:
+            source = resolve(source, os.environ)
+        except ValueError as error:
+            raise typer.BadParameter(f"SOURCE: {error}") from None
+    if camera is None and is_live(source):
+        raise typer.BadParameter("--camera is needed: an address does not name its camera")
+    try:
+        camera = camera_of(Path(source)) if camera is None else check_camera_id(camera)
+    except ValueError as error:
+        raise typer.BadParameter(f"--camera: {error}; {camera_id(camera or '')!r} would do") from None
+    start_us = parse_start(start)
+    check_address(source)
+    if not is_live(source):
+        find_files(Path(source))
+    elif not may_be_film(source) and (loop or start_us is not None):
+        raise typer.BadParameter("--start and --loop are for footage; a camera has no end and is sent as it is filmed")
+    return source, camera, start_us
 
 
 def work(
@@ -230,7 +247,10 @@ def events(
         for event in events:
             if camera not in {None, event.camera} or label not in {None, event.label}:
                 continue
-            console.print(json.dumps(event.body()) if as_json else describe(event.body()), soft_wrap=True)
+            if as_json:
+                print_json(console, event.body())
+            else:
+                console.print(describe(event.body()), soft_wrap=True)
 
 
 def demo(

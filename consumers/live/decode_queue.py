@@ -2,16 +2,20 @@
 
 What live work and replay share of it. Both put in what they read and take out what is decoded, a batch at a time; they
 differ in where segments come from, and so in what they say of each (`item`).
+
+Decoding may multiply what it is given by a hundred. So a segment is not begun with while the pictures of those before
+it, that nobody has taken yet, leave no room for its own; the oldest one is, in any case.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from stream import ClipSpec, Decoded, Segment, SegmentError, decode
 
@@ -19,32 +23,45 @@ Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
 Outcome = tuple[Segment, Decoded] | SegmentError
 
+#: Of pictures that wait to be taken.
+MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Item]):
     item: Item
     bytes: int
     outcome: Future[Outcome]
+    #: What its pictures weigh when they are decoded, at most.
+    picture_bytes: int
 
 
 class DecodeQueue(Generic[Item]):
     """First in, first out. One thread puts in and takes out, others decode."""
 
-    def __init__(self, spec: ClipSpec, threads: int | None) -> None:
+    def __init__(self, spec: ClipSpec, threads: int | None, max_picture_bytes: int = MAX_PICTURE_BYTES) -> None:
         """Begin.
 
         Args:
             spec: what windows want to see of a segment.
             threads: how many decode at once; as many as there are usable cores, if None.
+            max_picture_bytes: of decoded pictures that wait to be taken.
         """
         self._spec = spec
+        self._max_picture_bytes = max_picture_bytes
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
-        self._bytes = 0
+        #: The newest entries, those that are not begun with, and how to begin.
+        self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
+        self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Item]:
+        """What was put in and not yet taken, the oldest first."""
+        return (entry.item for entry in self._entries)
 
     @property
     def threads(self) -> int:
@@ -52,8 +69,8 @@ class DecodeQueue(Generic[Item]):
 
     @property
     def bytes(self) -> int:
-        """What the segments weigh that are in here."""
-        return self._bytes
+        """What the segments weigh that are in here, and the pictures of those that were begun with."""
+        return self._bytes + self._picture_bytes
 
     @property
     def oldest(self) -> Future[Outcome] | None:
@@ -65,29 +82,65 @@ class DecodeQueue(Generic[Item]):
 
         Args:
             item: handed out with it again.
-            read: gives the segment, or raises SegmentError; called by a decoding thread.
+            read: gives the segment, or raises SegmentError.
             where: names the segment in errors.
             size: what it weighs in `bytes`.
         """
+        outcome: Future[Outcome] = Future()
+        try:
+            segment = read()
+            times_us = [] if segment.is_end else self._spec.sample_times_us(segment)
+        except Exception as error:  # noqa: BLE001  whatever foreign bytes do is about that record alone
+            outcome.set_result(_refusal(error, where))
+            entry = _Entry(item, size, outcome, 0)
+        else:
+            entry = _Entry(item, size, outcome, len(times_us) * self._spec.height * self._spec.width * 3)
+            self._held.append((entry, functools.partial(self._begin, segment, times_us, where, outcome)))
         self._bytes += size
-        self._entries.append(_Entry(item, size, self._pool.submit(_decode, read, self._spec, where)))
+        self._entries.append(entry)
+        self._begin_held()
 
     def take(self, *, wait: bool) -> tuple[Item, Outcome] | None:
         """Take out the oldest; None where there is none, or where it is not yet decoded and nobody wants to `wait`."""
         if not self._entries or not (wait or self._entries[0].outcome.done()):
             return None
         entry = self._entries.popleft()
+        outcome = entry.outcome.result()
         self._bytes -= entry.bytes
-        return entry.item, entry.outcome.result()
+        self._picture_bytes -= entry.picture_bytes
+        self._begin_held()
+        return entry.item, outcome
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
         """Take out what nobody wants any more."""
         self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
+        self._held = deque((entry, begin) for entry, begin in self._held if not is_stale(entry.item))
         self._bytes = sum(entry.bytes for entry in self._entries)
+        held = sum(entry.picture_bytes for entry, _ in self._held)
+        self._picture_bytes = sum(entry.picture_bytes for entry in self._entries) - held
+        self._begin_held()
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin_held(self) -> None:
+        """Begin with what there is room for, in order, and with the oldest in any case."""
+        while self._held:
+            entry, begin = self._held[0]
+            is_oldest = entry is self._entries[0]
+            if not is_oldest and self._picture_bytes + entry.picture_bytes > self._max_picture_bytes:
+                return
+            self._held.popleft()
+            self._picture_bytes += entry.picture_bytes
+            begin()
+
+    def _begin(self, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
+        if segment.is_end:
+            outcome.set_result((segment, Decoded((), [])))
+        else:
+            picture = self._spec.picture
+            self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where), where)
 
 
 def usable_cores() -> int:
@@ -95,11 +148,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode(read: Callable[[], Segment], spec: ClipSpec, where: str) -> Outcome:
+def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
     try:
-        segment = read()
-        if segment.is_end:
-            return segment, Decoded((), [])
-        return segment, decode(segment, spec.sample_times_us(segment), spec.picture, where)
-    except SegmentError as error:
+        outcome.set_result((segment, decode_it()))
+    except Exception as error:  # noqa: BLE001  as where it is read
+        outcome.set_result(_refusal(error, where))
+
+
+def _refusal(error: Exception, where: str) -> SegmentError:
+    if isinstance(error, SegmentError):
         return error
+    return SegmentError(where, f"cannot be read or decoded: {type(error).__name__}: {error}")

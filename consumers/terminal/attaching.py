@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from consumers.records.prediction import rfc3339
+from consumers.terminal.console import Output
 from stream import Attached, FeedState
 
 from .wording import duration, moment
 
 
 @contextlib.contextmanager
-def attach_progress(console: Console, camera: str) -> Iterator[Callable[[Attached], None]]:
+def attach_progress(console: Output, camera: str) -> Iterator[Callable[[Attached], None]]:
     """Yield a function that is told how far an attachment has come, and shows it in one line until it ends."""
     columns = (
         TextColumn("{task.description}", style="bold", markup=False),
@@ -33,7 +33,7 @@ def attach_progress(console: Console, camera: str) -> Iterator[Callable[[Attache
 class QuietNotes:
     """Says when a camera gives nothing any more, why and since when, and when it is back."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Output) -> None:
         self._console = console
         self._since_us: int | None = None
         self._why: str | None = None
