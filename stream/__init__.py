@@ -11,16 +11,18 @@ from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
 from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import is_live
+from .feeds.addresses import check_address, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
+from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.packets import Packet
+from .feeds.recorded import Recorded, recorded_order
 from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, Reading
-from .feeds.state import FeedState, FeedStatus, FeedWatch
+from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
 
@@ -55,6 +57,7 @@ __all__ = [
     "Reading",
     "Record",
     "RecordTooLargeError",
+    "Recorded",
     "Segment",
     "SegmentError",
     "SegmentLimits",
@@ -67,12 +70,19 @@ __all__ = [
     "announced_frames",
     "attach",
     "attach_all",
+    "camera_id",
+    "camera_of",
+    "cameras_of",
+    "check_address",
     "check_camera_id",
     "decode",
     "display_name",
     "escape_address",
     "find_files",
     "is_live",
+    "may_be_film",
+    "quiet_after",
+    "recorded_order",
     "sample_file",
     "split_address",
     "write_joined",

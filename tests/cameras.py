@@ -34,9 +34,14 @@ def _missing() -> str | None:
 
 
 @contextmanager
-def camera(footage: Path, port: int = 0, password: str = "") -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """Serve `footage` as rtsp://127.0.0.1:PORT/cam, with a password for the user "admin"; yield port and server."""
-    command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), str(footage), str(port)]
+def camera(
+    footage: Path, port: int = 0, password: str = "", sent_rate: float = 0
+) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """Serve `footage` as rtsp://127.0.0.1:PORT/cam, with a password for the user "admin"; yield port and server.
+
+    `sent_rate` is how many pictures it sends a second, whatever they are stamped with.
+    """
+    command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), str(footage), str(port), str(sent_rate)]
     login = ["admin", password] if password else []
     with subprocess.Popen([*command, *login], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:

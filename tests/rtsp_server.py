@@ -1,6 +1,8 @@
 """A camera for tests: serves a file of H.264 as rtsp://127.0.0.1:PORT/cam, from the start for each viewer.
 
-Run by the system's Python, which has GStreamer's bindings: `/usr/bin/python3 rtsp_server.py FILE PORT [USER PASSWORD]`.
+Run by the system's Python, which has GStreamer's bindings:
+`/usr/bin/python3 rtsp_server.py FILE PORT FRAMES_PER_SECOND [USER PASSWORD]`. The rate is that of sending, whatever the
+pictures are stamped with; 0 is as they are stamped.
 Prints "ready PORT" once it listens. PORT 0 is any free one.
 """
 
@@ -14,14 +16,15 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402  a version has 
 
 
 def main() -> None:
-    path, port, *login = sys.argv[1:]
+    path, port, rate, *login = sys.argv[1:]
+    wait = f"identity sleep-time={round(1e6 / float(rate))} !" if float(rate) else ""
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
-        f'( filesrc location="{path}" ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )'
+        f'( filesrc location="{path}" ! qtdemux ! h264parse ! {wait} rtph264pay name=pay0 pt=96 config-interval=1 )'
     )
     if login:
         role = GstRtspServer.RTSPToken()

@@ -262,7 +262,7 @@ def test_footage_is_opened_and_each_broken_file_is_told(tmp_path):
     ("url", "said"),
     [
         ("missing.mp4", "no such file"),
-        ("http://10.0.0.7/video", "expected rtsp://"),
+        ("gopher://10.0.0.7/video", "expected a file, a folder or a camera's address (rtsp, "),
         ("rtsp://${NOT_SET}:${NEITHER}@h/x", "not set in the environment: NOT_SET, NEITHER"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from stream import (
     FeedWatch,
     FleetCamera,
     MemoryTransport,
+    Packet,
     Reading,
     SegmentLimits,
     SourceError,
@@ -87,7 +88,7 @@ class Fleet:
 
 
 def test_one_cameras_failure_touches_no_other(film, monkeypatch, caplog):
-    monkeypatch.setattr("stream.feeds.fleet.QUIET_SECONDS", 1.0)
+    monkeypatch.setattr("stream.feeds.state.QUIET_SECONDS", 1.0)
     opened = Feed.__init__
 
     def open_feed(feed: Feed, uri: str, reading: Reading | None = None) -> None:
@@ -160,18 +161,52 @@ def test_a_broker_that_is_gone_ends_the_fleet(film):
 
 
 @pytest.mark.parametrize(
-    ("steady_seconds", "pauses"), [(1.5, [1.0, 1.0, 1.0, 1.0]), (5.0, [1.0, 2.0, 4.0, 4.0])], ids=["given", "too short"]
+    ("seconds", "pauses"), [(0.5, [1.0, 1.0, 1.0, 1.0]), (0.0, [1.0, 2.0, 4.0, 4.0])], ids=["given", "all at once"]
 )
-def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatch, steady_seconds, pauses):
+def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatch, seconds, pauses):
+    class Camera(Feed):
+        """Gives two seconds of video in `seconds`, then the stream ends."""
+
+        def packets(self) -> Iterator[Packet]:
+            for packet in super().packets():
+                time.sleep(seconds / 50)
+                yield packet
+
     waited: list[float] = []
     monkeypatch.setattr(agent, "RECONNECT_SECONDS", (1.0, 4.0))
-    monkeypatch.setattr(agent, "STEADY_SECONDS", steady_seconds)
+    monkeypatch.setattr(agent, "STEADY_SECONDS", 0.3)
     monkeypatch.setattr(agent, "wait", lambda seconds, _: waited.append(seconds))
-    monkeypatch.setattr(agent, "Feed", lambda *_: Feed(str(film)))  # two seconds, then the stream ends
+    monkeypatch.setattr(agent, "Feed", lambda *_: Camera(str(film)))
     transport = MemoryTransport()
     transport.ensure_topics([Topic("segments", 1)])
     attach("rtsp://127.0.0.1/cam", "gate", transport.producer(), "segments", stop=lambda: len(waited) == len(pauses))
     assert waited == pauses
+
+
+def test_the_first_error_is_the_one_that_is_told(film, monkeypatch):
+    class Breaking:
+        errors = iter(["the broker is gone", "the broker is still gone"])
+
+        def send(self, *_: object) -> None:
+            raise BrokerError(next(self.errors))
+
+        def flush(self) -> None: ...
+
+    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    with pytest.raises(BrokerError, match="the broker is gone"):
+        attach("rtsp://127.0.0.1/cam", "gate", Breaking(), "segments")
+
+
+def test_what_an_agent_sends_begins_where_the_one_before_ended(film, monkeypatch):
+    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    transport = MemoryTransport()
+    transport.ensure_topics([Topic("segments", 1)])
+    ahead_us = time.time_ns() // 1000 + 3_000_000
+    state = Attached(end_us=ahead_us)
+    producer = transport.producer()
+    attach("rtsp://127.0.0.1/cam", "gate", producer, "segments", stop=lambda: state.segments > 0, state=state)
+    begins = [r.headers for r in transport.read({("segments", 0): (0, 1)})]
+    assert int(dict(begins[0])["epoch-us"]) == ahead_us
 
 
 def test_a_camera_that_never_answered_is_given_up_only_where_somebody_waits_for_it(monkeypatch):

@@ -17,7 +17,9 @@ from typing import Self
 import pytest
 
 from stream import (
+    Attached,
     Feed,
+    Headers,
     KafkaTransport,
     Picture,
     Record,
@@ -160,6 +162,33 @@ def test_a_camera_that_dies_is_tried_again_and_begins_a_new_epoch(footage, embed
     assert attached.error is None
 
 
+def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_path, caplog):
+    need_rtsp()
+    footage = write_video(
+        tmp_path / "slow.mp4",
+        120,
+        rate=25,
+        gop=10,
+        size=(64, 48),
+        options={"bf": "0", "preset": "ultrafast", "sc_threshold": "0"},
+    )
+    late: list[float] = []
+
+    class Sender:
+        def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+            late.append(time.time() - Segment.decode(key, headers, value, topic).end_us / 1e6)
+
+        def flush(self) -> None: ...
+
+    state = Attached()
+    with camera(footage, sent_rate=15) as (port, _):
+        attach(f"rtsp://127.0.0.1:{port}/cam", "slow", Sender(), "segments", stop=lambda: len(late) > 9, state=state)
+    assert max(late) < 0.75  # half a second of the clock, and what it takes on a busy machine
+    assert late[-1] < 0.5
+    assert state.drift_ppm > 100_000
+    assert "camera slow: its clock is slow by " in caplog.text
+
+
 def test_an_epoch_never_begins_before_the_one_before_even_when_the_clock_was_set_back(
     footage, embedded_broker, topics_prefix, impatient, monkeypatch
 ):
@@ -259,8 +288,8 @@ def test_the_name_of_a_camera_is_its_address_without_its_secrets(uri, shown):
 def test_an_address_of_another_kind_is_refused_without_its_secrets(embedded_broker, topics_prefix):
     producer = KafkaTransport(embedded_broker.address).producer()
     with pytest.raises(
-        SourceError, match=r"http://10\.0\.0\.7/x: expected a file, a folder or an rtsp:// camera"
+        SourceError, match=r"gopher://10\.0\.0\.7/x: expected a file, a folder or a camera's address \(rtsp, "
     ) as caught:
-        attach("http://admin:hunter2@10.0.0.7/x", "lobby", producer, topics_prefix)
+        attach("gopher://admin:hunter2@10.0.0.7/x", "lobby", producer, topics_prefix)
     producer.close()
     assert "hunter2" not in str(caught.value)

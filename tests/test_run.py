@@ -229,7 +229,11 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
         ('[cameras.a]\nurl = "rtsp://x:${NO_SUCH_VARIABLE}@h/"', 2, "NO_SUCH_VARIABLE"),
         (f'[cameras.a]\nurl = "{FOOTAGE}"\n[worker]\nmodel = "nope"', 1, "worker-1: unknown model 'nope'"),
         ('[cameras.a]\nurl = "no/such.mp4"', 2, "cameras.a: no/such.mp4: no such file"),
-        ('[cameras.a]\nurl = "http://x:${PATH}@h/a"', 2, "cameras.a: http://h/a: expected rtsp://"),
+        (
+            '[cameras.a]\nurl = "gopher://x:${PATH}@h/a"',
+            2,
+            "cameras.a: gopher://h/a: expected a file, a folder",
+        ),
     ],
     ids=["no cameras", "no variable", "no model", "no file", "no address of a camera"],
 )

@@ -28,6 +28,9 @@ INTERRUPTED: Final = 130
 console = Output()
 errors = Output(stderr=True)
 
+#: Times are counted from 1970, and footage has to end before the year 9999.
+_LATEST_START_US: Final = 253_339_228_800_000_000  # the year 9998
+
 EngineName = Literal["auto", "openvino", "openvino-f32", "torch"]
 PaceName = Literal["realtime", "max"]
 
@@ -212,9 +215,12 @@ def parse_start(text: str | None) -> int | None:
     if text == "now":
         return time.time_ns() // 1000
     try:
-        return parse_time_us(text)
-    except ValueError:
+        start_us = parse_time_us(text)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"--start: {text!r} is neither 'now' nor a time like 2026-11-24T08:00:00Z") from None
+    if not 0 <= start_us <= _LATEST_START_US:
+        raise typer.BadParameter(f"--start: {text!r}: expected a time from 1970 to 9998")
+    return start_us
 
 
 def renamed_labels(label_map: list[str] | None) -> dict[str, str]:

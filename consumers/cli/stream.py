@@ -76,36 +76,38 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from consumers.outputs.states import reported_camera
+    from consumers.outputs.states import ensure_state_topics, reported_camera
     from consumers.records.process import ProcessInfo
-    from consumers.settings import resolve
-    from consumers.terminal.attaching import attach_progress, attach_summary
+    from consumers.running.claims import newest_ends, reader_of, taken_words
+    from consumers.running.overview import read_states
+    from consumers.settings import SettingsError
+    from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, Reading, check_camera_id, find_files, is_live
+    from stream import Attached, KafkaTransport, Reading, is_live, quiet_after
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
-    if "://" in source or source.startswith("${"):
-        try:
-            source = resolve(source, os.environ)
-        except ValueError as error:
-            raise typer.BadParameter(f"SOURCE: {error}") from None
-    if camera is None and is_live(source):
-        raise typer.BadParameter("--camera is needed: an rtsp:// address does not name its camera")
-    try:
-        camera = check_camera_id(camera or Path(source).resolve().stem)
-    except ValueError as error:
-        raise typer.BadParameter(f"--camera: {error}") from None
-    start_us = parse_start(start)
-    if not is_live(source):
-        find_files(Path(source))
+    source, camera, start_us = _attached(source, camera, start, loop=loop)
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
+    ensure_state_topics(transport, settings.topics)
+    states = read_states(transport, settings.topics).cameras
+    if (agent := reader_of(states.get(camera))) is not None:
+        taken = taken_words(f"camera {camera}", agent, settings.kafka)
+        raise SettingsError(f"{taken}; end that one, or give this one another --camera name")
+    before = Attached(end_us=newest_ends(transport, settings.topics, states, [camera])[camera])
     producer = transport.producer()
     with (
         stop_on_signal() as stop,
         attach_progress(errors, camera) as show,
-        reported_camera(transport, settings.topics, camera, ProcessInfo.current()) as report,
+        reported_camera(
+            transport,
+            settings.topics,
+            camera,
+            ProcessInfo.current(),
+            quiet_seconds=quiet_after(settings.segments.limits),
+            hear=QuietNotes(errors).hear,
+        ) as report,
     ):
 
         def progress(state: Attached) -> None:
@@ -123,6 +125,7 @@ def attach(
             start_us=start_us,
             stop=stop.is_set,
             progress=progress,
+            state=before,
             reading=Reading(fps, transcode),
         )
         producer.close()
@@ -131,6 +134,35 @@ def attach(
         errors.print(f"left out: {failure}", style="yellow", soft_wrap=True)
     if stop.is_set() and not (loop or is_live(source)):
         raise typer.Exit(INTERRUPTED)  # the rest of the footage was not sent
+
+
+def _attached(source: str, camera: str | None, start: str | None, *, loop: bool) -> tuple[str, str, int | None]:
+    """The address or path to attach, under which name, and from when its footage begins.
+
+    Raises:
+        BadParameter, SourceError: one of them cannot be used.
+    """
+    from consumers.settings import resolve
+    from stream import camera_id, camera_of, check_address, check_camera_id, find_files, is_live, may_be_film
+
+    if "://" in source or source.startswith("${"):
+        try:
+            source = resolve(source, os.environ)
+        except ValueError as error:
+            raise typer.BadParameter(f"SOURCE: {error}") from None
+    if camera is None and is_live(source):
+        raise typer.BadParameter("--camera is needed: an address does not name its camera")
+    try:
+        camera = camera_of(Path(source)) if camera is None else check_camera_id(camera)
+    except ValueError as error:
+        raise typer.BadParameter(f"--camera: {error}; {camera_id(camera or '')!r} would do") from None
+    start_us = parse_start(start)
+    check_address(source)
+    if not is_live(source):
+        find_files(Path(source))
+    elif not may_be_film(source) and (loop or start_us is not None):
+        raise typer.BadParameter("--start and --loop are for footage; a camera has no end and is sent as it is filmed")
+    return source, camera, start_us
 
 
 def work(

@@ -55,9 +55,17 @@ class CameraReporter:
 
 @contextlib.contextmanager
 def reported_camera(
-    transport: Transport, topics: TopicSettings, camera: str, agent: ProcessInfo
+    transport: Transport,
+    topics: TopicSettings,
+    camera: str,
+    agent: ProcessInfo,
+    *,
+    quiet_seconds: float,
+    hear: Callable[[FeedState], None] = lambda _: None,
 ) -> Iterator[Callable[[Attached], None]]:
     """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
+
+    `hear` is called in another thread, with each state that is looked at.
 
     With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
     reports, never the attachment.
@@ -65,11 +73,13 @@ def reported_camera(
     ensure_state_topics(transport, topics)
     producer = transport.producer()
     reporter = CameraReporter(producer, topics.cameras_state, agent)
-    watch, done = FeedWatch(camera), threading.Event()
+    watch, done = FeedWatch(camera, quiet_seconds=quiet_seconds), threading.Event()
 
     def tell() -> None:
+        state = watch.state()
+        hear(state)
         try:
-            reporter.tell([watch.state()])
+            reporter.tell([state])
         except BrokerError as error:
             log.warning("the camera's state cannot be told: %s", error)
 

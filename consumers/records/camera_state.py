@@ -43,6 +43,8 @@ class CameraState:
             "codec": self.feed.codec,
             "width": self.feed.width,
             "height": self.feed.height,
+            "end_us": self.feed.end_us,
+            "drift_ppm": self.feed.drift_ppm,
             "agent": self.agent.body(),
             "time_us": self.time_us,
         }
@@ -74,6 +76,9 @@ class CameraState:
                 codec=field(body, "codec", str, where),
                 width=field(body, "width", int, where),
                 height=field(body, "height", int, where),
+                # Agents of earlier versions do not say these.
+                end_us=optional(body, "end_us", int, where) or 0,
+                drift_ppm=optional(body, "drift_ppm", int, where) or 0,
             ),
             ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
             field(body, "time_us", int, where),

@@ -24,14 +24,17 @@ from stream import (
     Footage,
     Partition,
     Reading,
+    Recorded,
     Segment,
     SegmentError,
     SegmentLimits,
     SourceError,
     Transport,
     announced_frames,
+    cameras_of,
     check_camera_id,
     find_files,
+    recorded_order,
 )
 
 _SCHEME: Final = "kafka://"
@@ -170,14 +173,12 @@ def find_recordings(
     for source in sources:
         if source.startswith(_SCHEME):
             recordings += _topic_recordings(source, camera, connect())
-        elif "://" in source:
+        elif "://" in source and not Path(source).exists():
             raise SourceError(f"{source}: expected a file, a folder or {_SCHEME}topic?camera=…")
         else:
             root = Path(source)
-            base = root if root.is_dir() else root.parent
-            files += [
-                (_camera_name(path.relative_to(base).with_suffix("")), path) for path in find_files(root, left_out)
-            ]
+            found = find_files(root, left_out)
+            files += zip(cameras_of(found, root), found, strict=True)
     names: dict[str, list[Path]] = defaultdict(list)
     for name, path in files:
         names[camera or name].append(path)
@@ -199,15 +200,18 @@ def _file_pieces(
     paths: Sequence[Path], limits: SegmentLimits, reading: Reading, left_out: list[str], *, single: bool
 ) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
+    known: list[tuple[Path, Recorded | None]] = []
     for path in paths:
         try:
             with Feed(str(path), reading) as feed:
-                pieces.append(FilePiece(path, feed.recorded_us or 0, feed.seconds or 0.0, limits, reading))
+                begin_us = feed.recorded.start_us if feed.recorded else 0
+                pieces.append(FilePiece(path, begin_us, feed.seconds or 0.0, limits, reading))
+                known.append((path, feed.recorded))
         except SourceError as error:
             if single:
                 raise
             left_out.append(str(error))
-    return tuple(pieces)
+    return tuple(pieces[index] for index in recorded_order(known))
 
 
 def _check_camera(camera: str | None, where: str) -> None:
@@ -216,14 +220,6 @@ def _check_camera(camera: str | None, where: str) -> None:
             check_camera_id(camera)
     except ValueError as error:
         raise SourceError(f"{where}: {error}") from None
-
-
-def _camera_name(path: Path) -> str:
-    """A camera id that says which file it is: letters, digits, '.', '_' and '-'."""
-    plain = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in path.as_posix()).lstrip("._-")
-    if len(plain) > 64:
-        plain = f"{plain[:55]}-{hashlib.sha256(path.as_posix().encode()).hexdigest()[:8]}"
-    return plain if CAMERA_ID.fullmatch(plain) else "camera"
 
 
 @dataclass(frozen=True, slots=True)

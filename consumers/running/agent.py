@@ -13,6 +13,8 @@ from consumers.topics import ensure_topics
 from stream import FleetCamera, KafkaTransport, attach_all
 
 from .child import Run
+from .claims import newest_ends
+from .overview import read_states
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()
@@ -26,12 +28,16 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         SettingsError: a camera's address cannot be resolved.
         BrokerError: the broker does not answer.
     """
-    cameras = [
-        FleetCamera(name, camera.address(), camera.loop, camera.reading) for name, camera in settings.cameras.items()
-    ]
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     ensure_state_topics(transport, settings.topics)
+    ends = newest_ends(
+        transport, settings.topics, read_states(transport, settings.topics).cameras, settings.cameras.keys()
+    )
+    cameras = [
+        FleetCamera(name, camera.address(), camera.loop, camera.reading, ends[name])
+        for name, camera in settings.cameras.items()
+    ]
     producer = transport.producer()
 
     def run(stop: Callable[[], bool]) -> None:

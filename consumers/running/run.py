@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,10 +26,11 @@ from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, KafkaTransport, SourceError, display_name, find_files, is_live
+from stream import BrokerError, Consumer, KafkaTransport, SourceError, check_address, find_files, is_live
 
 from .child import child_command, child_environment
-from .overview import DEAD_SECONDS, Overview, States, overview, read_states
+from .claims import reader_of, taken_words
+from .overview import Overview, States, overview, read_states
 from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 log = logging.getLogger(__name__)
@@ -123,9 +123,8 @@ def _check_footage(name: str, address: str) -> None:
     """
     if is_live(address):
         return
-    if "://" in address:
-        raise SettingsError(f"cameras.{name}: {display_name(address)}: expected rtsp://, rtsps://, a file or a folder")
     try:
+        check_address(address)
         find_files(Path(address))
     except SourceError as error:
         raise SettingsError(f"cameras.{name}: {error}") from None
@@ -286,27 +285,12 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
         states = read_states(KafkaTransport(services.kafka), settings.topics).cameras
     except BrokerError:
         return  # the agent and the workers wait for it
-    oldest_us = time.time_ns() // 1000 - int(DEAD_SECONDS * 1e6)
     for name in settings.cameras:
-        state = states.get(name)
-        if state is not None and state.feed.status != "ended" and state.time_us > oldest_us and _may_live(state.agent):
+        if (agent := reader_of(states.get(name))) is not None:
             raise SettingsError(
-                f"cameras.{name}: {state.agent.id} (process {state.agent.pid} on {state.agent.host}) reads it already "
-                f"for the broker at {services.kafka}; end that one, or give this run another camera name, "
-                "topics.prefix or broker"
+                f"{taken_words(f'cameras.{name}', agent, services.kafka)}; end that one, or give this run another "
+                "camera name, topics.prefix or broker"
             )
-
-
-def _may_live(process: ProcessInfo) -> bool:
-    if process.host != ProcessInfo.current().host:
-        return True
-    try:
-        os.kill(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextlib.contextmanager

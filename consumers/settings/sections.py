@@ -152,7 +152,7 @@ class CameraSettings(_Section):
 
     def _check_loop(self, address: str) -> None:
         if self.loop and is_live(address):
-            raise ValueError("loop is for footage; an rtsp:// camera has no end")
+            raise ValueError("loop is for footage; a camera has no end")
 
     def address(self, environment: Mapping[str, str] | None = None) -> str:
         """Where the video is, with every reference resolved. Holds the password: show it with `display_name`.

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from consumers.settings import CameraSettings, SegmentSettings, SettingsError
-from stream import Feed, Reading, SourceError, display_name, find_files, is_live
+from stream import Feed, Reading, SourceError, check_address, display_name, find_files, is_live
 
 from .finding import Finding
 
@@ -60,11 +60,8 @@ def check_camera(name: str, camera: CameraSettings, segments: SegmentSettings) -
             findings.append(Finding("warning", subject, text))
         if is_live(address):
             findings.append(_check_live(subject, address, segments))
-        elif "://" in address:
-            findings.append(
-                Finding("error", subject, f"{display_name(address)}: expected rtsp://, rtsps://, a file or a folder")
-            )
         else:
+            check_address(address)
             findings += _check_footage(subject, Path(address), camera.reading)
     except (SettingsError, SourceError) as error:
         findings.append(Finding("error", subject, _said_of(error, name)))

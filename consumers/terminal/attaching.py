@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import Progress, TextColumn
 
+from consumers.records.prediction import rfc3339
 from consumers.terminal.console import Output
-from stream import Attached
+from stream import Attached, FeedState
+
+from .wording import duration, moment
 
 
 @contextlib.contextmanager
@@ -25,6 +28,33 @@ def attach_progress(console: Output, camera: str) -> Iterator[Callable[[Attached
             progress.update(task, state=_sent(attached))
 
         yield show
+
+
+class QuietNotes:
+    """Says when a camera gives nothing any more, why and since when, and when it is back."""
+
+    def __init__(self, console: Output) -> None:
+        self._console = console
+        self._since_us: int | None = None
+        self._why: str | None = None
+
+    def hear(self, state: FeedState) -> None:
+        """Take its state; call it a few times a second."""
+        if state.status in {"failed", "stalled"}:
+            if self._since_us is None:
+                self._since_us = state.data_us or state.since_us
+            elif state.why == self._why:
+                return
+            self._why = state.why
+            why = f" ({state.why})" if state.why else ""
+            self._say(state, f"no data since {moment(rfc3339(self._since_us))}{why}", "yellow")
+        elif self._since_us is not None:
+            if state.status == "live" and state.data_us is not None:
+                self._say(state, f"live again, after {duration((state.data_us - self._since_us) / 1e6)}", "green")
+            self._since_us = None if state.status != "connecting" else self._since_us
+
+    def _say(self, state: FeedState, text: str, style: str) -> None:
+        self._console.print(f"{state.camera}: {text}", style=style, markup=False, soft_wrap=True)
 
 
 def attach_summary(camera: str, attached: Attached) -> str:

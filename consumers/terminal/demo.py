@@ -28,7 +28,7 @@ from consumers.settings import Settings, override
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
-from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, find_files
+from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, cameras_of, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .live_view import LiveView
@@ -155,8 +155,8 @@ def _find_feeds(footage: Path) -> _Found:
     feeds: list[_Feed] = []
     unreadable: list[str] = []
     left_out: list[Path] = []
-    known: Counter[str] = Counter()
-    for path in find_files(footage):
+    files = find_files(footage)
+    for path, camera in zip(files, cameras_of(files, footage), strict=True):
         if len(feeds) == _MAX_CAMERAS:
             left_out.append(path)
             continue
@@ -166,19 +166,10 @@ def _find_feeds(footage: Path) -> _Found:
         except SourceError as error:
             unreadable.append(str(error))
             continue
-        name = _camera_id(path)
-        known[name] += 1
-        # Files of one name in two folders are two cameras.
-        camera = name if known[name] == 1 else f"{name}.{known[name]}"
         feeds.append(_Feed(path, camera, start_us, seconds))
     if not feeds:
         raise SourceError("; ".join(unreadable))
     return _Found(feeds, unreadable, left_out)
-
-
-def _camera_id(path: Path) -> str:
-    plain = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "-" for c in path.stem).lstrip("._-")
-    return plain[:60] or "camera"
 
 
 class _Playback:

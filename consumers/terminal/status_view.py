@@ -32,6 +32,8 @@ _STYLES: Final = {
     "ended": "bright_black",
 }
 _GREY: Final = "bright_black"
+#: A wrong clock is told from a part in a thousand on.
+_DRIFT_SHOWN: Final = 0.001
 _GAP: Final = 2
 _DRAW_SECONDS: Final = 0.5
 #: Columns that are left out where there is no room, the first one first.
@@ -55,6 +57,12 @@ class StatusView:
     def lines(self, width: int) -> list[Text]:
         """All but the sentence, each at most `width` columns wide where names allow it."""
         lines = _cameras(self._now, width) if self._now.cameras else []
+        for camera in self._now.cameras:
+            part = camera.state.feed.drift_ppm / 1e6
+            if abs(part) >= _DRIFT_SHOWN and camera.status == "live":
+                slow = "slow" if part > 0 else "fast"
+                words = f"{camera.state.feed.camera}: its clock is {abs(part):.1%} {slow}; its times are corrected"
+                lines.append(Text(words, style=_GREY))
         for agent in self._now.agents:
             words = f"agent  {agent.agent.id}  {count(agent.cameras, 'camera')}, {agent.live} live"
             lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended))

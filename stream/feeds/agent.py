@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from stream.errors import RecordTooLargeError, SourceError
+from stream.errors import RecordTooLargeError, SourceError, StreamError
 from stream.headers import Headers
 from stream.segment import Segment
 
-from .addresses import display_name, is_live
+from .addresses import check_address, display_name, is_live, may_be_film
 from .folders import find_files
-from .footage import Footage
+from .footage import Footage, open_in_order
+from .live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
 from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Reading
@@ -34,6 +36,13 @@ STEADY_SECONDS: Final = 10.0
 FIRST_ATTEMPTS: Final = 3
 #: Footage is handed over this often at least, so that pacing keeps time.
 _SLEEP_SECONDS: Final = 0.2
+#: Timestamps of a file that step back further than this jump.
+_REORDER_SECONDS: Final = 1.0
+#: A camera's clock is said to be wrong once its times had to be corrected by so much, and again at twice as much.
+_DRIFT_SECONDS: Final = 0.5
+#: Jumps of a camera's clock are said this often at most.
+_JUMP_QUIET_SECONDS: Final = 60.0
+_SHARE_IN_PERCENT: Final = 0.001
 
 
 class Sender(Protocol):
@@ -76,8 +85,10 @@ class Attached:
     codec: str = ""
     width: int = 0
     height: int = 0
-    #: Event time at which the newest segment ended.
+    #: Event time at which the newest segment ended. What a camera sends next begins there or later.
     end_us: int = 0
+    #: How much slower than time a camera's clock is, in millionths of the time that passed; its times are corrected.
+    drift_ppm: int = 0
     #: Why nothing comes at the moment, without the camera's address; None while its feed is open, and before the first
     #: attempt is over.
     problem: str | None = None
@@ -99,10 +110,10 @@ def attach(
     state: Attached | None = None,
     reading: Reading | None = None,
 ) -> Attached:
-    """Send the segments of `uri` (a file, a folder or an rtsp:// camera) as `camera`, until it ends or `stop()`.
+    """Send the segments of `uri` (file, folder, or address of a camera or film) as `camera`, to its end or `stop()`.
 
-    Files of a folder follow one another in the order of their names; a file that cannot be read is reported and left
-    out. A camera that falls silent is tried again for as long as it takes, each time as a new epoch.
+    Files of a folder follow one another in the order in which they were recorded; a file that cannot be read is
+    reported and left out. A camera that falls silent is tried again for as long as it takes, each time as a new epoch.
 
     Args:
         uri: where the video is.
@@ -144,15 +155,24 @@ def attach(
             state.skipped.update(segment.skipped)
             progress(state)
 
-    if "://" in uri and not is_live(uri):
-        expected = "expected a file, a folder or an rtsp:// camera"
-        raise SourceError(f"{display_name(uri)}: {expected}", cause=expected)
-    if is_live(uri):
+    check_address(uri)
+    if is_live(uri) and not is_film(uri):
         _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts, reading)
     else:
         _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop, reading=reading)
     sender.flush()
     return state
+
+
+def is_film(uri: str) -> bool:
+    """Whether what somebody serves at `uri` ends, as its length says. What does not answer is no film."""
+    if not may_be_film(uri):
+        return False
+    try:
+        with Feed(uri) as feed:
+            return feed.seconds is not None
+    except SourceError:
+        return False
 
 
 def _attach_files(
@@ -169,14 +189,17 @@ def _attach_files(
     reading: Reading | None,
 ) -> None:
     left_out: list[str] = []
-    files = find_files(Path(uri), left_out)
-    footage = Footage(files, camera, limits, start_us=start_us, strict=Path(uri).is_file(), reading=reading)
+    files = [uri] if is_live(uri) else open_in_order(find_files(Path(uri), left_out), reading)
+    if is_live(uri) and start_us is None:
+        start_us = time.time_ns() // 1000  # who serves a film does not say when it was recorded
+    footage = Footage(files, camera, limits, start_us=start_us, strict=not Path(uri).is_dir(), reading=reading)
     footage.failures += left_out
     state.failures, state.problem = footage.failures, None
+    max_gap = (limits or SegmentLimits()).max_gap_seconds
     try:
         while True:
             sent_before = state.segments
-            for segment in footage.segments(lambda feed: _paced(feed, pace, stop), stop):
+            for segment in footage.segments(lambda feed: _paced(feed, pace, stop, max_gap), stop):
                 send([segment])
             if stop():
                 return
@@ -191,16 +214,21 @@ def _attach_files(
         state.skipped.update(footage.skipped)
 
 
-def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool]) -> Iterator[Packet]:
-    """The packets of a file, each not before its time when the pace is real time."""
-    begin, first = time.monotonic(), None
+def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: float) -> Iterator[Packet]:
+    """The packets of a file, each not before its time when the pace is real time.
+
+    Where timestamps jump, forward by more than the longest gap or back, time goes on from there: nobody waits for it.
+    """
+    begin, last = 0.0, None
     for packet in feed.packets():
         stamp = packet.dts if packet.dts is not None else packet.pts
         if pace == "realtime" and stamp is not None:
             seconds = float(stamp * feed.track.time_base)
-            first = seconds if first is None else first
-            while (wait := begin + seconds - first - time.monotonic()) > 0 and not stop():
-                time.sleep(min(wait, _SLEEP_SECONDS))
+            if last is None or not -_REORDER_SECONDS <= seconds - last <= max_gap_seconds:
+                begin = time.monotonic() - seconds
+            last = seconds
+            while (left := begin + seconds - time.monotonic()) > 0 and not stop():
+                time.sleep(min(left, _SLEEP_SECONDS))
         if stop():
             return
         yield packet
@@ -219,7 +247,7 @@ def _attach_camera(
 ) -> None:
     connected, attempts, pauses = False, 0, Pauses(*RECONNECT_SECONDS)
     while not stop():
-        seconds_before = state.seconds
+        seconds_before, began = state.seconds, time.monotonic()
         try:
             with Feed(uri, reading) as feed:
                 connected, state.problem = True, None
@@ -235,7 +263,8 @@ def _attach_camera(
             happened = str(error)
         if stop():
             return
-        if state.seconds - seconds_before >= STEADY_SECONDS:
+        # Both: what a camera had gathered may be seconds of video at once.
+        if min(state.seconds - seconds_before, time.monotonic() - began) >= STEADY_SECONDS:
             pauses.reset()
         pause = pauses.next()
         log.warning("camera %s: %s; trying again in %.0f s", camera, happened, pause)
@@ -253,15 +282,70 @@ def _send_feed(
 ) -> None:
     """Send what a camera's open feed gives, and the mark that ends it."""
     # Epochs grow, even where the clock was set back meanwhile.
-    segmenter = Segmenter(camera, feed.track, limits, start_us=state.end_us, clock=lambda: time.time_ns() // 1000)
+    arrival, clock = ArrivalTime(state.end_us / 1e6), LiveClock()
+    if (ahead := arrival.ahead_seconds) > 1:
+        log.warning(
+            "camera %s: its times begin %.0f s ahead of the clock, where its newest segment ended", camera, ahead
+        )
+    now_us = state.end_us
+    track = replace(feed.track, time_base=MICROSECONDS, zero=0)
+    segmenter = Segmenter(camera, track, limits, start_us=state.end_us, clock=lambda: now_us)
+    notes = _ClockNotes(camera)
+    packets = date_packets(feed.packets(), feed.track.time_base, clock, arrival, not_before_us=state.end_us)
     try:
-        for packet in feed.packets():
+        for packet in packets:
+            now_us = packet.pts if packet.pts is not None else now_us
+            state.drift_ppm = notes.drift_ppm(clock)
             send(segmenter.push(packet))
             if stop():
                 break
+    except SourceError:
+        try:
+            send(segmenter.end())
+        except StreamError as other:  # a consequence, or met again at the next attempt
+            log.warning("camera %s: the end of its feed could not be sent (%s)", camera, other)
+        raise
     finally:
-        send(segmenter.end())
         state.skipped.update(segmenter.skipped)
+    send(segmenter.end())
+
+
+class _ClockNotes:
+    """Says in the log what is wrong with a camera's clock, and not for each picture."""
+
+    def __init__(self, camera: str) -> None:
+        self._camera = camera
+        self._jumps, self._quiet_until = 0, -math.inf
+        self._say_at_seconds = _DRIFT_SECONDS
+
+    def drift_ppm(self, clock: LiveClock) -> int:
+        """How much slower than time the camera's clock is, in millionths; 0 while that may be the network."""
+        if clock.jumps > self._jumps and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _JUMP_QUIET_SECONDS
+            times = clock.jumps - self._jumps
+            log.warning(
+                "camera %s: its timestamps jumped%s by %+.1f s; time goes on by arrival",
+                self._camera,
+                f" {times} times, the last time" if times > 1 else "",
+                clock.jump_seconds,
+            )
+            self._jumps = clock.jumps
+        off = abs(clock.corrected_seconds)
+        if off >= self._say_at_seconds:
+            self._say_at_seconds = max(2 * self._say_at_seconds, off)
+            slow = "slow" if clock.drift > 0 else "fast"
+            log.warning(
+                "camera %s: its clock is %s by %s, %.1f s until now; its times are corrected by arrival",
+                self._camera,
+                slow,
+                _share(abs(clock.drift)),
+                off,
+            )
+        return round(clock.drift * 1e6) if off >= _DRIFT_SECONDS else 0
+
+
+def _share(part: float) -> str:
+    return f"{part:.1%}" if part >= _SHARE_IN_PERCENT else f"{part * 1e6:.0f} ppm"
 
 
 def wait(seconds: float, stop: Callable[[], bool]) -> None:

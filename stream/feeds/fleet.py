@@ -19,7 +19,7 @@ from . import agent
 from .agent import Attached, Pauses, Sender, attach, wait
 from .segmenter import SegmentLimits
 from .source import Reading
-from .state import QUIET_SECONDS, FeedState, FeedStatus, FeedWatch
+from .state import FeedState, FeedStatus, FeedWatch, quiet_after
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,13 @@ class FleetCamera:
     """A camera of a fleet."""
 
     camera: str
-    #: A file, a folder or an rtsp:// address.
+    #: A file, a folder or an address.
     uri: str = field(repr=False)
     #: Begin again at the end of footage.
     loop: bool = False
     reading: Reading | None = None
+    #: Event time in microseconds at which what was sent of it before ends: what it sends now begins there or later.
+    end_us: int = 0
 
 
 def attach_all(
@@ -67,7 +69,7 @@ def attach_all(
     Raises:
         BrokerError: the broker is gone. No camera is read any more.
     """
-    quiet = max(QUIET_SECONDS, 3 * (limits or SegmentLimits()).max_seconds)
+    quiet = quiet_after(limits or SegmentLimits())
     over = threading.Event()
     lanes = [_Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), quiet) for camera in cameras]
     for lane in lanes:
@@ -111,7 +113,7 @@ class _Lane(threading.Thread):
         super().__init__(name=f"camera {camera.camera}", daemon=True)
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
         self._is_over = stop  # `_stop` is a method of threads
-        self._attached = Attached()
+        self._attached = Attached(end_us=camera.end_us)
         self.watch = FeedWatch(camera.camera, quiet_seconds=quiet_seconds)
         #: The broker's error that ended this thread.
         self.broken: BrokerError | None = None

@@ -14,6 +14,7 @@ import av.error
 from stream.errors import SourceError
 
 from .addresses import display_name
+from .recorded import name_order
 from .tracks import PICTURE_FORMATS, TEXT_FORMATS, find_film
 
 
@@ -58,7 +59,7 @@ def find_files(path: Path, left_out: list[str] | None = None) -> list[Path]:
             raise SourceError(f"{display_name(str(path))}: no such file or folder", cause="no such file or folder")
         return [path]
     search = _Search(path)
-    files = sorted(search.films())
+    files = sorted(search.films(), key=name_order)
     if not files:
         why = "the folder holds no video file"
         raise SourceError(f"{path}: {'; '.join([why, *search.left_out()])}", cause=why)

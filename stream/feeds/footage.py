@@ -14,10 +14,25 @@ from stream.errors import SourceError
 from stream.segment import Segment
 
 from .packets import Packet
+from .recorded import Recorded, recorded_order
 from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Reading
 
 log = logging.getLogger(__name__)
+
+
+def open_in_order(files: Sequence[Path], reading: Reading | None = None) -> list[Path]:
+    """`files` of one camera in the order in which they were recorded; each is opened for that."""
+    if len(files) < 2:
+        return list(files)
+    known: list[tuple[Path, Recorded | None]] = []
+    for path in files:
+        try:
+            with Feed(str(path), reading) as feed:
+                known.append((path, feed.recorded))
+        except SourceError:
+            known.append((path, None))  # said by whoever reads it
+    return [files[index] for index in recorded_order(known)]
 
 
 class Footage:
@@ -25,7 +40,7 @@ class Footage:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[Path | str],
         camera: str,
         limits: SegmentLimits | None = None,
         *,
@@ -36,7 +51,7 @@ class Footage:
         """Name the files; nothing is opened yet.
 
         Args:
-            files: in their order.
+            files: in their order; also the address of a film.
             camera: the id that segments carry.
             limits: how long and large segments may be.
             start_us: event time of the first frame; when it was recorded, if None.
@@ -80,9 +95,11 @@ class Footage:
             if stop():
                 return
 
-    def _of_file(self, path: Path, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
+    def _of_file(self, path: Path | str, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
         with Feed(str(path), self._reading) as feed:
-            begin_us = max(self._next_us, feed.recorded_us or 0) if self._recorded else self._next_us
+            begin_us = (
+                max(self._next_us, feed.recorded.start_us if feed.recorded else 0) if self._recorded else self._next_us
+            )
             segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
             failure: SourceError | None = None
             try:

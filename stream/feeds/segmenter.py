@@ -19,11 +19,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
 
 from .muxing import mux
 from .packets import Packet, Track
+
+#: Decoding times that step back by less are a rounding; presentation times in their place are an order of pictures.
+_MAX_ROUNDING_SECONDS: Final = 0.1
+_MAX_REORDER_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ class Segmenter:
             return done
         dts = packet.dts if packet.dts is not None else packet.pts
         done = []
-        if self._in_epoch and self._jumps(dts):
+        back_seconds = _MAX_REORDER_SECONDS if packet.dts is None else _MAX_ROUNDING_SECONDS
+        if self._in_epoch and self._jumps(dts, back_seconds):
             done = self._end_epoch("discontinuity")
         self._last_dts = dts
         if not self._in_epoch:
@@ -175,11 +181,11 @@ class Segmenter:
         numerator, denominator = self._base_parts
         return ticks * numerator / denominator
 
-    def _jumps(self, dts: int) -> bool:
+    def _jumps(self, dts: int, back_seconds: float) -> bool:
         if self._last_dts is None:
             return False
         step = dts - self._last_dts
-        return step < 0 or self._seconds(step) > self._limits.max_gap_seconds
+        return self._seconds(step) < -back_seconds or self._seconds(step) > self._limits.max_gap_seconds
 
     def _cut_due(self, packet: Packet) -> bool:
         draft = self._open_draft

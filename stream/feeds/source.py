@@ -22,13 +22,13 @@ from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 from stream.segment import Display
 
-from .addresses import display_name, is_live
+from .addresses import display_name, is_live, to_url
 from .codecs import carrier
 from .damage import Ending, why_unreadable
 from .edits import played
 from .packets import Packet, Track
 from .picture_order import ORDERS
-from .recorded import recorded_us
+from .recorded import recorded
 from .timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
 from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, display_of, find_film
 from .transcoding import Transcoder
@@ -88,22 +88,21 @@ class Feed:
             self.close()
             raise
         self.seconds = self._container.duration / av.time_base if self._container.duration else None
-        self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
+        #: When a file was recorded; None for a camera.
+        self.recorded = None if self.live else recorded(Path(uri), dict(self._container.metadata), self.seconds)
 
     def _open(self, uri: str) -> Any:
         # Where libav invents presentation times for H.264, they are in decoding order.
         options = {"fflags": "-genpts"}
-        if self.live:
+        if self.live and uri.lower().startswith("rtsp"):
             # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
             options["rtsp_transport"] = "tcp"
-        elif not Path(uri).is_file():
+        elif not self.live and not Path(uri).is_file():
             self._refuse("no such file")
-        # Without a protocol, libav takes what is before the colon in "08:00:00.mp4" for one.
-        address = escape_address(uri) if self.live else f"file:{uri}"
         asked = time.monotonic()
         timeout = OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
         try:
-            return av.open(address, options=options, timeout=timeout, metadata_errors="replace")
+            return av.open(to_url(escape_address(uri)), options=options, timeout=timeout, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
             if not self.live:

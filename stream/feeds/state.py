@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .agent import Attached
+from .segmenter import SegmentLimits
 
 FeedStatus = Literal["connecting", "live", "stalled", "failed", "ended"]
 
@@ -27,6 +28,11 @@ QUIET_SECONDS: Final = 10.0
 #: Frames a second are counted over so long.
 _RATE_SECONDS: Final = 10.0
 _RATE_SAMPLES: Final = 100
+
+
+def quiet_after(limits: SegmentLimits) -> float:
+    """After how many seconds without a segment a camera is no longer live: more where segments are long."""
+    return max(QUIET_SECONDS, 3 * limits.max_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,10 @@ class FeedState:
     codec: str = ""
     width: int = 0
     height: int = 0
+    #: Event time at which the newest segment ended; 0 before the first.
+    end_us: int = 0
+    #: How much slower than time the camera's clock is, in millionths of the time that passed; its times are corrected.
+    drift_ppm: int = 0
 
 
 class FeedWatch:
@@ -106,6 +116,8 @@ class FeedWatch:
                 codec=attached.codec,
                 width=attached.width,
                 height=attached.height,
+                end_us=attached.end_us,
+                drift_ppm=attached.drift_ppm,
             )
 
     def _status_at(self, now: float) -> FeedStatus:

@@ -1,0 +1,131 @@
+"""Before and while a camera is attached by hand: who reads it, where its footage ends, and what it does not give."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from consumers.outputs.states import ensure_state_topics, reported_camera
+from consumers.records.camera_state import CameraState
+from consumers.records.process import ProcessInfo
+from consumers.running.claims import newest_ends, reader_of
+from consumers.settings import TopicSettings
+from consumers.terminal.attaching import QuietNotes
+from consumers.topics import ensure_topics
+from stream import Attached, FeedState, KafkaTransport, MemoryTransport, Segment
+from tests.command_line import clipline
+from tests.videos import write_video
+
+ELSEWHERE = ProcessInfo("hub-4711", "hub", 4711, "1.0", 0)
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def state(camera: str = "gate", status="live", agent: ProcessInfo = ELSEWHERE, age: float = 0.0, end_us: int = 0):
+    feed = FeedState(camera, status, since_us=0, end_us=end_us)
+    return CameraState(feed, agent, now_us() - round(age * 1e6))
+
+
+def segment(camera: str, end_us: int) -> Segment:
+    return Segment(camera, end_us - 1000, 0, end_us - 1000, end_us, "mpegts", "h264", 64, 48, 1, 0, b"x")
+
+
+@pytest.mark.parametrize(
+    ("found", "agent"),
+    [
+        (None, None),
+        (state(), ELSEWHERE),
+        (state(status="failed"), ELSEWHERE),
+        (state(status="ended"), None),
+        (state(age=60), None),
+        (state(agent=replace(ProcessInfo.current(), pid=2**22 - 1)), None),
+    ],
+    ids=["unknown", "live", "failed", "ended", "old", "dead"],
+)
+def test_a_camera_is_taken_while_another_agent_lives_and_says_so(found, agent):
+    assert reader_of(found) == agent
+
+
+def test_where_a_camera_ends_is_told_by_its_state_and_by_what_was_sent_since():
+    topics, transport = TopicSettings(), MemoryTransport()
+    ensure_topics(transport, topics)
+    producer = transport.producer()
+    for camera, end_us in (("gate", 7_000_000), ("gate", 9_000_000), ("yard", 8_000_000), ("shed", 9_000_000)):
+        producer.send(topics.segments, *segment(camera, end_us).encode())
+    producer.send(topics.segments, b"gate", [], b"no segment")
+    states = {
+        "gate": state("gate", age=3, end_us=5_000_000),
+        "yard": state("yard", status="ended", end_us=8_000_000),
+        "shed": state("shed", age=3600, end_us=4_000_000),
+    }
+    assert newest_ends(transport, topics, states, ["gate", "yard", "shed", "new"]) == {
+        "gate": 9_000_000,
+        "yard": 8_000_000,
+        "shed": 4_000_000,
+        "new": 0,
+    }
+
+
+def test_attach_refuses_a_camera_that_another_agent_reads(embedded_broker, tmp_path, topics_prefix):
+    film = write_video(tmp_path / "gate.mp4", 10)
+    settings = tmp_path / "clipline.toml"
+    settings.write_text(f'[topics]\nprefix = "{topics_prefix}"\n')
+    topics, transport = TopicSettings(prefix=topics_prefix), KafkaTransport(embedded_broker.address)
+    ensure_state_topics(transport, topics)
+    producer = transport.producer()
+    producer.send(topics.cameras_state, *state().encode())
+    producer.close()
+    call = ("attach", str(film), "--settings", str(settings), "--kafka", embedded_broker.address)
+    refused = clipline(*call)
+    assert refused.returncode == 2
+    assert "camera gate: hub-4711 (process 4711 on hub) reads it already" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert clipline(*call, "--camera", "gate-2", "--pace", "max").returncode == 0
+
+
+def said(tell: Callable[[QuietNotes], None]) -> list[str]:
+    out = io.StringIO()
+    tell(QuietNotes(Console(file=out, width=200)))
+    return out.getvalue().splitlines()
+
+
+def test_a_camera_that_gives_nothing_is_said_with_why_and_since_when_and_when_it_is_back():
+    at = 1_800_000_000_000_000
+    quiet = FeedState("gate[/b]", "failed", at + 10_000_000, why="connection refused", data_us=at)
+
+    def tell(notes: QuietNotes) -> None:
+        for one in (
+            FeedState("gate[/b]", "live", at, data_us=at),
+            quiet,
+            quiet,
+            replace(quiet, why="no answer for 10 s"),
+            replace(quiet, status="connecting"),
+            replace(quiet, status="live", why=None, data_us=at + 45_000_000),
+            replace(quiet, status="ended", why="the agent stopped"),
+        ):
+            notes.hear(one)
+
+    assert said(tell) == [
+        "gate[/b]: no data since 2027-01-15 08:00:00 (connection refused)",
+        "gate[/b]: no data since 2027-01-15 08:00:00 (no answer for 10 s)",
+        "gate[/b]: live again, after 45 s",
+    ]
+
+
+def test_a_camera_that_never_gave_anything_is_said_while_it_is_attached():
+    heard: list[FeedState] = []
+    with reported_camera(
+        MemoryTransport(), TopicSettings(), "gate", ELSEWHERE, quiet_seconds=0.3, hear=heard.append
+    ) as report:
+        report(Attached(problem="connection refused"))
+        deadline = time.monotonic() + 5
+        while not any(one.status == "failed" for one in heard) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert [one.why for one in heard if one.status == "failed"][:1] == ["connection refused"]
