@@ -192,13 +192,13 @@ def test_the_first_error_is_the_one_that_is_told(film, monkeypatch):
 
         def flush(self) -> None: ...
 
-    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    monkeypatch.setattr(agent, "Feed", lambda *_: Feed(str(film)))
     with pytest.raises(BrokerError, match="the broker is gone"):
         attach("rtsp://127.0.0.1/cam", "gate", Breaking(), "segments")
 
 
 def test_what_an_agent_sends_begins_where_the_one_before_ended(film, monkeypatch):
-    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))
+    monkeypatch.setattr(agent, "Feed", lambda *_: Feed(str(film)))
     transport = MemoryTransport()
     transport.ensure_topics([Topic("segments", 1)])
     ahead_us = time.time_ns() // 1000 + 3_000_000

@@ -385,6 +385,21 @@ def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix,
     assert consumer.lag() == 0
 
 
+def test_a_partition_that_is_paused_amid_what_was_fetched_goes_on(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    sent = [("gate", str(n).encode()) for n in range(100)]  # more than one poll returns
+    send(transport, topics_prefix, sent)
+    consumer = opened(transport.consumer([topics_prefix]))
+    records = read(consumer, 1)
+    assert len(records) < len(sent)
+    consumer.pause({(r.topic, r.partition) for r in records})
+    # The other partition has nothing, and says so.
+    assert not consumer.poll(1.0).records
+    consumer.pause(())
+    records += read(consumer, len(sent) - len(records))
+    assert values(records) == [v for _, v in sent]
+
+
 def test_the_largest_record_passes_and_a_larger_one_is_refused_before_it_is_sent(transport, topics_prefix, opened):
     transport.ensure_topics([Topic(topics_prefix, 1)])
     producer = transport.producer()

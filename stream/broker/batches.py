@@ -43,6 +43,17 @@ def keep_reading(consumer: KafkaConsumer) -> None:
     consumer._fetcher.PartitionRecords = _Records  # noqa: SLF001  the vendor gives no other way in
 
 
+def fetch_what_was_resumed(consumer: KafkaConsumer) -> None:
+    """Give a partition that was paused amid what had been fetched of it back its turn. To be called before each poll.
+
+    kafka-python 3.0.12 sets such records aside, and takes them up again only while it has nothing else in hand; what it
+    has in hand is a fetch without records as long as other partitions are quiet, so that it would never be.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001  as above
+    if not fetcher._next_partition_records:  # noqa: SLF001  drained: false, but not None
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
 class _Records(Fetcher.PartitionRecords):  # type: ignore[misc]  # the vendor's base class is untyped
     def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Any:
         return super()._unpack_records(tp, _Batches(records), *deserializers)

@@ -18,7 +18,7 @@ from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .assignment import Assignment
-from .batches import Unreadable, keep_reading
+from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .transport import (
     MAX_RECORD_BYTES,
     Consumer,
@@ -365,6 +365,7 @@ class _KafkaConsumer:
     def poll(self, timeout_seconds: float) -> Polled:
         with _mapped("reading", self._address):
             self._finish_joining()
+            fetch_what_was_resumed(self._consumer)
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         # One call may finish a rebalance and fetch behind it, never the other way round.
         return Polled(*self._listener.take(), [_record(r) for records in batches.values() for r in records])
