@@ -108,7 +108,7 @@ class Collected:
 
     predictions: list[Prediction] = field(default_factory=list)
 
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> None:
+    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None:
         del events
         self.predictions += predictions
 
