@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Feed FeedState FeedStatus FeedWatch Fit FleetCamera
-        Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled Producer Reading
+        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Existing Feed FeedState FeedStatus FeedWatch Fit
+        FleetCamera Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled Producer
+        Reading
         Record RecordTooLargeError Segment SegmentError SegmentLimits Segmenter ServiceError SourceError StreamError
         Topic Transport
         announced_frames attach attach_all check_camera_id decode display_name escape_address find_files is_live

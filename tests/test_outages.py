@@ -291,9 +291,9 @@ def test_a_service_that_is_away_is_said_once_and_its_return_too(quick):
         with EmbeddedRedis(port=port):
             assert eventually(lambda: awaited() == (), 5)
             time.sleep(0.3)
+            assert len(said) == 2
     assert said[0].startswith(f"waiting for Redis at {address} since ")
     assert said[1].startswith(f"Redis at {address} is back, after ")
-    assert len(said) == 2
 
 
 def test_a_watch_tells_no_outage_when_it_is_over():
