@@ -108,7 +108,7 @@ class Collected:
 
     predictions: list[Prediction] = field(default_factory=list)
 
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> None:
+    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None:
         del events
         self.predictions += predictions
 
@@ -187,10 +187,10 @@ class _Redis:
         self._redis.flushall()
 
     def count(self, prefix: str, camera: str) -> int:
-        return int(self._redis.xlen(f"{prefix}:predictions:{camera}"))
+        return int(self._redis.xlen(f"{prefix}:predictions:{{{camera}}}"))
 
     def predictions(self, prefix: str, camera: str) -> list[dict]:
-        entries = self._redis.xrange(f"{prefix}:predictions:{camera}")
+        entries = self._redis.xrange(f"{prefix}:predictions:{{{camera}}}")
         return [json.loads(content[b"prediction"]) for _, content in entries]
 
 

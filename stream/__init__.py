@@ -5,7 +5,17 @@ What other packages use is exported here, embedded servers from `stream.services
 
 from .broker.kafka import KafkaTransport
 from .broker.memory import MemoryTransport
-from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Producer, Record, Topic, Transport
+from .broker.transport import (
+    MAX_RECORD_BYTES,
+    Consumer,
+    Existing,
+    Partition,
+    Polled,
+    Producer,
+    Record,
+    Topic,
+    Transport,
+)
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Fit, Image, Picture, decode
 from .clips.sampling import sample_file
@@ -37,6 +47,7 @@ __all__ = [
     "Clipper",
     "Consumer",
     "Decoded",
+    "Existing",
     "Feed",
     "FeedState",
     "FeedStatus",

@@ -49,7 +49,7 @@ class ListSink:
         self.predictions: list[Prediction] = []
         self.events: list[Event] = []
 
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> None:
+    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None:
         self.predictions += predictions
         self.events += events
 

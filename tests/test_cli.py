@@ -94,8 +94,7 @@ def test_0_is_for_what_was_done_and_for_what_was_stopped_in_order(monkeypatch):
         assert stop()
         return iter(())
 
-    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
-    monkeypatch.setattr("consumers.outputs.subscriber.read_events", ctrl_c)
+    monkeypatch.setattr("consumers.outputs.subscriber.EventReader.follow", ctrl_c)
     assert clipline("events", "--follow").returncode == 0
     assert clipline("events", "--help").returncode == 0
 

@@ -24,7 +24,7 @@ from referencing import Registry, Resource
 
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
-from consumers.outputs.subscriber import read_events
+from consumers.outputs.subscriber import stored_events
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import BODY_KEYS, Event, event_id
 from consumers.records.prediction import Prediction
@@ -174,8 +174,7 @@ def test_events_are_cloud_events_to_other_clients(read, published):
         contract("event", "payload").validate(body)
         contract("event", "headers").validate(headers_of(record))
     assert len({e.get_id() for e in events}) == len(events)
-    events = read_events(transport, topics, follow=False, stored=True, stop=lambda: False)
-    assert [event.body() for event in events] == bodies
+    assert [event.body() for event in stored_events(transport, topics)] == bodies
 
 
 def test_predictions_and_dead_letters_are_as_the_contract_says(read, published):
@@ -200,14 +199,15 @@ def test_predictions_and_dead_letters_are_as_the_contract_says(read, published):
 
 def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
     transport, topics = published
-    good = list(read_events(transport, topics, follow=False, stored=True, stop=lambda: False))
+    good = list(stored_events(transport, topics))
     producer = transport.producer()
     for value in (b"", b"[]", b"{}", b"\xff", b"[" * 100_000, json.dumps(good[0].body() | {"state": "odd"}).encode()):
         producer.send(topics.events, b"lobby", [], value)
     producer.flush()
     producer.close()
-    assert list(read_events(transport, topics, follow=False, stored=True, stop=lambda: False)) == good
+    assert list(stored_events(transport, topics)) == good
     assert len(re.findall(rf"{topics.events}\[0\]@\d+: expected .*: left out", caplog.text)) == 6
+    assert f"left out of {topics.events}: 6 records that are no events" in caplog.text
 
 
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 
 from consumers.outputs import redis as sinks
 from consumers.outputs.redis import RedisSink, SinkError, connect_redis
@@ -18,6 +20,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.settings import RedisSettings
 from stream.services import EmbeddedRedis
+from stream.services.processes import Plan
 
 EPOCH_US = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -59,20 +62,20 @@ def stream(redis: Redis, key: str, field: str) -> list[dict]:
 def test_the_hash_of_a_camera_is_its_newest_window(redis, make, topics_prefix):
     sink = make()
     sink.write([prediction(0), prediction(1, run=0.75), prediction(0, camera="yard")], [])
-    state = redis.hgetall(f"{topics_prefix}:camera:lobby")
+    state = redis.hgetall(f"{topics_prefix}:camera:{{lobby}}:m-1")
     assert (state["label"], state["score"], state["model"]) == ("run", "0.75", "m-1")
     assert json.loads(state["scores"]) == {"run": 0.75, "walk": 0.25}
     assert (state["window_start"], state["window_end"]) == (
         "2023-11-14T22:13:21.000000Z",
         "2023-11-14T22:13:23.000000Z",
     )
-    assert redis.hget(f"{topics_prefix}:camera:yard", "label") == "walk"
+    assert redis.hget(f"{topics_prefix}:camera:{{yard}}:m-1", "label") == "walk"
 
 
 def test_the_stream_of_a_camera_is_what_was_published(redis, make, topics_prefix):
     predictions = [prediction(n) for n in range(5)]
     make().write(predictions, [])
-    assert stream(redis, f"{topics_prefix}:predictions:lobby", "prediction") == [
+    assert stream(redis, f"{topics_prefix}:predictions:{{lobby}}", "prediction") == [
         json.loads(p.encode()[2]) for p in predictions
     ]
 
@@ -84,10 +87,10 @@ def test_streams_are_trimmed(redis, make, topics_prefix):
             [prediction(n) for n in range(begin, begin + 100)],
             [replace(EVENT, revision=n) for n in range(begin, begin + 100)],
         )
-    for key, field in ((f"{topics_prefix}:predictions:lobby", "prediction"), (f"{topics_prefix}:events", "event")):
+    for key, field in ((f"{topics_prefix}:predictions:{{lobby}}", "prediction"), (f"{topics_prefix}:events", "event")):
         assert 200 <= redis.xlen(key) < 400
         assert len(stream(redis, key, field)) == redis.xlen(key)
-    assert stream(redis, f"{topics_prefix}:predictions:lobby", "prediction")[-1]["window"] == 999
+    assert stream(redis, f"{topics_prefix}:predictions:{{lobby}}", "prediction")[-1]["window"] == 999
 
 
 def test_subscribers_of_a_camera_get_its_events_as_they_are_written(redis, make, topics_prefix):
@@ -106,15 +109,15 @@ def test_what_is_written_again_changes_nothing(redis, make, topics_prefix):
     first = [prediction(n, run=0.1 * n) for n in range(4)]
     events = [EVENT, replace(EVENT, state="ended", revision=1, ending="gap")]
     make().write(first, events)
-    before = redis.hgetall(f"{topics_prefix}:camera:lobby")
+    before = redis.hgetall(f"{topics_prefix}:camera:{{lobby}}:m-1")
     with redis.pubsub() as listener:
         listener.subscribe(f"{topics_prefix}:events:lobby")
         listener.get_message(timeout=5)
         make().write(first[1:3], [])  # a worker that begins again: older windows, another connection
         make().write(first, events)
         assert listener.get_message(timeout=0.1) is None
-    assert redis.hgetall(f"{topics_prefix}:camera:lobby") == before
-    assert [p["window"] for p in stream(redis, f"{topics_prefix}:predictions:lobby", "prediction")] == [0, 1, 2, 3]
+    assert redis.hgetall(f"{topics_prefix}:camera:{{lobby}}:m-1") == before
+    assert [p["window"] for p in stream(redis, f"{topics_prefix}:predictions:{{lobby}}", "prediction")] == [0, 1, 2, 3]
     assert len(stream(redis, f"{topics_prefix}:events", "event")) == 2
 
 
@@ -129,27 +132,72 @@ def test_the_epoch_before_that_is_written_again_does_not_become_the_newest_state
     make().write(written, [])
     make().write(written, [])
     make().write([prediction(2, epoch_us=later_us, run=0.98)], [])
-    assert redis.hget(f"{topics_prefix}:camera:lobby", "score") == "0.98"
-    windows = [(p["epoch_us"], p["window"]) for p in stream(redis, f"{topics_prefix}:predictions:lobby", "prediction")]
+    assert redis.hget(f"{topics_prefix}:camera:{{lobby}}:m-1", "score") == "0.98"
+    windows = [
+        (p["epoch_us"], p["window"]) for p in stream(redis, f"{topics_prefix}:predictions:{{lobby}}", "prediction")
+    ]
     assert windows == [(EPOCH_US, 8), (EPOCH_US, 9), (later_us, 0), (later_us, 1), (later_us, 2)]
 
 
 def test_older_footage_that_was_not_seen_before_is_written(redis, make, topics_prefix):
     make().write([prediction(0), prediction(0, epoch_us=EPOCH_US - 1000 * SECOND, run=0.9)], [])
-    assert redis.hget(f"{topics_prefix}:camera:lobby", "score") == "0.9"
-    assert redis.xlen(f"{topics_prefix}:predictions:lobby") == 2
+    assert redis.hget(f"{topics_prefix}:camera:{{lobby}}:m-1", "score") == "0.9"
+    assert redis.xlen(f"{topics_prefix}:predictions:{{lobby}}") == 2
 
 
 def test_what_is_remembered_of_epochs_is_bounded(redis, make, topics_prefix):
     make().write([prediction(0, epoch_us=EPOCH_US + n * SECOND) for n in range(50)], [])
-    assert redis.xlen(f"{topics_prefix}:predictions:lobby") == 50
-    positions = redis.hget(f"{topics_prefix}:camera:lobby", "position:m-1").split()
+    assert redis.xlen(f"{topics_prefix}:predictions:{{lobby}}") == 50
+    positions = redis.hget(f"{topics_prefix}:camera:{{lobby}}:m-1", "position").split()
     assert positions == [f"{EPOCH_US + n * SECOND}:0" for n in range(49, 41, -1)]
 
 
 def test_models_of_a_camera_do_not_hide_one_another(redis, make, topics_prefix):
-    make().write([prediction(5), prediction(3, model="m-2")], [])
-    assert redis.xlen(f"{topics_prefix}:predictions:lobby") == 2
+    make().write([prediction(5, run=0.75), prediction(3, model="m-2", run=0.125)], [])
+    assert redis.xlen(f"{topics_prefix}:predictions:{{lobby}}") == 2
+    one, other = (redis.hgetall(f"{topics_prefix}:camera:{{lobby}}:{model}") for model in ("m-1", "m-2"))
+    assert (one["model"], one["label"], one["score"]) == ("m-1", "run", "0.75")
+    assert (other["model"], other["label"], other["score"]) == ("m-2", "walk", "0.875")
+
+
+def test_what_is_kept_of_a_camera_expires_after_its_last_window(redis, make, topics_prefix):
+    make(camera_hours=2).write([prediction(0)], [EVENT])
+    for key in (f"{topics_prefix}:camera:{{lobby}}:m-1", f"{topics_prefix}:predictions:{{lobby}}"):
+        assert 7190 < redis.ttl(key) <= 7200
+        redis.expire(key, 100)
+        make(camera_hours=2).write([prediction(0)], [])
+        assert redis.ttl(key) <= 100, "a repetition is no sign of life"
+    make(camera_hours=2).write([prediction(1)], [])
+    assert redis.ttl(f"{topics_prefix}:camera:{{lobby}}:m-1") > 7190
+
+
+def test_an_alarm_is_not_told_again_however_long_ago_it_was(redis, make, topics_prefix):
+    make().write([], [EVENT])
+    (remembered,) = redis.keys(f"{topics_prefix}:seen:*")
+    assert redis.ttl(remembered) == -1, "nothing forgets it but newer reports"
+    assert redis.zrange(remembered, 0, -1) == [f"{EVENT.id}-0"]
+
+
+def test_reports_that_are_remembered_are_bounded_and_the_oldest_go(redis, make, topics_prefix):
+    sink = make(max_remembered_events=5)
+    for n in range(9):
+        sink.write([], [replace(EVENT, revision=n)])
+    (remembered,) = redis.keys(f"{topics_prefix}:seen:*")
+    assert redis.zrange(remembered, 0, -1) == [f"an-id-{n}" for n in range(4, 9)]
+    for n in range(4, 9):
+        sink.write([], [replace(EVENT, revision=n)])
+    assert redis.xlen(f"{topics_prefix}:events") == 9
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_no_number_reaches_neither_redis_nor_any_record(redis, make, topics_prefix, number):
+    with pytest.raises(ValueError, match="JSON"):
+        make().write([prediction(0, run=number)], [])
+    with pytest.raises(ValueError, match="JSON"):
+        prediction(0, run=number).encode()
+    with pytest.raises(ValueError, match="JSON"):
+        replace(EVENT, peak_score=number).encode()
+    assert redis.keys(f"{topics_prefix}:*") == []
 
 
 def test_nothing_to_write_asks_nothing_of_redis():
@@ -160,15 +208,103 @@ def test_nothing_to_write_asks_nothing_of_redis():
     assert time.monotonic() - begin < 0.1
 
 
-def test_redis_that_went_away_is_one_error_in_bounded_time():
+def test_redis_that_went_away_is_one_error_in_bounded_time(monkeypatch):
+    monkeypatch.setattr(sinks, "ExponentialBackoff", lambda **_: NoBackoff())
     with EmbeddedRedis() as server:
         address = server.address
-        sink = RedisSink(address, RedisSettings())
+        sink = RedisSink(address, RedisSettings(), patience_seconds=0.2)
         sink.write([prediction(0)], [EVENT])
     begin = time.monotonic()
     with pytest.raises(SinkError, match=f"^Redis at {address} does not take results"):
         sink.write([prediction(1)], [])
     assert time.monotonic() - begin < 8
+
+
+def test_whoever_is_told_to_stop_does_not_wait_for_redis(monkeypatch):
+    monkeypatch.setattr(sinks, "ExponentialBackoff", lambda **_: NoBackoff())
+    with EmbeddedRedis() as server:
+        sink = RedisSink(server.address, RedisSettings())
+    begin = time.monotonic()
+    with pytest.raises(SinkError):
+        sink.write([prediction(0)], [], stop=lambda: True)
+    assert time.monotonic() - begin < 5
+
+
+def test_redis_that_restarts_costs_no_result_and_repeats_none(caplog):
+    with EmbeddedRedis() as server:
+        port = int(server.address.rpartition(":")[2].partition("/")[0])
+        sink = RedisSink(server.address, RedisSettings())
+        sink.write([prediction(0)], [EVENT])
+    ended = replace(EVENT, state="ended", revision=1, ending="gap")
+    writing = threading.Thread(target=sink.write, args=([prediction(1), prediction(2)], [ended]))
+    writing.start()
+    time.sleep(1.0)
+    with EmbeddedRedis(port=port) as server:
+        writing.join(20)
+        assert not writing.is_alive()
+        with Redis.from_url(server.address, decode_responses=True) as client:
+            assert [p["window"] for p in stream(client, "clipline:predictions:{lobby}", "prediction")] == [1, 2]
+            assert stream(client, "clipline:events", "event") == [ended.body()]
+    assert "does not take results" in caplog.text
+    assert "takes results again" in caplog.text
+
+
+def test_a_redis_that_has_become_a_replica_is_waited_for():
+    """As in a failover: it answers, and takes nothing until the address leads to the new primary."""
+    with EmbeddedRedis() as server, Redis.from_url(server.address, decode_responses=True) as client:
+        sink = RedisSink(server.address, RedisSettings())
+        client.replicaof("127.0.0.1", 1)
+        writing = threading.Thread(target=sink.write, args=([prediction(0)], [EVENT]))
+        writing.start()
+        time.sleep(0.5)
+        assert writing.is_alive()
+        client.replicaof("no", "one")
+        writing.join(10)
+        assert not writing.is_alive()
+        assert client.xlen("clipline:events") == 1
+
+
+class ClusterNode(EmbeddedRedis):
+    """A node of a Redis Cluster."""
+
+    def plan(self) -> Plan:
+        plan = super().plan()
+        (self.bus,) = self.ports(1)
+        more = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "2000")
+        return replace(plan, job=replace(plan.job, commands=tuple((*c, *more) for c in plan.job.commands)))
+
+
+@pytest.fixture
+def cluster() -> Iterator[RedisCluster]:
+    """Two nodes that share the slots."""
+    with ClusterNode() as one, ClusterNode() as other:
+        clients = [Redis.from_url(node.address, decode_responses=True) for node in (one, other)]
+        clients[0].execute_command("CLUSTER ADDSLOTSRANGE 0 8191")
+        clients[1].execute_command("CLUSTER ADDSLOTSRANGE 8192 16383")
+        port = other.address.rpartition(":")[2].partition("/")[0]
+        clients[0].execute_command(f"CLUSTER MEET 127.0.0.1 {port} {other.bus}")
+        deadline = time.monotonic() + 20
+        while not all(c.cluster("info")["cluster_state"] == "ok" for c in clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with RedisCluster.from_url(one.address, decode_responses=True) as client:
+            yield client
+        for each in clients:
+            each.close()
+
+
+def test_a_redis_cluster_takes_results_of_all_cameras_in_one_batch(cluster):
+    node = cluster.get_default_node()
+    sink = RedisSink(f"redis://{node.host}:{node.port}/0", RedisSettings())
+    cameras = [f"camera-{n}" for n in range(20)]
+    for _ in range(2):
+        sink.write([prediction(0, camera=c) for c in cameras], [replace(EVENT, camera=c, id=c) for c in cameras])
+    sink.close()
+    assert {cluster.keyslot(f"clipline:camera:{{{c}}}:m-1") < 8192 for c in cameras} == {True, False}
+    for camera in cameras:
+        assert cluster.hget(f"clipline:camera:{{{camera}}}:m-1", "label") == "walk"
+        assert cluster.xlen(f"clipline:predictions:{{{camera}}}") == 1
+    assert [json.loads(e["event"])["camera"] for _, e in cluster.xrange("clipline:events")] == cameras
 
 
 def test_redis_that_is_not_there_is_one_error_that_says_what_to_do(monkeypatch):

@@ -31,7 +31,7 @@ class Brightness:
 
 
 class NoSink:
-    def write(self, predictions: object, events: object) -> None: ...
+    def write(self, *_: object) -> None: ...
 
 
 @pytest.fixture

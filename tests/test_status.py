@@ -260,7 +260,7 @@ def test_states_are_read_from_the_end_of_a_topic_that_keeps_all_of_them(embedded
     assert list(found.cameras) == ["gate"]
     assert found.cameras["gate"].feed.frames == 99
     assert list(found.workers) == ["hub-worker-1"]
-    with StatesFollower(transport, topics) as follower:
+    with StatesFollower(transport, topics, "Kafka") as follower:
         producer.send(topics.cameras_state, *camera("yard").encode())
         producer.flush()
         for _ in range(50):

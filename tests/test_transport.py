@@ -385,13 +385,14 @@ def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix,
     assert consumer.lag() == 0
 
 
-def test_a_partition_that_is_paused_amid_what_was_fetched_goes_on(transport, topics_prefix, opened):
+def test_a_partition_that_is_paused_amid_what_was_fetched_goes_on(kind, transport, topics_prefix, opened):
     transport.ensure_topics([Topic(topics_prefix, 2)])
-    sent = [("gate", str(n).encode()) for n in range(100)]  # more than one poll returns
+    sent = [(b"gate", str(n).encode()) for n in range(100)]  # more than one poll returns
     send(transport, topics_prefix, sent)
     consumer = opened(transport.consumer([topics_prefix]))
     records = read(consumer, 1)
-    assert len(records) < len(sent)
+    if kind != "memory":  # it has no limit
+        assert len(records) < len(sent)
     consumer.pause({(r.topic, r.partition) for r in records})
     # The other partition has nothing, and says so.
     assert not consumer.poll(1.0).records

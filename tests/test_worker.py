@@ -149,10 +149,10 @@ def test_footage_becomes_predictions_and_an_event_in_kafka_and_redis(
 
     client = redis.Redis.from_url(settings.redis, decode_responses=True)
     prefix = settings.topics.prefix
-    state = client.hgetall(f"{prefix}:camera:gate")
     newest = max((p for p in predictions if p["camera"] == "gate"), key=lambda p: p["window"])
+    state = client.hgetall(f"{prefix}:camera:{{gate}}:{newest['model']}")
     assert (state["label"], state["window_end"]) == (newest["label"], newest["end"])
-    assert client.xlen(f"{prefix}:predictions:gate") == worker.counts["gate"].windows
+    assert client.xlen(f"{prefix}:predictions:{{gate}}") == worker.counts["gate"].windows
     assert client.xlen(f"{prefix}:events") == 4
 
 

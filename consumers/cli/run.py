@@ -100,7 +100,10 @@ def status(
     settings = command_settings(settings_file, kafka, None)
     transport = KafkaTransport(settings.kafka)
     if watch:
-        with stop_on_signal() as stop, StatesFollower(transport, settings.topics) as follower:
+        with (
+            stop_on_signal() as stop,
+            StatesFollower(transport, settings.topics, f"Kafka at {settings.kafka}") as follower,
+        ):
             watch_status(console, follower, stop.is_set)
         return
     now = overview(read_states(transport, settings.topics), time.time_ns() // 1000)

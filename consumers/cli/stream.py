@@ -11,8 +11,6 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from consumers.terminal.console import print_json
-
 from .help import ADVANCED
 from .options import (
     INTERRUPTED,
@@ -27,6 +25,7 @@ from .options import (
     StartOption,
     StrideOption,
     TranscodeOption,
+    above_zero,
     command_settings,
     console,
     errors,
@@ -76,6 +75,7 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
+    from consumers.outputs.outages import watch_kafka, watching
     from consumers.outputs.states import ensure_state_topics, reported_camera
     from consumers.records.process import ProcessInfo
     from consumers.running.claims import newest_ends, reader_of, taken_words
@@ -108,6 +108,7 @@ def attach(
             quiet_seconds=quiet_after(settings.segments.limits),
             hear=QuietNotes(errors).hear,
         ) as report,
+        watching(watch_kafka(settings.kafka)),
     ):
 
         def progress(state: Attached) -> None:
@@ -205,14 +206,13 @@ def work(
     with stop_on_signal() as stop, contextlib.ExitStack() as stack:
         with errors.status("loading the model"):
             serving = stack.enter_context(open_worker(settings))
-        worker = serving.worker
         if console.is_terminal:
-            stack.enter_context(Live(LiveView(worker.snapshot, "clipline work"), console=console))
+            stack.enter_context(Live(LiveView(serving.snapshot, "clipline work"), console=console))
         else:
-            stack.enter_context(plain_log(worker.snapshot, sys.stdout))
+            stack.enter_context(plain_log(serving.snapshot, sys.stdout))
         run_worker(serving, settings, ProcessInfo.current(), stop.is_set)
     if console.is_terminal:
-        for name, counts in sorted(worker.counts.items()):
+        for name, counts in sorted(serving.worker.counts.items()):
             console.print(f"{name}: {counts.summary()}", soft_wrap=True)
 
 
@@ -225,13 +225,24 @@ def events(
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only events with this label.", show_default=False)
     ] = None,
+    exit_after: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            callback=above_zero,
+            help="With --follow: exit with 2 when the broker has been away for so long.",
+            show_default="wait for as long as it takes",
+        ),
+    ] = None,
     as_json: PrintJsonOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
     """Print events: those stored, or new ones as they come.
 
-    With --json, each line is one event.
+    With --json, each line is one event. With --follow, a broker that is away
+    is waited for, which a line on stderr says within seconds; reading goes on
+    after the last event that was printed.
 
     \b
     Examples:
@@ -239,23 +250,19 @@ def events(
       clipline events --follow --label fight
       clipline events --follow --json | jq .camera
     """
-    from consumers.outputs.subscriber import read_events
-    from consumers.terminal.wording import describe
-    from stream import KafkaTransport
+    from consumers.terminal.events import Wanted, follow_events, print_stored_events
 
+    if not follow and (everything or exit_after is not None):
+        raise typer.BadParameter(f"{'--all' if everything else '--exit-after'} is for --follow")
     settings = command_settings(settings_file, kafka, None)
-    transport = KafkaTransport(settings.kafka)
+    wanted = Wanted(camera, label, as_json)
     with stop_on_signal() as stop:
-        events = read_events(
-            transport, settings.topics, follow=follow, stored=everything or not follow, stop=stop.is_set
-        )
-        for event in events:
-            if camera not in {None, event.camera} or label not in {None, event.label}:
-                continue
-            if as_json:
-                print_json(console, event.body())
-            else:
-                console.print(describe(event.body()), soft_wrap=True)
+        if follow:
+            follow_events(settings, wanted, console, errors, stop, stored=everything, give_up_seconds=exit_after)
+            return
+        print_stored_events(settings, wanted, console, errors, stop)
+    if stop.is_set():
+        raise typer.Exit(INTERRUPTED)  # the rest was not printed
 
 
 def demo(

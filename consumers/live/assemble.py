@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings, SettingsError, TrackerSettings
 from models import Classifier, Contract, choose_engine, find
 from stream import ClipSpec, KafkaTransport
 
+from .snapshot import WorkerSnapshot
 from .tracker import Rule
 from .worker import Worker
 
@@ -75,6 +77,12 @@ class Serving:
 
     worker: Worker
     classifier: Classifier
+    #: Tells which services do not answer.
+    awaited: Callable[[], tuple[str, ...]]
+
+    def snapshot(self) -> WorkerSnapshot:
+        """The worker at this moment, and what it waits for. May be asked by other threads."""
+        return replace(self.worker.snapshot(), awaited=self.awaited())
 
 
 @contextlib.contextmanager
@@ -92,16 +100,10 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
     sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
     try:
         classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        yield Serving(
-            Worker(
-                transport,
-                classifier,
-                clip_spec(classifier.contract, settings.worker.stride_seconds),
-                tracker_rules(classifier.contract, settings.tracker),
-                sink,
-                settings,
-            ),
-            classifier,
-        )
+        rules = tracker_rules(classifier.contract, settings.tracker)
+        spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
+        worker = Worker(transport, classifier, spec, rules, sink, settings)
+        with watching(watch_kafka(settings.kafka), watch_redis(settings.redis)) as awaited:
+            yield Serving(worker, classifier, awaited)
     finally:
         sink.close()

@@ -10,13 +10,13 @@ it, that nobody has taken yet, leave no room for its own; the oldest one is, in 
 from __future__ import annotations
 
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from consumers.cores import usable_cores
 from stream import ClipSpec, Decoded, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
@@ -44,7 +44,8 @@ class DecodeQueue(Generic[Item]):
 
         Args:
             spec: what windows want to see of a segment.
-            threads: how many decode at once; as many as there are usable cores, if None.
+            threads: how many decode at once; as many as there are usable cores, if None. More would displace one
+                another's pictures from the caches.
             max_picture_bytes: of decoded pictures that wait to be taken.
         """
         self._spec = spec
@@ -141,11 +142,6 @@ class DecodeQueue(Generic[Item]):
         else:
             picture = self._spec.picture
             self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where), where)
-
-
-def usable_cores() -> int:
-    """How many this process may use. More decoders than that displace one another's pictures from the caches."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:

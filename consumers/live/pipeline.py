@@ -8,6 +8,8 @@ pipeline, `consumers.replaying` puts files and recorded topics around it; the sa
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +23,8 @@ from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment
 from .accounts import Accounts
 from .offsets import Footage
 from .tracker import Rule, Tracker
+
+log = logging.getLogger(__name__)
 
 
 class Scorer(Protocol):
@@ -74,10 +78,29 @@ class ScoredWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnscoredWindow:
+    """A window for which the model gave a score that is no finite number: there is no prediction of it."""
+
+    window: Window
+
+    @property
+    def camera(self) -> str:
+        return self.window.camera
+
+    def __str__(self) -> str:
+        clip = self.window.clip
+        return f"window {clip.window} of epoch {clip.epoch_us}: the model gave a score that is no number (NaN)"
+
+
+@dataclass(frozen=True, slots=True)
 class FeedEnd:
     """The end of a camera's feed: nothing follows for now."""
 
     camera: str
+
+
+#: What becomes of a window, and the end of a feed.
+Outcome = ScoredWindow | UnscoredWindow | FeedEnd
 
 
 class Pipeline:
@@ -131,27 +154,30 @@ class Pipeline:
         camera = self.cameras.get(name)
         return [] if camera is None else camera.tracker.let_go(camera.newest_us - max_reread_seconds * 1e6)
 
-    def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
+    def classify(self, steps: Sequence[Window | FeedEnd]) -> list[Outcome]:
         """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.
+
+        A score that is no finite number would hold events open or shut for ever, and is not JSON: such a window has no
+        prediction.
 
         Touches no camera's state: it may run beside `push`, in another thread.
         """
         clips = [step.clip for step in steps if isinstance(step, Window)]
         rows = iter(round_scores(self._scorer.predict(np.stack([clip.frames for clip in clips]))) if clips else ())
-        return [
-            ScoredWindow(step, self._prediction(step.clip, next(rows))) if isinstance(step, Window) else step
-            for step in steps
-        ]
+        return [self._outcome(step, next(rows)) if isinstance(step, Window) else step for step in steps]
 
-    def track(self, steps: Sequence[ScoredWindow | FeedEnd]) -> list[Event]:
-        """Run the trackers over the steps in order."""
+    def track(self, steps: Sequence[Outcome]) -> list[Event]:
+        """Run the trackers over the steps in order. They see a gap where a window has no prediction."""
         events: list[Event] = []
         for step in steps:
             tracker = self.cameras[step.camera].tracker
-            events += tracker.push(step.prediction) if isinstance(step, ScoredWindow) else tracker.close("feed_ended")
+            if isinstance(step, ScoredWindow):
+                events += tracker.push(step.prediction)
+            elif isinstance(step, FeedEnd):
+                events += tracker.close("feed_ended")
         return events
 
-    def count(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event] = ()) -> None:
+    def count(self, steps: Sequence[Outcome], events: Sequence[Event] = ()) -> None:
         """Count windows as classified, and events as started: they have been published or stored."""
         for step in steps:
             if isinstance(step, ScoredWindow):
@@ -159,12 +185,22 @@ class Pipeline:
                 counts.classified += step.window.clip.frames_spanned
                 counts.windows += 1
                 counts.newest = step.prediction
+            elif isinstance(step, UnscoredWindow):
+                skipped = self.counts[step.camera].skipped
+                if not skipped["unscored"]:
+                    log.warning("camera %s: %s; it is skipped, and others like it are counted", step.camera, step)
+                skipped["unscored"] += step.window.clip.frames_spanned
         for event in events:
             self.counts[event.camera].events += event.state == "started"
 
-    def _prediction(self, clip: Clip, row: list[float]) -> Prediction:
-        scores = dict(zip(self._scorer.labels, row, strict=True))
-        return Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
+    def _outcome(self, window: Window, row: list[float]) -> ScoredWindow | UnscoredWindow:
+        if not all(map(math.isfinite, row)):
+            return UnscoredWindow(window)
+        clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
+        return ScoredWindow(
+            window,
+            Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores),
+        )
 
     def _count_skipped(self, name: str, camera: Camera) -> None:
         self.counts[name].skipped.update(camera.clipper.skipped)

@@ -55,3 +55,5 @@ class WorkerSnapshot:
     alarms: Mapping[str, float] = field(default_factory=dict)
     #: Those of them that nobody has worked on yet.
     waiting: int = 0
+    #: Services that do not answer, and since when, in words.
+    awaited: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from stream import Partition, Record, Segment
 from .accounts import CameraCounts
 from .feed_guard import FeedGuard
 from .locating import EventLocator
-from .pipeline import FeedEnd, Pipeline, ScoredWindow
+from .pipeline import Outcome, Pipeline, ScoredWindow
 from .snapshot import CameraSnapshot, WorkerSnapshot
 
 #: Latencies kept for the percentiles.
@@ -94,7 +94,7 @@ class WorkerStatus:
             del self.cameras[name]
         self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
 
-    def published(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event]) -> None:
+    def published(self, steps: Sequence[Outcome], events: Sequence[Event]) -> None:
         """Note what has just been published."""
         now_us = time.time_ns() // 1000
         for step in steps:

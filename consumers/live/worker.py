@@ -113,6 +113,7 @@ class Worker:
         Raises:
             BrokerError, SinkError: a service is gone for longer than the retries last. Nothing is lost.
         """
+        self._stop = stop
         ensure_topics(self._transport, self._topics)
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
@@ -216,7 +217,7 @@ class Worker:
         for event in located:
             self._producer.send(self._topics.events, *event.encode())
         self._producer.flush()
-        self._sink.write(predictions, located)
+        self._sink.write(predictions, located, self._stop)
         return located
 
     def _end_events_of(self, cameras: Sequence[str]) -> None:

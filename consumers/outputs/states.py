@@ -162,7 +162,19 @@ def worker_state(
 ) -> WorkerState:
     """What a worker's snapshot says to others. One that has ended has no cameras any more."""
     cameras = () if status == "ended" else tuple(_camera(c) for c in snapshot.cameras)
-    return WorkerState(worker, status, group, snapshot.model, engine, cameras, snapshot.lag, time_us, snapshot.waiting)
+    return WorkerState(
+        worker=worker,
+        status=status,
+        group=group,
+        model=snapshot.model,
+        engine=engine,
+        cameras=cameras,
+        lag=snapshot.lag,
+        time_us=time_us,
+        waiting=snapshot.waiting,
+        alarms=tuple(sorted(snapshot.alarms)),
+        awaited=snapshot.awaited,
+    )
 
 
 def _camera(camera: CameraSnapshot) -> WorkerCamera:

@@ -3,47 +3,93 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.settings import TopicSettings
-from consumers.topics import ensure_topics
-from stream import Transport
+from stream import BrokerError, Record, Transport
+
+from .follower import TopicFollower
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.25
-#: A topic is read to its end when this many polls gave nothing.
-_EMPTY_POLLS: Final = 4
+#: So many records that are no events are named, the others counted.
+_NAMED: Final = 10
 
 
-def read_events(
-    transport: Transport, topics: TopicSettings, *, follow: bool, stored: bool, stop: Callable[[], bool]
-) -> Iterator[Event]:
-    """Yield the reports of events in the order of the topic; what is none is logged and left out.
+class EventReader:
+    """Reads the reports of events in the order of their topic. What is none is left out with a word, and counted."""
 
-    Args:
-        transport: the broker.
-        topics: the names of its topics.
-        follow: wait for further events until `stop()`.
-        stored: begin with the oldest one kept, else with the next to come.
-        stop: asked a few times a second.
-    """
-    ensure_topics(transport, topics)
-    consumer = transport.consumer([topics.events], from_start=stored)
-    try:
-        empty = 0
-        while not stop() and (follow or empty < _EMPTY_POLLS):
-            records = consumer.poll(_POLL_SECONDS).records
-            empty = 0 if records else empty + 1
-            for record in records:
-                try:
-                    event = Event.decode(record.key, record.headers, record.value, record.where)
-                except RecordError as error:
+    def __init__(self, topics: TopicSettings) -> None:
+        self._topic = topics.events
+        #: Records that were left out.
+        self.left_out = 0
+
+    def stored(self, transport: Transport) -> Iterator[Event]:
+        """Yield what is stored at this moment.
+
+        Raises:
+            BrokerError: there is no such topic, or the broker is away.
+        """
+        if not transport.existing([self._topic]):
+            raise BrokerError(
+                f"topic {self._topic} does not exist: nothing was sent yet (`clipline attach`, `clipline work`), or "
+                "topics.prefix is another one"
+            )
+        yield from self._events(transport.read(transport.offsets(self._topic)))
+        self._sum_up()
+
+    def follow(
+        self,
+        open_transport: Callable[[], Transport],
+        broker: str,
+        *,
+        stored: bool,
+        stop: Callable[[], bool],
+        give_up_seconds: float | None = None,
+    ) -> Iterator[Event]:
+        """Yield events as they come until `stop()`, each once. A broker that is away is waited for; the log says so.
+
+        Args:
+            open_transport: connects to the broker, or raises BrokerError.
+            broker: its name and address, to be told.
+            stored: begin with the oldest one kept, else with the next to come.
+            stop: asked a few times a second.
+            give_up_seconds: wait for a broker that is away for so long only.
+
+        Raises:
+            BrokerError: the broker has been away for `give_up_seconds`.
+        """
+
+        def say(line: str) -> None:
+            log.warning("%s", line)
+
+        with TopicFollower(open_transport, broker, [self._topic], say, from_start=stored) as follower:
+            while not stop():
+                yield from self._events(follower.poll(_POLL_SECONDS))
+                if give_up_seconds is not None and follower.away_seconds >= give_up_seconds:
+                    raise BrokerError(f"{broker} has not answered for {give_up_seconds:g} s")
+        self._sum_up()
+
+    def _events(self, records: Iterable[Record]) -> Iterator[Event]:
+        for record in records:
+            try:
+                event = Event.decode(record.key, record.headers, record.value, record.where)
+            except RecordError as error:
+                self.left_out += 1
+                if self.left_out <= _NAMED:
                     log.warning("%s: left out", error)
-                    continue
-                yield event
-    finally:
-        consumer.close()
+                continue
+            yield event
+
+    def _sum_up(self) -> None:
+        if self.left_out:
+            log.warning("left out of %s: %d records that are no events", self._topic, self.left_out)
+
+
+def stored_events(transport: Transport, topics: TopicSettings) -> Iterator[Event]:
+    """See `EventReader.stored`."""
+    return EventReader(topics).stored(transport)

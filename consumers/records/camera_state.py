@@ -6,13 +6,12 @@ the agent died without a word. The camera's address is in none of it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final, Self, get_args
 
 from stream import FeedState, FeedStatus, Headers
 
-from .fields import field, json_object, one_of, optional
+from .fields import field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
 STATUSES: Final = frozenset(get_args(FeedStatus))
@@ -51,7 +50,7 @@ class CameraState:
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value (JSON)."""
-        return self.feed.camera.encode(), [("content-type", b"application/json")], json.dumps(self.body()).encode()
+        return self.feed.camera.encode(), [("content-type", b"application/json")], to_json(self.body()).encode()
 
     @classmethod
     def decode(cls, value: bytes, where: str) -> Self:

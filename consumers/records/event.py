@@ -6,7 +6,6 @@ The body's schema is docs/event.schema.json.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, cast, get_args
 
@@ -106,7 +105,7 @@ class Event:
         return (
             self.camera.encode(),
             [(k, v.encode()) for k, v in headers.items()],
-            json.dumps(self.body()).encode(),
+            fields.to_json(self.body()).encode(),
         )
 
     @classmethod

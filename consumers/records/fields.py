@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from consumers.times import parse_time_us
 
@@ -17,6 +18,15 @@ class RecordError(ValueError):
     """A record is not what its topic holds; the message says where it lies and what is wrong with it."""
 
 
+def to_json(body: Any) -> str:
+    """The JSON of a record.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not know.
+    """
+    return json.dumps(body, allow_nan=False)
+
+
 def json_object(value: bytes | None, where: str) -> dict[str, Any]:
     """Return a record's value as the JSON object that it has to be.
 
@@ -24,7 +34,7 @@ def json_object(value: bytes | None, where: str) -> dict[str, Any]:
         RecordError: it is not JSON, or another thing than an object.
     """
     try:
-        body = json.loads(value or b"")
+        body = json.loads(value or b"", parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{where}: expected a JSON object ({error})") from None
     if not isinstance(body, dict):
@@ -44,6 +54,8 @@ def field(body: Mapping[str, Any], name: str, kind: type[_T], where: str) -> _T:
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         found = "nothing" if name not in body else _shown(value)
         raise RecordError(f"{where}: expected {name} to be of type {kind.__name__}, found {found}")
+    if isinstance(value, float) and not math.isfinite(value):  # "1e999" is JSON
+        raise RecordError(f"{where}: expected {name} to be a finite number, found {value}")
     return value
 
 
@@ -73,6 +85,10 @@ def time_us(body: Mapping[str, Any], name: str, where: str) -> int:
         raise RecordError(
             f"{where}: expected {name} to be a time like 2026-11-24T08:00:00.000000Z, found {_shown(text)}"
         ) from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _shown(value: object) -> str:

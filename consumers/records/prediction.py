@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 from stream import Headers
 
-from .fields import RecordError, field, json_object, time_us
+from .fields import RecordError, field, json_object, time_us, to_json
 
 #: Decimal places of a published score: below that engines and processors differ anyway.
 SCORE_DIGITS: Final = 6
@@ -61,7 +60,7 @@ class Prediction:
             "label": self.label,
             "scores": dict(self.scores),
         }
-        return self.camera.encode(), [("content-type", b"application/json")], json.dumps(body).encode()
+        return self.camera.encode(), [("content-type", b"application/json")], to_json(body).encode()
 
     @classmethod
     def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:  # noqa: ARG003

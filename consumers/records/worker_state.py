@@ -6,13 +6,12 @@ without a word.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
 from stream import Headers
 
-from .fields import RecordError, field, json_object, one_of, optional
+from .fields import RecordError, field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
 Status = Literal["working", "ended"]
@@ -55,6 +54,10 @@ class WorkerState:
     time_us: int
     #: Those that nobody has worked on yet; None where the worker does not say.
     waiting: int | None = None
+    #: Labels that raise events; none where the model has no thresholds. None: an older worker does not say.
+    alarms: tuple[str, ...] | None = None
+    #: Services that do not answer, and since when, in words.
+    awaited: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
         return {
@@ -79,12 +82,14 @@ class WorkerState:
                 }
                 for c in self.cameras
             ],
+            "alarms": None if self.alarms is None else list(self.alarms),
+            "awaited": list(self.awaited),
             "time_us": self.time_us,
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value (JSON)."""
-        return self.worker.id.encode(), [("content-type", b"application/json")], json.dumps(self.body()).encode()
+        return self.worker.id.encode(), [("content-type", b"application/json")], to_json(self.body()).encode()
 
     @classmethod
     def decode(cls, value: bytes, where: str) -> Self:
@@ -107,7 +112,14 @@ class WorkerState:
             lag=field(body, "lag", int, where),
             waiting=optional(body, "waiting", int, where),
             time_us=field(body, "time_us", int, where),
+            # Workers of earlier versions say neither.
+            alarms=None if body.get("alarms") is None else _texts(body, "alarms", where),
+            awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
         )
+
+
+def _texts(body: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    return tuple(str(text) for text in field(body, name, list, where))
 
 
 def _camera(body: Any, where: str) -> WorkerCamera:
@@ -121,5 +133,5 @@ def _camera(body: Any, where: str) -> WorkerCamera:
         label=optional(body, "label", str, where),
         score=optional(body, "score", float, where),
         window_end_us=optional(body, "window_end_us", int, where),
-        events=tuple(str(label) for label in field(body, "events", list, where)),
+        events=_texts(body, "events", where),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 import time
@@ -14,6 +15,7 @@ from typing import Any, Final, Literal
 from consumers.files import write_text
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
+from consumers.outputs.outages import watch_kafka, watching
 from consumers.settings import Settings, override
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
@@ -132,16 +134,21 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
     find(settings.worker.model)
     truth_rows = None if options.labels is None else tuple(read_truth(options.labels, options.renamed))
 
-    def connect() -> Transport:
-        return KafkaTransport(settings.kafka)
-
-    recordings, left_out = find_recordings(
-        options.sources, options.camera, options.start_us, settings.segments.limits, connect, options.reading
-    )
-    for reason in left_out:
-        notes.warn(f"left out: {reason}")
-    check_truth(truth_rows or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
     with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def connect() -> Transport:
+            transport = KafkaTransport(settings.kafka)
+            # Reading waits up to a minute for a broker that has gone: not in silence.
+            stack.enter_context(watching(watch_kafka(settings.kafka)))
+            return transport
+
+        recordings, left_out = find_recordings(
+            options.sources, options.camera, options.start_us, settings.segments.limits, connect, options.reading
+        )
+        for reason in left_out:
+            notes.warn(f"left out: {reason}")
+        check_truth(truth_rows or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
         if options.resume:
             folder = cache_folder() / "replay"
         else:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 from consumers.live.decode_queue import DecodeQueue
-from consumers.live.pipeline import FeedEnd, Pipeline, ScoredWindow, Scorer, Window
+from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, Scorer, UnscoredWindow, Window
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
 from .sources import LostSegmentError, Piece
@@ -118,7 +118,7 @@ class _Batch:
     traces: list[_OpenTrace]
     #: How long these items are together.
     seconds: float
-    scored: Future[list[ScoredWindow | FeedEnd]]
+    scored: Future[list[Outcome]]
 
 
 def classify(
@@ -273,6 +273,9 @@ class _Run:
                 trace = self._traces[step.camera]
                 if isinstance(step, FeedEnd):
                     trace.draft.closes.append(trace.windows)
+                    continue
+                if isinstance(step, UnscoredWindow):
+                    trace.draft.lose(step.window.clip.frames_spanned, str(step))
                     continue
                 p = step.prediction
                 trace.windows += 1

@@ -19,7 +19,7 @@ from typing import Final
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.redis import RedisSink, SinkError
-from consumers.outputs.subscriber import read_events
+from consumers.outputs.subscriber import stored_events
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
@@ -298,7 +298,7 @@ def _check_events(
     Raises:
         ReplayError: they are not; that would be a bug in Clipline.
     """
-    events = read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False)
+    events = stored_events(transport, settings.topics)
     published = sorted({json.dumps(event.body()) for event in events})
     played = sorted({json.dumps(r.event.body()) for timeline in timelines for r in timeline.play(rules)})
     if published != played:

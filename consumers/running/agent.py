@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.states import CameraReporter, ensure_state_topics
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
@@ -52,6 +53,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         producer.flush()
 
     try:
-        yield run
+        with watching(watch_kafka(settings.kafka)):
+            yield run
     finally:
         producer.close()

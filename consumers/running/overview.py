@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from consumers.outputs.states import ensure_state_topics
+from consumers.outputs.follower import TopicFollower
 from consumers.records.camera_state import CameraState
 from consumers.records.fields import RecordError
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
@@ -71,7 +72,7 @@ def read_states(transport: Transport, topics: TopicSettings) -> States:
     Raises:
         BrokerError: the broker does not answer.
     """
-    ensure_state_topics(transport, topics)
+    present = transport.existing([topics.cameras_state, topics.workers_state])
 
     def newest(topic: str) -> list[Record]:
         ranges = {p: (max(first, end - _MAX_RECORDS), end) for p, (first, end) in transport.offsets(topic).items()}
@@ -80,7 +81,7 @@ def read_states(transport: Transport, topics: TopicSettings) -> States:
     states = States()
     # Both at once: most of the time goes by in waiting for the broker.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for records in pool.map(newest, (topics.cameras_state, topics.workers_state)):
+        for records in pool.map(newest, sorted(present)):
             for record in records:
                 states.take(record, topics)
     return states
@@ -89,28 +90,41 @@ def read_states(transport: Transport, topics: TopicSettings) -> States:
 class StatesFollower:
     """What the topics say now, and from now on. Use as a context manager."""
 
-    def __init__(self, transport: Transport, topics: TopicSettings) -> None:
+    def __init__(self, transport: Transport, topics: TopicSettings, broker: str) -> None:
         """Read what is there.
+
+        Args:
+            transport: the broker.
+            topics: the names of its topics.
+            broker: its name and address, to be told.
 
         Raises:
             BrokerError: the broker does not answer.
         """
         self._topics = topics
-        ensure_state_topics(transport, topics)
+        names = [topics.cameras_state, topics.workers_state]
+        self._follower = TopicFollower(lambda: transport, broker, names, log.info, from_start=False)
         # First: what comes while the stored records are read is then seen twice, and not missed.
-        self._consumer = transport.consumer([topics.cameras_state, topics.workers_state], from_start=False)
+        self._follower.poll(0.0)
         self.states = read_states(transport, topics)
 
     def poll(self, timeout_seconds: float) -> None:
-        """Take what comes within that time."""
-        for record in self._consumer.poll(timeout_seconds).records:
+        """Take what comes within about that time."""
+        for record in self._follower.poll(timeout_seconds):
             self.states.take(record, self._topics)
+
+    def overview(self) -> Overview:
+        """How everything is now, as far as the broker tells it."""
+        now_us = time.time_ns() // 1000
+        awaited = self._follower.awaited
+        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+        return overview(self.states, now_us) if awaited is None else silent_overview(now_us, f"waiting for {awaited}")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+    def __exit__(self, *error: object) -> None:
+        self._follower.__exit__(*error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +239,11 @@ def overview(states: States, now_us: int) -> Overview:
     return Overview(now_us, cameras, agents, workers, tuple(_problems(cameras, agents, workers, alive, now_us)))
 
 
+def silent_overview(now_us: int, why: str) -> Overview:
+    """The overview where the broker tells nothing, and why it does not."""
+    return Overview(now_us, (), (), (), (why,))
+
+
 def _age(time_us: int, now_us: int) -> float:
     # Other machines' clocks differ: nothing is younger than now.
     return max(0.0, (now_us - time_us) / 1e6)
@@ -312,6 +331,8 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
         if behind is not None and behind > MAX_BEHIND_SECONDS:
             yield f"{line.state.feed.camera} is {duration(behind)} behind"
     for state in alive:
+        for service in state.awaited:
+            yield f"worker {state.worker.id} waits for {service}"
         waiting = state.lag if state.waiting is None else state.waiting
         if waiting > _MAX_LAG * max(1, len(state.cameras)):
             yield f"{count(waiting, 'segment')} wait for worker {state.worker.id}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from consumers.files import hold_folder
+from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
@@ -150,9 +152,14 @@ def _run_on(
     )
     watch = _Watch(services.kafka, settings)
     failure: str | None = None
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    waiting = contextlib.ExitStack()
     try:
         supervisor.start()
+        waiting.enter_context(watching(watch_kafka(services.kafka, said.put), watch_redis(services.redis, said.put)))
         while not stop():
+            while not said.empty():
+                foreground.say(said.get())
             supervisor.check()
             if (failure := services.failure()) is not None:
                 return failure
@@ -166,6 +173,7 @@ def _run_on(
                 foreground.show(now)
         return None
     finally:
+        waiting.close()
         foreground.say("ending")
         # Without its services nothing can end in order.
         alone = failure is not None or watch.is_silent

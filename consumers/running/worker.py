@@ -12,6 +12,7 @@ from consumers.outputs.redis import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
+from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
 from stream import KafkaTransport
 
@@ -39,6 +40,8 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
             serving.classifier.engine,
             settings.worker.group,
         )
+        if not serving.snapshot().alarms:
+            log.warning("raises %s", NO_EVENTS)
 
         def run(stop: Callable[[], bool]) -> None:
             run_worker(serving, settings, process, stop)
@@ -58,7 +61,7 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop:
         KafkaTransport(settings.kafka),
         settings.topics,
         process,
-        serving.worker.snapshot,
+        serving.snapshot,
         group=settings.worker.group,
         engine=serving.classifier.engine,
     )

@@ -324,6 +324,15 @@ class RedisSettings(_Section):
 
     max_predictions: int = Field(1000, ge=1, description="Predictions kept for each camera, about.")
     max_events: int = Field(10_000, ge=1, description="Reports of events kept, over all cameras, about.")
+    max_remembered_events: int = Field(
+        100_000,
+        ge=1,
+        description="Reports of events remembered, so that one that a worker sends again is not told again. About 100 "
+        "bytes each.",
+    )
+    camera_hours: float = Field(
+        24.0, gt=0, description="Hours after its last window that a camera's state and predictions are kept."
+    )
 
 
 class RunSettings(_Section):

@@ -13,6 +13,7 @@ from typing import Final
 
 import redis
 
+from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.outputs.redis import SinkError, connect_redis
@@ -62,7 +63,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     count = f"{cores} core{'s' if cores != 1 else ''}"
     flags = _flags()
     if flags is None:

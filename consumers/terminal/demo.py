@@ -20,10 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.live.accounts import CameraCounts
-from consumers.live.assemble import open_worker
+from consumers.live.assemble import Serving, open_worker
 from consumers.live.snapshot import WorkerSnapshot
-from consumers.live.worker import Worker
-from consumers.outputs.subscriber import read_events
+from consumers.outputs.subscriber import stored_events
 from consumers.settings import Settings, override
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
@@ -113,14 +112,15 @@ def run_demo(
         transport = KafkaTransport(settings.kafka)
         ensure_topics(transport, settings.topics)
         with console.status("loading the model"):
-            worker = stack.enter_context(open_worker(settings)).worker
+            serving = stack.enter_context(open_worker(settings))
+            worker = serving.worker
         before = worker.snapshot()
         _print_setting(console, kafka.address, redis.address, before)
         attached = time.monotonic()
-        first_event = _Playback(worker, transport, settings, pace, stop).run(console, feeds, watch)
+        first_event = _Playback(serving, transport, settings, pace, stop).run(console, feeds, watch)
         finished = time.monotonic()
         # Read back as any subscriber would: what counts is what arrived on the topic.
-        reports = list(read_events(transport, settings.topics, follow=False, stored=True, stop=lambda: False))
+        reports = list(stored_events(transport, settings.topics))
     middle, high = worker.latency_seconds(50), worker.latency_seconds(95)
     outcome = _Outcome(
         events=list({event.id: event.body() for event in reports}.values()),
@@ -176,18 +176,18 @@ class _Playback:
     """Sends every feed and runs the worker, in threads, and shows the live view meanwhile."""
 
     def __init__(
-        self, worker: Worker, transport: KafkaTransport, settings: Settings, pace: Pace, stop: threading.Event
+        self, serving: Serving, transport: KafkaTransport, settings: Settings, pace: Pace, stop: threading.Event
     ) -> None:
-        self._worker, self._transport, self._settings, self._pace = worker, transport, settings, pace
+        self._serving, self._transport, self._settings, self._pace = serving, transport, settings, pace
         self._stop, self._over = stop, threading.Event()
 
     def run(
         self, console: Output, feeds: Sequence[_Feed], watch: Callable[[LiveView, WorkerSnapshot], None]
     ) -> float | None:
         """Show the cameras until all footage is classified, or `stop`; return when the first event came."""
-        working = _Thread(lambda: self._worker.run(self._over.is_set))
+        working = _Thread(lambda: self._serving.worker.run(self._over.is_set))
         sending = {feed.camera: _Thread(functools.partial(self._send, feed)) for feed in feeds}
-        view = LiveView(self._worker.snapshot, "clipline demo")
+        view = LiveView(self._serving.snapshot, "clipline demo")
         first_event: float | None = None
         progress = _Progress()
         try:
@@ -196,7 +196,7 @@ class _Playback:
                     thread.start()
                 while not self._stop.is_set() and working.is_alive():
                     time.sleep(_LOOK_SECONDS)
-                    snapshot = self._worker.snapshot()
+                    snapshot = self._serving.snapshot()
                     watch(view, snapshot)
                     if first_event is None and snapshot.events_total:
                         first_event = time.monotonic()

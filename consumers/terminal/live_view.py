@@ -22,7 +22,7 @@ from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 
-from .wording import count, duration, moment, skip_reason
+from .wording import NO_EVENTS, count, duration, moment, skip_reason
 
 #: A camera is late from so far behind, and silent when nothing came for so long; segments may be seconds apart.
 _LATE_SECONDS: Final = 10.0
@@ -79,8 +79,10 @@ class LiveView:
         kinds = {camera.camera: _kind(camera, snapshot) for camera in snapshot.cameras}
         body = height - 3  # without title, header and footer
         event_lines = _LEAST_EVENT_LINES if height >= _LEAST_HEIGHT_WITH_EVENTS else 0
-        shown = _chosen(snapshot.cameras, kinds, max(1, body - event_lines))
         lines = [_title_line(self._title, snapshot.model, width)]
+        # Everything below stands still meanwhile.
+        lines += [Text(f"waiting for {service}", style=_ALARM) for service in snapshot.awaited]
+        shown = _chosen(snapshot.cameras, kinds, max(1, body - event_lines - len(snapshot.awaited)))
         rates = self._rates(snapshot.cameras)
         if shown:
             lines += _aligned(_cameras(shown, snapshot, rates), width)
@@ -93,7 +95,7 @@ class LiveView:
         if event_lines:
             lines.append(Text())
             events = _newest_events(snapshot)[: min(_MAX_EVENTS, room - 2)]
-            lines += _aligned(_events(events), width) if events else [Text("no events yet", style=_GREY)]
+            lines += _aligned(_events(events), width) if events else [_no_events(snapshot)]
             if height - len(lines) > 1:
                 lines.append(Text())
         return [*lines, _footer(snapshot, kinds, width)]
@@ -267,6 +269,10 @@ def _events(events: Sequence[tuple[Event, str]]) -> list[_Column]:
         _Column("peak score", cells(lambda e: f"{e.peak_score:.2f}", "", ""), rank=4, right=True),
         _Column("", states, rank=1, least=8),
     ]
+
+
+def _no_events(snapshot: WorkerSnapshot) -> Text:
+    return Text("no events yet", style=_GREY) if snapshot.alarms else Text(NO_EVENTS, style=_UNSURE)
 
 
 def _aligned(columns: Sequence[_Column], width: int) -> list[Text]:

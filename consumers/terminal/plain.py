@@ -24,7 +24,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 
 from .live_view import camera_state
-from .wording import count, duration
+from .wording import NO_EVENTS, count, duration
 
 _LOOK_SECONDS: Final = 0.5
 #: The first accounts come early: whoever has just started a worker wants to see that it works.
@@ -41,7 +41,7 @@ class PlainLog:
 
     def begin(self, snapshot: WorkerSnapshot) -> None:
         """Write what is at work, and for what."""
-        labels = f"events for {', '.join(sorted(snapshot.alarms))}" if snapshot.alarms else "no events"
+        labels = f"events for {', '.join(sorted(snapshot.alarms))}" if snapshot.alarms else NO_EVENTS
         self._line("-", f"model {snapshot.model} raises {labels}")
 
     def write(self, snapshot: WorkerSnapshot) -> None:
@@ -63,6 +63,8 @@ class PlainLog:
             self._line(camera.camera, f"{_account(camera)}; {camera_state(camera, snapshot)}")
         if snapshot.waiting:
             self._line("-", f"{count(snapshot.waiting, 'segment')} waiting")
+        for service in snapshot.awaited:
+            self._line("-", f"waiting for {service}")
 
     def _line(self, camera: str, words: str) -> None:
         self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {camera} {words}") + "\n")

@@ -10,7 +10,6 @@ state lasts; of why a camera gives nothing, the end.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,9 +18,9 @@ from rich.live import Live
 from rich.text import Text
 
 from consumers.printable import printable
-from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview, StatesFollower, overview
+from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview, StatesFollower
 
-from .wording import count, duration
+from .wording import NO_EVENTS, count, duration
 
 _STYLES: Final = {
     "live": "green",
@@ -72,18 +71,16 @@ class StatusView:
             words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
             line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
+            if state.alarms == () and state.status == "working":
+                lines.append(Text(f"worker {number} raises {NO_EVENTS}", style="yellow"))
         return lines
 
 
 def watch_status(console: Console, follower: StatesFollower, stop: Callable[[], bool]) -> None:
-    """Show the view anew twice a second until `stop()`.
-
-    Raises:
-        BrokerError: the broker is gone.
-    """
+    """Show the view anew twice a second until `stop()`."""
     with Live(console=console, auto_refresh=False) as live:
         while not stop():
-            live.update(StatusView(overview(follower.states, time.time_ns() // 1000)), refresh=True)
+            live.update(StatusView(follower.overview()), refresh=True)
             follower.poll(_DRAW_SECONDS)
 
 

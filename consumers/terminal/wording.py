@@ -12,6 +12,9 @@ from consumers.printable import printable
 
 STATE_STYLES: Final = {"started": "bold red", "updated": "yellow", "ended": "green"}
 
+#: Of a worker whose model has no thresholds.
+NO_EVENTS: Final = "no events: no label has a threshold (set tracker.labels.NAME.start)"
+
 _SKIP_REASONS: Final = {
     "head": "before the first whole window",
     "tail": "after the last whole window",
@@ -21,6 +24,7 @@ _SKIP_REASONS: Final = {
     "absent": "announced but not there",
     "stale_epoch": "of another feed under this name",
     "stray_epoch": "of another feed under this name",
+    "unscored": "without a score",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
     "no_keyframe": "before the first keyframe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .transport import (
     MAX_RECORD_BYTES,
     Consumer,
+    Existing,
     Partition,
     Polled,
     Producer,
@@ -45,6 +47,8 @@ _READ_SECONDS: Final = 0.25
 _ANSWER_MS: Final = 1000
 #: After so long a consumer knows of partitions that a topic was given, and reads them from their start.
 _METADATA_SECONDS: Final = 30.0
+#: A future is resolved a moment before its callbacks have run.
+_CALLBACK_SECONDS: Final = 5.0
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
@@ -89,14 +93,20 @@ def _max_record_bytes(configs: Mapping[str, Any]) -> int | None:
 class KafkaTransport:
     """A real broker at `address` ("host:port[,host:port…]")."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, at_once: bool = False) -> None:
         """Connect.
+
+        Args:
+            address: where the broker is.
+            at_once: do not try again for 5 s where nobody listens (yet).
 
         Raises:
             BrokerError: nothing that speaks Kafka's protocol answers there within 5 s.
         """
         self.address = address
         try:
+            if at_once:
+                _check_listening(address)
             admin = KafkaAdminClient(**_connection(address), request_timeout_ms=_CONNECT_TIMEOUT_MS)
             try:
                 admin.describe_cluster()
@@ -107,6 +117,18 @@ class KafkaTransport:
                 f"no Kafka broker answers at {address} ({_text(error)}): "
                 "start one with `clipline up`, or set CLIPLINE_KAFKA=host:port"
             ) from None
+
+    def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
+        with _mapped("asking for topics", self.address):
+            _check_listening(self.address)
+            admin = KafkaAdminClient(**_connection(self.address), request_timeout_ms=_CONNECT_TIMEOUT_MS)
+            try:
+                # Asked for all first: the embedded broker makes a topic that it is asked for by name.
+                present = sorted(set(topics) & set(admin.list_topics()))
+                found = admin.describe_topics(present) if present else []
+            finally:
+                admin.close()
+            return {t["name"]: Existing(str(t.get("topic_id", "")), len(t["partitions"])) for t in found}
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with _mapped("creating topics", self.address):
@@ -172,6 +194,9 @@ class KafkaTransport:
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         return _KafkaConsumer(self.address, topics, group, from_start=from_start)
 
+    def follow(self, positions: Mapping[Partition, int]) -> Consumer:
+        return _KafkaConsumer(self.address, sorted({topic for topic, _ in positions}), None, positions=positions)
+
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         consumer = _KafkaConsumer(self.address, [topic], None, from_start=False)
         try:
@@ -194,6 +219,26 @@ class KafkaTransport:
             yield from consumer.between(ranges)
         finally:
             consumer.close()
+
+
+def _check_listening(address: str) -> None:
+    """Ask the system, which knows at once that nobody listens; the vendor tries again for seconds.
+
+    Raises:
+        KafkaConnectionError: nobody does, at any of the addresses.
+    """
+    reason = ""
+    for each in address.split(","):
+        host, _, port = each.strip().rpartition(":")
+        if not (host and port.isdigit()):
+            return  # the vendor's to understand
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        else:
+            return
+    raise kafka_errors.KafkaConnectionError(reason)
 
 
 def _connection(address: str) -> dict[str, Any]:
@@ -220,7 +265,7 @@ class _KafkaProducer:
         self._error: BaseException | None = None
         self._changed = threading.Condition()
         with _mapped("opening a producer", address):
-            self._producer = KafkaProducer(
+            self._producer = _Producer(
                 **_connection(address),
                 enable_idempotence=True,
                 acks="all",
@@ -262,9 +307,15 @@ class _KafkaProducer:
         with _mapped("sending", self._address):
             self._producer.flush(timeout=DELIVERY_TIMEOUT_SECONDS)
         with self._changed:
-            # A future is resolved a moment before its callbacks have run.
-            self._changed.wait_for(lambda: self._in_flight == 0 or self._error is not None, timeout=5)
+            settled = self._changed.wait_for(
+                lambda: self._in_flight == 0 or self._error is not None, timeout=_CALLBACK_SECONDS
+            )
             self._raise_failure("the broker")
+            if not settled:
+                raise BrokerError(
+                    f"sending: the Kafka broker at {self._address} has not said of {self._in_flight} bytes "
+                    "that they are stored"
+                )
 
     def _raise_failure(self, topic: str) -> None:
         if self._error is not None:
@@ -273,11 +324,22 @@ class _KafkaProducer:
                 raise error
 
     def close(self) -> None:
+        self._producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc]  # the vendor's base class is untyped
+    """Ends in silence, also where the interpreter's end or the garbage collector closes it.
+
+    What was on its way and does not arrive any more is `flush`'s to tell. The vendor raises, from `atexit` and
+    `__del__` as well, which ends in tracebacks below a command's last line, and leaves its thread running.
+    """
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:  # noqa: FBT001, FBT002  the vendor's
         try:
-            self._producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
-        except kafka_errors.KafkaError:
-            # What is on its way does not arrive: `flush` is there to tell. The vendor would leave its thread running.
-            self._producer._sender.force_close()  # noqa: SLF001
+            super().close(timeout, null_logger)
+        except Exception:  # noqa: BLE001  at the interpreter's end anything may be gone
+            self._sender.force_close()
+            self._closed = True
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped
@@ -307,7 +369,15 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor'
 
 
 class _KafkaConsumer:
-    def __init__(self, address: str, topics: Sequence[str], group: str | None, *, from_start: bool) -> None:
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str],
+        group: str | None,
+        *,
+        from_start: bool = True,
+        positions: Mapping[Partition, int] | None = None,
+    ) -> None:
         self._address, self._group = address, group
         self._listener = _Listener()
         self._paused: set[TopicPartition] = set()
@@ -318,7 +388,10 @@ class _KafkaConsumer:
                 **_connection(address),
                 group_id=group,
                 enable_auto_commit=False,
-                auto_offset_reset="earliest" if from_start else "latest",
+                # Only who names positions has to hear that one of them is not there any more.
+                auto_offset_reset="none" if positions is not None else "earliest" if from_start else "latest",
+                # A topic is made by whoever writes to it, with the partitions that it is to have.
+                allow_auto_create_topics=False,
                 # One largest record must fit, or a partition would stand still.
                 max_partition_fetch_bytes=_TOPIC_BYTES + _FRAMING_BYTES,
                 fetch_max_bytes=2 * _TOPIC_BYTES,
@@ -331,15 +404,30 @@ class _KafkaConsumer:
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
-            if group is not None:
-                self._consumer.subscribe(list(topics), listener=self._listener)
-            else:
-                self._assign_all(topics, from_start=from_start)
+            try:
+                if group is not None:
+                    self._consumer.subscribe(list(topics), listener=self._listener)
+                elif positions is not None:
+                    self._assign_at(positions)
+                else:
+                    self._assign_all(topics, from_start=from_start)
+            except BaseException:
+                self.close()
+                raise
+
+    def _assign_at(self, positions: Mapping[Partition, int]) -> None:
+        partitions = {TopicPartition(*partition): offset for partition, offset in positions.items()}
+        self._consumer.assign(list(partitions))
+        self._listener.on_partitions_assigned(partitions)
+        for partition, offset in partitions.items():
+            self._consumer.seek(partition, offset)
 
     def _assign_all(self, topics: Sequence[str], *, from_start: bool) -> None:
         partitions = []
+        # Asked for all topics first: the embedded broker makes a topic that it is asked for by name.
+        there = self._consumer.topics()
         for topic in topics:
-            numbers = self._consumer.partitions_for_topic(topic)
+            numbers = self._consumer.partitions_for_topic(topic) if topic in there else None
             if not numbers:
                 raise BrokerError(f"topic {topic} does not exist on the Kafka broker at {self._address}")
             partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
@@ -475,8 +563,9 @@ class _KafkaConsumer:
         }
 
     def close(self) -> None:
-        with _mapped("closing a consumer", self._address):
-            self._consumer.close(autocommit=False)
+        # It has nothing in hand that could get lost; a group without its broker finds out by itself.
+        with contextlib.suppress(Exception):
+            self._consumer.close(autocommit=False, timeout_ms=_CONNECT_TIMEOUT_MS)
 
 
 def _record(read: Any) -> Record:

@@ -20,7 +20,7 @@ from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .assignment import Assignment
-from .transport import Consumer, Partition, Polled, Producer, Record, Topic, check_record_size
+from .transport import Consumer, Existing, Partition, Polled, Producer, Record, Topic, check_record_size
 
 #: Records of a partition that one `poll` returns at most.
 _MAX_RECORDS: Final = 64
@@ -43,6 +43,10 @@ class MemoryTransport:
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = defaultdict(_Group)
 
+    def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
+        with self._lock:
+            return {name: Existing(name, self._partitions[name]) for name in topics if name in self._partitions}
+
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with self._lock:
             new = {topic.name: topic.partitions for topic in topics if topic.name not in self._partitions}
@@ -63,6 +67,12 @@ class MemoryTransport:
                     if topic not in self._partitions:
                         raise BrokerError(f"topic {topic} does not exist")
                 self._assign(consumer, {p for p in self._logs if p[0] in topics}, {})
+        return consumer
+
+    def follow(self, positions: Mapping[Partition, int]) -> Consumer:
+        consumer = _MemoryConsumer(self, sorted({topic for topic, _ in positions}), None, from_start=True)
+        with self._lock:
+            self._assign(consumer, set(positions), positions)
         return consumer
 
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
@@ -117,6 +127,9 @@ class MemoryTransport:
 
     def take(self, consumer: _MemoryConsumer, timeout_seconds: float) -> Polled:
         with self._lock:
+            for partition, at in consumer.positions.items():
+                if at > len(self._logs.get(partition, ())):
+                    raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold offset {at}")
             self._lock.wait_for(lambda: self._is_stable(consumer) and self._has_more(consumer), timeout_seconds)
             records: list[Record] = []
             if self._is_stable(consumer):

@@ -70,6 +70,15 @@ class Topic:
     compacted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A topic as it is now."""
+
+    #: Another one once the topic was deleted and made anew.
+    id: str
+    partitions: int
+
+
 class Producer(Protocol):
     """Sends records; nothing is certain before `flush` returns."""
 
@@ -122,6 +131,13 @@ class Consumer(Protocol):
 class Transport(Protocol):
     """A broker."""
 
+    def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
+        """Those of the topics that exist, by name. Asking makes none.
+
+        Raises:
+            BrokerError: the broker does not answer within a few seconds.
+        """
+
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         """Create the topics that are missing."""
 
@@ -129,6 +145,12 @@ class Transport(Protocol):
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         """Join `group` (or read without one), where nothing is committed from the start or from now on."""
+
+    def follow(self, positions: Mapping[Partition, int]) -> Consumer:
+        """Read on from these offsets, without a group.
+
+        `poll` of the consumer raises BrokerError where a partition does not hold its offset (any more).
+        """
 
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         """By partition: the first offset that is still kept, and the one after the last.

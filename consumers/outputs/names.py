@@ -1,0 +1,68 @@
+"""Which cameras and labels there are, for whoever asks for one that is not."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+
+from consumers.records.event import Event
+from consumers.records.fields import RecordError
+from consumers.records.worker_state import WorkerState
+from consumers.settings import Settings
+from stream import Record, Transport
+
+#: So many of a topic's newest records are looked at.
+_MAX_RECORDS = 2_000
+
+
+class Names:
+    """Cameras and labels that the settings, the topics or events have named so far."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = settings.topics
+        self._cameras, self._labels = set(settings.cameras), set(settings.tracker.labels)
+
+    def see(self, event: Event) -> None:
+        """Note what an event names."""
+        self._cameras.add(event.camera)
+        self._labels.add(event.label)
+
+    def unknown(self, transport: Transport, camera: str | None, label: str | None) -> str | None:
+        """What to say if nobody has heard of the camera or label; else None.
+
+        Raises:
+            BrokerError: the broker is away.
+        """
+        if camera is label is None:
+            return None
+        self._look(transport)
+        if camera is not None and camera not in self._cameras:
+            return f"no camera {camera!r} has sent anything; {_known(camera, self._cameras)}"
+        if label is not None and self._labels and label not in self._labels:
+            return f"no events with label {label!r}; {_known(label, self._labels)}"
+        return None
+
+    def _look(self, transport: Transport) -> None:
+        topics = self._topics
+        for record in _newest(transport, topics.cameras_state):
+            self._cameras.add((record.key or b"").decode(errors="replace"))
+        for record in _newest(transport, topics.workers_state):
+            with contextlib.suppress(RecordError):
+                self._labels.update(WorkerState.decode(record.value or b"", record.where).alarms or ())
+        for record in _newest(transport, topics.events):
+            with contextlib.suppress(RecordError):
+                self.see(Event.decode(record.key, record.headers, record.value, record.where))
+
+
+def _newest(transport: Transport, topic: str) -> Iterator[Record]:
+    if transport.existing([topic]):
+        bounds = transport.offsets(topic).items()
+        yield from transport.read({p: (max(first, end - _MAX_RECORDS), end) for p, (first, end) in bounds})
+
+
+def _known(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
+    return f"known: {shown or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,0 +1,129 @@
+"""Which services do not answer, and since when: said at once, wherever somebody waits for them.
+
+Clients of Kafka and Redis try again in silence for as long as a minute. Who asks beside them knows within seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stream import BrokerError, KafkaTransport, display_name, escape_address
+
+log = logging.getLogger(__name__)
+
+#: A service is asked this often.
+ASK_SECONDS: Final = 2.0
+_ANSWER_SECONDS: Final = 3.0
+_AWAY: Final = (BrokerError, redis.RedisError, OSError)
+
+
+class Outage:
+    """Since when something has been away: says when that begins, and when it is over."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name, self._say = name, say
+        self._began: tuple[float, str] | None = None
+
+    def begin(self, why: str) -> None:
+        """It does not answer; said once."""
+        if self._began is None:
+            self._began = time.monotonic(), f"{dt.datetime.now(dt.UTC):%H:%M:%S} UTC"
+            self._say(f"waiting for {self.awaited} ({why})")
+
+    def end(self) -> None:
+        """It answers."""
+        if self._began is not None:
+            seconds, self._began = self.seconds, None
+            self._say(f"{self._name} is back, after {seconds:.0f} s")
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been away; 0 where it is there."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began[0]
+
+    @property
+    def awaited(self) -> str | None:
+        """What is waited for, since when, in words; None where it is there."""
+        began = self._began
+        return None if began is None else f"{self._name} since {began[1]}"
+
+
+class ServiceWatch:
+    """Asks a service every two seconds whether it answers, in a thread of its own. Use as a context manager."""
+
+    def __init__(self, name: str, ask: Callable[[], object], say: Callable[[str], None] | None = None) -> None:
+        """Prepare.
+
+        Args:
+            name: of the service and its place, without passwords.
+            ask: returns if it answers, and raises BrokerError, RedisError or OSError if not.
+            say: told what to say; the log, if None.
+        """
+        self._ask = ask
+        self._outage = Outage(name, say or (lambda line: log.warning("%s", line)))
+        self._done = threading.Event()
+        # A daemon: an answer may take seconds, and nobody has to wait for it at the end.
+        self._thread = threading.Thread(target=self._run, name=f"watch {name}", daemon=True)
+
+    @property
+    def awaited(self) -> str | None:
+        """See `Outage.awaited`."""
+        return self._outage.awaited
+
+    @property
+    def seconds(self) -> float:
+        """See `Outage.seconds`."""
+        return self._outage.seconds
+
+    def _run(self) -> None:
+        while not self._done.wait(ASK_SECONDS):
+            try:
+                self._ask()
+            except _AWAY as error:
+                if not self._done.is_set():
+                    self._outage.begin(str(error) or type(error).__name__)
+            else:
+                self._outage.end()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+
+def watch_kafka(address: str, say: Callable[[str], None] | None = None) -> ServiceWatch:
+    """A watch on the broker at `address`."""
+    return ServiceWatch(f"Kafka at {display_name(address)}", lambda: KafkaTransport(address, at_once=True), say)
+
+
+def watch_redis(url: str, say: Callable[[str], None] | None = None) -> ServiceWatch:
+    """A watch on the Redis at `url`."""
+    client = redis.Redis.from_url(
+        escape_address(url),
+        socket_connect_timeout=_ANSWER_SECONDS,
+        socket_timeout=_ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return ServiceWatch(f"Redis at {display_name(url)}", client.ping, say)
+
+
+@contextlib.contextmanager
+def watching(*watches: ServiceWatch) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Watch while the body runs; what it yields tells what is waited for, in words."""
+    with contextlib.ExitStack() as stack:
+        for watch in watches:
+            stack.enter_context(watch)
+        yield lambda: tuple(awaited for watch in watches if (awaited := watch.awaited) is not None)
