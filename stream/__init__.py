@@ -7,7 +7,8 @@ from .broker.kafka import KafkaTransport
 from .broker.memory import MemoryTransport
 from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Producer, Record, Topic, Transport
 from .clips.clipper import Clip, Clipper, ClipSpec
-from .clips.decoding import Decoded, Fit, Image, Picture, decode
+from .clips.decoding import Decoded, Decoder, Sample, decode
+from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
@@ -32,6 +33,7 @@ __all__ = [
     "Clipper",
     "Consumer",
     "Decoded",
+    "Decoder",
     "Feed",
     "FeedState",
     "FeedStatus",
@@ -51,6 +53,7 @@ __all__ = [
     "Producer",
     "Record",
     "RecordTooLargeError",
+    "Sample",
     "Segment",
     "SegmentError",
     "SegmentLimits",
