@@ -9,7 +9,7 @@ from .broker.transport import MAX_RECORD_BYTES, Consumer, Partition, Polled, Pro
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.pictures import Fit, Image, Picture
-from .clips.sampling import sample_file
+from .clips.sampling import SampleReader, sample_file
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
 from .feeds.agent import Attached, Pace, attach
@@ -54,6 +54,7 @@ __all__ = [
     "Record",
     "RecordTooLargeError",
     "Sample",
+    "SampleReader",
     "Segment",
     "SegmentError",
     "SegmentLimits",

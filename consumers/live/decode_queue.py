@@ -2,10 +2,14 @@
 
 What live work and replay share of it. Both put in what they read and take out what is decoded, a batch at a time; they
 differ in where segments come from, and so in what they say of each (`item`).
+
+Segments that need nothing but their bytes are decoded side by side. Those of one long group of pictures are decoded one
+after the other, as their decoder goes from each to the next; no thread waits for another meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from stream import ClipSpec, Decoded, Segment, SegmentError, decode
+from stream import ClipSpec, Decoded, Decoder, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
@@ -24,6 +28,16 @@ Outcome = tuple[Segment, Decoded] | SegmentError
 class _Entry(Generic[Item]):
     item: Item
     bytes: int
+    outcome: Future[Outcome]
+
+
+@dataclass(slots=True)
+class _Group(Generic[Item]):
+    """A camera's group of pictures that goes on, and the newest segment that was put in of it."""
+
+    decoder: Decoder
+    item: Item
+    segment: Segment
     outcome: Future[Outcome]
 
 
@@ -41,6 +55,7 @@ class DecodeQueue(Generic[Item]):
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
+        self._groups: dict[str, _Group[Item]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -60,17 +75,28 @@ class DecodeQueue(Generic[Item]):
         """What is to be waited for until there is something to take."""
         return self._entries[0].outcome if self._entries else None
 
-    def put(self, item: Item, read: Callable[[], Segment], where: str, size: int = 0) -> None:
+    def put(
+        self, item: Item, read: Callable[[], Segment], where: str, size: int = 0, *, is_context: bool = False
+    ) -> None:
         """Put in the next segment.
 
         Args:
             item: handed out with it again.
-            read: gives the segment, or raises SegmentError; called by a decoding thread.
+            read: gives the segment, or raises SegmentError.
             where: names the segment in errors.
             size: what it weighs in `bytes`.
+            is_context: no picture of it is wanted, it is there for those that follow.
         """
+        outcome: Future[Outcome] = Future()
+        try:
+            segment = read()
+        except SegmentError as error:
+            outcome.set_result(error)
+        else:
+            times_us = [] if is_context or segment.is_end else self._spec.sample_times_us(segment)
+            self._start(item, segment, times_us, where, outcome)
         self._bytes += size
-        self._entries.append(_Entry(item, size, self._pool.submit(_decode, read, self._spec, where)))
+        self._entries.append(_Entry(item, size, outcome))
 
     def take(self, *, wait: bool) -> tuple[Item, Outcome] | None:
         """Take out the oldest; None where there is none, or where it is not yet decoded and nobody wants to `wait`."""
@@ -81,13 +107,50 @@ class DecodeQueue(Generic[Item]):
         return entry.item, entry.outcome.result()
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
-        """Take out what nobody wants any more."""
+        """Take out what nobody wants any more, and forget groups of pictures that go on from there."""
         self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
         self._bytes = sum(entry.bytes for entry in self._entries)
+        self._groups = {camera: group for camera, group in self._groups.items() if not is_stale(group.item)}
+
+    def forget(self, camera: str) -> None:
+        """Let go of a camera's decoder: nothing that follows continues what was there."""
+        self._groups.pop(camera, None)
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
+        self._groups.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(
+        self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]
+    ) -> None:
+        group = self._groups.get(segment.camera)
+        if group is None:
+            if segment.continued and not segment.continues:
+                decoder = Decoder(self._spec.picture)
+                self._groups[segment.camera] = _Group(decoder, item, segment, outcome)
+                self._pool.submit(_settle, outcome, segment, lambda: decoder.decode(segment, times_us, where))
+            elif segment.is_end:
+                outcome.set_result((segment, Decoded((), [])))
+            else:
+                picture = self._spec.picture
+                self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where))
+            return
+        before, decoder = group.outcome, group.decoder
+        is_repeated = (
+            segment.epoch_us == group.segment.epoch_us and segment.sequence <= group.segment.sequence
+        )
+        group.outcome = outcome
+        if not is_repeated:
+            group.item, group.segment = item, segment
+            if not segment.continued:
+                del self._groups[segment.camera]
+
+        def go_on(_: Future[Outcome]) -> None:
+            with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
+                self._pool.submit(_settle, outcome, segment, lambda: decoder.decode(segment, times_us, where))
+
+        before.add_done_callback(go_on)
 
 
 def usable_cores() -> int:
@@ -95,11 +158,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode(read: Callable[[], Segment], spec: ClipSpec, where: str) -> Outcome:
+def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded]) -> None:
     try:
-        segment = read()
-        if segment.is_end:
-            return segment, Decoded((), [])
-        return segment, decode(segment, spec.sample_times_us(segment), spec.picture, where)
+        outcome.set_result((segment, decode_it()))
     except SegmentError as error:
-        return error
+        outcome.set_result(error)
+    except BaseException as error:
+        outcome.set_exception(error)

@@ -116,18 +116,24 @@ class Pipeline:
         """Whether a worker that takes over has to read this footage again, to come to the state of this one.
 
         It has to where a window that is not yet complete touches the footage, and where an event goes on that began in
-        it: so the event is told on under its id. An event longer than `max_reread_seconds` holds nothing back.
+        it: so the event is told on under its id. And where that cannot be decoded without it, in a long group of
+        pictures. What lies further back than `max_reread_seconds` is not held: a longer event begins anew, and of a
+        longer group the frames up to the next one are skipped.
         """
         camera = self.cameras.get(footage.camera)
         if camera is None:
             return False
-        needed_us = camera.clipper.needed_from_us
-        if needed_us is not None and camera.clipper.epoch_us == footage.epoch_us and footage.end_us > needed_us:
-            return True
-        held_us = camera.tracker.needed_from_us
-        if held_us is None or camera.newest_us - held_us > max_reread_seconds * 1e6:
+        earliest_us = camera.newest_us - max_reread_seconds * 1e6
+        clipper, held_us = camera.clipper, camera.tracker.needed_from_us
+        if clipper.needed_from_us is not None and clipper.epoch_us == footage.epoch_us:
+            if footage.end_us > clipper.needed_from_us:
+                return True
+            if earliest_us <= (from_us := clipper.decode_from_us(clipper.needed_from_us)) < footage.end_us:
+                return True
+        if held_us is None or held_us < earliest_us:
             return False
-        return footage.end_us > held_us
+        from_us = clipper.decode_from_us(held_us)
+        return footage.end_us > (from_us if from_us >= earliest_us else held_us)
 
     def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
         """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.

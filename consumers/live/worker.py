@@ -170,6 +170,7 @@ class Worker:
             if status.last_seen < limit:
                 self._publish([self._pipeline.close(name)])
                 self._pipeline.forget(name)
+                self._queue.forget(name)
                 self._status.silent(name)
 
     def _drop(self, revoked: frozenset[Partition]) -> None:

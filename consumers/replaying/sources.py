@@ -50,6 +50,17 @@ class LostSegmentError(SegmentError):
 
 
 @dataclass(frozen=True, slots=True)
+class ContextSegment:
+    """A segment from before the footage, read because what follows cannot be decoded without it."""
+
+    segment: Segment
+
+
+#: What a piece of footage gives: its segments, and an error in the place of each that cannot be read.
+Item = Segment | ContextSegment | LostSegmentError
+
+
+@dataclass(frozen=True, slots=True)
 class FilePiece:
     """A file, read as one feed that begins at 0."""
 
@@ -72,7 +83,7 @@ class FilePiece:
         with self.path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
 
-    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
+    def segments(self, camera: str) -> Iterator[Item]:
         """Yield its segments, the same ones in the same order each time.
 
         Raises:
@@ -107,7 +118,7 @@ class TopicPiece:
         """Everything that its segments depend on."""
         return {"records": self.content}
 
-    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
+    def segments(self, camera: str) -> Iterator[Item]:
         """Yield the camera's segments under the name `camera`, and an error in place of each that cannot be read."""
         for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
             segment = item.segment

@@ -28,7 +28,7 @@ from .errors import StoreError
 from .trace import Trace
 
 #: Goes up with each change to decoding or windowing: traces made before it are no longer right.
-VERSION: Final = 2
+VERSION: Final = 3
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
 _ARRAYS: Final = ("places", "scores", "closes", "spans")
