@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stream import Clip, Clipper, ClipSpec, Decoded, Decoder, Feed, Packet, Segment, Segmenter, SegmentLimits, decode
+from stream import Clip, Clipper, ClipSpec, Decoder, Feed, Packet, Segment, Segmenter, SegmentLimits, decode
 from tests.videos import write_video
 
 SIZE = (64, 48)
@@ -36,7 +34,6 @@ SPECS = {
     "apart": ClipSpec(3, 70_000, 490_000, 24, 32),
     "off the frame rate": ClipSpec(5, 33_333, 99_999, 24, 32),
 }
-DECODED: dict[object, Decoded] = {}
 EPOCH_US = 1_700_000_000_000_000
 
 
@@ -69,18 +66,8 @@ def segmented(folder: Path, name: str, limits: SegmentLimits) -> tuple[list[Segm
 def run(clipper: Clipper, segments: Sequence[Segment]) -> list[Clip]:
     clips, decoder = [], Decoder(clipper.spec.picture)
     for segment in segments:
-        clips += clipper.push(segment, decoded(decoder, segment, clipper.spec))
+        clips += clipper.push(segment, decoder.decode(segment, clipper.spec.sample_times_us(segment)))
     return clips
-
-
-def decoded(decoder: Decoder, segment: Segment, spec: ClipSpec) -> Decoded:
-    if segment.continues or segment.continued or segment.is_end:
-        return decoder.decode(segment, spec.sample_times_us(segment))
-    late = decoder.end()
-    key = spec, segment.epoch_us, segment.start_us, segment.end_us, zlib.crc32(segment.data)
-    if key not in DECODED:  # most examples cut alike
-        DECODED[key] = decode(segment, spec.sample_times_us(segment), spec.picture)
-    return replace(DECODED[key], late=late)
 
 
 def by_place(clips: Sequence[Clip]) -> dict[tuple[int, int], Clip]:

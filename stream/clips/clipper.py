@@ -115,6 +115,7 @@ class Clipper:
         self._epoch_frames = 0  # since the epoch's begin, or more where that was not seen
         self._end_us = 0  # up to where the epoch is known without a hole
         self._window = 0  # next to emit
+        self._newest_sample = -1
         self._samples: deque[tuple[int, int, Image]] = deque()  # (sample number, frame time, picture)
         self._waiting: deque[int] = deque()  # times of frames not yet spanned by an emitted window
         #: Groups of pictures that lie in several segments: begin, and end as far as it is known.
@@ -153,6 +154,7 @@ class Clipper:
             self.close()
             self._open(segment.epoch_us, segment.start_us, "head")
             self._groups.clear()
+            self._newest_sample = -1
             self._epoch_frames = 0 if segment.sequence == 0 else 2
         elif segment.sequence > self._next_sequence:
             self._leave_out("gap")
@@ -199,7 +201,9 @@ class Clipper:
         assert self._epoch_us is not None
         for sample in samples:
             number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
-            self._samples.append((number, sample.frame_us, sample.image))
+            if number > self._newest_sample:  # else it is late, and of a segment that came twice
+                self._newest_sample = number
+                self._samples.append((number, sample.frame_us, sample.image))
         clips = []
         while (clip := self._next_clip(camera, self._epoch_us)) is not None:
             clips.append(clip)
