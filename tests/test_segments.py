@@ -118,9 +118,8 @@ def samples_of(segments: list[Segment], times_us: Sequence[int], picture: Pictur
 def test_sampling_takes_the_same_pictures_however_the_file_was_cut(tmp_path, kind):
     path = make(tmp_path, kind, ".avi" if kind == "mjpeg" else ".mp4")
     every_time = range(0, 3_900_000, 130_000)
-    results = []
-    for limits in (*CUTS.values(), SegmentLimits(max_seconds=30)):
-        results.append(samples_of(segments_of(path, limits), every_time))
+    cuts = (*CUTS.values(), SegmentLimits(max_seconds=30))
+    results = [samples_of(segments_of(path, limits), every_time) for limits in cuts]
     for samples in results[1:]:
         assert [(s.at_us, s.frame_us) for s in samples] == [(s.at_us, s.frame_us) for s in results[0]]
         for one, other in zip(samples, results[0], strict=True):

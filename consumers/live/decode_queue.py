@@ -121,9 +121,7 @@ class DecodeQueue(Generic[Item]):
         self._groups.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start(
-        self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]
-    ) -> None:
+    def _start(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
         group = self._groups.get(segment.camera)
         if group is None:
             if segment.continued and not segment.continues:
@@ -137,9 +135,7 @@ class DecodeQueue(Generic[Item]):
                 self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where))
             return
         before, decoder = group.outcome, group.decoder
-        is_repeated = (
-            segment.epoch_us == group.segment.epoch_us and segment.sequence <= group.segment.sequence
-        )
+        is_repeated = segment.epoch_us == group.segment.epoch_us and segment.sequence <= group.segment.sequence
         group.outcome = outcome
         if not is_repeated:
             group.item, group.segment = item, segment
@@ -163,5 +159,5 @@ def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], 
         outcome.set_result((segment, decode_it()))
     except SegmentError as error:
         outcome.set_result(error)
-    except BaseException as error:
+    except Exception as error:  # noqa: BLE001  whoever takes it out raises it
         outcome.set_exception(error)

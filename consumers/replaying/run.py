@@ -193,9 +193,8 @@ class _Run:
             number, trace.read = trace.read, trace.read + 1
             if number >= trace.needed:
                 trace.waiting += 1
-                where = "" if isinstance(item, LostSegmentError) else _where(item)
                 is_context = isinstance(item, ContextSegment)
-                self._decoding.put((trace, number, item), partial(_segment, item), where, is_context=is_context)
+                self._decoding.put((trace, number, item), partial(_segment, item), _where(item), is_context=is_context)
             elif isinstance(item, Segment):
                 self._seconds += item.seconds
                 self._resumed += item.seconds
@@ -252,8 +251,10 @@ class _Run:
             if isinstance(item, ContextSegment):
                 trace.group = trace.group if outcome[0].continues else number
                 continue
-            if (missing := outcome[1].missing) is not None and not again and missing != "duplicate":
-                trace.draft.lose(outcome[0].frames, f"{_where(item)}: it continues footage that is not there")
+            if outcome[1].missing == "no_keyframe" and not again:
+                segment = outcome[0]
+                why = f"{segment.camera}, segment {segment.sequence}: it continues footage that is not there"
+                trace.draft.lose(segment.frames, why)
             new = self._push(trace, number, *outcome)
             if not again:
                 steps += new
@@ -321,6 +322,8 @@ def _segment(item: Item) -> Segment:
     return item.segment if isinstance(item, ContextSegment) else item
 
 
-def _where(item: Segment | ContextSegment) -> str:
+def _where(item: Item) -> str:
+    if isinstance(item, LostSegmentError):
+        return item.where
     segment = _segment(item)
     return f"{segment.camera}, segment {segment.sequence}"

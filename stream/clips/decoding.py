@@ -43,6 +43,8 @@ _Packet: TypeAlias = "av.Packet[Any]"
 DEBLOCK_RATIO: Final = 3
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
+#: A frame that has not come out when so many later ones have is not coming.
+LATER: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,26 @@ class Decoder:
         return Decoded(decoded.frame_times_us, decoded.samples, late, decoded.missing)
 
 
+@dataclass(slots=True)
+class _Owed:
+    """A picture that was asked for."""
+
+    at_us: int
+    #: Of the frame that is to be shown.
+    frame_us: int
+    #: The newest frame that came out at or before its time, and its time.
+    frame: Any
+    found_us: int
+    #: How many frames of later times came out.
+    later: int = 0
+
+    def see(self, frame: Any, time_us: int) -> None:
+        if time_us > self.frame_us:
+            self.later += 1
+        elif time_us >= self.found_us:
+            self.frame, self.found_us = frame, time_us
+
+
 class _Group:
     """The decoder of one group of pictures that lies in several segments, and what it still owes."""
 
@@ -168,21 +190,17 @@ class _Group:
         self._newest: Segment | None = None
         #: Whether the newest segment held the packet with which the next one begins.
         self._is_ahead = False
-        #: Times asked for that have no picture yet, with the frame to be shown.
-        self._owed: deque[tuple[int, int]] = deque()
+        self._owed: deque[_Owed] = deque()
         #: Times, rounded, of more than one frame: the last of them is shown.
         self._shared: set[int] = set()
-        #: What is on the screen: the newest frame that came out, its time, and its picture once one was wanted.
-        self._frame: av.VideoFrame | None = None
-        self._frame_us = -1
-        self._image: Image | None = None
+        #: The newest frame that came out, and its time; the newest that was shown, and its picture.
+        self._frame: tuple[Any, int] = None, -1
+        self._shown: tuple[Any, Image | None] = None, None
         self._packets_without_frame = 0
 
     def has_taken(self, segment: Segment) -> bool:
         newest = self._newest
-        return (
-            newest is not None and segment.epoch_us == newest.epoch_us and segment.sequence <= newest.sequence
-        )
+        return newest is not None and segment.epoch_us == newest.epoch_us and segment.sequence <= newest.sequence
 
     def is_followed_by(self, segment: Segment) -> bool:
         newest = self._newest
@@ -201,10 +219,9 @@ class _Group:
 
     def end(self) -> list[Sample]:
         """Nothing follows: return what is still owed, as far as it can be decoded."""
-        samples: list[Sample] = []
         with contextlib.suppress(av.error.FFmpegError, ValueError):
-            samples += self._come_out(None)
-        samples += self._settle(None)
+            self._decode(None)
+        samples = self._pay(everything=True)
         self._open.close()
         return samples
 
@@ -213,7 +230,7 @@ class _Group:
     ) -> tuple[tuple[int, ...], list[Sample]]:
         inside = _inside(segment, times, where)
         shown = _shown_at(inside, times_us)
-        self._owed.extend(zip(times_us, shown, strict=True))
+        self._owed.extend(_Owed(at_us, t, *self._frame) for at_us, t in zip(times_us, shown, strict=True))
         self._shared = {t for t, count in Counter(times).items() if count > 1}
         # The packet with which the next segment begins is decoded here and may be wanted there.
         wanted = {*shown, *(t for t in times if t >= segment.end_us)}
@@ -221,59 +238,54 @@ class _Group:
             last = len(packets) - 1
         else:
             last = max((i for i, t in enumerate(times) if t in wanted), default=-1)
-        samples = self._settle(self._frame_us)
-        if self._frame_us not in self._shared:
-            samples += self._pay(self._frame_us)
         droppable = self._context.name == "h264"
+        samples = self._pay()
         for i in range(int(self._is_ahead), last + 1):
             packet, time_us = packets[i], times[i]
             if droppable and time_us not in wanted and is_unreferenced(packet):
                 continue
             packet.pts = time_us  # the frame that comes of it tells its time, whatever segment it was in
-            samples += self._come_out(packet)
+            self._decode(packet)
+            samples += self._pay()
         self._newest, self._is_ahead = segment, any(t >= segment.end_us for t in times)
         if not segment.continued:
             samples += self.end()
-        elif self._packets_without_frame > MAX_DELAY:
-            samples += self._settle(None)
-        if self._owed and (not segment.continued or self._packets_without_frame > MAX_DELAY):
-            raise SegmentError(where, f"{len(self._owed)} pictures could not be decoded, first {self._owed[0][1]} µs")
+        elif self._packets_without_frame <= MAX_DELAY:
+            return inside, samples
+        else:
+            samples += self._pay(everything=True)
+        if self._owed:
+            missing = f"{len(self._owed)} pictures could not be decoded, first {self._owed[0].frame_us} µs"
+            raise SegmentError(where, missing)
         return inside, samples
 
-    def _come_out(self, packet: _Packet | None) -> list[Sample]:
-        """Give the decoder a packet, or None at the end; return the samples that are shown by what comes out."""
-        samples: list[Sample] = []
+    def _decode(self, packet: _Packet | None) -> None:
+        """Give the decoder a packet, or None at the end, and note what comes out."""
         self._packets_without_frame += 1
         for frame in self._context.decode(packet):
             if frame.pts is None:
                 continue
             self._packets_without_frame = 0
-            # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
-            samples += self._settle(frame.pts)
-            self._frame, self._frame_us, self._image = frame, frame.pts, None
-            if frame.pts not in self._shared:
-                samples += self._pay(frame.pts)
-        return samples
+            for owed in self._owed:
+                owed.see(frame, frame.pts)
+            self._frame = frame, frame.pts
 
-    def _settle(self, before_us: int | None) -> list[Sample]:
-        """Show what is on the screen for all that is owed of frames before a time."""
+    def _pay(self, *, everything: bool = False) -> list[Sample]:
+        """Hand out what is owed and has come out, in the order of its times."""
         samples: list[Sample] = []
-        while self._owed and self._frame is not None and (before_us is None or self._owed[0][1] < before_us):
-            samples.append(self._sample(*self._owed.popleft()))
+        while self._owed:
+            owed = self._owed[0]
+            # A picture that is coded as "no change" gives no frame: the one before it stays on the screen. Some
+            # containers' times are not quite in the order of the pictures, so that it may still come.
+            has_come = owed.found_us == owed.frame_us and (owed.later or owed.frame_us not in self._shared)
+            if owed.frame is None or not (has_come or everything or owed.later >= LATER):
+                break
+            if owed.frame is not self._shown[0]:
+                self._shown = owed.frame, self._scale(owed.frame)
+            assert self._shown[1] is not None
+            samples.append(Sample(owed.at_us, owed.frame_us, self._shown[1]))
+            self._owed.popleft()
         return samples
-
-    def _pay(self, frame_us: int) -> list[Sample]:
-        """Show the newest frame for all that is owed of its time."""
-        samples: list[Sample] = []
-        while self._owed and self._owed[0][1] == frame_us:
-            samples.append(self._sample(*self._owed.popleft()))
-        return samples
-
-    def _sample(self, at_us: int, frame_us: int) -> Sample:
-        if self._image is None:
-            assert self._frame is not None
-            self._image = self._scale(self._frame)
-        return Sample(at_us, frame_us, self._image)
 
 
 @contextlib.contextmanager

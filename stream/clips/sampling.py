@@ -79,43 +79,55 @@ def sample_file(
     Raises:
         SourceError: the file cannot be read or decoded, or has no frame in the interval.
     """
-    picture, spacing_us = Picture(height, width, fit), round(spacing_seconds * 1e6)
     start_us, end_us = round(start_seconds * 1e6), None if end_seconds is None else round(end_seconds * 1e6)
-    runs: dict[int, list[Image]] = {}  # by epoch
-    reader = SampleReader(picture)
-    next_us = epoch_us = -1
-
-    def keep(samples: Sequence[Sample]) -> None:
-        for sample in samples:
-            runs[max(epoch for epoch in runs if epoch <= sample.at_us)].append(sample.image)
-
-    def take(segments: Sequence[Segment]) -> None:
-        nonlocal next_us, epoch_us
-        for segment in segments:
-            if segment.is_end:
-                continue
-            if segment.epoch_us != epoch_us:
-                epoch_us = segment.epoch_us
-                next_us = max(start_us, epoch_us)
-                runs[epoch_us] = []
-            stop_us = segment.end_us if end_us is None else min(segment.end_us, end_us)
-            times = list(range(next_us, stop_us, spacing_us)) if segment.frames else []
-            next_us = times[-1] + spacing_us if times else next_us
-            keep(reader.read(segment, times, str(path)))
-
+    runs = _Runs(Picture(height, width, fit), round(spacing_seconds * 1e6), start_us, end_us, str(path))
     with Feed(str(path)) as feed:
         segmenter = Segmenter("file", feed.track)
         try:
             for packet in feed.packets():
-                take(segmenter.push(packet))
-                if end_us is not None and next_us >= end_us:
+                runs.take(segmenter.push(packet))
+                if runs.is_over:
                     break
-            take(segmenter.end())
-            keep(reader.end())
+            runs.take(segmenter.end())
+            found = runs.end()
         except SegmentError as error:
             raise SourceError(str(error)) from None
-    found = [np.stack(images) for images in runs.values() if images]
     if not found:
         until = "its end" if end_seconds is None else f"{end_seconds:g} s"
         raise SourceError(f"{path}: no frame between {start_seconds:g} s and {until}")
     return found
+
+
+class _Runs:
+    """The pictures of a file's epochs, on the grid of each."""
+
+    def __init__(self, picture: Picture, spacing_us: int, start_us: int, end_us: int | None, where: str) -> None:
+        self._spacing_us, self._start_us, self._end_us, self._where = spacing_us, start_us, end_us, where
+        self._reader = SampleReader(picture)
+        self._images: dict[int, list[Image]] = {}  # by epoch
+        self._epoch_us = self._next_us = -1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that follows is wanted."""
+        return self._end_us is not None and self._next_us >= self._end_us
+
+    def take(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            if segment.is_end:
+                continue
+            if segment.epoch_us != self._epoch_us:
+                self._epoch_us, self._images[segment.epoch_us] = segment.epoch_us, []
+                self._next_us = max(self._start_us, segment.epoch_us)
+            stop_us = segment.end_us if self._end_us is None else min(segment.end_us, self._end_us)
+            times = list(range(self._next_us, stop_us, self._spacing_us))
+            self._next_us += len(times) * self._spacing_us
+            self._keep(self._reader.read(segment, times, self._where))
+
+    def end(self) -> list[Frames]:
+        self._keep(self._reader.end())
+        return [np.stack(images) for images in self._images.values() if images]
+
+    def _keep(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            self._images[max(e for e in self._images if e <= sample.at_us)].append(sample.image)

@@ -62,14 +62,13 @@ class Beginning:
         return min(p.pts for p, is_shown in packets if is_shown and p.pts is not None), packets
 
     def push(self, packet: Packet, access: Access, with_sets: Callable[[bytes], bytes]) -> bool:
-        """Take the next packet; return whether the epoch can begin.
+        """Take the next packet, which has a presentation time; return whether the epoch can begin.
 
         Args:
             packet: the next one in decoding order.
             access: whether decoding can begin with it.
             with_sets: adds what a decoder needs to the packet with which decoding begins.
         """
-        assert packet.pts is not None
         if access.until_clean is not None and (not self._packets or (access.until_clean == 0 and not self.has_shown)):
             self._packets, self._bytes, self._clean_pts = [], 0, None
             self._until_clean = access.until_clean
@@ -78,6 +77,7 @@ class Beginning:
             self._leave_out(packet, self.reason)
             self._left_out += 1
             return False
+        assert packet.pts is not None
         if self._until_clean == 0 and self._clean_pts is None:
             self._clean_pts = packet.pts
         self._until_clean -= self._until_clean > 0 and access.is_reference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -73,8 +72,9 @@ def mux(
 def picture_size(data: bytes, container: Container) -> tuple[int, int] | None:
     """Width and height of the pictures in a segment's bytes, as its parameter sets tell them; None if they do not."""
     options = {"probesize": str(max(len(data), 2048))}
-    with contextlib.suppress(av.error.FFmpegError, ValueError, IndexError):
+    try:
         with av.open(io.BytesIO(data), "r", format=container, options=options) as opened:
             context = opened.streams.video[0].codec_context
             return (context.width, context.height) if context.width else None
-    return None
+    except (av.error.FFmpegError, ValueError, IndexError):
+        return None

@@ -1,8 +1,8 @@
 """What has to be read of H.264 and H.265 themselves: where decoding can begin, and their parameter sets.
 
-A packet holds units in one of two forms: Annex B, where start codes separate them, or length-prefixed (ISO/IEC 14496-15),
-where the container keeps the parameter sets apart. The container's flag "keyframe" says where a player may seek to; only
-the pictures themselves say whether everything from there on is clean:
+A packet holds units in one of two forms: Annex B, where start codes separate them, or length-prefixed (ISO/IEC
+14496-15), where the container keeps the parameter sets apart. The container's flag "keyframe" says where a player may
+seek to; only the pictures themselves say whether everything from there on is clean:
 
     H.264   IDR picture                          clean at once
             recovery point message               clean so many reference pictures later (intra refresh), 0: at once
@@ -67,7 +67,9 @@ def read_access(codec: Codec, data: bytes, prefix: int) -> Access:
             recovery = recovery if found is None else found
         elif codec == "hevc" and kind < 32:
             is_start = 16 <= kind <= 23
-            return Access(0 if is_start else recovery, is_start, needs_earlier=kind in {8, 9}, parameter_sets=tuple(sets))
+            return Access(
+                0 if is_start else recovery, is_start, needs_earlier=kind in {8, 9}, parameter_sets=tuple(sets)
+            )
         elif codec == "h264" and kind in {1, 2, 5}:
             is_intra = kind == 5 or all(map(_is_intra_slice, _slices(data, prefix)))
             return Access(0 if kind == 5 else recovery, is_intra, bool(unit[0] & 0x60), parameter_sets=tuple(sets))
@@ -107,7 +109,7 @@ def is_sequence_set(codec: Codec, unit: Unit) -> bool:
 
 def set_id(codec: Codec, unit: bytes) -> tuple[int, int]:
     """What a parameter set replaces: another one of the same kind and number."""
-    kind, bits = _kind(codec, unit), _Bits(unit[: _HEAD_BYTES])
+    kind, bits = _kind(codec, unit), _Bits(unit[:_HEAD_BYTES])
     if codec == "h264":
         bits.skip(8 if kind == 8 else 32)  # a sequence's profile and level come first
         return kind, bits.ue()

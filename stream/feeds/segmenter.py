@@ -16,6 +16,7 @@ Where the film begins before what can be shown (`beginning.py`), the first segme
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -301,7 +302,7 @@ class Segmenter:
     def _held_us(self, draft: _SegmentDraft, end: int) -> int:
         """How long pictures of a segment stood still because no other came."""
         held, times = 0, sorted([*draft.shown, end])
-        for one, other in zip(times, times[1:], strict=False):
+        for one, other in itertools.pairwise(times):
             interval = other - one
             usual = median(self._intervals) if self._intervals else interval
             if interval > _HELD_INTERVALS * usual and self._seconds(interval) > _HELD_SECONDS:
