@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import Clip, Clipper, ClipSpec, Decoder, Feed, Packet, Segment, Segmenter, SegmentLimits
-from tests.videos import numbered, number_of, write_video
+from tests.videos import number_of, numbered, write_video
 
 SIZE = (96, 48)
 FRAMES = 120
@@ -126,6 +124,9 @@ def test_every_frame_has_a_fate_and_every_picture_is_the_right_one(folder, film,
     skipped = sum(sum(s.skipped.values()) for s in segments) + clipper.skipped.total()
     assert sum(c.frames_spanned for c in clips) + skipped == sum(not p.discard for p in packets)
     assert_right(clips, times)
+    reasons = {reason for s in segments for reason in s.skipped}
+    if not film.coding.endswith("stream"):
+        assert "discontinuity" not in reasons, "nothing is missing there but time"
 
 
 @given(films, limits)
@@ -150,3 +151,39 @@ def test_a_lost_segment_or_a_late_start_costs_no_more_than_its_group(folder, fil
     assert_right(clips, times)
     everything = {(c.epoch_us, c.window) for c in watch(segments)[0]}
     assert {(c.epoch_us, c.window) for c in clips} <= everything
+
+
+@pytest.mark.parametrize("gop", [1, 12, 250])
+def test_frames_that_stand_alone_are_told_as_such(tmp_path, gop):
+    path = write_video(
+        tmp_path / "a.mp4", [Fraction(12 * n) for n in range(20)], gop=gop, size=SIZE, options={"bf": "0"}
+    )
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+    clips, clipper = watch(segments)
+    assert clips == []
+    assert clipper.skipped == {"sparse": 20}
+
+
+def test_a_recording_of_a_screen_goes_on_behind_a_long_rest(tmp_path):
+    """With B-frames, so that pictures from before the rest come out behind it."""
+    times = [Fraction(n, 10) + (20 if n >= 60 else 0) for n in range(120)]
+    options = {"bf": "3", "b-pyramid": "normal", "preset": "veryfast", "sc_threshold": "0"}
+    path = write_video(tmp_path / "a.mp4", times, gop=500, size=SIZE, options=options, frame=numbered)
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+    clips, clipper = watch(segments)
+    assert_right(clips, {round(t * 1_000_000): n for n, t in enumerate(times)})
+    assert [c.start_us for c in clips] == [*range(0, 6_000_000, 300_000), *range(26_000_000, 32_000_000, 300_000)]
+    assert not clipper.skipped
+
+
+def test_pictures_that_stand_still_are_told_with_how_long(tmp_path):
+    times = [Fraction(n, 10) + (8 if n >= 60 else 0) + (Fraction(1, 2) if n >= 80 else 0) for n in range(120)]
+    path = write_video(tmp_path / "a.mp4", times, gop=500, size=SIZE, options={"bf": "2", "sc_threshold": "0"})
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+    assert sum(s.held_us for s in segments) == 8_100_000

@@ -125,8 +125,8 @@ class Pipeline:
             return False
         earliest_us = camera.newest_us - max_reread_seconds * 1e6
         clipper, held_us = camera.clipper, camera.tracker.needed_from_us
-        if clipper.needed_from_us is not None and clipper.epoch_us == footage.epoch_us:
-            if footage.end_us > clipper.needed_from_us:
+        if clipper.needed_from_us is not None:
+            if clipper.epoch_us == footage.epoch_us and footage.end_us > clipper.needed_from_us:
                 return True
             if earliest_us <= (from_us := clipper.decode_from_us(clipper.needed_from_us)) < footage.end_us:
                 return True

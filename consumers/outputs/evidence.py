@@ -86,10 +86,8 @@ def find_evidence(
         lambda s: s and s[-1].end_us >= to_us,
         at_end=lambda n: last + 1 + n >= end,
     )
-    context, wanted = _decodable(
-        [s for s in [*before, *found, *after] if s.epoch_us == epoch_us and not s.is_end and s.start_us < to_us],
-        from_us,
-    )
+    around = [s for s in [*before, *found, *after] if not s.is_end and s.start_us < to_us]
+    context, wanted = _decodable(around, epoch_us, from_us)
     if not wanted:
         raise SourceError(
             f"event {body['event']}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} "
@@ -104,17 +102,22 @@ def _decode_from_us(segment: Segment) -> int:
     return segment.start_us if segment.decode_from_us is None else segment.decode_from_us
 
 
-def _decodable(segments: Sequence[Segment], from_us: int) -> tuple[list[Segment], list[Segment]]:
-    """What decoders need before `from_us`, and the segments from there on that can be decoded then."""
+def _decodable(segments: Sequence[Segment], epoch_us: int, from_us: int) -> tuple[list[Segment], list[Segment]]:
+    """What decoders need before `from_us`, and the segments of the epoch from there on that can be decoded then."""
     chains: list[list[Segment]] = []
     for segment in segments:
         if not segment.continues:
             chains.append([segment])
-        elif chains and chains[-1][-1].sequence + 1 == segment.sequence:
+        elif chains and chains[-1][-1].continued and segment.sequence in {0, chains[-1][-1].sequence + 1}:
             chains[-1].append(segment)
-    needed = [chain for chain in chains if chain[-1].end_us > from_us]
-    context = [s for s in needed[0] if s.end_us <= from_us] if needed else []
-    return context, [s for chain in needed for s in chain if s.end_us > from_us]
+    context: list[Segment] = []
+    wanted: list[Segment] = []
+    for chain in chains:
+        footage = [s for s in chain if s.epoch_us == epoch_us and s.end_us > from_us]
+        if footage and not wanted:
+            context = chain[: chain.index(footage[0])]
+        wanted += footage
+    return context, wanted
 
 
 def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | None) -> list[str]:

@@ -360,11 +360,9 @@ class _TopicContent:
             earlier = max(kept, first - count)
             for item in _read_topic(transport, {partition: (earlier, first)}, camera, (None, None)):
                 segment = item.segment
-                if (
-                    isinstance(segment, Segment)
-                    and not segment.continues
-                    and (segment.epoch_us, segment.start_us) == (begin.epoch_us, begin.decode_from_us)
-                ):
+                if isinstance(segment, LostSegmentError) or segment.continues:
+                    continue
+                if segment.start_us == begin.decode_from_us:
                     return item.offset
             first, count = earlier, 4 * count
         return self.first

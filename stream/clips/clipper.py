@@ -190,7 +190,7 @@ class Clipper:
         self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
 
     def _note_group(self, segment: Segment) -> None:
-        if segment.continues:
+        if segment.continues and self._groups:
             self._groups.pop()
         if segment.continues or segment.continued:
             from_us = segment.start_us if segment.decode_from_us is None else segment.decode_from_us

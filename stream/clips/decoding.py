@@ -187,9 +187,10 @@ class _Group:
         # Where reordering is not told, and pictures are not reordered yet, they still may be later on.
         self._context = _set_up(self._stream, first, picture, reordered=True)
         self._scale = Scaler(picture, first.display)
+        self._from_us = first.start_us
         self._newest: Segment | None = None
-        #: Whether the newest segment held the packet with which the next one begins.
-        self._is_ahead = False
+        #: How many packets the newest segment held with which the next one begins.
+        self._ahead = 0
         self._owed: deque[_Owed] = deque()
         #: Times, rounded, of more than one frame: the last of them is shown.
         self._shared: set[int] = set()
@@ -204,11 +205,12 @@ class _Group:
 
     def is_followed_by(self, segment: Segment) -> bool:
         newest = self._newest
-        return (
-            newest is not None
-            and segment.continues
-            and (segment.epoch_us, segment.sequence) == (newest.epoch_us, newest.sequence + 1)
-        )
+        if newest is None or not segment.continues:
+            return False
+        if segment.epoch_us == newest.epoch_us:
+            return segment.sequence == newest.sequence + 1
+        # Behind a gap in time, within a file, an epoch may begin amid the group.
+        return segment.sequence == 0 and segment.decode_from_us == self._from_us
 
     def take(self, segment: Segment, times_us: Sequence[int], where: str) -> tuple[tuple[int, ...], list[Sample]]:
         """Decode the next segment; return the times of its frames, and samples of it and of those before."""
@@ -232,7 +234,7 @@ class _Group:
         shown = _shown_at(inside, times_us)
         self._owed.extend(_Owed(at_us, t, *self._frame) for at_us, t in zip(times_us, shown, strict=True))
         self._shared = {t for t, count in Counter(times).items() if count > 1}
-        # The packet with which the next segment begins is decoded here and may be wanted there.
+        # The packets with which the next segment begins are decoded here and may be wanted there.
         wanted = {*shown, *(t for t in times if t >= segment.end_us)}
         if segment.continued:
             last = len(packets) - 1
@@ -240,14 +242,14 @@ class _Group:
             last = max((i for i, t in enumerate(times) if t in wanted), default=-1)
         droppable = self._context.name == "h264"
         samples = self._pay()
-        for i in range(int(self._is_ahead), last + 1):
+        for i in range(self._ahead, last + 1):
             packet, time_us = packets[i], times[i]
             if droppable and time_us not in wanted and is_unreferenced(packet):
                 continue
             packet.pts = time_us  # the frame that comes of it tells its time, whatever segment it was in
             self._decode(packet)
             samples += self._pay()
-        self._newest, self._is_ahead = segment, any(t >= segment.end_us for t in times)
+        self._newest, self._ahead = segment, sum(t >= segment.end_us for t in times)
         if not segment.continued:
             samples += self.end()
         elif self._packets_without_frame <= MAX_DELAY:

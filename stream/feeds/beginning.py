@@ -19,7 +19,7 @@ from .nal import Access
 from .source import Packet
 
 #: No codec shows a picture later than so many after it in decoding order.
-_MAX_REORDER: Final = 16
+MAX_REORDER: Final = 16
 #: A stream that has given so many pictures, and none with which decoding can surely begin, has none.
 _PATIENCE: Final = 250
 
@@ -97,7 +97,7 @@ class Beginning:
         shown = [p.pts for p, is_shown in self._packets if is_shown and p.pts is not None]
         if len(self._packets) == 1:
             return True  # what is shown before the picture at which decoding begins cannot be decoded
-        return len(shown) > _MAX_REORDER or (newest.dts is not None and newest.dts >= min(shown))
+        return len(shown) > MAX_REORDER or (newest.dts is not None and newest.dts >= min(shown))
 
     def _leave_out(self, packet: Packet, reason: str) -> None:
         if not packet.discard:

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final
 
 from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
 
-from .beginning import Beginning
+from .beginning import MAX_REORDER, Beginning
 from .coding import Coding
 from .muxing import mux, picture_size
 from .nal import Access
@@ -106,6 +106,8 @@ class Segmenter:
         self._track = track
         self._limits = limits or SegmentLimits()
         self._clock = clock
+        # A file with an index lacks nothing where time jumps; a stream that was recorded may have lost packets there.
+        self._is_complete = clock is None and "mpegts" not in track.template.container.format.name
         self._coding = Coding(track)
         self._size = track.width, track.height
         self._container: Container = "mpegts" if track.codec in _MPEGTS_CODECS else "matroska"
@@ -131,6 +133,9 @@ class Segmenter:
         self._closing: _SegmentDraft | None = None
         self._cut: Packet | None = None
         self._cut_carried = False  # whether the closing segment holds the cut packet as well
+        #: What lies behind a gap in time, and how much of it the last segment before it carries.
+        self._gap: list[tuple[Packet, Access]] = []
+        self._carried = 0
         self._skipped: Counter[str] = Counter()
 
     @property
@@ -154,12 +159,12 @@ class Segmenter:
         done = []
         # The part of a film that follows in its edit list is decoded from where it begins, too.
         next_part = packet.discard and access.until_clean is not None
-        if self._jumps(dts) or (self._in_epoch and next_part):
+        if self._coding.has_changed:
+            self._is_resized = True
+        if (self._last_dts is not None and dts < self._last_dts) or (self._in_epoch and next_part):
             is_amid = self._in_epoch or self._beginning.has_shown
             done = self._end_epoch("discontinuity" if is_amid else self._beginning.reason)
         self._last_dts = dts
-        if self._coding.has_changed:
-            self._is_resized = True
         return done + (self._go_on(packet, access) if self._in_epoch else self._begin(packet, access))
 
     def end(self) -> list[Segment]:
@@ -186,6 +191,8 @@ class Segmenter:
         done: list[Segment] = []
         pts, draft = packet.pts, self._open_draft
         assert pts is not None
+        if self._gap:
+            return self._take_behind_gap(packet, access)
         if self._closing is not None:
             if pts < draft.start:
                 self._add_leading(packet)
@@ -196,6 +203,8 @@ class Segmenter:
             # Shown before the epoch's first picture: it refers to pictures that were never received.
             self._skipped["no_keyframe"] += 1
             return done
+        if not packet.discard and self._is_behind_gap(pts):
+            return done + self._take_behind_gap(packet, access)
         if draft.shown and not packet.discard and self._cut_due(packet, access):
             self._closing, self._cut, self._cut_carried = draft, packet, False
             self._open = self._draft(pts, continues=access.until_clean != 0)
@@ -203,6 +212,58 @@ class Segmenter:
         self._open_draft.add(packet, counts=not packet.discard)
         if not packet.discard:
             self._note_time(packet)
+        return done
+
+    def _is_behind_gap(self, pts: int) -> bool:
+        return self._seconds(pts - self._last_pts) > self._limits.max_gap_seconds
+
+    def _take_behind_gap(self, packet: Packet, access: Access) -> list[Segment]:
+        """Keep what is shown behind a gap until nothing can come any more that is shown earlier.
+
+        decode order    … P7 | P11 B8 B9 B10 …      the gap lies between 9 and 10
+        last segment    … P7   P11 B8 B9            frames up to 9; P11 is there only for B8 and B9
+        new epoch              P11 B10 …            begins with frame 10
+        """
+        assert packet.pts is not None
+        if self._gap and not packet.discard and not self._is_behind_gap(packet.pts):
+            for ahead, _ in self._gap[self._carried :]:
+                self._open_draft.add(ahead, counts=False)
+            self._carried = len(self._gap)
+            self._open_draft.add(packet, counts=True)
+            self._note_time(packet)
+        else:
+            self._carried = self._carried if self._gap else 0
+            self._gap.append((packet, access))
+        done: list[Segment] = []
+        while self._gap:
+            first = min(p.pts for p, _ in self._gap if p.pts is not None)
+            if not (len(self._gap) > MAX_REORDER or (packet.dts is not None and packet.dts >= first)):
+                break
+            done += self._leave_gap()
+        return done
+
+    def _leave_gap(self) -> list[Segment]:
+        """End the epoch before a gap, and begin the one behind it."""
+        gap, self._gap = self._gap, []
+        (lead, access), times = gap[0], sorted(p.pts for p, _ in gap if p.pts is not None)
+        is_clean = access.until_clean == 0 and lead.pts == times[0]
+        if not is_clean and not self._is_complete:
+            done = self._end_epoch("discontinuity")
+            for packet, its_access in gap:
+                self._begin(packet, its_access)
+            return done
+        # Amid a group there is no end mark: it would end the decoder. That another epoch follows says as much.
+        done = self._close_epoch(continued=not is_clean)
+        if is_clean:
+            done.append(self._end_mark())
+            gap[0] = replace(lead, data=self._coding.with_sets(lead.data)), access
+        last = times[0]
+        for time in times:
+            last = time if self._seconds(time - last) <= self._limits.max_gap_seconds else last
+        packets = [(p, p.pts is not None and p.pts <= last and not p.discard) for p, _ in gap]
+        self._open_epoch(times[0], packets, continues=not is_clean)
+        self._gap = [one for one, (p, is_shown) in zip(gap, packets, strict=True) if not (is_shown or p.discard)]
+        self._carried = len(self._gap)
         return done
 
     def _draft(self, start: int, *, continues: bool) -> _SegmentDraft:
@@ -219,12 +280,6 @@ class Segmenter:
         # Not the exact fraction: ten frames at 25 a second are less than the float 0.4 that a limit is given as.
         numerator, denominator = self._base_parts
         return ticks * numerator / denominator
-
-    def _jumps(self, dts: int) -> bool:
-        if self._last_dts is None:
-            return False
-        step = dts - self._last_dts
-        return step < 0 or self._seconds(step) > self._limits.max_gap_seconds
 
     def _cut_due(self, packet: Packet, access: Access) -> bool:
         draft = self._open_draft
@@ -256,6 +311,9 @@ class Segmenter:
 
     def _begin_epoch(self) -> None:
         origin, packets = self._beginning.take()
+        self._open_epoch(origin, packets, continues=False)
+
+    def _open_epoch(self, origin: int, packets: Sequence[tuple[Packet, bool]], *, continues: bool) -> None:
         if self._clock is not None:
             begin = self._clock()
         else:
@@ -268,7 +326,7 @@ class Segmenter:
         self._in_epoch, self._origin, self._sequence = True, origin, 0
         self._last_pts, self._interval = origin, 0
         self._intervals.clear()
-        self._open = self._draft(origin, continues=False)
+        self._open = self._draft(origin, continues=continues)
         for packet, is_shown in packets:
             self._open.add(packet, counts=is_shown)
             if is_shown:
@@ -277,16 +335,19 @@ class Segmenter:
     def _end_epoch(self, reason: str) -> list[Segment]:
         if not self._in_epoch and self._beginning.has_shown:
             self._begin_epoch()
+        done: list[Segment] = []
+        while self._gap:
+            done += self._leave_gap()
         self._beginning = Beginning(reason, self._limits.max_bytes)
-        if not self._in_epoch:
-            return []
+        return [*done, *self._close_epoch(continued=False), self._end_mark()] if self._in_epoch else done
+
+    def _close_epoch(self, *, continued: bool) -> list[Segment]:
         done, draft = [], self._open_draft
         if self._closing is not None:
             done.append(self._emit(self._closing, draft.start, continued=draft.continues))
         # A last frame without a duration is known to have been shown, not for how long: a tick of either clock.
         end = self._last_pts + max(self._interval, 1, -(-self._tick.denominator // self._tick.numerator))
-        done.append(self._emit(draft, end, continued=False))
-        done.append(self._end_mark())
+        done.append(self._emit(draft, end, continued=continued))
         self._in_epoch, self._open, self._closing, self._cut = False, None, None, None
         return done
 
