@@ -31,9 +31,9 @@ from typing import Any, Final
 import numpy as np
 from footage import Footage, footage
 from paths import Job, Round, expected_clips, fill_topic
-from rich.console import Console
 from rich.table import Table
 
+from consumers.terminal.console import Output
 from stream import StreamError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 
@@ -160,7 +160,7 @@ class Measuring:
 class Bench:
     """The measurements of one run, and what they share: footage, a checkpoint, a folder, an environment."""
 
-    def __init__(self, plan: Plan, names: Sequence[str], console: Console, scratch: Path) -> None:
+    def __init__(self, plan: Plan, names: Sequence[str], console: Output, scratch: Path) -> None:
         self._plan, self._names, self._console, self._scratch = plan, names, console, scratch
         self._cache = BUILD / "bench"
         self._log = scratch / "stderr.txt"
@@ -427,7 +427,7 @@ def main() -> int:
         names = _names(arguments.only)
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
-    console = Console(stderr=True)
+    console = Output(stderr=True)
     warnings.simplefilter("ignore")  # torch's, about what pytorchvideo and OpenVINO call
     with tempfile.TemporaryDirectory(prefix="clipline-bench-") as scratch:
         bench = Bench(QUICK if arguments.quick else FULL, names, console, Path(scratch))
@@ -436,7 +436,7 @@ def main() -> int:
         except (WrongWorkError, StreamError) as error:
             console.print(f"bench: {error}", style="red", markup=False, highlight=False)
             return 1
-    report = Console()
+    report = Output()
     report.print(_table(results))
     for result in results:
         if result.value is None:

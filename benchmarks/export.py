@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-
 from consumers.learning.datasets import Example, find_examples
 from consumers.learning.export import HEADINGS, Row, calibration_clips, cells, measure_every_form
+from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, ModelError, find, shipped
 
@@ -65,7 +64,7 @@ def main() -> int:
     parser.add_argument("--map", action="append", default=[], metavar="OLD=NEW")
     parser.add_argument("--most", type=int, metavar="N", help="measure on N clips, evenly from all; default: on all")
     arguments = parser.parse_args()
-    console = Console(stderr=True)
+    console = Output(stderr=True)
     warnings.simplefilter("ignore")  # torch's, about what pytorchvideo calls
     data: Path = arguments.data
     name = data.parent.name if data.is_file() else data.name

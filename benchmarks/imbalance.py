@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from consumers.learning.datasets import find_examples
 from consumers.learning.train import load_footage
+from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
 from models.training.imbalance import IMBALANCES
 from models.training.recipe import Augmentation, Recipe
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = Recipe(options.arch, epochs=options.epochs, augmentation=Augmentation(views=2))
     examples = find_examples(options.data, dict(pair.split("=") for pair in options.map))
-    errors = Console(stderr=True)
+    errors = Output(stderr=True)
     with task_progress(errors) as show:
         first = Trainer(load_footage(examples, recipe, show), recipe, show)
         rare = first.labels.index(options.rare)
@@ -64,7 +64,7 @@ def main() -> None:
         table.add_column(name, justify="right")
     for name, mean, spread in rows:
         table.add_row(name, *(f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True)))
-    Console().print(table)
+    Output().print(table)
     output = Path("build/imbalance.json")
     output.parent.mkdir(exist_ok=True)
     keys = ("rare_recall", "macro_f1", "balanced_accuracy", "auc")

@@ -13,7 +13,7 @@ from consumers.setup.settings_file import NAME, described
 PAGE: Final = Path(__file__).with_suffix(".md")
 _HEAD: Final = """# Configuration
 
-Written by `python docs/configuration.py` from `consumers/settings.py`: change the descriptions there, not this page.
+Written by `python docs/configuration.py` from `consumers/settings`: change the descriptions there, not this page.
 
 Clipline reads one TOML file: `clipline.toml` in the working directory, or the one that `--settings` or the environment
 variable `CLIPLINE_SETTINGS` names. `clipline init` writes one with every key and its default; `clipline check` says
@@ -42,9 +42,16 @@ start = 0.9
 min_seconds = 3
 ```
 
-`${NAME}` in a camera's address stands for an environment variable. Before the `@`, give the user and the password as
-they are, without percent-encoding. Names of cameras and labels that are set by environment variables are lower case:
-`CLIPLINE_CAMERAS__GATE__URL` sets `url` of `[cameras.gate]`. Addresses are never logged or shown with their password.
+`${NAME}` in the address of a camera or of Redis stands for an environment variable. Before the `@`, it is taken as it
+is: no percent-encoding. A password that is written into an address is taken as it is typed, too, also with `@`, `#`,
+`?`, `/`, spaces or letters of any language; only `%` with two hexadecimal digits behind it is read as an escape, and
+digits before a `/` or `?` in a camera's password as a port: write `%25`, `%2F`, `%3F` there. Names of cameras and
+labels that are set by environment variables are lower case: `CLIPLINE_CAMERAS__GATE__URL` sets `url` of
+`[cameras.gate]`. No message, log or record holds a password, and no error quotes the value of `kafka`, `redis` or a
+camera.
+
+A variable that begins with `CLIPLINE_` and is no setting is an error, but for those that Kubernetes sets for services
+whose names begin with `clipline` (`CLIPLINE_REDIS_SERVICE_HOST`, `CLIPLINE_KAFKA_PORT_9092_TCP` …): they are left out.
 """
 
 

@@ -11,9 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
-from rich.console import Console
-
 from consumers.live.snapshot import WorkerSnapshot
+from consumers.terminal.console import Output
 from consumers.terminal.demo import run_demo
 from consumers.terminal.live_view import LiveView
 
@@ -34,13 +33,13 @@ def main() -> None:
         ended = [event for event in snapshot.newest_events if event.state == "ended"]
         if stop.is_set() or not alarming or len(ended) < ENDED_BEFORE:
             return
-        picture = Console(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True)
+        picture = Output(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True)
         picture.print(view)
         picture.save_svg(str(arguments.output), title="clipline demo")
         stop.set()
 
     # Drawn all the time, also where nobody looks: frames a second are counted from drawing to drawing.
-    run_demo(Console(force_terminal=True), None, None, "realtime", stop, watch)
+    run_demo(Output(force_terminal=True), None, None, "realtime", stop, watch)
     if not stop.is_set():
         sys.exit("no event went on while the demo ran: nothing was drawn")
 

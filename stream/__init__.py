@@ -10,8 +10,9 @@ from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file
+from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, display_name, find_files, is_live
+from .feeds.addresses import VIDEO_SUFFIXES, find_files, is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.footage import Footage
@@ -70,8 +71,10 @@ __all__ = [
     "check_camera_id",
     "decode",
     "display_name",
+    "escape_address",
     "find_files",
     "is_live",
     "sample_file",
+    "split_address",
     "write_joined",
 ]

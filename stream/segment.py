@@ -15,6 +15,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
 
+from .credentials import display_name
 from .errors import SegmentError
 from .headers import Headers
 
@@ -47,7 +48,8 @@ def check_camera_id(camera: str) -> str:
     """Return `camera`, or raise ValueError: an id names Redis keys and file names, so it is kept plain."""
     if not CAMERA_ID.fullmatch(camera):
         raise ValueError(
-            f"camera id {camera!r}: expected 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+            f"camera id {display_name(camera)!r}: expected 1 to 64 letters, digits, '.', '_' or '-', beginning with "
+            "a letter or digit"
         )
     return camera
 

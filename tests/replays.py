@@ -107,7 +107,7 @@ def work_off(worker: Worker, seconds: float = 30) -> None:
     def done() -> bool:
         nonlocal started
         started = started or bool(worker.counts)
-        over = started and worker.lag == 0 and all(c.pending == 0 for c in worker.counts.values())
+        over = started and worker.waiting == 0 and all(c.pending == 0 for c in worker.counts.values())
         return over or time.monotonic() > deadline
 
     worker.run(done)

@@ -59,7 +59,8 @@ def worker(*cameras: CameraSnapshot, **changes: object) -> WorkerSnapshot:
     values: dict[str, object] = {
         "model": MODEL,
         "cameras": cameras,
-        "lag": 2,
+        "lag": 4,
+        "waiting": 2,
         "latency_seconds": 0.4,
         "events_total": 0,
         "newest_events": (),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -21,7 +24,7 @@ def end_mark(camera: str) -> Segment:
     return Segment(camera, 0, 0, 0, 0, "mpegts", "h264", 8, 8, 0, 0, b"")
 
 
-def footage(camera: str) -> Segment:
+def unreadable(camera: str) -> Segment:
     return Segment(camera, 0, 0, 0, 9, "mpegts", "h264", 8, 8, 1, 0, b"not video")
 
 
@@ -41,9 +44,10 @@ def test_segments_come_out_in_the_order_in_which_they_went_in(queue, monkeypatch
         return Decoded((), [])
 
     monkeypatch.setattr(decode_queue, "decode", decode_when_told)
-    queue.put("slow", lambda: footage("a"), "first", size=5)
-    queue.put("quick", lambda: footage("b"), "second", size=7)
-    assert (len(queue), queue.bytes) == (2, 12)
+    queue.put("slow", lambda: unreadable("a"), "first", size=5)
+    queue.put("quick", lambda: unreadable("b"), "second", size=7)
+    assert len(queue) == 2
+    assert queue.bytes == 12 + 2 * 24 * 32 * 3, "each has a picture to come"
     assert queue.take(wait=False) is None, "the second is decoded, but it has to wait for the first"
     gate.set()
     first, second = queue.take(wait=True), queue.take(wait=True)
@@ -58,7 +62,7 @@ def test_a_segment_that_cannot_be_read_or_decoded_comes_out_as_its_error(queue):
         raise SegmentError("topic[0]@3", "truncated")
 
     queue.put("read", refuse, "topic[0]@3")
-    queue.put("decoded", lambda: footage("a"), "topic[0]@4")
+    queue.put("decoded", lambda: unreadable("a"), "topic[0]@4")
     (_, unread), (_, undecoded) = queue.take(wait=True), queue.take(wait=True)
     assert str(unread) == "topic[0]@3: truncated"
     assert str(undecoded).startswith("topic[0]@4: ")
@@ -70,6 +74,64 @@ def test_what_is_stale_is_removed_with_its_bytes(queue):
     queue.remove(lambda number: number % 2 == 0)
     assert queue.bytes == 24
     assert [queue.take(wait=True)[0] for _ in range(2)] == [1, 3]
+
+
+def footage(seconds: int) -> Segment:
+    """One segment of real pictures."""
+    frames = 10 * seconds
+    with io.BytesIO() as file:
+        with av.open(file, "w", format="matroska") as out:
+            stream = out.add_stream("libx264", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+            for number in range(frames):
+                frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), number % 250, np.uint8), format="rgb24")
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        data = file.getvalue()
+    return Segment("a", 0, 0, 0, seconds * 1_000_000, "matroska", "h264", 32, 24, frames, 0, data)
+
+
+def test_what_is_decoded_waits_while_the_pictures_that_nobody_took_weigh_too_much():
+    """An hour of a quiet camera is a few megabytes, and a thousand when it is decoded."""
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=3 * pictures)
+    most = 0
+    for number in range(20):
+        queue.put(number, lambda: segment, "t", size=1)
+    for number in range(20):
+        time.sleep(0.02)  # the decoders go on as far as they may
+        most = max(most, queue.bytes)
+        assert queue.take(wait=True)[0] == number
+    assert 2 * pictures <= most - 20 <= 3 * pictures
+    assert queue.bytes == 0
+    queue.close()
+
+
+def test_what_waits_is_begun_with_when_what_is_in_its_way_is_removed():
+    segment, pictures = footage(10), 50 * 24 * 32 * 3
+    queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=1)
+    for number in range(8):
+        queue.put(number, lambda: segment, "t", size=1)
+    assert queue.bytes == 8 + pictures
+    queue.remove(lambda number: number < 6)
+    assert [queue.take(wait=True)[0] for _ in range(2)] == [6, 7]
+    queue.put(8, lambda: segment, "t")
+    assert queue.take(wait=True)[0] == 8
+    assert queue.bytes == 0
+    queue.close()
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' object has no attribute 'thread_count'"), MemoryError()])
+def test_whatever_a_record_does_to_its_decoder_comes_out_as_its_error(queue, error):
+    def fail() -> Segment:
+        raise error
+
+    queue.put("bad", fail, "topic[0]@5")
+    queue.put("good", lambda: end_mark("a"), "topic[0]@6")
+    _, outcome = queue.take(wait=True)
+    assert isinstance(outcome, SegmentError)
+    assert str(outcome).startswith("topic[0]@5: cannot be read or decoded: ")
+    assert queue.take(wait=True)[1][0].camera == "a"
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +192,7 @@ def test_a_group_that_goes_on_holds_no_thread_while_it_waits(queue, film, monkey
     done = threading.Event()
     monkeypatch.setattr(decode_queue, "decode", lambda *_: done.set() or Decoded((), []))
     put(queue, film)
-    queue.put("other camera", lambda: footage("b"), "b")
+    queue.put("other camera", lambda: unreadable("b"), "b")
     assert done.wait(5), "the second thread is free for it"
     gate.set()
     for _ in range(len(film)):
@@ -166,3 +228,13 @@ def test_what_is_removed_takes_its_group_along(queue, film):
     time.sleep(0.05)
     put(queue, film[3:5])
     assert [d.missing for _, d in taken(queue)] == ["no_keyframe", "no_keyframe"]
+
+
+def test_what_strays_from_another_feed_touches_no_group(queue, film):
+    stray = replace(film[0], epoch_us=film[-1].end_us, start_us=film[-1].end_us, end_us=film[-1].end_us + 500_000)
+    put(queue, [*film[:4], replace(stray, continued=False), *film[4:]])
+    decoder = Decoder(SPEC.picture)
+    expected = [(n, decoder.decode(s, SPEC.sample_times_us(s))) for n, s in enumerate(film)]
+    found = taken(queue)
+    del found[4]
+    assert_same(samples(found), samples(expected))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from consumers.live.accounts import CameraCounts
+from consumers.settings import Settings
 from consumers.terminal import demo
 from consumers.terminal.demo import FOOTAGE, Truth, read_truth
 from models import find
-from stream import SourceError
+from stream import BrokerError, MemoryTransport, SourceError
 from tests.command_line import clipline
 from tests.snapshots import camera, event, worker
 from tests.videos import write_video
@@ -156,11 +159,12 @@ def test_feed_that_fails_is_told_once_and_anything_else_that_fails_ends_the_demo
 
 def test_demo_is_over_when_every_feed_has_ended_and_nothing_waits():
     over = camera("gate", ended=True, pending=0)
-    assert demo._is_drained(worker(over, lag=0), ["gate"])
-    assert not demo._is_drained(worker(over, lag=0), ["gate", "yard"])
-    assert not demo._is_drained(worker(over, lag=1), ["gate"])
+    assert demo._is_drained(worker(over, waiting=0), ["gate"])
+    assert not demo._is_drained(worker(over, waiting=0), ["gate", "yard"])
+    assert not demo._is_drained(worker(over, waiting=1), ["gate"])
+    assert demo._is_drained(worker(over, lag=7, waiting=0), ["gate"]), "what is held back for an event is worked off"
     for unfinished in (camera("gate", ended=False, pending=0), camera("gate", ended=True, pending=3)):
-        assert not demo._is_drained(worker(unfinished, lag=0), ["gate"])
+        assert not demo._is_drained(worker(unfinished, waiting=0), ["gate"])
 
 
 def test_demo_gives_up_when_nothing_more_becomes_of_what_was_sent(monkeypatch):
@@ -172,3 +176,29 @@ def test_demo_gives_up_when_nothing_more_becomes_of_what_was_sent(monkeypatch):
         clock[0] = seconds
         assert progress.is_stuck(stuck, sending=sending) is expected
     assert not progress.is_stuck(worker(camera("gate", frames=100, pending=39)), sending=False)
+
+
+@pytest.mark.parametrize("error", [SourceError("yard.mp4: reading failed"), BrokerError("sending: refused")])
+def test_a_feed_that_fails_in_the_last_moment_is_told_all_the_same(monkeypatch, error: Exception):
+    stop, out = threading.Event(), io.StringIO()
+
+    class Idle:
+        def run(self, over) -> None:
+            while not over():
+                time.sleep(0.01)
+
+        def snapshot(self):
+            ended = [camera(name, ended=True, pending=0) for name in ("gate", "yard")]
+            return worker(*ended, lag=0, waiting=0)
+
+    def attach(_path, name, *_args, stop, **_options) -> None:
+        if name == "yard":
+            while not stop():
+                time.sleep(0.01)
+            raise error
+
+    monkeypatch.setattr(demo, "attach", attach)
+    transport = MemoryTransport()
+    feeds = [demo._Feed(Path(f"{name}.mp4"), name, START_US, 1.0) for name in ("gate", "yard")]
+    demo._Playback(Idle(), transport, Settings(), "max", stop).run(Console(file=out, width=80), feeds, lambda *_: None)
+    assert f"Camera yard is left out: {error}" in out.getvalue()

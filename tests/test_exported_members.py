@@ -18,7 +18,8 @@ EXPORTS = {
         FleetCamera Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled Producer
         Record RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits Segmenter ServiceError
         SourceError StreamError Topic Transport
-        announced_frames attach attach_all check_camera_id decode display_name find_files is_live sample_file
+        announced_frames attach attach_all check_camera_id decode display_name escape_address find_files is_live
+        sample_file split_address
         write_joined
     """,
     services: "ApacheBroker EmbeddedBroker EmbeddedRedis Kept Service holder is_taken",

@@ -70,6 +70,23 @@ def test_an_offset_stays_due_until_it_is_known_to_be_committed():
     assert ledger.due(needed_from(0)) == {}
 
 
+def test_what_was_read_is_unacknowledged_until_it_is_known_to_be_committed():
+    ledger = OffsetLedger()
+    for offset in (3, 4, 9, 10):
+        ledger.read(P, offset)
+        ledger.holds(P, offset, footage(offset))
+    assert ledger.unacknowledged == 4
+    due = ledger.due(needed_from(9))
+    assert (due, ledger.unacknowledged) == ({P: 10}, 4)
+    ledger.read(Q, 0)
+    ledger.committed(due)
+    assert ledger.unacknowledged == 2
+    ledger.revoke({Q})
+    assert ledger.unacknowledged == 1
+    ledger.committed(ledger.due(needed_from(10)))
+    assert ledger.unacknowledged == 0
+
+
 def test_a_partition_that_went_leaves_nothing_behind_and_others_are_not_touched():
     ledger = OffsetLedger()
     for partition in (P, Q):

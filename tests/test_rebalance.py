@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
         assert sender.is_alive(), "all had been sent before the last one left: the test shows nothing"
         hurry.set()
         sender.join()
-        wait_until(lambda: stays.lag == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
+        wait_until(lambda: stays.waiting == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
         with contextlib.suppress(AssertionError):
             wait_until(lambda: published(transport, settings) >= expected, seconds=8)
     missing = sorted(expected - published(transport, settings))
@@ -149,7 +150,7 @@ def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transp
         if windows > 100 * (len(expelled) + 1) and len(expelled) < 3:
             expelled.append(windows)
             transport.expel(worker._consumer)
-        return len(expelled) == 3 and worker.lag == 0 and not any(c.pending for c in worker.counts.values())
+        return len(expelled) == 3 and worker.waiting == 0 and not any(c.pending for c in worker.counts.values())
 
     deadline = time.monotonic() + 30
     worker.run(lambda: over() or time.monotonic() > deadline)
@@ -188,3 +189,58 @@ def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, foota
         assert {stays.counts[name].segments for name in stayed} == {expected}
         assert not any(stays.counts[name].skipped["gap"] for name in stayed)
         consumer.close()
+
+
+@pytest.mark.parametrize("transport", ["memory"], indirect=True)
+def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, footage: Path, topics_prefix: str):
+    """A topic is given more partitions: keys are distributed anew, and a camera is where its records come now."""
+    settings = settings_of(topics_prefix)
+    topic = settings.topics.segments
+    ensure_topics(transport, settings.topics)
+    records = segments(footage, settings)
+    third = len(records) // 3
+    for record in records[:third]:
+        transport.append(topic, *record)
+    with working(transport, settings) as stays:
+        wait_until(lambda: stays.waiting == 0 and len(stays.counts) == len(CAMERAS))
+        transport.add_partitions(topic, 11)
+        for record in records[third : 2 * third]:
+            transport.append(topic, *record)
+        now = {name: zlib.crc32(name.encode()) % 11 for name in CAMERAS}
+        assert all(now[name] != zlib.crc32(name.encode()) % 4 for name in CAMERAS), "not all moved"
+        wait_until(lambda: sum(c.segments for c in stays.counts.values()) == 2 * third and stays.waiting == 0)
+        assert not any(c.skipped["gap"] for c in stays.counts.values())
+        assert {name: status.partition[1] for name, status in stays._status.cameras.items()} == now
+        with working(transport, settings) as visitor:
+            wait_until(lambda: len(stays._status.cameras) == 2)
+            for record in records[2 * third :]:
+                transport.append(topic, *record)
+            expected = windows_of(records, settings)
+            wait_until(lambda: published(transport, settings) >= expected)
+            both = {name for w in (stays, visitor) for name in w._status.cameras}
+            assert both == set(CAMERAS)
+            assert not set(stays._status.cameras) & set(visitor._status.cameras), "a camera is with one worker"
+
+
+def test_lag_is_what_another_worker_would_have_to_read(transport, footage: Path, topics_prefix: str):
+    """What is read and not committed counts: here the segments of windows that are not yet complete."""
+    settings = settings_of(topics_prefix)
+    topic = settings.topics.segments
+    ensure_topics(transport, settings.topics)
+    producer, records = transport.producer(), segments(footage, settings)
+    for record in records[: len(records) // 2 - 1]:
+        producer.send(topic, *record)
+    producer.flush()
+    with working(transport, settings) as worker:
+        wait_until(lambda: worker.waiting == 0 and len(worker.counts) == len(CAMERAS))
+        wait_until(lambda: worker.lag < 40)
+        lag = worker.lag
+    assert lag > 0
+    other = transport.consumer([topic], settings.worker.group)
+    read = 0
+    deadline = time.monotonic() + 10
+    while read < lag and time.monotonic() < deadline:
+        read += len(other.poll(0.2).records)
+    assert read + len(other.poll(0.5).records) == lag
+    other.close()
+    producer.close()

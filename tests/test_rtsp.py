@@ -185,6 +185,20 @@ def mute() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.parametrize("password", ["p#w", "p/w?x", "p@w", "grün 1%", "p%23w"])
+def test_a_password_is_taken_as_it_is_typed(footage, password):
+    with camera(footage, password=password) as (port, _):
+        typed = password.replace("%23", "%2523")  # what looks escaped is taken as escaped
+        with Feed(f"rtsp://admin:{typed}@127.0.0.1:{port}/cam") as feed:
+            assert next(iter(feed.packets())).keyframe
+
+
+def test_where_a_password_cannot_be_told_from_a_port_the_character_is_named():
+    with pytest.raises(SourceError, match=r"if the password holds '/', write '/' as %2F\)") as caught:
+        Feed("rtsp://localhost:1/34@127.0.0.1:1/cam")
+    assert "34" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["silent", "closed", "wrong password", "wrong path"])
 def test_a_camera_that_never_answers_is_one_clear_error_in_bounded_time(
     kind, request, embedded_broker, topics_prefix, impatient, monkeypatch

@@ -18,6 +18,7 @@ from tests.videos import write_video
 
 #: Of the corners of a picture: red, green, blue, white.
 COLOURS = np.array([[[200, 30, 30], [30, 200, 30]], [[30, 30, 200], [220, 220, 220]]])
+PLAIN = Display()
 DISPLAYS = [Display(turns, mirrored) for turns in range(4) for mirrored in (False, True)]
 #: One group of pictures.
 ONE_GROUP = {"gop": 200, "options": {"bf": "2", "sc_threshold": "0"}}
@@ -27,7 +28,7 @@ def corners(number: int, width: int, height: int) -> np.ndarray:
     return np.repeat(np.repeat(COLOURS, height // 2, 0), width // 2, 1).astype(np.uint8)
 
 
-def segmented(path: Path, display: Display = Display()) -> list[Segment]:
+def segmented(path: Path, display: Display = PLAIN) -> list[Segment]:
     with Feed(str(path)) as feed:
         segmenter = Segmenter("cam", replace(feed.track, display=display))
         return [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()

@@ -259,3 +259,63 @@ def test_smoothed_score_is_the_mean_over_windows_without_a_gap():
     tracker = Tracker({"run": smoothed})
     for n in (0, 1, 5, 6):  # a gap between 1 and 5: no three in a row
         assert tracker.push(window(n, 0.9)) == []
+
+
+def test_a_long_event_does_not_let_go_of_a_new_one_of_another_label_or_of_its_own():
+    """What is too old to be read again is let go, and nothing else."""
+    tracker = Tracker({label: rule(cooldown_seconds=0.0) for label in ("run", "fall")})
+    tracker.longest_segment_us = 2 * SECOND
+    events = []
+    for n in range(100):
+        scores = {"run": 0.9, "fall": 0.9 if n >= 80 else 0.0}
+        events += tracker.push(window(n, scores))
+    started = {e.label: e for e in events if e.state == "started"}
+    assert tracker.needed_since(EPOCH_US + 50 * SECOND) == started["fall"].start_us == EPOCH_US + 80 * SECOND
+    (ended,) = tracker.let_go(EPOCH_US + 50 * SECOND)
+    assert (ended.id, ended.state, ended.ending) == (started["run"].id, "ended", "gap")
+    assert [e.id for e in tracker.active] == [started["fall"].id]
+    assert tracker.let_go(EPOCH_US + 50 * SECOND) == []
+
+
+def test_ten_busy_minutes_do_not_let_go_of_what_began_now():
+    """Events in succession, each apart from the one before by more than a segment: only the last one is needed."""
+    scores = [0.9, 0.9, 0.9, 0.9, 0, 0, 0, 0] * 100
+    assert needed([*scores, 0.9], cooldown_seconds=3.0)[-1] == len(scores)
+    # Closer together than a segment lasts: all of them, until they are too old.
+    close = Tracker({"run": rule(cooldown_seconds=0.0)})
+    close.longest_segment_us = 2 * SECOND
+    for n, score in enumerate([*([0.9, 0.9, 0.9, 0] * 200), 0.9, 0.9, 0.9]):
+        close.push(window(n, score))
+    assert close.needed_from_us == EPOCH_US
+    assert close.needed_since(EPOCH_US + 700 * SECOND) == EPOCH_US + 800 * SECOND, "it keeps its id all the same"
+
+
+@given(st.lists(st.sampled_from([0.0, 0.4, 0.9]), min_size=1, max_size=60), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_tracker_that_begins_where_another_was_needed_from_says_the_same(scores, data):
+    """Wherever the other one stopped, and wherever the segment begins that is read first."""
+    changes = {
+        "cooldown_seconds": data.draw(st.sampled_from([0.0, 1.5, 6.0])),
+        "smoothing": data.draw(st.sampled_from([1, 3])),
+        "min_seconds": data.draw(st.sampled_from([0.0, 3.0])),
+    }
+    longest = 2 * SECOND
+    whole = Tracker({"run": rule(**changes)})
+    whole.longest_segment_us = longest
+    cut = data.draw(st.integers(0, len(scores)))
+    needed_us, events = None, []
+    for n, score in enumerate(scores):
+        events += whole.push(window(n, score))
+        if n + 1 == cut:
+            needed_us = whole.needed_from_us
+    if cut == 0:
+        return
+    # The first window that lies wholly in the segment which holds what is needed; segments last two seconds at most.
+    from_us = EPOCH_US + cut * SECOND if needed_us is None else min(needed_us, EPOCH_US + cut * SECOND)
+    first = data.draw(st.integers(max(0, (from_us - EPOCH_US) // SECOND - 1), max(0, (from_us - EPOCH_US) // SECOND)))
+    other = Tracker({"run": rule(**changes)})
+    other.longest_segment_us = longest
+    again = [e for n in range(first, len(scores)) for e in other.push(window(n, scores[n]))]
+    assert {e.id for e in again} <= {e.id for e in events}
+    later = [e for e in events if e.end_us > EPOCH_US + cut * SECOND + SECOND]
+    assert {(e.id, e.state, e.revision) for e in later} <= {(e.id, e.state, e.revision) for e in again}

@@ -33,6 +33,7 @@ from stream.broker import (
 from stream.broker.assignment import Assignment
 from stream.broker.kafka import _mapped
 from stream.broker.transport import record_size
+from stream.services import EmbeddedBroker
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 
@@ -580,3 +581,30 @@ def test_stored_records_are_read_by_offset_and_reading_ends(transport: Transport
 def test_offsets_of_an_absent_topic_are_an_error(transport: Transport, topics_prefix: str) -> None:
     with pytest.raises(BrokerError, match=topics_prefix):
         transport.offsets(topics_prefix)
+
+
+def test_progress_tells_where_each_partition_is_read_and_where_it_ends_now(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    send(transport, topics_prefix, [(key, b"x") for key in CAMERAS])
+    consumer = opened(transport.consumer([topics_prefix], topics_prefix))
+    records = read(consumer, len(CAMERAS))
+    counts = {(topics_prefix, n): sum(r.partition == n for r in records) for n in range(2)}
+    assert consumer.progress() == {p: (count, count) for p, count in counts.items()}
+    consumer.pause(counts)
+    for key in CAMERAS:
+        send(transport, topics_prefix, [(key, b"y")])
+    progress = consumer.progress()
+    assert {p: at for p, (at, _) in progress.items()} == counts
+    assert all(end > at for at, end in progress.values()), "what waits is seen, although nothing is fetched"
+
+
+def test_progress_of_a_broker_that_is_gone_is_not_known(topics_prefix):
+    with EmbeddedBroker() as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic(topics_prefix, 1)])
+        consumer = transport.consumer([topics_prefix])
+        assert consumer.progress() == {(topics_prefix, 0): (0, 0)}
+    begun = time.monotonic()
+    assert consumer.progress() is None
+    assert time.monotonic() - begun < 5
+    consumer.close()

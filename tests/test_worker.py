@@ -217,7 +217,7 @@ def test_next_worker_goes_on_where_the_last_one_stopped_without_losing_a_window(
         producer.send(settings.topics.segments, *record)
     producer.flush()
     first = make_worker(transport, settings)
-    run_until(first, lambda: first.counts["gate"].segments == len(parts) // 2 and first.lag == 0)
+    run_until(first, lambda: first.counts["gate"].segments == len(parts) // 2 and first.waiting == 0)
     for record in parts[len(parts) // 2 :]:
         producer.send(settings.topics.segments, *record)
     producer.close()
@@ -227,7 +227,7 @@ def test_next_worker_goes_on_where_the_last_one_stopped_without_losing_a_window(
         second,
         lambda: (
             second.counts["gate"].newest is not None
-            and second.lag == 0
+            and second.waiting == 0
             and end_us > 0
             and second.counts["gate"].pending == 0
             and second.counts["gate"].segments >= len(parts) // 2

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console
+from consumers.printable import printable
+from consumers.terminal.console import Output
 
 _OWN: Final = frozenset({"stream", "models", "consumers"})
 
 
 @contextlib.contextmanager
-def logging_to(console: Console) -> Iterator[None]:
+def logging_to(console: Output) -> Iterator[None]:
     """Log to `console`, and leave out what libraries say that a user can do nothing about."""
     handler: logging.Handler
     if console.is_terminal:
@@ -58,4 +59,4 @@ class _OneLine(logging.Formatter):
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\\n".join(super().format(record).splitlines())
+        return printable(super().format(record))

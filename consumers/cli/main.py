@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from consumers import __version__
+from consumers.printable import printable
+from consumers.terminal.console import print_lines
 
 from . import models, replay, run, services, setup, stream
 from .extras import what_to_install
@@ -39,6 +42,9 @@ _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run, and turn every expected error into one line on stderr and exit code 2; `arguments` are the process's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks is shown escaped, as Python does on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with logging_to(errors):
         sys.exit(_run(arguments))
 
@@ -47,17 +53,19 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return app(list(arguments), standalone_mode=False, prog_name="clipline") or 0
     except _UsageError as error:
-        return _cannot(_explain(error))
+        return _cannot(_explain(error), arguments)
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except ModuleNotFoundError as error:
         message = what_to_install(error, f"clipline {arguments[0]}")
-        return _failed() if message is None else _cannot(message)
+        return _failed(arguments) if message is None else _cannot(message, arguments)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         # Whoever opens a file names it better; this is for those that forgot.
-        return _failed() if error.filename is None else _cannot(f"{error.filename}: {error.strerror}")
+        return (
+            _failed(arguments) if error.filename is None else _cannot(f"{error.filename}: {error.strerror}", arguments)
+        )
     except Exception as error:  # noqa: BLE001  above there is only the user
-        return _cannot(str(error)) if _is_expected(error) else _failed()
+        return _cannot(str(error), arguments) if _is_expected(error) else _failed(arguments)
 
 
 def _explain(error: Any) -> str:
@@ -85,15 +93,27 @@ def _is_expected(error: Exception) -> bool:
     return isinstance(error, StreamError | ModelError | SinkError | SettingsError | ReplayError)
 
 
-def _failed() -> int:
+def _failed(arguments: Sequence[str]) -> int:
     """Python's own code is 1, which here answers a question."""
-    traceback.print_exc()
+    for line in _without_secrets(traceback.format_exc(), arguments).splitlines():
+        sys.stderr.write(f"{printable(line)}\n")
     return _FAILED
 
 
-def _cannot(message: str) -> int:
-    errors.print(f"clipline: {message}", style="red", soft_wrap=True)
+def _cannot(message: str, arguments: Sequence[str]) -> int:
+    print_lines(errors, f"clipline: {_without_secrets(message, arguments)}", "red")
     return _CANNOT
+
+
+def _without_secrets(message: str, arguments: Sequence[str]) -> str:
+    """`message`, where it quotes an argument, as that may be shown: an address in the wrong place has a password."""
+    suspects = [each for each in arguments if "@" in each or "=" in each]
+    if suspects:
+        from stream import display_name
+
+        for each in (part for suspect in suspects for part in (suspect, suspect.partition("=")[2])):
+            message = message.replace(each, display_name(each)) if "://" in each or "@" in each else message
+    return message
 
 
 @app.callback(invoke_without_command=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
-from rich.console import Console
 
+from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 
 from .help import ADVANCED, CONNECTION
@@ -22,27 +22,11 @@ if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
     from consumers.settings import Settings
 
-#: Exit codes, as a shell reports processes that SIGINT and SIGPIPE ended (docs/exit-codes.md).
+#: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
 INTERRUPTED: Final = 130
-PIPE_CLOSED: Final = 141
 
-
-class _Output(Console):
-    """A console for which names of cameras, labels and files are never markup or emoji codes."""
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
-
-    def on_broken_pipe(self) -> None:
-        # Rich's own code is 1, which here answers a question.
-        try:
-            super().on_broken_pipe()
-        except SystemExit:
-            raise SystemExit(PIPE_CLOSED) from None
-
-
-console = _Output()
-errors = _Output(stderr=True)
+console = Output()
+errors = Output(stderr=True)
 
 EngineName = Literal["auto", "openvino", "openvino-f32", "torch"]
 PaceName = Literal["realtime", "max"]
@@ -97,7 +81,8 @@ RedisOption = Annotated[
         "--redis",
         metavar="URL",
         rich_help_panel=CONNECTION,
-        help="Redis server; overrides the settings file and CLIPLINE_REDIS.",
+        help="Redis server; overrides the settings file and CLIPLINE_REDIS. Others can read a command line: give a "
+        "password as ${NAME}, which stands for an environment variable.",
     ),
 ]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from consumers.terminal.console import Output, print_json, print_lines
 
 from .options import (
     KafkaOption,
@@ -70,7 +70,7 @@ def run(
             # Below the last view, which says how it was before.
             console.print("Everything has ended.")
         except ProcessFailedError as error:
-            errors.print(f"clipline: {error}", style="red", soft_wrap=True)
+            print_lines(errors, f"clipline: {error}", "red")
             raise typer.Exit(1) from None
 
 
@@ -105,9 +105,9 @@ def status(
         return
     now = overview(read_states(transport, settings.topics), time.time_ns() // 1000)
     if as_json:
-        sys.stdout.write(json.dumps(now.body(), indent=1) + "\n")
+        print_json(console, now.body(), indent=1)
     else:
         # A pipe has no width that anything would have to fit.
-        (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(StatusView(now))
+        (console if console.is_terminal else Output(width=_PIPE_WIDTH)).print(StatusView(now))
     if now.problems:
         raise typer.Exit(1)

@@ -74,19 +74,17 @@ def up(
         open_services(settings, broker.value, data=data, port=port, redis_port=redis_port) as services,
     ):
         for note in services.notes:
-            errors.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        console.print("Kafka and Redis are up. In other terminals:\n", highlight=False)
-        console.print(
-            f"export CLIPLINE_KAFKA={services.kafka}\nexport CLIPLINE_REDIS={services.redis}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        console.print("\nNext: `clipline run` there watches the cameras of clipline.toml", highlight=False)
-        console.print("(`clipline init` writes one). Ctrl-C here stops both servers.", style="dim", highlight=False)
+            errors.print(note, style="yellow", soft_wrap=True)
+        console.print("Kafka and Redis are up. In other terminals:")
+        console.print()
+        console.print(f"export CLIPLINE_KAFKA={services.kafka}", soft_wrap=True)
+        console.print(f"export CLIPLINE_REDIS={services.redis}", soft_wrap=True)
+        console.print()
+        console.print("Next: `clipline run` there watches the cameras of clipline.toml")
+        console.print("(`clipline init` writes one). Ctrl-C here stops both servers.", style="dim")
         while not stop.wait(_WATCH_SECONDS):
             for line in services.losses():
-                errors.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                errors.print(line, style="yellow", soft_wrap=True)
             if (reason := services.failure()) is not None:
-                errors.print(f"clipline: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+                errors.print(f"clipline: {reason}", style="red", soft_wrap=True)
                 raise typer.Exit(1)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
+
+from consumers.printable import printable, without_credentials
+from consumers.terminal.console import print_json
 
 from .options import PrintJsonOption, SettingsOption, console, errors
 
@@ -53,12 +55,12 @@ def init(
     """Write a settings file: every key, its default and what it does.
 
     User and password of a camera's address become references to environment variables: no password is written into
-    the settings.
+    the settings. Others can read a command line, so better write the references yourself, as in the last example.
 
     \b
     Examples:
       clipline init --camera lobby=lobby.mp4 --camera gate=gate.mp4
-      clipline init --camera dock=rtsp://10.0.0.7/live --secrets my.env
+      clipline init --camera dock='${DOCK_URL}'
     """
     from consumers.setup.settings_file import file_text, new_cameras, secrets_text, write_new
 
@@ -74,12 +76,12 @@ def init(
         _say(f"  add your cameras to {output}, as its example [cameras.dock-1] shows")
     if variables and secrets is not None:
         # A shell looks for a name without a slash on its PATH.
-        _say(f"  set -a; . {secrets if '/' in str(secrets) else f'./{secrets}'}; set +a")
+        _say(f"  set -a; . {shlex.quote(str(secrets) if '/' in str(secrets) else f'./{secrets}')}; set +a")
     elif variables:
         _say("  set these variables to the users and passwords of the addresses:")
         for name in variables:
             _say(f"    export {name}=…")
-    named = "" if output == Path("clipline.toml") else f" --settings {output}"
+    named = "" if output == Path("clipline.toml") else f" --settings {shlex.quote(str(output))}"
     _say(f"  clipline check{named}    # says what is wrong with the file and with this machine")
     _say(f"  clipline run{named}      # watches the cameras")
 
@@ -101,7 +103,8 @@ def check(
       clipline check --settings site.toml --json
     """
     findings: list[Finding] = []
-    for finding in _findings(settings_file):
+    for found in _findings(settings_file):
+        finding = replace(found, text=without_credentials(found.text))
         findings.append(finding)
         if not as_json:
             for line in _lines(finding, min(console.width, 120)):
@@ -109,11 +112,13 @@ def check(
     failed = sum(finding.level == "error" for finding in findings)
     warned = sum(finding.level == "warning" for finding in findings)
     if as_json:
-        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
+        print_json(console, [asdict(finding) for finding in findings], indent=2)
     elif failed or warned:
-        console.print(f"\n{_count(failed, 'error')}, {_count(warned, 'warning')}. See docs/checks.md", highlight=False)
+        console.print()
+        console.print(f"{_count(failed, 'error')}, {_count(warned, 'warning')}. See docs/checks.md")
     else:
-        console.print("\nAll is well: `clipline run` can start.", highlight=False)
+        console.print()
+        console.print("All is well: `clipline run` can start.")
     if failed:
         raise typer.Exit(1)
 
@@ -140,7 +145,7 @@ def _lines(finding: Finding, width: int) -> Sequence[Text]:
     """A finding as lines of at most `width`, its text beside its subject, or below where the subject is long."""
     indent = _LEVEL_WIDTH + _SUBJECT_WIDTH
     # A word that is longer than a line, such as a path, is left whole for copying.
-    texts = textwrap.wrap(finding.text, width - indent, break_long_words=False, break_on_hyphens=False)
+    texts = textwrap.wrap(printable(finding.text), width - indent, break_long_words=False, break_on_hyphens=False)
     first = Text(finding.level.ljust(_LEVEL_WIDTH), style=_STYLES[finding.level])
     if len(finding.subject) < _SUBJECT_WIDTH:
         first.append(finding.subject.ljust(_SUBJECT_WIDTH) + texts.pop(0), style="default")
@@ -154,4 +159,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)

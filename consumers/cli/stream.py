@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.live import Live
+
+from consumers.terminal.console import print_json
 
 from .help import ADVANCED
 from .options import (
@@ -40,7 +42,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def attach(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A video file, a folder of them, or rtsp://…")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A video file, a folder of them, or rtsp://…; in an address, ${NAME} stands for a variable.",
+        ),
+    ],
     camera: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the camera.", show_default="the file's or folder's name"),
@@ -54,22 +62,30 @@ def attach(
     """Send a camera or recorded footage to Kafka.
 
     Video is cut into segments at keyframes and never re-encoded. A camera is
-    sent until Ctrl-C, footage until it ends.
+    sent until Ctrl-C, footage until it ends. Others can read a command line: a
+    password belongs into an environment variable.
 
     \b
     Examples (with a camera and files of your own):
       clipline attach rtsp://10.0.0.7/stream --camera lobby
+      clipline attach '${DOCK_URL}' --camera dock
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
     from consumers.outputs.states import reported_camera
     from consumers.records.process import ProcessInfo
+    from consumers.settings import resolve
     from consumers.terminal.attaching import attach_progress, attach_summary
     from consumers.topics import ensure_topics
     from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
+    if "://" in source or source.startswith("${"):
+        try:
+            source = resolve(source, os.environ)
+        except ValueError as error:
+            raise typer.BadParameter(f"SOURCE: {error}") from None
     if camera is None and is_live(source):
         raise typer.BadParameter("--camera is needed: an rtsp:// address does not name its camera")
     try:
@@ -199,7 +215,10 @@ def events(
         for event in events:
             if camera not in {None, event.camera} or label not in {None, event.label}:
                 continue
-            console.print(json.dumps(event.body()) if as_json else describe(event.body()), soft_wrap=True)
+            if as_json:
+                print_json(console, event.body())
+            else:
+                console.print(describe(event.body()), soft_wrap=True)
 
 
 def demo(

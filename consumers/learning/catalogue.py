@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from consumers.terminal.console import Output, print_json
 from models import DEFAULT_MODEL, Contract, find, shipped
 
 
-def print_models(console: Console, *, as_json: bool = False) -> None:
+def print_models(console: Output, *, as_json: bool = False) -> None:
     """Print the shipped models with their contracts and held-out accuracy."""
     found = {name: find(name).contract for name in shipped()}
     if as_json:
         rows = [_model_row(name, contract) for name, contract in found.items()]
-        console.print(json.dumps(rows, indent=2), soft_wrap=True)
+        print_json(console, rows, indent=2)
         return
     table = Table(box=None, pad_edge=False)
     # What one copies is never cut; the rest is wrapped.
@@ -34,7 +33,8 @@ def print_models(console: Console, *, as_json: bool = False) -> None:
             f"{_megabytes(name):.1f}",
         )
     console.print(table)
-    console.print("\n`clipline models --zoo` lists the architectures to train.")
+    console.print()
+    console.print("`clipline models --zoo` lists the architectures to train.")
 
 
 def _model_row(name: str, contract: Contract) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['accuracy']:.1%}{interval}"
 
 
-def print_zoo(console: Console, *, as_json: bool = False) -> None:
+def print_zoo(console: Output, *, as_json: bool = False) -> None:
     """Print every architecture with its size, its cost as designed, and what others measured of it."""
     # Counting needs torch and pytorchvideo, seconds of import that a plain list does not want.
     from models.classical.kinds import CLASSICAL  # noqa: PLC0415
@@ -102,13 +102,16 @@ def print_zoo(console: Console, *, as_json: bool = False) -> None:
                 f"{published.top1_percent:.1f} % ({published.source})" if published else "",
             )
     if as_json:
-        console.print(json.dumps(rows, indent=2), soft_wrap=True)
+        print_json(console, rows, indent=2)
         return
     console.print(table)
+    console.print()
     console.print(
-        "\nA CNN-LSTM takes another image network after a colon: cnn_lstm:torchvision/resnet18, "
-        "cnn_bilstm:timm/mobilenetv3_small_100.\n"
-        "Trained and served alike, but on hand-made features instead of a network: "
-        f"{', '.join(CLASSICAL)}.",
+        "A CNN-LSTM takes another image network after a colon: cnn_lstm:torchvision/resnet18, "
+        "cnn_bilstm:timm/mobilenetv3_small_100.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Trained and served alike, but on hand-made features instead of a network: {', '.join(CLASSICAL)}.",
         soft_wrap=True,
     )

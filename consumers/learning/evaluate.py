@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from consumers.files import write_text
 from consumers.reports.page import command_line
+from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
@@ -55,7 +55,7 @@ class CompareOptions:
     json_file: Path | None = None
 
 
-def evaluate_command(options: EvaluateOptions, console: Console, notes: Console) -> None:
+def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -> None:
     """Evaluate a model, print the figures, and write what was asked for; progress and warnings go to `notes`.
 
     Raises:
@@ -88,7 +88,7 @@ def evaluate_command(options: EvaluateOptions, console: Console, notes: Console)
         _calibrate(checkpoint, windows, options.calibrated_file, options.false_alarm_rate, console)
 
 
-def compare_command(options: CompareOptions, console: Console, notes: Console) -> None:
+def compare_command(options: CompareOptions, console: Output, notes: Output) -> None:
     """Evaluate two models on the same footage and test whether the difference is significant.
 
     Raises:
@@ -109,8 +109,9 @@ def compare_command(options: CompareOptions, console: Console, notes: Console) -
     for name in both[0].figures:
         table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
     console.print(table)
+    console.print()
     console.print(
-        f"\nAccuracy of the second minus the first: {result.difference}. "
+        f"Accuracy of the second minus the first: {result.difference}. "
         f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}: "
         f"p = {result.p_value:.3g} (exact McNemar test, which takes clips as independent).",
         highlight=False,
@@ -142,13 +143,13 @@ def _examples(
     return examples, digests
 
 
-def _score(model: str, engine: str, examples: Sequence[Example], notes: Console) -> WindowScores:
+def _score(model: str, engine: str, examples: Sequence[Example], notes: Output) -> WindowScores:
     classifier = Classifier.load(model, engine)
     with task_progress(notes) as show:
         return score_examples(classifier, examples, show)
 
 
-def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
+def _print(console: Output, model_id: str, evaluation: Evaluation) -> None:
     console.print(f"{model_id} on {evaluation.clips} clips of {evaluation.groups} groups", highlight=False)
     figures = Table(box=None)
     for name in ("", "value", "95 % interval"):
@@ -168,7 +169,7 @@ def _print(console: Console, model_id: str, evaluation: Evaluation) -> None:
 
 
 def _calibrate(
-    checkpoint: Checkpoint, windows: WindowScores, path: Path, false_alarm_rate: float, console: Console
+    checkpoint: Checkpoint, windows: WindowScores, path: Path, false_alarm_rate: float, console: Output
 ) -> None:
     """Write the model with a temperature and thresholds that are fitted to these scores."""
     factor = fit_temperature(windows)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from consumers.files import write_text
+from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
@@ -74,7 +74,7 @@ class ExportOptions:
     json_file: Path | None = None
 
 
-def export_command(options: ExportOptions, console: Console, notes: Console) -> None:
+def export_command(options: ExportOptions, console: Output, notes: Output) -> None:
     """Export a model, and measure it against the original; progress and warnings go to `notes`.
 
     Raises:
@@ -111,7 +111,7 @@ def export_command(options: ExportOptions, console: Console, notes: Console) -> 
         write_text(options.json_file, json.dumps(content, indent=2) + "\n", ExportError)
 
 
-def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Console) -> np.ndarray:
+def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Output) -> np.ndarray:
     """Clips (N, T, H, W, 3) as they are served, spread evenly over the footage, at most `MAX_CALIBRATION_CLIPS`.
 
     Raises:
@@ -225,7 +225,7 @@ def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]
     return examples
 
 
-def _tell(console: Console, notes: Console, output: Path, checkpoint: Checkpoint, exported: Exported) -> None:
+def _tell(console: Output, notes: Output, output: Path, checkpoint: Checkpoint, exported: Exported) -> None:
     assert exported.checkpoint.export is not None
     console.print(
         f"{output}: {FORM_NAMES[exported.checkpoint.export.form]}, {exported.checkpoint.export.precision}, "

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, StripSection, draw, jpeg
+from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, StripSection, draw, in_legend, jpeg
 from consumers.reports.page import Header, render
 from consumers.reports.wording import figure_text, interval_text
 from consumers.terminal.wording import count
@@ -141,7 +141,7 @@ def _roc(judged: ClipScores) -> Plot:
     def paint(axes: Axes) -> None:
         for colour, label, is_label, scores in _labels(judged):
             false, true, _ = roc_curve(is_label, scores)
-            axes.plot(false, true, color=colour, label=label)
+            axes.plot(false, true, color=colour, label=in_legend(label))
         axes.plot([0, 1], [0, 1], linestyle=":", color=MUTED, label="chance")
         axes.set(xlabel="share of other clips taken for the label", ylabel="share of the label's clips found")
         axes.legend()
@@ -153,7 +153,7 @@ def _precision_recall(judged: ClipScores) -> Plot:
     def paint(axes: Axes) -> None:
         for colour, label, is_label, scores in _labels(judged):
             precision, recall, _ = precision_recall_curve(is_label, scores)
-            axes.step(recall, precision, where="post", color=colour, label=label)
+            axes.step(recall, precision, where="post", color=colour, label=in_legend(label))
         axes.set(xlabel="recall: share of the label's clips found", ylabel="precision: share of finds that are right")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
         if axes.lines:

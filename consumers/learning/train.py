@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
+from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import TrainingError, check_writable, find, save
@@ -57,7 +56,7 @@ class TrainOptions:
     tensorboard: Path | None = None
 
 
-def train_command(options: TrainOptions, console: Console) -> None:
+def train_command(options: TrainOptions, console: Output) -> None:
     """Validate, train on everything, write the checkpoint and print how good it is.
 
     Raises:
@@ -93,7 +92,7 @@ def train_command(options: TrainOptions, console: Console) -> None:
     _sum_up(console, output, contract.labels, validation)
 
 
-def _read(options: TrainOptions, console: Console) -> tuple[list[Example], dict[str, Any]]:
+def _read(options: TrainOptions, console: Output) -> tuple[list[Example], dict[str, Any]]:
     """The examples, and what a checkpoint keeps about them; warnings are printed."""
     counted, folds = options.counted, options.folds
     examples = [e for d in options.data for e in find_examples(d, options.renamed)]
@@ -170,7 +169,7 @@ def _tensorboard(folder: Path | None) -> Iterator[EpochLog]:
             writer.close()
 
 
-def _sum_up(console: Console, output: Path, labels: Sequence[str], validation: CrossValidation) -> None:
+def _sum_up(console: Output, output: Path, labels: Sequence[str], validation: CrossValidation) -> None:
     m = validation.metrics()
     interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
     console.print(

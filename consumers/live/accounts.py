@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from consumers.records.prediction import Prediction
 from stream import Segment
+
+#: The account of what came under no camera's name, and of cameras that are longest gone.
+NO_CAMERA: Final = "(no camera)"
+OTHERS: Final = "(others)"
+MAX_ACCOUNTS: Final = 4096
 
 
 @dataclass(slots=True)
@@ -35,11 +42,31 @@ class CameraCounts:
         self.skipped.update(segment.skipped)
         self.seconds += segment.seconds
 
+    def leave_out(self, segment: Segment, reason: str) -> None:
+        """Count in a segment whose frames no window will span."""
+        self.take(segment)
+        self.skipped[reason] += segment.frames
+
     def bury(self, frames: int) -> None:
         """Count in a record that became a dead letter, with the frames that it announced."""
         self.frames += frames
         self.dead_lettered += frames
         self.dead_letters += 1
+
+    def add(self, other: CameraCounts) -> None:
+        """Count in what another account has counted."""
+        for name in (
+            "frames",
+            "classified",
+            "dead_lettered",
+            "segments",
+            "dead_letters",
+            "windows",
+            "events",
+            "seconds",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.skipped.update(other.skipped)
 
     def hand_over(self) -> None:
         """Take out what is pending: another worker reads these frames again, and counts them."""
@@ -53,3 +80,25 @@ class CameraCounts:
             f"{f' ({skipped})' if skipped else ''} + {self.dead_lettered} dead-lettered + {self.pending} pending; "
             f"{self.windows} windows, {self.events} events"
         )
+
+
+class Accounts(dict[str, CameraCounts]):
+    """By camera; made when first asked for.
+
+    Keys are foreign text, so there are at most `MAX_ACCOUNTS`: beyond them, those that were made first and whose camera
+    is gone are counted into `OTHERS`.
+    """
+
+    def __init__(self, is_here: Callable[[str], bool] = lambda _: False) -> None:
+        super().__init__()
+        self._is_here = is_here
+
+    def __missing__(self, camera: str) -> CameraCounts:
+        if len(self) >= MAX_ACCOUNTS:
+            kept = {OTHERS, NO_CAMERA}
+            gone = next((name for name in self if name not in kept and not self._is_here(name)), None)
+            if gone is not None:
+                others = self.setdefault(OTHERS, CameraCounts())
+                others.add(self.pop(gone))
+        self[camera] = CameraCounts()
+        return self[camera]

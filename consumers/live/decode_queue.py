@@ -3,19 +3,24 @@
 What live work and replay share of it. Both put in what they read and take out what is decoded, a batch at a time; they
 differ in where segments come from, and so in what they say of each (`item`).
 
+Decoding may multiply what it is given by a hundred. So a segment is not begun with while the pictures of those before
+it, that nobody has taken yet, leave no room for its own; the oldest one is, in any case.
+
 Segments that need nothing but their bytes are decoded side by side. Those of one long group of pictures are decoded one
-after the other, as their decoder goes from each to the next; no thread waits for another meanwhile.
+after the other, as their decoder goes from each to the next; no thread waits for another meanwhile. What strays between
+them from another feed touches neither.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from stream import ClipSpec, Decoded, Decoder, Segment, SegmentError, decode
 
@@ -23,43 +28,66 @@ Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
 Outcome = tuple[Segment, Decoded] | SegmentError
 
+#: Of pictures that wait to be taken.
+MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[Item]):
     item: Item
     bytes: int
     outcome: Future[Outcome]
+    #: What its pictures weigh when they are decoded, at most.
+    picture_bytes: int
 
 
 @dataclass(slots=True)
 class _Group(Generic[Item]):
-    """A camera's group of pictures that goes on, and the newest segment that was put in of it."""
+    """A camera's group of pictures that goes on, and the newest segment of it that was begun with."""
 
     decoder: Decoder
+    from_us: int
     item: Item
     segment: Segment
     outcome: Future[Outcome]
+
+    def has_next(self, segment: Segment) -> bool:
+        """Whether a segment goes on with the group's feed, or repeats what was there of it."""
+        if segment.epoch_us == self.segment.epoch_us:
+            return True
+        return segment.sequence == 0 and segment.decode_from_us == self.from_us
+
+    def has_taken(self, segment: Segment) -> bool:
+        return segment.epoch_us == self.segment.epoch_us and segment.sequence <= self.segment.sequence
 
 
 class DecodeQueue(Generic[Item]):
     """First in, first out. One thread puts in and takes out, others decode."""
 
-    def __init__(self, spec: ClipSpec, threads: int | None) -> None:
+    def __init__(self, spec: ClipSpec, threads: int | None, max_picture_bytes: int = MAX_PICTURE_BYTES) -> None:
         """Begin.
 
         Args:
             spec: what windows want to see of a segment.
             threads: how many decode at once; as many as there are usable cores, if None.
+            max_picture_bytes: of decoded pictures that wait to be taken.
         """
         self._spec = spec
+        self._max_picture_bytes = max_picture_bytes
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
+        #: The newest entries, those that are not begun with, and how to begin.
+        self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
         self._groups: dict[str, _Group[Item]] = {}
-        self._bytes = 0
+        self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Item]:
+        """What was put in and not yet taken, the oldest first."""
+        return (entry.item for entry in self._entries)
 
     @property
     def threads(self) -> int:
@@ -67,8 +95,8 @@ class DecodeQueue(Generic[Item]):
 
     @property
     def bytes(self) -> int:
-        """What the segments weigh that are in here."""
-        return self._bytes
+        """What the segments weigh that are in here, and the pictures of those that were begun with."""
+        return self._bytes + self._picture_bytes
 
     @property
     def oldest(self) -> Future[Outcome] | None:
@@ -90,27 +118,37 @@ class DecodeQueue(Generic[Item]):
         outcome: Future[Outcome] = Future()
         try:
             segment = read()
-        except SegmentError as error:
-            outcome.set_result(error)
-        else:
             times_us = [] if is_context or segment.is_end else self._spec.sample_times_us(segment)
-            self._start(item, segment, times_us, where, outcome)
+        except Exception as error:  # noqa: BLE001  whatever foreign bytes do is about that record alone
+            outcome.set_result(_refusal(error, where))
+            entry = _Entry(item, size, outcome, 0)
+        else:
+            entry = _Entry(item, size, outcome, len(times_us) * self._spec.height * self._spec.width * 3)
+            self._held.append((entry, functools.partial(self._begin, item, segment, times_us, where, outcome)))
         self._bytes += size
-        self._entries.append(_Entry(item, size, outcome))
+        self._entries.append(entry)
+        self._begin_held()
 
     def take(self, *, wait: bool) -> tuple[Item, Outcome] | None:
         """Take out the oldest; None where there is none, or where it is not yet decoded and nobody wants to `wait`."""
         if not self._entries or not (wait or self._entries[0].outcome.done()):
             return None
         entry = self._entries.popleft()
+        outcome = entry.outcome.result()
         self._bytes -= entry.bytes
-        return entry.item, entry.outcome.result()
+        self._picture_bytes -= entry.picture_bytes
+        self._begin_held()
+        return entry.item, outcome
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
         """Take out what nobody wants any more, and forget groups of pictures that go on from there."""
         self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
-        self._bytes = sum(entry.bytes for entry in self._entries)
+        self._held = deque((entry, begin) for entry, begin in self._held if not is_stale(entry.item))
         self._groups = {camera: group for camera, group in self._groups.items() if not is_stale(group.item)}
+        self._bytes = sum(entry.bytes for entry in self._entries)
+        held = sum(entry.picture_bytes for entry, _ in self._held)
+        self._picture_bytes = sum(entry.picture_bytes for entry in self._entries) - held
+        self._begin_held()
 
     def forget(self, camera: str) -> None:
         """Let go of a camera's decoder: nothing that follows continues what was there."""
@@ -118,35 +156,60 @@ class DecodeQueue(Generic[Item]):
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
-        self._groups.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
+    def _begin_held(self) -> None:
+        """Begin with what there is room for, in order, and with the oldest in any case."""
+        while self._held:
+            entry, begin = self._held[0]
+            is_oldest = entry is self._entries[0]
+            if not is_oldest and self._picture_bytes + entry.picture_bytes > self._max_picture_bytes:
+                return
+            self._held.popleft()
+            self._picture_bytes += entry.picture_bytes
+            begin()
+
+    def _begin(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
         group = self._groups.get(segment.camera)
-        if group is None:
-            if segment.continued and not segment.continues:
-                decoder = Decoder(self._spec.picture)
-                self._groups[segment.camera] = _Group(decoder, item, segment, outcome)
-                self._pool.submit(_settle, outcome, segment, lambda: decoder.decode(segment, times_us, where))
-            elif segment.is_end:
-                outcome.set_result((segment, Decoded((), [])))
-            else:
-                picture = self._spec.picture
-                self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where))
-            return
+        if group is not None and group.has_next(segment):
+            self._go_on(group, item, segment, times_us, where, outcome)
+        elif segment.continued and not segment.continues:
+            decoder = Decoder(self._spec.picture)
+            self._groups[segment.camera] = _Group(decoder, segment.start_us, item, segment, outcome)
+            self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+        elif segment.is_end:
+            outcome.set_result((segment, Decoded((), [])))
+        else:
+            if group is not None and segment.epoch_us > group.segment.epoch_us and segment.sequence > 0:
+                del self._groups[segment.camera]  # the feed began anew, and nobody said that the group is over
+            picture = self._spec.picture
+            self._submit(outcome, segment, lambda: decode(segment, times_us, picture, where), where)
+
+    def _go_on(
+        self,
+        group: _Group[Item],
+        item: Item,
+        segment: Segment,
+        times_us: list[int],
+        where: str,
+        outcome: Future[Outcome],
+    ) -> None:
+        """Decode the group's next segment when the one before is done."""
         before, decoder = group.outcome, group.decoder
-        is_repeated = segment.epoch_us == group.segment.epoch_us and segment.sequence <= group.segment.sequence
-        group.outcome = outcome
-        if not is_repeated:
+        if not group.has_taken(segment):
             group.item, group.segment = item, segment
+            if not segment.continues:
+                group.from_us = segment.start_us
             if not segment.continued:
                 del self._groups[segment.camera]
+        group.outcome = outcome
+        before.add_done_callback(
+            lambda _: self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+        )
 
-        def go_on(_: Future[Outcome]) -> None:
-            with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
-                self._pool.submit(_settle, outcome, segment, lambda: decoder.decode(segment, times_us, where))
-
-        before.add_done_callback(go_on)
+    def _submit(self, outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
+            self._pool.submit(_settle, outcome, segment, decode_it, where)
 
 
 def usable_cores() -> int:
@@ -154,10 +217,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded]) -> None:
+def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
     try:
         outcome.set_result((segment, decode_it()))
-    except SegmentError as error:
-        outcome.set_result(error)
-    except Exception as error:  # noqa: BLE001  whoever takes it out raises it
-        outcome.set_exception(error)
+    except Exception as error:  # noqa: BLE001  as where it is read
+        outcome.set_result(_refusal(error, where))
+
+
+def _refusal(error: Exception, where: str) -> SegmentError:
+    if isinstance(error, SegmentError):
+        return error
+    return SegmentError(where, f"cannot be read or decoded: {type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ known to be committed.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -41,6 +41,13 @@ class OffsetLedger:
         # Not a plain dict, whose first entry is slow to find once many before it were deleted.
         self._open: dict[Partition, OrderedDict[int, _Entry]] = defaultdict(OrderedDict)
         self._due: dict[Partition, int] = {}
+        #: Offsets of records that are not needed any more, and not yet known to be committed.
+        self._released: dict[Partition, deque[int]] = defaultdict(deque)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many records were read and are not known to be committed."""
+        return sum(map(len, self._open.values())) + sum(map(len, self._released.values()))
 
     @property
     def partitions(self) -> set[Partition]:
@@ -64,6 +71,7 @@ class OffsetLedger:
         for partition in partitions:
             self._open.pop(partition, None)
             self._due.pop(partition, None)
+            self._released.pop(partition, None)
 
     def due(self, is_needed: Callable[[Footage], bool]) -> dict[Partition, int]:
         """Return by partition the offset to commit: of the first record that is still needed, or of the next to come.
@@ -77,10 +85,14 @@ class OffsetLedger:
                     break
                 del entries[offset]
                 self._due[partition] = offset + 1
+                self._released[partition].append(offset)
         return dict(self._due)
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """Note that offsets were stored."""
         for partition, offset in offsets.items():
+            released = self._released[partition]
+            while released and released[0] < offset:
+                released.popleft()
             if self._due.get(partition) == offset:
                 del self._due[partition]

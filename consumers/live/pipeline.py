@@ -8,7 +8,6 @@ pipeline, `consumers.replaying` puts files and recorded topics around it; the sa
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +18,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
 from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment
 
-from .accounts import CameraCounts
+from .accounts import Accounts
 from .offsets import Footage
 from .tracker import Rule, Tracker
 
@@ -87,7 +86,7 @@ class Pipeline:
     def __init__(self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule]) -> None:
         self._scorer, self._spec, self._rules = scorer, spec, rules
         self.cameras: dict[str, Camera] = {}
-        self.counts: dict[str, CameraCounts] = defaultdict(CameraCounts)
+        self.counts = Accounts(self.cameras.__contains__)
 
     def push(self, segment: Segment, decoded: Decoded, record: Record | None = None) -> list[Window | FeedEnd]:
         """Take a camera's next segment; return the windows that it completes, and the end of the feed if it is one."""
@@ -110,7 +109,7 @@ class Pipeline:
         return FeedEnd(name)
 
     def forget(self, name: str) -> None:
-        del self.cameras[name]
+        self.cameras.pop(name, None)
 
     def needs(self, footage: Footage, max_reread_seconds: float) -> bool:
         """Whether a worker that takes over has to read this footage again, to come to the state of this one.
@@ -124,16 +123,22 @@ class Pipeline:
         if camera is None:
             return False
         earliest_us = camera.newest_us - max_reread_seconds * 1e6
-        clipper, held_us = camera.clipper, camera.tracker.needed_from_us
+        clipper = camera.clipper
         if clipper.needed_from_us is not None:
             if clipper.epoch_us == footage.epoch_us and footage.end_us > clipper.needed_from_us:
                 return True
             if earliest_us <= (from_us := clipper.decode_from_us(clipper.needed_from_us)) < footage.end_us:
                 return True
-        if held_us is None or held_us < earliest_us:
+        held_us = camera.tracker.needed_since(earliest_us)
+        if held_us is None:
             return False
         from_us = clipper.decode_from_us(held_us)
         return footage.end_us > (from_us if from_us >= earliest_us else held_us)
+
+    def let_go(self, name: str, max_reread_seconds: float) -> list[Event]:
+        """Another worker takes this camera: end the events that it cannot go on with, as they began too long ago."""
+        camera = self.cameras.get(name)
+        return [] if camera is None else camera.tracker.let_go(camera.newest_us - max_reread_seconds * 1e6)
 
     def classify(self, steps: Sequence[Window | FeedEnd]) -> list[ScoredWindow | FeedEnd]:
         """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.

@@ -43,7 +43,8 @@ class WorkerSnapshot:
 
     model: str
     cameras: tuple[CameraSnapshot, ...]
-    #: Records that are stored and not yet worked off, over the worker's partitions.
+    #: Records that are stored and not yet acknowledged (committed), over the worker's partitions: what a worker that
+    #: takes over would have to read.
     lag: int
     #: Median wall time from a segment's arrival on the topic to its predictions; None before the first.
     latency_seconds: float | None
@@ -52,3 +53,5 @@ class WorkerSnapshot:
     newest_events: tuple[Event, ...]
     #: By label that raises events: the score from which one may start. Other labels are calm, whatever their score.
     alarms: Mapping[str, float] = field(default_factory=dict)
+    #: Those of them that nobody has worked on yet.
+    waiting: int = 0

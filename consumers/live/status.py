@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from consumers.records.event import Event
 from stream import Partition, Record, Segment
 
+from .accounts import CameraCounts
+from .feed_guard import FeedGuard
 from .locating import EventLocator
 from .pipeline import FeedEnd, Pipeline, ScoredWindow
 from .snapshot import CameraSnapshot, WorkerSnapshot
@@ -32,6 +34,7 @@ class CameraStatus:
     #: Where its records come from.
     partition: Partition
     locator: EventLocator
+    guard: FeedGuard = field(default_factory=FeedGuard)
     #: When the last one was taken, `time.monotonic()`.
     last_seen: float = 0.0
     #: Wall seconds from the newest classified segment's arrival on the topic to its predictions.
@@ -39,6 +42,8 @@ class CameraStatus:
     last_event: Event | None = None
     #: The newest segment was the end of the feed.
     ended: bool = False
+    #: When it was last said that segments of another feed are left out, `time.monotonic()`.
+    other_feed_told: float = float("-inf")
 
 
 class WorkerStatus:
@@ -52,15 +57,24 @@ class WorkerStatus:
         self.events_total = 0
         self._latencies_seconds: deque[float] = deque(maxlen=_LATENCIES)
 
-    def seen(self, segment: Segment, record: Record) -> None:
-        """Note that a camera's next segment was taken."""
+    def find(self, camera: str) -> CameraStatus | None:
+        """A camera that is here, or was until it fell silent."""
+        return self.cameras.get(camera) or self._silent.get(camera)
+
+    def seen(self, segment: Segment, record: Record) -> CameraStatus:
+        """Note that a camera's next segment was taken.
+
+        It may come on another partition than those before: keys are distributed anew where a topic is given more.
+        """
+        partition = record.topic, record.partition
+        status = self.find(segment.camera) or CameraStatus(partition, EventLocator(partition))
         self._silent.pop(segment.camera, None)
-        status = self.cameras.get(segment.camera)
-        if status is None:
-            partition = (record.topic, record.partition)
-            status = self.cameras[segment.camera] = CameraStatus(partition, EventLocator(partition))
+        self.cameras[segment.camera] = status
+        if status.partition != partition:
+            status.partition, status.locator = partition, EventLocator(partition)
         status.last_seen, status.ended = time.monotonic(), segment.is_end
         status.locator.note(segment, record.offset)
+        return status
 
     def silent(self, camera: str) -> None:
         """Note that a camera is considered gone; that it was here is still told."""
@@ -70,20 +84,22 @@ class WorkerStatus:
         if len(self._silent) > _SILENT_KNOWN:
             del self._silent[next(iter(self._silent))]
 
-    def revoked(self, partitions: frozenset[Partition]) -> list[str]:
-        """Forget the cameras of partitions that went to another worker; return those that were here until now."""
-        self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
-        gone = [name for name, status in self.cameras.items() if status.partition in partitions]
-        for name in gone:
+    def on(self, partitions: frozenset[Partition]) -> list[str]:
+        """The cameras that are here and whose records come on some partitions."""
+        return [name for name, status in self.cameras.items() if status.partition in partitions]
+
+    def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Forget the cameras of partitions that went to another worker, silent ones, too."""
+        for name in self.on(partitions):
             del self.cameras[name]
-        return gone
+        self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
 
     def published(self, steps: Sequence[ScoredWindow | FeedEnd], events: Sequence[Event]) -> None:
         """Note what has just been published."""
         now_us = time.time_ns() // 1000
         for step in steps:
-            if isinstance(step, ScoredWindow) and step.window.record is not None:
-                seconds = (now_us - step.window.record.sent_us) / 1e6
+            if isinstance(step, ScoredWindow) and step.window.record is not None and step.window.record.sent_us:
+                seconds = max(0.0, (now_us - step.window.record.sent_us) / 1e6)
                 self._latencies_seconds.append(seconds)
                 self.cameras[step.camera].behind_seconds = seconds
         for event in events:
@@ -96,12 +112,14 @@ class WorkerStatus:
         latencies = list(self._latencies_seconds)
         return float(np.percentile(latencies, percentile)) if latencies else None
 
-    def snapshot(self, model: str, alarms: Mapping[str, float], pipeline: Pipeline, lag: int) -> WorkerSnapshot:
+    def snapshot(
+        self, model: str, alarms: Mapping[str, float], pipeline: Pipeline, lag: int, waiting: int
+    ) -> WorkerSnapshot:
         """The worker at this moment; `alarms` are the scores from which labels raise events."""
         now = time.monotonic()
         cameras = []
         for name, status in sorted({**self._silent, **self.cameras}.items()):
-            counts, state = pipeline.counts[name], pipeline.cameras.get(name)
+            counts, state = pipeline.counts.get(name, CameraCounts()), pipeline.cameras.get(name)
             cameras.append(
                 CameraSnapshot(
                     camera=name,
@@ -123,6 +141,7 @@ class WorkerStatus:
             model=model,
             cameras=tuple(cameras),
             lag=lag,
+            waiting=waiting,
             latency_seconds=self.latency_seconds(50),
             events_total=self.events_total,
             newest_events=tuple(self.newest_events),

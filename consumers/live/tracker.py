@@ -45,6 +45,25 @@ class _Course:
     reported_us: int = 0
     #: The newest scores without a gap, as many as are averaged.
     scores: deque[float] = field(default_factory=deque)
+    #: The newest score would begin an event, if none were waited out.
+    is_high: bool = False
+    #: Where what goes on or is waited out began: from where another tracker would have to see predictions.
+    busy_since_us: int | None = None
+    #: Since when nothing goes on and nothing is waited out.
+    calm_since_us: int | None = None
+    #: Since when no event could have begun, be it waited out or not.
+    low_since_us: int | None = None
+
+    def needed_from_us(self, oldest_us: float) -> int | None:
+        """Where another tracker would have to begin, if that is not older than `oldest_us`."""
+        if self.busy_since_us is None or self.busy_since_us >= oldest_us:
+            return self.busy_since_us
+        # Events in close succession: of those, the one that goes on.
+        return self.event.start_us if self.event is not None and self.event.start_us >= oldest_us else None
+
+    def forget(self) -> None:
+        self.quiet_until_us = 0
+        self.busy_since_us = self.calm_since_us = self.low_since_us = None
 
 
 class Tracker:
@@ -56,8 +75,6 @@ class Tracker:
         self._last: Prediction | None = None
         #: The longest segment that predictions came from: a reader who begins anew begins up to so much earlier.
         self.longest_segment_us = 0
-        self._calm_since_us: int | None = None
-        self._busy_since_us: int | None = None
         self._lookback = max((rule.smoothing for rule in rules.values()), default=1) - 1
         self._stride_us = 0
         self._feed_ended = False
@@ -67,15 +84,30 @@ class Tracker:
         """Event time from which another tracker would have to see predictions to come to this one's state.
 
         None when it may begin with the next: nothing goes on, and nothing that ended is still waited out. Going back
-        is not to where the oldest event began but to where before it nothing went on for longer than a segment, for
-        reading begins with whole segments, and windows before the event must not look like the start of one.
+        is to where an event began, if before it no other could have begun for longer than a segment, for reading begins
+        with whole segments, and windows before the event must not look like the start of one; else further.
         """
-        base_us = self._busy_since_us
-        if base_us is None:
-            if not self._lookback or self._last is None or self._feed_ended:
-                return None
+        return self.needed_since(float("-inf"))
+
+    def needed_since(self, oldest_us: float) -> int | None:
+        """The same, for another tracker that sees nothing older: events that are older begin anew, others go on."""
+        needed = [at for course in self._courses.values() if (at := course.needed_from_us(oldest_us)) is not None]
+        if needed:
+            base_us = min(needed)
+        elif not self._lookback or self._last is None or self._feed_ended:
+            return None
+        else:
             base_us = self._last.start_us + self._stride_us
         return base_us - self._lookback * self._stride_us
+
+    def let_go(self, oldest_us: float) -> list[Event]:
+        """End the events that another tracker, which sees nothing older, could not go on with."""
+        events = []
+        for label, course in self._courses.items():
+            if course.event is not None and course.active and course.needed_from_us(oldest_us) is None:
+                events.append(self._end(course, self._rules[label], "gap"))
+                course.event, course.active = None, False
+        return events
 
     @property
     def active(self) -> list[Event]:
@@ -90,27 +122,35 @@ class Tracker:
             if prediction.start_us < last.start_us:
                 # Footage that is sent again, or older footage: what came later says nothing about it.
                 for course in self._courses.values():
-                    course.quiet_until_us = 0
-                self._calm_since_us = self._busy_since_us = None
+                    course.forget()
         if last is not None and prediction.epoch_us == last.epoch_us:
             self._stride_us = (prediction.start_us - last.start_us) // max(1, prediction.window - last.window)
         self._last, self._feed_ended = prediction, False
         for label, rule in self._rules.items():
-            events += self._step(label, rule, self._courses[label], prediction)
-        self._note_calm(prediction)
+            course = self._courses[label]
+            had_event = course.event is not None
+            events += self._step(label, rule, course, prediction)
+            self._note_calm(course, prediction.start_us, begins=course.event is not None and not had_event)
         return events
 
-    def _note_calm(self, prediction: Prediction) -> None:
-        start_us = prediction.start_us
-        if any(c.event is not None or start_us < c.quiet_until_us for c in self._courses.values()):
-            self._calm_since_us = None
-            if self._busy_since_us is None:
-                self._busy_since_us = start_us
+    def _note_calm(self, course: _Course, start_us: int, *, begins: bool) -> None:
+        outlasts_us = self.longest_segment_us + self._lookback * self._stride_us
+        low_us = None if course.low_since_us is None else start_us - course.low_since_us
+        if begins and (course.busy_since_us is None or (low_us is not None and low_us > outlasts_us)):
+            course.busy_since_us = start_us
+        if course.event is not None or course.is_high:
+            course.low_since_us = None
+        elif course.low_since_us is None:
+            course.low_since_us = start_us
+        if course.event is not None or start_us < course.quiet_until_us:
+            course.calm_since_us = None
+            if course.busy_since_us is None:
+                course.busy_since_us = start_us
             return
-        if self._calm_since_us is None:
-            self._calm_since_us = start_us
-        if start_us - self._calm_since_us > self.longest_segment_us + self._lookback * self._stride_us:
-            self._busy_since_us = None
+        if course.calm_since_us is None:
+            course.calm_since_us = start_us
+        if start_us - course.calm_since_us > outlasts_us:
+            course.busy_since_us = None
 
     def close(self, ending: Ending) -> list[Event]:
         """Nothing follows for now: end what is active, forget what was not yet certain."""
@@ -122,10 +162,10 @@ class Tracker:
             course.scores.clear()
         self._feed_ended = ending == "feed_ended"
         if self._feed_ended and self._last is not None:
-            end_us = self._last.end_us
-            if all(course.quiet_until_us <= end_us for course in self._courses.values()):
-                # What comes next is another epoch, and finds nothing to wait out.
-                self._calm_since_us = self._busy_since_us = None
+            for course in self._courses.values():
+                if course.quiet_until_us <= self._last.end_us:
+                    # What comes next is another epoch, and finds nothing to wait out.
+                    course.forget()
         return events
 
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
@@ -135,10 +175,12 @@ class Tracker:
             if len(course.scores) > rule.smoothing:
                 course.scores.popleft()
             if len(course.scores) < rule.smoothing:
+                course.is_high = False
                 return []
             score = sum(course.scores) / rule.smoothing
+        course.is_high = score >= rule.start
         if course.event is None:
-            if not score >= rule.start or prediction.start_us < course.quiet_until_us:
+            if not course.is_high or prediction.start_us < course.quiet_until_us:
                 return []
             course.event = Event(
                 camera=prediction.camera,

@@ -21,6 +21,7 @@ from redis.retry import Retry
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import RedisSettings
+from stream import display_name, escape_address
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: How long an event's report is remembered, to leave out its repetition.
@@ -69,7 +70,7 @@ class RedisSink:
         Raises:
             SinkError: nothing answers there.
         """
-        self._url, self._limits, self._prefix = redis_display(url), limits, prefix
+        self._url, self._limits, self._prefix = display_name(url), limits, prefix
         self._redis = connect_redis(url)
         self._write_prediction = self._redis.register_script(_WRITE_PREDICTION)
         self._write_event = self._redis.register_script(_WRITE_EVENT)
@@ -123,21 +124,21 @@ def connect_redis(url: str) -> redis.Redis:
     """
     try:
         client = redis.Redis.from_url(
-            url,
+            escape_address(url),
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=CONNECT_TIMEOUT_SECONDS,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=5),
         )
         client.ping()
-    except (redis.RedisError, OSError, ValueError) as error:
+    except (redis.RedisError, OSError, ValueError, TypeError) as error:
+        # What is not understood of an address may be its password, which the vendor's words quote.
+        why = (
+            error
+            if isinstance(error, redis.RedisError | OSError)
+            else "its host, port or parameters are not understood"
+        )
         raise SinkError(
-            f"no Redis answers at {redis_display(url)} ({error}): "
+            f"no Redis answers at {display_name(url)} ({why}): "
             "start one with `clipline up`, or set CLIPLINE_REDIS=redis://host:port/0"
         ) from None
     return client
-
-
-def redis_display(url: str) -> str:
-    """`url` without the password it may carry."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -152,7 +152,7 @@ def worker_state(
 ) -> WorkerState:
     """What a worker's snapshot says to others. One that has ended has no cameras any more."""
     cameras = () if status == "ended" else tuple(_camera(c) for c in snapshot.cameras)
-    return WorkerState(worker, status, group, snapshot.model, engine, cameras, snapshot.lag, time_us)
+    return WorkerState(worker, status, group, snapshot.model, engine, cameras, snapshot.lag, time_us, snapshot.waiting)
 
 
 def _camera(camera: CameraSnapshot) -> WorkerCamera:

@@ -49,10 +49,12 @@ class WorkerState:
     model: str
     engine: str
     cameras: tuple[WorkerCamera, ...]
-    #: Records that are stored and not yet worked off, over the worker's partitions.
+    #: Records that are stored and not yet acknowledged, over the worker's partitions.
     lag: int
     #: When the worker said so: wall clock in microseconds since the Unix epoch.
     time_us: int
+    #: Those that nobody has worked on yet; None where the worker does not say.
+    waiting: int | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -63,6 +65,7 @@ class WorkerState:
             "model": self.model,
             "engine": self.engine,
             "lag": self.lag,
+            "waiting": self.waiting,
             "cameras": [
                 {
                     "camera": c.camera,
@@ -102,6 +105,7 @@ class WorkerState:
                 _camera(c, f"{where}: camera {n}") for n, c in enumerate(field(body, "cameras", list, where))
             ),
             lag=field(body, "lag", int, where),
+            waiting=optional(body, "waiting", int, where),
             time_us=field(body, "time_us", int, where),
         )
 

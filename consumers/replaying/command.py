@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from rich.console import Console
-
 from consumers.files import write_text
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
 from consumers.settings import Settings, override
+from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import footage_progress
 from models import Classifier, cache_folder, find
@@ -121,7 +120,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(settings: Settings, options: ReplayOptions, console: Console) -> Iterator[Session]:
+def open_session(settings: Settings, options: ReplayOptions, console: Output) -> Iterator[Session]:
     """Read the truth, find the footage, load the model; what is left out is said on `console`.
 
     Raises:
@@ -169,8 +168,8 @@ def run_replay(
     files: ReplayFiles,
     *,
     fail_if: str | None,
-    out: Console,
-    errors: Console,
+    out: Output,
+    errors: Output,
     stop: Callable[[], bool],
 ) -> int:
     """Replay, print the summary, write `files`, and return the exit code: 1 if the condition `fail_if` holds.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumers.terminal.console import Output
 from consumers.terminal.wording import count, duration, moment
 
 from .verdict import (
@@ -25,7 +25,7 @@ from .verdict import (
 _ROWS_SHOWN: Final = 20
 
 
-def print_summary(out: Console, content: Mapping[str, Any]) -> None:
+def print_summary(out: Output, content: Mapping[str, Any]) -> None:
     """Print what happened, the verdict, and the figures; `content` is what --json writes."""
     kept = content["kept_seconds"]
     _say(
@@ -44,18 +44,21 @@ def print_summary(out: Console, content: Mapping[str, Any]) -> None:
     _say(out, verdict(content), "bold")
     if truth is None:
         return
+    out.print()
     table = Table(
-        box=None, title=f"\na true event is found by {content['matching']}", title_justify="left", title_style="dim"
+        box=None, title=f"a true event is found by {content['matching']}", title_justify="left", title_style="dim"
     )
     _print_figures(out, table, figure_rows(content))
     if content["clips"] is not None:
         _print_windows(out, content["clips"], "single windows")
 
 
-def print_comparison(out: Console, content: Mapping[str, Any]) -> None:
+def print_comparison(out: Output, content: Mapping[str, Any]) -> None:
     """Print the second model beside the first, and whether the difference is significant."""
     other = content["against"]
-    _say(out, f"\nFirst: {content['model']}\nSecond: {other['model']}, on the same footage")
+    out.print()
+    _say(out, f"First: {content['model']}")
+    _say(out, f"Second: {other['model']}, on the same footage")
     table = Table(box=None)
     for name in ("", "first", "second", "second minus first", "95 % interval"):
         table.add_column(name, justify="right" if name else "left")
@@ -67,7 +70,7 @@ def print_comparison(out: Console, content: Mapping[str, Any]) -> None:
     _say(out, comparison_text(other["paired"]))
 
 
-def _print_rows(out: Console, rows: Sequence[Mapping[str, Any]], noun: str) -> None:
+def _print_rows(out: Output, rows: Sequence[Mapping[str, Any]], noun: str) -> None:
     for row in rows[:_ROWS_SHOWN]:
         line = Text.assemble((f"{moment(row['start'])} UTC  ", "dim"), event_text(row))
         if "outcome" in row:
@@ -77,13 +80,12 @@ def _print_rows(out: Console, rows: Sequence[Mapping[str, Any]], noun: str) -> N
         _say(out, f"… and {count(len(rows) - _ROWS_SHOWN, f'more {noun}')}", "dim")
 
 
-def _print_windows(out: Console, clips: Mapping[str, Any], title: str) -> None:
-    _print_figures(
-        out, Table(box=None, title=f"\n{title}", title_justify="left", title_style="dim"), window_rows(clips)
-    )
+def _print_windows(out: Output, clips: Mapping[str, Any], title: str) -> None:
+    out.print()
+    _print_figures(out, Table(box=None, title=title, title_justify="left", title_style="dim"), window_rows(clips))
 
 
-def _print_figures(out: Console, table: Table, rows: Sequence[tuple[str, str, str]]) -> None:
+def _print_figures(out: Output, table: Table, rows: Sequence[tuple[str, str, str]]) -> None:
     for name in ("", "value", "95 % interval"):
         table.add_column(name, justify="right" if name else "left")
     for row in rows:
@@ -91,5 +93,5 @@ def _print_figures(out: Console, table: Table, rows: Sequence[tuple[str, str, st
     out.print(table)
 
 
-def _say(out: Console, text: str, style: str | None = None) -> None:
+def _say(out: Output, text: str, style: str | None = None) -> None:
     out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -35,6 +35,8 @@ _STYLE: Final[Any] = {
     "axes.facecolor": "none",
     "axes.prop_cycle": cycler(color=SERIES),
     "font.size": 11,
+    # No name is a formula.
+    "text.parse_math": False,
     # Text stays text, and the same figures give the same file.
     "svg.fonttype": "none",
     "svg.hashsalt": "clipline",
@@ -68,6 +70,11 @@ def draw(caption: str, paint: Callable[[Axes], None], width: float = 5.2, height
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' id="\w+_\d+"', "", text)  # names of groups would repeat on the page
     return Plot(caption, text.replace("<svg", f'<svg role="img" aria-label="{html.escape(caption)}"', 1))
+
+
+def in_legend(name: str) -> str:
+    """`name` as a legend shows it: matplotlib leaves out those that begin with "_"."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def jpeg(picture: np.ndarray[Any, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from consumers.terminal.wording import count, duration
+from stream import display_name
 
 from .wording import figure_text, interval_text
 
@@ -35,8 +36,8 @@ class Header:
 
 
 def command_line() -> str:
-    """The command that this process was started with, as it can be typed again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command that this process was started with, as it can be typed again, without passwords."""
+    return shlex.join([Path(sys.argv[0]).name, *map(display_name, sys.argv[1:])])
 
 
 def render(template: str, header: Header, **values: Any) -> str:

@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from consumers.printable import printable
+
 #: A file that has grown beyond this is put aside as FILE.1; the one that was put aside before is deleted.
 MAX_BYTES: Final = 5 * 1024 * 1024
 
@@ -42,7 +44,7 @@ class OneLine(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        lines = " | ".join(line.strip() for line in text.splitlines())
+        lines = " | ".join(printable(line.strip()) for line in text.splitlines())
         return f"{moment.removesuffix('+00:00')}Z {record.levelname} {lines}"
 
 

@@ -312,5 +312,6 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
         if behind is not None and behind > MAX_BEHIND_SECONDS:
             yield f"{line.state.feed.camera} is {duration(behind)} behind"
     for state in alive:
-        if state.lag > _MAX_LAG * max(1, len(state.cameras)):
-            yield f"{count(state.lag, 'segment')} wait for worker {state.worker.id}"
+        waiting = state.lag if state.waiting is None else state.waiting
+        if waiting > _MAX_LAG * max(1, len(state.cameras)):
+            yield f"{count(waiting, 'segment')} wait for worker {state.worker.id}"

@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -67,7 +67,8 @@ class Plan:
     model: str
     workers: int
     kafka: str
-    redis: str
+    #: May hold a password.
+    redis: str = field(repr=False)
     #: How the services were found or started.
     notes: tuple[str, ...]
     logs: Path

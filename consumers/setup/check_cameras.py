@@ -55,7 +55,7 @@ def check_camera(name: str, camera: CameraSettings, segments: SegmentSettings) -
     findings = []
     try:
         address = camera.address()
-        if camera.url is not None and not camera.references() and display_name(address) != address:
+        if camera.url is not None and "://" in address and not camera.references() and display_name(address) != address:
             text = "the settings hold its password: refer to it as ${NAME}, or use url_file"
             findings.append(Finding("warning", subject, text))
         if is_live(address):

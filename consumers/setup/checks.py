@@ -15,10 +15,10 @@ import redis
 
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
-from consumers.outputs.redis import SinkError, connect_redis, redis_display
+from consumers.outputs.redis import SinkError, connect_redis
 from consumers.settings import Settings, SettingsError, load_settings, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
-from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport
+from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
@@ -223,7 +223,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Finding:
-    shown = redis_display(settings.redis)
+    shown = display_name(settings.redis)
     if not listens(redis_place(settings.redis), REDIS_PORT):
         return Finding("error", "Redis", f"nobody listens at {shown}: start it, or set redis or run.services")
     try:

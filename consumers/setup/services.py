@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from consumers.outputs.redis import SinkError, connect_redis, redis_display
+from consumers.outputs.redis import SinkError, connect_redis
 from consumers.settings import Settings
-from stream import BrokerError, KafkaTransport, ServiceError
+from stream import BrokerError, KafkaTransport, ServiceError, display_name, escape_address
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
 
 KAFKA_PORT: Final = 9092
@@ -29,7 +29,8 @@ class Services:
     """Where Kafka and Redis are while their `with` block lasts."""
 
     kafka: str
-    redis: str
+    #: May hold a password.
+    redis: str = field(repr=False)
     #: What an operator should know of how they were started: which ports were taken, which server was found.
     notes: list[str]
     _started: tuple[Service, ...] = ()
@@ -112,7 +113,7 @@ def open_services(
         if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
             connect_redis(settings.redis).close()
             redis = settings.redis
-            notes.append(f"using Redis at {redis_display(redis)}")
+            notes.append(f"using Redis at {display_name(redis)}")
         else:
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
@@ -153,7 +154,7 @@ def redis_answers(url: str) -> bool:
 
 def redis_place(url: str) -> str:
     """The host and port, or the socket's path, of a Redis address."""
-    parts = urlsplit(url)
+    parts = urlsplit(escape_address(url))
     return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 

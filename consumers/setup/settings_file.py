@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
 
 from pydantic import BaseModel
 
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, section_of
-from stream import check_camera_id
+from stream import check_camera_id, display_name, split_address
 
 #: Stands for a name that the operator chooses, as in [cameras.NAME].
 NAME: Final = "NAME"
@@ -32,9 +31,6 @@ _EXAMPLE_CAMERA: Final = """\
 #[cameras.dock-1]
 #url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
 """
-_CREDENTIALS: Final = re.compile(
-    r"(?P<scheme>[a-z]+://)(?P<user>[^:@]*)(?::(?P<password>.*))?@(?P<rest>[^@]*)", re.DOTALL
-)
 _SECRET_PARAMETER: Final = re.compile(
     r"(?P<name>(?:[?&/;_]|^)(?:pass|passwd|password|pwd|auth|token|key)=)(?P<value>[^&$]+)", re.IGNORECASE
 )
@@ -111,7 +107,8 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    # Of what TOML wants escaped, JSON leaves one character as it is.
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +137,8 @@ def new_cameras(given: Iterable[str]) -> list[NewCamera]:
             check_camera_id(name)
         except ValueError as error:
             raise SettingsError(f"--camera: {error}") from None
+        if not url.isascii() and any("\ud800" <= character <= "\udfff" for character in url):
+            raise SettingsError(f"--camera: {name}: {display_name(url)!r} is not UTF-8, as TOML has to be: rename it")
         if any(name == each.name for each in cameras):
             raise SettingsError(f"--camera: {name} is given twice")
         cameras.append(_without_secrets(name, url, {key for each in cameras for key in each.secrets}))
@@ -158,11 +157,11 @@ def _without_secrets(name: str, url: str, used: set[str]) -> NewCamera:
         secrets[variable] = value
         return f"${{{variable}}}"
 
-    found = _CREDENTIALS.fullmatch(url)
-    if found is not None and "${" not in url.rpartition("@")[0]:
-        user = reference("USER", unquote(found["user"])) if found["user"] else ""
-        password = f":{reference('PASSWORD', unquote(found['password']))}" if found["password"] is not None else ""
-        url = f"{found['scheme']}{user}{password}@{found['rest']}"
+    parts = split_address(url)
+    if parts is not None and parts.credentials is not None and parts.place and "${" not in parts.credentials:
+        user = reference("USER", parts.user) if parts.user else ""
+        password = "" if parts.password is None else f":{reference('PASSWORD', parts.password)}"
+        url = f"{parts.scheme}{user}{password}@{parts.place}"
     url = _SECRET_PARAMETER.sub(lambda match: match["name"] + reference("SECRET", match["value"]), url)
     return NewCamera(name, url, secrets)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from consumers.terminal.console import Output
 from stream import Attached
 
 
 @contextlib.contextmanager
-def attach_progress(console: Console, camera: str) -> Iterator[Callable[[Attached], None]]:
+def attach_progress(console: Output, camera: str) -> Iterator[Callable[[Attached], None]]:
     """Yield a function that is told how far an attachment has come, and shows it in one line until it ends."""
     columns = (
         TextColumn("{task.description}", style="bold", markup=False),

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +25,7 @@ from consumers.live.snapshot import WorkerSnapshot
 from consumers.live.worker import Worker
 from consumers.outputs.subscriber import read_events
 from consumers.settings import Settings, override
+from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, find_files
@@ -85,7 +85,7 @@ class _Outcome:
 
 
 def run_demo(
-    console: Console,
+    console: Output,
     footage: Path | None,
     model: str | None,
     pace: Pace,
@@ -191,7 +191,7 @@ class _Playback:
         self._stop, self._over = stop, threading.Event()
 
     def run(
-        self, console: Console, feeds: Sequence[_Feed], watch: Callable[[LiveView, WorkerSnapshot], None]
+        self, console: Output, feeds: Sequence[_Feed], watch: Callable[[LiveView, WorkerSnapshot], None]
     ) -> float | None:
         """Show the cameras until all footage is classified, or `stop`; return when the first event came."""
         working = _Thread(lambda: self._worker.run(self._over.is_set))
@@ -224,23 +224,23 @@ class _Playback:
                 console.line()  # the live view ends its last line in terminals only
         if working.error is not None:
             raise working.error
+        _tell_failures(console, sending)  # what failed since the last look
         if all(thread.error for thread in sending.values()):
             raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
         return first_event
 
     def _send(self, feed: _Feed) -> None:
-        producer = self._transport.producer()
-        attach(
-            str(feed.path),
-            feed.camera,
-            producer,
-            self._settings.topics.segments,
-            limits=self._settings.segments.limits,
-            pace=self._pace,
-            start_us=feed.start_us,
-            stop=lambda: self._stop.is_set() or self._over.is_set(),
-        )
-        producer.close()
+        with contextlib.closing(self._transport.producer()) as producer:
+            attach(
+                str(feed.path),
+                feed.camera,
+                producer,
+                self._settings.topics.segments,
+                limits=self._settings.segments.limits,
+                pace=self._pace,
+                start_us=feed.start_us,
+                stop=lambda: self._stop.is_set() or self._over.is_set(),
+            )
 
 
 class _Progress:
@@ -259,12 +259,12 @@ class _Progress:
 def _is_drained(snapshot: WorkerSnapshot, cameras: Sequence[str]) -> bool:
     """Whether all that was sent has ended and is accounted for."""
     states = {c.camera: c for c in snapshot.cameras}
-    return not snapshot.lag and all(
+    return not snapshot.waiting and all(
         name in states and states[name].ended and not states[name].pending for name in cameras
     )
 
 
-def _tell_failures(console: Console, sending: Mapping[str, _Thread]) -> None:
+def _tell_failures(console: Output, sending: Mapping[str, _Thread]) -> None:
     for camera, thread in sending.items():
         if (error := thread.take_error()) is not None:
             _warn(console, f"Camera {camera} is left out: {error}")
@@ -307,7 +307,7 @@ def read_truth(path: Path) -> list[Truth]:
         ]
 
 
-def _print_introduction(console: Console, found: _Found, pace: Pace, *, sample: bool) -> None:
+def _print_introduction(console: Output, found: _Found, pace: Pace, *, sample: bool) -> None:
     cameras = count(len(found.feeds), "sample camera" if sample else "video file")
     longest = max(feed.seconds for feed in found.feeds)
     if pace == "max":
@@ -332,17 +332,19 @@ def _print_introduction(console: Console, found: _Found, pace: Pace, *, sample: 
         )
 
 
-def _print_setting(console: Console, kafka: str, redis: str, worker: WorkerSnapshot) -> None:
+def _print_setting(console: Output, kafka: str, redis: str, worker: WorkerSnapshot) -> None:
     labels = ", ".join(sorted(worker.alarms))
     raised = f"raises an event when it sees: {labels}" if labels else "raises no events: no label has a threshold"
-    _say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.\n")
+    _say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.")
+    console.print()
 
 
-def _print_summary(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth] | None) -> None:
+def _print_summary(console: Output, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth] | None) -> None:
     if outcome.stopped:
-        _say(console, "\nStopped before the end of the footage: this is what came of it until then.", "yellow")
+        console.print()
+        _say(console, "Stopped before the end of the footage: this is what came of it until then.", "yellow")
     if truth is None:
-        console.print(Text(f"\n{_capital(count(len(outcome.events), 'event'))}", "bold"))
+        _heading(console, _capital(count(len(outcome.events), "event")))
         for event in outcome.events:
             console.print(describe(event))
         if not outcome.events:
@@ -354,7 +356,7 @@ def _print_summary(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], 
     _print_speed(console, outcome)
 
 
-def _print_against_truth(console: Console, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth]) -> None:
+def _print_against_truth(console: Output, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth]) -> None:
     starts = {feed.camera: feed.start_us for feed in feeds}
     rows: list[tuple[str, float, tuple[str, str, str], Text]] = []
     verdicts: Counter[str] = Counter()
@@ -385,7 +387,7 @@ def _print_against_truth(console: Console, outcome: _Outcome, feeds: Sequence[_F
         table.add_row(camera, *cells, verdict)
     known = verdicts["found"] + verdicts["missed"]
     unknown = sorted({t.label for t in truth} - outcome.alarms)
-    console.print(Text("\nWhat the model saw (times in seconds of the footage)", "bold"))
+    _heading(console, "What the model saw (times in seconds of the footage)")
     _say(
         console,
         f"{verdicts['found']} of {count(known, 'known event')} found, {count(verdicts['false alarm'], 'false alarm')}."
@@ -406,7 +408,7 @@ def _verdict(truth: Truth, outcome: _Outcome, *, found: bool) -> Text:
     return Text("missed", "red")
 
 
-def _print_accounts(console: Console, counts: Mapping[str, CameraCounts], *, stopped: bool) -> None:
+def _print_accounts(console: Output, counts: Mapping[str, CameraCounts], *, stopped: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bright_black")
     for name in ("camera", "frames", "= classified", "+ skipped", "+ unreadable", "windows", ""):
         table.add_column(name, justify="left" if name in {"camera", ""} else "right")
@@ -416,7 +418,7 @@ def _print_accounts(console: Console, counts: Mapping[str, CameraCounts], *, sto
         balanced = rest if c.pending else Text("balanced", "green")
         numbers = (c.frames, c.classified, c.skipped.total(), c.dead_lettered, c.windows)
         table.add_row(name, *(str(n) for n in numbers), balanced)
-    console.print(Text("\nWhat became of every frame", "bold"))
+    _heading(console, "What became of every frame")
     console.print(table)
     skipped: Counter[str] = sum((c.skipped for c in counts.values()), Counter())
     if skipped:
@@ -424,10 +426,10 @@ def _print_accounts(console: Console, counts: Mapping[str, CameraCounts], *, sto
         _say(console, f"Skipped: {reasons}.")
 
 
-def _print_speed(console: Console, outcome: _Outcome) -> None:
+def _print_speed(console: Output, outcome: _Outcome) -> None:
     footage = sum(c.seconds for c in outcome.counts.values())
     frames = sum(c.frames for c in outcome.counts.values())
-    console.print(Text("\nHow fast it was", "bold"))
+    _heading(console, "How fast it was")
     if outcome.first_event_seconds is not None:
         _say(console, f"First event {outcome.first_event_seconds:.1f} s after the start of the demo.")
     cameras, took = count(len(outcome.counts), "camera"), duration(outcome.seconds)
@@ -460,7 +462,7 @@ def _seconds(event: _Body, starts: Mapping[str, int]) -> tuple[float, float]:
     return start - origin, end - origin
 
 
-def _print_next_steps(console: Console) -> None:
+def _print_next_steps(console: Output) -> None:
     clipline = _command()
     steps = (
         ("demo path/to/videos", "the same with footage of yours"),
@@ -468,7 +470,7 @@ def _print_next_steps(console: Console) -> None:
         ("run", "watch them, with all that it needs"),
         ("train --help", "a model of your own"),
     )
-    console.print(Text("\nWhat next", "bold"))
+    _heading(console, "What next")
     for arguments, what in steps:
         _say(console, f"  {f'{clipline} {arguments}':38} {what}")
 
@@ -487,10 +489,15 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, highlight=False)
+def _heading(console: Output, text: str) -> None:
+    console.print()
+    console.print(Text(text, "bold"))
 
 
-def _warn(console: Console, text: str) -> None:
+def _say(console: Output, text: str, style: str = "") -> None:
+    console.print(text, style=style)
+
+
+def _warn(console: Output, text: str) -> None:
     """Say what names files: on one line, so that a name can be copied."""
-    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(text, style="yellow", soft_wrap=True)

@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 
@@ -189,14 +190,14 @@ def _cameras(cameras: Sequence[CameraSnapshot], worker: WorkerSnapshot, rates: M
         ),
         _Column("last event", [_last_event(c.last_event) for c in cameras], rank=9, least=16),
         _Column("skipped frames", skipped, rank=11, least=16),
-        _Column("model", [Text(c.newest.model if c.newest else "", _GREY) for c in cameras], rank=10),
+        _Column("model", [Text(printable(c.newest.model) if c.newest else "", _GREY) for c in cameras], rank=10),
     ]
 
 
 def _name(camera: CameraSnapshot, worker: WorkerSnapshot) -> Text:
     marks = {_Kind.ALARMING: ("!", _ALARM), _Kind.SILENT: ("○", _GREY), _Kind.ENDED: ("○", _GREY)}
     mark, style = marks.get(_kind(camera, worker), ("●", "bold"))
-    return Text(f"{mark} {camera.camera}", style)
+    return Text(f"{mark} {printable(camera.camera)}", style)
 
 
 def _newest(camera: CameraSnapshot, worker: WorkerSnapshot) -> tuple[Text, Text, Text]:
@@ -209,7 +210,7 @@ def _newest(camera: CameraSnapshot, worker: WorkerSnapshot) -> tuple[Text, Text,
     style = _GREY if _is_silent(camera, worker) else style
     filled = min(_BAR_WIDTH, max(0, int(score * _BAR_WIDTH + 0.5))) if score >= 0 else 0  # a NaN fills nothing
     bar = Text.assemble(("█" * filled, style), ("░" * (_BAR_WIDTH - filled), _GREY))
-    return Text(newest.label, style), Text(f"{score:.2f}", style), bar
+    return Text(printable(newest.label), style), Text(f"{score:.2f}", style), bar
 
 
 def _alarm(camera: CameraSnapshot) -> Text:
@@ -217,7 +218,7 @@ def _alarm(camera: CameraSnapshot) -> Text:
         return Text()
     longest = max(camera.active, key=lambda event: event.end_us - event.start_us)
     others = f" +{len(camera.active) - 1}" if len(camera.active) > 1 else ""
-    return Text(f"{longest.label} for {_lasted(longest)}{others}", _ALARM)
+    return Text(f"{printable(longest.label)} for {_lasted(longest)}{others}", _ALARM)
 
 
 def _state(camera: CameraSnapshot, worker: WorkerSnapshot) -> Text:
@@ -227,7 +228,7 @@ def _state(camera: CameraSnapshot, worker: WorkerSnapshot) -> Text:
 
 
 def _last_event(event: Event | None) -> Text:
-    return Text(f"{event.label} {moment(rfc3339(event.start_us))}, {_lasted(event)}" if event else "")
+    return Text(f"{printable(event.label)} {moment(rfc3339(event.start_us))}, {_lasted(event)}" if event else "")
 
 
 def _skipped(skipped: Counter[str]) -> str:
@@ -255,7 +256,7 @@ def _newest_events(snapshot: WorkerSnapshot) -> list[tuple[Event, str]]:
 
 def _events(events: Sequence[tuple[Event, str]]) -> list[_Column]:
     def cells(words: Callable[[Event], str], going_on: str, over: str) -> list[Text]:
-        return [Text(words(event), going_on if state == "going on" else over) for event, state in events]
+        return [Text(printable(words(event)), going_on if state == "going on" else over) for event, state in events]
 
     states = [Text(state, _ALARM if state == "going on" else _GREY) for _, state in events]
     return [
@@ -301,7 +302,7 @@ def _shorten(text: Text, width: int) -> None:
 
 def _title_line(title: str, model: str, width: int) -> Text:
     clock = f" {dt.datetime.now(dt.UTC):%H:%M:%S} UTC "
-    line = Text(f" {title} · model {model}" if model else f" {title}")
+    line = Text(f" {title} · model {printable(model)}" if model else f" {title}")
     _shorten(line, max(1, width - len(clock)))
     line.append(" " * (width - line.cell_len - len(clock)) + clock)
     line.stylize("bold white on blue")
@@ -312,7 +313,7 @@ def _footer(snapshot: WorkerSnapshot, kinds: Mapping[str, _Kind], width: int) ->
     """How many cameras are how, and whether the worker keeps up; the last parts leave where there is no room."""
     kinds_now = Counter(kinds.values())
     urgent = [f"{kinds_now[k]} {_KIND_WORDS[k]}" for k in _Kind if k <= _Kind.LATE and kinds_now[k]]
-    parts = [", ".join([count(len(kinds), "camera"), *urgent]), f"{count(snapshot.lag, 'segment')} waiting"]
+    parts = [", ".join([count(len(kinds), "camera"), *urgent]), f"{count(snapshot.waiting, 'segment')} waiting"]
     if snapshot.latency_seconds is not None:
         parts.append(f"typically {duration(snapshot.latency_seconds)} behind")
     parts.append("Ctrl-C ends this")

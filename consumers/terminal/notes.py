@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from consumers.terminal.console import Output, print_lines
 
 
 class Notes:
     """Where a command warns; `warnings` holds what it warned of, in order."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Output) -> None:
         self.console = console
         self.warnings: list[str] = []
 
@@ -18,4 +18,4 @@ class Notes:
 
     def say(self, text: str, style: str = "yellow") -> None:
         """Print a line that belongs into no report."""
-        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        print_lines(self.console, text, style)

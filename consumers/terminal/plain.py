@@ -19,6 +19,7 @@ from typing import Final, TextIO
 
 from consumers.live.accounts import CameraCounts
 from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 
@@ -60,11 +61,11 @@ class PlainLog:
         """Write what became of each camera's frames, and what still waits."""
         for camera in snapshot.cameras:
             self._line(camera.camera, f"{_account(camera)}; {camera_state(camera, snapshot)}")
-        if snapshot.lag:
-            self._line("-", f"{count(snapshot.lag, 'segment')} waiting")
+        if snapshot.waiting:
+            self._line("-", f"{count(snapshot.waiting, 'segment')} waiting")
 
     def _line(self, camera: str, words: str) -> None:
-        self._out.write(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {camera} {words}\n")
+        self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {camera} {words}") + "\n")
         self._out.flush()
 
 

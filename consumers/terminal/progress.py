@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from consumers.terminal.console import Output
 
 _PLAIN_STEPS: Final = 4
 #: Before that a speed says nothing.
@@ -15,7 +16,7 @@ _SPEED_SECONDS: Final = 0.5
 
 
 @contextlib.contextmanager
-def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def task_progress(console: Output) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that is told the name of a task, how much of it is done and how much there is."""
     columns = (
         TextColumn("{task.description:22}", markup=False),
@@ -31,13 +32,13 @@ def task_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]
                 tasks[name] = progress.add_task(name, total=total)
             progress.update(tasks[name], completed=done)
             if not console.is_terminal and done * _PLAIN_STEPS // total > (done - 1) * _PLAIN_STEPS // total:
-                console.print(f"{name}: {done} of {total}", highlight=False)
+                console.print(f"{name}: {done} of {total}")
 
         yield show
 
 
 @contextlib.contextmanager
-def footage_progress(console: Console) -> Iterator[Callable[[str, float, float], None]]:
+def footage_progress(console: Output) -> Iterator[Callable[[str, float, float], None]]:
     """Yield a function that is told what is being done, and to how many seconds of footage of how many.
 
     Shows the speed, in seconds of footage a second.
@@ -45,8 +46,8 @@ def footage_progress(console: Console) -> Iterator[Callable[[str, float, float],
     columns = (
         TextColumn("{task.description:12}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
-        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s", markup=False),
+        TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
@@ -64,6 +65,6 @@ def footage_progress(console: Console) -> Iterator[Callable[[str, float, float],
             if not console.is_terminal and quarter > quarters.get(name, 0):
                 quarters[name] = quarter
                 left = f", {speed}, {elapsed * (total - done) / done:.0f} s left" if speed else ""
-                console.print(f"{name}: {done:.0f} of {total:.0f} s{left}", highlight=False)
+                console.print(f"{name}: {done:.0f} of {total:.0f} s{left}")
 
         yield show

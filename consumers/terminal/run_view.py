@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from consumers.printable import printable
 from consumers.running.overview import CameraLine, Overview
 from consumers.running.run import Plan
 from stream import display_name
@@ -52,7 +53,7 @@ class PlainRun:
 
     def say(self, line: str) -> None:
         # The output may be a pipe that somebody follows.
-        self._out.write(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {line}") + "\n")
         self._out.flush()
 
     def show(self, now: Overview) -> None:
@@ -113,7 +114,7 @@ class LiveRun:
         self._events.append(describe(body))
 
     def _print(self, line: str, style: str | None = None) -> None:
-        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, style=style, soft_wrap=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._now is None:

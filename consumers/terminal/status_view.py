@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from consumers.printable import printable
 from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview, StatesFollower, overview
 
 from .wording import count, duration
@@ -59,7 +60,8 @@ class StatusView:
             lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended))
         for number, worker in enumerate(self._now.workers, 1):
             state = worker.state
-            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {state.lag} waiting"
+            waiting = state.lag if state.waiting is None else state.waiting
+            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
             line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
         return lines
@@ -107,7 +109,8 @@ def _row(line: CameraLine, row: dict[str, Text], columns: Sequence[str], widths:
     cells = Text("  ").join(_padded(row[name], name, widths[name]) for name in (named if line.trouble else columns))
     if line.trouble:
         room = max(_LEAST_TROUBLE, width - cells.cell_len - _GAP)
-        short = line.trouble if len(line.trouble) <= room else line.trouble[: room - 1] + "…"
+        trouble = printable(line.trouble)
+        short = trouble if len(trouble) <= room else trouble[: room - 1] + "…"
         cells.append(f"  {short}", style=_STYLES[line.status])
     return cells
 
@@ -117,7 +120,7 @@ def _cells(line: CameraLine, numbers: dict[str, str], now_us: int) -> dict[str, 
     behind = classified.behind_seconds if classified else None
     late = behind is not None and behind > MAX_BEHIND_SECONDS
     cells = {
-        "camera": Text(feed.camera, style="bold"),
+        "camera": Text(printable(feed.camera), style="bold"),
         "state": Text(line.status, style=_STYLES[line.status]),
         "for": Text(duration((now_us - feed.since_us) / 1e6)),
         "frames/s": Text(f"{feed.frames_per_second:.0f}"),
@@ -134,7 +137,7 @@ def _newest(line: CameraLine) -> Text:
     classified = line.classified
     if classified is None or classified.label is None or classified.score is None:
         return Text("no worker" if classified is None else "waiting", style=_GREY)
-    return Text(f"{classified.label} {classified.score:.2f}", style="bold red" if classified.events else "")
+    return Text(f"{printable(classified.label)} {classified.score:.2f}", style="bold red" if classified.events else "")
 
 
 def _padded(cell: Text, name: str, width: int) -> Text:

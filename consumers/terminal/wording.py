@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from consumers.printable import printable
+
 STATE_STYLES: Final = {"started": "bold red", "updated": "yellow", "ended": "green"}
 
 _SKIP_REASONS: Final = {
@@ -17,6 +19,8 @@ _SKIP_REASONS: Final = {
     "between": "between two windows",
     "duplicate": "sent twice",
     "absent": "announced but not there",
+    "stale_epoch": "of another feed under this name",
+    "stray_epoch": "of another feed under this name",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
     "no_keyframe": "before the first picture that can be decoded",
@@ -61,7 +65,8 @@ def describe(body: Mapping[str, Any]) -> Text:
     return Text.assemble(
         (f"{moment(body['end'])} UTC  ", "dim"),
         (f"{body['state']:8}", STATE_STYLES[body["state"]]),
-        f"{body['label']} on {body['camera']}, {duration(body['seconds'])}, peak score {body['peak_score']:.2f}",
+        f"{printable(body['label'])} on {printable(body['camera'])}, {duration(body['seconds'])}, "
+        f"peak score {body['peak_score']:.2f}",
         (ending, "dim"),
     )
 

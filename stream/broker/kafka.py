@@ -18,6 +18,7 @@ from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .assignment import Assignment
+from .batches import Unreadable, keep_reading
 from .transport import (
     MAX_RECORD_BYTES,
     Consumer,
@@ -40,6 +41,10 @@ SESSION_TIMEOUT_SECONDS: Final = 6.0
 #: How often a member is heard of within its session, and learns that others came or went.
 HEARTBEATS_PER_SESSION: Final = 4
 _READ_SECONDS: Final = 0.25
+#: How long a broker may take to say where partitions end.
+_ANSWER_MS: Final = 1000
+#: After so long a consumer knows of partitions that a topic was given, and reads them from their start.
+_METADATA_SECONDS: Final = 30.0
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
@@ -322,8 +327,10 @@ class _KafkaConsumer:
                 receive_buffer_bytes=4 * 1024 * 1024,
                 session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
                 heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
+                metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
                 metrics_enabled=False,
             )
+            keep_reading(self._consumer)
             if group is not None:
                 self._consumer.subscribe(list(topics), listener=self._listener)
             else:
@@ -452,6 +459,20 @@ class _KafkaConsumer:
                     total += max(0, max(ends) - self._consumer.position(partition))
             return total
 
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        try:
+            assigned = list(self._consumer.assignment())
+            ends = self._consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS) if assigned else {}
+            positions = {p: self._consumer.position(p, timeout_ms=_ANSWER_MS) for p in assigned}
+        except kafka_errors.KafkaError:
+            return None  # `poll` goes on trying
+        # The embedded broker tells where the last batch begins; fetching tells where it ends.
+        return {
+            (p.topic, p.partition): (at, max(ends.get(p, 0), self._consumer.highwater(p) or 0, at))
+            for p, at in positions.items()
+            if at is not None
+        }
+
     def close(self) -> None:
         with _mapped("closing a consumer", self._address):
             self._consumer.close(autocommit=False)
@@ -459,7 +480,10 @@ class _KafkaConsumer:
 
 def _record(read: Any) -> Record:
     headers = [(name, value or b"") for name, value in read.headers]
-    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, read.timestamp * 1000)
+    # A producer may give any time, or none (-1).
+    sent_us = max(0, read.timestamp) * 1000
+    reason = read.value.reason if isinstance(read.value, Unreadable) else None
+    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, sent_us, reason)
 
 
 _REBALANCING: Final = (

@@ -85,14 +85,24 @@ class MemoryTransport:
                 records = self._logs[partition][first:end]
             yield from records
 
-    def append(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    def append(self, topic: str, key: bytes | None, headers: Headers, value: bytes | None) -> None:
+        """Store a record, as anybody may send one: of any size, with or without a key and a value."""
         with self._lock:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
-            partition = zlib.crc32(key) % self._partitions[topic]
+            partition = zlib.crc32(key or b"") % self._partitions[topic]
             log = self._logs[topic, partition]
             log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
             self._lock.notify_all()
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Give a topic so many partitions, as an administrator may: keys are distributed anew from now on."""
+        with self._lock:
+            self._logs |= {(topic, number): [] for number in range(self._partitions[topic], count)}
+            self._partitions[topic] = count
+            for group in self._groups.values():
+                if any(topic in member.topics for member in group.members):
+                    self._begin_rebalance(group)
 
     def expel(self, consumer: Consumer) -> None:
         """Shut a member out of its group, as a broker does with one that is silent for longer than its session."""
@@ -130,6 +140,10 @@ class MemoryTransport:
     def lag(self, consumer: _MemoryConsumer) -> int:
         with self._lock:
             return sum(len(self._logs[p]) - at for p, at in consumer.positions.items())
+
+    def progress(self, consumer: _MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
+        with self._lock:
+            return {p: (at, len(self._logs[p])) for p, at in consumer.positions.items()}
 
     def _has_more(self, consumer: _MemoryConsumer) -> bool:
         return any(len(self._logs[p]) > at for p, at in consumer.positions.items() if p not in consumer.paused)
@@ -226,6 +240,9 @@ class _MemoryConsumer:
 
     def lag(self) -> int:
         return self._transport.lag(self)
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        return self._transport.progress(self)
 
     def close(self) -> None:
         self._transport.leave(self)

@@ -26,8 +26,10 @@ class Record:
     key: bytes | None
     headers: Headers
     value: bytes | None = field(repr=False)
-    #: When its producer sent it, wall clock, in microseconds since the Unix epoch.
+    #: When its producer sent it, wall clock, in microseconds since the Unix epoch; 0 where it does not say.
     sent_us: int = 0
+    #: Why it cannot be read, if so: key and headers are not known, and `value` is what is stored.
+    unreadable: str | None = None
 
     @property
     def where(self) -> str:
@@ -107,6 +109,12 @@ class Consumer(Protocol):
 
     def lag(self) -> int:
         """Records that are stored and not yet read, over the assigned partitions."""
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        """By assigned partition: the offset that `poll` reads next, and the one after the last that is stored now.
+
+        None where the broker does not answer within a second.
+        """
 
     def close(self) -> None: ...
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import av
 import av.error
 
+from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 from stream.segment import Display
 
@@ -76,9 +77,11 @@ class Feed:
             raise SourceError(f"{self.name}: no such file", cause="no such file")
         asked = time.monotonic()
         try:
-            self._container = av.open(uri, options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS))
+            self._container = av.open(
+                escape_address(uri), options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
+            )
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS)
+            why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
             raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
         if not self._container.streams.video:
             self._container.close()

@@ -13,7 +13,7 @@ from consumers.replaying.judging.judgement import Judgement
 from consumers.replaying.judging.metrics import Matcher
 from consumers.replaying.trace import END, START, PlacedTrace, Timeline
 from consumers.replaying.tuning.search import Trial, sweep_start
-from consumers.reports.drawing import BAD, EVENT, GOOD, INK, MUTED, SERIES, Plot, draw
+from consumers.reports.drawing import BAD, EVENT, GOOD, INK, MUTED, SERIES, Plot, draw, in_legend
 
 MAX_LABELS: Final = len(SERIES)
 #: A row of bars above the scores, and a bar in it, in units of the score's axis.
@@ -75,7 +75,13 @@ def _draw_scores(axes: Axes, judgement: Judgement, timeline: Timeline, scale: fl
             middles, scores = _thinned(piece, label, timeline.begin_us)
             name = (f"score of {label}" if first else f"{label}, second") if piece is timeline.pieces[0] else None
             axes.plot(
-                middles / scale, scores, color=colour, linestyle=line, lw=1.2, alpha=1 if first else 0.7, label=name
+                middles / scale,
+                scores,
+                color=colour,
+                linestyle=line,
+                lw=1.2,
+                alpha=1 if first else 0.7,
+                label=name and in_legend(name),
             )
         if first:
             axes.axhline(rule.start, color=colour, linestyle="--", lw=0.8, label=f"start, {rule.start:g}")
@@ -147,7 +153,13 @@ def draw_tradeoff(
                     best.append((rate, misses))
             best.append((swept[-1][0], best[-1][1]))
             axes.scatter([rate for rate, _ in swept], [share for _, share in swept], color=colour, s=8, alpha=0.5, lw=0)
-            axes.step([rate for rate, _ in best], [share for _, share in best], where="post", color=colour, label=label)
+            axes.step(
+                [rate for rate, _ in best],
+                [share for _, share in best],
+                where="post",
+                color=colour,
+                label=in_legend(label),
+            )
             # Also where it lies on an axis.
             axes.plot(
                 *_rates(marked[label]), marker="o", ms=9, mfc="none", mew=2, color=colour, clip_on=False, zorder=3

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from consumers.replaying.replay import Replayed
 from consumers.replaying.verdict import source_lines
 from consumers.reports.wording import figure_text
 from consumers.settings import Settings, override
+from consumers.terminal.console import Output
 from consumers.terminal.wording import count, duration
 from models import find, name_of
 from stream import ClipSpec
@@ -55,8 +56,8 @@ def run_tune(
     budget: str,
     output: Path,
     report: Path | None,
-    out: Console,
-    errors: Console,
+    out: Output,
+    errors: Output,
     stop: Callable[[], bool],
 ) -> int:
     """Classify the footage, search for settings, print what they give, and write them; return the exit code.
@@ -96,9 +97,10 @@ def run_tune(
         named = override(settings, {"worker": {"model": name_of(find(settings.worker.model))}}, "tune")
         text = settings_text(found, session.classifier.id, rate, named, session.setup.spec)
         write_text(output, text, ReplayError)
+        out.print()
         _say(
             out,
-            f"\nSettings: {output}; copy them into clipline.toml (with `--settings {output}` alone, kafka and "
+            f"Settings: {output}; copy them into clipline.toml (with `--settings {output}` alone, kafka and "
             "everything else have their defaults)",
         )
         if report is not None:
@@ -175,13 +177,15 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)  # a string of TOML, too
 
 
-def print_settings(out: Console, found: Sequence[TunedLabel]) -> None:
+def print_settings(out: Output, found: Sequence[TunedLabel]) -> None:
     """Print what the settings now and the recommended ones give, and how sure that is."""
     table = Table(box=None)
-    for name in ("\nlabel", "\nsettings"):
-        table.add_column(name, no_wrap=True)
-    for name in ("\nfound", "false\nalarms", "per\ncamera-day", "95 %\ninterval", "median\nalert, s"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for lines in (("", "label"), ("", "settings")):
+        table.add_column(_header(*lines), no_wrap=True)
+    for lines in (
+        ("", "found"), ("false", "alarms"), ("per", "camera-day"), ("95 %", "interval"), ("median", "alert, s"),
+    ):  # fmt: skip
+        table.add_column(_header(*lines), justify="right", no_wrap=True)
     for row in settings_rows(found):
         counts = row["counts"]
         table.add_row(
@@ -197,7 +201,8 @@ def print_settings(out: Console, found: Sequence[TunedLabel]) -> None:
     _say(out, ADVICE_INTERVALS, "dim")
     if any(tuned.held_out is None for tuned in found):
         _say(out, "Settings cannot be checked on held-out files: that needs two files or more.", "yellow")
-    _say(out, f"\n{verdict(found)}", "bold")
+    out.print()
+    _say(out, verdict(found), "bold")
     for tuned in found:
         rule = tuned.chosen.rule
         _say(
@@ -210,5 +215,9 @@ def print_settings(out: Console, found: Sequence[TunedLabel]) -> None:
             _say(out, advice, "yellow")
 
 
-def _say(out: Console, text: str, style: str | None = None) -> None:
+def _header(*lines: str) -> Group:
+    return Group(*map(Text, lines))
+
+
+def _say(out: Output, text: str, style: str | None = None) -> None:
     out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,34 +1,11 @@
-"""What an operator can set: one TOML file, overridden by environment variables.
-
-    # clipline.toml
-    kafka = "broker.example:9092"            # or CLIPLINE_KAFKA
-    redis = "redis://cache.example:6379/0"   # or CLIPLINE_REDIS
-
-    [cameras.dock-1]
-    url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
-
-    [worker]
-    model = "cnn-lstm"                       # or CLIPLINE_WORKER__MODEL
-    stride_seconds = 0.8
-
-    [tracker.labels.fight]
-    start = 0.7
-
-The file is `clipline.toml` in the working directory, or the one that `--settings` or CLIPLINE_SETTINGS names.
-Unknown keys are errors: a misspelt threshold must not be silently ignored. Every field has a description, from which
-docs/configuration.md and the file that `clipline init` writes are made.
-"""
+"""The sections of the settings, their keys and what may stand there."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -37,24 +14,16 @@ from pydantic import (
     Field,
     PlainSerializer,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
 from stream import SegmentLimits, check_camera_id, display_name, is_live
 
-ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
-DEFAULT_FILE: Final = Path("clipline.toml")
-#: Variables with the prefix that are not settings.
-_OTHER_VARIABLES: Final = frozenset(
-    {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
-)
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+from .addresses import check_kafka, check_redis, references, resolve
+
 #: Context of a validation that sees the settings of one origin only.
-_PART: Final = "part"
-#: How pydantic marks a key of a table, as opposed to its value, in an error's location.
-_KEY: Final = "[key]"
+PART: Final = "part"
 
 
 class SettingsError(Exception):
@@ -69,7 +38,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-#: An address that may hold a password: kept whole, shown and dumped without it.
+#: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 _Address = Annotated[str, PlainSerializer(display_name)]
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 
@@ -79,7 +48,8 @@ class _Section(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, display_name(value) if isinstance(value, str) else value
+            shown = Path(display_name(str(value))) if isinstance(value, Path) else value
+            yield name, display_name(value) if isinstance(value, str) else shown
 
 
 class TopicSettings(_Section):
@@ -161,7 +131,7 @@ class CameraSettings(_Section):
     def _has_one_address(self, info: ValidationInfo) -> CameraSettings:
         given = [self.url, self.url_file]
         # The file and the environment may each give a part of a camera.
-        if all(given) or not (any(given) or info.context == _PART):
+        if all(given) or not (any(given) or info.context == PART):
             raise ValueError("expected either url or url_file")
         if self.url is not None:
             self._check_loop(self.url)
@@ -180,17 +150,21 @@ class CameraSettings(_Section):
             SettingsError: a variable is not set, or the file cannot be read or does not hold one address.
         """
         if self.url is not None:
-            return self._resolved(self.url, os.environ if environment is None else environment)
+            try:
+                return resolve(self.url, os.environ if environment is None else environment)
+            except ValueError as error:
+                raise SettingsError(f"cameras.{self._name}.url: {error}") from None
         assert self.url_file is not None
-        where = f"cameras.{self._name}.url_file"
+        where, file = f"cameras.{self._name}.url_file", display_name(str(self.url_file))
         try:
-            lines = self.url_file.read_text("utf-8").split()
+            # A password may hold spaces, and editors begin files with a mark.
+            lines = [line.strip() for line in self.url_file.read_text("utf-8-sig").splitlines() if line.strip()]
         except OSError as error:
-            raise SettingsError(f"{where}: {self.url_file} cannot be read ({error.strerror})") from None
+            raise SettingsError(f"{where}: {file} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
-            raise SettingsError(f"{where}: {self.url_file} is not text") from None
+            raise SettingsError(f"{where}: {file} is not text") from None
         if len(lines) != 1:
-            raise SettingsError(f"{where}: {self.url_file}: expected one address on one line, found {len(lines)}")
+            raise SettingsError(f"{where}: {file}: expected one address on one line, found {len(lines)}")
         try:
             self._check_loop(lines[0])
         except ValueError as error:
@@ -199,18 +173,7 @@ class CameraSettings(_Section):
 
     def references(self) -> list[str]:
         """The environment variables that the address refers to."""
-        return _REFERENCE.findall(self.url or "")
-
-    def _resolved(self, url: str, environment: Mapping[str, str]) -> str:
-        if missing := [name for name in self.references() if not environment.get(name)]:
-            raise SettingsError(f"cameras.{self._name}.url: not set in the environment: {', '.join(missing)}")
-        host_at = url.rfind("@")
-
-        def value(match: re.Match[str]) -> str:
-            found = environment[match[1]]
-            return quote(found, safe="") if match.start() < host_at else found
-
-        return _REFERENCE.sub(value, url)
+        return references(self.url or "")
 
 
 class SegmentSettings(_Section):
@@ -273,12 +236,16 @@ class WorkerSettings(_Section):
     )
     max_batch: int = Field(16, ge=1, le=1024, description="Clips that the model classifies at once, at most.")
     max_queue_megabytes: float = Field(
-        32.0, gt=0, description="Megabytes of encoded video that wait for a decoder, at most."
+        32.0,
+        gt=0,
+        description="Megabytes of video, encoded and decoded, that wait to be classified; beyond them a worker neither "
+        "reads nor decodes more.",
     )
     idle_seconds: float = Field(
         60.0,
         gt=0,
-        description="Seconds of silence after which a camera counts as gone: its open windows and events are closed.",
+        description="Seconds after which a camera counts as gone, its open windows and events are closed: all of its "
+        "records have been classified, and none came.",
     )
     max_reread_seconds: float = Field(
         600.0,
@@ -372,13 +339,13 @@ class RunSettings(_Section):
 class Settings(_Section):
     """Everything that can be set, with the defaults that suit one machine."""
 
-    kafka: str = Field(
+    kafka: Annotated[_Address, AfterValidator(check_kafka)] = Field(
         "127.0.0.1:9092", min_length=1, description="The Kafka broker, host:port; several are separated by commas."
     )
-    redis: _Address = Field(
+    redis: Annotated[_Address, AfterValidator(check_redis)] = Field(
         "redis://127.0.0.1:6379/0",
-        pattern=r"^(rediss?|unix)://",
-        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket.",
+        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket. With a "
+        "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(
         default_factory=dict,
@@ -399,154 +366,9 @@ class Settings(_Section):
         return self
 
 
-def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the file (if there is one) and the environment over it.
-
-    Raises:
-        SettingsError: the named file is absent, is not TOML, or a key or value is not understood.
-    """
-    environment = os.environ if environment is None else environment
-    file = settings_file(path, environment)
-    values = _read(file) if file is not None else {}
-    from_environment = _from_environment(environment)
-    problems = [*_problems(values, str(file), part=True), *_problems(from_environment, "environment", part=True)]
-    if problems:
-        raise SettingsError(*problems)
-    return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment")
-
-
-def settings_file(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file that settings are read from: `path`, the one that CLIPLINE_SETTINGS names, or clipline.toml here.
-
-    None where nothing is named and there is none.
-
-    Raises:
-        SettingsError: there is no such file.
-    """
-    environment = os.environ if environment is None else environment
-    named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
-    if named is not None and not named.is_file():
-        raise SettingsError(f"{named}: no such settings file")
-    return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
-
-
-def override(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
-    """`settings` with `values` over them, nested as the sections are; a value of None leaves what is there.
-
-    Raises:
-        SettingsError: a key or value is not understood; the message begins with `where`.
-    """
-    return _validate(_merged(_whole(settings), _given(values)), where)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not TOML: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
-
-
-def _whole(section: BaseModel) -> dict[str, Any]:
-    """The values as they are: a dump leaves passwords out."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            return _whole(value)
-        return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-    return {name: plain(value) for name, value in section}
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _given(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
-
-
-def _validate(values: Mapping[str, Any], where: str) -> Settings:
-    if problems := _problems(values, where, part=False):
-        raise SettingsError(*problems)
-    return Settings.model_validate(values)
-
-
-def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:
-    """A line for each key or value that is not understood. A part need not hold all that belongs together."""
-    try:
-        Settings.model_validate(values, context=_PART if part else None)
-    except ValidationError as error:
-        return [f"{where}: {_described(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors()]
-    return []
-
-
-def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:
-    key = ".".join(str(part) for part in location if part != _KEY)
-    message = message.removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return f"unknown setting {key!r}{_near(location)}"
-    if location[-1:] == (_KEY,):
-        return f"{key}: {message}"
-    if kind == "model_type":
-        return f"{key} = {_shown(found)}: expected a table, [{key}]"
-    return f"{key or 'settings'} = {_shown(found)}: {message}"
-
-
-def _shown(value: object) -> str:
-    """`value` for a message. What stands before an '@' may be a password, wherever it is."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_shown(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, BaseModel):
-        return repr(value)
-    return repr(re.sub(r".*@", "…@", display_name(value), flags=re.DOTALL)) if isinstance(value, str) else repr(value)
-
-
-def _near(location: tuple[int | str, ...]) -> str:
-    """What may be meant by the unknown key that a location ends with."""
-    section: type[BaseModel] = Settings
-    parts = iter(location[:-1])
-    for part in parts:
-        field = section.model_fields.get(str(part))
-        inner = section_of(field.annotation) if field is not None else None
-        if field is None or inner is None:
-            return ""
-        section = inner
-        if section is not field.annotation:
-            next(parts, None)  # the name of one of many
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(section.model_fields)}"
-
-
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a field of this type is, or of which it holds many by name; None for a plain value."""
     for each in (annotation, *get_args(annotation)):
         if isinstance(each, type) and issubclass(each, BaseModel):
             return each
     return None
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in environment.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in _OTHER_VARIABLES:
-            continue
-        *sections, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        place = values
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise SettingsError(
-                    f"environment: {name} is inside {section!r}, which another variable sets to a value"
-                )
-        if isinstance(place.get(key), dict):
-            raise SettingsError(
-                f"environment: {name} = {_shown(value)}: {key!r} is a section, and other variables set its keys"
-            )
-        place[key] = value
-    return values
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged

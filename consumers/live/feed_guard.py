@@ -1,0 +1,109 @@
+"""Keeps the records of other feeds from the one that a camera's windows are made of.
+
+A camera has one open epoch. Two agents under one name, or a record that strayed, bring others:
+
+    comes                           what becomes of it
+    A0 A1 B0 B1 …    A < B          B0 waits for B1: then the feed began anew, A is over
+    A0 A1 B0 A2 …                   A goes on: B0 strayed, and is left out
+    A0 A1 B0 Aend B1 …              A is over, and B begins with B0
+    B0 B1 A2 …                      A2 is of an epoch that is over, and is left out
+    A0 A1 B0        B0 continues A1: a gap in the time of one film, so B is no other feed
+    A0 A1 … A0'                     an end and a number that were there with other bytes: refused
+
+So a stray ends nothing, of two agents that take turns one is left out, and no window is told twice with two contents,
+as far back as segments are remembered.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from stream import Decoded, Record, Segment
+
+#: Of a camera's segments, so many are remembered: an hour and more, in 100 kB.
+_KNOWN: Final = 4096
+_SEEN: Final = np.dtype([("epoch_us", "i8"), ("sequence", "i8"), ("bytes", "u4"), ("crc32", "u4")])
+#: A foreign record may have any number.
+_SEQUENCES: Final = 1 << 63
+
+Reason = Literal["stale_epoch", "stray_epoch", "other_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A segment as it came, with its pictures."""
+
+    record: Record
+    segment: Segment
+    decoded: Decoded
+
+
+class FeedGuard:
+    """Of one camera."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(_KNOWN, _SEEN)
+        self._seen["sequence"] = -1
+        #: The first segment of a newer epoch, until it is known to be more than a stray.
+        self._newer: Arrival | None = None
+
+    def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
+        """Take what comes next; give what is known now: arrivals to go on with, and ones to leave out and why."""
+        segment = arrival.segment
+        if self._was_other(segment):
+            yield arrival, "other_bytes"
+        elif (
+            open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
+        ):
+            held = self.waiting()
+            if held and not segment.is_end:
+                yield held[0], "stray_epoch"
+            self._remember(segment)
+            yield arrival, None
+            if held and segment.is_end:
+                self._remember(held[0].segment)
+                yield held[0], None
+        elif segment.epoch_us < open_epoch_us:
+            yield arrival, "stale_epoch"
+        else:
+            for newer in self.waiting():
+                if newer.segment.epoch_us != segment.epoch_us:
+                    yield newer, "stray_epoch"
+                    continue
+                self._remember(newer.segment)
+                self._remember(segment)
+                yield newer, None
+                yield arrival, None
+                return
+            self._newer = arrival
+
+    def waiting(self) -> list[Arrival]:
+        """What was held back, and is not any more: to be taken again if the open epoch has ended."""
+        held, self._newer = self._newer, None
+        return [held] if held else []
+
+    def _was_other(self, segment: Segment) -> bool:
+        """Whether there was another segment in this one's place.
+
+        One that the seen one is the beginning of is the same: it was cut short when its agent stopped.
+        """
+        seen = self._seen[segment.sequence % _KNOWN]
+        if segment.is_end or seen["sequence"] != segment.sequence % _SEQUENCES or seen["epoch_us"] != segment.epoch_us:
+            return False
+        size = int(seen["bytes"])
+        return size > len(segment.data) or zlib.crc32(segment.data[:size]) != seen["crc32"]
+
+    def _remember(self, segment: Segment) -> None:
+        if not segment.is_end:
+            known = segment.epoch_us, segment.sequence % _SEQUENCES, len(segment.data), zlib.crc32(segment.data)
+            self._seen[segment.sequence % _KNOWN] = known
+
+
+def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:
+    """Whether an epoch begins amid a group of pictures: only the feed of the open epoch can give that."""
+    return segment.continues and segment.sequence == 0 and segment.epoch_us > open_epoch_us

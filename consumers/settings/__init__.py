@@ -1,0 +1,56 @@
+"""What an operator can set: one TOML file, overridden by environment variables.
+
+    # clipline.toml
+    kafka = "broker.example:9092"            # or CLIPLINE_KAFKA
+    redis = "redis://cache.example:6379/0"   # or CLIPLINE_REDIS
+
+    [cameras.dock-1]
+    url = "rtsp://${DOCK_USER}:${DOCK_PASSWORD}@10.0.0.7/stream"
+
+    [worker]
+    model = "cnn-lstm"                       # or CLIPLINE_WORKER__MODEL
+    stride_seconds = 0.8
+
+    [tracker.labels.fight]
+    start = 0.7
+
+The file is `clipline.toml` in the working directory, or the one that `--settings` or CLIPLINE_SETTINGS names.
+Unknown keys are errors: a misspelt threshold must not be silently ignored. Every field has a description, from which
+docs/configuration.md and the file that `clipline init` writes are made.
+"""
+
+from .addresses import resolve
+from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, override, settings_file
+from .sections import (
+    CameraSettings,
+    LabelSettings,
+    RedisSettings,
+    RunSettings,
+    SegmentSettings,
+    Settings,
+    SettingsError,
+    TopicSettings,
+    TrackerSettings,
+    WorkerSettings,
+    section_of,
+)
+
+__all__ = [
+    "DEFAULT_FILE",
+    "ENVIRONMENT_PREFIX",
+    "CameraSettings",
+    "LabelSettings",
+    "RedisSettings",
+    "RunSettings",
+    "SegmentSettings",
+    "Settings",
+    "SettingsError",
+    "TopicSettings",
+    "TrackerSettings",
+    "WorkerSettings",
+    "load_settings",
+    "override",
+    "resolve",
+    "section_of",
+    "settings_file",
+]

@@ -1,0 +1,150 @@
+"""Addresses of cameras and servers: shown without their secrets, and read as people type their passwords.
+
+    rtsp://viewer:p@ss/w#rd@10.0.0.7:554/stream?channel=1
+    └─┬──┘ └───────┬──────┘ └──────────┬───────────────┘
+    scheme    credentials            place
+
+By the standard, credentials end at the first of "/?#": nobody escapes them in a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, unquote
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::(?:\d{0,5}|\$\{\w+\}))?"
+#: What may follow the credentials. Of Redis a path is the number of a database, so that more can be told.
+_PLACE: Final = re.compile(_HOST + r"(?:[/?][^#]*)?(?:#[^@]*)?", re.DOTALL)
+_REDIS_PLACE: Final = re.compile(
+    _HOST + r"(?:/\d*)?/?(?:\?(?:[\w-]+=[^@&]*&)*(?:[\w-]+=[^@]*|(?:username|password)=.*))?", re.DOTALL
+)
+_SERVER_WITHOUT_PATH: Final = frozenset({"redis://", "rediss://"})
+_TELLTALE: Final = (
+    r"[\w.-]*(?:us(?:e)?r|login|account|pass|pwd|pw|auth|token|key|secret|sig|cred|session|cookie)[\w.-]*"
+)
+#: In a path, as some recorders take it: /user=admin_password=…_channel=1. What follows may belong to the password.
+_SECRET_IN_PATH: Final = re.compile(rf"((?:[/;&_]|^){_TELLTALE}=)[^&]*", re.IGNORECASE)
+_IS_SECRET: Final = re.compile(rf"{_TELLTALE}=", re.IGNORECASE)
+#: Values of parameters that are no secrets: small numbers and a few words.
+_HARMLESS: Final = re.compile(
+    r"\d{0,2}|true|false|yes|no|on|off|main|sub|tcp|udp|unicast|multicast|real_stream", re.IGNORECASE
+)
+_ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BREAKS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_HIDDEN: Final = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address in its parts, as they were written."""
+
+    scheme: str
+    #: User and password; None where there are none.
+    credentials: str | None = field(repr=False)
+    #: Host, port, path and parameters; empty where none can be told.
+    place: str = field(repr=False)
+
+    @property
+    def user(self) -> str:
+        return _unescaped((self.credentials or "").partition(":")[0])
+
+    @property
+    def password(self) -> str | None:
+        """None where there is none; it may be empty."""
+        _, colon, password = (self.credentials or "").partition(":")
+        return _unescaped(password) if colon else None
+
+    def escaped(self) -> str:
+        """The address by the standard: what credentials hold beside letters and digits is percent-encoded."""
+        if self.credentials is None or not self.place:
+            return f"{self.scheme}{self.credentials or self.place}"
+        password = "" if self.password is None else f":{quote(self.password, safe='')}"
+        return f"{self.scheme}{quote(self.user, safe='')}{password}@{self.place}"
+
+
+def split_address(address: str) -> Address | None:
+    """The parts of an address with a scheme, or None. Where no place can be told, all of it may be credentials.
+
+    Where credentials hold a raw "/", "?" or "#", they are told by what stands before it: no host has a name and a port
+    that is no number. Where it could be a host, as in "user:12/34@host", it counts as one (`escape_hint` says so).
+    """
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        return None
+    rest = address[scheme.end() :]
+    name = scheme[0].lower()
+    fits: Callable[[str], object] = (_REDIS_PLACE if name in _SERVER_WITHOUT_PATH else _PLACE).fullmatch
+    if fits(rest):
+        return Address(scheme[0], None, rest)
+    # The first "@" behind which a host can be: a later one belongs to the path.
+    for at in (match.start() for match in re.finditer("@", rest)):
+        if fits(rest[at + 1 :]):
+            return Address(scheme[0], rest[:at], rest[at + 1 :])
+    return Address(scheme[0], rest, "")
+
+
+def escape_address(address: str) -> str:
+    """`address` as libraries understand it: raw characters of its password escaped. Anything else stays as it is."""
+    parts = split_address(address)
+    return address if parts is None else parts.escaped()
+
+
+def escape_hint(address: str) -> str:
+    """What to try where an address does not answer and may have been read otherwise than it was meant; or nothing.
+
+    Names the character, never the password.
+    """
+    parts = split_address(address)
+    if parts is None or "@" not in parts.place:
+        return ""
+    before = parts.place.partition("@")[0]
+    characters = [character for character in "/?#" if character in before]
+    escapes = ", ".join(f"'{each}' as {quote(each, safe='')}" for each in characters)
+    return f"; if the password holds {' or '.join(map(repr, characters))}, write {escapes}" if characters else ""
+
+
+def display_name(address: str) -> str:
+    """`address` for a message, in one line: without the credentials and secret parameters that it may carry.
+
+    A path of a file that exists is shown whole: file names may hold an "@".
+    """
+    return _BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), _without_secrets(address))
+
+
+def _without_secrets(address: str) -> str:
+    if os.path.exists(address):  # noqa: PTH110  it takes what no path can be, such as a NUL
+        return address
+    parts = split_address(address)
+    if parts is not None:
+        return parts.scheme + (_shown_place(parts.place) if parts.place else _HIDDEN)
+    # A scheme that is misspelt, or none: up to the last "@", wherever it is; rather too little is shown.
+    shown = re.sub(r"[^/]*:.*@", f"{_HIDDEN}@", address, flags=re.DOTALL)
+    return _shown_place(shown) if ":/" in shown else shown
+
+
+def _shown_place(place: str) -> str:
+    path, question, parameters = place.partition("?")
+    each = parameters.split("&")
+    if any("@" in one and not _IS_SECRET.match(one) for one in each):
+        # It may belong to a password with a "?" that could not be told.
+        return _shown_place(place.rpartition("@")[2])
+    path = _SECRET_IN_PATH.sub(rf"\1{_HIDDEN}", path.rpartition("@")[2])
+    return path + question + "&".join(map(_shown_parameter, each))
+
+
+def _shown_parameter(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    if not equals:
+        return parameter if _HARMLESS.fullmatch(parameter) else _HIDDEN
+    harmless = _HARMLESS.fullmatch(value) and not _IS_SECRET.match(parameter)
+    return parameter if harmless else f"{name}={_HIDDEN}"
+
+
+def _unescaped(text: str) -> str:
+    # A "%" that begins no escape is meant as it stands.
+    return unquote(_ESCAPED.sub("%25", text))

@@ -1,0 +1,55 @@
+"""A worker in a process of its own, for tests that stop and kill it.
+
+    python -m tests.brightness_worker ADDRESS SETTINGS
+
+It scores by brightness, keeps nothing, and ends at SIGTERM as `clipline work` does.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from consumers.live.tracker import Rule
+from consumers.live.worker import Worker
+from consumers.records.event import Event
+from consumers.records.prediction import Prediction
+from consumers.settings import Settings
+from stream import ClipSpec, KafkaTransport
+from stream.broker import kafka
+
+SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
+RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
+
+
+class Brightness:
+    id, labels = "brightness", ("dark", "bright")
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        light = frames.mean(axis=(1, 2, 3, 4)) / 255
+        return np.stack([1 - light, light], axis=1)
+
+
+class NoSink:
+    def write(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def main() -> None:
+    address, settings = sys.argv[1:]
+    kafka.HEARTBEATS_PER_SESSION = 40  # members learn of one another at once
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    worker = Worker(
+        KafkaTransport(address), Brightness(), SPEC, RULES, NoSink(), Settings.model_validate_json(settings)
+    )
+    worker.run(stop.is_set)
+
+
+if __name__ == "__main__":
+    main()

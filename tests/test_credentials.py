@@ -1,0 +1,113 @@
+"""Passwords are read as people type them, and shown nowhere."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream import display_name, escape_address, split_address
+from stream.credentials import escape_hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "escaped"),
+    [
+        ("rtsp://10.0.0.7:554/live", "rtsp://10.0.0.7:554/live"),
+        ("rtsp://10.0.0.7/live@main", "rtsp://10.0.0.7/live@main"),
+        ("rtsp://admin@10.0.0.7/live", "rtsp://admin@10.0.0.7/live"),
+        ("rtsp://u:p#w@10.0.0.7/live", "rtsp://u:p%23w@10.0.0.7/live"),
+        ("rtsp://u:p/w@10.0.0.7/live", "rtsp://u:p%2Fw@10.0.0.7/live"),
+        ("rtsp://u:p?w@10.0.0.7/live", "rtsp://u:p%3Fw@10.0.0.7/live"),
+        ("rtsp://u:12#4@10.0.0.7/live", "rtsp://u:12%234@10.0.0.7/live"),
+        ("rtsp://u:1/2#4@10.0.0.7/live", "rtsp://u:1%2F2%234@10.0.0.7/live"),
+        ("rtsp://u:123456/7@10.0.0.7/live", "rtsp://u:123456%2F7@10.0.0.7/live"),
+        ("rtsp://10.0.0.7:554/live#1", "rtsp://10.0.0.7:554/live#1"),
+        ("rtsp://u:p@w@10.0.0.7/a@b", "rtsp://u:p%40w@10.0.0.7/a@b"),
+        ("rtsp://u:p w@[fe80::1]:554/live", "rtsp://u:p%20w@[fe80::1]:554/live"),
+        ("rtsp://u:grün@10.0.0.7/live", "rtsp://u:gr%C3%BCn@10.0.0.7/live"),
+        ("rtsp://u:100%@10.0.0.7/live", "rtsp://u:100%25@10.0.0.7/live"),
+        ("rtsp://u:p%23w@10.0.0.7/live", "rtsp://u:p%23w@10.0.0.7/live"),
+        ("redis://:p/w@cache:6379/0", "redis://:p%2Fw@cache:6379/0"),
+        ("redis://default:12/34@cache:6379/0", "redis://default:12%2F34@cache:6379/0"),
+        ("redis://:p@x/y@cache:6379/0", "redis://:p%40x%2Fy@cache:6379/0"),
+        ("redis://:p?w#v@cache", "redis://:p%3Fw%23v@cache"),
+        ("redis://cache:6379/0?password=p@ss", "redis://cache:6379/0?password=p@ss"),
+        ("rediss://u:p w@cache:6379/0?ssl_cert_reqs=none", "rediss://u:p%20w@cache:6379/0?ssl_cert_reqs=none"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("footage/a@b.mp4", "footage/a@b.mp4"),
+    ],
+)
+def test_what_can_be_told_of_a_password_is_escaped(typed, escaped):
+    assert escape_address(typed) == escaped
+    assert escape_address(escaped) == escaped
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs",)), min_size=1).filter(lambda t: not t[0].isdigit()))
+def test_any_password_that_begins_with_no_digit_reaches_redis_as_it_was_typed(password):
+    typed = password.replace("%", "%25")  # a "%" may begin an escape
+    found = redis.connection.parse_url(escape_address(f"redis://u:{typed}@cache:6379/0"))
+    assert (found["username"], found["password"], found["host"], found["port"]) == ("u", password, "cache", 6379)
+
+
+@pytest.mark.parametrize(
+    ("typed", "character"),
+    [("rtsp://admin:12/34@10.0.0.7/live", "'/' as %2F"), ("rtsp://admin:12?34@10.0.0.7/live", "'?' as %3F")],
+)
+def test_where_it_cannot_be_told_the_character_is_named_and_not_the_password(typed, character):
+    hint = escape_hint(typed)
+    assert character in hint
+    assert "34" not in hint
+    assert "34" not in display_name(typed)
+    assert not escape_hint("rtsp://admin:p/w@10.0.0.7/live")
+    assert not escape_hint("rtsp://10.0.0.7/live")
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:SECRET@10.0.0.7/live",
+        "rtsp://SECRET@10.0.0.7/live",
+        "RTSP://admin:SECRET@10.0.0.7/live",
+        "rtsp://admin:x/SECRET@10.0.0.7/live",
+        "rtsp://admin:x#SECRET@10.0.0.7/live",
+        "rtsp://admin:12?SECRET@10.0.0.7/live",
+        "rtsp://admin:SECRET/1@10.0.0.7/live",
+        "rtsp://admin:x SECRET\n@10.0.0.7/live",
+        "rtsp://10.0.0.7/live?password=SECRET",
+        "rtsp://10.0.0.7/live?password=x@SECRET",
+        "rtsp://10.0.0.7/live?usr=admin&Pwd=SECRET&channel=1",
+        "rtsp://10.0.0.7/live?access_token=SECRET",
+        "rtsp://10.0.0.7/live?p=SECRET",
+        "rtsp://10.0.0.7/live?SECRET",
+        "rtsp://10.0.0.7/user=admin&password=SECRET&channel=1",
+        "rtsp://10.0.0.7/user=admin_password=SECRET_channel=1",
+        "redis://:SECRET@cache:6379/0",
+        "redis://cache:6379/0?password=SECRET",
+        "redis://:SECRET/0",
+        "redis://cache:SECRET",
+        "rtsp://admin:SECRET",
+        "unix://:SECRET@/run/redis.sock",
+        "unix:///run/redis.sock?password=SECRET",
+        "rtsp:/admin:SECRET@10.0.0.7/live",
+        "rtsp//admin:SECRET@10.0.0.7/live",
+        "admin:SECRET@10.0.0.7:554/live",
+        "admin:SECRET@broker:9092,admin:SECRET@broker:9093",
+    ],
+)
+def test_no_form_of_an_address_shows_its_secret(address):
+    assert SECRET not in display_name(address.replace("SECRET", SECRET))
+    assert SECRET not in repr(split_address(address.replace("SECRET", SECRET)))
+
+
+def test_a_file_is_named_even_if_it_looks_like_an_address(tmp_path):
+    file = tmp_path / "08:00@gate.mp4"
+    file.touch()
+    assert display_name(str(file)) == str(file)
+    assert display_name("two\nlines\x1b.mp4") == r"two\nlines\x1b.mp4"
+    assert display_name("redis://cache:6379/0?db=1") == "redis://cache:6379/0?db=1"
+    assert display_name("rtsp://10.0.0.7/cam/realmonitor?channel=1&subtype=0").endswith("?channel=1&subtype=0")

@@ -1,0 +1,88 @@
+"""Records of other feeds under a camera's name."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+from consumers.live.feed_guard import Arrival, FeedGuard
+from stream import Decoded, Record, Segment
+
+NUMBERS = itertools.count()
+EPOCHS = {"A": 1_000_000, "B": 2_000_000, "C": 3_000_000}
+
+
+def arrival(name: str, data: bytes = b"bytes of it") -> Arrival:
+    """`A3` is the fourth segment of epoch A; `A3end` its end."""
+    epoch, sequence = EPOCHS[name[0]], int(name[1:].removesuffix("end"))
+    is_end = name.endswith("end")
+    start_us = epoch + sequence * 500_000
+    segment = Segment(
+        "gate", epoch, sequence, start_us, start_us + (0 if is_end else 500_000), "mpegts", "h264", 8, 8,
+        0 if is_end else 5, 0, b"" if is_end else data + name.encode(),
+    )  # fmt: skip
+    return Arrival(Record("t", 0, next(NUMBERS), b"gate", [], segment.data), segment, Decoded((), []))
+
+
+def names(arrived: Arrival) -> str:
+    epoch = next(name for name, us in EPOCHS.items() if us == arrived.segment.epoch_us)
+    return f"{epoch}{arrived.segment.sequence}{'end' if arrived.segment.is_end else ''}"
+
+
+def outcome(guard: FeedGuard, *comes: str | Arrival) -> list[str]:
+    """What becomes of records in order; those that are left out with the reason."""
+    told, open_epoch = [], None
+    for each in comes:
+        for known, reason in guard.take(arrival(each) if isinstance(each, str) else each, open_epoch):
+            told.append(names(known) + (f" {reason}" if reason else ""))
+            if reason is None:
+                open_epoch = None if known.segment.is_end else known.segment.epoch_us
+    return told
+
+
+def test_one_feed_goes_through_and_the_next_begins_with_its_second_segment_or_after_the_end():
+    assert outcome(FeedGuard(), "A0", "A1", "B0", "B1", "B2") == ["A0", "A1", "B0", "B1", "B2"]
+    assert outcome(FeedGuard(), "A0", "A1end", "B0") == ["A0", "A1end", "B0"]
+    assert outcome(FeedGuard(), "A0", "B0", "B1end") == ["A0", "B0", "B1end"]
+    assert outcome(FeedGuard(), "A0", "B0", "A1end", "B1") == ["A0", "A1end", "B0", "B1"]
+
+
+def test_a_stray_ends_nothing_whether_it_is_older_or_newer():
+    assert outcome(FeedGuard(), "B0", "B1", "A7", "B2") == ["B0", "B1", "A7 stale_epoch", "B2"]
+    assert outcome(FeedGuard(), "A0", "A1", "C9", "A2", "A3") == ["A0", "A1", "C9 stray_epoch", "A2", "A3"]
+    assert outcome(FeedGuard(), "A0", "B5", "C9", "C10") == ["A0", "B5 stray_epoch", "C9", "C10"]
+
+
+def test_of_two_feeds_that_take_turns_one_is_left_out():
+    turns = [f"{epoch}{number}" for number in range(1, 4) for epoch in "AB"]
+    assert outcome(FeedGuard(), "A0", *turns) == [
+        "A0", "A1", "B1 stray_epoch", "A2", "B2 stray_epoch", "A3",
+    ]  # fmt: skip
+    assert outcome(FeedGuard(), "B0", *turns) == [
+        "B0", "A1 stale_epoch", "B1", "A2 stale_epoch", "B2", "A3 stale_epoch", "B3",
+    ]  # fmt: skip
+
+
+def test_older_footage_is_taken_when_the_newer_has_ended():
+    assert outcome(FeedGuard(), "B0", "B1end", "A0", "A1") == ["B0", "B1end", "A0", "A1"]
+
+
+def test_another_film_with_the_same_times_is_refused_and_the_same_film_is_not():
+    other = [arrival(f"A{number}", b"another film") for number in range(3)]
+    film = ["A0", "A1", "A2", "A3end"]
+    assert outcome(FeedGuard(), *film, *other) == [*film, *(f"A{n} other_bytes" for n in range(3))]
+    assert outcome(FeedGuard(), *film, *film) == [*film, *film]
+    assert outcome(FeedGuard(), "A0", other[0], "A1", other[1]) == ["A0", "A0 other_bytes", "A1", "A1 other_bytes"]
+
+
+def test_a_segment_that_was_cut_short_when_its_agent_stopped_may_come_again_whole():
+    whole = arrival("A1")
+    interrupted = replace(whole, segment=replace(whole.segment, data=whole.segment.data[:5]))
+    assert outcome(FeedGuard(), "A0", interrupted, "A2end", "A0", whole) == ["A0", "A1", "A2end", "A0", "A1"]
+
+
+def test_what_was_held_back_is_there_when_the_open_feed_falls_silent():
+    guard = FeedGuard()
+    assert outcome(guard, "A0", "B0") == ["A0"]
+    assert [names(a) for a in guard.waiting()] == ["B0"]
+    assert guard.waiting() == []
