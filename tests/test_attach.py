@@ -106,6 +106,7 @@ def test_frames_of_a_segment_that_is_too_large_are_counted_and_leave_a_hole(tmp_
     state, received = run(path)
     assert state.skipped["too_large"] > 0
     assert state.frames + state.skipped.total() == 100
+    assert sum(s.frames + sum(s.skipped.values()) for s in received) == 100, "who reads the topic knows of them, too"
     assert len(received) < len(segments)
     assert {s.sequence for s in received} < {s.sequence for s in segments}
 

@@ -216,10 +216,7 @@ class _Run:
         if isinstance(item, LostSegmentError):
             trace.draft.frames += item.frames
         elif isinstance(item, Segment):
-            skipped = sum(item.skipped.values())
-            trace.draft.frames += item.frames + skipped
-            trace.draft.skipped += skipped
-            trace.draft.cover(item.start_us, item.end_us)
+            trace.draft.note(item)
         return item
 
     def _wait(self) -> None:

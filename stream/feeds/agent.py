@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -121,23 +121,28 @@ def attach(
     """
     state = Attached() if state is None else state
 
+    too_large = 0
+
     def send(segments: list[Segment]) -> None:
+        nonlocal too_large
         for segment in segments:
-            key, headers, data = segment.encode()
+            # Workers see a hole in the sequence; what was in it travels with the next record.
+            skipped = {**segment.skipped, "too_large": too_large} if too_large else segment.skipped
+            key, headers, data = replace(segment, skipped=skipped).encode()
             try:
                 sender.send(topic, key, headers, data)
             except RecordTooLargeError as error:
-                # The hole in the sequence tells the worker; the frames are counted here.
                 log.warning("camera %s: %s", camera, error)
-                state.skipped["too_large"] += segment.frames
+                too_large += segment.frames
                 continue
+            too_large = 0
             state.segments += not segment.is_end
             state.frames += segment.frames
             state.seconds += segment.seconds
             state.bytes += len(data)
             state.codec, state.width, state.height = segment.codec, segment.width, segment.height
             state.end_us = segment.end_us
-            state.skipped.update(segment.skipped)
+            state.skipped.update(skipped)
             progress(state)
 
     if "://" in uri and not is_live(uri):
