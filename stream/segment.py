@@ -90,7 +90,8 @@ class Segment:
     camera: str
     #: Event time of the first frame of the epoch; names the epoch, and is the origin of its window grid.
     epoch_us: int
-    #: 0, 1, 2, … within the epoch; a hole means that a segment was lost.
+    #: 0, 1, 2, … within the epoch; a hole means that a segment was lost. An epoch that begins amid a group of pictures
+    #: goes on with the numbers of the one before.
     sequence: int
     start_us: int
     end_us: int

@@ -55,7 +55,7 @@ class _Group(Generic[Item]):
         """Whether a segment goes on with the group's feed, or repeats what was there of it."""
         if segment.epoch_us == self.segment.epoch_us:
             return True
-        return segment.sequence == 0 and segment.decode_from_us == self.from_us
+        return segment.decode_from_us == self.from_us
 
     def has_taken(self, segment: Segment) -> bool:
         return segment.epoch_us == self.segment.epoch_us and segment.sequence <= self.segment.sequence

@@ -106,4 +106,4 @@ class FeedGuard:
 
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:
     """Whether an epoch begins amid a group of pictures: only the feed of the open epoch can give that."""
-    return segment.continues and segment.sequence == 0 and segment.epoch_us > open_epoch_us
+    return segment.continues and segment.start_us == segment.epoch_us > open_epoch_us

@@ -108,7 +108,7 @@ def _decodable(segments: Sequence[Segment], epoch_us: int, from_us: int) -> tupl
     for segment in segments:
         if not segment.continues:
             chains.append([segment])
-        elif chains and chains[-1][-1].continued and segment.sequence in {0, chains[-1][-1].sequence + 1}:
+        elif chains and chains[-1][-1].continued and segment.sequence == chains[-1][-1].sequence + 1:
             chains[-1].append(segment)
     context: list[Segment] = []
     wanted: list[Segment] = []

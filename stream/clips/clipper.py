@@ -155,7 +155,7 @@ class Clipper:
             self._open(segment.epoch_us, segment.start_us, "head")
             self._groups.clear()
             self._newest_sample = -1
-            self._epoch_frames = 0 if segment.sequence == 0 else 2
+            self._epoch_frames = 0 if segment.start_us == segment.epoch_us else 2
         elif segment.sequence > self._next_sequence:
             self._leave_out("gap")
             self._open(segment.epoch_us, segment.start_us, "gap")

@@ -205,12 +205,13 @@ class _Group:
 
     def is_followed_by(self, segment: Segment) -> bool:
         newest = self._newest
-        if newest is None or not segment.continues:
-            return False
-        if segment.epoch_us == newest.epoch_us:
-            return segment.sequence == newest.sequence + 1
-        # Behind a gap in time, within a file, an epoch may begin amid the group.
-        return segment.sequence == 0 and segment.decode_from_us == self._from_us
+        # Behind a gap in time an epoch may begin amid the group; its numbers go on.
+        return (
+            newest is not None
+            and segment.continues
+            and (segment.epoch_us == newest.epoch_us or segment.decode_from_us == self._from_us)
+            and segment.sequence == newest.sequence + 1
+        )
 
     def take(self, segment: Segment, times_us: Sequence[int], where: str) -> tuple[tuple[int, ...], list[Sample]]:
         """Decode the next segment; return the times of its frames, and samples of it and of those before."""

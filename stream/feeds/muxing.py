@@ -41,7 +41,10 @@ def mux(
         SourceError: the container cannot hold the track.
     """
     rate = TICKS_PER_SECOND[container]
+    # The same for all segments of an epoch, so that they play as one; but context may lie far before its begin.
+    earliest = min(to_ticks(p.pts if p.dts is None else p.dts) for p in packets if p.pts is not None)
     base = _BASE_SECONDS * rate
+    base -= min(0, base + earliest)
     buffer = io.BytesIO()
     options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
     if container == "mpegts":

@@ -250,7 +250,7 @@ class Segmenter:
         if not is_clean and not self._is_complete:
             done = self._end_epoch("discontinuity")
             for packet, its_access in gap:
-                self._begin(packet, its_access)
+                done += self._go_on(packet, its_access) if self._in_epoch else self._begin(packet, its_access)
             return done
         # Amid a group there is no end mark: it would end the decoder. That another epoch follows says as much.
         done = self._close_epoch(continued=not is_clean)
@@ -323,7 +323,8 @@ class Segmenter:
         if self._clock is None and self._epoch_us > begin:
             # Timestamps went back: from here on the file's own clock is taken to continue where it had stopped.
             self._start_us += self._epoch_us - begin
-        self._in_epoch, self._origin, self._sequence = True, origin, 0
+        self._in_epoch, self._origin = True, origin
+        self._sequence = self._sequence if continues else 0
         self._last_pts, self._interval = origin, 0
         self._intervals.clear()
         self._open = self._draft(origin, continues=continues)
