@@ -12,13 +12,15 @@ from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file
 from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
-from .feeds.addresses import VIDEO_SUFFIXES, find_files, is_live
+from .feeds.addresses import is_live
 from .feeds.agent import Attached, Pace, attach
 from .feeds.fleet import FleetCamera, attach_all
+from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
 from .feeds.joining import write_joined
+from .feeds.packets import Packet
 from .feeds.segmenter import Segmenter, SegmentLimits
-from .feeds.source import Feed, Packet
+from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
@@ -52,6 +54,7 @@ __all__ = [
     "Picture",
     "Polled",
     "Producer",
+    "Reading",
     "Record",
     "RecordTooLargeError",
     "Sample",

@@ -31,9 +31,9 @@ MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
 MAX_ASPECT: Final = 100
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Container = Literal["mpegts", "matroska"]
+Container = Literal["mpegts", "matroska", "nut"]
 #: Timestamp resolution of each container, in ticks per second.
-TICKS_PER_SECOND: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 90_000, "matroska": 1_000})
+TICKS_PER_SECOND: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 90_000, "matroska": 1_000, "nut": 90_000})
 
 _TS_WRAP: Final = 1 << 33  # MPEG-TS timestamps are 33 bits wide
 

@@ -48,6 +48,7 @@ def main() -> None:
     worker = Worker(
         KafkaTransport(address), Brightness(), SPEC, RULES, NoSink(), Settings.model_validate_json(settings)
     )
+    print("ready", flush=True)
     worker.run(stop.is_set)
 
 

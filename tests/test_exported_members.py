@@ -16,8 +16,8 @@ EXPORTS = {
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
         Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Decoder Feed FeedState FeedStatus FeedWatch Fit
         FleetCamera Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled Producer
-        Record RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits Segmenter ServiceError
-        SourceError StreamError Topic Transport
+        Reading Record RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits Segmenter
+        ServiceError SourceError StreamError Topic Transport
         announced_frames attach attach_all check_camera_id decode display_name escape_address find_files is_live
         sample_file split_address
         write_joined

@@ -28,6 +28,7 @@ CODINGS = {
     "hevc": ("libx265", ".mp4", {"x265-params": f"{QUIET}:open-gop=0:bframes=3"}),
     "hevc, open groups": ("libx265", ".mp4", {"x265-params": f"{QUIET}:open-gop=1:bframes=3"}),
     "mpeg4": ("mpeg4", ".mp4", {"bf": "2", "sc_threshold": "1000000000"}),
+    "av1": ("libsvtav1", ".mkv", {"preset": "12", "svtav1-params": "lp=1:pred-struct=1"}),
     "vp9": ("libvpx-vp9", ".mkv", {"deadline": "realtime", "cpu-used": "8"}),
 }
 

@@ -17,6 +17,7 @@ from stream import (
     FeedWatch,
     FleetCamera,
     MemoryTransport,
+    Reading,
     SegmentLimits,
     SourceError,
     Topic,
@@ -89,10 +90,10 @@ def test_one_cameras_failure_touches_no_other(film, monkeypatch, caplog):
     monkeypatch.setattr("stream.feeds.fleet.QUIET_SECONDS", 1.0)
     opened = Feed.__init__
 
-    def open_feed(feed: Feed, uri: str) -> None:
+    def open_feed(feed: Feed, uri: str, reading: Reading | None = None) -> None:
         if uri.endswith("buggy"):
             raise RuntimeError("a mistake of ours")
-        opened(feed, uri)
+        opened(feed, uri, reading)
 
     monkeypatch.setattr(Feed, "__init__", open_feed)
     fleet = Fleet(
@@ -166,7 +167,7 @@ def test_pauses_grow_until_a_camera_has_given_video_for_a_while(film, monkeypatc
     monkeypatch.setattr(agent, "RECONNECT_SECONDS", (1.0, 4.0))
     monkeypatch.setattr(agent, "STEADY_SECONDS", steady_seconds)
     monkeypatch.setattr(agent, "wait", lambda seconds, _: waited.append(seconds))
-    monkeypatch.setattr(agent, "Feed", lambda _: Feed(str(film)))  # two seconds, then the stream ends
+    monkeypatch.setattr(agent, "Feed", lambda *_: Feed(str(film)))  # two seconds, then the stream ends
     transport = MemoryTransport()
     transport.ensure_topics([Topic("segments", 1)])
     attach("rtsp://127.0.0.1/cam", "gate", transport.producer(), "segments", stop=lambda: len(waited) == len(pauses))

@@ -32,7 +32,11 @@ class Fleet:
         self.processes: list[subprocess.Popen] = []
 
     def start(self) -> subprocess.Popen:
-        process = subprocess.Popen(self._command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            self._command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
         self.processes.append(process)
         return process
 

@@ -113,6 +113,28 @@ DataArgument = Annotated[list[Path], typer.Argument(metavar="DATA", help=_LABELL
 PaceOption = Annotated[
     PaceName, typer.Option("--pace", help="Send footage as fast as it was recorded, or as fast as possible.")
 ]
+FpsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        metavar="RATE",
+        min=0.01,
+        max=1000,
+        rich_help_panel=ADVANCED,
+        help="Pictures a second of a stream without times, as raw H.264.",
+        show_default="what it says, else 25",
+    ),
+]
+
+TranscodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--transcode",
+        rich_help_panel=ADVANCED,
+        help="Encode video once as H.264 where its codec cannot be carried as it is.",
+    ),
+]
+
 StartOption = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from .help import ADVANCED
 from .options import (
     EngineOption,
+    FpsOption,
     JsonOption,
     KafkaOption,
     LabelMapOption,
@@ -18,6 +19,7 @@ from .options import (
     SettingsOption,
     StartOption,
     StrideOption,
+    TranscodeOption,
     command_settings,
     console,
     errors,
@@ -101,6 +103,8 @@ def replay(
     ] = None,
     camera: CameraOption = None,
     start: StartOption = None,
+    fps: FpsOption = None,
+    transcode: TranscodeOption = False,
     report: ReportOption = None,
     json_file: JsonOption = None,
     fail_if: Annotated[
@@ -160,6 +164,7 @@ def replay(
       clipline replay 'kafka://clipline.segments?camera=lobby'
     """
     from consumers.replaying.command import ReplayFiles, ReplayOptions, run_replay
+    from stream import Reading
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
     options = ReplayOptions(
@@ -171,6 +176,7 @@ def replay(
         match=match,
         overlap=overlap,
         onset_window=onset_window,
+        reading=Reading(fps, transcode),
         resume=resume,
         through_kafka=through_kafka,
         own_broker=kafka is None,
@@ -203,6 +209,8 @@ def tune(
     model: ModelOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
+    fps: FpsOption = None,
+    transcode: TranscodeOption = False,
     report: ReportOption = None,
     match: MatchOption = "overlap",
     overlap: OverlapOption = 0.1,
@@ -224,6 +232,7 @@ def tune(
     """
     from consumers.replaying.command import ReplayOptions
     from consumers.replaying.tuning.command import run_tune
+    from stream import Reading
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
     options = ReplayOptions(
@@ -235,6 +244,7 @@ def tune(
         match=match,
         overlap=overlap,
         onset_window=onset_window,
+        reading=Reading(fps, transcode),
     )
     with stop_on_signal() as stop:
         code = run_tune(

@@ -17,6 +17,7 @@ from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
+    FpsOption,
     KafkaOption,
     ModelOption,
     PaceOption,
@@ -25,6 +26,7 @@ from .options import (
     SettingsOption,
     StartOption,
     StrideOption,
+    TranscodeOption,
     command_settings,
     console,
     errors,
@@ -56,14 +58,16 @@ def attach(
     pace: PaceOption = "realtime",
     loop: Annotated[bool, typer.Option("--loop", help="Start again at the end of the footage.")] = False,
     start: StartOption = None,
+    fps: FpsOption = None,
+    transcode: TranscodeOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
     """Send a camera or recorded footage to Kafka.
 
-    Video is cut into segments at keyframes and never re-encoded. A camera is
-    sent until Ctrl-C, footage until it ends. Others can read a command line: a
-    password belongs into an environment variable.
+    Video is cut into segments and, but with --transcode, never re-encoded. A
+    camera is sent until Ctrl-C, footage until it ends. Others can read a command
+    line: a password belongs into an environment variable.
 
     \b
     Examples (with a camera and files of your own):
@@ -77,7 +81,7 @@ def attach(
     from consumers.settings import resolve
     from consumers.terminal.attaching import attach_progress, attach_summary
     from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, check_camera_id, find_files, is_live
+    from stream import Attached, KafkaTransport, Reading, check_camera_id, find_files, is_live
     from stream import attach as attach_feed
 
     settings = command_settings(settings_file, kafka, None)
@@ -119,6 +123,7 @@ def attach(
             start_us=start_us,
             stop=stop.is_set,
             progress=progress,
+            reading=Reading(fps, transcode),
         )
         producer.close()
     console.print(attach_summary(camera, attached), soft_wrap=True)

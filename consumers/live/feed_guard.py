@@ -25,11 +25,11 @@ import numpy as np
 
 from stream import Decoded, Record, Segment
 
-#: Of a camera's segments, so many are remembered: an hour and more, in 100 kB.
+#: Of a camera's segments, so many are remembered: an hour and more, in 100 kB at most.
 _KNOWN: Final = 4096
-_SEEN: Final = np.dtype([("epoch_us", "i8"), ("sequence", "i8"), ("bytes", "u4"), ("crc32", "u4")])
+_SEEN: Final = np.dtype([("epoch_us", "i8"), ("number", "i8"), ("bytes", "u4"), ("crc32", "u4")])
 #: A foreign record may have any number.
-_SEQUENCES: Final = 1 << 63
+_NUMBERS: Final = (1 << 63) - 1
 
 Reason = Literal["stale_epoch", "stray_epoch", "other_bytes"]
 
@@ -48,7 +48,6 @@ class FeedGuard:
 
     def __init__(self) -> None:
         self._seen = np.zeros(_KNOWN, _SEEN)
-        self._seen["sequence"] = -1
         #: The first segment of a newer epoch, until it is known to be more than a stray.
         self._newer: Arrival | None = None
 
@@ -93,17 +92,22 @@ class FeedGuard:
         One that the seen one is the beginning of is the same: it was cut short when its agent stopped.
         """
         seen = self._seen[segment.sequence % _KNOWN]
-        if segment.is_end or seen["sequence"] != segment.sequence % _SEQUENCES or seen["epoch_us"] != segment.epoch_us:
+        if segment.is_end or seen["number"] != _number(segment) or seen["epoch_us"] != segment.epoch_us:
             return False
         size = int(seen["bytes"])
         return size > len(segment.data) or zlib.crc32(segment.data[:size]) != seen["crc32"]
 
     def _remember(self, segment: Segment) -> None:
         if not segment.is_end:
-            known = segment.epoch_us, segment.sequence % _SEQUENCES, len(segment.data), zlib.crc32(segment.data)
+            known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
             self._seen[segment.sequence % _KNOWN] = known
 
 
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:
     """Whether an epoch begins amid a group of pictures: only the feed of the open epoch can give that."""
     return segment.continues and segment.start_us == segment.epoch_us > open_epoch_us
+
+
+def _number(segment: Segment) -> int:
+    """From 1 on: a place that was never written to is 0, and takes no memory."""
+    return segment.sequence % _NUMBERS + 1

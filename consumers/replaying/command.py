@@ -21,7 +21,7 @@ from consumers.terminal.progress import footage_progress
 from models import Classifier, cache_folder, find
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import ClipScores
-from stream import KafkaTransport, Transport
+from stream import KafkaTransport, Reading, Transport
 
 from .errors import ReplayError
 from .judging.actev import actev_files
@@ -71,6 +71,7 @@ class ReplayOptions:
     own_broker: bool = True
     #: Another model, on the same footage.
     against: str | None = None
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         if min(self.onset_window) < 0:
@@ -135,7 +136,7 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
         return KafkaTransport(settings.kafka)
 
     recordings, left_out = find_recordings(
-        options.sources, options.camera, options.start_us, settings.segments.limits, connect
+        options.sources, options.camera, options.start_us, settings.segments.limits, connect, options.reading
     )
     for reason in left_out:
         notes.warn(f"left out: {reason}")

@@ -23,6 +23,7 @@ from stream import (
     Feed,
     Footage,
     Partition,
+    Reading,
     Segment,
     SegmentError,
     SegmentLimits,
@@ -71,6 +72,7 @@ class FilePiece:
     recorded_us: int
     seconds: float
     limits: SegmentLimits
+    reading: Reading
 
     @property
     def name(self) -> str:
@@ -83,7 +85,11 @@ class FilePiece:
     def facts(self) -> dict[str, Any]:
         """Everything that its segments depend on."""
         with self.path.open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
+            return {
+                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                "limits": asdict(self.limits),
+                "reading": asdict(self.reading),
+            }
 
     def segments(self, camera: str) -> Iterator[Item]:
         """Yield its segments, the same ones in the same order each time.
@@ -91,7 +97,7 @@ class FilePiece:
         Raises:
             SourceError: reading fails halfway, after the segments before.
         """
-        yield from Footage([self.path], camera, self.limits, start_us=0, strict=True).segments()
+        yield from Footage([self.path], camera, self.limits, start_us=0, strict=True, reading=self.reading).segments()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,7 @@ def find_recordings(
     start_us: int | None,
     limits: SegmentLimits,
     connect: Callable[[], Transport],
+    reading: Reading | None = None,
 ) -> tuple[list[Recording], list[str]]:
     """Return the cameras that `sources` name, and why files are left out that cannot be opened.
 
@@ -169,6 +176,7 @@ def find_recordings(
         start_us: event time of the first frame of each camera's files.
         limits: how long and large segments of files are.
         connect: opens the broker, where a source is a topic.
+        reading: what the user says about how files are read.
 
     Raises:
         SourceError: a source is absent or holds no video, or two files would be one camera.
@@ -177,6 +185,7 @@ def find_recordings(
     _check_camera(camera, "--camera")
     recordings: list[Recording] = []
     files: list[tuple[str, Path]] = []
+    left_out: list[str] = []
     for source in sources:
         if source.startswith(_SCHEME):
             recordings += _topic_recordings(source, camera, connect())
@@ -185,8 +194,9 @@ def find_recordings(
         else:
             root = Path(source)
             base = root if root.is_dir() else root.parent
-            files += [(_camera_name(path.relative_to(base).with_suffix("")), path) for path in find_files(root)]
-    left_out: list[str] = []
+            files += [
+                (_camera_name(path.relative_to(base).with_suffix("")), path) for path in find_files(root, left_out)
+            ]
     names: dict[str, list[Path]] = defaultdict(list)
     for name, path in files:
         names[camera or name].append(path)
@@ -195,7 +205,7 @@ def find_recordings(
             raise SourceError(
                 f"{' and '.join(map(str, paths[:2]))} would both be camera {name!r}: rename one, or replay them apart"
             )
-        if pieces := _file_pieces(paths, limits, left_out, single=len(files) == 1):
+        if pieces := _file_pieces(paths, limits, reading or Reading(), left_out, single=len(files) == 1):
             recordings.append(Recording(name, pieces, start_us))
     if not recordings:
         raise SourceError(f"{', '.join(sources)}: nothing can be read ({'; '.join(left_out) or 'no footage'})")
@@ -205,13 +215,13 @@ def find_recordings(
 
 
 def _file_pieces(
-    paths: Sequence[Path], limits: SegmentLimits, left_out: list[str], *, single: bool
+    paths: Sequence[Path], limits: SegmentLimits, reading: Reading, left_out: list[str], *, single: bool
 ) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     for path in paths:
         try:
-            with Feed(str(path)) as feed:
-                pieces.append(FilePiece(path, feed.recorded_us or 0, feed.seconds or 0.0, limits))
+            with Feed(str(path), reading) as feed:
+                pieces.append(FilePiece(path, feed.recorded_us or 0, feed.seconds or 0.0, limits, reading))
         except SourceError as error:
             if single:
                 raise

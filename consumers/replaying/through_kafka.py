@@ -227,8 +227,14 @@ def _send(
     sent: Sequence[_SentFile],
     stop: Callable[[], bool],
 ) -> None:
-    files = [piece.path for piece in recording.pieces if isinstance(piece, FilePiece)]
-    footage = Footage(files, recording.camera, limits, start_us=recording.start_us)
+    pieces = [piece for piece in recording.pieces if isinstance(piece, FilePiece)]
+    footage = Footage(
+        [piece.path for piece in pieces],
+        recording.camera,
+        limits,
+        start_us=recording.start_us,
+        reading=pieces[0].reading if pieces else None,
+    )
     for segment in footage.segments(stop=stop):
         if stop():
             return

@@ -26,7 +26,9 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         SettingsError: a camera's address cannot be resolved.
         BrokerError: the broker does not answer.
     """
-    cameras = [FleetCamera(name, camera.address(), camera.loop) for name, camera in settings.cameras.items()]
+    cameras = [
+        FleetCamera(name, camera.address(), camera.loop, camera.reading) for name, camera in settings.cameras.items()
+    ]
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
     ensure_state_topics(transport, settings.topics)

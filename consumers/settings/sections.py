@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from stream import SegmentLimits, check_camera_id, display_name, is_live
+from stream import Reading, SegmentLimits, check_camera_id, display_name, is_live
 
 from .addresses import check_kafka, check_redis, references, resolve
 
@@ -124,6 +124,19 @@ class CameraSettings(_Section):
         False,  # noqa: FBT003  a default
         description="Begin again at the end of footage. Not for rtsp:// cameras, which have no end.",
     )
+    transcode: bool = Field(
+        False,  # noqa: FBT003  a default
+        description="Encode video once as H.264 where segments cannot carry its codec as it is. It costs a core or "
+        "more a camera.",
+    )
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        examples=[12.5],
+        description="Pictures a second of a stream that has no times of its own (raw H.264, for example). What the "
+        "stream says, else 25, if not set.",
+    )
     #: Its key under [cameras], for messages.
     _name: str = PrivateAttr("camera")
 
@@ -170,6 +183,10 @@ class CameraSettings(_Section):
         except ValueError as error:
             raise SettingsError(f"cameras.{self._name}: {error}") from None
         return lines[0]
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.fps, self.transcode)
 
     def references(self) -> list[str]:
         """The environment variables that the address refers to."""

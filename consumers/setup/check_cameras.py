@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from consumers.settings import CameraSettings, SegmentSettings, SettingsError
-from stream import Feed, SourceError, display_name, find_files, is_live
+from stream import Feed, Reading, SourceError, display_name, find_files, is_live
 
 from .finding import Finding
 
@@ -65,7 +65,7 @@ def check_camera(name: str, camera: CameraSettings, segments: SegmentSettings) -
                 Finding("error", subject, f"{display_name(address)}: expected rtsp://, rtsps://, a file or a folder")
             )
         else:
-            findings += _check_footage(subject, Path(address))
+            findings += _check_footage(subject, Path(address), camera.reading)
     except (SettingsError, SourceError) as error:
         findings.append(Finding("error", subject, _said_of(error, name)))
     return findings
@@ -149,13 +149,13 @@ def _check_live(subject: str, address: str, segments: SegmentSettings) -> Findin
     return Finding("ok", subject, seen)
 
 
-def _check_footage(subject: str, path: Path) -> list[Finding]:
+def _check_footage(subject: str, path: Path, reading: Reading) -> list[Finding]:
     failures: list[str] = []
     seconds, seen = 0.0, ""
     files = find_files(path)
     for file in files:
         try:
-            with Feed(str(file)) as feed:
+            with Feed(str(file), reading) as feed:
                 seconds += feed.seconds or 0.0
                 seen = seen or f"{feed.track.codec} {feed.track.width}x{feed.track.height}"
         except SourceError as error:

@@ -14,10 +14,12 @@ from stream.errors import RecordTooLargeError, SourceError
 from stream.headers import Headers
 from stream.segment import Segment
 
-from .addresses import display_name, find_files, is_live
+from .addresses import display_name, is_live
+from .folders import find_files
 from .footage import Footage
+from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, Packet
+from .source import Feed, Reading
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ def attach(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Attached], None] = lambda _: None,
     state: Attached | None = None,
+    reading: Reading | None = None,
 ) -> Attached:
     """Send the segments of `uri` (a file, a folder or an rtsp:// camera) as `camera`, until it ends or `stop()`.
 
@@ -114,6 +117,7 @@ def attach(
         stop: asked often.
         progress: told after each segment, and when a camera's connection opens or breaks.
         state: counts to go on with, of an earlier attachment of the same camera.
+        reading: what the user says about how the feed is read.
 
     Raises:
         SourceError: nothing of `uri` can be read.
@@ -149,9 +153,9 @@ def attach(
         expected = "expected a file, a folder or an rtsp:// camera"
         raise SourceError(f"{display_name(uri)}: {expected}", cause=expected)
     if is_live(uri):
-        _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts)
+        _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts, reading)
     else:
-        _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop)
+        _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop, reading=reading)
     sender.flush()
     return state
 
@@ -167,8 +171,12 @@ def _attach_files(
     *,
     start_us: int | None,
     loop: bool,
+    reading: Reading | None,
 ) -> None:
-    footage = Footage(find_files(Path(uri)), camera, limits, start_us=start_us, strict=Path(uri).is_file())
+    left_out: list[str] = []
+    files = find_files(Path(uri), left_out)
+    footage = Footage(files, camera, limits, start_us=start_us, strict=Path(uri).is_file(), reading=reading)
+    footage.failures += left_out
     state.failures, state.problem = footage.failures, None
     try:
         while True:
@@ -212,12 +220,13 @@ def _attach_camera(
     progress: Callable[[Attached], None],
     state: Attached,
     first_attempts: int | None,
+    reading: Reading | None,
 ) -> None:
     connected, attempts, pauses = False, 0, Pauses(*RECONNECT_SECONDS)
     while not stop():
         seconds_before = state.seconds
         try:
-            with Feed(uri) as feed:
+            with Feed(uri, reading) as feed:
                 connected, state.problem = True, None
                 progress(state)
                 _send_feed(feed, camera, limits, send, stop, state)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from .nal import Access
-from .source import Packet
+from .packets import Packet
 
 #: No codec shows a picture later than so many after it in decoding order.
 MAX_REORDER: Final = 16

@@ -17,7 +17,7 @@ from .nal import (
     set_id,
     units,
 )
-from .source import Packet, Track
+from .packets import Packet, Track
 
 _CODECS: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
 

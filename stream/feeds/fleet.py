@@ -18,6 +18,7 @@ from stream.errors import BrokerError, SourceError
 from . import agent
 from .agent import Attached, Pauses, Sender, attach, wait
 from .segmenter import SegmentLimits
+from .source import Reading
 from .state import QUIET_SECONDS, FeedState, FeedStatus, FeedWatch
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class FleetCamera:
     uri: str = field(repr=False)
     #: Begin again at the end of footage.
     loop: bool = False
+    reading: Reading | None = None
 
 
 def attach_all(
@@ -154,6 +156,7 @@ class _Lane(threading.Thread):
             stop=self._is_over,
             progress=self.watch.update,
             state=self._attached,
+            reading=self._camera.reading,
         )
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from stream.errors import SourceError
 from stream.segment import Segment
 
+from .packets import Packet
 from .segmenter import Segmenter, SegmentLimits
-from .source import Feed, Packet
+from .source import Feed, Reading
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Footage:
         *,
         start_us: int | None = None,
         strict: bool = False,
+        reading: Reading | None = None,
     ) -> None:
         """Name the files; nothing is opened yet.
 
@@ -39,8 +41,9 @@ class Footage:
             limits: how long and large segments may be.
             start_us: event time of the first frame; when it was recorded, if None.
             strict: a file that cannot be read is an error; else it is reported and left out.
+            reading: what the user says about how files are read.
         """
-        self._files, self._camera, self._limits = files, camera, limits
+        self._files, self._camera, self._limits, self._reading = files, camera, limits, reading
         self._recorded, self._strict = start_us is None, strict
         self._next_us = start_us or 0
         #: Files left out, with the reason.
@@ -78,7 +81,7 @@ class Footage:
                 return
 
     def _of_file(self, path: Path, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
-        with Feed(str(path)) as feed:
+        with Feed(str(path), self._reading) as feed:
             begin_us = max(self._next_us, feed.recorded_us or 0) if self._recorded else self._next_us
             segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
             failure: SourceError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Final
@@ -13,10 +14,11 @@ import av.error
 from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container
 
-from .source import Packet, Track
+from .packets import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.
 _BASE_SECONDS: Final = 10
+_IS_MOV: Final = re.compile(r"(?:.*,)?(?:mov|mp4)\b")
 
 
 def mux(
@@ -51,7 +53,11 @@ def mux(
         options["mpegts_flags"] = "initial_discontinuity"  # counters restart; players must not mind
     try:
         with av.open(buffer, "w", format=container, options=options) as out:
-            stream = out.add_stream_from_template(track.template)
+            # Not for encoding: codecs without an encoder are copied too.
+            stream = out.add_stream_from_template(track.template, opaque=True)
+            if container == "nut" and not _IS_MOV.match(track.template.container.format.name):
+                # The tag may be all that tells one form of a codec from another. QuickTime's are a language of its own.
+                stream.codec_context.codec_tag = track.template.codec_context.codec_tag
             stream.time_base = Fraction(1, rate)
             if extradata is not None:
                 stream.codec_context.extradata = extradata

@@ -23,16 +23,13 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final
 
-from stream.segment import TICKS_PER_SECOND, Container, Segment, check_camera_id, ticks_to_us
+from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
 
 from .beginning import MAX_REORDER, Beginning
 from .coding import Coding
 from .muxing import mux, picture_size
 from .nal import Access
-from .source import Packet, Track
-
-_MPEGTS_CODECS: Final = frozenset({"h264", "hevc"})
-
+from .packets import Packet, Track
 
 #: A picture that stands still for longer than so many usual intervals, and this long, is told as held.
 _HELD_INTERVALS: Final = 3
@@ -110,7 +107,7 @@ class Segmenter:
         self._is_complete = clock is None and "mpegts" not in track.template.container.format.name
         self._coding = Coding(track)
         self._size = track.width, track.height
-        self._container: Container = "mpegts" if track.codec in _MPEGTS_CODECS else "matroska"
+        self._container = track.container
         self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
         # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
         self._tick_parts = self._tick.numerator, self._tick.denominator

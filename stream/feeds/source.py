@@ -1,58 +1,65 @@
-"""Where packets come from: files, folders of files and RTSP cameras, read through libav without decoding."""
+"""Where packets come from: files and RTSP cameras, read through libav."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self, TypeAlias
 
 import av
+import av.bitstream
 import av.error
+from av.container.core import Flags
 
 from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 from stream.segment import Display
 
 from .addresses import display_name, is_live
+from .codecs import carrier
+from .damage import Ending, why_unreadable
+from .edits import played
+from .packets import Packet, Track
+from .picture_order import ORDERS
 from .recorded import recorded_us
+from .timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, display_of, find_film
+from .transcoding import Transcoder
+
+log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
+#: What a stream without any time is taken for: what cameras send in most of the world.
+DEFAULT_RATE: Final = 25
+#: Rates outside are not of pictures: encoders write their clock there.
+_RATES: Final = (Fraction(1, 2), Fraction(240))
+_EDIT_TICKS: Final = 48_000
+#: The first packets tell what the container leaves out; no more than this is held for it.
+_MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
+
+_AvPacket: TypeAlias = "av.Packet[Any]"
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
-    """One encoded picture as it left the container; times are in ticks of the track's `time_base`."""
+class Reading:
+    """What a user may say about how a feed is to be read."""
 
-    data: bytes = field(repr=False)
-    pts: int | None
-    dts: int | None
-    duration: int
-    #: Whether the container says that decoding can begin here; the codec tells whether pictures are clean from here on.
-    keyframe: bool
-    #: Decoded because later pictures refer to it, and not shown (before the begin of an edit list, for example).
-    discard: bool = False
-    #: Parameter sets that are new from this packet on, in the form of the track's `extradata`.
-    extradata: bytes | None = field(default=None, repr=False)
+    #: Pictures a second of a stream without times; what the stream itself says, else 25, if None.
+    rate: float | None = None
+    #: Encode as H.264 what segments cannot carry as it is.
+    transcode: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """The video track that packets belong to."""
-
-    codec: str
-    width: int
-    height: int
-    time_base: Fraction
-    #: In ticks: the time that a player calls 0, which is the container's, not that of the first video packet.
-    zero: int = field(default=0, kw_only=True)
-    display: Display = field(default=Display(), kw_only=True)
-    #: The libav stream whose codec parameters a muxer copies. Valid while its feed is open.
-    template: Any = field(repr=False)
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 < self.rate <= 1000:
+            raise ValueError(f"{self.rate:g} pictures a second: expected more than 0, at most 1000")
 
 
 class Feed:
@@ -61,64 +68,204 @@ class Feed:
     Audio and data tracks are left out. Use as a context manager.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, reading: Reading | None = None) -> None:
         """Open `uri`.
 
         Raises:
-            SourceError: the feed is absent, unreadable, or has no video. The message never shows a password.
+            SourceError: the feed is absent, unreadable, has no video, or none that segments can carry. The message
+                never shows a password.
         """
         self.name = display_name(uri)
         self.live = is_live(uri)
-        options = {"fflags": "+genpts"}
+        #: What a user is to be told about a file that was read all the same; final when `packets()` is exhausted.
+        self.notes: list[str] = []
+        self._reading = reading or Reading()
+        self._transcoder: Transcoder | None = None
+        self._container = self._open(uri)
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+        self.seconds = self._container.duration / av.time_base if self._container.duration else None
+        self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
+
+    def _open(self, uri: str) -> Any:
+        # Where libav invents presentation times for H.264, they are in decoding order.
+        options = {"fflags": "-genpts"}
         if self.live:
             # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
             options["rtsp_transport"] = "tcp"
         elif not Path(uri).is_file():
-            raise SourceError(f"{self.name}: no such file", cause="no such file")
+            self._refuse("no such file")
+        # Without a protocol, libav takes what is before the colon in "08:00:00.mp4" for one.
+        address = escape_address(uri) if self.live else f"file:{uri}"
         asked = time.monotonic()
+        timeout = OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
         try:
-            self._container = av.open(
-                escape_address(uri), options=options, timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
-            )
+            return av.open(address, options=options, timeout=timeout, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
+            if not self.live:
+                why = why_unreadable(Path(uri)) or why
             raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
-        if not self._container.streams.video:
-            self._container.close()
-            raise SourceError(f"{self.name}: holds no video track", cause="holds no video track")
-        stream = self._container.streams.video[0]
-        if stream.time_base is None or stream.codec_context.width == 0:
-            self._container.close()
-            raise SourceError(
-                f"{self.name}: the video track does not tell its picture size or time base",
-                cause="the video track does not tell its picture size or time base",
-            )
-        self._stream = stream
-        self.track = Track(
-            codec=stream.codec_context.name,
-            width=stream.codec_context.width,
-            height=stream.codec_context.height,
-            time_base=Fraction(stream.time_base),
-            template=stream,
+
+    def _begin(self) -> None:
+        """Choose the film, read its first packets, and tell from them what the container leaves out."""
+        film = find_film(self._container.streams.video)
+        if film is None or self._container.format.name in TEXT_FORMATS:
+            self._refuse("holds no video track")
+        if film.codec_context is None:
+            self._refuse("its video track is of a codec that cannot be decoded here")
+        if film.time_base is None or film.codec_context.width == 0:
+            self._refuse("the video track does not tell its picture size or time base")
+        codec = codec_name(film)
+        if codec not in ORDERS:
+            # What libav makes of decoding times is right where at most one picture is held back.
+            self._container.flags |= Flags.gen_pts.value
+        self._film, self._ending = film, Ending(self._container, film)
+        source = self._of_film()
+        if codec == "mpeg4" and self._container.format.name == "avi":
+            source = _unpacked(source, film)
+        first = [] if self.live else _first_packets(source)
+        if len(first) == 1 and self._container.format.name.endswith(PICTURE_FORMATS):
+            self._refuse("is a single picture")
+        # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
+        fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
+        begin = [_packet(packet, fineness) for packet in first]
+        track = Track(
+            codec=codec,
+            width=film.codec_context.width,
+            height=film.codec_context.height,
+            time_base=Fraction(film.time_base) / fineness,
+            display=Display() if self.live else display_of(film, first),
+            template=film,
         )
-        self.seconds = self._container.duration / av.time_base if self._container.duration else None
-        self.recorded_us = None if self.live else recorded_us(uri, dict(self._container.metadata))
+        self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)
+        zero = self._zero(begin, track.time_base)
+        if self.live:
+            begin = list(itertools.islice(self._packets, 1))
+            self._packets = itertools.chain(begin, self._packets)
+            zero = begin[0].pts or 0 if begin else 0
+        if (container := carrier(track, begin)) is None:
+            container, track = "mpegts", self._transcode(track)
+        self.track = replace(track, zero=zero, container=container)
+
+    def _transcode(self, track: Track) -> Track:
+        if not self._reading.transcode:
+            self._refuse(
+                f"{track.codec} video cannot be carried in segments as it is; "
+                "--transcode encodes it once as H.264, or convert the file"
+            )
+        self._transcoder = Transcoder(track, self._rate())
+        self._packets = self._transcoder.packets(self._packets)
+        self.notes.append(f"{track.codec} video cannot be carried in segments as it is: it is encoded again as H.264")
+        return self._transcoder.track
 
     def packets(self) -> Iterator[Packet]:
-        """Yield packets until the file ends.
+        """Yield packets, all with a presentation time, until the file ends.
 
         Raises:
-            SourceError: reading failed, or a camera sent nothing for 10 s.
+            SourceError: nothing could be read, or a camera sent nothing for 10 s.
         """
+        said = 0
+        for packet in self._packets:
+            said = self._say_notes(said)
+            yield packet
+        if self._transcoder is not None and self._transcoder.damaged:
+            self.notes.append(f"{self._transcoder.damaged} pictures could not be decoded")
+        self._say_notes(said)
+
+    def _say_notes(self, said: int) -> int:
+        """Log the notes after the first `said`; return how many there are."""
+        for note in self.notes[said:]:
+            log.warning("%s: %s", self.name, note)
+        return len(self.notes)
+
+    def _timed(self, begin: list[Packet], rest: Iterable[Packet], track: Track) -> Iterator[Packet]:
+        """All packets, each with its time."""
+        order = ORDERS[track.codec](bytes(self._film.codec_context.extradata or b"")) if track.codec in ORDERS else None
+        rate = self._rate()
+        interval = max(round(1 / (rate * track.time_base)), 1)
+        packets: Iterator[Packet] = itertools.chain(begin, rest)
+        if not self.live and all(p.pts is None and p.dts is None for p in begin) and begin:
+            if self._reading.rate is None and self._told_rate() is None:
+                self.notes.append(f"has no times of its own: taken as {DEFAULT_RATE} pictures a second (see --fps)")
+            if order is None:
+                packets = _numbered(packets, interval)
+        if order is not None and any(p.pts is None for p in begin):
+            return in_picture_order(packets, order, interval)
+        # Of a file the first packets all have times: what is missing later is rare and single.
+        counts = order if self.live and order is not None and order.counts_time else None
+        timed = with_decoding_times(with_gaps_filled(packets, counts, interval), interval)
+        return timed if self.live else played(timed)
+
+    def _rate(self) -> Fraction:
+        """Pictures a second, for a stream that has no times or not enough of them."""
+        if self._reading.rate is not None:
+            return Fraction(self._reading.rate).limit_denominator(1001)
+        return self._told_rate() or Fraction(DEFAULT_RATE)
+
+    def _told_rate(self) -> Fraction | None:
+        """Pictures a second, as the stream itself says."""
+        # Of a raw stream the average is libav's own guess.
+        told = [
+            self._film.codec_context.framerate,
+            *([self._film.average_rate] if self._film.start_time is not None else []),
+        ]
+        return next((Fraction(rate) for rate in told if rate and _RATES[0] <= rate <= _RATES[1]), None)
+
+    def _zero(self, begin: Sequence[Packet], time_base: Fraction) -> int:
+        """The container's time 0, in ticks of the film: its earliest track begins there."""
+        if self._container.start_time is None:  # a raw stream: the film is all there is
+            return min((p.pts for p in begin if p.pts is not None and not p.discard), default=0)
+        ticks = Fraction(self._container.start_time, av.time_base) / time_base
+        if self._film.start_time is not None:
+            own = self._film.start_time * Fraction(self._film.time_base or 1) / time_base
+            if abs(own - ticks) * time_base <= Fraction(1, av.time_base):
+                return round(own)  # microseconds are coarser than some tracks' ticks
+        return round(ticks)
+
+    def _of_film(self) -> Iterator[_AvPacket]:
+        """The film's packets, as they come. Damage that ends a file is a note, unless nothing could be read."""
+        if self.live:
+            yield from self._demuxed()
+            return
+        held, failure = None, None  # the last packet of a file may be half a picture
+        try:
+            for packet in self._demuxed():
+                if packet.stream_index != self._film.index:
+                    self._ending.saw(packet)
+                    continue
+                if held is not None:
+                    self._ending.saw(held)
+                    yield held
+                held = packet
+        except SourceError as error:
+            if held is None:
+                raise
+            failure = error.cause
+        if held is not None and self._ending.cuts_off(held):
+            failure = failure or "its last picture is incomplete"
+        elif held is not None:
+            self._ending.saw(held)
+            yield held
+        if note := self._ending.note(failure):
+            self.notes.append(note)
+
+    def _demuxed(self) -> Iterator[_AvPacket]:
         asked = time.monotonic()
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._container.demux(self._ending.tracks):
                 if packet.size:
-                    yield Packet(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+                    yield packet
                 asked = time.monotonic()
         except (av.error.FFmpegError, OSError) as error:
             why = self._reason(error, asked, READ_TIMEOUT_SECONDS)
             raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from None
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise SourceError(f"{self.name}: {why}", cause=why)
 
     def _reason(self, error: BaseException, asked: float, timeout_seconds: float) -> str:
         """Why libav failed, in its words but for a camera's timeout, which it calls invalid data."""
@@ -128,6 +275,8 @@ class Feed:
         return words[:1].lower() + words[1:]
 
     def close(self) -> None:
+        if self._transcoder is not None:
+            self._transcoder.close()
         self._container.close()
 
     def __enter__(self) -> Self:
@@ -135,3 +284,40 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
+    """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
+    unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
+    for packet in packets:
+        yield from unpack.filter(packet)
+
+
+def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:
+    first: list[_AvPacket] = []
+    size = 0
+    for packet in packets:
+        first.append(packet)
+        size += packet.size
+        if len(first) >= MAX_REORDER or size >= _MAX_FIRST_BYTES:
+            break
+    return first
+
+
+def _packet(packet: _AvPacket, fineness: int) -> Packet:
+    """The packet, in ticks that are so many times finer."""
+    changed = bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
+    return Packet(
+        bytes(packet),
+        None if packet.pts is None else packet.pts * fineness,
+        None if packet.dts is None else packet.dts * fineness,
+        (packet.duration or 0) * fineness,
+        packet.is_keyframe,
+        discard=packet.is_discard,
+        extradata=changed,
+    )
+
+
+def _numbered(packets: Iterable[Packet], interval: int) -> Iterator[Packet]:
+    for number, packet in enumerate(packets):
+        yield replace(packet, pts=number * interval, dts=number * interval)

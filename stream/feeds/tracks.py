@@ -1,0 +1,102 @@
+"""Which of a file's tracks is the film, and how its pictures are to be shown."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Final, TypeAlias
+
+import av
+import av.error
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
+
+from stream.segment import Display
+
+_AvPacket: TypeAlias = "av.Packet[Any]"
+
+_NOT_FILM: Final = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+)
+#: Demuxers that make a moving picture of text.
+TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
+#: How the names of those end that read single pictures.
+PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
+#: Pixels wider or narrower than this are a damaged header.
+_MAX_ASPECT: Final = Fraction(100)
+#: Codecs of cover pictures. A film may be coded in them too.
+_PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "ppm"})
+
+
+def find_film(tracks: Sequence[av.VideoStream]) -> av.VideoStream | None:
+    """The track that a player would show: no cover picture or thumbnail, the default one, else the largest."""
+
+    def rank(track: av.VideoStream) -> tuple[bool, bool, bool, bool, int, int]:
+        context: Any = track.codec_context
+        size = context.width * context.height if context is not None else 0
+        is_picture = context is not None and codec_name(track) in _PICTURE_CODECS
+        return (
+            not track.disposition & _NOT_FILM,
+            not (is_picture and track.frames == 1),
+            size > 0,
+            not is_picture,
+            size if not track.disposition & Disposition.default else size + (1 << 40),
+            -track.index,
+        )
+
+    film = max(tracks, key=rank, default=None)
+    return None if film is None or film.disposition & _NOT_FILM else film
+
+
+def codec_name(track: av.VideoStream) -> str:
+    """The codec's own name, whatever the decoder of it is called."""
+    return track.codec_context.codec.canonical_name
+
+
+def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:
+    """How pictures are shown, as far as the container and the first picture among `packets` tell.
+
+    Args:
+        track: the track, at its beginning; its decoder is used and reset.
+        packets: the first ones of it, in decoding order.
+    """
+    aspect = Fraction(track.sample_aspect_ratio or 1)
+    matrix = _display_matrix(track, packets)
+    turns, mirrored = (0, False) if matrix is None else _orientation(matrix)
+    is_sound = 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT
+    return Display(turns, mirrored, aspect if is_sound else Fraction(1))
+
+
+def _display_matrix(track: av.VideoStream, packets: Sequence[_AvPacket]) -> tuple[int, ...] | None:
+    """The matrix that libav attaches to decoded pictures; it does not show those of containers themselves."""
+    context: Any = track.codec_context
+    context.thread_count = 1
+    for packet in packets:
+        if not packet.is_keyframe:
+            continue
+        frames = []
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # damaged: the next one will do
+            # Drained at once: a picture that waits for those shown before it would cost decoding them.
+            frames = [*context.decode(packet), *context.decode(None)]
+        context.flush_buffers()
+        for frame in frames:
+            matrices = (data for data in frame.side_data if data.type == SideDataType.DISPLAYMATRIX)
+            matrix = next(matrices, None)
+            return None if matrix is None else struct.unpack("=9i", bytes(matrix))
+    return None
+
+
+def _orientation(matrix: Sequence[int]) -> tuple[int, bool]:
+    """Quarter turns clockwise, and whether the picture is mirrored before; other angles count as the nearest.
+
+    A point (x, y) of the picture, y downwards, is shown at (a x + c y, b x + d y), of the matrix (a b u, c d v, …).
+    """
+    a, b, _, c, d = matrix[:5]
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b  # what remains is a rotation
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (0 if a + d > 0 else 2), mirrored
+    return (1 if b - c > 0 else 3), mirrored
