@@ -48,19 +48,24 @@ def film(path: Path, seconds: int, group_seconds: int, size: tuple[int, int]) ->
         out.mux(stream.encode(None))
 
 
+def resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
 def measure(path: Path) -> str:
     with Feed(str(path)) as feed:
         segmenter = Segmenter("camera", feed.track)
         segments = [s for packet in feed.packets() for s in segmenter.push(packet)] + segmenter.end()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = most = resident_megabytes()
     decoder, clipper, windows = Decoder(SPEC.picture), Clipper(SPEC), 0
     began, seconds = time.process_time(), sum(s.seconds for s in segments)
     for segment in segments:
         windows += len(clipper.push(segment, decoder.decode(segment, SPEC.sample_times_us(segment))))
+        most = max(most, resident_megabytes())
     spent = time.process_time() - began
-    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     sent = sum(len(s.data) for s in segments) / 1e6
-    return f"{spent / seconds:.3f} s/s, {megabytes:.0f} MB, {windows} windows, {sent:.1f} MB sent"
+    return f"{spent / seconds:.3f} s/s, {most - before:.0f} MB, {windows} windows, {sent:.1f} MB sent"
 
 
 def main() -> None:
