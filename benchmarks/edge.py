@@ -130,7 +130,7 @@ def _expected(footage: Path) -> np.ndarray:
     """Scores (N, L) of the checkpoint in torch, window by window."""
     classifier = Classifier.load("default", "torch")
     contract = classifier.contract
-    frames = sample_file(
+    [frames] = sample_file(
         footage,
         spacing_seconds=contract.spacing_seconds,
         height=contract.height,

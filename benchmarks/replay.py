@@ -179,7 +179,7 @@ def float_model() -> Path:
 def int8_model(model: Path, file: Path) -> Path:
     """The same in int8, calibrated on clips from all of `file`."""
     contract = find(str(model)).contract
-    frames = sample_file(
+    [frames] = sample_file(
         file, spacing_seconds=contract.spacing_seconds, height=contract.height, width=contract.width, fit=contract.fit
     )
     places = sliding_windows(len(frames), contract.frames)

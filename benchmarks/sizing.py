@@ -20,7 +20,7 @@ from footage import Footage, footage
 from consumers.live.assemble import clip_spec
 from consumers.live.pipeline import Pipeline
 from models import Classifier, shipped
-from stream import Decoded, Feed, Segmenter, decode
+from stream import Decoder, Feed, Segmenter
 
 BUILD: Final = Path(__file__).resolve().parents[1] / "build"
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "sizing.md"
@@ -53,12 +53,11 @@ def measure(name: str, file: Path, model: str, classifier: Classifier, stride_se
     with Feed(str(file)) as feed:
         segmenter = Segmenter("camera", feed.track)
         segments = [s for packet in feed.packets() for s in segmenter.push(packet)] + segmenter.end()
-    waiting = []
+    waiting, decoder = [], Decoder(spec.picture)
     for segment in segments:
         seconds += segment.seconds
         times_us = spec.sample_times_us(segment)
-        decoded = Decoded((), []) if segment.is_end else decode(segment, times_us, spec.picture, str(file))
-        waiting += pipeline.push(segment, decoded)
+        waiting += pipeline.push(segment, decoder.decode(segment, times_us, str(file)))
         if len(waiting) >= 16:
             pipeline.classify(waiting)
             waiting = []

@@ -17,8 +17,9 @@ from .broker.transport import (
     Transport,
 )
 from .clips.clipper import Clip, Clipper, ClipSpec
-from .clips.decoding import Decoded, Fit, Image, Picture, decode
-from .clips.sampling import sample_file
+from .clips.decoding import Decoded, Decoder, Sample, decode
+from .clips.pictures import Fit, Image, Picture
+from .clips.sampling import SampleReader, sample_file
 from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import check_address, is_live, may_be_film
@@ -47,6 +48,7 @@ __all__ = [
     "Clipper",
     "Consumer",
     "Decoded",
+    "Decoder",
     "Existing",
     "Feed",
     "FeedState",
@@ -69,6 +71,8 @@ __all__ = [
     "Record",
     "RecordTooLargeError",
     "Recorded",
+    "Sample",
+    "SampleReader",
     "Segment",
     "SegmentError",
     "SegmentLimits",

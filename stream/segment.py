@@ -19,11 +19,16 @@ from .credentials import display_name
 from .errors import SegmentError
 from .headers import Headers
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
+#: Version 1 repeated the pictures since the keyframe in each segment of a long group of pictures, and told nothing of
+#: how pictures are to be shown.
+READABLE_VERSIONS: Final = ("1", "2")
 #: Beyond these a record is foreign or damaged. Without them a wrong interval would ask for billions of samples, and a
 #: wrong epoch could not be written as a date.
 MAX_SECONDS: Final = 3600
 MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
+#: Pixels that are wider or narrower than this are a damaged header: stretched, a picture would not fit into memory.
+MAX_ASPECT: Final = 100
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Container = Literal["mpegts", "matroska", "nut"]
@@ -43,7 +48,7 @@ def check_camera_id(camera: str) -> str:
     """Return `camera`, or raise ValueError: an id names Redis keys and file names, so it is kept plain."""
     if not CAMERA_ID.fullmatch(camera):
         raise ValueError(
-            f"camera id {display_name(camera)!r}: expected 1 to 64 letters, digits, '.', '_' or '-', beginning with "
+            f"camera id '{display_name(camera)}': expected 1 to 64 letters, digits, '.', '_' or '-', beginning with "
             "a letter or digit"
         )
     return camera
@@ -60,14 +65,24 @@ class Display:
     #: Width of a pixel divided by its height, before turning.
     pixel_aspect: Fraction = Fraction(1)
 
+    def __post_init__(self) -> None:
+        if self.quarter_turns not in range(4):
+            raise ValueError(f"{self.quarter_turns} quarter turns: expected 0 to 3")
+        if not Fraction(1, MAX_ASPECT) <= self.pixel_aspect <= MAX_ASPECT:
+            raise ValueError(f"pixels of {float(self.pixel_aspect):g}:1: expected at most {MAX_ASPECT} times as wide")
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Frames of one camera with `start_us <= time < end_us`, as encoded by the camera, decodable on their own.
+    """Frames of one camera with `start_us <= time < end_us`, as encoded by the camera.
 
-    `data` may hold more than those frames: a lead-in from the keyframe, where the cut fell inside a long group of
-    pictures, or the next keyframe, where frames before it refer to it. What lies outside the interval is only
-    context for the decoder.
+    Most segments begin where decoding can begin. One that is cut inside a long group of pictures *continues* the
+    segment before it: whoever decodes it goes on with the decoder that decoded that one. `decode_from_us` tells where
+    such a decoder has to begin.
+
+    `data` may hold more than those frames: the packet at which the next segment begins, where frames before it refer to
+    it, or packets before the first picture that can be shown. What lies outside the interval is only context for the
+    decoder. A segment with bytes and without frames is all context.
 
     `data` with `frames == 0` and no bytes is the end of an epoch: the feed said that nothing follows.
     """
@@ -75,7 +90,8 @@ class Segment:
     camera: str
     #: Event time of the first frame of the epoch; names the epoch, and is the origin of its window grid.
     epoch_us: int
-    #: 0, 1, 2, … within the epoch; a hole means that a segment was lost.
+    #: 0, 1, 2, … within the epoch; a hole means that a segment was lost. An epoch that begins amid a group of pictures
+    #: goes on with the numbers of the one before.
     sequence: int
     start_us: int
     end_us: int
@@ -90,6 +106,13 @@ class Segment:
     data: bytes = field(repr=False)
     #: Frames that the segmenter had to leave out since the segment before, by reason.
     skipped: Mapping[str, int] = field(default_factory=dict)
+    #: Event time at which the segment begins with which decoding has to begin; None if that is this one.
+    decode_from_us: int | None = None
+    #: Whether the next segment continues this one.
+    continued: bool = False
+    #: For how long, in the interval, a picture stood still because the camera sent no other.
+    held_us: int = 0
+    display: Display = Display()
 
     def __post_init__(self) -> None:
         check_camera_id(self.camera)
@@ -99,6 +122,10 @@ class Segment:
             raise ValueError(f"sequence {self.sequence} and frames {self.frames} must not be negative")
         if self.frames > len(self.data):
             raise ValueError(f"{self.frames} frames in {len(self.data)} bytes: expected at least a byte each")
+        if self.decode_from_us is not None and not 0 <= self.decode_from_us <= self.start_us:
+            raise ValueError(f"decoding from {self.decode_from_us} µs: expected at most the start, {self.start_us} µs")
+        if not 0 <= self.held_us <= max(0, self.end_us - self.start_us):
+            raise ValueError(f"held for {self.held_us} µs: expected at most as long as the segment")
         if any(n < 0 for n in self.skipped.values()):
             raise ValueError(f"skipped {dict(self.skipped)}: expected counts")
         if not 0 <= self.epoch_us <= self.start_us <= self.end_us <= MAX_TIME_US:
@@ -112,6 +139,11 @@ class Segment:
     @property
     def is_end(self) -> bool:
         return self.frames == 0 and not self.data
+
+    @property
+    def continues(self) -> bool:
+        """Whether it can only be decoded after the segment before it, by the same decoder."""
+        return self.decode_from_us is not None
 
     @property
     def seconds(self) -> float:
@@ -144,8 +176,18 @@ class Segment:
             "size": len(self.data),
             "crc32": zlib.crc32(self.data),
         }
+        if self.decode_from_us is not None:
+            values["decode-from-us"] = self.decode_from_us
+        if self.continued:
+            values["continued"] = 1
         if self.skipped:
             values["skipped"] = json.dumps(dict(self.skipped), sort_keys=True)
+        if self.held_us:
+            values["held-us"] = self.held_us
+        if self.display != Display():
+            values["quarter-turns"] = self.display.quarter_turns
+            values["mirrored"] = int(self.display.mirrored)
+            values["pixel-aspect"] = self.display.pixel_aspect
         return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
 
     @classmethod
@@ -159,8 +201,10 @@ class Segment:
         if "clipline" not in fields:
             raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {sorted(fields) or 'none'}")
         version = fields["clipline"].decode(errors="replace")
-        if version != str(WIRE_VERSION):
-            raise SegmentError(where, f"wire version {version!r}: this Clipline reads version {WIRE_VERSION}")
+        if version not in READABLE_VERSIONS:
+            raise SegmentError(
+                where, f"wire version {version!r}: this Clipline reads versions {' and '.join(READABLE_VERSIONS)}"
+            )
         data = value or b""
         try:
             numbers = {
@@ -173,10 +217,13 @@ class Segment:
             container, codec = fields["container"].decode(), fields["codec"].decode()
             camera = (key or b"").decode()
             skipped = {str(k): int(v) for k, v in json.loads(fields.get("skipped", b"{}")).items()}
+            decode_from_us = int(fields["decode-from-us"]) if "decode-from-us" in fields else None
+            continued, held_us = int(fields.get("continued", b"0")), int(fields.get("held-us", b"0"))
+            display = _display(fields)
         except KeyError as missing:
             raise SegmentError(where, f"header {missing} is missing") from None
-        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as bad:
-            # The last three are JSON that is none of ours: null, 1e999, a thousand brackets.
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as bad:
+            # Four of them are values that are none of ours: null, 1e999, a thousand brackets, 4/0.
             raise SegmentError(where, f"a header cannot be read: {bad}") from None
         if len(data) != numbers["size"]:
             raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}")
@@ -199,9 +246,22 @@ class Segment:
                 first_tick=numbers["first-tick"],
                 data=data,
                 skipped=skipped,
+                decode_from_us=decode_from_us,
+                continued=bool(continued),
+                held_us=held_us,
+                display=display,
             )
         except ValueError as bad:
             raise SegmentError(where, str(bad)) from None
+
+
+def _display(fields: Mapping[str, bytes]) -> Display:
+    width, _, height = fields.get("pixel-aspect", b"1").decode().partition("/")
+    return Display(
+        int(fields.get("quarter-turns", b"0")),
+        bool(int(fields.get("mirrored", b"0"))),
+        Fraction(int(width), int(height or 1)),
+    )
 
 
 def announced_frames(headers: Headers) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stream import Attached, Feed, MemoryTransport, Packet, Segment, SegmentLimits, SourceError, Topic, attach
+from stream import Attached, Feed, MemoryTransport, Packet, Segment, SourceError, Topic, attach
 from stream.broker import transport as transport_module
 from tests.videos import write_video
 
@@ -81,13 +82,20 @@ def test_the_only_file_whose_reading_fails_is_an_error_after_what_was_read(folde
     assert received(transport)[-1].is_end
 
 
-def test_frames_that_are_left_out_at_the_very_end_are_counted(tmp_path):
-    # One group of pictures: what is beyond its limit has no keyframe to go on from.
+def test_frames_that_are_left_out_at_the_very_end_are_told_with_an_end_mark(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", 100, gop=100, **QUICK)
-    state, segments = run(path, limits=SegmentLimits(max_gop_seconds=2.0))
-    assert state.skipped["gop_too_long"] > 0
-    assert state.frames == sum(s.frames for s in segments)
-    assert state.frames + state.skipped.total() == 100
+    whole = Feed.packets
+
+    def without_a_timestamp(feed: Feed) -> Iterator[Packet]:
+        # One group of pictures: behind a packet that tells no time there is no keyframe to go on from.
+        return (replace(p, pts=None, dts=None) if n == 40 else p for n, p in enumerate(whole(feed)))
+
+    monkeypatch.setattr(Feed, "packets", without_a_timestamp)
+    state, segments = run(path)
+    assert state.skipped == {"no_timestamp": 60}
+    assert state.frames == sum(s.frames for s in segments) == 40
+    assert segments[-1].is_end
+    assert segments[-1].skipped == {"no_timestamp": 60}
 
 
 def test_frames_of_a_segment_that_is_too_large_are_counted_and_leave_a_hole(tmp_path, monkeypatch):
@@ -98,6 +106,7 @@ def test_frames_of_a_segment_that_is_too_large_are_counted_and_leave_a_hole(tmp_
     state, received = run(path)
     assert state.skipped["too_large"] > 0
     assert state.frames + state.skipped.total() == 100
+    assert sum(s.frames + sum(s.skipped.values()) for s in received) == 100, "who reads the topic knows of them, too"
     assert len(received) < len(segments)
     assert {s.sequence for s in received} < {s.sequence for s in segments}
 

@@ -184,6 +184,10 @@ def test_a_feed_that_fails_in_the_last_moment_is_told_all_the_same(monkeypatch, 
     stop, out = threading.Event(), io.StringIO()
 
     class Idle:
+        @property
+        def worker(self):
+            return self
+
         def run(self, over) -> None:
             while not over():
                 time.sleep(0.01)

@@ -85,8 +85,9 @@ def test_every_picture_comes_out_where_the_stream_does_not_tell_its_reordering(t
     for segment in segments:
         if segment.is_end:
             continue
-        times = [t for t in (round(n * 1e6 / RATE) for n in range(frames)) if segment.start_us <= t < segment.end_us]
+        grid = [segment.epoch_us + round(n * 1e6 / RATE) for n in range(frames)]
+        times = [t for t in grid if segment.start_us <= t < segment.end_us]
         shown += decode(segment, times, Picture(HEIGHT, WIDTH)).samples
-    errors = [np.abs(image.astype(int) - picture(number)).mean() for number, (_, image) in enumerate(shown)]
+    errors = [np.abs(sample.image.astype(int) - picture(number)).mean() for number, sample in enumerate(shown)]
     assert len(errors) == frames
     assert max(errors) < 6  # its neighbour is off by 9 and more

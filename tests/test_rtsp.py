@@ -18,6 +18,7 @@ import pytest
 
 from stream import (
     Attached,
+    Decoder,
     Feed,
     Headers,
     KafkaTransport,
@@ -101,12 +102,14 @@ class Attachment:
 
 def assert_decodable(segments: list[Segment]) -> None:
     """Every segment gives a picture for each of its frames, and an epoch is covered without a hole."""
+    decoder, times, samples = Decoder(Picture(32, 32)), [], []
     for segment in segments:
-        if segment.frames:
-            times = decode(segment, [segment.start_us], Picture(32, 32)).frame_times_us
-            assert len(times) == segment.frames
-            samples = decode(segment, times, Picture(32, 32)).samples
-            assert [t for t, _ in samples] == list(times)
+        inside = decode(segment, [], Picture(32, 32)).frame_times_us if segment.frames else ()
+        assert len(inside) == segment.frames
+        decoded = decoder.decode(segment, inside)
+        times += inside
+        samples += decoded.late + decoded.samples
+    assert [sample.frame_us for sample in samples] == times
     for one, other in itertools.pairwise(segments):
         if one.epoch_us == other.epoch_us:
             assert (other.start_us, other.sequence) == (one.end_us, one.sequence + 1)
@@ -183,8 +186,8 @@ def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_p
     state = Attached()
     with camera(footage, sent_rate=15) as (port, _):
         attach(f"rtsp://127.0.0.1:{port}/cam", "slow", Sender(), "segments", stop=lambda: len(late) > 9, state=state)
-    assert max(late) < 0.75  # half a second of the clock, and what it takes on a busy machine
-    assert late[-1] < 0.5
+    assert late[0] < 1.0  # its first pictures do not tell yet how fast the camera's clock is
+    assert max(late[1:]) < 0.5
     assert state.drift_ppm > 100_000
     assert "camera slow: its clock is slow by " in caplog.text
 

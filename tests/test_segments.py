@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +15,11 @@ import numpy as np
 import pytest
 
 from stream import (
+    Decoder,
     Feed,
     Packet,
     Picture,
+    Sample,
     Segment,
     Segmenter,
     SegmentError,
@@ -44,6 +48,9 @@ KINDS = {
 CUTS = {"default": SegmentLimits(), "short": SegmentLimits(min_seconds=0.25, max_seconds=0.7)}
 
 
+PICTURE = Picture(HEIGHT, WIDTH)
+
+
 def make(tmp_path: Path, kind: str, suffix: str = ".mp4", **more) -> Path:
     arguments = {"times": 120, **KINDS[kind], **more}
     return write_video(tmp_path / f"{kind}{suffix}", **arguments)
@@ -56,32 +63,37 @@ def segments_of(path: Path, limits: SegmentLimits | None = None, **more) -> list
 
 
 def frames_of(segments: list[Segment]) -> list[tuple[int, np.ndarray]]:
-    """Every frame of every segment, decoded from the segment's bytes alone."""
-    frames = []
-    for segment in segments:
-        if segment.is_end:
-            continue
-        # libav's own view of the bytes: what any other consumer gets.
-        with av.open(io.BytesIO(segment.data), format=segment.container) as container:
+    """Every frame of every segment, by a decoder of libav that goes on where segments continue one another."""
+    frames: list[tuple[int, np.ndarray]] = []
+    rate = {"mpegts": 90_000, "matroska": 1_000}[segments[0].container]
+    with contextlib.ExitStack() as opened:
+        decoder, fed = None, set()
+        for segment, following in itertools.zip_longest(segments, segments[1:]):
+            if segment.is_end:
+                continue
+            # libav's own view of the bytes: what any other consumer gets.
+            container = opened.enter_context(av.open(io.BytesIO(segment.data), format=segment.container))
             packets = [p for p in container.demux(video=0) if p.size]
-            rate = {"mpegts": 90_000, "matroska": 1_000}[segment.container]
-            images = {}
+            first_pts = packets[0].pts
             for packet in packets:
-                for frame in packet.decode():
-                    images[frame.pts] = frame
-            for frame in container.streams.video[0].codec_context.decode(None):
-                images[frame.pts] = frame
-            for pts in sorted(images):
-                ticks = segment.first_tick + pts - packets[0].pts
-                time_us = segment.epoch_us + round(Fraction(ticks * 1_000_000, rate))
-                if segment.start_us <= time_us < segment.end_us:
-                    frames.append((time_us - segments[0].epoch_us, images[pts].reformat(format="gray").to_ndarray()))
+                ticks = segment.first_tick + packet.pts - first_pts
+                packet.pts = segment.epoch_us + round(Fraction(ticks * 1_000_000, rate))
+            if not segment.continues:
+                decoder, fed, begin_us = container.streams.video[0].codec_context, set(), segment.start_us
+                group: list[tuple[int, np.ndarray]] = []
+            assert following is None or following.continues == segment.continued
+            for packet in [p for p in packets if p.pts not in fed]:
+                group += [(f.pts, f.reformat(format="gray").to_ndarray()) for f in decoder.decode(packet)]
+                fed.add(packet.pts)
+            if not segment.continued:
+                group += [(f.pts, f.reformat(format="gray").to_ndarray()) for f in decoder.decode(None)]
+                frames += [(t - segments[0].epoch_us, f) for t, f in group if begin_us <= t < segment.end_us]
     return frames
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_segments_decoded_one_by_one_give_exactly_the_frames_of_the_file(tmp_path, kind, cut):
+def test_segments_decoded_one_after_the_other_give_exactly_the_frames_of_the_file(tmp_path, kind, cut):
     path = make(tmp_path, kind, ".avi" if kind == "mjpeg" else ".mp4")
     expected = decoded_frames(path)
     segments = segments_of(path, CUTS[cut])
@@ -94,32 +106,32 @@ def test_segments_decoded_one_by_one_give_exactly_the_frames_of_the_file(tmp_pat
         np.testing.assert_array_equal(image, expected_image)
 
 
+def samples_of(segments: list[Segment], times_us: Sequence[int], picture: Picture = PICTURE) -> list[Sample]:
+    decoder, samples = Decoder(picture), []
+    for segment in segments:
+        decoded = decoder.decode(segment, [t for t in times_us if segment.start_us <= t < segment.end_us])
+        assert decoded.missing is None
+        samples += decoded.late + decoded.samples
+    return samples
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_takes_the_same_pictures_however_the_file_was_cut(tmp_path, kind):
     path = make(tmp_path, kind, ".avi" if kind == "mjpeg" else ".mp4")
     every_time = range(0, 3_900_000, 130_000)
-    results = []
-    for limits in (*CUTS.values(), SegmentLimits(max_seconds=30)):
-        samples = []
-        for segment in segments_of(path, limits):
-            times = [t for t in every_time if segment.start_us <= t < segment.end_us]
-            samples += decode(segment, times, Picture(HEIGHT, WIDTH)).samples if times else []
-        results.append(samples)
+    cuts = (*CUTS.values(), SegmentLimits(max_seconds=30))
+    results = [samples_of(segments_of(path, limits), every_time) for limits in cuts]
     for samples in results[1:]:
-        assert [t for t, _ in samples] == [t for t, _ in results[0]]
-        for (_, image), (_, expected) in zip(samples, results[0], strict=True):
-            np.testing.assert_array_equal(image, expected)
+        assert [(s.at_us, s.frame_us) for s in samples] == [(s.at_us, s.frame_us) for s in results[0]]
+        for one, other in zip(samples, results[0], strict=True):
+            np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_a_sample_is_the_last_frame_at_or_before_its_time(tmp_path):
     path = make(tmp_path, "variable-rate")
     expected = decoded_frames(path)
-    samples = []
-    for segment in segments_of(path):
-        times = [t for t in range(0, 3_300_000, 70_000) if segment.start_us <= t < segment.end_us]
-        samples += zip(times, decode(segment, times, Picture(HEIGHT, WIDTH)).samples, strict=True) if times else []
-    for time_us, (frame_us, _) in samples:
-        assert abs(frame_us - max(t for t, _ in expected if t <= time_us + 12)) <= 12
+    for sample in samples_of(segments_of(path), range(0, 3_300_000, 70_000)):
+        assert abs(sample.frame_us - max(t for t, _ in expected if t <= sample.at_us + 12)) <= 12
 
 
 @pytest.mark.parametrize("kind", ["h264", "h264-b-frames", "h264-open-gop", "mpeg4"])
@@ -132,21 +144,12 @@ def test_segments_last_from_half_a_second_to_two(tmp_path, kind):
         assert before.end_us == after.start_us
 
 
-def test_a_long_group_of_pictures_is_cut_at_the_limit_with_a_lead_in(tmp_path):
+def test_a_long_group_of_pictures_is_cut_at_the_limit_and_each_piece_tells_where_decoding_begins(tmp_path):
     segments = segments_of(make(tmp_path, "h264-long-gop", times=180))
     assert [round(s.seconds, 1) for s in segments if s.frames] == [2.0, 2.0, 2.0]
-    assert len(segments[2].data) > len(segments[0].data)
-
-
-def test_a_group_of_pictures_beyond_its_limit_is_skipped_to_the_next_keyframe_and_counted(tmp_path):
-    path = write_video(tmp_path / "a.mp4", 240, gop=150, options={"bf": "0", "sc_threshold": "0"})
-    limits = SegmentLimits(max_gop_seconds=4.0)
-    segments = segments_of(path, limits)
-    skipped = sum((s.skipped.get("gop_too_long", 0) for s in segments), 0)
-    assert skipped == 30
-    assert sum(s.frames for s in segments) + skipped == 240
-    assert len({s.epoch_us for s in segments}) == 2
-    assert segments[-1].epoch_us - segments[0].epoch_us == 5_000_000
+    assert [s.decode_from_us for s in segments] == [None, 0, 0, None]
+    assert [s.continued for s in segments] == [True, True, False, False]
+    assert len(segments[2].data) < 1.2 * len(segments[0].data), "no piece carries what another does"
 
 
 def test_bytes_are_bounded_too(tmp_path):
@@ -227,16 +230,6 @@ def test_a_packet_without_a_timestamp_ends_the_epoch_and_nothing_is_invented(tmp
     assert sum((s.skipped.get("no_timestamp", 0) for s in segments), 0) == 20
 
 
-def test_a_live_feed_takes_its_time_from_the_clock_once_per_epoch(tmp_path):
-    feed, packets = packets_of(make(tmp_path, "h264"))
-    now = iter([5_000_000, 50_000_000])
-    with feed:
-        segmenter = Segmenter("cam", feed.track, clock=lambda: next(now))
-        segments = [s for p in packets for s in segmenter.push(p)] + segmenter.end()
-        segments += [s for p in packets for s in segmenter.push(p)] + segmenter.end()
-    assert sorted({s.epoch_us for s in segments}) == [5_000_000, 50_000_000]
-
-
 @pytest.mark.parametrize("back", [1, 500])
 def test_a_small_step_back_in_time_skips_nothing(tmp_path, back):
     feed, packets = packets_of(make(tmp_path, "h264"))
@@ -274,16 +267,16 @@ def test_undecodable_bytes_are_a_segment_error_that_names_the_record(tmp_path, d
 
 def test_sample_file_gives_the_pictures_on_the_grid(tmp_path):
     path = make(tmp_path, "h264-long-gop", times=150)
-    frames = sample_file(path, spacing_seconds=0.1, height=48, width=80)
+    [frames] = sample_file(path, spacing_seconds=0.1, height=48, width=80)
     assert frames.shape == (50, 48, 80, 3)
-    part = sample_file(path, spacing_seconds=0.1, height=48, width=80, start_seconds=1.0, end_seconds=2.0)
+    [part] = sample_file(path, spacing_seconds=0.1, height=48, width=80, start_seconds=1.0, end_seconds=2.0)
     np.testing.assert_array_equal(part, frames[10:20])
 
 
 def test_centre_crop_keeps_the_middle_and_its_proportions(tmp_path):
-    stretched = sample_file(make(tmp_path, "h264"), spacing_seconds=1, height=96, width=96)
-    cropped = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=96, fit="crop")
-    whole = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=160)
+    [stretched] = sample_file(make(tmp_path, "h264"), spacing_seconds=1, height=96, width=96)
+    [cropped] = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=96, fit="crop")
+    [whole] = sample_file(tmp_path / "h264.mp4", spacing_seconds=1, height=96, width=160)
     np.testing.assert_array_equal(cropped, whole[:, :, 32:128])
     assert stretched.shape == cropped.shape
 

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import zlib
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
 from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError
 from stream.broker.transport import check_record_size
-from stream.segment import MAX_TIME_US
+from stream.segment import MAX_TIME_US, Display
 
 WHERE = "clipline.segments[3]@77"
 SEGMENT = Segment(
@@ -33,7 +34,7 @@ SEGMENT = Segment(
     frames=45,
     first_tick=180_000,
     data=bytes(range(256)) * 4,
-    skipped={"gop_too_long": 3},
+    skipped={"no_keyframe": 3},
 )
 PREDICTION = Prediction(
     "lobby", 1_700_000_000_000_000, 7, 1_700_000_007_000_000, 1_700_000_009_000_000, "x3d-1", {"a": 0.25, "b": 0.75}
@@ -92,9 +93,15 @@ times = st.integers(0, MAX_TIME_US - 10**9)
     first_tick=st.integers(-(2**40), 2**40),
     data=st.binary(min_size=1, max_size=50),
     skipped=st.dictionaries(st.text(max_size=5), st.integers(0, 2**40), max_size=3),
+    decode_from_us=st.none() | st.just(0),
+    continued=st.booleans(),
+    display=st.builds(
+        Display, st.integers(0, 3), st.booleans(), st.fractions(Fraction(1, 100), 100, max_denominator=10**6)
+    ),
+    held=st.floats(0, 1),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_segment_comes_back_as_it_went(camera, epoch_us, offset_us, length_us, data, **more):
+def test_every_segment_comes_back_as_it_went(camera, epoch_us, offset_us, length_us, data, held, **more):
     start_us = epoch_us + offset_us
     segment = replace(
         SEGMENT,
@@ -104,12 +111,14 @@ def test_every_segment_comes_back_as_it_went(camera, epoch_us, offset_us, length
         end_us=start_us + length_us,
         frames=len(data),
         data=data,
+        held_us=int(held * length_us),
         **more,
     )
     assert Segment.decode(*segment.encode(), WHERE) == segment
 
 
 NUMBERS = ["epoch-us", "sequence", "start-us", "end-us", "width", "height", "frames", "first-tick", "size", "crc32"]
+OPTIONAL = ["skipped", "decode-from-us", "continued", "held-us", "quarter-turns", "mirrored", "pixel-aspect"]
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, "container", "codec"])
@@ -131,7 +140,7 @@ def test_a_header_that_is_no_number_is_refused(name, value):
     ("changes", "words"),
     {
         "foreign": ({"headers": {"clipline": None}}, "not a Clipline segment"),
-        "other version": ({"headers": {"clipline": b"2"}}, "wire version '2': this Clipline reads version 1"),
+        "other version": ({"headers": {"clipline": b"3"}}, "wire version '3': this Clipline reads versions 1 and 2"),
         "version that is no text": ({"headers": {"clipline": b"\xff"}}, "wire version"),
         "cut off": ({"value": SEGMENT.data[:-1]}, "truncated: 1023 bytes of 1024"),
         "no bytes": ({"value": b"", "headers": {"size": b"0", "crc32": b"0"}}, "empty: 45 frames announced"),
@@ -156,6 +165,12 @@ def test_a_header_that_is_no_number_is_refused(name, value):
         "skipped frames that are null": ({"headers": {"skipped": b'{"a": null}'}}, "cannot be read"),
         "skipped frames without bound": ({"headers": {"skipped": b'{"a": 1e999}'}}, "cannot be read"),
         "skipped frames below nothing": ({"headers": {"skipped": b'{"a": -1}'}}, "expected counts"),
+        "decoding that begins later": ({"headers": {"decode-from-us": b"1800000000000000"}}, "at most the start"),
+        "a picture that stands still for too long": ({"headers": {"held-us": b"1500001"}}, "as long as the segment"),
+        "five quarter turns": ({"headers": {"quarter-turns": b"5"}}, "expected 0 to 3"),
+        "pixels without a height": ({"headers": {"pixel-aspect": b"4/0"}}, "cannot be read"),
+        "pixels without a shape": ({"headers": {"pixel-aspect": b"1e999999999"}}, "cannot be read"),
+        "pixels like lines": ({"headers": {"pixel-aspect": b"1/101"}}, "at most 100 times"),
         "JSON that is too deep": ({"headers": {"skipped": b"[" * 100_000}}, "cannot be read"),
     }.values(),
 )
@@ -187,7 +202,7 @@ header_values = st.one_of(
 @given(
     key=st.none() | st.binary(max_size=6) | st.just(b"lobby"),
     headers=st.dictionaries(
-        st.sampled_from([*NUMBERS, "clipline", "container", "codec", "skipped", "other"]), header_values, max_size=5
+        st.sampled_from([*NUMBERS, *OPTIONAL, "clipline", "container", "codec", "other"]), header_values, max_size=5
     ),
     value=st.none() | st.binary(max_size=20) | st.just(SEGMENT.data),
     honest=st.booleans(),
@@ -202,6 +217,15 @@ def test_arbitrary_records_are_segments_or_the_one_error(key, headers, value, ho
         # Whatever is let through can be told, sampled and sent on.
         assert rfc3339(segment.start_us) <= rfc3339(segment.end_us)
         assert Segment.decode(*segment.encode(), WHERE) == segment
+
+
+def test_records_of_the_first_version_are_read_as_what_they_are():
+    """Decodable on their own, upright, with square pixels."""
+    first = decode(headers={"clipline": b"1"})
+    assert first == SEGMENT
+    assert not first.continues
+    assert not first.continued
+    assert first.display == Display()
 
 
 @given(headers=st.lists(st.tuples(st.text(max_size=8), st.binary(max_size=8)), max_size=4), value=st.binary(max_size=8))

@@ -23,6 +23,26 @@ def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray
     return image
 
 
+_BITS = 8
+
+
+def numbered(number: int, width: int, height: int) -> np.ndarray:
+    """A picture that shows its number as black and white bars, so that it can be read at any size."""
+    image = np.empty((height, width, 3), np.uint8)
+    for bit in range(_BITS):
+        image[:, bit * width // _BITS : (bit + 1) * width // _BITS] = 235 if number >> bit & 1 else 20
+    return image
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number that a picture of `numbered` shows; it may have been scaled, and coded with losses."""
+    width = image.shape[1]
+    middles = [(2 * bit + 1) * width // (2 * _BITS) for bit in range(_BITS)]
+    values = [float(image[:, m - 1 : m + 2].mean()) for m in middles]
+    assert all(abs(v - 128) > 60 for v in values), f"neither black nor white: {values}"
+    return sum((value > 128) << bit for bit, value in enumerate(values))
+
+
 def write_video(
     path: Path,
     times: Sequence[Fraction | float] | int = 60,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from stream import Fit, SourceError, sample_file
 
 from .datasets import Example, unusable_files
 from .frame_cache import FrameCache
+
+log = logging.getLogger(__name__)
 
 #: Told a task's name, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -38,7 +41,7 @@ def load_frames(
 
     def load(e: Example) -> np.ndarray | str:
         def decode() -> np.ndarray:
-            return sample_file(
+            runs = sample_file(
                 e.path,
                 spacing_seconds=spacing_seconds,
                 height=height,
@@ -47,6 +50,17 @@ def load_frames(
                 start_seconds=e.start_seconds,
                 end_seconds=e.end_seconds,
             )
+            longest = max(runs, key=len)
+            if len(runs) > 1:
+                # Windows that are served never span an interruption, and a clip is one piece of footage.
+                left_out = (sum(map(len, runs)) - len(longest)) * spacing_seconds
+                log.warning(
+                    "%s: the footage is interrupted; its longest piece of %d is used, %.1f s are left out",
+                    e.path,
+                    len(runs),
+                    left_out,
+                )
+            return longest
 
         how = {
             "spacing": spacing_seconds,

@@ -202,7 +202,7 @@ def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[Strip
 
 
 def _strip(clip: _Clip, example: Example, kind: str) -> FilmStrip:
-    frames = sample_file(
+    runs = sample_file(
         example.path,
         spacing_seconds=_SPACING_SECONDS,
         height=_HEIGHT,
@@ -210,6 +210,7 @@ def _strip(clip: _Clip, example: Example, kind: str) -> FilmStrip:
         start_seconds=example.start_seconds,
         end_seconds=example.end_seconds,
     )
+    frames = max(runs, key=len)  # the piece that was scored
     places = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
     pictures = [
         Frame(f"{example.start_seconds + place * _SPACING_SECONDS:.1f} s", jpeg(frames[place])) for place in places

@@ -30,6 +30,8 @@ class CameraCounts:
     events: int = 0
     newest: Prediction | None = None
     seconds: float = 0.0
+    #: Of them: while a picture stood still because the camera sent no other.
+    held_seconds: float = 0.0
 
     @property
     def pending(self) -> int:
@@ -41,6 +43,7 @@ class CameraCounts:
         self.frames += segment.frames + sum(segment.skipped.values())
         self.skipped.update(segment.skipped)
         self.seconds += segment.seconds
+        self.held_seconds += segment.held_us / 1e6
 
     def leave_out(self, segment: Segment, reason: str) -> None:
         """Count in a segment whose frames no window will span."""
@@ -64,6 +67,7 @@ class CameraCounts:
             "windows",
             "events",
             "seconds",
+            "held_seconds",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.skipped.update(other.skipped)
@@ -75,10 +79,11 @@ class CameraCounts:
     def summary(self) -> str:
         """The account in words: what came in is what became of it."""
         skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))
+        held = f"; pictures stood still for {self.held_seconds:.1f} s" if self.held_seconds else ""
         return (
             f"{self.frames} frames = {self.classified} classified + {self.skipped.total()} skipped"
             f"{f' ({skipped})' if skipped else ''} + {self.dead_lettered} dead-lettered + {self.pending} pending; "
-            f"{self.windows} windows, {self.events} events"
+            f"{self.windows} windows, {self.events} events{held}"
         )
 
 

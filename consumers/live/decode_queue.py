@@ -5,10 +5,15 @@ differ in where segments come from, and so in what they say of each (`item`).
 
 Decoding may multiply what it is given by a hundred. So a segment is not begun with while the pictures of those before
 it, that nobody has taken yet, leave no room for its own; the oldest one is, in any case.
+
+Segments that need nothing but their bytes are decoded side by side. Those of one long group of pictures are decoded one
+after the other, as their decoder goes from each to the next; no thread waits for another meanwhile. What strays between
+them from another feed touches neither.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from consumers.cores import usable_cores
-from stream import ClipSpec, Decoded, Segment, SegmentError, decode
+from stream import ClipSpec, Decoded, Decoder, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
@@ -34,6 +39,26 @@ class _Entry(Generic[Item]):
     outcome: Future[Outcome]
     #: What its pictures weigh when they are decoded, at most.
     picture_bytes: int
+
+
+@dataclass(slots=True)
+class _Group(Generic[Item]):
+    """A camera's group of pictures that goes on, and the newest segment of it that was begun with."""
+
+    decoder: Decoder
+    from_us: int
+    item: Item
+    segment: Segment
+    outcome: Future[Outcome]
+
+    def has_next(self, segment: Segment) -> bool:
+        """Whether a segment goes on with the group's feed, or repeats what was there of it."""
+        if segment.epoch_us == self.segment.epoch_us:
+            return True
+        return segment.decode_from_us == self.from_us
+
+    def has_taken(self, segment: Segment) -> bool:
+        return segment.epoch_us == self.segment.epoch_us and segment.sequence <= self.segment.sequence
 
 
 class DecodeQueue(Generic[Item]):
@@ -55,6 +80,7 @@ class DecodeQueue(Generic[Item]):
         self._entries: deque[_Entry[Item]] = deque()
         #: The newest entries, those that are not begun with, and how to begin.
         self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
+        self._groups: dict[str, _Group[Item]] = {}
         self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
@@ -78,7 +104,9 @@ class DecodeQueue(Generic[Item]):
         """What is to be waited for until there is something to take."""
         return self._entries[0].outcome if self._entries else None
 
-    def put(self, item: Item, read: Callable[[], Segment], where: str, size: int = 0) -> None:
+    def put(
+        self, item: Item, read: Callable[[], Segment], where: str, size: int = 0, *, is_context: bool = False
+    ) -> None:
         """Put in the next segment.
 
         Args:
@@ -86,17 +114,18 @@ class DecodeQueue(Generic[Item]):
             read: gives the segment, or raises SegmentError.
             where: names the segment in errors.
             size: what it weighs in `bytes`.
+            is_context: no picture of it is wanted, it is there for those that follow.
         """
         outcome: Future[Outcome] = Future()
         try:
             segment = read()
-            times_us = [] if segment.is_end else self._spec.sample_times_us(segment)
+            times_us = [] if is_context or segment.is_end else self._spec.sample_times_us(segment)
         except Exception as error:  # noqa: BLE001  whatever foreign bytes do is about that record alone
             outcome.set_result(_refusal(error, where))
             entry = _Entry(item, size, outcome, 0)
         else:
             entry = _Entry(item, size, outcome, len(times_us) * self._spec.height * self._spec.width * 3)
-            self._held.append((entry, functools.partial(self._begin, segment, times_us, where, outcome)))
+            self._held.append((entry, functools.partial(self._begin, item, segment, times_us, where, outcome)))
         self._bytes += size
         self._entries.append(entry)
         self._begin_held()
@@ -113,13 +142,18 @@ class DecodeQueue(Generic[Item]):
         return entry.item, outcome
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
-        """Take out what nobody wants any more."""
+        """Take out what nobody wants any more, and forget groups of pictures that go on from there."""
         self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
         self._held = deque((entry, begin) for entry, begin in self._held if not is_stale(entry.item))
+        self._groups = {camera: group for camera, group in self._groups.items() if not is_stale(group.item)}
         self._bytes = sum(entry.bytes for entry in self._entries)
         held = sum(entry.picture_bytes for entry, _ in self._held)
         self._picture_bytes = sum(entry.picture_bytes for entry in self._entries) - held
         self._begin_held()
+
+    def forget(self, camera: str) -> None:
+        """Let go of a camera's decoder: nothing that follows continues what was there."""
+        self._groups.pop(camera, None)
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
@@ -136,12 +170,47 @@ class DecodeQueue(Generic[Item]):
             self._picture_bytes += entry.picture_bytes
             begin()
 
-    def _begin(self, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
-        if segment.is_end:
+    def _begin(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
+        group = self._groups.get(segment.camera)
+        if group is not None and group.has_next(segment):
+            self._go_on(group, item, segment, times_us, where, outcome)
+        elif segment.continued and not segment.continues:
+            decoder = Decoder(self._spec.picture)
+            self._groups[segment.camera] = _Group(decoder, segment.start_us, item, segment, outcome)
+            self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+        elif segment.is_end:
             outcome.set_result((segment, Decoded((), [])))
         else:
+            if group is not None and segment.epoch_us > group.segment.epoch_us and segment.sequence > 0:
+                del self._groups[segment.camera]  # the feed began anew, and nobody said that the group is over
             picture = self._spec.picture
-            self._pool.submit(_settle, outcome, segment, lambda: decode(segment, times_us, picture, where), where)
+            self._submit(outcome, segment, lambda: decode(segment, times_us, picture, where), where)
+
+    def _go_on(
+        self,
+        group: _Group[Item],
+        item: Item,
+        segment: Segment,
+        times_us: list[int],
+        where: str,
+        outcome: Future[Outcome],
+    ) -> None:
+        """Decode the group's next segment when the one before is done."""
+        before, decoder = group.outcome, group.decoder
+        if not group.has_taken(segment):
+            group.item, group.segment = item, segment
+            if not segment.continues:
+                group.from_us = segment.start_us
+            if not segment.continued:
+                del self._groups[segment.camera]
+        group.outcome = outcome
+        before.add_done_callback(
+            lambda _: self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+        )
+
+    def _submit(self, outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
+            self._pool.submit(_settle, outcome, segment, decode_it, where)
 
 
 def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:

@@ -7,6 +7,7 @@ A camera has one open epoch. Two agents under one name, or a record that strayed
     A0 A1 B0 A2 …                   A goes on: B0 strayed, and is left out
     A0 A1 B0 Aend B1 …              A is over, and B begins with B0
     B0 B1 A2 …                      A2 is of an epoch that is over, and is left out
+    A0 A1 B0        B0 continues A1: a gap in the time of one film, so B is no other feed
     A0 A1 … A0'                     an end and a number that were there with other bytes: refused
 
 So a stray ends nothing, of two agents that take turns one is left out, and no window is told twice with two contents,
@@ -55,7 +56,9 @@ class FeedGuard:
         segment = arrival.segment
         if self._was_other(segment):
             yield arrival, "other_bytes"
-        elif open_epoch_us is None or segment.epoch_us == open_epoch_us:
+        elif (
+            open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
+        ):
             held = self.waiting()
             if held and not segment.is_end:
                 yield held[0], "stray_epoch"
@@ -98,6 +101,11 @@ class FeedGuard:
         if not segment.is_end:
             known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
             self._seen[segment.sequence % _KNOWN] = known
+
+
+def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:
+    """Whether an epoch begins amid a group of pictures: only the feed of the open epoch can give that."""
+    return segment.continues and segment.start_us == segment.epoch_us > open_epoch_us
 
 
 def _number(segment: Segment) -> int:

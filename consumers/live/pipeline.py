@@ -138,16 +138,25 @@ class Pipeline:
         """Whether a worker that takes over has to read this footage again, to come to the state of this one.
 
         It has to where a window that is not yet complete touches the footage, and where an event goes on that began in
-        it: so the event is told on under its id. An event longer than `max_reread_seconds` holds nothing back.
+        it: so the event is told on under its id. And where that cannot be decoded without it, in a long group of
+        pictures. What lies further back than `max_reread_seconds` is not held: a longer event begins anew, and of a
+        longer group the frames up to the next one are skipped.
         """
         camera = self.cameras.get(footage.camera)
         if camera is None:
             return False
-        needed_us = camera.clipper.needed_from_us
-        if needed_us is not None and camera.clipper.epoch_us == footage.epoch_us and footage.end_us > needed_us:
-            return True
-        held_us = camera.tracker.needed_since(camera.newest_us - max_reread_seconds * 1e6)
-        return held_us is not None and footage.end_us > held_us
+        earliest_us = camera.newest_us - max_reread_seconds * 1e6
+        clipper = camera.clipper
+        if clipper.needed_from_us is not None:
+            if clipper.epoch_us == footage.epoch_us and footage.end_us > clipper.needed_from_us:
+                return True
+            if earliest_us <= (from_us := clipper.decode_from_us(clipper.needed_from_us)) < footage.end_us:
+                return True
+        held_us = camera.tracker.needed_since(earliest_us)
+        if held_us is None:
+            return False
+        from_us = clipper.decode_from_us(held_us)
+        return footage.end_us > (from_us if from_us >= earliest_us else held_us)
 
     def let_go(self, name: str, max_reread_seconds: float) -> list[Event]:
         """Another worker takes this camera: end the events that it cannot go on with, as they began too long ago."""

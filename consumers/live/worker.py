@@ -257,6 +257,7 @@ class Worker:
         self._pipeline.forget(name)
         self._status.silent(name)
         self._silence.forget(name)
+        self._queue.forget(name)
         if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
             self._publish(steps)
 

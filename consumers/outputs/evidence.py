@@ -27,6 +27,8 @@ class Evidence:
 
     body: Mapping[str, Any]
     segments: tuple[Segment, ...]
+    #: Segments before these that decoders need, from where decoding can begin.
+    context: tuple[Segment, ...]
     #: What of the asked interval is not there, and why, in words.
     missing: tuple[str, ...]
 
@@ -68,15 +70,15 @@ def find_evidence(
             f"has removed everything before offset {kept}"
         )
     epoch_us = found[0].epoch_us
+
+    def reaches_back(before: list[Segment]) -> bool:
+        begins_us = [_decode_from_us(s) for s in [*before, *found] if s.end_us > from_us]
+        return bool(before) and before[0].start_us <= min([from_us, *begins_us])
+
     before = (
         []
         if first < kept
-        else _around(
-            lambda n: (max(kept, first - n), first),
-            read,
-            lambda s: s and s[0].start_us <= from_us,
-            at_end=lambda n: first - n <= kept,
-        )
+        else _around(lambda n: (max(kept, first - n), first), read, reaches_back, at_end=lambda n: first - n <= kept)
     )
     after = _around(
         lambda n: (last + 1, min(end, last + 1 + n)),
@@ -84,17 +86,38 @@ def find_evidence(
         lambda s: s and s[-1].end_us >= to_us,
         at_end=lambda n: last + 1 + n >= end,
     )
-    wanted = [
-        s
-        for s in [*before, *found, *after]
-        if s.epoch_us == epoch_us and not s.is_end and s.end_us > from_us and s.start_us < to_us
-    ]
+    around = [s for s in [*before, *found, *after] if not s.is_end and s.start_us < to_us]
+    context, wanted = _decodable(around, epoch_us, from_us)
     if not wanted:
         raise SourceError(
             f"event {body['event']}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} "
             "holds other footage"
         )
-    return Evidence(body, tuple(wanted), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None)))
+    return Evidence(
+        body, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
+    )
+
+
+def _decode_from_us(segment: Segment) -> int:
+    return segment.start_us if segment.decode_from_us is None else segment.decode_from_us
+
+
+def _decodable(segments: Sequence[Segment], epoch_us: int, from_us: int) -> tuple[list[Segment], list[Segment]]:
+    """What decoders need before `from_us`, and the segments of the epoch from there on that can be decoded then."""
+    chains: list[list[Segment]] = []
+    for segment in segments:
+        if not segment.continues:
+            chains.append([segment])
+        elif chains and chains[-1][-1].continued and segment.sequence == chains[-1][-1].sequence + 1:
+            chains[-1].append(segment)
+    context: list[Segment] = []
+    wanted: list[Segment] = []
+    for chain in chains:
+        footage = [s for s in chain if s.epoch_us == epoch_us and s.end_us > from_us]
+        if footage and not wanted:
+            context = chain[: chain.index(footage[0])]
+        wanted += footage
+    return context, wanted
 
 
 def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | None) -> list[str]:
@@ -170,6 +193,6 @@ def write_evidence(evidence: Evidence, path: Path) -> None:
     if not path.parent.is_dir():
         raise SourceError(f"{path}: there is no folder {path.parent}")
     try:
-        write_joined(evidence.segments, path)
+        write_joined([*evidence.context, *evidence.segments], path, evidence.segments[0].start_us)
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({error.strerror})") from None

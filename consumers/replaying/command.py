@@ -42,7 +42,7 @@ from .judging.judgement import (
 from .judging.metrics import Matcher, by_onset, by_overlap
 from .judging.truth import TrueEvent, TruthRow, check_truth, place_truth, read_truth
 from .judging.windows import judged_windows
-from .replay import Replayed, replay
+from .replay import Replayed, frames_without_windows, replay
 from .run import ScoringSetup
 from .sources import Recording, find_recordings
 from .store import TraceStore
@@ -350,6 +350,7 @@ def result_json(
         "wall_seconds": seconds,
         "frames": frames,
         "lost_frames": lost,
+        "held_seconds": sum(p.trace.held_seconds for c in replayed.timelines for p in c.pieces),
         "windows": sum(len(p.trace.places) for c in replayed.timelines for p in c.pieces),
         "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.timelines},
         "clip": {
@@ -366,6 +367,7 @@ def result_json(
     found["truth"] = truth_json(judgement) if judged else None
     found["problems"] = [
         *replayed.unreadable,
+        *(f"{p.name}: {why}" for c in replayed.timelines for p in c.pieces for why in frames_without_windows(p.trace)),
         *(f"{p.name}: {why}" for c in replayed.timelines for p in c.pieces for why in p.trace.problems),
     ]
     return found

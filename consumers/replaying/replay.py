@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 
 import av
 
+from consumers.terminal.wording import count, skip_reason
 from models import engine_version
 from stream import SourceError
 
 from .run import ClassifyProgress, ScoringSetup, TraceJob, classify
 from .sources import Recording
 from .store import TraceStore, trace_key
-from .trace import PlacedTrace, Timeline
+from .trace import PlacedTrace, Timeline, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,19 @@ def replay(
             [PlacedTrace(name, begin_us, trace) for (name, trace), begin_us in zip(found, begins, strict=True)],
         )
         if not timeline.seconds:
-            problems = [problem for _, trace in found for problem in trace.problems]
+            problems = [why for _, trace in found for why in (*trace.problems, *frames_without_windows(trace))]
             unreadable.append(f"camera {recording.camera}: no frame could be read ({(problems or ['it is empty'])[0]})")
             continue
         timelines.append(timeline)
     if not timelines:
         raise SourceError("; ".join(unreadable))
     return Replayed(tuple(timelines), total - missing + resumed, tuple(unreadable))
+
+
+def frames_without_windows(trace: Trace) -> list[str]:
+    """Which frames no window has, and why, in words."""
+    said = [f"{count(many, 'frame')} skipped: {skip_reason(reason)}" for reason, many in sorted(trace.skipped.items())]
+    if trace.alone_frames:
+        frames = f"{count(trace.alone_frames, 'frame')} {'stands' if trace.alone_frames == 1 else 'stand'} alone"
+        said.append(f"{frames}, further from any other than segments.max_gap_seconds: no window has so few")
+    return said

@@ -22,7 +22,7 @@ from consumers.live.decode_queue import DecodeQueue
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, Scorer, UnscoredWindow, Window
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
-from .sources import LostSegmentError, Piece
+from .sources import ContextSegment, Item, LostSegmentError, Piece
 from .store import TraceDraft, TraceStore
 
 #: Per decoding thread: segments that wait for it or for the classifier, enough to fill the next batch.
@@ -65,16 +65,12 @@ class ClassifyProgress:
     resumed_seconds: float
 
 
-#: What a piece gives: its segments, and an error in the place of each that cannot be read.
-_Item = Segment | LostSegmentError
-
-
 @dataclass(slots=True)
 class _OpenTrace:
     """A piece that is being classified. The pipeline knows it as a camera, named by the key of its trace."""
 
     job: TraceJob
-    items: Iterator[_Item]
+    items: Iterator[Item]
     #: Whether no other process works on this trace.
     claimed: bool
     #: Items are numbered in the order in which the piece gives them. How many were read …
@@ -85,8 +81,10 @@ class _OpenTrace:
     done: int = 0
     #: The first item that has to be decoded again, because later windows share its footage.
     needed: int = 0
-    #: Number, epoch and end of the segments that windows not yet complete begin in.
+    #: Epoch and end of the segments that windows not yet complete begin in, and the item to begin with to decode them.
     open: deque[tuple[int, int, int]] = field(default_factory=deque)
+    #: The item with which decoding of the newest group of pictures begins.
+    group: int = 0
     #: Windows so far, those already in parts included.
     windows: int = 0
     draft: TraceDraft = field(default_factory=TraceDraft)
@@ -96,9 +94,9 @@ class _OpenTrace:
     #: Why the piece could not be read to its end.
     failure: SourceError | None = None
 
-    def note(self, number: int, segment: Segment, clipper: Clipper) -> None:
+    def note(self, segment: Segment, clipper: Clipper) -> None:
         """Note a segment that the clipper took and had not seen before: a later run may have to begin with it."""
-        self.open.append((number, segment.epoch_us, segment.end_us))
+        self.open.append((self.group, segment.epoch_us, segment.end_us))
         if clipper.needed_from_us is None:
             self.open.clear()
         # The newest one stays in any case: it says which segment comes next.
@@ -149,7 +147,7 @@ class _Run:
         progress: Callable[[ClassifyProgress], None],
     ) -> None:
         self._todo, self._setup, self._store, self._progress = deque(jobs), setup, store, progress
-        self._decoding: DecodeQueue[tuple[_OpenTrace, int, _Item]] = DecodeQueue(setup.spec, setup.threads)
+        self._decoding: DecodeQueue[tuple[_OpenTrace, int, Item]] = DecodeQueue(setup.spec, setup.threads)
         self._threads = self._decoding.threads
         # No rules: events are made from the traces later.
         self._pipeline = Pipeline(setup.scorer, setup.spec, {})
@@ -195,8 +193,8 @@ class _Run:
             number, trace.read = trace.read, trace.read + 1
             if number >= trace.needed:
                 trace.waiting += 1
-                where = "" if isinstance(item, LostSegmentError) else f"{item.camera}, segment {item.sequence}"
-                self._decoding.put((trace, number, item), partial(_segment, item), where)
+                is_context = isinstance(item, ContextSegment)
+                self._decoding.put((trace, number, item), partial(_segment, item), _where(item), is_context=is_context)
             elif isinstance(item, Segment):
                 self._seconds += item.seconds
                 self._resumed += item.seconds
@@ -209,7 +207,7 @@ class _Run:
         self._traces[job.key] = trace
         self._turn.append(trace)
 
-    def _next(self, trace: _OpenTrace) -> _Item | None:
+    def _next(self, trace: _OpenTrace) -> Item | None:
         try:
             item = next(trace.items, None)
         except SourceError as error:
@@ -217,11 +215,8 @@ class _Run:
             return None
         if isinstance(item, LostSegmentError):
             trace.draft.frames += item.frames
-        elif item is not None:
-            skipped = sum(item.skipped.values())
-            trace.draft.frames += item.frames + skipped
-            trace.draft.skipped += skipped
-            trace.draft.cover(item.start_us, item.end_us)
+        elif isinstance(item, Segment):
+            trace.draft.note(item)
         return item
 
     def _wait(self) -> None:
@@ -248,8 +243,15 @@ class _Run:
                 seconds += item.seconds
             if isinstance(outcome, SegmentError):
                 if not again:
-                    trace.draft.lose(item.frames, str(outcome))
+                    trace.draft.lose(0 if isinstance(item, ContextSegment) else item.frames, str(outcome))
                 continue
+            if isinstance(item, ContextSegment):
+                trace.group = trace.group if outcome[0].continues else number
+                continue
+            if outcome[1].missing == "no_keyframe" and not again:
+                segment = outcome[0]
+                why = f"{segment.camera}, segment {segment.sequence}: it continues footage that is not there"
+                trace.draft.lose(segment.frames, why)
             new = self._push(trace, number, *outcome)
             if not again:
                 steps += new
@@ -262,7 +264,8 @@ class _Run:
         is_new = camera is None or camera.clipper.is_new(segment)
         steps = self._pipeline.push(segment, decoded)
         if is_new:
-            trace.note(number, segment, self._pipeline.cameras[segment.camera].clipper)
+            trace.group = trace.group if segment.continues else number
+            trace.note(segment, self._pipeline.cameras[segment.camera].clipper)
         return steps
 
     def _settle(self, *, until_none: bool = False) -> None:
@@ -313,7 +316,14 @@ class _Run:
         self._part_at = time.monotonic() + _PART_SECONDS
 
 
-def _segment(item: _Item) -> Segment:
+def _segment(item: Item) -> Segment:
     if isinstance(item, LostSegmentError):
         raise item
-    return item
+    return item.segment if isinstance(item, ContextSegment) else item
+
+
+def _where(item: Item) -> str:
+    if isinstance(item, LostSegmentError):
+        return item.where
+    segment = _segment(item)
+    return f"{segment.camera}, segment {segment.sequence}"

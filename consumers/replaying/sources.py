@@ -43,6 +43,8 @@ _SCHEME: Final = "kafka://"
 _AHEAD_US: Final = 3600 * 1_000_000
 #: How many records before the place that was found must hold nothing of the wanted time; else it is further back.
 _LOOK_BACK: Final = 128
+#: How many records before the footage are looked at, at most, for the begin of the group of pictures that it begins in.
+_MAX_CONTEXT: Final = 16_384
 
 
 class LostSegmentError(SegmentError):
@@ -51,6 +53,17 @@ class LostSegmentError(SegmentError):
     def __init__(self, error: SegmentError, frames: int) -> None:
         super().__init__(error.where, error.reason)
         self.frames = frames
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSegment:
+    """A segment from before the footage, read because what follows cannot be decoded without it."""
+
+    segment: Segment
+
+
+#: What a piece of footage gives: its segments, and an error in the place of each that cannot be read.
+Item = Segment | ContextSegment | LostSegmentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +94,7 @@ class FilePiece:
                 "reading": asdict(self.reading),
             }
 
-    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
+    def segments(self, camera: str) -> Iterator[Item]:
         """Yield its segments, the same ones in the same order each time.
 
         Raises:
@@ -101,6 +114,8 @@ class TopicPiece:
     interval_us: tuple[int | None, int | None]
     content: str
     seconds: float
+    #: The first record that decoders need; the footage begins with the first of `offsets`.
+    context_offset: int
     recorded_us: int = 0
 
     @property
@@ -116,8 +131,12 @@ class TopicPiece:
         """Everything that its segments depend on."""
         return {"records": self.content}
 
-    def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
+    def segments(self, camera: str) -> Iterator[Item]:
         """Yield the camera's segments under the name `camera`, and an error in place of each that cannot be read."""
+        before = {self.partition: (self.context_offset, self.offsets[0])}
+        for item in _read_topic(self.transport, before, self.camera, (None, None)):
+            if isinstance(item.segment, Segment):
+                yield ContextSegment(replace(item.segment, camera=camera))
         for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
             segment = item.segment
             yield segment if isinstance(segment, LostSegmentError) else replace(segment, camera=camera)
@@ -265,8 +284,9 @@ def _topic_recordings(source: str, camera: str | None, transport: Transport) -> 
     found: dict[tuple[str, Partition], _TopicContent] = defaultdict(_TopicContent)
     for item in _read_topic(transport, ranges, wanted, interval_us):
         found[item.camera, item.partition].add(item)
+    kept = transport.offsets(topic)
     recordings = [
-        Recording(name, (content.piece(transport, name, partition, interval_us),))
+        Recording(name, (content.piece(transport, name, partition, interval_us, kept[partition][0]),))
         for (name, partition), content in found.items()
         if CAMERA_ID.fullmatch(name) and content.seconds
     ]
@@ -307,6 +327,8 @@ class _TopicContent:
     first: int = -1
     last: int = -1
     seconds: float = 0.0
+    #: The first one that was read.
+    begin: Segment | None = None
     digest: Any = field(default_factory=hashlib.sha256)
 
     def add(self, item: _TopicSegment) -> None:
@@ -315,15 +337,41 @@ class _TopicContent:
         if isinstance(segment, LostSegmentError):
             self.digest.update(f"bad {item.offset};".encode())
             return
+        self.begin = self.begin or segment
         self.seconds += segment.seconds
         facts = (segment.epoch_us, segment.sequence, segment.start_us, segment.end_us)
         self.digest.update(f"{facts};".encode() + hashlib.sha256(segment.data).digest())
 
     def piece(
-        self, transport: Transport, camera: str, partition: Partition, interval_us: tuple[int | None, int | None]
+        self,
+        transport: Transport,
+        camera: str,
+        partition: Partition,
+        interval_us: tuple[int | None, int | None],
+        kept: int,
     ) -> TopicPiece:
+        context = self._context_offset(transport, camera, partition, kept)
+        self.digest.update(f"context {self.first - context};".encode())
         offsets = (self.first, self.last + 1)
-        return TopicPiece(transport, partition, offsets, camera, interval_us, self.digest.hexdigest(), self.seconds)
+        content = self.digest.hexdigest()
+        return TopicPiece(transport, partition, offsets, camera, interval_us, content, self.seconds, context)
+
+    def _context_offset(self, transport: Transport, camera: str, partition: Partition, kept: int) -> int:
+        """Where the group of pictures begins that the footage begins in; at the footage itself if that is not there."""
+        begin = self.begin
+        if begin is None or begin.decode_from_us is None:
+            return self.first
+        first, count = self.first, _LOOK_BACK
+        while first > kept and self.first - first < _MAX_CONTEXT:
+            earlier = max(kept, first - count)
+            for item in _read_topic(transport, {partition: (earlier, first)}, camera, (None, None)):
+                segment = item.segment
+                if isinstance(segment, LostSegmentError) or segment.continues:
+                    continue
+                if segment.start_us == begin.decode_from_us:
+                    return item.offset
+            first, count = earlier, 4 * count
+        return self.first
 
 
 def _parse_topic(

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,13 @@ from typing import IO, Any, Final
 import numpy as np
 
 from consumers.files import replacing, trim_folder
+from stream import Segment
 
 from .errors import StoreError
 from .trace import Trace
 
 #: Goes up with each change to decoding or windowing: traces made before it are no longer right.
-VERSION: Final = 2
+VERSION: Final = 3
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
 _ARRAYS: Final = ("places", "scores", "closes", "spans")
@@ -49,11 +51,26 @@ class TraceDraft:
     closes: list[int] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
-    #: Left out by the segmenter.
-    skipped: int = 0
+    #: Left out by the segmenter, by reason.
+    skipped: Counter[str] = field(default_factory=Counter)
+    #: Frames that are the only ones of their epoch: no window has them.
+    alone: int = 0
+    held_us: int = 0
     #: In segments that could not be decoded.
     undecoded: int = 0
     problems: list[str] = field(default_factory=list)
+    #: The newest epoch, and how many frames it has.
+    epoch: tuple[int, int] = (-1, 0)
+
+    def note(self, segment: Segment) -> None:
+        """Count a segment in."""
+        self.frames += segment.frames + sum(segment.skipped.values())
+        self.skipped.update(segment.skipped)
+        self.held_us += segment.held_us
+        self.cover(segment.start_us, segment.end_us)
+        before = self.epoch[1] if self.epoch[0] == segment.epoch_us else 0
+        self.epoch = segment.epoch_us, before + segment.frames
+        self.alone += (self.epoch[1] == 1) - (before == 1)
 
     def cover(self, start_us: int, end_us: int) -> None:
         """Note that there is footage in this interval."""
@@ -110,6 +127,9 @@ class TraceStore:
             facts["frames"],
             facts["lost_frames"],
             tuple(facts["problems"]),
+            facts["skipped"],
+            facts["alone"],
+            facts["held_seconds"],
         )
 
     def save(self, key: str, model: str, labels: tuple[str, ...], draft: TraceDraft, windows: int) -> None:
@@ -142,8 +162,11 @@ class TraceStore:
             "model": model,
             "labels": labels,
             "frames": draft.frames,
-            "lost_frames": draft.skipped + draft.undecoded,
+            "lost_frames": draft.skipped.total() + draft.undecoded,
             "problems": draft.problems,
+            "skipped": dict(draft.skipped),
+            "alone": draft.alone,
+            "held_seconds": draft.held_us / 1e6,
         }
         self._write(self._folder / f"{key}.npz", arrays, facts, np.savez_compressed)
         if claimed:
@@ -252,8 +275,11 @@ def draft_trace(model: str, labels: tuple[str, ...], draft: TraceDraft) -> Trace
         arrays["closes"],
         arrays["spans"],
         draft.frames,
-        draft.skipped + draft.undecoded,
+        draft.skipped.total() + draft.undecoded,
         tuple(draft.problems),
+        dict(draft.skipped),
+        draft.alone,
+        draft.held_us / 1e6,
     )
 
 

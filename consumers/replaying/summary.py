@@ -35,6 +35,8 @@ def print_summary(out: Output, content: Mapping[str, Any]) -> None:
         f"{content['times_realtime']:.0f} times real time"
         f"{f' ({duration(kept)} had been classified before)' if kept else ''}; {content['windows']} windows",
     )
+    if content["held_seconds"] >= 1:
+        _say(out, f"pictures stood still for {duration(content['held_seconds'])}: no others came", "yellow")
     for problem in content["problems"]:
         _say(out, f"left out: {problem}", "yellow")
     _print_rows(out, content["events"], "event")

@@ -52,13 +52,10 @@ class _SentFile:
     closed: list[int] = field(default_factory=list)
 
     def note(self, segment: Segment) -> None:
+        self.draft.note(segment)
         if segment.is_end:
             self.closed.append(segment.epoch_us)
             return
-        skipped = sum(segment.skipped.values())
-        self.draft.frames += segment.frames + skipped
-        self.draft.skipped += skipped
-        self.draft.cover(segment.start_us, segment.end_us)
         self.ends_us[segment.epoch_us].append(segment.end_us)
 
 

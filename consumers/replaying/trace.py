@@ -43,6 +43,12 @@ class Trace:
     lost_frames: int
     #: The first few reasons.
     problems: tuple[str, ...] = ()
+    #: Of the lost frames: those that the segmenter skipped, by reason.
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    #: Frames that are too far from all others for any window to have them.
+    alone_frames: int = 0
+    #: For how long pictures stood still because the camera sent no others.
+    held_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:

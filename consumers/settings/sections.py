@@ -200,12 +200,6 @@ class SegmentSettings(_Section):
     max_seconds: float = Field(
         2.0, gt=0, description="Seconds after which a segment ends at the next keyframe. Longer segments add delay."
     )
-    max_gop_seconds: float = Field(
-        30.0,
-        gt=0,
-        description="Seconds without a keyframe after which frames are skipped until the next one. A camera whose "
-        "keyframes are further apart than max_seconds costs more to send and to decode.",
-    )
     max_megabytes: float = Field(8.0, gt=0, le=9, description="Megabytes (1,048,576 bytes) of a segment at most.")
     max_gap_seconds: float = Field(
         10.0, gt=0, description="Seconds between two frames beyond which the stream counts as interrupted."
@@ -216,7 +210,6 @@ class SegmentSettings(_Section):
         return SegmentLimits(
             self.min_seconds,
             self.max_seconds,
-            self.max_gop_seconds,
             int(self.max_megabytes * 1024 * 1024),
             self.max_gap_seconds,
         )

@@ -27,8 +27,9 @@ _SKIP_REASONS: Final = {
     "unscored": "without a score",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
-    "no_keyframe": "before the first keyframe",
-    "gop_too_long": "too far from a keyframe",
+    "no_keyframe": "before the first picture that can be decoded",
+    "not_clean": "while the picture was still building up",
+    "sparse": "alone, too far from other frames",
     "too_large": "in a piece too large for Kafka",
 }
 

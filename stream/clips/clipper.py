@@ -13,14 +13,21 @@ joined, not the nominal frame rate. So live, replayed and restarted runs see the
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from stream.segment import Segment
 
-from .decoding import Decoded, Fit, Image, Picture
+from .decoding import Decoded, Sample
+from .pictures import Fit, Image, Picture
+
+#: More of them than lie within the footage that is ever read again.
+_GROUPS_KNOWN: Final = 1024
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 
@@ -95,7 +102,8 @@ class Clipper:
 
     Frames that no window will ever span are counted in `skipped`: "head" before the first whole window, "tail" after
     the last, "gap" where a segment is missing between two, "between" where the stride is longer than a window,
-    "duplicate" in a segment that was seen before, "absent" where a segment announces more frames than it has room for.
+    "duplicate" in a segment that was seen before, "absent" where a segment announces more frames than it has room for,
+    "sparse" for a frame that is the only one of its epoch, "no_keyframe" where what a segment continues is missing.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
@@ -103,10 +111,15 @@ class Clipper:
         self.skipped: Counter[str] = Counter()
         self._epoch_us: int | None = None
         self._next_sequence = 0
+        self._lead_reason = "head"
+        self._epoch_frames = 0  # since the epoch's begin, or more where that was not seen
         self._end_us = 0  # up to where the epoch is known without a hole
         self._window = 0  # next to emit
+        self._newest_sample = -1
         self._samples: deque[tuple[int, int, Image]] = deque()  # (sample number, frame time, picture)
         self._waiting: deque[int] = deque()  # times of frames not yet spanned by an emitted window
+        #: Groups of pictures that lie in several segments: begin, and end as far as it is known.
+        self._groups: deque[tuple[int, float]] = deque(maxlen=_GROUPS_KNOWN)
 
     @property
     def epoch_us(self) -> int | None:
@@ -120,55 +133,87 @@ class Clipper:
             return None
         return self._epoch_us + self._window * self.spec.stride_us
 
+    def decode_from_us(self, time_us: int) -> int:
+        """Event time with which a consumer has to begin that needs what is shown from `time_us` on."""
+        for from_us, end_us in self._groups:
+            if time_us < end_us:
+                return min(time_us, from_us)
+        return time_us
+
     def is_new(self, segment: Segment) -> bool:
         """Whether the segment continues or begins an epoch, rather than repeating what was pushed before."""
         return segment.epoch_us != self._epoch_us or segment.sequence >= self._next_sequence
 
     def push(self, segment: Segment, decoded: Decoded) -> list[Clip]:
         """Take the next segment, decoded at `spec.sample_times_us(segment)`; return the windows that it completes."""
+        clips = self._take(segment.camera, decoded.late) if self._epoch_us is not None else []
         if not self.is_new(segment):
             self.skipped["duplicate"] += segment.frames
-            return []
+            return clips
         if segment.epoch_us != self._epoch_us:
             self.close()
-            self._open(segment, "head")
+            self._open(segment.epoch_us, segment.start_us, "head")
+            self._groups.clear()
+            self._newest_sample = -1
+            self._epoch_frames = 0 if segment.start_us == segment.epoch_us else 2
         elif segment.sequence > self._next_sequence:
             self._leave_out("gap")
-            self._open(segment, "gap")
+            self._open(segment.epoch_us, segment.start_us, "gap")
         self._next_sequence = segment.sequence + 1
         if segment.is_end:
             self.close()
-            return []
+            return clips
+        if decoded.missing is not None:
+            # As good as lost: windows go on behind it.
+            self._leave_out("gap")
+            self.skipped[decoded.missing] += segment.frames
+            self._open(segment.epoch_us, segment.end_us, "head" if self._lead_reason == "head" else "gap")
+            return clips
+        self._note_group(segment)
         self._end_us = segment.end_us
         if absent := max(0, segment.frames - len(decoded.frame_times_us)):
             self.skipped["absent"] += absent
         self._waiting.extend(decoded.frame_times_us)
-        numbers = [(t - segment.epoch_us) // self.spec.spacing_us for t in self.spec.sample_times_us(segment)]
-        for number, (time_us, image) in zip(numbers, decoded.samples, strict=True):
-            self._samples.append((number, time_us, image))
-        clips = []
-        while (clip := self._next_clip(segment)) is not None:
-            clips.append(clip)
-        return clips
+        self._epoch_frames += len(decoded.frame_times_us)
+        return clips + self._take(segment.camera, decoded.samples)
 
     def close(self) -> None:
         """The epoch is over: what no window spans is the tail."""
-        self._leave_out("tail")
+        self._leave_out("sparse" if self._epoch_frames == 1 else "tail")
         self._samples.clear()
         self._epoch_us = None
 
-    def _open(self, segment: Segment, lead_reason: str) -> None:
-        self._epoch_us = segment.epoch_us
-        self._lead_reason = lead_reason
+    def _open(self, epoch_us: int, from_us: int, lead_reason: str) -> None:
+        self._epoch_us, self._end_us, self._lead_reason = epoch_us, from_us, lead_reason
         self._samples.clear()
         # The first window that lies wholly in what we have.
-        self._window = -(-(segment.start_us - segment.epoch_us) // self.spec.stride_us)
+        self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
+
+    def _note_group(self, segment: Segment) -> None:
+        if segment.continues and self._groups:
+            self._groups.pop()
+        if segment.continues or segment.continued:
+            from_us = segment.start_us if segment.decode_from_us is None else segment.decode_from_us
+            self._groups.append((from_us, math.inf if segment.continued else segment.end_us))
+
+    def _take(self, camera: str, samples: Sequence[Sample]) -> list[Clip]:
+        """Take the next samples of the epoch; return the windows that are complete."""
+        assert self._epoch_us is not None
+        for sample in samples:
+            number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
+            if number > self._newest_sample:  # else it is late, and of a segment that came twice
+                self._newest_sample = number
+                self._samples.append((number, sample.frame_us, sample.image))
+        clips = []
+        while (clip := self._next_clip(camera, self._epoch_us)) is not None:
+            clips.append(clip)
+        return clips
 
     def _window_start(self, window: int) -> int:
         assert self._epoch_us is not None
         return self._epoch_us + window * self.spec.stride_us
 
-    def _next_clip(self, segment: Segment) -> Clip | None:
+    def _next_clip(self, camera: str, epoch_us: int) -> Clip | None:
         spec, first = self.spec, self._window * self.spec.samples_per_stride
         start_us = self._window_start(self._window)
         self._leave_out(self._lead_reason, before_us=start_us)
@@ -185,8 +230,8 @@ class Clipper:
         self._window += 1
         self._lead_reason = "between"
         return Clip(
-            camera=segment.camera,
-            epoch_us=segment.epoch_us,
+            camera=camera,
+            epoch_us=epoch_us,
             window=self._window - 1,
             start_us=start_us,
             end_us=end_us,

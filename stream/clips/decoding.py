@@ -9,47 +9,54 @@ At 1080p decoding is most of what a camera costs, so three things are left out t
 And one that changes them slightly: the deblocking filter, where the picture is at least `DEBLOCK_RATIO` times larger
 than the clip, so that what it smooths is below the clip's pixel size. The choice depends on the picture size alone,
 hence a clip looks the same however and wherever it was decoded.
+
+    segment      0 (I P B P)   1 (P B P P)   2 (P P B)   3 (I P P)
+    continued    yes           yes           no          no
+    decoder      ────────────────────────────▶│          ──────▶│
+
+A segment that neither continues another nor is continued needs nothing but its bytes: `decode`. Where a group of
+pictures lies in several segments, one `Decoder` takes them in turn. It may give a picture late, with the next segment,
+where the codec reorders pictures.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import av
 import av.error
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from stream.errors import SegmentError
-from stream.feeds.h264 import is_unreferenced
+from stream.feeds.nal import is_unreferenced
 from stream.segment import Segment
 
-Fit = Literal["stretch", "crop"]
-Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+from .pictures import Image, Picture, Scaler
 
 _Packet: TypeAlias = "av.Packet[Any]"
 
 DEBLOCK_RATIO: Final = 3
+#: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
+MAX_DELAY: Final = 64
+#: A frame that has not come out when so many later ones have is not coming.
+LATER: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """How a sampled picture is to look."""
+class Sample:
+    """The picture shown at a time."""
 
-    height: int
-    width: int
-    #: "stretch": the whole picture squeezed to the size. "crop": the short side scaled to it, the centre cut out.
-    fit: Fit = "stretch"
-
-    def __post_init__(self) -> None:
-        if self.height <= 0 or self.width <= 0 or self.fit not in {"stretch", "crop"}:
-            raise ValueError(
-                f"picture {self.height}x{self.width} {self.fit!r}: expected a size and 'stretch' or 'crop'"
-            )
+    #: The time asked for, event time in µs.
+    at_us: int
+    #: Event time of the frame shown then, at or before it.
+    frame_us: int
+    #: (H, W, 3) uint8 RGB.
+    image: Image = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +65,238 @@ class Decoded:
 
     #: Event times in µs of all frames in the segment's interval, ascending; known without decoding them.
     frame_times_us: tuple[int, ...]
-    #: For each time asked for: the time of the frame shown then, and its picture (H, W, 3) uint8 RGB.
-    samples: list[tuple[int, Image]] = field(repr=False)
+    #: For the times asked for, in their order; those of a continued segment's end may come with the next one.
+    samples: list[Sample] = field(repr=False)
+    #: For times that were asked for of segments before.
+    late: list[Sample] = field(default_factory=list, repr=False)
+    #: Why there are no pictures, where the segment is whole and cannot be decoded: nobody has what it continues.
+    missing: str | None = None
 
 
 def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: str = "segment") -> Decoded:
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
-    The picture shown at a time is the last frame at or before it.
+    The picture shown at a time is the last frame at or before it. A segment that continues another has no pictures of
+    its own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are.
     """
-    try:
+    with _errors_named(segment, where):
         with _opened(segment, where) as (stream, packets, times):
-            # Not a set: frames whose times are equal after rounding are frames all the same.
-            inside = sorted(t for t in times if segment.start_us <= t < segment.end_us)
-            if not inside or inside[0] > segment.start_us:
-                raise SegmentError(where, f"no picture at the segment's start, {segment.start_us} µs")
+            inside = _inside(segment, times, where)
+            if segment.continues:
+                return Decoded(inside, [], missing="no_keyframe")
             shown = _shown_at(inside, times_us)
-            images, produced = _decode_wanted(stream, packets, times, set(shown), picture)
+            images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture)
         if missing := sorted(set(shown) - set(images)):
             # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
             instead = {t: max((p for p in produced if p < t), default=t) for t in missing}
             with _opened(segment, where) as (stream, packets, times):
-                found, _ = _decode_wanted(stream, packets, times, {*instead.values(), *missing}, picture)
+                wanted = {*instead.values(), *missing}
+                found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture)
             images |= {t: found[p] for t, p in instead.items() if p in found}
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
     if missing := [t for t in shown if t not in images]:
         raise SegmentError(
             where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs"
         )
-    return Decoded(tuple(inside), [(t, images[t]) for t in shown])
+    return Decoded(inside, [Sample(at, t, images[t]) for at, t in zip(times_us, shown, strict=True)])
+
+
+class Decoder:
+    """Decodes segments of one camera in the order of its topic, with state between those that belong together.
+
+    It gives the same pictures as one decoder that is given the whole group.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._group: _Group | None = None
+        self._late: list[Sample] = []
+
+    def decode(self, segment: Segment, times_us: Sequence[int], where: str = "segment") -> Decoded:
+        """Take the next segment; return its pictures at `times_us`, and late ones of segments before.
+
+        A segment whose predecessor was not decoded here has no pictures: they are `missing`.
+
+        Raises:
+            SegmentError: the bytes are not the video that the segment says they are. Late pictures come with the next.
+        """
+        if self._group is not None and self._group.has_taken(segment):
+            # Sent twice, or read again: the group goes on behind it.
+            return Decoded((), [], missing="duplicate")
+        group, self._group = self._group, None
+        if group is not None and not group.is_followed_by(segment):
+            self._late += group.end()
+            group = None
+        if segment.is_end:
+            return self._give(Decoded((), []))
+        if group is None and (segment.continues or not segment.continued):
+            return self._give(decode(segment, times_us, self._picture, where))
+        with _errors_named(segment, where):
+            group = group or _Group(segment, self._picture, where)
+            try:
+                inside, samples = group.take(segment, times_us, where)
+            except BaseException:
+                self._late += group.end()
+                raise
+        self._group = group if segment.continued else None
+        self._late += [sample for sample in samples if sample.at_us < segment.start_us]
+        return self._give(Decoded(inside, [sample for sample in samples if sample.at_us >= segment.start_us]))
+
+    def end(self) -> list[Sample]:
+        """Nothing follows: return the pictures that were still to come."""
+        if self._group is not None:
+            self._late += self._group.end()
+            self._group = None
+        late, self._late = self._late, []
+        return late
+
+    def _give(self, decoded: Decoded) -> Decoded:
+        late, self._late = self._late, []
+        return Decoded(decoded.frame_times_us, decoded.samples, late, decoded.missing)
+
+
+@dataclass(slots=True)
+class _Owed:
+    """A picture that was asked for."""
+
+    at_us: int
+    #: Of the frame that is to be shown.
+    frame_us: int
+    #: The newest frame that came out at or before its time, and its time.
+    frame: Any
+    found_us: int
+    #: How many frames of later times came out.
+    later: int = 0
+
+    def see(self, frame: Any, time_us: int) -> None:
+        if time_us > self.frame_us:
+            self.later += 1
+        elif time_us >= self.found_us:
+            self.frame, self.found_us = frame, time_us
+
+
+class _Group:
+    """The decoder of one group of pictures that lies in several segments, and what it still owes."""
+
+    def __init__(self, first: Segment, picture: Picture, where: str) -> None:
+        self._open = contextlib.ExitStack()
+        # It stays open: its decoder, which knows all about the codec, takes the packets of later segments, too.
+        self._stream, self._first_packets, self._first_times = self._open.enter_context(_opened(first, where))
+        # Where reordering is not told, and pictures are not reordered yet, they still may be later on.
+        self._context = _set_up(self._stream, first, picture, reordered=True)
+        self._scale = Scaler(picture, first.display)
+        self._from_us = first.start_us
+        self._newest: Segment | None = None
+        #: How many packets the newest segment held with which the next one begins.
+        self._ahead = 0
+        self._owed: deque[_Owed] = deque()
+        #: Times, rounded, of more than one frame: the last of them is shown.
+        self._shared: set[int] = set()
+        #: The newest frame that came out, and its time; the newest that was shown, and its picture.
+        self._frame: tuple[Any, int] = None, -1
+        self._shown: tuple[Any, Image | None] = None, None
+        self._packets_without_frame = 0
+
+    def has_taken(self, segment: Segment) -> bool:
+        newest = self._newest
+        return newest is not None and segment.epoch_us == newest.epoch_us and segment.sequence <= newest.sequence
+
+    def is_followed_by(self, segment: Segment) -> bool:
+        newest = self._newest
+        # Behind a gap in time an epoch may begin amid the group; its numbers go on.
+        return (
+            newest is not None
+            and segment.continues
+            and (segment.epoch_us == newest.epoch_us or segment.decode_from_us == self._from_us)
+            and segment.sequence == newest.sequence + 1
+        )
+
+    def take(self, segment: Segment, times_us: Sequence[int], where: str) -> tuple[tuple[int, ...], list[Sample]]:
+        """Decode the next segment; return the times of its frames, and samples of it and of those before."""
+        if self._newest is None:
+            return self._feed(segment, self._first_packets, self._first_times, times_us, where)
+        with _opened(segment, where) as (_, packets, times):
+            return self._feed(segment, packets, times, times_us, where)
+
+    def end(self) -> list[Sample]:
+        """Nothing follows: return what is still owed, as far as it can be decoded."""
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            self._decode(None)
+        samples = self._pay(everything=True)
+        self._open.close()
+        return samples
+
+    def _feed(
+        self, segment: Segment, packets: list[_Packet], times: list[int], times_us: Sequence[int], where: str
+    ) -> tuple[tuple[int, ...], list[Sample]]:
+        inside = _inside(segment, times, where)
+        shown = _shown_at(inside, times_us)
+        self._owed.extend(_Owed(at_us, t, *self._frame) for at_us, t in zip(times_us, shown, strict=True))
+        self._shared = {t for t, count in Counter(times).items() if count > 1}
+        # The packets with which the next segment begins are decoded here and may be wanted there.
+        wanted = {*shown, *(t for t in times if t >= segment.end_us)}
+        if segment.continued:
+            last = len(packets) - 1
+        else:
+            last = max((i for i, t in enumerate(times) if t in wanted), default=-1)
+        droppable = self._context.name == "h264"
+        samples = self._pay()
+        for i in range(self._ahead, last + 1):
+            packet, time_us = packets[i], times[i]
+            if droppable and time_us not in wanted and is_unreferenced(packet):
+                continue
+            packet.pts = time_us  # the frame that comes of it tells its time, whatever segment it was in
+            self._decode(packet)
+            samples += self._pay()
+        self._newest, self._ahead = segment, sum(t >= segment.end_us for t in times)
+        if not segment.continued:
+            samples += self.end()
+        elif self._packets_without_frame <= MAX_DELAY:
+            return inside, samples
+        else:
+            samples += self._pay(everything=True)
+        if self._owed:
+            missing = f"{len(self._owed)} pictures could not be decoded, first {self._owed[0].frame_us} µs"
+            raise SegmentError(where, missing)
+        return inside, samples
+
+    def _decode(self, packet: _Packet | None) -> None:
+        """Give the decoder a packet, or None at the end, and note what comes out."""
+        self._packets_without_frame += 1
+        for frame in self._context.decode(packet):
+            if frame.pts is None:
+                continue
+            self._packets_without_frame = 0
+            for owed in self._owed:
+                owed.see(frame, frame.pts)
+            self._frame = frame, frame.pts
+
+    def _pay(self, *, everything: bool = False) -> list[Sample]:
+        """Hand out what is owed and has come out, in the order of its times."""
+        samples: list[Sample] = []
+        while self._owed:
+            owed = self._owed[0]
+            # A picture that is coded as "no change" gives no frame: the one before it stays on the screen. Some
+            # containers' times are not quite in the order of the pictures, so that it may still come.
+            has_come = owed.found_us == owed.frame_us and (owed.later or owed.frame_us not in self._shared)
+            if owed.frame is None or not (has_come or everything or owed.later >= LATER):
+                break
+            if owed.frame is not self._shown[0]:
+                self._shown = owed.frame, self._scale(owed.frame)
+            assert self._shown[1] is not None
+            samples.append(Sample(owed.at_us, owed.frame_us, self._shown[1]))
+            self._owed.popleft()
+        return samples
+
+
+@contextlib.contextmanager
+def _errors_named(segment: Segment, where: str) -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -111,34 +317,55 @@ def _open_options(segment: Segment) -> dict[str, Any]:
     options = {"probesize": str(max(len(segment.data), 2048)), "analyzeduration": "0"}
     if segment.container == "mpegts":
         # What it would look for, beyond what the parameter sets say, is how far pictures are reordered:
-        # `_decode_wanted` knows that from the packets. Duration 0 stands for seconds of it.
+        # `_set_up` is told that by the packets. Duration 0 stands for seconds of it.
         return {"options": options | {"analyzeduration": "1"}, "stream_options": [{"skip_frame": "all"}]}
     return {"options": options}
 
 
-def _shown_at(frame_times: list[int], times_us: Sequence[int]) -> list[int]:
+def _inside(segment: Segment, times: list[int], where: str) -> tuple[int, ...]:
+    """Times of the frames in the segment's interval; it begins with one of them, unless it is all context."""
+    # Not a set: frames whose times are equal after rounding are frames all the same.
+    inside = tuple(sorted(t for t in times if segment.start_us <= t < segment.end_us))
+    if segment.frames and (not inside or inside[0] > segment.start_us):
+        raise SegmentError(where, f"no picture at the segment's start, {segment.start_us} µs")
+    return inside
+
+
+def _shown_at(frame_times: Sequence[int], times_us: Sequence[int]) -> list[int]:
     index = np.searchsorted(np.asarray(frame_times), np.asarray(times_us, dtype=np.int64), side="right") - 1
     return [frame_times[i] for i in index]
 
 
+def _set_up(stream: av.VideoStream, segment: Segment, picture: Picture, *, reordered: bool) -> Any:
+    """Prepare the stream's decoder, and return it."""
+    context: Any = stream.codec_context
+    context.thread_count = 1
+    options = {}
+    if reordered:
+        # Where H.264 does not say how far pictures are reordered, hold back as many as its level allows: the decoder
+        # would otherwise guess, and leave out those that come later than it thought.
+        options["strict"] = "strict"
+    height, width = picture.coded_size(segment.display)
+    if context.width >= DEBLOCK_RATIO * width and context.height >= DEBLOCK_RATIO * height:
+        options["skip_loop_filter"] = "all"
+    context.options = options
+    return context
+
+
 def _decode_wanted(
-    stream: av.VideoStream, packets: list[_Packet], times: list[int], wanted: set[int], picture: Picture
+    stream: av.VideoStream,
+    packets: list[_Packet],
+    times: list[int],
+    wanted: set[int],
+    segment: Segment,
+    picture: Picture,
 ) -> tuple[dict[int, Image], list[int]]:
     """Return pictures by time for the wanted times, and the times of everything that came out of the decoder."""
     if not wanted:
         return {}, []
-    context: Any = stream.codec_context
-    context.thread_count = 1
-    options = {}
-    if times != sorted(times):
-        # Where H.264 does not say how far pictures are reordered, hold back as many as its level allows: the decoder
-        # would otherwise guess, and leave out those that come later than it thought.
-        options["strict"] = "strict"
-    if context.width >= DEBLOCK_RATIO * picture.width and context.height >= DEBLOCK_RATIO * picture.height:
-        options["skip_loop_filter"] = "all"
-    context.options = options
+    context = _set_up(stream, segment, picture, reordered=times != sorted(times))
     time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
-    scale = _Scaler(picture)
+    scale = Scaler(picture, segment.display)
     images: dict[int, Image] = {}
     produced: list[int] = []
     for packet in (*_needed(packets, times, wanted, droppable=context.name == "h264"), None):
@@ -174,24 +401,3 @@ def _closed_groups(packets: list[_Packet], times: list[int]) -> list[tuple[int, 
         earliest = times[i] if earliest is None else min(earliest, times[i])
     starts = sorted({0, *starts})
     return list(zip(starts, [*starts[1:], len(packets)], strict=True))
-
-
-class _Scaler:
-    """Scale and convert in one pass of swscale; one per segment, since frames of a segment share their size."""
-
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> Image:
-        want = self._picture
-        width, height = want.width, want.height
-        if want.fit == "crop":
-            ratio = max(want.height / frame.height, want.width / frame.width)
-            width, height = max(round(frame.width * ratio), width), max(round(frame.height * ratio), height)
-        scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
-        )
-        image: Any = scaled.to_ndarray()
-        top, left = (height - want.height) // 2, (width - want.width) // 2
-        return np.ascontiguousarray(image[top : top + want.height, left : left + want.width])

@@ -38,6 +38,8 @@ FIRST_ATTEMPTS: Final = 3
 _SLEEP_SECONDS: Final = 0.2
 #: Timestamps of a file that step back further than this jump.
 _REORDER_SECONDS: Final = 1.0
+#: No camera's first picture is dated further before it came.
+_BEFORE_ARRIVAL_US: Final = 60_000_000
 #: A camera's clock is said to be wrong once its times had to be corrected by so much, and again at twice as much.
 _DRIFT_SECONDS: Final = 0.5
 #: Jumps of a camera's clock are said this often at most.
@@ -136,23 +138,28 @@ def attach(
     """
     state = Attached() if state is None else state
 
+    too_large = 0
+
     def send(segments: list[Segment]) -> None:
+        nonlocal too_large
         for segment in segments:
-            key, headers, data = segment.encode()
+            # Workers see a hole in the sequence; what was in it travels with the next record.
+            skipped = {**segment.skipped, "too_large": too_large} if too_large else segment.skipped
+            key, headers, data = replace(segment, skipped=skipped).encode()
             try:
                 sender.send(topic, key, headers, data)
             except RecordTooLargeError as error:
-                # The hole in the sequence tells the worker; the frames are counted here.
                 log.warning("camera %s: %s", camera, error)
-                state.skipped["too_large"] += segment.frames
+                too_large += segment.frames
                 continue
+            too_large = 0
             state.segments += not segment.is_end
             state.frames += segment.frames
             state.seconds += segment.seconds
             state.bytes += len(data)
             state.codec, state.width, state.height = segment.codec, segment.width, segment.height
             state.end_us = segment.end_us
-            state.skipped.update(segment.skipped)
+            state.skipped.update(skipped)
             progress(state)
 
     check_address(uri)
@@ -287,14 +294,14 @@ def _send_feed(
         log.warning(
             "camera %s: its times begin %.0f s ahead of the clock, where its newest segment ended", camera, ahead
         )
-    now_us = state.end_us
-    track = replace(feed.track, time_base=MICROSECONDS, zero=0)
-    segmenter = Segmenter(camera, track, limits, start_us=state.end_us, clock=lambda: now_us)
+    # Packets come with their event times, so that time 0 may be any. A feed without a picture ends there.
+    zero_us = max(state.end_us, time.time_ns() // 1000 - _BEFORE_ARRIVAL_US)
+    track = replace(feed.track, time_base=MICROSECONDS, zero=zero_us)
+    segmenter = Segmenter(camera, track, limits, start_us=zero_us, live=True)
     notes = _ClockNotes(camera)
     packets = date_packets(feed.packets(), feed.track.time_base, clock, arrival, not_before_us=state.end_us)
     try:
         for packet in packets:
-            now_us = packet.pts if packet.pts is not None else now_us
             state.drift_ppm = notes.drift_ppm(clock)
             send(segmenter.push(packet))
             if stop():

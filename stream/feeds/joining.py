@@ -11,14 +11,20 @@ import av
 import av.error
 
 from stream.errors import SegmentError
-from stream.segment import TICKS_PER_SECOND, Segment
+from stream.segment import TICKS_PER_SECOND, Display, Segment
 
 
-def write_joined(segments: Sequence[Segment], path: Path) -> None:
+def write_joined(segments: Sequence[Segment], path: Path, shown_from_us: int | None = None) -> None:
     """Write segments of one epoch, in order, to `path`; its suffix names the container.
 
-    A segment carries packets that others have, too: a lead-in, or the keyframe that frames before it refer to. Each
-    is written once, where decoders want it first.
+    A segment may carry packets that others have, too: the one with which the next begins, or, in records of older
+    versions, a lead-in. Each is written once, where decoders want it first.
+
+    Args:
+        segments: the first one of them begins where decoding can begin.
+        path: where to.
+        shown_from_us: event time from which players show it; what comes before is there for decoders, and those
+            players show it that know no edit lists. The begin of the first segment, if None.
 
     Raises:
         SegmentError: a segment's bytes are not video, or the container cannot hold the codec.
@@ -27,7 +33,7 @@ def write_joined(segments: Sequence[Segment], path: Path) -> None:
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         with av.open(str(unfinished), "w") as out:
-            _join(segments, out)
+            _join(segments, out, segments[0].start_us if shown_from_us is None else shown_from_us)
         unfinished.replace(path)
     except (av.error.FFmpegError, ValueError) as error:
         raise SegmentError(str(path), f"{segments[0].codec} segments cannot be joined there ({error})") from None
@@ -35,28 +41,24 @@ def write_joined(segments: Sequence[Segment], path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _join(segments: Sequence[Segment], out: av.container.OutputContainer) -> None:
+def _join(segments: Sequence[Segment], out: av.container.OutputContainer, zero_us: int) -> None:
     stream: av.VideoStream | None = None
     written: set[int] = set()
     last_dts: int | None = None
-    origin_us: int | None = None
     for segment in segments:
         rate = TICKS_PER_SECOND[segment.container]
         with av.open(io.BytesIO(segment.data), "r", format=segment.container) as container:
             source = container.streams.video[0]
             if stream is None:
-                stream = out.add_stream_from_template(source)
-                stream.time_base = Fraction(1, rate)
+                stream = _add_stream(out, source, segment)
             packets = [p for p in container.demux(source) if p.size and p.pts is not None]
             times_us = segment.packet_times_us([p.pts for p in packets if p.pts is not None])
             for packet, time_us in zip(packets, times_us, strict=True):
                 if time_us in written:
                     continue
-                written.add(time_us)
-                origin_us = time_us if origin_us is None else origin_us
                 assert packet.pts is not None
                 ahead = packet.pts - packet.dts if packet.dts is not None else 0
-                pts = round((time_us - origin_us) * rate / 1e6)
+                pts = round((time_us - zero_us) * rate / 1e6)
                 dts = pts - ahead
                 if last_dts is not None and dts <= last_dts:
                     dts = last_dts + 1
@@ -65,3 +67,24 @@ def _join(segments: Sequence[Segment], out: av.container.OutputContainer) -> Non
                 copy.stream, copy.time_base = stream, Fraction(1, rate)
                 copy.pts, copy.dts, copy.is_keyframe = max(pts, dts), dts, packet.is_keyframe
                 out.mux(copy)
+            # Within a segment times may be equal, after rounding.
+            written.update(times_us)
+
+
+def _add_stream(out: av.container.OutputContainer, source: av.VideoStream, segment: Segment) -> av.VideoStream:
+    stream = out.add_stream_from_template(source)
+    stream.time_base = Fraction(1, TICKS_PER_SECOND[segment.container])
+    display = segment.display
+    if display.pixel_aspect != 1:
+        stream.codec_context.sample_aspect_ratio = display.pixel_aspect
+    if display.quarter_turns or display.mirrored:
+        stream.set_display_matrix(_matrix(display))
+    return stream
+
+
+def _matrix(display: Display) -> list[int]:
+    """The display matrix, in fixed point, of pictures that are mirrored first and then turned clockwise."""
+    cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[display.quarter_turns]
+    mirror = -1 if display.mirrored else 1
+    one = 1 << 16
+    return [mirror * cosine * one, mirror * sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30]

@@ -14,7 +14,6 @@ import av.error
 from stream.errors import SourceError
 from stream.segment import TICKS_PER_SECOND, Container
 
-from .h264 import missing_parameter_sets
 from .packets import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.
@@ -23,22 +22,31 @@ _IS_MOV: Final = re.compile(r"(?:.*,)?(?:mov|mp4)\b")
 
 
 def mux(
-    packets: Sequence[Packet], track: Track, container: Container, to_ticks: Callable[[int], int], camera: str
+    packets: Sequence[Packet],
+    track: Track,
+    container: Container,
+    to_ticks: Callable[[int], int],
+    camera: str,
+    extradata: bytes | None = None,
 ) -> bytes:
-    """Return `packets`, in decoding order and beginning with a keyframe, as a file that can be played.
+    """Return `packets`, in decoding order, as a file that can be played.
 
     Args:
-        packets: all with a presentation time.
+        packets: all with a presentation time; of H.264 and H.265 with start codes.
         track: the track that they are of.
         container: what to write.
         to_ticks: from the track's ticks to the container's.
         camera: named in errors.
+        extradata: how to decode them, where that differs from the track's.
 
     Raises:
         SourceError: the container cannot hold the track.
     """
     rate = TICKS_PER_SECOND[container]
+    # The same for all segments of an epoch, so that they play as one; but context may lie far before its begin.
+    earliest = min(to_ticks(p.pts if p.dts is None else p.dts) for p in packets if p.pts is not None)
     base = _BASE_SECONDS * rate
+    base -= min(0, base + earliest)
     buffer = io.BytesIO()
     options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
     if container == "mpegts":
@@ -51,15 +59,17 @@ def mux(
                 # The tag may be all that tells one form of a codec from another. QuickTime's are a language of its own.
                 stream.codec_context.codec_tag = track.template.codec_context.codec_tag
             stream.time_base = Fraction(1, rate)
+            if extradata is not None:
+                stream.codec_context.extradata = extradata
             last_dts: int | None = None
-            for index, packet in enumerate(packets):
+            for packet in packets:
                 assert packet.pts is not None
                 pts = to_ticks(packet.pts) + base
                 dts = to_ticks(packet.dts) + base if packet.dts is not None else pts
                 if last_dts is not None and dts <= last_dts:
                     dts = last_dts + 1  # distinct in the track, equal after rounding
                 last_dts = dts
-                muxed = av.Packet(packet.data if index else _parameter_sets(track, packet) + packet.data)
+                muxed = av.Packet(packet.data)
                 muxed.stream, muxed.time_base = stream, Fraction(1, rate)
                 muxed.pts, muxed.dts, muxed.is_keyframe = max(pts, dts), dts, packet.keyframe
                 out.mux(muxed)
@@ -68,7 +78,12 @@ def mux(
     return buffer.getvalue()
 
 
-def _parameter_sets(track: Track, packet: Packet) -> bytes:
-    if track.codec != "h264":
-        return b""
-    return missing_parameter_sets(bytes(track.template.codec_context.extradata or b""), packet.data)
+def picture_size(data: bytes, container: Container) -> tuple[int, int] | None:
+    """Width and height of the pictures in a segment's bytes, as its parameter sets tell them; None if they do not."""
+    options = {"probesize": str(max(len(data), 2048))}
+    try:
+        with av.open(io.BytesIO(data), "r", format=container, options=options) as opened:
+            context = opened.streams.video[0].codec_context
+            return (context.width, context.height) if context.width else None
+    except (av.error.FFmpegError, ValueError, IndexError):
+        return None

@@ -1,4 +1,4 @@
-"""Cutting a feed into segments: at keyframes where they come often enough, never re-encoded.
+"""Cutting a feed into segments: where decoding can begin if it can often enough, never re-encoded.
 
 How a cut works. A segment speaks of the frames in `[start, end)`; a cut at packet P makes P's presentation time the
 end of one segment and the start of the next.
@@ -7,28 +7,38 @@ end of one segment and the start of the next.
     first segment   I0 P3 B1 B2   I6 B4 B5           frames 0..5; I6 is there only for B4 and B5
     second segment                I6 P9 …            frames 6..
 
-    decode order    I0 P1 P2 | P3 P4 …  (no I6)      the limit falls inside a group of pictures
-    second segment  I0 P1 P2   P3 P4 …               frames 3..; I0 to P2 are the lead-in, decoded and not shown
+    decode order    I0 P3 B1 B2 | P6 B4 B5 P9 …      the limit falls inside a group of pictures
+    first segment   I0 P3 B1 B2   P6 B4 B5           frames 0..5
+    second segment                P6 P9 …            frames 6..; it continues the first one: its decoder goes on
 
-A group of pictures longer than `max_gop_seconds` or larger than `max_bytes` cannot be carried as a lead-in: what is
-left of it is skipped, counted as `gop_too_long`, and the next keyframe begins a new epoch.
+Where the film begins before what can be shown (`beginning.py`), the first segment carries that as context.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import itertools
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Final
 
 from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
 
-from .muxing import mux
+from .beginning import MAX_REORDER, Beginning
+from .coding import Coding
+from .muxing import mux, picture_size
+from .nal import Access
 from .packets import Packet, Track
 
 #: Decoding times that step back by less are a rounding; presentation times in their place are an order of pictures.
 _MAX_ROUNDING_SECONDS: Final = 0.1
 _MAX_REORDER_SECONDS: Final = 1.0
+#: A picture that stands still for longer than so many usual intervals, and this long, is told as held.
+_HELD_INTERVALS: Final = 3
+_HELD_SECONDS: Final = 1.0
+#: Intervals that the usual one is the median of.
+_INTERVALS: Final = 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +47,42 @@ class SegmentLimits:
 
     min_seconds: float = 0.5
     max_seconds: float = 2.0
-    max_gop_seconds: float = 30.0
     max_bytes: int = 8 * 1024 * 1024
     #: Timestamps further apart than this are a discontinuity.
     max_gap_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_seconds <= self.max_seconds <= self.max_gop_seconds:
+        if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(
-                f"segment limits: expected 0 < min ({self.min_seconds}) <= max ({self.max_seconds}) <= "
-                f"group of pictures ({self.max_gop_seconds}), in seconds"
+                f"segment limits: expected 0 < min ({self.min_seconds}) <= max ({self.max_seconds}), in seconds"
             )
 
 
 @dataclass(slots=True)
 class _SegmentDraft:
-    """A segment in the making. `lead_in` packets come first and lie before `start`."""
+    """A segment in the making."""
 
     start: int
-    packets: list[Packet]
-    has_lead_in: bool = False
-    frames: int = 0
-    bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.bytes = sum(len(p.data) for p in self.packets)
+    #: Whether it needs the decoder of the segment before.
+    continues: bool = False
+    #: How it is decoded, where that is not as the track says, and whether its pictures may have another size.
+    extradata: bytes | None = None
+    is_resized: bool = False
+    packets: list[Packet] = field(default_factory=list)
+    #: Presentation times of the frames that it speaks of.
+    shown: list[int] = field(default_factory=list)
+    bytes: int = 0
 
     def add(self, packet: Packet, *, counts: bool) -> None:
+        assert packet.pts is not None
         self.packets.append(packet)
         self.bytes += len(packet.data)
-        self.frames += counts
+        if counts:
+            self.shown.append(packet.pts)
 
 
 class Segmenter:
-    """Push packets in, get segments out. Pure but for `clock`: the same packets give the same segments."""
+    """Push packets in, get segments out. Pure: the same packets give the same segments."""
 
     def __init__(
         self,
@@ -79,7 +91,7 @@ class Segmenter:
         limits: SegmentLimits | None = None,
         *,
         start_us: int = 0,
-        clock: Callable[[], int] | None = None,
+        live: bool = False,
     ) -> None:
         """Begin a feed.
 
@@ -87,35 +99,42 @@ class Segmenter:
             camera: the id that segments carry.
             track: codec, size and time base of the packets.
             limits: lengths and sizes; the defaults suit a camera with a keyframe every second or two.
-            start_us: event time of the first frame of recorded footage.
-            clock: event time now, in microseconds, for a live feed; asked once at the start of each epoch.
+            start_us: event time of the container's time 0.
+            live: whether packets may have been lost where time jumps.
         """
         self._camera = check_camera_id(camera)
         self._track = track
         self._limits = limits or SegmentLimits()
-        self._clock = clock
+        # A file with an index lacks nothing where time jumps; a stream that was recorded may have lost packets there.
+        self._is_complete = not live and "mpegts" not in track.template.container.format.name
+        self._coding = Coding(track)
+        self._size = track.width, track.height
         self._container = track.container
         self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
         # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
         self._tick_parts = self._tick.numerator, self._tick.denominator
         self._base_parts = track.time_base.numerator, track.time_base.denominator
 
+        self._beginning = Beginning("no_keyframe", self._limits.max_bytes)
         self._in_epoch = False
-        self._waiting_since = "no_keyframe"  # why packets are skipped until the next keyframe
-        self._first_pts: int | None = None  # of the feed: what `start_us` stands for
         self._start_us = start_us
         self._last_end_us = start_us
-        self._epoch_us = 0
+        self._epoch_us: int | None = None
         self._origin = 0  # pts at which the epoch begins
         self._sequence = 0
+        self._group_us = 0  # start of the segment with which decoding begins
         self._last_dts: int | None = None
         self._last_pts = 0
         self._interval = 0  # distance between the two newest frames in presentation order
-        self._gop: list[Packet] = []
+        self._intervals: deque[int] = deque(maxlen=_INTERVALS)
+        self._is_resized = False
         self._open: _SegmentDraft | None = None
         self._closing: _SegmentDraft | None = None
         self._cut: Packet | None = None
         self._cut_carried = False  # whether the closing segment holds the cut packet as well
+        #: What lies behind a gap in time, and how much of it the last segment before it carries.
+        self._gap: list[tuple[Packet, Access]] = []
+        self._carried = 0
         self._skipped: Counter[str] = Counter()
 
     @property
@@ -135,41 +154,122 @@ class Segmenter:
             self._skipped["no_timestamp"] += 1
             return done
         dts = packet.dts if packet.dts is not None else packet.pts
+        packet, access = self._coding.read(packet)
         done = []
+        # The part of a film that follows in its edit list is decoded from where it begins, too.
+        next_part = packet.discard and access.until_clean is not None
+        if self._coding.has_changed:
+            self._is_resized = True
         back_seconds = _MAX_REORDER_SECONDS if packet.dts is None else _MAX_ROUNDING_SECONDS
-        if self._in_epoch and self._jumps(dts, back_seconds):
-            done = self._end_epoch("discontinuity")
+        if self._steps_back(dts, back_seconds) or (self._in_epoch and next_part):
+            is_amid = self._in_epoch or self._beginning.has_shown
+            done = self._end_epoch("discontinuity" if is_amid else self._beginning.reason)
         self._last_dts = dts
-        if not self._in_epoch:
-            if not packet.keyframe:
-                self._skipped[self._waiting_since] += 1
-                return done
-            self._begin_epoch(packet.pts)
-            self._open = _SegmentDraft(packet.pts, [])
-        elif self._closing is not None and self._cut is not None:
-            if packet.pts < self._open_draft.start:
-                self._add_leading(packet)
-                return done
-            done.append(self._emit(self._closing, self._open_draft.start))
-            self._closing = self._cut = None
-        elif packet.pts < self._open_draft.start:
-            # Shown before the epoch's first keyframe: it refers to pictures that were never received.
-            self._skipped["no_keyframe"] += 1
-            return done
-        if self._open_draft.frames and self._cut_due(packet):
-            if not packet.keyframe and not self._lead_in_fits(packet):
-                done += self._end_epoch("gop_too_long")
-                self._skipped["gop_too_long"] += 1
-                return done
-            self._closing, self._cut, self._cut_carried = self._open_draft, packet, False
-            lead_in = [] if packet.keyframe else list(self._gop)
-            self._open = _SegmentDraft(packet.pts, lead_in, has_lead_in=bool(lead_in))
-        self._append(packet)
-        return done
+        return done + (self._go_on(packet, access) if self._in_epoch else self._begin(packet, access))
 
     def end(self) -> list[Segment]:
-        """The feed is over: return what was held back, and the mark that ends the epoch."""
-        return self._end_epoch("no_keyframe")
+        """The feed is over: return what was held back, and the mark that ends the epoch.
+
+        The mark also tells of frames that no segment could tell of, even where there was none.
+        """
+        done = self._end_epoch("no_keyframe")
+        if self._skipped:
+            done.append(self._end_mark())
+        return done
+
+    def _begin(self, packet: Packet, access: Access) -> list[Segment]:
+        """Wait for the first picture that can be shown, and begin the epoch with it."""
+        if self._beginning.wants_intra:
+            self._coding.intra_suffices = True
+        ready = self._beginning.push(packet, access, self._coding.with_sets)
+        self._skipped += self._beginning.take_skipped()
+        if ready:
+            self._begin_epoch()
+        return []
+
+    def _go_on(self, packet: Packet, access: Access) -> list[Segment]:
+        done: list[Segment] = []
+        pts, draft = packet.pts, self._open_draft
+        assert pts is not None
+        if self._gap:
+            return self._take_behind_gap(packet, access)
+        if self._closing is not None:
+            if pts < draft.start:
+                self._add_leading(packet)
+                return done
+            done.append(self._emit(self._closing, draft.start, continued=draft.continues))
+            self._closing = self._cut = None
+        elif pts < draft.start and not packet.discard:
+            # Shown before the epoch's first picture: it refers to pictures that were never received.
+            self._skipped["no_keyframe"] += 1
+            return done
+        if not packet.discard and self._is_behind_gap(pts):
+            return done + self._take_behind_gap(packet, access)
+        if draft.shown and not packet.discard and self._cut_due(packet, access):
+            self._closing, self._cut, self._cut_carried = draft, packet, False
+            self._open = self._draft(pts, continues=access.until_clean != 0)
+            packet = replace(packet, data=self._coding.with_sets(packet.data))
+        self._open_draft.add(packet, counts=not packet.discard)
+        if not packet.discard:
+            self._note_time(packet)
+        return done
+
+    def _is_behind_gap(self, pts: int) -> bool:
+        return self._seconds(pts - self._last_pts) > self._limits.max_gap_seconds
+
+    def _take_behind_gap(self, packet: Packet, access: Access) -> list[Segment]:
+        """Keep what is shown behind a gap until nothing can come any more that is shown earlier.
+
+        decode order    … P7 | P11 B8 B9 B10 …      the gap lies between 9 and 10
+        last segment    … P7   P11 B8 B9            frames up to 9; P11 is there only for B8 and B9
+        new epoch              P11 B10 …            begins with frame 10
+        """
+        assert packet.pts is not None
+        if self._gap and not packet.discard and not self._is_behind_gap(packet.pts):
+            for ahead, _ in self._gap[self._carried :]:
+                self._open_draft.add(ahead, counts=False)
+            self._carried = len(self._gap)
+            self._open_draft.add(packet, counts=True)
+            self._note_time(packet)
+        else:
+            self._carried = self._carried if self._gap else 0
+            self._gap.append((packet, access))
+        done: list[Segment] = []
+        while self._gap:
+            first = min(p.pts for p, _ in self._gap if p.pts is not None)
+            if not (len(self._gap) > MAX_REORDER or (packet.dts is not None and packet.dts >= first)):
+                break
+            done += self._leave_gap()
+        return done
+
+    def _leave_gap(self) -> list[Segment]:
+        """End the epoch before a gap, and begin the one behind it."""
+        gap, self._gap = self._gap, []
+        (lead, access), times = gap[0], sorted(p.pts for p, _ in gap if p.pts is not None)
+        is_clean = access.until_clean == 0 and lead.pts == times[0]
+        if not is_clean and not self._is_complete:
+            done = self._end_epoch("discontinuity")
+            for packet, its_access in gap:
+                done += self._go_on(packet, its_access) if self._in_epoch else self._begin(packet, its_access)
+            return done
+        # Amid a group there is no end mark: it would end the decoder. That another epoch follows says as much.
+        done = self._close_epoch(continued=not is_clean)
+        if is_clean:
+            done.append(self._end_mark())
+            gap[0] = replace(lead, data=self._coding.with_sets(lead.data)), access
+        last = times[0]
+        for time in times:
+            last = time if self._seconds(time - last) <= self._limits.max_gap_seconds else last
+        packets = [(p, p.pts is not None and p.pts <= last and not p.discard) for p, _ in gap]
+        self._open_epoch(times[0], packets, continues=not is_clean)
+        self._gap = [one for one, (p, is_shown) in zip(gap, packets, strict=True) if not (is_shown or p.discard)]
+        self._carried = len(self._gap)
+        return done
+
+    def _draft(self, start: int, *, continues: bool) -> _SegmentDraft:
+        is_resized = self._is_resized and not continues
+        self._is_resized = self._is_resized and continues
+        return _SegmentDraft(start, continues, self._coding.extradata, is_resized)
 
     @property
     def _open_draft(self) -> _SegmentDraft:
@@ -181,36 +281,20 @@ class Segmenter:
         numerator, denominator = self._base_parts
         return ticks * numerator / denominator
 
-    def _jumps(self, dts: int, back_seconds: float) -> bool:
-        if self._last_dts is None:
-            return False
-        step = dts - self._last_dts
-        return self._seconds(step) < -back_seconds or self._seconds(step) > self._limits.max_gap_seconds
+    def _steps_back(self, dts: int, seconds: float) -> bool:
+        return self._last_dts is not None and self._seconds(dts - self._last_dts) < -seconds
 
-    def _cut_due(self, packet: Packet) -> bool:
+    def _cut_due(self, packet: Packet, access: Access) -> bool:
         draft = self._open_draft
         assert packet.pts is not None
         seconds = self._seconds(packet.pts - draft.start)
-        if packet.keyframe and (seconds >= self._limits.min_seconds or draft.has_lead_in):
+        if access.until_clean == 0 and (
+            seconds >= self._limits.min_seconds or draft.continues or self._coding.has_changed
+        ):
             return True
         if packet.pts < self._last_pts:
             return False  # shown before a frame that the open segment counts as its own
         return seconds >= self._limits.max_seconds or draft.bytes + len(packet.data) > self._limits.max_bytes
-
-    def _lead_in_fits(self, packet: Packet) -> bool:
-        assert packet.pts is not None
-        assert self._gop[0].pts is not None
-        size = sum(len(p.data) for p in self._gop) + len(packet.data)
-        seconds = self._seconds(packet.pts - self._gop[0].pts)
-        return size <= self._limits.max_bytes and seconds < self._limits.max_gop_seconds
-
-    def _append(self, packet: Packet) -> None:
-        assert packet.pts is not None
-        if packet.keyframe:
-            self._gop = []
-        self._gop.append(packet)
-        self._open_draft.add(packet, counts=True)
-        self._note_time(packet)
 
     def _add_leading(self, packet: Packet) -> None:
         """`packet` follows the cut in decoding order and precedes it on the screen."""
@@ -219,45 +303,53 @@ class Segmenter:
         if not self._cut_carried:
             self._closing.add(self._cut, counts=False)
             self._cut_carried = True
-        self._closing.add(packet, counts=True)
-        if not self._cut.keyframe:
-            # Inside a group of pictures later frames may refer to this one, in this segment and in the next.
-            self._open_draft.add(packet, counts=False)
-            self._gop.append(packet)
-        self._note_time(packet)
+        self._closing.add(packet, counts=not packet.discard)
+        if not packet.discard:
+            self._note_time(packet)
 
     def _note_time(self, packet: Packet) -> None:
         assert packet.pts is not None
         if packet.pts > self._last_pts:
             self._last_pts, self._interval = packet.pts, packet.duration or packet.pts - self._last_pts
 
-    def _begin_epoch(self, pts: int) -> None:
-        if self._clock is not None:
-            begin = self._clock()
-        else:
-            if self._first_pts is None:
-                self._first_pts = pts
-            begin = self._start_us + round((pts - self._first_pts) * self._track.time_base * 1_000_000)
+    def _begin_epoch(self) -> None:
+        origin, packets = self._beginning.take()
+        self._open_epoch(origin, packets, continues=False)
+
+    def _open_epoch(self, origin: int, packets: Sequence[tuple[Packet, bool]], *, continues: bool) -> None:
+        begin = self._start_us + round((origin - self._track.zero) * self._track.time_base * 1_000_000)
         # An epoch's number is the time of its first frame, and it grows: never before the end of the one before.
         self._epoch_us = max(begin, self._last_end_us)
-        if self._clock is None and self._epoch_us > begin:
+        if self._epoch_us > begin:
             # Timestamps went back: from here on the file's own clock is taken to continue where it had stopped.
             self._start_us += self._epoch_us - begin
-        self._in_epoch, self._origin, self._sequence = True, pts, 0
-        self._last_pts, self._interval = pts, 0
+        self._in_epoch, self._origin = True, origin
+        self._sequence = self._sequence if continues else 0
+        self._last_pts, self._interval = origin, 0
+        self._intervals.clear()
+        self._open = self._draft(origin, continues=continues)
+        for packet, is_shown in packets:
+            self._open.add(packet, counts=is_shown)
+            if is_shown:
+                self._note_time(packet)
 
     def _end_epoch(self, reason: str) -> list[Segment]:
-        self._waiting_since = reason
-        if not self._in_epoch:
-            return []
-        done = []
+        if not self._in_epoch and self._beginning.has_shown:
+            self._begin_epoch()
+        done: list[Segment] = []
+        while self._gap:
+            done += self._leave_gap()
+        self._beginning = Beginning(reason, self._limits.max_bytes)
+        return [*done, *self._close_epoch(continued=False), self._end_mark()] if self._in_epoch else done
+
+    def _close_epoch(self, *, continued: bool) -> list[Segment]:
+        done, draft = [], self._open_draft
         if self._closing is not None:
-            done.append(self._emit(self._closing, self._open_draft.start))
+            done.append(self._emit(self._closing, draft.start, continued=draft.continues))
         # A last frame without a duration is known to have been shown, not for how long: a tick of either clock.
         end = self._last_pts + max(self._interval, 1, -(-self._tick.denominator // self._tick.numerator))
-        done.append(self._emit(self._open_draft, end))
-        done.append(self._end_mark(done[-1]))
-        self._in_epoch, self._open, self._closing, self._cut, self._gop = False, None, None, None, []
+        done.append(self._emit(draft, end, continued=continued))
+        self._in_epoch, self._open, self._closing, self._cut = False, None, None, None
         return done
 
     def _to_ticks(self, pts: int) -> int:
@@ -266,37 +358,64 @@ class Segmenter:
         return (2 * (pts - self._origin) * numerator + denominator) // (2 * denominator)
 
     def _to_us(self, pts: int) -> int:
+        assert self._epoch_us is not None
         return self._epoch_us + ticks_to_us(self._to_ticks(pts), self._container)
 
-    def _emit(self, draft: _SegmentDraft, end: int) -> Segment:
+    def _held_us(self, draft: _SegmentDraft, end: int) -> int:
+        """How long pictures of a segment stood still because no other came."""
+        held, times = 0, sorted([*draft.shown, end])
+        for one, other in itertools.pairwise(times):
+            interval = other - one
+            usual = median(self._intervals) if self._intervals else interval
+            if interval > _HELD_INTERVALS * usual and self._seconds(interval) > _HELD_SECONDS:
+                held += self._to_us(other) - self._to_us(one)
+            self._intervals.append(interval)
+        return held
+
+    def _emit(self, draft: _SegmentDraft, end: int, *, continued: bool) -> Segment:
         assert draft.packets[0].pts is not None
+        assert self._epoch_us is not None
+        data = mux(draft.packets, self._track, self._container, self._to_ticks, self._camera, draft.extradata)
+        if draft.is_resized:
+            self._size = picture_size(data, self._container) or self._size
+        start_us = self._to_us(draft.start)
+        if not draft.continues:
+            self._group_us = start_us
+        width, height = self._size
         segment = Segment(
             camera=self._camera,
             epoch_us=self._epoch_us,
             sequence=self._sequence,
-            start_us=self._to_us(draft.start),
+            start_us=start_us,
             end_us=self._to_us(end),
             container=self._container,
             codec=self._track.codec,
-            width=self._track.width,
-            height=self._track.height,
-            frames=draft.frames,
+            width=width,
+            height=height,
+            frames=len(draft.shown),
             first_tick=self._to_ticks(draft.packets[0].pts),
-            data=mux(draft.packets, self._track, self._container, self._to_ticks, self._camera),
+            data=data,
             skipped=dict(self._skipped),
+            decode_from_us=self._group_us if draft.continues else None,
+            continued=continued,
+            held_us=self._held_us(draft, end),
+            display=self._track.display,
         )
         self._skipped.clear()
         self._sequence += 1
         self._last_end_us = segment.end_us
         return segment
 
-    def _end_mark(self, last: Segment) -> Segment:
+    def _end_mark(self) -> Segment:
+        """The end of the epoch; where there was none, of one without a frame."""
+        if self._epoch_us is None:
+            self._epoch_us = self._last_end_us
         mark = Segment(
             camera=self._camera,
             epoch_us=self._epoch_us,
             sequence=self._sequence,
-            start_us=last.end_us,
-            end_us=last.end_us,
+            start_us=self._last_end_us,
+            end_us=self._last_end_us,
             container=self._container,
             codec=self._track.codec,
             width=self._track.width,
@@ -307,4 +426,5 @@ class Segmenter:
             skipped=dict(self._skipped),
         )
         self._skipped.clear()
+        self._sequence += 1
         return mark

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from consumers.replaying.sources import Piece
+from consumers.replaying.sources import ContextSegment, LostSegmentError, Piece
 from consumers.replaying.trace import PlacedTrace
-from stream import Image, Picture, Segment, SegmentError, SourceError, decode
+from stream import Image, Picture, SampleReader, SegmentError, SourceError
 
 FRAMES: Final = 6
 _HEIGHT: Final = 120
@@ -52,13 +52,15 @@ def take_pictures(intervals: Sequence[Interval]) -> list[list[tuple[int, Image]]
 
 def _decode_at(piece: Piece, times_us: Sequence[int]) -> list[tuple[int, Image]]:
     found: list[tuple[int, Image]] = []
+    reader = SampleReader(_PICTURE)
     try:
-        for segment in piece.segments("pictures"):
-            if isinstance(segment, Segment) and (
-                inside := [t for t in times_us if segment.start_us <= t < segment.end_us]
-            ):
-                images = decode(segment, inside, _PICTURE, piece.name).samples
-                found += [(t, image) for t, (_, image) in zip(inside, images, strict=True)]
+        for item in piece.segments("pictures"):
+            if isinstance(item, LostSegmentError):
+                continue
+            segment = item.segment if isinstance(item, ContextSegment) else item
+            inside = [t for t in times_us if segment.start_us <= t < segment.end_us]
+            found += [(s.at_us, s.image) for s in reader.read(segment, inside, piece.name)]
+        found += [(s.at_us, s.image) for s in reader.end()]
     except (SegmentError, SourceError):
         return found  # what could not be decoded is in the trace's problems already
     return found

@@ -1,0 +1,81 @@
+"""How a track's pictures are coded, as far as it is told apart from them: it may change amid the film."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from .nal import (
+    Access,
+    Codec,
+    framed,
+    is_delimiter,
+    is_sequence_set,
+    parameter_sets,
+    prefix_size,
+    read_access,
+    set_id,
+    units,
+)
+from .packets import Packet, Track
+
+_CODECS: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
+
+
+class Coding:
+    """Reads each packet of a track in turn, and keeps the newest parameter sets."""
+
+    def __init__(self, track: Track) -> None:
+        self._codec = _CODECS.get(track.codec)
+        #: New settings of the decoder, of codecs that keep them apart from the pictures; None while the track's hold.
+        self.extradata: bytes | None = None
+        #: Pictures of intra slices alone are all that this stream has to begin with.
+        self.intra_suffices = False
+        #: Whether a decoder has to begin anew with the newest packet.
+        self.has_changed = False
+        self._prefix = 0
+        self._sets: dict[tuple[int, int], bytes] = {}
+        self._take_extradata(bytes(track.template.codec_context.extradata or b""))
+
+    def read(self, packet: Packet) -> tuple[Packet, Access]:
+        """Take the next packet; return it as a transport stream carries it, and whether decoding can begin with it."""
+        self.has_changed = False
+        if packet.extradata is not None:
+            self.has_changed = True
+            if self._codec is None:
+                self.extradata = packet.extradata
+            self._take_extradata(packet.extradata)
+        if self._codec is None:
+            return packet, Access(0 if packet.keyframe else None, packet.keyframe)
+        access = read_access(self._codec, packet.data, self._prefix)
+        for unit in access.parameter_sets:
+            self._note(unit)
+        if access.until_clean is None and access.is_intra and (packet.keyframe or self.intra_suffices):
+            access = replace(access, until_clean=0)
+        if self._prefix:
+            packet = replace(packet, data=framed(list(units(packet.data, self._prefix))))
+        return packet, access
+
+    def with_sets(self, data: bytes) -> bytes:
+        """The data of the newest packet, with the newest parameter sets before its pictures if it has none."""
+        if self._codec is None or not self._sets:
+            return data
+        parts = list(units(data, 0))
+        if any(is_sequence_set(self._codec, part) for part in parts):
+            return data
+        at = int(bool(parts) and is_delimiter(self._codec, parts[0]))
+        return framed([*parts[:at], *(unit for _, unit in sorted(self._sets.items())), *parts[at:]])
+
+    def _take_extradata(self, extradata: bytes) -> None:
+        if self._codec is not None:
+            self._prefix = prefix_size(self._codec, extradata)
+            for unit in parameter_sets(self._codec, extradata):
+                self._note(unit)
+
+    def _note(self, unit: bytes) -> None:
+        assert self._codec is not None
+        key = set_id(self._codec, unit)
+        known = self._sets.get(key)
+        self._sets[key] = unit
+        if known is not None and known != unit and is_sequence_set(self._codec, unit):
+            self.has_changed = True
