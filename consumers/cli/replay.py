@@ -16,6 +16,7 @@ from .options import (
     ModelOption,
     ReportOption,
     SettingsOption,
+    SkipBadRowsOption,
     StartOption,
     StrideOption,
     command_settings,
@@ -89,6 +90,7 @@ def replay(
     sources: SourcesArgument,
     labels: LabelsOption = None,
     label_map: LabelMapOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
     model: ModelOption = None,
     against: Annotated[
         str | None,
@@ -173,6 +175,7 @@ def replay(
         onset_window=onset_window,
         resume=resume,
         through_kafka=through_kafka,
+        skip_bad_rows=skip_bad_rows,
         own_broker=kafka is None,
         against=against,
     )
@@ -200,6 +203,7 @@ def tune(
         "tuned.toml"
     ),
     label_map: LabelMapOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
     model: ModelOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
@@ -235,6 +239,7 @@ def tune(
         match=match,
         overlap=overlap,
         onset_window=onset_window,
+        skip_bad_rows=skip_bad_rows,
     )
     with stop_on_signal() as stop:
         code = run_tune(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-import av
-
+from consumers.versions import decoder_version
 from models import engine_version
 from stream import SourceError
 
@@ -67,7 +66,7 @@ def replay(
                     "model": setup.scorer.id,
                     "engine": [engine, engine_version(engine)],
                     "spec": asdict(setup.spec),
-                    "decoder": av.__version__,
+                    "decoder": decoder_version(),
                 }
             )
         )

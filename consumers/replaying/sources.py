@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.files import content_digest
 from consumers.times import parse_time_us
 from stream import (
     CAMERA_ID,
@@ -69,8 +70,7 @@ class FilePiece:
 
     def facts(self) -> dict[str, Any]:
         """Everything that its segments depend on."""
-        with self.path.open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "limits": asdict(self.limits)}
+        return {"sha256": content_digest(self.path), "limits": asdict(self.limits)}
 
     def segments(self, camera: str) -> Iterator[Segment | LostSegmentError]:
         """Yield its segments, the same ones in the same order each time.
