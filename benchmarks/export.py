@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from consumers.learning.datasets import Example, find_examples
+from consumers.learning.datasets import find_examples
+from consumers.learning.examples import Example
 from consumers.learning.export import HEADINGS, Row, calibration_clips, cells, measure_every_form
 from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
@@ -70,7 +71,7 @@ def main() -> int:
     name = data.parent.name if data.is_file() else data.name
     try:
         renamed = dict(pair.split("=", 1) for pair in arguments.map)
-        calibrating, measured = divided(find_examples(data, renamed))
+        calibrating, measured = divided(find_examples([data], renamed))
         if arguments.most is not None:
             measured = measured[:: max(1, -(-len(measured) // max(1, arguments.most)))]
         sections = [f"{_processor()}; {len(calibrating)} other clips of {name} calibrated int8.\n"]

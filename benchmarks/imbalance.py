@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--arch", default="cnn_lstm", help="a CNN-LSTM, whose head alone learns")
     options = parser.parse_args()
     recipe = Recipe(options.arch, epochs=options.epochs, augmentation=Augmentation(views=2))
-    examples = find_examples(options.data, dict(pair.split("=") for pair in options.map))
+    examples = find_examples([options.data], dict(pair.split("=") for pair in options.map))
     errors = Output(stderr=True)
     with task_progress(errors) as show:
         first = Trainer(load_footage(examples, recipe, show), recipe, show)

@@ -3,50 +3,73 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from models import normal_label
+
+from .tables import TableError, read_text
 
 
-class AnnotationError(Exception):
-    """A file of annotations that cannot be read; the message names the file, and the line or the video."""
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One annotation as the file has it."""
+
+    #: File, video and, if the video has several, number of the annotation, for errors.
+    where: str
+    #: Id of the video.
+    video: str
+    raw: Any
+
+    @property
+    def label(self) -> str:
+        """The label as Clipline writes it.
+
+        Raises:
+            ValueError: there is none, or it is no text.
+        """
+        label = self.raw.get("label") if isinstance(self.raw, dict) else None
+        if not isinstance(label, str):
+            raise ValueError(f"label {label!r}: expected text")  # noqa: TRY004  of a file, not of an argument
+        return normal_label(label)
+
+    @property
+    def segment(self) -> tuple[float, float]:
+        """Start and end, s.
+
+        Raises:
+            ValueError: they are not two numbers.
+        """
+        segment = self.raw.get("segment") if isinstance(self.raw, dict) else None
+        try:
+            start, end = segment  # type: ignore[misc]  # whatever it is
+            return float(start), float(end)
+        except (TypeError, ValueError):
+            raise ValueError(f"segment {segment!r}: expected [start, end], in seconds") from None
 
 
-def activitynet_annotations(path: Path) -> Iterator[tuple[str, str, float, float]]:
-    """Yield video id, label, start and end (seconds) of each annotation.
+def activitynet_annotations(path: Path, say: Callable[[str], None]) -> Iterator[Annotation]:
+    """Yield each annotation; `say` is told if the encoding had to be guessed.
 
     Raises:
-        AnnotationError: the file cannot be read or has another form.
+        TableError: the file cannot be read or has another form.
     """
-    where = f"{path}"
+    form = "expected ActivityNet's form, database → video → annotations → segment and label"
     try:
-        for name, entry in json.loads("".join(utf8_lines(path)))["database"].items():
-            where = f"{path}, video {name!r}"
-            for annotation in entry["annotations"]:
-                start, end = (float(t) for t in annotation["segment"])
-                label = annotation["label"]
-                if not isinstance(label, str):
-                    raise TypeError(f"label {label!r} is no text")  # noqa: TRY301  told like whatever else is wrong
-                yield name, label, start, end
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AnnotationError(
-            f"{where}: expected ActivityNet's form, database → video → annotations → segment and label ({error!r})"
-        ) from None
-
-
-def utf8_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file with their ends; a byte order mark is left out.
-
-    Raises:
-        AnnotationError: the file cannot be read, or is not UTF-8; names the line.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            for number, line in enumerate(lines, start=1):
-                # Bytes that are not UTF-8 come as lone surrogates, so that their line is known.
-                if odd := next((c for c in line if "\ud800" <= c <= "\udfff"), None):
-                    raise AnnotationError(
-                        f"{path}: expected text in UTF-8, found the byte 0x{ord(odd) & 0xFF:02x} in line {number}"
-                    )
-                yield line
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from None
+        content = json.loads(read_text(path, say))
+    except ValueError as error:
+        if isinstance(error, TableError):
+            raise
+        raise TableError(f"{path}: {form} ({error})") from None
+    videos = content.get("database") if isinstance(content, dict) else None
+    if not isinstance(videos, dict):
+        raise TableError(f"{path}: {form}, found no database")
+    for name, entry in videos.items():
+        annotations = entry.get("annotations") if isinstance(entry, dict) else None
+        if not isinstance(annotations, list):
+            raise TableError(f"{path}, video {name!r}: {form}, found no annotations")
+        for number, annotation in enumerate(annotations, start=1):
+            which = f", annotation {number}" if len(annotations) > 1 else ""
+            yield Annotation(f"{path}, video {name!r}{which}", name, annotation)

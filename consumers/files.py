@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import hashlib
 import os
 import time
 from collections import defaultdict
@@ -14,7 +16,7 @@ from typing import Final
 
 from models.files import replacing
 
-__all__ = ["hold_folder", "is_held", "replacing", "trim_folder", "write_text"]
+__all__ = ["content_digest", "hold_folder", "is_held", "replacing", "trim_folder", "write_text"]
 
 #: No file takes so long to write.
 _ABANDONED_SECONDS: Final = 24 * 3600.0
@@ -31,6 +33,22 @@ def write_text(path: Path, text: str, error: type[Exception]) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as problem:
         raise error(f"{path}: cannot be written ({problem.strerror or problem})") from None
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal, computed once for as long as its size and time stay the same.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _content_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _content_digest(path: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001  part of what is remembered by
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

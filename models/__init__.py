@@ -13,6 +13,9 @@ from .errors import (
     TrainingError,
     UnknownModelError,
 )
+from .frames import Frames
+from .labels import normal_label, same_but_for_case
+from .versions import code_version, library_versions
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -24,6 +27,7 @@ __all__ = [
     "Contract",
     "EngineError",
     "ExportError",
+    "Frames",
     "ModelError",
     "Threshold",
     "TrainingError",
@@ -31,9 +35,13 @@ __all__ = [
     "cache_folder",
     "check_writable",
     "choose_engine",
+    "code_version",
     "engine_version",
     "find",
+    "library_versions",
     "name_of",
+    "normal_label",
+    "same_but_for_case",
     "save",
     "shipped",
 ]

@@ -25,6 +25,8 @@ from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
 from .errors import CheckpointError, UnknownModelError
 from .files import replacing
 
+#: By which a checkpoint is told from what was exported of one.
+SUFFIX: Final = ".safetensors"
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL: Final = "movenet-motion"
 _MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
@@ -58,12 +60,17 @@ class Checkpoint:
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of a checkpoint that is to be written after long work.
+    """Check the name of a checkpoint that is to be written after long work, and make its folder.
 
     Raises:
-        CheckpointError: `path` is a folder, or nothing can be written beside it.
+        CheckpointError: `path` is a folder, has the suffix of something else, or nothing can be written there.
     """
+    if path.suffix.lower() not in {SUFFIX, ""} and not path.is_dir():
+        hint = f"; `clipline export` makes a {path.suffix} of it" if path.suffix in FORMS else ""
+        raise CheckpointError(f"{path}: expected a name that ends in {SUFFIX}{hint}")
     try:
+        if path.exists() and not path.is_dir() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "it may not be written")
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder; expected the name of a file")
         path.parent.mkdir(parents=True, exist_ok=True)

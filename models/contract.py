@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from .errors import CheckpointError
+from .labels import normal_label
 
 CONTRACT_VERSION: Final = 1
 _KEY: Final = "clipline"
@@ -92,7 +93,9 @@ class Contract:
             version = values.pop("version")
             if version != CONTRACT_VERSION:
                 raise CheckpointError(f"{where}: contract version {version}; this Clipline reads {CONTRACT_VERSION}")
-            values["thresholds"] = {k: Threshold(**v) for k, v in values.get("thresholds", {}).items()}
+            # Labels of older checkpoints are as their data had them.
+            values["labels"] = [normal_label(label) for label in values["labels"]]
+            values["thresholds"] = {normal_label(k): Threshold(**v) for k, v in values.get("thresholds", {}).items()}
             for name in ("labels", "mean", "std"):
                 values[name] = tuple(values[name])
             return cls(**values)

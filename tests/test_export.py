@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -61,6 +62,7 @@ FORMS_AND_PRECISIONS = [
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
 
@@ -307,6 +309,25 @@ def test_program_with_a_pickle_inside_is_refused_before_torch_reads_it(pt2: Path
     with pytest.raises(CheckpointError, match=f"m.pt2: holds '{place}', .*unpickle: refused"):
         Classifier.load(str(tmp_path / "m.pt2"))
     assert not (tmp_path / "ran").exists()
+
+
+def test_program_that_nobody_here_exported_is_refused_until_somebody_vouches_for_it(
+    pt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Classifier.load(str(pt2)).engine.startswith("torch-")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # as on another machine
+    with pytest.raises(CheckpointError, match=r"m\.pt2: not exported here.*sha256sum .*m\.pt2 >> .*trusted\.sha256"):
+        Classifier.load(str(pt2))
+    digest = hashlib.sha256(pt2.read_bytes()).hexdigest()
+    (tmp_path / "clipline").mkdir()
+    (tmp_path / "clipline" / "trusted.sha256").write_text(f"{digest}  m.pt2\n")
+    assert Classifier.load(str(pt2)).engine.startswith("torch-")
+    changed = tmp_path / "changed.pt2"
+    with zipfile.ZipFile(pt2) as whole, zipfile.ZipFile(changed, "w") as other:
+        for info in whole.infolist():
+            other.writestr(info.filename, whole.read(info))
+    with pytest.raises(CheckpointError, match=r"changed\.pt2: not exported here"):
+        Classifier.load(str(changed))
 
 
 def edge_only(extras: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

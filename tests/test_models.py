@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,17 @@ from models import (
     EngineError,
     Threshold,
     UnknownModelError,
+    check_writable,
+    choose_engine,
     find,
+    normal_label,
     save,
     shipped,
 )
 from models.checkpoint import DEFAULT_MODEL
-from models.engines import conversion
+from models.engines import choice, conversion
+from models.engines.export import probes
+from models.engines.torch import TorchEngine
 from models.networks.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 
@@ -305,3 +311,58 @@ def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, m
     with pytest.raises(Exception, match="no such operator"):
         conversion.convert(checkpoint)
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (" fight ", "fight"),
+        ("two  words", "two words"),
+        ("fe\u0301te", "f\u00e9te"),
+        ("\ufefffi\u200bght\u00a0", "fight"),
+    ],
+)
+def test_label_is_written_one_way(written: str, name: str) -> None:
+    assert normal_label(written) == name
+
+
+def test_labels_of_an_older_checkpoint_are_written_as_all_others_are() -> None:
+    contract = Contract("cnn_lstm", ("normal", "fight "), 8, 0.2, 64, 64, "stretch", (0.5,) * 3, (0.5,) * 3)
+    stored = replace(contract, thresholds={"fight ": Threshold(0.8, 0.4)}).encode()
+    found = Contract.decode(stored, "old.safetensors")
+    assert found.labels == ("normal", "fight")
+    assert set(found.thresholds) == {"fight"}
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.pt"])
+def test_checkpoint_that_could_not_be_found_again_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"{name}: expected a name that ends in \.safetensors"):
+        check_writable(tmp_path / name)
+
+
+def test_calls_on_a_gpu_always_have_the_same_number_of_clips(tmp_path: Path) -> None:
+    """The padding is tried on the processor: what kernels a GPU chooses for one shape cannot be seen here."""
+    checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors")))
+    engine = TorchEngine(checkpoint, 1)
+    clips = probes(checkpoint)
+    expected = engine.run(clips)
+    seen: list[int] = []
+    module = engine._module
+    engine._module = lambda batch: seen.append(len(batch)) or module(batch)
+    engine._pads, engine._at_once = True, 3
+    np.testing.assert_allclose(engine.run(clips), expected, atol=1e-6)
+    assert seen == [3, 3]
+
+
+@pytest.mark.parametrize("device", ["nvidiactl", "dxg", "kfd"])
+def test_gpu_is_asked_for_wherever_a_driver_shows_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """NVIDIA's driver, that of WSL, and AMD's; torch itself then says whether it can use it."""
+    checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors")))
+    monkeypatch.setattr("models.engines.torch.has_cuda", lambda: True)
+    names = tuple(tmp_path / path.name for path in choice._GPU_DEVICES)
+    monkeypatch.setattr(choice, "_GPU_DEVICES", names)
+    assert choose_engine("auto", checkpoint) == "openvino"
+    (tmp_path / device).touch()
+    assert choose_engine("auto", checkpoint) == "torch"

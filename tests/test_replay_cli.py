@@ -76,6 +76,10 @@ def test_gate_fails_with_the_figure_and_passes_without_a_word(place: Path):
 
 def test_gate_does_not_pass_because_no_truth_is_left(place: Path):
     (place / "misspelt.csv").write_text("camera,label,start,end\ngate,fihgt,4,8\n")
+    refused = replay(place, "--labels", place / "misspelt.csv", "--fail-if", "misses>0")
+    assert refused.returncode == 2
+    assert "none of the labels of truth (fihgt) is one of them; did you mean --map 'fihgt=fight'?" in refused.stderr
+    (place / "misspelt.csv").write_text("camera,label,start,end\ngate,fihgt,4,8\ngate,normal,0,3\n")
     result = replay(
         place, "--labels", place / "misspelt.csv", "--fail-if", "misses>0", "--json", place / "misspelt.json"
     )

@@ -457,7 +457,7 @@ def test_labels_are_renamed_and_left_out(tmp_path):
     [
         ("file,label\na.mp4,x\n", "expected the columns path,label"),
         ("path,label\nb.mp4,x\n", "line 2: no such file: b.mp4"),
-        ("path,label,start\na.mp4,x,soon\n", "line 2: could not convert"),
+        ("path,label,start\na.mp4,x,soon\n", "line 2: start 'soon': expected seconds"),
     ],
 )
 def test_csv_that_is_wrong_is_answered_with_its_line(tmp_path, text, message):

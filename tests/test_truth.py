@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from consumers.replaying.errors import TruthError
-from consumers.replaying.judging.truth import TrueEvent, check_truth, place_truth, read_truth
+from consumers.replaying.judging.truth import TrueEvent, check_known, check_truth, place_truth, read_truth
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from models import ModelError
 
@@ -98,12 +98,18 @@ def test_activitynet_names_files_by_video_id(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("camera,label,start,end\ngate,fight,1,2\ngate,fight,3,2\n", "line 3: start 3, end 2: expected"),
-        ("camera,label,start,end\ngate,fight,-1,2\n", "line 2: start -1"),
-        ("camera,label,start,end\ngate,fight,1,nan\n", "line 2: start 1, end nan"),
-        ("camera,label,start,end\ngate,fight,noon,2\n", "line 2: 'noon' is neither seconds nor a time"),
-        ("camera,label,start,end\ngate,fight,1,\n", "line 2: expected camera, label, and both start and end"),
-        ("camera,label,start,end\ngate,,1,2\n", "line 2: expected camera, label"),
+        (
+            "camera,label,start,end\ngate,fight,1,2\ngate,fight,3,2\n",
+            "line 3: end 2: expected seconds, more than",
+        ),
+        ("camera,label,start,end\ngate,fight,-1,2\n", "line 2: start '-1'"),
+        ("camera,label,start,end\ngate,fight,1,nan\n", "line 2: end 'nan': expected seconds"),
+        (
+            "camera,label,start,end\ngate,fight,noon,2\n",
+            "line 2: start 'noon': expected seconds, or a time",
+        ),
+        ("camera,label,start,end\ngate,fight,1,\n", "line 2: no end: expected camera, label, and both start and end"),
+        ("camera,label,start,end\ngate,,1,2\n", "line 2: no label: expected camera, label"),
         ("camera,label,start,end\ngate,fight,60,61\n", "line 2: begins at 60 s, and gate is 60 s long"),
         (
             "camera,label,start,end\ngaet,fight,1,2\n",
@@ -125,8 +131,14 @@ def test_error_names_the_row(tmp_path: Path, text: str, words: str):
     ("content", "words"),
     [
         ("[]", "expected ActivityNet's form"),
-        ('{"database": {"two": {"annotations": [{"label": "fight"}]}}}', "video 'two': expected ActivityNet's form"),
-        ('{"database": {"two": {"annotations": [{"label": "fight", "segment": [5, 1]}]}}}', "video 'two': start 5"),
+        (
+            '{"database": {"two": {"annotations": [{"label": "fight"}]}}}',
+            "video 'two': segment None: expected",
+        ),
+        (
+            '{"database": {"two": {"annotations": [{"label": "fight", "segment": [5, 1]}]}}}',
+            "video 'two': end 1",
+        ),
     ],
 )
 def test_error_names_the_video(tmp_path: Path, content: str, words: str):
@@ -170,3 +182,50 @@ def test_name_of_two_files_asks_for_more_of_it(tmp_path: Path):
 def test_absent_file_is_named():
     with pytest.raises(TruthError, match="/no/such: no such file"):
         read_truth(Path("/no/such"), {})
+
+
+def test_every_wrong_row_is_named_at_once_and_can_be_skipped(tmp_path: Path):
+    rows = "gate,fight,1,x\ngate,fight,1,2\ngate,,1,2\ngate,fight,99,100\n"
+    (tmp_path / "t.csv").write_text(f"camera,label,start,end\n{rows}")
+    with pytest.raises(TruthError, match=r"(?s)2 of 4 rows.*line 2: end 'x': expected.*line 4: no label.*--skip-bad"):
+        read_truth(tmp_path / "t.csv", {})
+    said: list[str] = []
+    found = read_truth(tmp_path / "t.csv", {}, skip_bad_rows=True, say=said.append)
+    assert "2 of 4 rows of truth are wrong and left out" in said[0]
+    events, notes = place_truth(found, COURSES, LABELS)
+    assert [interval(e) for e in events] == [("gate", 1, 2)]
+    assert "begins at 99 s, and gate is 60 s long" in notes[0]
+
+
+def test_truth_is_read_as_people_have_it(tmp_path: Path):
+    (tmp_path / "t.csv").write_bytes(
+        "Camera;LABEL;Start;End;\r\n\r\ngate; fight\u200b ;00:00:03;10,5;\r\n".encode("utf-16")
+    )
+    events, _ = place_truth(read_truth(tmp_path / "t.csv", {}), COURSES, LABELS)
+    assert [interval(e) for e in events] == [("gate", 3, 10.5)]
+    events, _ = read(tmp_path, "file,label\nD:\\in\\hall\\two.mp4,fight\n")
+    assert [interval(e) for e in events] == [("hall", 60, 120)]
+
+
+def test_truth_of_which_the_model_knows_nothing_is_refused_with_a_suggestion(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("camera,label,start,end\ngate,Fighting,1,2\n")
+    rows = read_truth(tmp_path / "t.csv", {})
+    with pytest.raises(TruthError, match=r"line 2: m knows normal, fight.*did you mean --map 'Fighting=fight'\?"):
+        check_known(rows, "m", ("normal", "fight"))
+    check_known(read_truth(tmp_path / "t.csv", {"Fighting": "normal"}), "m", ("normal", "fight"))
+
+
+def test_labels_of_truth_that_differ_in_case_are_asked_about(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("camera,label,start,end\ngate,Fight,1,2\ngate,fight,3,4\ngate,fight,5,6\n")
+    with pytest.raises(TruthError, match=r"'fight' \(2 times\) and 'Fight' \(1 times\).*--map Fight=fight"):
+        read_truth(tmp_path / "t.csv", {})
+
+
+def test_rows_that_repeat_or_overlap_are_one_event_and_said(tmp_path: Path):
+    text = "camera,label,start,end\ngate,fight,1,3\ngate,fight,1,3\ngate,fight,2,5\ngate,fight,5,6\nhall,fight,2,5\n"
+    (tmp_path / "t.csv").write_text(text)
+    said: list[str] = []
+    events, notes = place_truth(read_truth(tmp_path / "t.csv", {}, say=said.append), COURSES, LABELS)
+    assert [interval(e) for e in events] == [("gate", 1, 5), ("gate", 5, 6), ("hall", 2, 5)]
+    assert "1 row that repeat another are counted once" in said[0]
+    assert "counted as one event with it; first: " in notes[0]

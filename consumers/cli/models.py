@@ -12,11 +12,15 @@ from .options import (
     MODEL_HELP,
     DataArgument,
     EngineOption,
+    GroupByOption,
     JsonOption,
     LabelMapOption,
     PrintJsonOption,
     ReportOption,
+    SkipBadRowsOption,
+    SkipMissingOption,
     console,
+    data_options,
     errors,
     renamed_labels,
     shipped_models,
@@ -38,6 +42,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models)],
     data: DataArgument,
     label_map: LabelMapOption = None,
+    skip_missing: SkipMissingOption = False,
+    skip_bad_rows: SkipBadRowsOption = False,
+    group_by: GroupByOption = None,
     report: ReportOption = None,
     json_file: JsonOption = None,
     calibrated: Annotated[
@@ -75,6 +82,7 @@ def evaluate(
         model,
         data,
         renamed=renamed_labels(label_map),
+        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
         engine=engine or "auto",
         json_file=json_file,
         report_file=report,
@@ -92,6 +100,9 @@ def compare(
     ],
     data: DataArgument,
     label_map: LabelMapOption = None,
+    skip_missing: SkipMissingOption = False,
+    skip_bad_rows: SkipBadRowsOption = False,
+    group_by: GroupByOption = None,
     json_file: JsonOption = None,
     engine: EngineOption = None,
 ) -> None:
@@ -105,7 +116,12 @@ def compare(
     from consumers.learning.evaluate import CompareOptions, compare_command
 
     options = CompareOptions(
-        (first, second), data, renamed=renamed_labels(label_map), engine=engine or "auto", json_file=json_file
+        (first, second),
+        data,
+        renamed=renamed_labels(label_map),
+        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
+        engine=engine or "auto",
+        json_file=json_file,
     )
     compare_command(options, console, errors)
 
@@ -144,6 +160,8 @@ def export(
         ),
     ] = None,
     label_map: LabelMapOption = None,
+    skip_missing: SkipMissingOption = False,
+    skip_bad_rows: SkipBadRowsOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Write a model as a file that is served without torch.
@@ -178,6 +196,7 @@ def export(
         calibration=calibration or [],
         compared=compared or [],
         renamed=renamed_labels(label_map),
+        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows),
         json_file=json_file,
     )
     export_command(options, console, errors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from .help import ADVANCED, CONNECTION
 
 if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
+    from consumers.learning.examples import DataOptions
     from consumers.settings import Settings
 
 #: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
@@ -157,6 +159,22 @@ LabelMapOption = Annotated[
     ),
 ]
 
+SkipMissingOption = Annotated[
+    bool, typer.Option("--skip-missing", help="Go on without rows whose file is missing, and say how many.")
+]
+SkipBadRowsOption = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Go on without rows that are wrong, and say how many.")
+]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="PATTERN",
+        help="Regular expression that finds in a file's path which recording it is from.",
+        show_default=False,
+    ),
+]
+
 # What is written.
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE, as JSON.")
@@ -229,10 +247,29 @@ def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
     Raises:
         BadParameter: a pair has no '='.
     """
+    if not label_map:
+        return {}
+    from models import normal_label
+
     renamed = {}
-    for pair in label_map or []:
+    for pair in label_map:
         old, equals, new = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"--map {pair!r}: expected OLD=NEW")
-        renamed[old] = new
+        renamed[normal_label(old)] = normal_label(new)
     return renamed
+
+
+def data_options(*, skip_missing: bool, skip_bad_rows: bool, group_by: str | None = None) -> DataOptions:
+    """What to do about rows of labelled footage that cannot be used, and about footage without groups.
+
+    Raises:
+        BadParameter: `group_by` is no regular expression.
+    """
+    from consumers.learning.examples import DataOptions
+
+    try:
+        pattern = None if group_by is None else re.compile(group_by)
+    except re.error as error:
+        raise typer.BadParameter(f"--group-by {group_by!r}: expected a regular expression ({error})") from None
+    return DataOptions(skip_missing, skip_bad_rows, pattern)

@@ -17,6 +17,7 @@ from .options import (
     ModelOption,
     ReportOption,
     SettingsOption,
+    SkipBadRowsOption,
     StartOption,
     StrideOption,
     TranscodeOption,
@@ -91,6 +92,7 @@ def replay(
     sources: SourcesArgument,
     labels: LabelsOption = None,
     label_map: LabelMapOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
     model: ModelOption = None,
     against: Annotated[
         str | None,
@@ -179,6 +181,7 @@ def replay(
         reading=Reading(fps, transcode),
         resume=resume,
         through_kafka=through_kafka,
+        skip_bad_rows=skip_bad_rows,
         own_broker=kafka is None,
         against=against,
     )
@@ -206,6 +209,7 @@ def tune(
         "tuned.toml"
     ),
     label_map: LabelMapOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
     model: ModelOption = None,
     camera: CameraOption = None,
     start: StartOption = None,
@@ -245,6 +249,7 @@ def tune(
         overlap=overlap,
         onset_window=onset_window,
         reading=Reading(fps, transcode),
+        skip_bad_rows=skip_bad_rows,
     )
     with stop_on_signal() as stop:
         code = run_tune(

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import DataArgument, LabelMapOption, errors, renamed_labels
+from .options import (
+    DataArgument,
+    GroupByOption,
+    LabelMapOption,
+    SkipBadRowsOption,
+    SkipMissingOption,
+    data_options,
+    errors,
+    renamed_labels,
+)
 
 _OF_MODEL = {"show_default": "the architecture's"}
 _MODEL, _TRAINING, _VARIATION, _VALIDATION = "Model", "Training", "Augmentation and class balance", "Validation"
@@ -36,6 +45,12 @@ def train(
         ),
     ] = None,
     label_map: LabelMapOption = None,
+    skip_missing: SkipMissingOption = False,
+    skip_bad_rows: SkipBadRowsOption = False,
+    group_by: GroupByOption = None,
+    merge_alike: Annotated[
+        bool, typer.Option("--merge-alike", help="Make one group of the groups of videos that look alike.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue what a stopped run of this command left, or start anew.")
     ] = True,
@@ -213,6 +228,8 @@ def train(
         output,
         recipe,
         renamed=renamed,
+        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
+        merge_alike=merge_alike,
         folds=folds,
         used_folds=used_folds,
         counted=counted,

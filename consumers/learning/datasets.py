@@ -1,50 +1,30 @@
-"""Read lists of labelled footage in common formats: which file shows what, from when to when, in which group."""
+"""Read labelled footage: which file shows what, from when to when, in which group."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
-from consumers.annotations import AnnotationError, activitynet_annotations, utf8_lines
-from models import TrainingError
-from stream import VIDEO_SUFFIXES
+from consumers.tables import TableError, bounded
+from consumers.terminal.wording import count
+from models import TrainingError, same_but_for_case
 
-_REPORTED: Final = 20
-#: 48 bits distinguish millions of files; so many digests take 150 KB of a checkpoint.
-_DIGEST_LETTERS: Final = 12
-_KEPT_DIGESTS: Final = 10_000
-_KINETICS: Final = {"label", "youtube_id", "time_start", "time_end"}
+from .examples import DEFAULT_OPTIONS, DataOptions, Example, Rows, Say
+from .formats import read_rows
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A labelled video, or a part of one."""
-
-    path: Path
-    label: str
-    #: Shared by all examples of one scene, person or recording: a split never divides a group.
-    group: str
-    start_seconds: float = 0.0
-    end_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        if not self.label or self.label.isspace():
-            raise ValueError("no label: expected a name")
-        end = math.inf if self.end_seconds is None else self.end_seconds
-        if not 0 <= self.start_seconds < end or self.end_seconds == math.inf:
-            raise ValueError(
-                f"start {self.start_seconds}, end {self.end_seconds}: expected 0 <= start < end, in seconds"
-            )
-
-
-def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
-    """Read a list of labelled footage, in one of these forms:
+def find_examples(
+    data: Path | Sequence[Path],
+    renamed: Mapping[str, str],
+    options: DataOptions = DEFAULT_OPTIONS,
+    say: Say = lambda _: None,
+) -> list[Example]:
+    """Read lists of labelled footage, each in one of these forms:
 
     - A folder with one folder a class.
     - A CSV with the columns path, label and optionally start, end, group. Paths are relative to it or to the folder
@@ -53,200 +33,88 @@ def find_examples(data: Path, renamed: Mapping[str, str]) -> list[Example]:
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
 
-    Text is UTF-8. `renamed` maps labels to new names; a label mapped to nothing is left out.
+    Text may be as `consumers.tables` says. Labels are written as `models.normal_label` writes them.
+
+    Args:
+        data: the lists and folders; a group of the same name in two of them is one group.
+        renamed: new names of labels; a label mapped to nothing is left out.
+        options: what to do about rows that cannot be used, and about groups.
+        say: told what was left out or guessed.
 
     Raises:
-        TrainingError: nothing can be used; the message names the line.
+        TrainingError: rows cannot be used (all of them are named, up to a bound), labels differ in case only, or
+            nothing is left.
     """
+    paths = [data] if isinstance(data, Path) else data
+    rows = Rows(say)
     try:
-        found = list(_read(data))
-    except AnnotationError as error:
+        for path in paths:
+            read_rows(path, rows)
+    except TableError as error:
         raise TrainingError(str(error)) from None
-    return [replace(e, label=label) for e in found if (label := renamed.get(e.label, e.label))]
-
-
-def _read(data: Path) -> Iterator[Example]:
-    if not data.exists():
-        raise TrainingError(f"{data}: no such folder or file")
-    if data.is_dir():
-        return _from_folders(data)
-    by_suffix = {".json": _from_activitynet, ".txt": _from_mmaction}
-    return by_suffix.get(data.suffix.lower(), _from_csv)(data)
-
-
-def check_examples(examples: Sequence[Example], digests: Mapping[Path, str]) -> list[str]:
-    """Check labels and groups by content and return warnings; `digests` are those of the files.
-
-    Raises:
-        TrainingError: the same footage has two labels; all such footage is named.
-    """
-    labels: dict[tuple[str, float, float | None], set[str]] = defaultdict(set)
-    names: dict[tuple[str, float, float | None], list[str]] = defaultdict(list)
-    groups: dict[str, set[str]] = defaultdict(set)
-    for e in examples:
-        key = (digests[e.path], e.start_seconds, e.end_seconds)
-        labels[key].add(e.label)
-        names[key].append(str(e.path))
-        groups[digests[e.path]].add(e.group)
-    if wrong := [key for key, found in labels.items() if len(found) > 1]:
-        raise TrainingError(
-            f"{len(wrong)} pieces of footage have more than one label:\n"
-            + "\n".join(
-                f"{' = '.join(sorted(set(names[k])))}: {', '.join(sorted(labels[k]))}" for k in wrong[:_REPORTED]
-            )
-            + _more(len(wrong))
-        )
-    leaked = [found for found in groups.values() if len(found) > 1]
-    if not leaked:
-        return []
-    return [
-        (
-            f"{len(leaked)} videos are in more than one group, so a model may be tested on what it has learnt; "
-            f"first: {' and '.join(sorted(leaked[0]))}"
-        )
-    ]
-
-
-def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
-    """SHA-256 of each file.
-
-    Raises:
-        TrainingError: some files cannot be read; all of them are named.
-    """
-    digests: dict[Path, str] = {}
-    problems = []
-    paths = dict.fromkeys(e.path for e in examples)
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
-    if problems:
-        raise TrainingError(unusable_files(problems, len(paths)))
-    return digests
-
-
-def footage_sample(digests: Mapping[Path, str]) -> list[str]:
-    """The digests of footage that a checkpoint keeps, shortened; of a large data set only the smallest ones.
-
-    The smallest digests are a fair sample, since a digest has nothing to do with what the footage shows.
-    """
-    return sorted({d[:_DIGEST_LETTERS] for d in digests.values()})[:_KEPT_DIGESTS]
-
-
-def seen_footage(sample: Sequence[str], digests: Mapping[Path, str]) -> tuple[int, bool]:
-    """How many of the files are in a checkpoint's `footage_sample`, and whether the sample holds all of its footage."""
-    known = set(sample)
-    return sum(d[:_DIGEST_LETTERS] in known for d in digests.values()), len(sample) < _KEPT_DIGESTS
-
-
-def unusable_files(problems: Sequence[str], total: int) -> str:
-    """One message about every file that cannot be used."""
+    rows.check_ends()
+    rows.settle(options)
+    found = [replace(e, label=label) for e in rows.examples if (label := renamed.get(e.label, e.label))]
+    if (question := same_but_for_case(e.label for e in found)) is not None:
+        raise TrainingError(question)
+    found = _distinct(found, say)
     return (
-        f"{len(problems)} of {total} files cannot be used:\n" + "\n".join(problems[:_REPORTED]) + _more(len(problems))
+        found
+        if options.group_by is None
+        else _grouped(found, options.group_by, [d if d.is_dir() else d.parent for d in paths])
     )
 
 
-def _more(count: int) -> str:
-    return f"\n… and {count - _REPORTED} more" if count > _REPORTED else ""
+def _distinct(examples: Sequence[Example], say: Say) -> list[Example]:
+    """The examples without rows that say the same twice; rows of one file that overlap are told."""
+    rows: dict[tuple[Path, str, float, float | None], Example] = {}
+    for e in examples:
+        first = rows.setdefault((e.path, e.label, e.start_seconds, e.end_seconds), e)
+        if e.is_grouped and not first.is_grouped:
+            rows[e.path, e.label, e.start_seconds, e.end_seconds] = e
+    if again := len(examples) - len(rows):
+        counts = Counter((e.path, e.label, e.start_seconds, e.end_seconds) for e in examples)
+        first = next(rows[key] for key, n in counts.items() if n > 1)
+        say(f"{count(again, 'row')} repeating another counted once; first: {first.where} ({first.path.name})")
+    by_file: dict[Path, list[Example]] = {}
+    for e in rows.values():
+        by_file.setdefault(e.path, []).append(e)
+    overlapping = []
+    for parts in by_file.values():
+        parts.sort(key=lambda e: (e.start_seconds, e.end_seconds or math.inf))
+        overlapping += [
+            (a, b)
+            for a, b in pairwise(parts)
+            if b.start_seconds < (math.inf if a.end_seconds is None else a.end_seconds)
+        ]
+    if overlapping:
+        a, b = overlapping[0]
+        say(
+            f"{count(len(overlapping), 'row')} overlapping another one of the same file, so the same pictures count "
+            f"twice; first: {a.where} ({a.label}) and {b.where} ({b.label})"
+        )
+    return list(rows.values())
 
 
-def _from_folders(data: Path) -> Iterator[Example]:
-    is_empty = True
-    for folder in sorted(p for p in data.iterdir() if p.is_dir()):
-        for path in sorted(folder.rglob("*")):
-            # Anything but a folder: a broken link is reported when it cannot be read.
-            if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
-                is_empty = False
-                yield Example(path, folder.name, str(path))
-    if is_empty:
-        raise TrainingError(f"{data}: expected one folder a class with video files in it")
+def _grouped(examples: Sequence[Example], pattern: re.Pattern[str], folders: Sequence[Path]) -> list[Example]:
+    """The examples with the groups that a pattern finds in their paths below `folders`; groups that a list gave stay.
 
-
-def _from_csv(data: Path) -> Iterator[Example]:
-    rows = csv.DictReader(utf8_lines(data))
-    try:
-        fields = set(rows.fieldnames or ())
-        if fields >= _KINETICS:
-            by_name = _videos_below(data.parent)
-        elif not fields >= {"path", "label"}:
-            raise TrainingError(
-                f"{data}: expected the columns path,label[,start,end][,group] "
-                f"or Kinetics' label,youtube_id,time_start,time_end, found {rows.fieldnames}"
-            )
-        for row in rows:
-            yield _kinetics_row(data, row, by_name) if fields >= _KINETICS else _row(data, row)
-    except (TypeError, ValueError, OSError, csv.Error) as error:
-        raise TrainingError(f"{data}, line {rows.reader.line_num}: {error}") from None
-
-
-def _row(data: Path, row: Mapping[str, str]) -> Example:
-    if not row["path"]:
-        raise ValueError("no path")
-    return Example(
-        _existing(data, row["path"]),
-        row["label"] or "",
-        f"{data.parent.name}/{_group(row)}",
-        float(row.get("start") or 0),
-        float(row["end"]) if row.get("end") else None,
-    )
-
-
-def _kinetics_row(data: Path, row: Mapping[str, str], by_name: Mapping[str, Path]) -> Example:
-    name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-    path = by_name.get(name) or by_name.get(row["youtube_id"])
-    if path is None:
-        raise ValueError(f"no file {name}.* below {data.parent}")
-    return Example(path, row["label"] or "", f"{data.parent.name}/{row['youtube_id']}")
-
-
-def _from_activitynet(data: Path) -> Iterator[Example]:
-    by_name = _videos_below(data.parent)
-    for name, label, start, end in activitynet_annotations(data):
-        path = by_name.get(name) or by_name.get(f"v_{name}")
-        if path is None:
-            raise TrainingError(f"{data}, video {name!r}: no file {name}.* or v_{name}.* below {data.parent}")
-        try:
-            yield Example(path, label, f"{data.parent.name}/{name}", start, end)
-        except ValueError as error:
-            raise TrainingError(f"{data}, video {name!r}: {error}") from None
-
-
-def _from_mmaction(data: Path) -> Iterator[Example]:
-    names_file = data.with_name("label_map.txt")
-    names = [line.strip() for line in utf8_lines(names_file)] if names_file.is_file() else None
-    for number, line in enumerate(utf8_lines(data), start=1):
-        if not line.strip():
-            continue
-        where = f"{data}, line {number}"
-        path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdecimal():
-            raise TrainingError(f"{where}: expected 'path label-number', found {line.rstrip()!r}")
-        if names is not None and int(label) >= len(names):
-            raise TrainingError(f"{where}: label {label}, and {names_file.name} has {len(names)} names")
-        try:
-            name = names[int(label)] if names else label
-            yield Example(_existing(data, path), name, f"{data.parent.name}/{path}")
-        except (ValueError, OSError) as error:
-            raise TrainingError(f"{where}: {error}") from None
-
-
-def _existing(data: Path, path: str) -> Path:
-    for base in (data.parent, data.parent.parent):
-        if (found := base / path).is_file():
-            return found
-    raise ValueError(f"no such file: {path}")
-
-
-def _videos_below(folder: Path) -> dict[str, Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir())
-    return {path.stem: path for path in found}
-
-
-def _group(row: Mapping[str, str]) -> str:
-    if row.get("group"):
-        return row["group"]
-    if row.get("sequence"):
-        return f"{row.get('set', '')}-{row['sequence']}"
-    return row["path"]
+    Raises:
+        TrainingError: it finds none in some paths; they are named.
+    """
+    found, problems = [], []
+    for e in examples:
+        below = next((e.path.relative_to(folder) for folder in folders if e.path.is_relative_to(folder)), e.path)
+        match = None if e.is_grouped else pattern.search(below.as_posix())
+        if e.is_grouped:
+            found.append(e)
+        elif match is None or not (group := "/".join(g for g in match.groups() or (match[0],) if g)):
+            problems.append(str(e.path))
+        else:
+            found.append(replace(e, group=group, is_grouped=True))
+    if problems:
+        raise TrainingError(
+            f"--group-by {pattern.pattern!r} finds no group in {len(problems)} of {len(examples)} paths:\n"
+            + bounded(problems)
+        )
+    return found

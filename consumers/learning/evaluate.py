@@ -21,7 +21,10 @@ from models.evaluation.figures import Evaluation, evaluate, number, shown
 from models.evaluation.scores import ClipScores, WindowScores
 from models.evaluation.significance import compare_accuracy
 
-from .datasets import Example, check_examples, file_digests, find_examples
+from .datasets import find_examples
+from .examples import DataOptions, Example
+from .frames import Sampling, readable
+from .leakage import check_examples, file_digests
 from .report import verdict, write_report
 from .scoring import score_examples
 from .trained_on import known_labels, quiet_labels, warn_of_training_data
@@ -42,6 +45,8 @@ class EvaluateOptions:
     calibrated_file: Path | None = None
     #: Share of the other clips that a threshold may let pass.
     false_alarm_rate: float = 0.05
+    #: What to do about rows that cannot be used, and about footage without groups.
+    data_options: DataOptions = field(default_factory=DataOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class CompareOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
     engine: str = "auto"
     json_file: Path | None = None
+    #: What to do about rows that cannot be used, and about footage without groups.
+    data_options: DataOptions = field(default_factory=DataOptions)
 
 
 def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -> None:
@@ -70,7 +77,7 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
             )
         check_writable(options.calibrated_file)
     warned = Notes(notes)
-    examples, digests = _examples(options.data, [checkpoint], options.renamed, warned)
+    examples, digests = _examples(options, [checkpoint], warned)
     warn_of_training_data(checkpoint, digests, warned)
     windows = _score(options.model, options.engine, examples, notes)
     clips = windows.by_clip()
@@ -96,7 +103,7 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
     """
     checkpoints = [find(m) for m in options.models]
     warned = Notes(notes)
-    examples, digests = _examples(options.data, checkpoints, options.renamed, warned)
+    examples, digests = _examples(options, checkpoints, warned)
     for checkpoint in checkpoints:
         warn_of_training_data(checkpoint, digests, warned)
     a, b = (_score(m, options.engine, examples, notes).by_clip() for m in options.models)
@@ -132,11 +139,15 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
 
 
 def _examples(
-    data: Sequence[Path], checkpoints: Sequence[Checkpoint], renamed: Mapping[str, str], notes: Notes
+    options: EvaluateOptions | CompareOptions, checkpoints: Sequence[Checkpoint], notes: Notes
 ) -> tuple[list[Example], dict[Path, str]]:
     """The examples, and the digests of their files."""
-    names = known_labels(checkpoints, renamed)
-    examples = [e for d in data for e in find_examples(d, names)]
+    names = known_labels(checkpoints, options.renamed)
+    examples = find_examples(options.data, names, options.data_options, notes.warn)
+    if options.data_options.skip_bad_rows:
+        with task_progress(notes.console) as show:
+            for checkpoint in checkpoints:
+                examples = readable(examples, Sampling.of(checkpoint.contract), show, notes.warn)
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
         notes.warn(warning)

@@ -18,15 +18,17 @@ from consumers.files import write_text
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, Contract, ExportError, TrainingError, find
+from models import Checkpoint, Classifier, Contract, ExportError, Frames, TrainingError, find
 from models.classical.kinds import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate
 from models.windowing import sliding_windows
 
-from .datasets import Example, file_digests, find_examples
-from .frames import Progress, frames_for
+from .datasets import find_examples
+from .examples import DataOptions, Example
+from .frames import Progress, Sampling, frames_for, readable
+from .leakage import file_digests
 from .scoring import check_labels, score_frames
 from .trained_on import known_labels, warn_of_training_data
 
@@ -72,6 +74,8 @@ class ExportOptions:
     #: Labels by the name they have in the data; one that is renamed to nothing is left out.
     renamed: Mapping[str, str] = field(default_factory=dict)
     json_file: Path | None = None
+    #: What to do about rows that cannot be used, and about footage without groups.
+    data_options: DataOptions = field(default_factory=DataOptions)
 
 
 def export_command(options: ExportOptions, console: Output, notes: Output) -> None:
@@ -86,17 +90,22 @@ def export_command(options: ExportOptions, console: Output, notes: Output) -> No
     renamed = known_labels([checkpoint], options.renamed)
     if output is not None and (reason := refusal(form_of(output), precision)) is not None:
         raise ExportError(reason)  # before anything is decoded
-    clips = None
+    warned = Notes(notes)
+    clips: np.ndarray | None = None
+    calibrating: list[Example] = []
     if options.calibration:
-        clips = calibration_clips(checkpoint, _examples(options.calibration, renamed), notes)
+        calibrating = _examples(options.calibration, checkpoint, renamed, options.data_options, warned)
+        clips = calibration_clips(checkpoint, calibrating, notes)
     if output is not None:
         with notes.status(f"exporting {checkpoint.id}"):
             exported = export(checkpoint, output, precision, clips)
         _tell(console, notes, output, checkpoint, exported)
     if not options.compared:
         return
-    examples = _examples(options.compared, renamed)
-    warn_of_training_data(checkpoint, file_digests(examples), Notes(notes))
+    examples = _examples(options.compared, checkpoint, renamed, options.data_options, warned)
+    digests = file_digests(examples)
+    warn_of_training_data(checkpoint, digests, warned)
+    _warn_of_calibration(calibrating, digests, warned)
     with task_progress(notes) as show:
         if output is not None:
             rows = measure(checkpoint, [(output.suffix, precision, output)], examples, show)
@@ -109,6 +118,15 @@ def export_command(options: ExportOptions, console: Output, notes: Output) -> No
     if options.json_file is not None:
         content = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
         write_text(options.json_file, json.dumps(content, indent=2) + "\n", ExportError)
+
+
+def _warn_of_calibration(calibrating: Sequence[Example], digests: Mapping[Path, str], notes: Notes) -> None:
+    """Warn about files that set the ranges of int8; `digests` are those of the files that it is measured on."""
+    if both := len(set(file_digests(calibrating).values()) & set(digests.values())):
+        notes.warn(
+            f"{both} of the {len(digests)} videos to compare on also set the ranges of int8, so its figures on them "
+            "are too optimistic. Calibrate with other footage"
+        )
 
 
 def calibration_clips(checkpoint: Checkpoint, examples: Sequence[Example], notes: Output) -> np.ndarray:
@@ -208,7 +226,7 @@ def _times(runs: Sequence[Callable[[np.ndarray], np.ndarray]], clips: np.ndarray
     return [statistics.median(seconds) / len(clips) * 1e3 for seconds in taken]
 
 
-def _batch(contract: Contract, videos: Sequence[np.ndarray]) -> np.ndarray:
+def _batch(contract: Contract, videos: Sequence[Frames]) -> np.ndarray:
     clips = [video[sliding_windows(len(video), contract.frames)[0]] for video in videos]
     return np.stack([clips[i % len(clips)] for i in range(_BATCH)])
 
@@ -218,8 +236,13 @@ def _megabytes(path: Path) -> float:
     return (path.stat().st_size + weights) / 1e6
 
 
-def _examples(data: Sequence[Path], renamed: Mapping[str, str]) -> list[Example]:
-    examples = [e for d in data for e in find_examples(d, renamed)]
+def _examples(
+    data: Sequence[Path], checkpoint: Checkpoint, renamed: Mapping[str, str], data_options: DataOptions, notes: Notes
+) -> list[Example]:
+    examples = find_examples(data, renamed, data_options, notes.warn)
+    if data_options.skip_bad_rows:
+        with task_progress(notes.console) as show:
+            examples = readable(examples, Sampling.of(checkpoint.contract), show, notes.warn)
     if not examples:
         raise TrainingError(f"{', '.join(map(str, data))}: no labelled footage, expected at least one example")
     return examples

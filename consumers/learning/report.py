@@ -23,7 +23,7 @@ from models.evaluation.figures import Evaluation
 from models.evaluation.scores import ClipScores
 from stream import sample_file
 
-from .datasets import Example
+from .examples import Example
 
 _MOST_WRONG: Final = 24
 _MOST_RIGHT: Final = 6

@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from models import Classifier, Contract, TrainingError
+from models import Classifier, Contract, Frames, TrainingError
 from models.evaluation.scores import WindowScores
 from models.windowing import in_batches, sliding_windows
 
-from .datasets import Example
+from .examples import Example
 from .frames import Progress, frames_for
 
 #: So many windows are classified in one call: engines run them in parallel.
@@ -29,7 +29,7 @@ def score_examples(classifier: Classifier, examples: Sequence[Example], progress
 
 
 def score_frames(
-    classifier: Classifier, examples: Sequence[Example], videos: Sequence[np.ndarray], progress: Progress
+    classifier: Classifier, examples: Sequence[Example], videos: Sequence[Frames], progress: Progress
 ) -> WindowScores:
     """Score the windows of each example, whose frames `frames_for` decoded."""
     contract = classifier.contract

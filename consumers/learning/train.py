@@ -18,7 +18,7 @@ from typing import Any, Final
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
-from models import TrainingError, check_writable, find, save
+from models import Checkpoint, Frames, TrainingError, check_writable, find, save
 from models.evaluation.folds import possible_folds
 from models.training import distributed
 from models.training.footage import Footage
@@ -29,9 +29,11 @@ from models.training.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
 from models.training.validation import CrossValidation
 
-from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
-from .frames import Progress, load_frames
-from .trained_on import warn_of_training_data
+from .datasets import find_examples
+from .examples import DataOptions, Example
+from .frames import Progress, Sampling, decode_ahead, load_frames, readable, trim_frames
+from .leakage import check_examples, check_pictures, file_digests, footage_sample
+from .trained_on import began_from, warn_of_training_data
 
 _NOT_HELD_OUT: Final = "Training begins from it, so the accuracy of clips held out here is too optimistic."
 
@@ -50,10 +52,14 @@ class TrainOptions:
     used_folds: int | None = None
     #: Only videos whose path contains this are counted in the figures.
     counted: str | None = None
+    #: Make one group of the groups of videos that look alike.
+    merge_alike: bool = False
     #: Continue from what a killed run of the same command left.
     resume: bool = True
     #: Where TensorBoard's files go.
     tensorboard: Path | None = None
+    #: What to do about rows that cannot be used, and about footage without groups.
+    data_options: DataOptions = field(default_factory=DataOptions)
 
 
 def train_command(options: TrainOptions, console: Output) -> None:
@@ -73,62 +79,117 @@ def train_command(options: TrainOptions, console: Output) -> None:
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
-        examples, provenance = _read(options, console)
-        if not options.resume and distributed.is_first():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        distributed.wait_for_all()
-        if unfinished.is_dir():
-            console.print(f"Continuing from {unfinished}, which an earlier run left.", highlight=False, markup=False)
-        log = stack.enter_context(_tensorboard(options.tensorboard))
-        show = stack.enter_context(task_progress(console))
-        trainer = Trainer(load_footage(examples, recipe, show), recipe, show, folder=unfinished, log=log)
-        validation = trainer.validate(options.folds, _counts(options.counted), options.used_folds)
-        model = trainer.fit(validation.epochs)
-        if not distributed.is_first():
-            return
-        contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
-        save(output, dict(model.state_dict()), contract)
-        trainer.finish()
-    _sum_up(console, output, contract.labels, validation)
+        notes = Notes(console)
+        stack.callback(trim_frames)
+        try:
+            _train(options, unfinished, console, notes, stack)
+        except KeyboardInterrupt:
+            state = f", and the state of training in {unfinished}" if unfinished.is_dir() else ""
+            notes.say(
+                f"stopped; decoded frames are kept{state}: the same command goes on from there (--fresh begins anew)"
+            )
+            raise
 
 
-def _read(options: TrainOptions, console: Output) -> tuple[list[Example], dict[str, Any]]:
-    """The examples, and what a checkpoint keeps about them; warnings are printed."""
-    counted, folds = options.counted, options.folds
-    examples = [e for d in options.data for e in find_examples(d, options.renamed)]
+def _train(
+    options: TrainOptions,
+    unfinished: Path,
+    console: Output,
+    notes: Notes,
+    stack: contextlib.ExitStack,
+) -> None:
+    recipe = options.recipe
+    show = stack.enter_context(task_progress(console))
+    examples, digests, begun = _read(options, notes, show)
+    if not options.resume and distributed.is_first():
+        shutil.rmtree(unfinished, ignore_errors=True)
+    distributed.wait_for_all()
+    log = stack.enter_context(_tensorboard(options.tensorboard))
+    videos = load_videos(examples, recipe, show)
+    examples, alike = check_pictures(examples, videos, merge=options.merge_alike)
+    for warning in alike:
+        notes.warn(warning)
+    trainer = Trainer(_as_footage(examples, videos), recipe, show, folder=unfinished, log=log)
+    if trainer.left is not None:
+        notes.say(trainer.left, style="")
+    validation = trainer.validate(options.folds, _counts(options.counted), options.used_folds)
+    model = trainer.fit(validation.epochs)
+    if not distributed.is_first():
+        return
+    provenance = _provenance(options, examples, digests, begun)
+    contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
+    save(options.output, dict(model.state_dict()), contract)
+    trainer.finish()
+    _sum_up(console, options.output, contract.labels, validation)
+
+
+def _read(
+    options: TrainOptions, notes: Notes, show: Progress
+) -> tuple[list[Example], dict[Path, str], Checkpoint | None]:
+    """The examples, the digests of their files, and the model that training begins from; warnings are printed."""
+    counted, recipe = options.counted, options.recipe
+    examples = find_examples(options.data, options.renamed, options.data_options, notes.warn)
     if counted is not None and not any(counted in str(e.path) for e in examples):
         raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
+    if options.data_options.skip_bad_rows:
+        examples = readable(examples, _sampling(recipe), show, notes.warn)
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
-        console.print(warning, style="yellow", markup=False, highlight=False)
-    if options.recipe.begin_from is not None:
-        warn_of_training_data(find(options.recipe.begin_from), digests, Notes(console), _NOT_HELD_OUT)
-    parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
-    held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by group"
-    return examples, {
+        notes.warn(warning)
+    begun = None
+    if recipe.begin_from is not None:
+        begun = find(recipe.begin_from)
+        warn_of_training_data(begun, digests, notes, _NOT_HELD_OUT)
+    return examples, digests, begun
+
+
+def _provenance(
+    options: TrainOptions, examples: Sequence[Example], digests: Mapping[Path, str], begun: Checkpoint | None
+) -> dict[str, Any]:
+    """What a checkpoint keeps about its footage."""
+    parts = possible_folds([e.label for e in examples], [e.group for e in examples], options.folds)
+    by = "group" if all(e.is_grouped for e in examples) else "file"
+    held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by {by}"
+    return {
         "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in options.data)}),
         "footage": footage_sample(digests),
+        **({} if begun is None else {"began_from": began_from(begun)}),
         "videos": len(examples),
         "renamed": dict(options.renamed),
-        "held_out": held_out + (f", counted: {counted}" if counted is not None else ""),
+        "held_out": held_out + (f", counted: {options.counted}" if options.counted is not None else ""),
     }
 
 
-def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Footage]:
+def load_videos(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Frames]:
     """Decode the examples in the size and at the rate that the recipe needs.
+
+    Processes that train together share the work, and the frames if they share a cache.
 
     Raises:
         TrainingError: some cannot be decoded; all of them are named.
     """
-    videos = load_frames(
-        examples,
-        spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,
-        height=recipe.size,
-        width=recipe.size,
-        fit="stretch",
-        progress=show,
-    )
+    sampling = _sampling(recipe)
+    if distributed.world() > 1:
+        decode_ahead(examples[distributed.rank() :: distributed.world()], sampling, show)
+        distributed.wait_for_all()
+    return load_frames(examples, sampling, show)
+
+
+def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Footage]:
+    """The examples as a trainer takes them, decoded in the size and at the rate that the recipe needs.
+
+    Raises:
+        TrainingError: some cannot be decoded; all of them are named.
+    """
+    return _as_footage(examples, load_videos(examples, recipe, show))
+
+
+def _as_footage(examples: Sequence[Example], videos: Sequence[Frames]) -> list[Footage]:
     return [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
+
+
+def _sampling(recipe: Recipe) -> Sampling:
+    return Sampling(recipe.spacing_seconds / OVERSAMPLE, recipe.size, recipe.size, "stretch")
 
 
 def _counts(counted: str | None) -> Callable[[Footage], bool]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 
-from .datasets import seen_footage
+from .leakage import sampled, seen_footage
 
 #: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
@@ -35,13 +35,24 @@ def quiet_labels(contract: Contract) -> tuple[str, ...]:
     return tuple(label for label in contract.labels if label not in contract.thresholds)
 
 
+def began_from(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint keeps of the one that its training began from: its id, and the digests of all its footage."""
+    return {"model": checkpoint.id, "footage": _all_footage(checkpoint)}
+
+
+def _all_footage(checkpoint: Checkpoint) -> list[str]:
+    """Digests of the footage that a model has learnt from, and of that which its training began from."""
+    training = checkpoint.contract.training
+    return sampled([*training.get("footage", ()), *training.get("began_from", {}).get("footage", ())])
+
+
 def warn_of_training_data(
     checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Notes, advice: str = _ITS_OWN_FIGURES
 ) -> None:
     """Warn about files that a model was trained on; `digests` are those of the files."""
     training = checkpoint.contract.training
     if "footage" in training:
-        count, is_all = seen_footage(training["footage"], digests)
+        count, is_all = seen_footage(_all_footage(checkpoint), digests)
         seen = f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""
     else:  # an older checkpoint holds only the name of its data
         trained_on = training.get("data", ())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.redis import RedisSink
 from consumers.settings import Settings, SettingsError, TrackerSettings
-from models import Classifier, Contract, choose_engine, find
+from models import Classifier, Contract, choose_engine, find, normal_label
 from stream import ClipSpec, KafkaTransport
 
 from .snapshot import WorkerSnapshot
@@ -41,13 +41,14 @@ def tracker_rules(contract: Contract, settings: TrackerSettings) -> dict[str, Ru
         SettingsError: the settings name a label that the model does not have, or thresholds that contradict.
     """
     rules = {}
-    for label, override in settings.labels.items():
+    given = {normal_label(label): override for label, override in settings.labels.items()}
+    for label, override in given.items():
         if label not in contract.labels:
             raise SettingsError(f"tracker.labels.{label}: the model knows {', '.join(contract.labels)}")
         if label not in contract.thresholds and override.start is None:
             raise SettingsError(f"tracker.labels.{label}: the model has no threshold for it, so 'start' is needed")
     for label in contract.labels:
-        own = settings.labels.get(label)
+        own = given.get(label)
         model = contract.thresholds.get(label)
         start = own.start if own and own.start is not None else model.start if model else None
         if start is None:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from consumers.files import write_text
+from consumers.files import content_digest, write_text
+from consumers.learning.trained_on import warn_of_training_data
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
 from consumers.outputs.outages import watch_kafka, watching
@@ -40,7 +41,7 @@ from .judging.judgement import (
     truth_json,
 )
 from .judging.metrics import Matcher, by_onset, by_overlap
-from .judging.truth import TrueEvent, TruthRow, check_truth, place_truth, read_truth
+from .judging.truth import TrueEvent, TruthRow, check_known, check_truth, place_truth, read_truth
 from .judging.windows import judged_windows
 from .replay import Replayed, frames_without_windows, replay
 from .run import ScoringSetup
@@ -74,6 +75,8 @@ class ReplayOptions:
     #: Another model, on the same footage.
     against: str | None = None
     reading: Reading | None = None
+    #: Go on without rows of truth that are wrong.
+    skip_bad_rows: bool = False
 
     def __post_init__(self) -> None:
         if min(self.onset_window) < 0:
@@ -131,8 +134,13 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
     """
     notes = Notes(console)
     # What is quick to check comes first.
-    find(settings.worker.model)
-    truth_rows = None if options.labels is None else tuple(read_truth(options.labels, options.renamed))
+    checkpoint = find(settings.worker.model)
+    truth_rows = None
+    if options.labels is not None:
+        truth_rows = tuple(
+            read_truth(options.labels, options.renamed, skip_bad_rows=options.skip_bad_rows, say=notes.warn)
+        )
+        check_known(truth_rows, checkpoint.id, checkpoint.contract.labels)
 
     with contextlib.ExitStack() as stack:
 
@@ -253,8 +261,16 @@ def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult
     truth, left_out = place_truth(truth_rows, replayed.timelines, session.rules)
     for reason in left_out:
         session.notes.warn(reason)
+    if judged:
+        models = [find(session.settings.worker.model)]
+        models += [find(session.options.against)] if session.options.against is not None else []
+        files = [piece.file for recording in session.recordings for piece in recording.pieces if piece.file is not None]
+        digests = {path: content_digest(path) for path in files}
+        for model in models:
+            warn_of_training_data(model, digests, session.notes)
     # Windows may also show labels that raise no events.
-    happening, _ = place_truth(truth_rows, replayed.timelines, {row.label for row in truth_rows})
+    every = {row.label for row in truth_rows}
+    happening, _ = place_truth(truth_rows, replayed.timelines, every)
     judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher)
     content = result_json(session, replayed, judgement, seconds, judged=judged)
     windows = judged_windows(replayed.timelines, happening, session.rules) if judged else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-import av
-
 from consumers.terminal.wording import count, skip_reason
+from consumers.versions import decoder_version
 from models import engine_version
 from stream import SourceError
 
@@ -68,7 +67,7 @@ def replay(
                     "model": setup.scorer.id,
                     "engine": [engine, engine_version(engine)],
                     "spec": asdict(setup.spec),
-                    "decoder": av.__version__,
+                    "decoder": decoder_version(),
                 }
             )
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.files import content_digest
 from consumers.times import parse_time_us
 from stream import (
     CAMERA_ID,
@@ -87,12 +88,11 @@ class FilePiece:
 
     def facts(self) -> dict[str, Any]:
         """Everything that its segments depend on."""
-        with self.path.open("rb") as file:
-            return {
-                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-                "limits": asdict(self.limits),
-                "reading": asdict(self.reading),
-            }
+        return {
+            "sha256": content_digest(self.path),
+            "limits": asdict(self.limits),
+            "reading": asdict(self.reading),
+        }
 
     def segments(self, camera: str) -> Iterator[Item]:
         """Yield its segments, the same ones in the same order each time.

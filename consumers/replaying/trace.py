@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +21,8 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 #: Columns of `Trace.places`.
 EPOCH, WINDOW, START, END, KNOWN = range(5)
+#: Windows that are objects at the same time.
+_AT_ONCE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,14 @@ class Trace:
         """The predictions as a worker publishes them, with the scores of all labels or of some `labels` only."""
         wanted = self.labels if labels is None else labels
         columns = [self.labels.index(label) for label in wanted]
-        for (epoch, window, start, end, _), row in zip(
-            self.places.tolist(), self.scores[:, columns].tolist(), strict=True
-        ):
-            scores = dict(zip(wanted, row, strict=True))
-            yield Prediction(camera, begin_us + epoch, window, begin_us + start, begin_us + end, self.model, scores)
+        # Some at a time: a day's windows as objects would take a hundred times as much memory as in these arrays.
+        for first in range(0, len(self.places), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            for (epoch, window, start, end, _), row in zip(
+                self.places[part].tolist(), self.scores[part, columns].tolist(), strict=True
+            ):
+                scores = dict(zip(wanted, row, strict=True))
+                yield Prediction(camera, begin_us + epoch, window, begin_us + start, begin_us + end, self.model, scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,6 @@ class Timeline:
 
     def __init__(self, camera: str, pieces: Sequence[PlacedTrace]) -> None:
         self.camera, self.pieces = camera, tuple(pieces)
-        self._steps: dict[tuple[str, ...], list[tuple[Prediction | None, int]]] = {}
 
     @property
     def seconds(self) -> float:
@@ -137,18 +141,19 @@ class Timeline:
             reports += [EventReport(event, known_us) for event in events]
         return reports
 
-    def _predictions_and_ends(self, labels: tuple[str, ...]) -> list[tuple[Prediction | None, int]]:
-        """Every prediction with the time it is known, and None where a feed ends; cached for the next rules."""
-        if labels not in self._steps:
-            steps: list[tuple[Prediction | None, int]] = []
-            for piece in self.pieces:
-                closes = piece.trace.closes.tolist()
-                known = (piece.begin_us + piece.trace.places[:, KNOWN]).tolist()
-                for number, prediction in enumerate(piece.trace.predictions(self.camera, piece.begin_us, labels)):
-                    while closes and closes[0] <= number:
-                        closes.pop(0)
-                        steps.append((None, known[number - 1] if number else piece.begin_us))
-                    steps.append((prediction, known[number]))
-                steps += [(None, known[-1] if known else piece.begin_us) for _ in closes]
-            self._steps = {labels: steps}
-        return self._steps[labels]
+    def _predictions_and_ends(self, labels: tuple[str, ...]) -> Iterator[tuple[Prediction | None, int]]:
+        """Every prediction with the time it is known, and None where a feed ends."""
+        for piece in self.pieces:
+            closes = iter(piece.trace.closes.tolist())
+            close = next(closes, None)
+            newest_us = piece.begin_us
+            known = piece.trace.places[:, KNOWN]
+            for number, prediction in enumerate(piece.trace.predictions(self.camera, piece.begin_us, labels)):
+                while close is not None and close <= number:
+                    yield None, newest_us
+                    close = next(closes, None)
+                newest_us = piece.begin_us + int(known[number])
+                yield prediction, newest_us
+            while close is not None:
+                yield None, newest_us
+                close = next(closes, None)

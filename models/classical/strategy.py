@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
-from models.training.footage import Footage, TrainingSet
+from models.training.footage import TrainingSet
 from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress, Trained
 from models.training.recipe import Recipe
@@ -116,18 +116,24 @@ class Classical:
 
     def _describe_all(self) -> list[_Described]:
         described = []
+        kept = self._data.computed("classical descriptions", self._describe)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for done, one in enumerate(pool.map(self._describe, self._data.videos), start=1):
-                described.append(one)
-                self._progress("features", done, len(self._data.videos))
+            try:
+                for done, one in enumerate(pool.map(kept.of, range(len(self._data.videos))), start=1):
+                    described.append(_Described(one["windows"], one["learnt"]))
+                    self._progress("features", done, len(self._data.videos))
+            except BaseException:  # Ctrl-C, mostly: what waits in the pool would be described first
+                pool.shutdown(cancel_futures=True)
+                raise
         return described
 
-    def _describe(self, footage: Footage) -> _Described:
-        windows = sliding_windows(len(footage.frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
-        clips = [np.array(footage.frames[w]) for w in windows]
-        plain = np.stack([describe_clip(c) for c in clips])
-        chosen = np.unique(np.linspace(0, len(clips) - 1, _WINDOWS_LEARNT).astype(int))
+    def _describe(self, index: int) -> dict[str, np.ndarray]:
+        frames = self._data.videos[index].frames
+        windows = sliding_windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
+        plain = np.stack([describe_clip(np.array(frames[w])) for w in windows])
+        chosen = np.unique(np.linspace(0, len(windows) - 1, _WINDOWS_LEARNT).astype(int))
         learnt = [plain[chosen]]
         if self._recipe.augmentation.flip:
-            learnt.append(np.stack([describe_clip(np.ascontiguousarray(clips[i][:, :, ::-1])) for i in chosen]))
-        return _Described(plain, np.concatenate(learnt))
+            mirrored = (np.ascontiguousarray(np.array(frames[windows[i]])[:, :, ::-1]) for i in chosen)
+            learnt.append(np.stack([describe_clip(clip) for clip in mirrored]))
+        return {"windows": plain, "learnt": np.concatenate(learnt)}

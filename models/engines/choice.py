@@ -26,6 +26,8 @@ from .openvino import OpenVinoEngine
 ENGINES: Final = ("auto", "openvino", "openvino-f32", "torch")
 #: Nobody asks for it by name: what scikit-learn runs is run by nothing else.
 CLASSICAL_ENGINE: Final = PREFIX
+#: What drivers of GPUs that torch uses show on Linux: NVIDIA's, NVIDIA's or AMD's under WSL, AMD's (ROCm).
+_GPU_DEVICES: Final = tuple(Path(name) for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 #: By the first word of an engine's name.
 _PACKAGES: Final = {
     "openvino": ("openvino",),
@@ -112,8 +114,8 @@ def _has_openvino() -> bool:
 
 
 def _has_cuda() -> bool:
-    # Asking torch costs a second of import; without the driver's device files the answer is known.
-    if importlib.util.find_spec("torch") is None or (not Path("/dev/nvidiactl").exists() and os.name == "posix"):
+    # Asking torch costs a second of import; without any driver's device file the answer is known.
+    if importlib.util.find_spec("torch") is None or (os.name == "posix" and not any(d.exists() for d in _GPU_DEVICES)):
         return False
     from .torch import has_cuda  # noqa: PLC0415
 

@@ -5,17 +5,21 @@ All three give the same scores to the last bit, so predictions keep the checkpoi
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Final
 
 from models.checkpoint import SHIPPED_FOLDER, Checkpoint, cache_folder
 from models.errors import CheckpointError
+from models.versions import code_version, library_versions
 
 from .files import files_of, note_of, read_openvino, require_openvino, save_openvino
 
 #: What remakes the files that ship beside checkpoints, after a checkpoint was trained anew.
 REMAKE: Final = "make shipped"
 _MAX_CACHED: Final = 16
+#: What a converted graph depends on beside OpenVINO and the checkpoint.
+_CONVERTERS: Final = ("torch", "torchvision", "pytorchvideo", "timm")
 
 
 def needs_conversion(checkpoint: Checkpoint) -> bool:
@@ -83,8 +87,10 @@ def converted(core: Any, checkpoint: Checkpoint) -> Any:
 
 
 def _cached_path(checkpoint: Checkpoint) -> Path:
-    version = require_openvino().__version__.split("-")[0]
-    return cache_folder() / "openvino" / f"{checkpoint.id}-{version}.xml"
+    """Where the conversion is kept; another version of what converts has another path."""
+    versions = [require_openvino().__version__, *library_versions(*_CONVERTERS).values()]
+    story = " ".join([*versions, code_version(Path(__file__).parents[1])])
+    return cache_folder() / "openvino" / f"{checkpoint.id}-{hashlib.sha256(story.encode()).hexdigest()[:8]}.xml"
 
 
 def _is_there(path: Path) -> bool:

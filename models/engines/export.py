@@ -41,6 +41,7 @@ from .conversion import convert, store_in_halves
 from .engine import Clips, Scores
 from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of, save_openvino
 from .torch import serving_module
+from .trust import trust
 
 #: Clips beyond this many are not looked at: NNCF's own default.
 MAX_CALIBRATION_CLIPS: Final = 300
@@ -130,6 +131,8 @@ def export(
         with tempfile.TemporaryDirectory(prefix=".clipline-export-", dir=output.parent) as folder, _quiet():
             unfinished = Path(folder) / output.name
             _write(checkpoint, unfinished, precision, calibration, metadata)
+            if form == "torch":
+                trust(unfinished, output.name)
             difference = _try_out(checkpoint, unfinished, what, calibration)
             for part in reversed(files_of(unfinished)):  # the .bin first: a reader that sees the .xml finds it
                 part.chmod(0o644)

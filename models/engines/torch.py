@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,13 @@ from models.networks.zoo import create
 
 from .engine import Clips, Scores
 from .files import Precision, check_archive
+from .trust import read_trusted
 
-#: Beyond it, more clips at once are no faster.
+#: Clips of one call on a processor: beyond it, more at once are no faster.
 _AT_ONCE: Final = 32
+#: Clips of each call on a GPU. Always as many, since for another number a GPU chooses other kernels, which round in
+#: another way: the score of a clip must not depend on how many others are classified with it (live 16, in a replay 32).
+_ON_GPU: Final = 16
 _DTYPES: Final[dict[Precision, torch.dtype]] = {
     "f32": torch.float32,
     "f16": torch.float16,
@@ -74,10 +79,11 @@ def has_cuda() -> bool:
 
 
 class TorchEngine:
-    """Eager torch: on CUDA in bfloat16-friendly TF32 where found, else on the CPU in float32.
+    """Eager torch, in float32: on a GPU where torch finds one (CUDA; ROCm goes by that name), else on the processor.
 
     An exported program computes in the precision that it was exported with, one clip at a time; others some at a time,
-    so that a long recording's clips do not take memory for all of them at once.
+    so that a long recording's clips do not take memory for all of them at once. On a GPU every call has the same number
+    of clips, and TF32 is off, so that a clip has the same scores whatever it is classified with.
     """
 
     def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
@@ -89,21 +95,39 @@ class TorchEngine:
             self._module: Any = serving_module(checkpoint).to(self._device)
         else:
             self._module = _program(checkpoint.path, self._device.type)
-        self._at_once = _AT_ONCE if checkpoint.export is None else 1
+        on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            exact_on_gpu()
+        self._at_once = 1 if checkpoint.export is not None else _ON_GPU if on_gpu else _AT_ONCE
+        self._pads = on_gpu
 
     def run(self, clips: Clips) -> Scores:
         with torch.inference_mode():
             parts = torch.split(torch.from_numpy(np.ascontiguousarray(clips)), self._at_once)
-            found = [self._module(part.to(self._device)).float() for part in parts]
+            found = [self._module(self._whole(part).to(self._device)).float()[: len(part)] for part in parts]
             scores: Scores = torch.cat(found).cpu().numpy()
         return scores
+
+    def _whole(self, part: torch.Tensor) -> torch.Tensor:
+        """The clips, on a GPU as many as in every call: the last one is repeated."""
+        lacking = self._at_once - len(part) if self._pads else 0
+        return torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])]) if lacking else part
+
+
+def exact_on_gpu() -> None:
+    """Compute in float32 as it is called, by the same kernels each time."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def _program(path: Path, device: str) -> Any:
     """The program in a .pt2 as a module on `device`."""
     check_archive(path)
+    content = read_trusted(path)
     try:
-        program = torch.export.load(path)
+        program = torch.export.load(io.BytesIO(content))
         return (move_to_device_pass(program, device) if device != "cpu" else program).module()
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise CheckpointError(f"{path}: damaged, or written by another torch ({str(error).splitlines()[0]})") from None

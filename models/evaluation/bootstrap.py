@@ -9,13 +9,15 @@ Every figure of a classifier is a function of such weights, so that a thousand d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 #: Draws for an interval.
 ROUNDS: Final = 1000
+#: Weights at a time: figures of them take a few times as much memory.
+_BLOCK: Final = 2_000_000
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
@@ -34,13 +36,24 @@ def draw_weights(groups: Sequence[str], rounds: int, seed: int) -> Floats:
 
     No draws, (0, N), of a single group, as `draw_groups` says.
     """
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(member.max()) + 1
-    drawn = draw_groups(count, rounds, seed)
-    weights = np.zeros((len(drawn), count))
-    np.add.at(weights, (np.arange(len(drawn))[:, None], drawn), 1.0)
-    repeated: Floats = weights[:, member]
-    return repeated
+    return np.concatenate(list(weight_blocks(groups, rounds, seed)))
+
+
+def weight_blocks(groups: Sequence[str], rounds: int, seed: int) -> Iterator[Floats]:
+    """Yield the rows of `draw_weights` some at a time: all of a day's windows would be a kilobyte each.
+
+    The first block has no rows if there are no draws at all.
+    """
+    # By number, since a string each for a million windows is more than their scores.
+    numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
+    member = np.fromiter((numbers[group] for group in groups), np.intp, len(groups))
+    drawn = draw_groups(len(numbers), rounds, seed)
+    at_once = max(1, _BLOCK // len(member))
+    for begin in range(0, max(1, len(drawn)), at_once):
+        part = drawn[begin : begin + at_once]
+        weights = np.zeros((len(part), len(numbers)))
+        np.add.at(weights, (np.arange(len(part))[:, None], part), 1.0)
+        yield weights[:, member]
 
 
 def interval(drawn: Floats | Sequence[float]) -> tuple[float, float]:

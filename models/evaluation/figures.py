@@ -20,7 +20,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from .bootstrap import ROUNDS, Floats, draw_weights, interval
+from .bootstrap import ROUNDS, Floats, interval, weight_blocks
 from .calibration import CALIBRATION_BINS, calibration_bins, calibration_error
 from .scores import ClipScores, Labels, Scores
 
@@ -105,7 +105,10 @@ def evaluate(clips: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> Evalu
         measures["top5_accuracy"] = lambda truth, scores: float(
             top_k_accuracy_score(truth, scores, k=TOP, labels=np.arange(scores.shape[1]))
         )
-    drawn = weighted_figures(clips.truth, clips.scores, draw_weights(clips.groups, rounds, seed))
+    blocks = [
+        weighted_figures(clips.truth, clips.scores, weights) for weights in weight_blocks(clips.groups, rounds, seed)
+    ]
+    drawn = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     figures = {
         name: Figure(measure(clips.truth, clips.scores), *interval(drawn[name])) for name, measure in measures.items()
     }

@@ -125,11 +125,12 @@ class LinearHead(nn.Module):
 
         The weights add up to the number of independent examples, against which the penalty is set.
         """
-        x, w = rows.double(), weight.double()
-        mean = (w[:, None] * x).sum(0) / w.sum()
-        std = ((w[:, None] * (x - mean) ** 2).sum(0) / w.sum()).sqrt() + 1e-6
+        x, w = rows.to(torch.double, copy=True), weight.double()
+        mean = w @ x / w.sum()
+        x -= mean  # in place: rows are many, and a copy of them takes as much memory again
+        std = (w @ x.square() / w.sum()).sqrt() + 1e-6
         scale = 1 / (std * math.sqrt(x.shape[1]))
-        x = (x - mean) * scale
+        x *= scale
         labels = self.classify.out_features
         matrix = torch.zeros(labels, x.shape[1], dtype=torch.double, device=x.device, requires_grad=True)
         bias = torch.zeros(labels, dtype=torch.double, device=x.device, requires_grad=True)

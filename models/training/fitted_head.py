@@ -67,7 +67,7 @@ class FittedHead:
         network = build_network(part.recipe, self._data.labels, self._device)
         assert isinstance(network, MoveNetMotion)
         descriptors = self._descriptors(network)
-        videos = [descriptors.learnt(int(i)) for i in part.learnt]
+        videos = [descriptors.learnt(int(i)).to(self._device) for i in part.learnt]
         _fit(network.head, videos, self._data.truth[part.learnt], self._data.labels, part.recipe)
         self._progress(part.name, 1, 1)
         return Trained(network, 0, 0.0)
@@ -75,7 +75,7 @@ class FittedHead:
     def score(self, model: MoveNetMotion, index: int) -> np.ndarray:
         descriptors = self._descriptors(model)
         with torch.inference_mode():
-            return scores_of(model.head(descriptors.served(index)))
+            return scores_of(model.head(descriptors.served(index).to(self._device)))
 
     def average(self, models: Sequence[MoveNetMotion]) -> MoveNetMotion:
         raise NotImplementedError("an ensemble is refused by `check`")
@@ -94,7 +94,7 @@ class FittedHead:
             "motion descriptors",
             lambda: Descriptors(
                 network.eval(),
-                [v.frames for v in self._data.videos],
+                self._data,
                 self._recipe,
                 Normalise(self._recipe.architecture, self._device),
                 lambda done, total: self._progress("descriptors", done, total),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from models.errors import TrainingError
 from models.evaluation.scores import WindowScores
+from models.frames import Frames
 
+from .computed import Computed
 from .recipe import Recipe
 
 T = TypeVar("T")
@@ -24,7 +27,7 @@ class Footage:
     label: str
     #: Videos of one group show the same scene; a split never divides a group.
     group: str
-    frames: np.ndarray
+    frames: Frames
 
 
 class TrainingSet:
@@ -47,6 +50,8 @@ class TrainingSet:
         self.truth = np.array([self.labels.index(f.label) for f in footage])
         #: Videos of one group show the same scene, (N,).
         self.groups = np.array([f.group for f in footage])
+        #: Where what is computed of the videos is kept, so that a stopped run goes on; None for in memory.
+        self.folder: Path | None = None
         self._computed: dict[str, Any] = {}
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
@@ -55,6 +60,10 @@ class TrainingSet:
             self._computed[name] = compute()
         found: T = self._computed[name]
         return found
+
+    def computed(self, name: str, compute: Callable[[int], Mapping[str, np.ndarray]]) -> Computed:
+        """What `compute` returns for each index of a video, computed once."""
+        return Computed(None if self.folder is None else self.folder / name.replace(" ", "-"), compute)
 
     def window_scores(self, chosen: Sequence[int] | np.ndarray, score: Callable[[int], np.ndarray]) -> WindowScores:
         """The chosen videos with the scores (W, L) that `score` gives for each index."""

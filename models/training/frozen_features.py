@@ -88,13 +88,16 @@ class FrozenFeatures:
         return self._data.once("features of a frozen image network", lambda: self._compute(network))
 
     def _compute(self, network: CnnLstm) -> Features:
-        rows = video_features(
-            network,
-            [v.frames for v in self._data.videos],
-            self._recipe,
-            Normalise(self._recipe.architecture, self._device),
-            lambda done, total: self._progress("features", done, total),
-        )
+        videos, normalise = self._data.videos, Normalise(self._recipe.architecture, self._device)
+
+        def compute(index: int) -> dict[str, np.ndarray]:
+            seed = self._recipe.seed + index + 1
+            found = video_features(network, videos[index].frames, self._recipe, normalise, seed=seed)
+            return {"rows": found.cpu().numpy()}
+
+        kept = self._data.computed("features of a frozen image network", compute)
+        kept.all(len(videos), lambda done, total: self._progress("features", done, total))
+        rows = [torch.from_numpy(kept.of(index)["rows"]).to(self._device) for index in range(len(videos))]
         return Features(rows, self._data.truth, self._recipe)
 
     def _with_synthetic(self, features: Features, rows: np.ndarray) -> FixedWindows:

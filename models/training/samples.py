@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from models.frames import Frames
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
 from models.windowing import sliding_windows
 
 from .augmentation import ClipTransform, random_window
+from .footage import TrainingSet
 from .recipe import Recipe
 
 #: Footage is sampled so many times more densely than the model's clips, so that phase and speed can vary in training.
@@ -34,7 +36,7 @@ class Pixels:
 
     loads_beside: Final = True
 
-    def __init__(self, videos: Sequence[np.ndarray], truth: np.ndarray, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, videos: Sequence[Frames], truth: np.ndarray, recipe: Recipe, device: torch.device) -> None:
         self._videos, self.truth, self._recipe = videos, truth, recipe
         self._transform = ClipTransform(recipe.augmentation, recipe.size)
         self._normalise = Normalise(recipe.architecture, device)
@@ -74,37 +76,74 @@ class Features:
 
 
 class Descriptors:
-    """Motion features of the windows of videos, as they are and mirrored."""
+    """Motion features of the windows of videos, as they are and mirrored.
+
+    In training a window begins at every frame. Of much footage only some windows are learnt from, spread evenly over
+    each video: they overlap, so the others add next to nothing, and `LEARNT_ROWS` fit into memory.
+    """
+
+    #: Rows to learn from, of all videos together.
+    LEARNT_ROWS: Final = 20_000
 
     def __init__(
         self,
         network: MoveNetMotion,
-        videos: Sequence[np.ndarray],
+        data: TrainingSet,
         recipe: Recipe,
         normalise: Normalise,
         progress: Callable[[int, int], None],
     ) -> None:
-        self._rows: list[torch.Tensor] = []  # for each video (V, W, F)
+        self._network, self._data, self._recipe, self._normalise = network, data, recipe, normalise
         self._served_every = max(1, recipe.frames // 2)
-        mirrored = (False, True) if recipe.augmentation.flip else (False,)
-        with torch.inference_mode():
-            for done, frames in enumerate(videos, start=1):
-                # Speed is not varied here, so frames between those of the grid would only cost time.
-                seen = frames[::OVERSAMPLE]  # (N, H, W, 3)
-                # In training a window begins at every frame; windows share the backbone's maps of their frames.
-                windows = torch.from_numpy(sliding_windows(len(seen), recipe.frames, denser=self._served_every))
-                views = [network.describe_windows(_pictures(seen, normalise, flip=flip), windows) for flip in mirrored]
-                self._rows.append(torch.stack(views))
-                progress(done, len(videos))
-        self._rows = [r.clone() for r in self._rows]  # outside: inference tensors cannot be learnt from
+        self._mirrors = recipe.augmentation.flip
+        self._most = _windows_each(
+            [len(self._windows(i)) for i in range(len(data.videos))], self.LEARNT_ROWS // (1 + self._mirrors)
+        )
+        self._rows = data.computed("motion descriptors", self._describe)
+        self._rows.all(len(data.videos), progress)
 
     def learnt(self, index: int) -> torch.Tensor:
-        """All rows (M, F) of a video: of every window, and of mirrored ones."""
-        return self._rows[index].flatten(0, 1)
+        """The rows (M, F) of a video to learn from: of windows as they are, and of the same ones mirrored."""
+        return torch.from_numpy(self._rows.of(index)["learnt"])
 
     def served(self, index: int) -> torch.Tensor:
         """The rows (W, F) of a video as it is, of windows half a window apart."""
-        return self._rows[index][0, :: self._served_every]
+        return torch.from_numpy(self._rows.of(index)["served"])
+
+    def _windows(self, index: int) -> np.ndarray:
+        # Speed is not varied here, so frames between those of the grid would only cost time.
+        seen = -(-len(self._data.videos[index].frames) // OVERSAMPLE)
+        return sliding_windows(seen, self._recipe.frames, denser=self._served_every)
+
+    def _describe(self, index: int) -> dict[str, np.ndarray]:
+        windows = self._windows(index)
+        served = np.arange(0, len(windows), self._served_every)
+        learnt = np.unique(np.linspace(0, len(windows) - 1, min(self._most, len(windows))).round().astype(int))
+        wanted = np.union1d(served, learnt)
+        plain = self._rows_of(index, windows[wanted], flip=False)
+        views = [plain[np.searchsorted(wanted, learnt)]]
+        if self._mirrors:
+            views.append(self._rows_of(index, windows[learnt], flip=True))
+        return {"learnt": np.concatenate(views), "served": plain[np.searchsorted(wanted, served)]}
+
+    def _rows_of(self, index: int, windows: np.ndarray, *, flip: bool) -> np.ndarray:
+        """Rows (W, F) of windows (W, T), which share the backbone's maps of their frames."""
+        used = np.unique(windows)
+        places = torch.from_numpy(np.searchsorted(used, windows))
+        frames = self._data.videos[index].frames
+        pictures = _pictures(frames, used * OVERSAMPLE, self._normalise, flip=flip)
+        with torch.inference_mode():
+            rows: np.ndarray = self._network.describe_windows(pictures, places).cpu().numpy()
+        return rows
+
+
+def _windows_each(counts: Sequence[int], total: int) -> int:
+    """How many windows at most may be taken of each video, so that all together are at most `total`; at least one."""
+    low, high = 1, max(counts)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if sum(min(n, middle) for n in counts) <= total else (low, middle - 1)
+    return low
 
 
 class FixedWindows:
@@ -143,33 +182,25 @@ def scores_of(logits: torch.Tensor) -> np.ndarray:
 
 
 def video_features(
-    network: CnnLstm,
-    videos: Sequence[np.ndarray],
-    recipe: Recipe,
-    normalise: Normalise,
-    progress: Callable[[int, int], None],
-) -> list[torch.Tensor]:
-    """For each video the features of its frames, as they are and in augmented views, (V, N, F)."""
+    network: CnnLstm, frames: Frames, recipe: Recipe, normalise: Normalise, *, seed: int
+) -> torch.Tensor:
+    """The features of a video's frames, as they are and in augmented views, (V, N, F)."""
     transform = ClipTransform(recipe.augmentation, recipe.size)
-    features = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        for done, frames in enumerate(videos, start=1):
-            torch.manual_seed(recipe.seed + done)
-            plain = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-            views = torch.stack([plain, *(transform(frames) for _ in range(recipe.augmentation.views - 1))])
-            rows = [
-                network.frame_features(
-                    normalise(part.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last)
-                )
-                for part in torch.split(views.flatten(0, 1), _FEATURE_BATCH)
-            ]
-            features.append(torch.cat(rows).view(len(views), len(plain), -1))
-            progress(done, len(videos))
-    return [f.clone() for f in features]  # outside: inference tensors cannot be learnt from
+        torch.manual_seed(seed)
+        whole = np.array(frames)
+        plain = torch.from_numpy(whole).permute(0, 3, 1, 2)  # (N, 3, H, W)
+        views = torch.stack([plain, *(transform(whole) for _ in range(recipe.augmentation.views - 1))])
+        rows = [
+            network.frame_features(normalise(part.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last))
+            for part in torch.split(views.flatten(0, 1), _FEATURE_BATCH)
+        ]
+        return torch.cat(rows).view(len(views), len(plain), -1)
 
 
-def _pictures(frames: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
-    """Yield frames (N, H, W, 3) normalised, (n, 3, H, W) at a time: a video may be long."""
-    for begin in range(0, len(frames), PICTURES_AT_ONCE):
-        images = torch.from_numpy(np.array(frames[begin : begin + PICTURES_AT_ONCE])).permute(3, 0, 1, 2)[None]
+def _pictures(frames: Frames, places: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:
+    """Yield some of the frames (N, H, W, 3) normalised, (n, 3, H, W) at a time: a video may be long."""
+    for begin in range(0, len(places), PICTURES_AT_ONCE):
+        part = np.array(frames[places[begin : begin + PICTURES_AT_ONCE]])
+        images = torch.from_numpy(part).permute(3, 0, 1, 2)[None]
         yield normalise(images.flip(4) if flip else images)[0].transpose(0, 1)

@@ -25,6 +25,7 @@ from models.classical.strategy import Classical
 from models.contract import Contract
 from models.errors import TrainingError
 from models.evaluation.folds import split_by_group
+from models.versions import code_version, library_versions
 
 from . import distributed, unfinished
 from .fitted_head import FittedHead
@@ -39,6 +40,11 @@ from .validation import CrossValidation, contract_of, summarise
 
 #: One part in so many of the training groups is held out to choose the best epoch.
 _INNER_FOLDS: Final = 5
+#: Another version of these may compute other features and other models.
+_LIBRARIES: Final = (
+    *("torch", "torchvision", "pytorchvideo", "timm", "numpy", "scipy", "scikit-learn", "scikit-image"),
+    "opencv-python-headless",
+)
 
 
 def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
@@ -82,8 +88,12 @@ class Trainer:
         self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
         self._data = TrainingSet(footage, recipe)
         self._strategy = way(self._data, recipe, progress, log)
+        #: What an earlier run of the same work left, in words for the user; None if nothing.
+        self.left: str | None = None
         if folder is not None:
-            distributed.from_first(lambda: self._claim(folder))
+            self.left = distributed.from_first(lambda: self._claim(folder))
+            if distributed.world() == 1:
+                self._data.folder = folder
 
     def under(self, recipe: Recipe) -> Trainer:
         """The same footage with another recipe that samples and augments it alike: computed features are shared.
@@ -228,14 +238,15 @@ class Trainer:
         learnt, held = split_by_group(truth, groups, _INNER_FOLDS, seed)[0]
         return chosen[learnt], chosen[held]
 
-    def _claim(self, folder: Path) -> None:
+    def _claim(self, folder: Path) -> str | None:
         """Keep the state that a run of the same recipe on the same footage left; remove that of any other run."""
         begin_from = self._recipe.begin_from
         footage = []
         for done, f in enumerate(self._data.videos, start=1):
             footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
             self._progress("fingerprints", done, len(self._data.videos))
-        unfinished.claim(folder, [self._recipe.describe(), begin_from and find(begin_from).id, footage])
+        story = [self._recipe.describe(), begin_from and find(begin_from).id, footage, library_versions(*_LIBRARIES)]
+        return unfinished.claim(folder, [*story, code_version(Path(__file__).parents[1])])
 
     def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
         """Where the state of some work is kept; it depends on `story` beside the footage."""

@@ -20,14 +20,17 @@ import torch
 
 from models.errors import TrainingError
 from models.files import replacing
+from models.frames import Frames
 
 from . import distributed
 
 _DIGITS: Final = 12
 
 
-def claim(folder: Path, story: Any) -> None:
+def claim(folder: Path, story: Any) -> str | None:
     """Keep the state in the folder if an earlier run with the same `story` (plain values) left it; else remove it.
+
+    Returns what a user is to be told of the state that was there; None if there was none.
 
     Raises:
         TrainingError: the folder cannot be written.
@@ -35,15 +38,36 @@ def claim(folder: Path, story: Any) -> None:
     digest = _digest(story)
     mark = folder / "recipe.sha256"
     try:
-        if not mark.is_file() or mark.read_text() != digest:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            mark.write_text(digest)
+        if mark.is_file() and mark.read_text() == digest:
+            return _what_is_done(folder)
+        was_there = mark.is_file()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        mark.write_text(digest)
     except OSError as error:
         raise TrainingError(f"{folder}: the state of training cannot be written ({error.strerror})") from None
+    return (
+        f"Begins anew: {folder} was left by a run with other footage, another recipe or another version of Clipline or "
+        "its libraries"
+        if was_there
+        else None
+    )
 
 
-def fingerprint(frames: np.ndarray) -> str:
+def _what_is_done(folder: Path) -> str | None:
+    done = [
+        f"{part.name.replace('-', ' ')} of {count} {'video' if count == 1 else 'videos'}"
+        for part in sorted(folder.iterdir())
+        if part.is_dir() and (count := len(list(part.glob("*.npz"))))
+    ]
+    if folds := len(list(folder.glob("*.scores"))):
+        done.append(f"{folds} {'fold' if folds == 1 else 'folds'}")
+    if states := len(list(folder.glob("*.state"))):
+        done.append(f"the epochs of {states} {'model' if states == 1 else 'models'}")
+    return f"Goes on from {folder}: {', '.join(done)}" if done else None
+
+
+def fingerprint(frames: Frames) -> str:
     """A digest of frames, which may be more than memory holds."""
     digest = hashlib.sha256(f"{frames.shape} {frames.dtype}".encode())
     for frame in frames:
