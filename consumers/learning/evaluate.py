@@ -18,7 +18,7 @@ from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_temperature
 from models.evaluation.figures import Evaluation, evaluate, number, shown
-from models.evaluation.scores import ClipScores, WindowScores
+from models.evaluation.scores import WindowScores
 from models.evaluation.significance import compare_accuracy
 
 from .datasets import Example, check_examples, file_digests, find_examples
@@ -73,15 +73,14 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
     examples, digests = _examples(options.data, [checkpoint], options.renamed, warned)
     warn_of_training_data(checkpoint, digests, warned)
     windows = _score(options.model, options.engine, examples, notes)
-    clips = windows.by_clip()
-    evaluation = evaluate(clips)
+    evaluation = evaluate(windows.by_clip(), windows)
     _print(console, checkpoint.id, evaluation)
     console.print(verdict(evaluation), style="bold", highlight=False, markup=False, soft_wrap=True)
     if options.json_file is not None:
         _write_json(options.json_file, {"model": checkpoint.id, **evaluation.to_json()})
     if options.report_file is not None:
         sources = [str(path) for path in options.data]
-        page = write_report(checkpoint, clips, evaluation, examples, warned.warnings, sources, command_line())
+        page = write_report(checkpoint, windows, evaluation, examples, warned.warnings, sources, command_line())
         write_text(options.report_file, page, TrainingError)
         console.print(f"Report: {options.report_file}", highlight=False, markup=False, soft_wrap=True)
     if options.calibrated_file is not None:
@@ -99,13 +98,13 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
     examples, digests = _examples(options.data, checkpoints, options.renamed, warned)
     for checkpoint in checkpoints:
         warn_of_training_data(checkpoint, digests, warned)
-    a, b = (_score(m, options.engine, examples, notes).by_clip() for m in options.models)
+    a, b = (_score(m, options.engine, examples, notes) for m in options.models)
     b = _same_order(a, b)
-    result = compare_accuracy(a, b)
+    result = compare_accuracy(a.by_clip(), b.by_clip())
     table = Table(box=None)
     for name in ("", *(c.id for c in checkpoints)):
         table.add_column(name)
-    both = [evaluate(a), evaluate(b)]
+    both = [evaluate(windows.by_clip(), windows) for windows in (a, b)]
     for name in both[0].figures:
         table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
     console.print(table)
@@ -173,33 +172,33 @@ def _calibrate(
 ) -> None:
     """Write the model with a temperature and thresholds that are fitted to these scores."""
     factor = fit_temperature(windows)
-    clips = windows.by_clip(factor)
+    fitted = windows.scaled(factor)
     contract = replace(
         checkpoint.contract,
         temperature=round(checkpoint.contract.temperature * factor, 4),
-        thresholds=choose_thresholds(clips, quiet_labels(checkpoint.contract), false_alarm_rate),
+        thresholds=choose_thresholds(fitted, quiet_labels(checkpoint.contract), false_alarm_rate),
     )
     save(path, checkpoint.state(), contract)
-    before, after = (evaluate(c, rounds=0).figures["calibration_error"].value for c in (windows.by_clip(), clips))
+    before, after = (evaluate(w.by_clip(), w, rounds=0).figures["calibration_error"].value for w in (windows, fitted))
     starts = ", ".join(f"{label} {t.start:g}" for label, t in contract.thresholds.items())
     console.print(
         f"{path}: temperature {contract.temperature:g}, calibration error {before:.3f} → {after:.3f} "
-        f"(on the clips it was fitted to); events start at {starts}, "
-        f"which {false_alarm_rate:.0%} of the other clips reach",
+        f"(of the windows it was fitted to); events start at {starts}, "
+        f"which at most {false_alarm_rate:.0%} of the windows of other clips reach",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
 
 
-def _same_order(a: ClipScores, b: ClipScores) -> ClipScores:
+def _same_order(a: WindowScores, b: WindowScores) -> WindowScores:
     """`b` with its labels in the order of `a`."""
     if set(a.labels) != set(b.labels):
         raise TrainingError(
             f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
         )
     order = [b.labels.index(label) for label in a.labels]
-    return replace(b, labels=a.labels, truth=a.truth, scores=b.scores[:, order])
+    return replace(b, labels=a.labels, truth=a.truth, scores=tuple(rows[:, order] for rows in b.scores))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
