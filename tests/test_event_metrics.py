@@ -130,7 +130,9 @@ def test_counts_by_hand():
     ],
 )
 def test_alarm_over_a_true_event_that_nobody_found_repeats_nothing(matcher, begin, end):
-    s = event_set([truth(100, 120), truth(200, 210)], [event(begin, end), event(200, 210), event(205, 212, 0.1)], a=3600)
+    s = event_set(
+        [truth(100, 120), truth(200, 210)], [event(begin, end), event(200, 210), event(205, 212, 0.1)], a=3600
+    )
     matched = match(s.truth, s.detections, matcher)
     assert matched == [None, 1, None]
     assert count(s, matched).repeats == 1, "the one that overlaps what another found"
