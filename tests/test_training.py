@@ -359,6 +359,22 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         assert not (seen | taught) & set(groups[held])
 
 
+@pytest.mark.parametrize("imbalance", ["none", "ensemble"])
+def test_model_that_is_stopped_early_follows_the_schedule_by_which_it_was_measured(imbalance):
+    """Two epochs of ten: the learning rate is still high, as it was in validation, and has not come down to nothing."""
+    rates: dict[str, list[float]] = {}
+    recipe = replace(RECIPE, epochs=10, patience=9, imbalance=imbalance, members=2)
+    trainer = Trainer(
+        footage(6), recipe, log=lambda name, stats: rates.setdefault(name, []).append(stats.learning_rate)
+    )
+    validation = trainer.validate(2)
+    model = trainer.fit(2)
+    member = "" if imbalance == "none" else ", member 1"
+    assert len(rates[f"all footage{member}"]) == 2
+    assert rates[f"all footage{member}"] == pytest.approx(rates[f"fold 1 of 2{member}"][:2], rel=0.1)
+    assert trainer.contract(model, validation, {}).training["epochs"] == validation.epochs
+
+
 def test_early_stopping_that_could_hold_out_no_group_of_a_label_is_refused_before_training():
     tasks: list[str] = []
     rare = [f for f in footage(5) if f.label == "normal" or f.group in {"group-0", "group-1"}]

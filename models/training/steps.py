@@ -120,6 +120,7 @@ def run_steps(
             device,
             frozen,
             judge if len(part.chooses_epoch) else None,
+            part.last_epoch,
             part.state,
         ),
         progress,
