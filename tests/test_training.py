@@ -228,6 +228,26 @@ def test_recipe_decides_how_a_model_is_trained(changes, strategy):
     assert strategy_for(replace(RECIPE, **changes)) is strategy
 
 
+def test_smote_learns_from_the_same_views_as_every_other_remedy(monkeypatch):
+    seen: list[tuple[str, set[bytes]]] = []
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained[torch.nn.Module]:
+        rows = range(len(run.samples.truth))
+        drawn = [run.samples.sample(n, np.random.default_rng(k)) for n in rows for k in range(60)]
+        seen.append((run.recipe.imbalance, {row.numpy().tobytes() for row in drawn}))
+        return loop.train(network, run, *others)
+
+    monkeypatch.setattr("models.training.steps.train", watched)
+    # A window as long as the video, at the speed that it has: a view is a window.
+    recipe = replace(RECIPE, frames=6, epochs=1, augmentation=Augmentation(speed=1, views=3))
+    trainer = Trainer(footage(2), recipe)
+    trainer.fit()
+    trainer.under(replace(recipe, imbalance="smote")).fit()
+    (_, others), (_, smote) = seen
+    assert len(others) == 4 * 3, "videos, views"
+    assert smote == others, "labels are balanced: nothing is made up"
+
+
 def test_smote_refuses_pixels():
     with pytest.raises(TrainingError, match="interpolates features, not pixels"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="smote")).fit()
