@@ -267,6 +267,7 @@ def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
     outcome = summarise(held, np.ones(4, bool), Recipe())
     found = json.loads(contract_of(Recipe(), "x3d_xs", clips.labels, outcome, {}).encode()["clipline"])["metrics"]
     assert (found["accuracy"], found["low"], found["high"]) == (1.0, None, None)
+    assert contract_of(Recipe(fit="crop"), "x3d_xs", clips.labels, outcome, {}).fit == "crop", "served as trained"
 
 
 def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:

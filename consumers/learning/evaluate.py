@@ -22,6 +22,7 @@ from models.evaluation.scores import WindowScores
 from models.evaluation.significance import compare_accuracy
 
 from .datasets import Example, check_examples, file_digests, find_examples
+from .provenance import describe_footage, describe_run
 from .report import verdict, write_report
 from .scoring import score_examples
 from .trained_on import known_labels, quiet_labels, warn_of_training_data
@@ -84,7 +85,8 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
         write_text(options.report_file, page, TrainingError)
         console.print(f"Report: {options.report_file}", highlight=False, markup=False, soft_wrap=True)
     if options.calibrated_file is not None:
-        _calibrate(checkpoint, windows, options.calibrated_file, options.false_alarm_rate, console)
+        fitted_to = {"false_alarm_rate": options.false_alarm_rate, **describe_footage(options.data, digests)}
+        _calibrate(checkpoint, windows, options.calibrated_file, fitted_to, console)
 
 
 def compare_command(options: CompareOptions, console: Output, notes: Output) -> None:
@@ -168,15 +170,17 @@ def _print(console: Output, model_id: str, evaluation: Evaluation) -> None:
 
 
 def _calibrate(
-    checkpoint: Checkpoint, windows: WindowScores, path: Path, false_alarm_rate: float, console: Output
+    checkpoint: Checkpoint, windows: WindowScores, path: Path, fitted_to: Mapping[str, Any], console: Output
 ) -> None:
-    """Write the model with a temperature and thresholds that are fitted to these scores."""
+    """Write the model with a temperature and thresholds that are fitted to these scores of the footage `fitted_to`."""
+    false_alarm_rate: float = fitted_to["false_alarm_rate"]
     factor = fit_temperature(windows)
     fitted = windows.scaled(factor)
     contract = replace(
         checkpoint.contract,
         temperature=round(checkpoint.contract.temperature * factor, 4),
         thresholds=choose_thresholds(fitted, quiet_labels(checkpoint.contract), false_alarm_rate),
+        training={**checkpoint.contract.training, "calibration": {**fitted_to, **describe_run()}},
     )
     save(path, checkpoint.state(), contract)
     before, after = (evaluate(w.by_clip(), w, rounds=0).figures["calibration_error"].value for w in (windows, fitted))

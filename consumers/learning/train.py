@@ -29,8 +29,9 @@ from models.training.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
 from models.training.validation import CrossValidation
 
-from .datasets import Example, check_examples, file_digests, find_examples, footage_sample
+from .datasets import Example, check_examples, file_digests, find_examples
 from .frames import Progress, load_frames
+from .provenance import describe_footage, describe_run
 from .trained_on import warn_of_training_data
 
 _NOT_HELD_OUT: Final = "Training begins from it, so the accuracy of clips held out here is too optimistic."
@@ -86,7 +87,8 @@ def train_command(options: TrainOptions, console: Output) -> None:
         model = trainer.fit(validation.epochs)
         if not distributed.is_first():
             return
-        contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
+        story = {**provenance, **describe_run(), "recipe": trainer.describe_recipe()}
+        contract = trainer.contract(model, validation, story)
         save(output, dict(model.state_dict()), contract)
         trainer.finish()
     _sum_up(console, output, contract.labels, validation)
@@ -106,8 +108,7 @@ def _read(options: TrainOptions, console: Output) -> tuple[list[Example], dict[s
     parts = possible_folds([e.label for e in examples], [e.group for e in examples], folds)
     held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by group"
     return examples, {
-        "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in options.data)}),
-        "footage": footage_sample(digests),
+        **describe_footage(options.data, digests),
         "videos": len(examples),
         "renamed": dict(options.renamed),
         "held_out": held_out + (f", counted: {counted}" if counted is not None else ""),
@@ -125,7 +126,7 @@ def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) ->
         spacing_seconds=recipe.spacing_seconds / OVERSAMPLE,
         height=recipe.size,
         width=recipe.size,
-        fit="stretch",
+        fit=recipe.fit,
         progress=show,
     )
     return [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]

@@ -97,7 +97,7 @@ def contract_of(
         spacing_seconds=recipe.spacing_seconds,
         height=recipe.size,
         width=recipe.size,
-        fit="stretch",
+        fit=recipe.fit,
         mean=mean,
         std=std,
         temperature=round(validation.temperature, 4),
