@@ -36,7 +36,7 @@ def pages() -> dict[Path, str]:
 
 def _readme(contracts: dict[str, Contract], unseen: Unseen) -> str:
     rows = [
-        "| model | labels | clip | held-out accuracy on real CCTV (95 % interval) | on unseen clips (95 % interval) | MB |",
+        "| model | labels | clip | held-out accuracy on real CCTV (95 %) | on unseen clips (95 %) | MB |",
         "|---|---|---|---|---|---|",
     ]
     for name, contract in contracts.items():
@@ -71,7 +71,8 @@ def _named(name: str) -> str:
 
 def _held_out(contract: Contract) -> str:
     found = contract.metrics
-    return f"{100 * found['accuracy']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f}), AUC {found['auc']:.3f}"
+    value, low, high = (100 * found[name] for name in ("accuracy", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f}), AUC {found['auc']:.3f}"
 
 
 def _baseline(contracts: dict[str, Contract], unseen: Unseen) -> str:
