@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,20 @@ def test_every_command_line_in_the_docs_is_understood(words: tuple[str, ...]):
     with group.make_context("clipline", list(words), resilient_parsing=True) as context:
         name, command, rest = group.resolve_command(context, list(words))
         command.make_context(name, rest, parent=context).close()
+
+
+def test_figures_of_the_models_are_those_of_their_metadata_and_of_the_unseen_clips():
+    written = runpy.run_path(str(REPOSITORY / "docs" / "figures.py"))["pages"]()
+    assert {path.name for path in written} >= {
+        "README.md",
+        "accuracy.md",
+        "cnn-lstm.md",
+        "movenet-motion.md",
+        "x3d-xs.md",
+    }
+    for path, text in written.items():
+        assert "nobody here has seen" in text
+        assert path.read_text("utf-8") == text, "run `python docs/figures.py`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

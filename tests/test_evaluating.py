@@ -83,6 +83,9 @@ def test_calibrated_model_carries_its_temperature_and_thresholds(tmp_path: Path,
     before, after = find(str(model)).contract, find(str(better)).contract
     assert after.temperature != before.temperature
     assert set(after.thresholds) == {"fight"}
+    fitted_to = after.training["calibration"]
+    assert (fitted_to["data"], fitted_to["false_alarm_rate"], len(fitted_to["footage"])) == ([data.parent.name], 0, 6)
+    assert {"command", "versions"} <= set(fitted_to)
 
 
 def test_compare_says_how_surely_two_models_differ(tmp_path: Path, data: Path) -> None:

@@ -107,22 +107,74 @@ def test_temperature_mends_scores_that_are_too_sure_and_keeps_the_answer() -> No
     windows = WindowScores(clips.labels, clips.truth, tuple(row[None] for row in sure), clips.groups, clips.names)
     found = fit_temperature(windows)
     assert found > 2
-    mended = windows.by_clip(found)
-    assert mended.log_loss() < windows.by_clip().log_loss()
-    assert calibration_error(clips.truth, mended.scores) < calibration_error(clips.truth, sure)
-    np.testing.assert_array_equal(mended.scores.argmax(1), sure.argmax(1))
+    mended = windows.scaled(found)
+    assert mended.log_loss() < windows.log_loss()
+    assert calibration_error(clips.truth, mended.by_clip().scores) < calibration_error(clips.truth, sure)
+    np.testing.assert_array_equal(mended.by_clip().scores.argmax(1), sure.argmax(1))
+
+
+def uneven() -> WindowScores:
+    """Clips of a single window, and one of fifty: windows are sure of 0.9, and of short clips three in four are right.
+
+    The long clip's are all right.
+    """
+    said = np.array([[0.1, 0.9]])
+    truth = np.array([1] * 30 + [0] * 10 + [1])
+    rows = (*[said] * 40, said.repeat(50, axis=0))
+    names = tuple(map(str, range(41)))
+    return WindowScores(("n", "f"), truth, rows, names, names)
+
+
+def test_temperature_is_fitted_to_windows_of_which_each_clip_has_the_same_share() -> None:
+    """At the best temperature the score is the share of right windows, each counting 1 / W: 31 of 41 clips."""
+    served = uneven().scaled(fit_temperature(uneven())).scores[0][0, 1]
+    assert served == pytest.approx(31 / 41, abs=1e-3)
+
+
+def test_temperature_makes_windows_right_and_not_the_means_of_clips() -> None:
+    """Half of each fight's windows show it: a window is right three times in four, while each mean is 0.5 or 0.1."""
+    sure, calm = np.array([0.1, 0.9]), np.array([0.9, 0.1])
+    truth = np.array([1, 0] * 20)
+    rows = tuple(np.stack([sure, calm]) if label else np.stack([calm, calm]) for label in truth)
+    names = tuple(map(str, range(40)))
+    windows = WindowScores(("n", "f"), truth, rows, names, names)
+    assert windows.scaled(fit_temperature(windows)).scores[1][0, 0] == pytest.approx(0.75, abs=1e-3)
+
+
+def test_calibration_error_is_of_windows_and_every_clip_has_the_same_share() -> None:
+    windows = uneven()
+    found = evaluate(windows.by_clip(), windows).figures["calibration_error"]
+    assert found.value == pytest.approx(0.9 - 31 / 41)
+    assert found.low < found.value < found.high
+    single = replace(windows, scores=tuple(rows[:1] for rows in windows.scores))
+    of_clips, of_windows = (evaluate(single.by_clip(), w).figures["calibration_error"] for w in (None, single))
+    assert str(of_windows) == str(of_clips), "of one window each, they are the same"
 
 
 def test_threshold_lets_no_more_pass_than_was_allowed() -> None:
     clips = scored(200, classes=2)
+    single = WindowScores(clips.labels, clips.truth, tuple(clips.scores[:, None]), clips.groups, clips.names)
     for rate in (0.0, 0.05, 0.2):
-        chosen = choose_thresholds(clips, ("a",), rate)
+        chosen = choose_thresholds(single, ("a",), rate)
         assert set(chosen) == {"b"}
         passing = (clips.scores[clips.truth == 0, 1] >= chosen["b"].start).mean()
         assert passing <= rate
         lower = chosen["b"].start - 0.002
         assert (clips.scores[clips.truth == 0, 1] >= lower).mean() >= rate - 0.02
         assert chosen["b"].end < chosen["b"].start
+
+
+def test_threshold_is_passed_by_a_share_of_windows_and_every_clip_has_the_same_share() -> None:
+    """Nine clips of one window at 0.2; one of ten windows, half of them at 0.8, whose mean would be 0.5."""
+    peaks = np.array([0.8] * 5 + [0.2] * 5)
+    rows = (*[np.array([0.2])] * 9, peaks, np.array([0.9]))
+    names = tuple(map(str, range(11)))
+    windows = WindowScores(
+        ("n", "f"), np.array([0] * 10 + [1]), tuple(np.stack([1 - r, r], axis=1) for r in rows), names, names
+    )
+    # The five windows are half of one of ten clips: 5 %.
+    assert choose_thresholds(windows, ("n",), 0.05)["f"].start == 0.201
+    assert choose_thresholds(windows, ("n",), 0.04)["f"].start == 0.801
 
 
 def test_comparison_counts_the_clips_on_which_only_one_is_right() -> None:
@@ -215,6 +267,7 @@ def test_checkpoint_measured_on_one_group_says_that_bounds_are_absent() -> None:
     outcome = summarise(held, np.ones(4, bool), Recipe())
     found = json.loads(contract_of(Recipe(), "x3d_xs", clips.labels, outcome, {}).encode()["clipline"])["metrics"]
     assert (found["accuracy"], found["low"], found["high"]) == (1.0, None, None)
+    assert contract_of(Recipe(fit="crop"), "x3d_xs", clips.labels, outcome, {}).fit == "crop", "served as trained"
 
 
 def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:
@@ -239,15 +292,37 @@ def test_temperature_by_which_a_clip_is_judged_comes_from_other_groups() -> None
     assert len(set(before)) == 5, "five parts"
 
 
-def test_calibration_error_in_a_checkpoint_is_of_clips_that_the_temperature_was_not_fitted_to() -> None:
-    """Few clips and scores that say nothing: over many sets, the fitted figure flatters on average."""
-    held_out, flattering = [], []
-    for seed in range(12):
-        clips = noise(14, 7, seed)
-        outcome = summarise(clips, np.ones(14, bool), Recipe())
-        held_out.append(outcome.metrics()["calibration_error"])
-        flattering.append(calibration_error(clips.truth, clips.by_clip(outcome.temperature).scores))
-        assert outcome.temperature == fit_temperature(clips), "that of all clips goes into the contract"
-        plain = evaluate(clips.by_clip(outcome.temperature)).figures
-        assert outcome.evaluation.figures | {"calibration_error": None} == plain | {"calibration_error": None}
-    assert np.mean(held_out) > np.mean(flattering) + 0.01
+def test_only_counted_footage_sets_temperature_and_thresholds() -> None:
+    """Rendered scenes, of which a model is surer, say nothing about the scores that real footage gets."""
+    real = noise(40, 8, seed=0)
+    scenes = replace(real, scores=tuple(np.eye(2)[[label] * 3] * 0.98 + 0.01 for label in real.truth))
+    held = WindowScores(
+        real.labels,
+        np.concatenate([real.truth, scenes.truth]),
+        real.scores + scenes.scores,
+        real.groups + tuple(f"scene-{g}" for g in scenes.groups),
+        real.names + tuple(f"scene-{n}" for n in scenes.names),
+    )
+    alone, beside = summarise(real, np.ones(40, bool), Recipe()), summarise(held, np.arange(80) < 40, Recipe())
+    assert beside.temperature == alone.temperature
+    assert beside.thresholds == alone.thresholds
+    assert beside.metrics() == alone.metrics()
+
+
+def test_calibration_error_in_a_checkpoint_is_of_windows_that_the_temperature_was_not_fitted_to() -> None:
+    """Easy scenes and hard ones, all scored alike: a temperature of the others' windows fits neither kind."""
+    generator = np.random.default_rng(0)
+    truth = np.resize([0, 1], 12)
+    said = [
+        np.where(generator.random(3) < (0.95 if n < 6 else 0.55), label, 1 - label) for n, label in enumerate(truth)
+    ]
+    names = tuple(map(str, range(12)))
+    groups = tuple(str(n // 2) for n in range(12))
+    clips = WindowScores(("n", "f"), truth, tuple(np.eye(2)[s] * 0.8 + 0.1 for s in said), groups, names)
+    outcome = summarise(clips, np.ones(12, bool), Recipe())
+    assert outcome.temperature == fit_temperature(clips), "that of all clips goes into the contract"
+    fitted = clips.scaled(outcome.temperature)
+    assert evaluate(fitted.by_clip(), fitted).figures["calibration_error"].value == pytest.approx(0, abs=1e-3)
+    assert outcome.metrics()["calibration_error"] > 0.05
+    plain = evaluate(clips.by_clip(outcome.temperature)).figures
+    assert outcome.evaluation.figures | {"calibration_error": None} == plain | {"calibration_error": None}

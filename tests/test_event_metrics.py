@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,29 @@ def test_counts_by_hand():
     assert (per_camera["a"]["misses"], per_camera["b"]["misses"]) == (1, 0)
     assert (per_camera["a"]["false_alarms_per_hour"], per_camera["b"]["false_alarms_per_hour"]) == (2, 0)
     assert count_by_label(s, matched)["fight"] == count(s, matched)
+
+
+@pytest.mark.parametrize(
+    ("matcher", "begin", "end"),
+    [
+        (by_overlap(0.5), 100, 103),  # too short to find it
+        (by_onset(2, 10), 115, 130),  # too late to find it
+    ],
+)
+def test_alarm_over_a_true_event_that_nobody_found_repeats_nothing(matcher, begin, end):
+    s = event_set(
+        [truth(100, 120), truth(200, 210)], [event(begin, end), event(200, 210), event(205, 212, 0.1)], a=3600
+    )
+    matched = match(s.truth, s.detections, matcher)
+    assert matched == [None, 1, None]
+    assert count(s, matched).repeats == 1, "the one that overlaps what another found"
+    halves = replace(
+        s,
+        detections=tuple(replace(d, unit=int(d.start > 150)) for d in s.detections),
+        truth=tuple(replace(t, unit=int(t.start > 150)) for t in s.truth),
+        unit_seconds={0: 1800.0, 1: 1800.0},
+    )
+    assert bootstrap(halves, matched)["repeats"] == (0.0, 2.0), "none in the first file, one in each draw of the second"
 
 
 def test_nothing_to_find_and_nothing_found_leave_figures_open():

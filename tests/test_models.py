@@ -267,7 +267,7 @@ def test_shipped_model_says_what_it_is_and_how_good(name: str) -> None:
     assert "fight" in found.thresholds
     assert found.metrics["low"] <= found.metrics["accuracy"] <= found.metrics["high"]
     card = shipped()[name].with_suffix(".md").read_text()
-    assert f"{found.metrics['accuracy']:.1%}" in card
+    assert f"held-out {100 * found.metrics['accuracy']:.1f} %" in card
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -30,7 +30,7 @@ from consumers.reports.wording import figure_text, interval_text
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 from models.evaluation.figures import evaluate
-from models.evaluation.scores import ClipScores
+from models.evaluation.scores import WindowScores
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, blinking
 from tests.videos import write_video
 
@@ -69,10 +69,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     found = tune(judgement.timelines, RULES, judgement.truth, by_overlap(0.1), 1.0)
     assert found is not None
     names = [str(folder / "gate.mp4"), str(folder / "yard.mp4")] * 2
-    judged = ClipScores(
+    windows = WindowScores(
         ("normal", "fight"),
         np.array([0, 1, 1, 0]),
-        np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]),
+        tuple(np.array([row]) for row in ([0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4])),
         ("g1", "g2", "g2", "g1"),
         tuple(f"{LONG}{n}.mp4" for n in range(4)),
     )
@@ -82,7 +82,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return {
         "replay": write_report(result.content, judgement, recordings, session.options.matcher, result.other, command),
         "tune": write_tune_report("Tuning of m", found, 1.0, notes.warnings, {"Footage": [LONG]}, command),
-        "evaluate": write_evaluation(checkpoint, judged, evaluate(judged), examples, notes.warnings, [LONG], command),
+        "evaluate": write_evaluation(
+            checkpoint, windows, evaluate(windows.by_clip(), windows), examples, notes.warnings, [LONG], command
+        ),
     }
 
 

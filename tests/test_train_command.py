@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from consumers.learning.evaluate import EvaluateOptions, evaluate_command
@@ -122,6 +126,21 @@ def test_no_more_than_a_sample_of_much_footage_is_told(
     monkeypatch.setattr("consumers.learning.leakage._KEPT_DIGESTS", 2)
     assert len(train(out=tmp_path / "m.safetensors").training["footage"]) == 2
     assert "trained on at least 2 of these 6 videos" in warned(tmp_path / "m.safetensors", data)
+
+
+def test_trained_file_says_of_what_and_how_it_was_made(
+    train: Callable[..., Contract], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Digests, command and versions, so that it can be made again; no folder of the machine that made it."""
+    typed = ["train", str(data), "-o", "/home/me/m.safetensors", "--from=/home/me/a.safetensors", "--map", "a=b"]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/clipline", *typed])
+    training = train().training
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in data.parent.glob("*.mp4")]
+    assert training["footage"] == sorted(digests)
+    assert training["command"] == "clipline train labels.csv -o m.safetensors --from=a.safetensors --map a=b"
+    assert training["versions"].items() >= {"torch": torch.__version__.split("+")[0], "av": av.__version__}.items()
+    assert set(training["versions"]) >= {"python", "clipline", "numpy", "scikit-learn"}
+    assert platform.machine() in training["processor"]
 
 
 @pytest.fixture

@@ -228,6 +228,26 @@ def test_recipe_decides_how_a_model_is_trained(changes, strategy):
     assert strategy_for(replace(RECIPE, **changes)) is strategy
 
 
+def test_smote_learns_from_the_same_views_as_every_other_remedy(monkeypatch):
+    seen: list[tuple[str, set[bytes]]] = []
+
+    def watched(network: torch.nn.Module, run: loop.Run, *others: object) -> loop.Trained[torch.nn.Module]:
+        rows = range(len(run.samples.truth))
+        drawn = [run.samples.sample(n, np.random.default_rng(k)) for n in rows for k in range(60)]
+        seen.append((run.recipe.imbalance, {row.numpy().tobytes() for row in drawn}))
+        return loop.train(network, run, *others)
+
+    monkeypatch.setattr("models.training.steps.train", watched)
+    # A window as long as the video, at the speed that it has: a view is a window.
+    recipe = replace(RECIPE, frames=6, epochs=1, augmentation=Augmentation(speed=1, views=3))
+    trainer = Trainer(footage(2), recipe)
+    trainer.fit()
+    trainer.under(replace(recipe, imbalance="smote")).fit()
+    (_, others), (_, smote) = seen
+    assert len(others) == 4 * 3, "videos, views"
+    assert smote == others, "labels are balanced: nothing is made up"
+
+
 def test_smote_refuses_pixels():
     with pytest.raises(TrainingError, match="interpolates features, not pixels"):
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="smote")).fit()
@@ -357,6 +377,22 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         assert not seen & taught
         assert seen | taught == set(groups[part])
         assert not (seen | taught) & set(groups[held])
+
+
+@pytest.mark.parametrize("imbalance", ["none", "ensemble"])
+def test_model_that_is_stopped_early_follows_the_schedule_by_which_it_was_measured(imbalance):
+    """Two epochs of ten: the learning rate is still high, as it was in validation, and has not come down to nothing."""
+    rates: dict[str, list[float]] = {}
+    recipe = replace(RECIPE, epochs=10, patience=9, imbalance=imbalance, members=2)
+    trainer = Trainer(
+        footage(6), recipe, log=lambda name, stats: rates.setdefault(name, []).append(stats.learning_rate)
+    )
+    validation = trainer.validate(2)
+    model = trainer.fit(2)
+    member = "" if imbalance == "none" else ", member 1"
+    assert len(rates[f"all footage{member}"]) == 2
+    assert rates[f"all footage{member}"] == pytest.approx(rates[f"fold 1 of 2{member}"][:2], rel=0.1)
+    assert trainer.contract(model, validation, {}).training["epochs"] == validation.epochs
 
 
 def test_early_stopping_that_could_hold_out_no_group_of_a_label_is_refused_before_training():

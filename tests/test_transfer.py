@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from consumers.learning.datasets import Example
+from consumers.learning.train import TrainOptions, load_footage
 from models import TrainingError
 from models.networks.zoo import create
 from models.training.augmentation import BatchMix, ClipTransform, random_window
 from models.training.recipe import Augmentation, Recipe
-from models.training.transfer import freeze, parameter_groups, set_regularisation, stages
+from models.training.transfer import Clip, freeze, parameter_groups, set_regularisation, stages, usual_clip
+from tests.checkpoints import write_checkpoint
+from tests.command_line import clipline
+from tests.videos import write_video
 
 
 @pytest.mark.parametrize("architecture", ["x3d_xs", "cnn_lstm", "i3d_lite0", "r3d_18", "swin3d_t", "slowfast_r50"])
@@ -126,3 +133,50 @@ def test_recipe_that_makes_no_sense_is_refused(values: dict, message: str) -> No
         Recipe(**values)
     with pytest.raises(ValueError, match="crop 2"):
         Augmentation(crop=2)
+
+
+def begun(folder: Path, **contract: object) -> str:
+    return str(write_checkpoint(folder / "a.safetensors", **contract))
+
+
+def test_training_takes_the_clips_of_the_checkpoint_that_it_begins_from(tmp_path):
+    own = begun(tmp_path, frames=5, spacing_seconds=0.25, height=48, width=48, fit="crop")
+    assert usual_clip("x3d_xs", own) == Clip(5, 0.25, 48, "crop")
+    assert usual_clip("x3d_xs") == Clip(4, 0.4, 160, "stretch")
+
+
+def test_checkpoint_of_pictures_that_are_not_square_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="takes pictures of 64x48; training takes square ones"):
+        usual_clip("x3d_xs", begun(tmp_path, height=48, width=64))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clip"),
+    [((), (5, 0.25, 48, "crop")), (("--frames", 6, "--spacing", 0.5, "--size", 64), (6, 0.5, 64, "crop"))],
+)
+def test_command_trains_on_the_clips_of_the_checkpoint_unless_told_otherwise(tmp_path, monkeypatch, arguments, clip):
+    asked: list[TrainOptions] = []
+    monkeypatch.setattr("consumers.learning.train.train_command", lambda options, _: asked.append(options))
+    own = begun(tmp_path, frames=5, spacing_seconds=0.25, height=48, width=48, fit="crop")
+    result = clipline("train", tmp_path, "--arch", "x3d_xs", "--from", own, *arguments)
+    assert result.returncode == 0, result.stderr
+    recipe = asked[0].recipe
+    assert (recipe.frames, recipe.spacing_seconds, recipe.size, recipe.fit) == clip
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
+def test_footage_is_decoded_and_served_as_the_recipe_fits_it(tmp_path, monkeypatch, fit):
+    """A picture twice as wide as high, bright in the middle: only squeezed, its dark sides are seen."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def frame(n: int, width: int, height: int) -> np.ndarray:
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[:, width // 4 : -width // 4] = 200
+        return pixels
+
+    path = tmp_path / "a.mp4"
+    write_video(path, 12, rate=10, size=(128, 64), frame=frame)
+    recipe = Recipe("x3d_xs", frames=4, spacing_seconds=0.2, size=32, fit=fit)
+    examples = [Example(path, "fight", "g")]
+    (one,) = load_footage(examples, recipe, lambda *_: None)
+    assert (one.frames[:, :, :4].mean() > 150) == (fit == "crop")

@@ -20,6 +20,8 @@ from consumers.replaying.judging.metrics import by_overlap
 from consumers.replaying.judging.truth import TrueEvent
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from consumers.replaying.tuning import command as tune_command
+from consumers.replaying.tuning import search
+from consumers.replaying.tuning.advice import settings_rows
 from consumers.replaying.tuning.command import parse_budget, print_settings, settings_text
 from consumers.replaying.tuning.report import write_tune_report
 from consumers.replaying.tuning.search import TunedLabel, per_day, per_day_bound, sweep_start, tune
@@ -48,14 +50,14 @@ def timeline(camera: str, scores: list[float]) -> Timeline:
 
 
 def noisy(camera: str, seed: int, *, event_score: float) -> tuple[Timeline, list[TrueEvent]]:
-    """Ten minutes with two events; noise with lone peaks that are as high as the events, yet short."""
+    """Two minutes with two events; noise with lone peaks that are as high as the events, yet short."""
     generator = np.random.default_rng(seed)
-    scores = generator.uniform(0.0, 0.3, 600)
-    for at in (100, 400):
+    scores = generator.uniform(0.0, 0.3, 120)
+    for at in (20, 70):
         scores[at : at + 12] = event_score
-    for at in (50, 200, 300, 500):
+    for at in (10, 45, 55, 100):
         scores[at] = 0.95
-    truth = [TrueEvent(camera, "fight", at * SECOND, (at + 13) * SECOND, "t") for at in (100, 400)]
+    truth = [TrueEvent(camera, "fight", at * SECOND, (at + 13) * SECOND, "t") for at in (20, 70)]
     return timeline(camera, scores.tolist()), truth
 
 
@@ -79,19 +81,21 @@ def test_settings_are_found_that_find_everything_without_a_false_alarm(tuned: Tu
 def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tuned: TunedLabel):
     assert tuned.held_out is not None
     assert tuned.held_out.truth == 10
-    assert tuned.held_out.seconds == pytest.approx(5 * 601)
+    assert tuned.held_out.seconds == pytest.approx(5 * 121)
     assert tuned.held_out.detected >= 8
+    assert "finds 10 of 10 true events with 0 false alarms in 10 min" in told([tuned])
+    assert f"; held out, {tuned.held_out.detected} with {tuned.held_out.false_alarms}." in told([tuned])
 
 
 def test_held_out_figures_do_not_flatter_settings_that_fit_one_file():
-    """One file's events are weaker than all others': settings chosen without it miss them."""
-    made = [noisy(f"c{n}", n, event_score=0.8) for n in range(4)] + [noisy("odd", 9, event_score=0.35)]
+    """One file's events are weaker than all others': settings that a search without it finds miss them."""
+    made = [noisy(f"c{n}", n, event_score=0.8) for n in range(4)] + [noisy("odd", 9, event_score=0.45)]
     timelines, truth = zip(*made, strict=True)
     rows = [t for events in truth for t in events]
     (found,) = tune(timelines, {"fight": RULE}, rows, by_overlap(0.1), budget_per_day=1.0) or []
     assert found.chosen.counts(found.files).detected == 10
     assert found.held_out is not None
-    assert found.held_out.detected == 8
+    assert found.held_out.detected <= 8, "the odd file's events at least are missed"
 
 
 def test_budget_that_nothing_keeps_to_gives_the_fewest_false_alarms_and_says_so():
@@ -138,9 +142,70 @@ def test_labels_are_told_against_their_own_share_of_the_budget():
     assert "100 of each label" in page
     assert "fall: no setting keeps to 100 false alarms per camera-day" in page
     fight, fall = tune([both], {"fight": RULE, "fall": RULE}, [], by_overlap(0.1), budget_per_day=600) or ()
-    words = "0 false alarms in it are compatible with up to 431 per camera-day (95 %)."
+    words = "fight: nothing shows what these settings do on other footage"
     assert words in told([fight])
     assert words in write_tune_report("Tuning of m", [fight, fall], 600)
+
+
+def peaks(*heights: float) -> list[float]:
+    """Two minutes in which something scores so high for ten seconds each, the first after 30 s."""
+    scores = [0.1] * 120
+    for number, height in enumerate(heights, start=1):
+        scores[30 * number : 30 * number + 10] = [height] * 10
+    return scores
+
+
+def test_what_a_rate_may_be_is_said_of_files_that_had_no_part_in_the_choice():
+    """Two quiet files: 0 false alarms in 242 s are compatible with up to 3 / 242 s."""
+    quiet = [timeline(name, peaks()) for name in "ab"]
+    (found,) = tune(quiet, {"fight": RULE}, [], by_overlap(0.1), budget_per_day=1000) or ()
+    words = "0 false alarms in held-out files are compatible with up to 1070 per camera-day (95 %)."
+    assert words in told([found])
+    assert words in write_tune_report("Tuning of m", [found], 1000)
+
+
+def test_settings_that_keep_to_the_budget_only_where_they_were_chosen_are_told():
+    """A threshold above the peaks of the loud file misses an event of another; without that file, it is lower."""
+    files = [timeline("a", peaks(0.95)), timeline("b", peaks(0.6)), timeline("loud", peaks(0.7, 0.7, 0.7))]
+    truth = [TrueEvent(camera, "fight", 30 * SECOND, 41 * SECOND, "t") for camera in "ab"]
+    (found,) = tune(files, {"fight": RULE}, truth, by_overlap(0.1), budget_per_day=1) or ()
+    assert found.within
+    assert found.chosen.counts(found.files).false_alarms == 0
+    assert found.held_out is not None
+    assert found.held_out.false_alarms == 3
+    assert "fight: on held-out files, settings chosen alike exceed 1 per camera-day" in told([found])
+    rows = {row["name"]: row["interval"] for row in settings_rows([found])}
+    assert rows["tuned"] == "", "chosen for having few false alarms here: no interval"
+    assert rows["now"]
+    assert rows["tuned, held out"]
+
+
+def test_file_that_is_held_out_has_no_say_in_which_settings_are_tried():
+    """What scores and labels its events have changes its own counts, and not the settings that it is judged by."""
+    files, truth = zip(*(noisy(f"c{n}", n, event_score=0.45) for n in range(3)), strict=True)
+    rows = [t for events in truth for t in events]
+
+    def judged_by(last: Timeline, events: list[TrueEvent]) -> list[Rule]:
+        chosen: list[Rule] = []
+        real = search._search
+
+        def noting(trials, files, budget, rule):
+            found = real(trials, files, budget, rule)
+            if 2 not in files:
+                chosen.append(found[0].rule)
+                chosen.extend(trial.rule for trial in found[1])
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "_search", noting)
+            tune([*files[:2], last], {"fight": RULE}, events, by_overlap(0.1), budget_per_day=1.0)
+        return chosen
+
+    before = judged_by(files[2], rows)
+    other, _ = noisy("c2", 77, event_score=0.93)
+    after = judged_by(other, [t for t in rows if t.camera != "c2"])
+    assert len(before) > 100
+    assert after == before
 
 
 def test_sweep_ends_where_it_is_asked_to():
@@ -183,7 +248,7 @@ def test_event_that_begins_in_another_file_than_its_truth_is_no_miss_of_one_and_
 def test_rates_are_by_camera_day_and_their_bound_is_exact():
     one, truth = noisy("a", 1, event_score=0.6)
     counts = sweep_start([one], "fight", RULE, truth, by_overlap(0))[0].counts([0])
-    assert per_day(counts) == pytest.approx(counts.false_alarms * 86400 / 601)
+    assert per_day(counts) == pytest.approx(counts.false_alarms * 86400 / 121)
     # No event in a time t: the rate is below -ln(0.05) / t with 95 % confidence.
     none = type(counts)(0, 0, 0, 86400.0, (), 0)
     assert per_day_bound(none) == pytest.approx(-np.log(0.05))
@@ -215,6 +280,7 @@ def test_settings_alone_are_all_that_was_chosen_and_what_it_was_chosen_for(tuned
     spec = ClipSpec(4, 400_000, 1_200_000, 32, 32, "stretch")
     path = tmp_path / "tuned.toml"
     path.write_text(settings_text([tuned], "m-1", 1.0, used, spec), "utf-8")
+    assert "# Held out, to be expected on other footage: 0.17 camera-hours: " in path.read_text("utf-8")
     found = load_settings(path, {})
     assert (found.worker.model, found.worker.engine) == (used.worker.model, "openvino-f32")
     assert found.worker.stride_seconds == 1.2
@@ -232,7 +298,7 @@ def test_command_writes_settings_and_a_report_and_never_over_other_settings(tmp_
     result = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
     assert "tuned, held out" in result.stdout
-    assert "is too little to show a rate of" in result.stdout or "no setting keeps to" in result.stdout
+    assert "camera-day" in result.stdout
     assert "copy them into clipline.toml" in result.stdout
     written = tomllib.loads((tmp_path / "tuned.toml").read_text())
     assert set(written["tracker"]["labels"]) == {"fight"}
@@ -240,7 +306,7 @@ def test_command_writes_settings_and_a_report_and_never_over_other_settings(tmp_
     page = (tmp_path / "t.html").read_text()
     assert "<svg" in page
     assert "tuned, held out" in page
-    assert "compatible with up to" in page or "no setting keeps to 1 false alarms per camera-day" in page
+    assert "compatible with up to" in page or "exceed 1 per camera-day" in page or "no setting keeps to" in page
     (tmp_path / "tuned.toml").write_text('kafka = "mine:9092"\n')
     again = clipline(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert again.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from models import Classifier, UnknownModelError
 from models.networks.cnn_lstm import CnnLstm, image_network
 from models.networks.inflation import InflatedLite0
+from models.networks.movenet import PoseBackbone
 from models.networks.zoo import ARCHITECTURES, create, describe, parameters_and_multiply_adds
 from tests.checkpoints import write_checkpoint
 
@@ -104,3 +106,35 @@ def test_inflated_network_sees_a_still_picture_as_the_image_network_does() -> No
         moving = video.backbone.extract_features(torch.randn(1, 3, 6, 64, 64)).mean((2, 3, 4))
     torch.testing.assert_close(still, expected, atol=1e-3, rtol=1e-3)
     assert (moving - expected).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 33), (32, 35), (75, 50), (176, 176)])
+def test_pose_network_halves_pictures_of_any_size_as_tensorflow_does(size):
+    """SAME gives ceil(n / 2) at each stride of two; 176 and 50 become odd on the way down."""
+    height, width = size
+    backbone = PoseBackbone().eval()
+    with torch.no_grad():
+        maps = backbone(torch.rand(1, 3, height, width))
+
+    def halved(length: int, times: int) -> int:
+        return length if not times else halved(math.ceil(length / 2), times - 1)
+
+    assert [tuple(m.shape[2:]) for m in maps] == [
+        (halved(height, times), halved(width, times)) for times in (4, 4, 5, 5)
+    ]
+
+
+@pytest.mark.parametrize(("length", "begins"), [(6, (0, 2, 4)), (7, (-1, 1, 3, 5))])
+def test_pose_network_looks_where_tensorflow_looks(length, begins):
+    """SAME's zeros: of an odd number one more after than before, so an even picture begins with its first pixel."""
+    layer = PoseBackbone().stem
+    with torch.no_grad():
+        layer.conv.weight.fill_(1.0)
+        layer.conv.bias.zero_()
+        layer._bounded = False
+        pixels = torch.zeros(1, 3, length, length)
+        pixels[0, 0] = torch.arange(length).float() + 1  # a picture that brightens to the right
+        seen = layer(pixels)[0, 0, 1]
+    rows = 3  # all three rows of the window lie inside the picture
+    expected = [rows * sum(p + 1 for p in range(b, b + 3) if 0 <= p < length) for b in begins]
+    assert seen.tolist() == expected

@@ -19,6 +19,7 @@ from .options import (
 )
 
 _OF_MODEL = {"show_default": "the architecture's"}
+_OF_CLIP = {"show_default": "that of --from, else the architecture's"}
 _MODEL, _TRAINING, _VARIATION, _VALIDATION = "Model", "Training", "Augmentation and class balance", "Validation"
 
 
@@ -56,14 +57,14 @@ def train(
     ] = True,
     # The model.
     frames: Annotated[
-        int | None, _option(panel=_MODEL, min=1, metavar="COUNT", help="Frames in a clip.", **_OF_MODEL)
+        int | None, _option(panel=_MODEL, min=1, metavar="COUNT", help="Frames in a clip.", **_OF_CLIP)
     ] = None,
     spacing: Annotated[
-        float | None, _option(panel=_MODEL, metavar="SECONDS", help="Time between two frames of a clip.", **_OF_MODEL)
+        float | None, _option(panel=_MODEL, metavar="SECONDS", help="Time between two frames of a clip.", **_OF_CLIP)
     ] = None,
     size: Annotated[
         int | None,
-        _option(panel=_MODEL, min=32, max=320, metavar="PIXELS", help="Height and width of a frame.", **_OF_MODEL),
+        _option(panel=_MODEL, min=32, max=320, metavar="PIXELS", help="Height and width of a frame.", **_OF_CLIP),
     ] = None,
     dropout: Annotated[
         float | None, _option(panel=_MODEL, metavar="SHARE", help="Probability of dropout.", **_OF_MODEL)
@@ -191,17 +192,18 @@ def train(
       torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
     from consumers.learning.train import TrainOptions, train_command
-    from models.networks.zoo import describe
     from models.training.recipe import Augmentation, Recipe
+    from models.training.transfer import usual_clip
 
     renamed = renamed_labels(label_map)
-    designed = describe(arch)  # an unknown name is told before anything is decoded
+    clip = usual_clip(arch, begin_from)  # an unknown name is told before anything is decoded
     try:
         recipe = Recipe(
             arch,
-            frames=frames or designed.frames,
-            spacing_seconds=designed.spacing_seconds if spacing is None else spacing,
-            size=size or designed.size,
+            frames=frames or clip.frames,
+            spacing_seconds=clip.spacing_seconds if spacing is None else spacing,
+            size=size or clip.size,
+            fit=clip.fit,
             epochs=epochs,
             batch=batch,
             optimiser=optimiser,

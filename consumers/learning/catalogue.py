@@ -9,19 +9,21 @@ from rich.table import Table
 
 from consumers.terminal.console import Output, print_json
 from models import DEFAULT_MODEL, Contract, find, shipped
+from models.evaluation.unseen import Unseen, measured_unseen
 
 
 def print_models(console: Output, *, as_json: bool = False) -> None:
-    """Print the shipped models with their contracts and held-out accuracy."""
+    """Print the shipped models with their contracts, their held-out accuracy, and what they reached elsewhere."""
+    unseen = measured_unseen()
     found = {name: find(name).contract for name in shipped()}
     if as_json:
-        rows = [_model_row(name, contract) for name, contract in found.items()]
+        rows = [_model_row(name, contract, unseen) for name, contract in found.items()]
         print_json(console, rows, indent=2)
         return
     table = Table(box=None, pad_edge=False)
     # What one copies is never cut; the rest is wrapped.
     table.add_column("model", no_wrap=True, overflow="ignore")
-    for name in ("labels", "held-out accuracy (95 %)", "clip"):
+    for name in ("labels", "held-out accuracy (95 %)", f"on {unseen.clips} unseen clips (95 %)", "clip"):
         table.add_column(name, overflow="fold")
     table.add_column("MB", justify="right", no_wrap=True)
     for name, contract in found.items():
@@ -29,15 +31,20 @@ def print_models(console: Output, *, as_json: bool = False) -> None:
             f"{name} (default)" if name == DEFAULT_MODEL else name,
             ", ".join(contract.labels),
             _accuracy(contract.metrics),
+            str(unseen.models[name]) if name in unseen.models else "",
             f"{contract.frames} frames, {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart",
             f"{_megabytes(name):.1f}",
         )
     console.print(table)
+    below = [name for name, contract in found.items() if not unseen.reaches_baseline(contract.metrics)]
     console.print()
+    console.print("Held-out: of the clips that the models were chosen on, so too high.")
+    console.print(f"Unseen: {unseen.footage}.")
+    console.print(f"{unseen.baseline_story}{'; ' + ' and '.join(below) + ' do less' if below else ''}.")
     console.print("`clipline models --zoo` lists the architectures to train.")
 
 
-def _model_row(name: str, contract: Contract) -> dict[str, Any]:
+def _model_row(name: str, contract: Contract, unseen: Unseen) -> dict[str, Any]:
     return {
         "name": name,
         "default": name == DEFAULT_MODEL,
@@ -49,6 +56,7 @@ def _model_row(name: str, contract: Contract) -> dict[str, Any]:
         "width": contract.width,
         "spacing_seconds": contract.spacing_seconds,
         "metrics": dict(contract.metrics),
+        "unseen": unseen.models[name].to_json() if name in unseen.models else None,
         "megabytes": round(_megabytes(name), 1),
     }
 

@@ -18,13 +18,14 @@ from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_temperature
 from models.evaluation.figures import Evaluation, evaluate, number, shown
-from models.evaluation.scores import ClipScores, WindowScores
+from models.evaluation.scores import WindowScores
 from models.evaluation.significance import compare_accuracy
 
 from .datasets import find_examples
 from .examples import DataOptions, Example
 from .frames import Sampling, readable
 from .leakage import check_examples, file_digests
+from .provenance import describe_footage, describe_run
 from .report import verdict, write_report
 from .scoring import score_examples
 from .trained_on import known_labels, quiet_labels, warn_of_training_data
@@ -80,19 +81,19 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
     examples, digests = _examples(options, [checkpoint], warned)
     warn_of_training_data(checkpoint, digests, warned)
     windows = _score(options.model, options.engine, examples, notes)
-    clips = windows.by_clip()
-    evaluation = evaluate(clips)
+    evaluation = evaluate(windows.by_clip(), windows)
     _print(console, checkpoint.id, evaluation)
     console.print(verdict(evaluation), style="bold", highlight=False, markup=False, soft_wrap=True)
     if options.json_file is not None:
         _write_json(options.json_file, {"model": checkpoint.id, **evaluation.to_json()})
     if options.report_file is not None:
         sources = [str(path) for path in options.data]
-        page = write_report(checkpoint, clips, evaluation, examples, warned.warnings, sources, command_line())
+        page = write_report(checkpoint, windows, evaluation, examples, warned.warnings, sources, command_line())
         write_text(options.report_file, page, TrainingError)
         console.print(f"Report: {options.report_file}", highlight=False, markup=False, soft_wrap=True)
     if options.calibrated_file is not None:
-        _calibrate(checkpoint, windows, options.calibrated_file, options.false_alarm_rate, console)
+        fitted_to = {"false_alarm_rate": options.false_alarm_rate, **describe_footage(options.data, digests)}
+        _calibrate(checkpoint, windows, options.calibrated_file, fitted_to, console)
 
 
 def compare_command(options: CompareOptions, console: Output, notes: Output) -> None:
@@ -106,13 +107,13 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
     examples, digests = _examples(options, checkpoints, warned)
     for checkpoint in checkpoints:
         warn_of_training_data(checkpoint, digests, warned)
-    a, b = (_score(m, options.engine, examples, notes).by_clip() for m in options.models)
+    a, b = (_score(m, options.engine, examples, notes) for m in options.models)
     b = _same_order(a, b)
-    result = compare_accuracy(a, b)
+    result = compare_accuracy(a.by_clip(), b.by_clip())
     table = Table(box=None)
     for name in ("", *(c.id for c in checkpoints)):
         table.add_column(name)
-    both = [evaluate(a), evaluate(b)]
+    both = [evaluate(windows.by_clip(), windows) for windows in (a, b)]
     for name in both[0].figures:
         table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
     console.print(table)
@@ -180,37 +181,39 @@ def _print(console: Output, model_id: str, evaluation: Evaluation) -> None:
 
 
 def _calibrate(
-    checkpoint: Checkpoint, windows: WindowScores, path: Path, false_alarm_rate: float, console: Output
+    checkpoint: Checkpoint, windows: WindowScores, path: Path, fitted_to: Mapping[str, Any], console: Output
 ) -> None:
-    """Write the model with a temperature and thresholds that are fitted to these scores."""
+    """Write the model with a temperature and thresholds that are fitted to these scores of the footage `fitted_to`."""
+    false_alarm_rate: float = fitted_to["false_alarm_rate"]
     factor = fit_temperature(windows)
-    clips = windows.by_clip(factor)
+    fitted = windows.scaled(factor)
     contract = replace(
         checkpoint.contract,
         temperature=round(checkpoint.contract.temperature * factor, 4),
-        thresholds=choose_thresholds(clips, quiet_labels(checkpoint.contract), false_alarm_rate),
+        thresholds=choose_thresholds(fitted, quiet_labels(checkpoint.contract), false_alarm_rate),
+        training={**checkpoint.contract.training, "calibration": {**fitted_to, **describe_run()}},
     )
     save(path, checkpoint.state(), contract)
-    before, after = (evaluate(c, rounds=0).figures["calibration_error"].value for c in (windows.by_clip(), clips))
+    before, after = (evaluate(w.by_clip(), w, rounds=0).figures["calibration_error"].value for w in (windows, fitted))
     starts = ", ".join(f"{label} {t.start:g}" for label, t in contract.thresholds.items())
     console.print(
         f"{path}: temperature {contract.temperature:g}, calibration error {before:.3f} → {after:.3f} "
-        f"(on the clips it was fitted to); events start at {starts}, "
-        f"which {false_alarm_rate:.0%} of the other clips reach",
+        f"(of the windows it was fitted to); events start at {starts}, "
+        f"which at most {false_alarm_rate:.0%} of the windows of other clips reach",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
 
 
-def _same_order(a: ClipScores, b: ClipScores) -> ClipScores:
+def _same_order(a: WindowScores, b: WindowScores) -> WindowScores:
     """`b` with its labels in the order of `a`."""
     if set(a.labels) != set(b.labels):
         raise TrainingError(
             f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
         )
     order = [b.labels.index(label) for label in a.labels]
-    return replace(b, labels=a.labels, truth=a.truth, scores=b.scores[:, order])
+    return replace(b, labels=a.labels, truth=a.truth, scores=tuple(rows[:, order] for rows in b.scores))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

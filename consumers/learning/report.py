@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from consumers.reports.drawing import MUTED, SERIES, FilmStrip, Frame, Plot, StripSection, draw, in_legend, jpeg
@@ -19,8 +18,9 @@ from consumers.reports.wording import figure_text, interval_text
 from consumers.terminal.wording import count
 from models import Checkpoint
 from models.evaluation.bootstrap import ROUNDS
+from models.evaluation.calibration import calibration_bins
 from models.evaluation.figures import Evaluation
-from models.evaluation.scores import ClipScores
+from models.evaluation.scores import ClipScores, WindowScores
 from stream import sample_file
 
 from .examples import Example
@@ -53,7 +53,7 @@ class _Clip:
 
 def write_report(
     checkpoint: Checkpoint,
-    judged: ClipScores,
+    windows: WindowScores,
     evaluation: Evaluation,
     examples: Sequence[Example],
     warnings: Sequence[str] = (),
@@ -64,13 +64,14 @@ def write_report(
 
     Args:
         checkpoint: the model.
-        judged: its scores of the clips.
+        windows: its scores of the windows of the clips.
         evaluation: the figures of these scores.
-        examples: the clips of `judged`, in its order.
+        examples: the clips of `windows`, in its order.
         warnings: what the terminal warned of.
         sources: where the clips are from.
         command: how it was made.
     """
+    judged = windows.by_clip()
     folder, names = _short_names(judged.names)
     clips = [
         _Clip(name, group, judged.labels[true], judged.labels[said], float(row[said]))
@@ -88,7 +89,7 @@ def write_report(
             (_FIGURE_NAMES.get(name, name), figure_text(f.value), interval_text(f.low, f.high))
             for name, f in evaluation.figures.items()
         ],
-        drawn=[_roc(judged), _precision_recall(judged), _calibration(judged)],
+        drawn=[_roc(judged), _precision_recall(judged), _calibration(windows)],
         sections=_sections(clips, examples),
         clips=clips[:_MOST_CLIPS],
         clips_left_out=max(0, len(clips) - _MOST_CLIPS),
@@ -172,14 +173,20 @@ def _labels(judged: ClipScores) -> list[tuple[str, str, np.ndarray, np.ndarray]]
     return found
 
 
-def _calibration(judged: ClipScores) -> Plot:
-    confidence, right = judged.scores.max(1), judged.scores.argmax(1) == judged.truth
+def _calibration(windows: WindowScores) -> Plot:
+    """Of windows, since those are served; each counts a share of its clip."""
+    truth, scores, _ = windows.by_window()
+    weights = windows.window_weights()
+    confidence, right = scores.max(1), scores.argmax(1) == truth
+    bins = calibration_bins(confidence)
+    total = np.bincount(bins, weights)
+    filled = total > 0
+    share, mean = (np.bincount(bins, weights * of)[filled] / total[filled] for of in (right, confidence))
 
     def paint(axes: Axes) -> None:
-        share, mean = calibration_curve(right, np.clip(confidence, 0, 1), n_bins=10)
         axes.plot([0, 1], [0, 1], linestyle=":", color=MUTED, label="perfectly calibrated")
         axes.plot(mean, share, marker="o", color=SERIES[0], label="this model")
-        axes.set(xlabel="score of the label that the model says", ylabel="share of clips that are right")
+        axes.set(xlabel="score of the label that the model says", ylabel="share of windows that are right")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
         axes.legend()
 

@@ -32,7 +32,8 @@ from models.training.validation import CrossValidation
 from .datasets import find_examples
 from .examples import DataOptions, Example
 from .frames import Progress, Sampling, decode_ahead, load_frames, readable, trim_frames
-from .leakage import check_examples, check_pictures, file_digests, footage_sample
+from .leakage import check_examples, check_pictures, file_digests
+from .provenance import describe_footage, describe_run
 from .trained_on import began_from, warn_of_training_data
 
 _NOT_HELD_OUT: Final = "Training begins from it, so the accuracy of clips held out here is too optimistic."
@@ -116,7 +117,7 @@ def _train(
     model = trainer.fit(validation.epochs)
     if not distributed.is_first():
         return
-    provenance = _provenance(options, examples, digests, begun)
+    provenance = _provenance(options, examples, digests, begun) | describe_run()
     contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
     save(options.output, dict(model.state_dict()), contract)
     trainer.finish()
@@ -151,8 +152,7 @@ def _provenance(
     by = "group" if all(e.is_grouped for e in examples) else "file"
     held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by {by}"
     return {
-        "data": sorted({d.parent.name if d.is_file() else d.name for d in (d.resolve() for d in options.data)}),
-        "footage": footage_sample(digests),
+        **describe_footage(options.data, digests),
         **({} if begun is None else {"began_from": began_from(begun)}),
         "videos": len(examples),
         "renamed": dict(options.renamed),
@@ -189,7 +189,7 @@ def _as_footage(examples: Sequence[Example], videos: Sequence[Frames]) -> list[F
 
 
 def _sampling(recipe: Recipe) -> Sampling:
-    return Sampling(recipe.spacing_seconds / OVERSAMPLE, recipe.size, recipe.size, "stretch")
+    return Sampling(recipe.spacing_seconds / OVERSAMPLE, recipe.size, recipe.size, recipe.fit)
 
 
 def _counts(counted: str | None) -> Callable[[Footage], bool]:

@@ -27,7 +27,7 @@ from .model import MAX_SAMPLES, ClassicalModel, Parameters
 #: So many windows of a video, spread over it, are learnt from: a long video would otherwise outweigh the others.
 _WINDOWS_LEARNT: Final = 8
 _USED: Final = frozenset(
-    {"architecture", "frames", "spacing_seconds", "size", "imbalance", "augmentation.flip", "seed", "quiet"}
+    {"architecture", "frames", "spacing_seconds", "size", "fit", "imbalance", "augmentation.flip", "seed", "quiet"}
 )
 _REMEDIES: Final = ("none", "weights", "smote")
 

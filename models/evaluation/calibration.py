@@ -1,4 +1,8 @@
-"""Make scores mean what they say: temperature scaling, and thresholds for a rate of false alarms."""
+"""Make scores mean what they say: temperature scaling, and thresholds for a rate of false alarms.
+
+Both are fitted to windows, since a window is what is scored and compared with a threshold when a model serves: the mean
+over a clip is less extreme than its windows are. A clip counts 1, however many windows it has.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from sklearn.model_selection import GroupKFold
 
 from models.contract import Threshold
 
-from .scores import ClipScores, Labels, Scores, WindowScores
+from .scores import Labels, Scores, WindowScores
 
 CALIBRATION_BINS: Final = 10
 _HYSTERESIS: Final = 0.6
+_ROUNDING: Final = 1e-9
 #: Parts of the clips, each scored with the temperature that was fitted to the others.
 _PARTS: Final = 5
 
@@ -23,12 +28,12 @@ _PARTS: Final = 5
 def fit_temperature(clips: WindowScores) -> float:
     """Fit the temperature that makes confidence meet accuracy (Guo et al., ICML 2017, 4.2).
 
-    Minimises the negative log-likelihood of the clips; softmax scores hold logits up to a constant that does not
+    Minimises the negative log-likelihood of the windows; softmax scores hold logits up to a constant that does not
     matter.
     """
 
     def loss(log_temperature: float) -> float:
-        return clips.by_clip(float(np.exp(log_temperature))).log_loss()
+        return clips.scaled(float(np.exp(log_temperature))).log_loss()
 
     found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
     return float(np.exp(found.x))
@@ -46,21 +51,35 @@ def fit_held_out_temperatures(clips: WindowScores) -> np.ndarray:
     return temperatures
 
 
-def choose_thresholds(clips: ClipScores, quiet: Sequence[str], false_alarm_rate: float) -> dict[str, Threshold]:
-    """Choose, for each label that is not `quiet`, the lowest start that at most this share of the other clips passes.
+def choose_thresholds(clips: WindowScores, quiet: Sequence[str], false_alarm_rate: float) -> dict[str, Threshold]:
+    """Choose, for each label that is not `quiet`, the lowest start that at most this share of the other windows passes.
 
-    An event ends at 0.6 of the score at which it starts, so that it does not flicker.
+    Every clip counts alike, whatever its number of windows. An event ends at 0.6 of the score at which it starts, so
+    that it does not flicker.
     """
+    truth, scores, _ = clips.by_window()
+    weights = clips.window_weights()
     chosen = {}
     for index, label in enumerate(clips.labels):
-        if label in quiet:
-            continue
-        others = np.sort(clips.scores[clips.truth != index, index])[::-1]
-        allowed = int(false_alarm_rate * len(others))
-        # Just above the highest score that must not pass, in thousandths.
-        start = min(1.0, (math.floor(others[allowed] * 1000) + 1) / 1000) if allowed < len(others) else 0.5
-        chosen[label] = Threshold(start, round(_HYSTERESIS * start, 3))
+        if label not in quiet:
+            other = truth != index
+            start = _start_above(scores[other, index], weights[other], false_alarm_rate)
+            chosen[label] = Threshold(start, round(_HYSTERESIS * start, 3))
     return chosen
+
+
+def _start_above(scores: np.ndarray, weights: np.ndarray, rate: float) -> float:
+    """Just above the highest score that must not pass, in thousandths; one half where all may pass.
+
+    Scores (M,) of windows that are to raise no alarm, and what each counts (M,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    passing = np.cumsum(weights[order])  # with each score, and all above it
+    # Sums of thirds and sevenths miss a whole number by a rounding error.
+    beyond = np.flatnonzero(passing > rate * weights.sum() + _ROUNDING)
+    if not len(beyond):
+        return 0.5
+    return min(1.0, (math.floor(float(scores[order[beyond[0]]]) * 1000) + 1) / 1000)
 
 
 def calibration_error(truth: Labels, scores: Scores) -> float:

@@ -20,9 +20,9 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from .bootstrap import ROUNDS, Floats, interval, weight_blocks
+from .bootstrap import ROUNDS, Floats, draw_weights, interval, weight_blocks
 from .calibration import CALIBRATION_BINS, calibration_bins, calibration_error
-from .scores import ClipScores, Labels, Scores
+from .scores import ClipScores, Labels, Scores, WindowScores
 
 TOP: Final = 5
 #: Shown in the place of a figure that cannot be computed.
@@ -92,8 +92,18 @@ class Evaluation:
         }
 
 
-def evaluate(clips: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> Evaluation:
-    """Compute every figure, with bootstrap intervals that draw whole groups."""
+def evaluate(
+    clips: ClipScores, windows: WindowScores | None = None, *, seed: int = 0, rounds: int = ROUNDS
+) -> Evaluation:
+    """Compute every figure, with bootstrap intervals that draw whole groups.
+
+    Args:
+        clips: what is judged.
+        windows: the windows of these clips: their calibration error is given in place of that of the clips' means,
+            since windows are what is served. Each clip counts alike.
+        seed: the same seed gives the same draws.
+        rounds: how many draws an interval is from.
+    """
     measures: dict[str, Callable[[Labels, Scores], float]] = {
         "accuracy": lambda truth, scores: float(accuracy_score(truth, scores.argmax(1))),
         "balanced_accuracy": _balanced_accuracy,
@@ -112,6 +122,8 @@ def evaluate(clips: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> Evalu
     figures = {
         name: Figure(measure(clips.truth, clips.scores), *interval(drawn[name])) for name, measure in measures.items()
     }
+    if windows is not None:
+        figures["calibration_error"] = _calibration_of_windows(windows, draw_weights(clips.groups, rounds, seed))
     return Evaluation(
         len(clips.truth),
         len(set(clips.groups)),
@@ -119,6 +131,22 @@ def evaluate(clips: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> Evalu
         _per_class(clips),
         confusion_matrix(clips.truth, clips.scores.argmax(1), labels=np.arange(len(clips.labels))),
     )
+
+
+def _calibration_of_windows(windows: WindowScores, drawn: Floats) -> Figure:
+    """The calibration error of windows, each of which counts a share of its clip; `drawn` (R, N) are clips' weights."""
+    truth, scores, clip = windows.by_window()
+    confidence, right = scores.max(1), scores.argmax(1) == truth
+    off = np.zeros((drawn.shape[1], CALIBRATION_BINS))  # by clip: a draw of a long video's windows would fill memory
+    np.add.at(off, (clip, calibration_bins(confidence)), windows.window_weights() * (confidence - right))
+    once = np.ones((1, len(off)))
+    return Figure(float(_mean_gaps(off, once)[0]), *interval(_mean_gaps(off, drawn)))
+
+
+def _mean_gaps(off: Floats, weights: Floats) -> Floats:
+    """Calibration errors (R,) from confidence minus accuracy in each bin (N, bins), under weights (R, N)."""
+    errors: Floats = np.abs(weights @ off).sum(1) / weights.sum(1)
+    return errors
 
 
 def _balanced_accuracy(truth: Labels, scores: Scores) -> float:
@@ -215,9 +243,7 @@ def _area(positive: np.ndarray, score: Floats, weights: Floats) -> Floats:
 def _calibration_errors(truth: Labels, scores: Floats, weights: Floats) -> Floats:
     confidence, right = scores.max(1), scores.argmax(1) == truth
     inside = np.eye(CALIBRATION_BINS)[calibration_bins(confidence)]  # (N, bins)
-    off = weights @ (inside * (confidence - right)[:, None])  # (R, bins)
-    errors: Floats = np.abs(off).sum(1) / weights.sum(1)
-    return errors
+    return _mean_gaps(inside * (confidence - right)[:, None], weights)
 
 
 def shown(value: float) -> str:

@@ -33,19 +33,28 @@ _SHIPPED: Final = "movenet-motion"
 
 
 class _Conv(nn.Module):
-    """Convolution with folded batch normalisation, padded as TensorFlow's SAME pads even sizes."""
+    """Convolution with folded batch normalisation, padded as TensorFlow's SAME pads: n pixels give ceil(n / stride)."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, bounded: bool = True
     ) -> None:
         super().__init__()
-        self._pads = stride == 2
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if self._pads else kernel // 2, groups=groups)
+        self._kernel, self._stride = kernel, stride
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups)
         self._bounded = bounded
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(functional.pad(x, (0, 1, 0, 1)) if self._pads else x)
+        if self._stride > 1:
+            # As numbers: a traced graph is of one size, and would compute them for each clip.
+            height, width = int(x.shape[2]), int(x.shape[3])
+            x = functional.pad(x, (*self._padding(width), *self._padding(height)))
+        x = self.conv(x)
         return functional.relu6(x) if self._bounded else x
+
+    def _padding(self, length: int) -> tuple[int, int]:
+        """Zeros before and after so many pixels: what is odd comes after them."""
+        total = max(0, (-(-length // self._stride) - 1) * self._stride + self._kernel - length)
+        return total // 2, total - total // 2
 
 
 class _Block(nn.Module):

@@ -29,8 +29,8 @@ _ARCHITECTURE: Final = "movenet_motion"
 _MIN_FRAMES: Final = 2
 _USED: Final = frozenset(
     {
-        *("architecture", "frames", "spacing_seconds", "size", "trained_stages", "imbalance", "begin_from", "seed"),
-        *("quiet", "augmentation.flip"),
+        *("architecture", "frames", "spacing_seconds", "size", "fit", "trained_stages", "imbalance", "begin_from"),
+        *("seed", "quiet", "augmentation.flip"),
     }
 )
 _REMEDIES: Final = ("none", "weights", "smote")

@@ -101,8 +101,8 @@ class FrozenFeatures:
         return Features(rows, self._data.truth, self._recipe)
 
     def _with_synthetic(self, features: Features, rows: np.ndarray) -> FixedWindows:
-        """The windows of the videos with synthetic ones of rare labels (SMOTE)."""
-        real = [features.windows_of(int(i)) for i in rows]
+        """The windows of all views of the videos, as other remedies see them, with synthetic ones of rare labels."""
+        real = [features.views_of(int(i)).flatten(0, 1) for i in rows]
         truth = np.repeat(self._data.truth[rows], [len(w) for w in real])
         made, truth = synthetic_minority(
             torch.cat(real).cpu().numpy(), truth, self._data.labels, seed=self._recipe.seed

@@ -88,6 +88,8 @@ class Run:
     frozen: Sequence[nn.Module] = ()
     #: The recipe's metric on videos that are held out for it, better when larger; None trains all epochs.
     judge: Callable[[nn.Module], float] | None = None
+    #: After which training ends, amid the schedule of the recipe's epochs; None trains them all.
+    last_epoch: int | None = None
     state: Path | None = None
 
 
@@ -147,14 +149,14 @@ class _Loop:
 
     def run(self) -> Trained[nn.Module]:
         self._restore()
-        recipe = self._run.recipe
-        while self._epoch < recipe.epochs and not self._is_stale():
+        last = min(self._run.recipe.epochs, self._run.last_epoch or self._run.recipe.epochs)
+        while self._epoch < last and not self._is_stale():
             stats = self._run_epoch()
             self._keep()
             self._log(stats)
-            self._progress(self._run.name, self._epoch, recipe.epochs)
-        if self._epoch < recipe.epochs:
-            self._progress(self._run.name, recipe.epochs, recipe.epochs)  # stopped early
+            self._progress(self._run.name, self._epoch, last)
+        if self._epoch < last:
+            self._progress(self._run.name, last, last)  # stopped early
         if self._best is not None:
             self._network.load_state_dict(self._best)
         elif self._average is not None:

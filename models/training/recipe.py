@@ -12,12 +12,14 @@ from .imbalance import IMBALANCES, Imbalance
 
 #: Options whose name on the command line is another.
 _TYPED: Final = {"optimiser": "optimizer", "begin_from": "from"}
+Fit = Literal["stretch", "crop"]
 Optimiser = Literal["adamw", "sgd"]
 #: The figure that chooses the best epoch; all but the loss are better when larger.
 Metric = Literal["loss", "accuracy", "balanced_accuracy", "macro_f1"]
 
 OPTIMISERS: Final[tuple[str, ...]] = get_args(Optimiser)
 METRICS: Final[tuple[str, ...]] = get_args(Metric)
+FITS: Final[tuple[str, ...]] = get_args(Fit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Recipe:
     frames: int = 8
     spacing_seconds: float = 0.2
     size: int = 160
+    #: How a picture becomes square: "stretch" squeezes it, "crop" cuts out its centre.
+    fit: Fit = "stretch"
     epochs: int = 12
     batch: int = 16
     optimiser: Optimiser = "adamw"
@@ -116,6 +120,7 @@ class Recipe:
             if probability is not None:
                 _within(name, probability, 0, 0.99)
         for name, choice, choices in (
+            ("fit", self.fit, FITS),
             ("optimiser", self.optimiser, OPTIMISERS),
             ("metric", self.metric, METRICS),
             ("imbalance", self.imbalance, IMBALANCES),

@@ -71,8 +71,12 @@ class Features:
 
     def windows_of(self, index: int) -> torch.Tensor:
         """The windows (W, T, F) of the video as it is."""
-        features = self._features[index][0]
-        return features[sliding_windows(len(features), self._recipe.frames, OVERSAMPLE)]
+        return self.views_of(index)[0]
+
+    def views_of(self, index: int) -> torch.Tensor:
+        """The windows (V, W, T, F) of the video as it is, and of its augmented views."""
+        features = self._features[index]
+        return features[:, sliding_windows(features.shape[1], self._recipe.frames, OVERSAMPLE)]
 
 
 class Descriptors:

@@ -11,7 +11,7 @@ from torch import nn
 
 from models.errors import TrainingError
 from models.evaluation.figures import evaluate
-from models.evaluation.scores import ClipScores
+from models.evaluation.scores import WindowScores
 from models.networks.ensemble import Averaged
 from models.windowing import in_batches, sliding_windows
 
@@ -107,7 +107,7 @@ def run_steps(
 
     def judge(candidate: nn.Module) -> float:
         scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
-        return _metric(data.window_scores(part.chooses_epoch, scores.__getitem__).by_clip(), recipe.metric)
+        return _metric(data.window_scores(part.chooses_epoch, scores.__getitem__), recipe.metric)
 
     return train(
         network,
@@ -120,6 +120,7 @@ def run_steps(
             device,
             frozen,
             judge if len(part.chooses_epoch) else None,
+            part.last_epoch,
             part.state,
         ),
         progress,
@@ -137,8 +138,8 @@ def _order(rows: np.ndarray, truth: np.ndarray, recipe: Recipe) -> Callable[[int
     return order
 
 
-def _metric(clips: ClipScores, name: str) -> float:
-    """The recipe's metric, better when larger."""
+def _metric(clips: WindowScores, name: str) -> float:
+    """The recipe's metric, better when larger; the loss is that of windows, which training minimises."""
     if name == "loss":
         return -clips.log_loss()
-    return evaluate(clips, rounds=0).figures[name].value
+    return evaluate(clips.by_clip(), rounds=0).figures[name].value

@@ -48,6 +48,8 @@ class Part:
     learnt: np.ndarray
     #: Indices of the videos that choose the best epoch; empty if all epochs are trained.
     chooses_epoch: np.ndarray
+    #: After which training ends, amid the schedule of the recipe's epochs; None trains them all.
+    last_epoch: int | None
     #: Where its unfinished state is kept; None for nowhere.
     state: Path | None
 

@@ -160,14 +160,18 @@ class Trainer:
         )
 
     def fit(self, epochs: int | None = None) -> Savable:
-        """Train on everything, for as many epochs as were best in validation, or all of the recipe's if None."""
+        """Train on everything, until as many epochs as were best in validation, or all of the recipe's if None.
+
+        The learning rate goes as it went in validation, along the schedule of all the recipe's epochs.
+        """
         everything = np.arange(len(self._data.videos))
-        model: Savable = self._train(everything, "all footage", epochs or self._recipe.epochs, inner=False).model
+        model: Savable = self._train(everything, "all footage", inner=False, last_epoch=epochs).model
         return model
 
     def contract(self, model: Savable, validation: CrossValidation, provenance: Mapping[str, Any]) -> Contract:
         """The contract of a model from `fit`: temperature and thresholds from held-out scores, and its provenance."""
-        whole = {**provenance, **self._strategy.provenance(model)}
+        epochs = {"epochs": validation.epochs} if self._strategy.has_epochs else {}
+        whole = {**provenance, **epochs, **self._strategy.provenance(model)}
         return contract_of(self._recipe, self._architecture(), self.labels, validation, whole)
 
     def describe_recipe(self) -> dict[str, Any]:
@@ -192,7 +196,7 @@ class Trainer:
         kept = self._kept(name, "scores", self._recipe, learnt, held)
         if (state := unfinished.read(kept)) is not None:
             return state
-        trained = self._train(learnt, name, self._recipe.epochs, inner=True)
+        trained = self._train(learnt, name, inner=True)
         scores = distributed.share_out(held, lambda index: self._strategy.score(trained.model, index))
         state = {
             "scores": {i: torch.from_numpy(s) for i, s in scores.items()},
@@ -202,27 +206,28 @@ class Trainer:
         unfinished.write(kept, state)
         return state
 
-    def _train(self, chosen: np.ndarray, name: str, epochs: int, *, inner: bool) -> Trained[Any]:
+    def _train(self, chosen: np.ndarray, name: str, *, inner: bool, last_epoch: int | None = None) -> Trained[Any]:
         """Train on the chosen videos; `inner` holds some of them out to choose the best epoch, if the recipe does."""
-        recipe = replace(self._recipe, epochs=epochs)
+        recipe = self._recipe
         if recipe.imbalance != "ensemble":
-            return self._strategy.train(self._part(chosen, name, recipe, inner=inner))
+            return self._strategy.train(self._part(chosen, name, recipe, inner=inner, last_epoch=last_epoch))
         generator = np.random.default_rng([recipe.seed, len(chosen)])
         members = []
         for number, subset in enumerate(balanced_subsets(chosen, self._data.truth, recipe.members, generator), start=1):
             one = replace(recipe, seed=recipe.seed + number)
-            members.append(self._strategy.train(self._part(subset, f"{name}, member {number}", one, inner=inner)))
+            part = self._part(subset, f"{name}, member {number}", one, inner=inner, last_epoch=last_epoch)
+            members.append(self._strategy.train(part))
         return Trained(
             self._strategy.average([m.model for m in members]),
             round(float(np.mean([m.epochs for m in members]))),
             float(np.mean([m.waiting for m in members])),
         )
 
-    def _part(self, chosen: np.ndarray, name: str, recipe: Recipe, *, inner: bool) -> Part:
+    def _part(self, chosen: np.ndarray, name: str, recipe: Recipe, *, inner: bool, last_epoch: int | None) -> Part:
         learnt, held = chosen, np.array([], int)
         if inner and recipe.patience is not None:
             learnt, held = self._inner_split(chosen, name, recipe.seed)
-        return Part(name, recipe, learnt, held, self._kept(name, "state", recipe, chosen, held))
+        return Part(name, recipe, learnt, held, last_epoch, self._kept(name, "state", recipe, chosen, held, last_epoch))
 
     def _inner_split(self, chosen: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the videos of a training part those to learn from, and those that choose the best epoch."""

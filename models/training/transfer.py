@@ -7,6 +7,7 @@ layer_decay=0.5                              lr / 2   lr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,10 +18,40 @@ from models.errors import TrainingError
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.inflation import InflatedLite0
 from models.networks.movenet import MoveNetMotion
-from models.networks.zoo import create
+from models.networks.zoo import create, describe
 
 from . import distributed
-from .recipe import Recipe
+from .recipe import Fit, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The clips that a model is trained on: T frames, the seconds between them, height and width, and the fit."""
+
+    frames: int
+    spacing_seconds: float
+    size: int
+    fit: Fit
+
+
+def usual_clip(architecture: str, begin_from: str | None = None) -> Clip:
+    """The clips to train on unless told otherwise: those of the checkpoint to begin from, else the architecture's own.
+
+    What a network has learnt of motion holds for the time between frames, and for pictures, that it has learnt it from.
+
+    Raises:
+        UnknownModelError: there is no such architecture, or no checkpoint of that name.
+        TrainingError: the checkpoint takes pictures that are not square.
+    """
+    designed = describe(architecture)
+    if begin_from is None:
+        return Clip(designed.frames, designed.spacing_seconds, designed.size, "stretch")
+    contract = find(begin_from).contract
+    if contract.height != contract.width:
+        raise TrainingError(
+            f"{begin_from}: takes pictures of {contract.width}x{contract.height}; training takes square ones"
+        )
+    return Clip(contract.frames, contract.spacing_seconds, contract.height, contract.fit)
 
 
 def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device) -> nn.Module:

@@ -18,7 +18,7 @@ from models.networks.zoo import statistics
 
 from .recipe import Recipe
 
-#: Share of the other clips that may pass a threshold: so many, since an event takes several windows in a row.
+#: Share of the other clips' windows that may pass a threshold: so many, since an event takes several in a row.
 _FALSE_ALARM_RATE: Final = 0.1
 
 
@@ -55,26 +55,29 @@ class CrossValidation:
 def summarise(
     held: WindowScores, counted: np.ndarray, recipe: Recipe, *, epochs: int = 0, waiting: float = 0.0
 ) -> CrossValidation:
-    """Fit temperature and thresholds to all held-out scores, and compute the figures of those `counted` (N,).
+    """Fit temperature and thresholds to the held-out windows of the `counted` clips (N,), and compute their figures.
 
-    The calibration error is that of scores at temperatures fitted to other groups: the temperature fitted to all clips
-    would make it small on the very clips that it was fitted to. NaN where all clips are of one group.
+    What is not counted, such as rendered scenes, is not what the model will be served.
+
+    The calibration error is that of windows at temperatures fitted to other groups: the temperature fitted to all
+    clips would make it small on the very clips that it was fitted to. NaN where all clips are of one group.
 
     Raises:
         TrainingError: none is counted.
     """
     if not counted.any():
         raise TrainingError("none of the held-out videos is one of those to be counted")
-    temperature = fit_temperature(held)
-    thresholds = choose_thresholds(held.by_clip(temperature), recipe.quiet, _FALSE_ALARM_RATE)
-    clips = held.only(counted)
-    scores = clips.by_clip(temperature)
-    evaluation = evaluate(scores, seed=recipe.seed)
-    held_out = fit_held_out_temperatures(held)[counted]
-    calibration = Figure(math.nan, math.nan, math.nan)
-    if not np.isnan(held_out).any():
-        calibration = evaluate(clips.by_clip(held_out), seed=recipe.seed).figures["calibration_error"]
-    evaluation = replace(evaluation, figures={**evaluation.figures, "calibration_error": calibration})
+    windows = held.only(counted)
+    temperature = fit_temperature(windows)
+    thresholds = choose_thresholds(windows.scaled(temperature), recipe.quiet, _FALSE_ALARM_RATE)
+    scores = windows.by_clip(temperature)
+    others = fit_held_out_temperatures(windows)
+    if np.isnan(others).any():
+        evaluation = evaluate(scores, seed=recipe.seed)
+        unknown = {"calibration_error": Figure(math.nan, math.nan, math.nan)}
+        evaluation = replace(evaluation, figures={**evaluation.figures, **unknown})
+    else:
+        evaluation = evaluate(scores, windows.scaled(others), seed=recipe.seed)
     return CrossValidation(scores, evaluation, temperature, thresholds, epochs, waiting)
 
 
@@ -94,7 +97,7 @@ def contract_of(
         spacing_seconds=recipe.spacing_seconds,
         height=recipe.size,
         width=recipe.size,
-        fit="stretch",
+        fit=recipe.fit,
         mean=mean,
         std=std,
         temperature=round(validation.temperature, 4),

@@ -182,14 +182,19 @@ def _counts(
 ) -> Counts:
     detections = [(d, m) for d, m in zip(event_set.detections, matched, strict=True) if of(d)]
     alerts = tuple(d.alert - event_set.truth[m].start for d, m in detections if m is not None)
+    found = _found(event_set, matched)
     return Counts(
         truth=sum(of(t) for t in event_set.truth),
         detected=len(alerts),
         detections=len(detections),
         seconds=seconds,
         alerts=alerts,
-        repeats=sum(m is None and _overlaps_any(d, event_set.truth) for d, m in detections),
+        repeats=sum(m is None and _overlaps_any(d, found) for d, m in detections),
     )
+
+
+def _found(event_set: EventSet, matched: Sequence[int | None]) -> list[Truth]:
+    return [event_set.truth[m] for m in matched if m is not None]
 
 
 def _overlaps_any(detection: Detection, truth: Sequence[Truth]) -> bool:
@@ -265,12 +270,12 @@ def bootstrap(
     truth = np.bincount([units.index(t.unit) for t in event_set.truth], minlength=len(units))
     detections = np.bincount([units.index(u) for u in counted_in(event_set, matched)], minlength=len(units))
     alerts: list[list[float]] = [[] for _ in units]
-    repeats = np.zeros(len(units), int)
+    repeats, found = np.zeros(len(units), int), _found(event_set, matched)
     for d, m in zip(event_set.detections, matched, strict=True):
         if m is not None:
             alerts[units.index(event_set.truth[m].unit)].append(d.alert - event_set.truth[m].start)
         else:
-            repeats[units.index(d.unit)] += _overlaps_any(d, event_set.truth)
+            repeats[units.index(d.unit)] += _overlaps_any(d, found)
     detected = np.array([len(a) for a in alerts])
     seconds = np.array([event_set.unit_seconds[u] for u in units])
     drawn: dict[str, list[float]] = defaultdict(list)

@@ -12,7 +12,10 @@ from consumers.terminal.wording import count, duration
 
 from .search import TunedLabel, per_day, per_day_bound
 
-ADVICE_INTERVALS: Final = "Intervals: exact Poisson, 95 %; false alarms taken as independent."
+ADVICE_INTERVALS: Final = (
+    "Intervals: exact Poisson, 95 %; false alarms taken as independent. Settings have none on the footage that they "
+    "were chosen on."
+)
 _DAY: Final = 86_400.0
 
 
@@ -24,25 +27,39 @@ def verdict(found: Sequence[TunedLabel]) -> str:
         sentences.append(
             f"{tuned.label}: start {tuned.chosen.rule.start:g} finds {after.detected} of "
             f"{count(after.truth, 'true event')} with {count(after.false_alarms, 'false alarm')} in "
-            f"{duration(after.seconds)} of footage; now {before.detected} with {before.false_alarms}."
+            f"{duration(after.seconds)} of footage; now {before.detected} with {before.false_alarms}{_held(tuned)}."
         )
     return " ".join(sentences)
 
 
+def _held(tuned: TunedLabel) -> str:
+    held = tuned.held_out
+    return f"; held out, {held.detected} with {held.false_alarms}" if held is not None else ""
+
+
 def label_advice(tuned: TunedLabel) -> str:
-    """Why a label's settings may exceed the budget; nothing where the footage shows that they keep to it."""
-    counts = tuned.chosen.counts(tuned.files)
-    bound, budget = per_day_bound(counts), figure_text(tuned.budget)
+    """Why a label's settings may exceed the budget; nothing where held-out files show that they keep to it."""
+    held, budget = tuned.held_out, figure_text(tuned.budget)
     if not tuned.within:
         return (
             f"{tuned.label}: no setting keeps to {budget} false alarms per camera-day; this is the one with the fewest."
         )
-    if bound > tuned.budget:
-        verb = "is" if counts.false_alarms == 1 else "are"
+    if held is None:
         return (
-            f"{tuned.label}: {duration(counts.seconds)} of footage is too little to show a rate of {budget} per "
-            f"camera-day; {count(counts.false_alarms, 'false alarm')} in it {verb} compatible "
-            f"with up to {figure_text(bound)} per camera-day (95 %)."
+            f"{tuned.label}: nothing shows what these settings do on other footage: they cannot be checked on held-out "
+            "files, which needs two files or more."
+        )
+    alarms, bound = count(held.false_alarms, "false alarm"), figure_text(per_day_bound(held))
+    if per_day(held) > tuned.budget:
+        return (
+            f"{tuned.label}: on held-out files, settings chosen alike exceed {budget} per camera-day: {alarms}, "
+            f"{figure_text(per_day(held))} per camera-day."
+        )
+    if per_day_bound(held) > tuned.budget:
+        verb = "is" if held.false_alarms == 1 else "are"
+        return (
+            f"{tuned.label}: {duration(held.seconds)} of footage is too little to show a rate of {budget} per "
+            f"camera-day; {alarms} in held-out files {verb} compatible with up to {bound} per camera-day (95 %)."
         )
     return ""
 
@@ -59,7 +76,10 @@ def settings_rows(found: Sequence[TunedLabel]) -> list[dict[str, Any]]:
         for name, rule, counts in variants:
             if counts is None:
                 continue
-            low, high = (bound * _DAY / counts.seconds for bound in poisson_interval(counts.false_alarms))
+            interval, high = "", 0.0
+            if name != "tuned":  # those were chosen for having few false alarms here
+                low, high = (bound * _DAY / counts.seconds for bound in poisson_interval(counts.false_alarms))
+                interval = interval_text(low, high)
             rows.append(
                 {
                     "label": tuned.label,
@@ -67,7 +87,7 @@ def settings_rows(found: Sequence[TunedLabel]) -> list[dict[str, Any]]:
                     "rule": rule,
                     "counts": counts,
                     "per_day": per_day(counts),
-                    "interval": interval_text(low, high),
+                    "interval": interval,
                     "upper": high,
                 }
             )

@@ -15,6 +15,7 @@ from rich.text import Text
 from consumers.files import write_text
 from consumers.replaying.command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from consumers.replaying.errors import ReplayError
+from consumers.replaying.judging.metrics import Counts
 from consumers.replaying.judging.truth import place_truth
 from consumers.replaying.replay import Replayed
 from consumers.replaying.verdict import source_lines
@@ -150,13 +151,11 @@ def settings_text(found: Sequence[TunedLabel], model: str, rate: float, settings
         f"update_seconds = {settings.tracker.update_seconds!r}",
     ]
     for tuned in found:
-        rule, counts = tuned.chosen.rule, tuned.chosen.counts(tuned.files)
+        rule = tuned.chosen.rule
+        lines += ["", f"# On {_counted(tuned.chosen.counts(tuned.files))}"]
+        if tuned.held_out is not None:
+            lines.append(f"# Held out, to be expected on other footage: {_counted(tuned.held_out)}")
         lines += [
-            "",
-            (
-                f"# On {counts.seconds / 3600:.2f} camera-hours: {counts.detected} of {counts.truth} found, "
-                f"{counts.false_alarms} false alarms."
-            ),
             f"[tracker.labels.{_key(tuned.label)}]",
             f"start = {rule.start!r}",
             f"end = {rule.end!r}",
@@ -165,6 +164,11 @@ def settings_text(found: Sequence[TunedLabel], model: str, rate: float, settings
             f"smoothing = {rule.smoothing!r}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(counts: Counts) -> str:
+    hours = f"{counts.seconds / 3600:.2f} camera-hours"
+    return f"{hours}: {counts.detected} of {counts.truth} found, {counts.false_alarms} false alarms."
 
 
 def _key(label: str) -> str:
@@ -199,8 +203,6 @@ def print_settings(out: Output, found: Sequence[TunedLabel]) -> None:
         )
     out.print(table)
     _say(out, ADVICE_INTERVALS, "dim")
-    if any(tuned.held_out is None for tuned in found):
-        _say(out, "Settings cannot be checked on held-out files: that needs two files or more.", "yellow")
     out.print()
     _say(out, verdict(found), "bold")
     for tuned in found:

@@ -1,10 +1,11 @@
 """Find thresholds with the fewest misses for a given false-alarm budget, by playing cached predictions many times.
 
-Labels are tuned one by one. Each setting is played once over all footage and counted per file, so choosing settings on
-some files and judging them on the others costs nothing more.
+Labels are tuned one by one. The search sweeps the start threshold for a few values of one other setting at a time
+(hysteresis, smoothing, minimum duration, cooldown), and keeps the best value for the next. Each setting is played once
+over all footage and counted per file.
 
-The search sweeps the start threshold for a few values of one other setting at a time (hysteresis, smoothing, minimum
-duration, cooldown), and keeps the best value for the next.
+The whole search is repeated on four fifths of the files, and what it chooses is counted on the fifth that it has not
+seen: which settings are tried at all follows from those four fifths, too.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class TunedLabel:
     before: Trial
     chosen: Trial
     trials: tuple[Trial, ...]
-    #: Counts on files that were held out when settings were chosen; None if there are too few files.
+    #: Counts on files that were held out of the search; None if there are too few files.
     held_out: Counts | None
     #: The label's share of the budget, false alarms per camera-day.
     budget: float
@@ -117,12 +118,29 @@ def sweep_start(
 ) -> list[Trial]:
     """Try the rule as it is and with every start threshold that changes something, lowest first."""
     trials = _Trials(timelines, label, truth, matcher)
-    tried = {trial.rule: trial for trial in (trials.run(rule), *map(trials.run, trials.with_starts(rule)))}
+    tried = {
+        trial.rule: trial for trial in (trials.run(rule), *map(trials.run, trials.with_starts(rule, trials.files)))
+    }
     return sorted(tried.values(), key=lambda trial: trial.rule.start)
 
 
 def _tune_label(trials: _Trials, rule: Rule, budget: float) -> TunedLabel:
     before = trials.run(rule)
+    chosen, tried = _search(trials, list(trials.files), budget, rule)
+    return TunedLabel(
+        trials.label,
+        before,
+        chosen,
+        tuple(tried),
+        _held_out(trials, budget, rule),
+        budget,
+        per_day(chosen.counts(trials.files)) <= budget,
+    )
+
+
+def _search(trials: _Trials, files: Sequence[int], budget: float, rule: Rule) -> tuple[Trial, list[Trial]]:
+    """The best setting for some files, and all that were tried; other files have no say in what is tried or chosen."""
+    tried: dict[Rule, Trial] = {rule: trials.run(rule)}
     hysteresis = rule.end / rule.start if rule.start else 1.0
     best, ratio = rule, hysteresis
     changes: tuple[list[tuple[str, Any]], ...] = (
@@ -132,26 +150,15 @@ def _tune_label(trials: _Trials, rule: Rule, budget: float) -> TunedLabel:
         [("cooldown_seconds", s) for s in {rule.cooldown_seconds, *_COOLDOWNS}],
     )
     for change in changes:
-        tried: list[Trial] = []
+        now: dict[Rule, Trial] = {best: trials.run(best)}
         for name, value in sorted(change):
             base = best if name == "ratio" else replace(best, **{name: value})
             share = value if name == "ratio" else ratio
-            tried += [trials.run(r) for r in trials.with_starts(base, share)]
-        found = _choose([*tried, trials.run(best)], list(trials.files), budget, rule)
-        best = found.rule
+            now |= {r: trials.run(r) for r in trials.with_starts(base, files, share)}
+        tried |= now
+        best = _choose(list(now.values()), files, budget, rule).rule
         ratio = best.end / best.start if best.start else 1.0
-    everything = list(trials.known.values())
-    chosen = _choose(everything, list(trials.files), budget, rule)
-    counts = chosen.counts(trials.files)
-    return TunedLabel(
-        trials.label,
-        before,
-        chosen,
-        tuple(everything),
-        _held_out(everything, list(trials.files), budget, rule),
-        budget,
-        per_day(counts) <= budget,
-    )
+    return _choose(list(tried.values()), files, budget, rule), list(tried.values())
 
 
 def _choose(trials: Sequence[Trial], files: Sequence[int], budget: float, usual: Rule) -> Trial:
@@ -177,15 +184,15 @@ def _choose(trials: Sequence[Trial], files: Sequence[int], budget: float, usual:
     return sorted(alike, key=lambda t: (t.rule.start, t.rule.end))[len(alike) // 2]
 
 
-def _held_out(trials: Sequence[Trial], files: Sequence[int], budget: float, usual: Rule) -> Counts | None:
-    folds = min(_FOLDS, len(files))
+def _held_out(trials: _Trials, budget: float, usual: Rule) -> Counts | None:
+    """What the search finds for some files, counted on the others, which it has not seen; None for a single file."""
+    folds = min(_FOLDS, len(trials.files))
     if folds < 2:
         return None
     total: list[Counts] = []
     for fold in range(folds):
-        held = [f for f in files if f % folds == fold]
-        chosen = _choose(trials, [f for f in files if f % folds != fold], budget, usual)
-        total.append(chosen.counts(held))
+        chosen, _ = _search(trials, [f for f in trials.files if f % folds != fold], budget, usual)
+        total.append(chosen.counts([f for f in trials.files if f % folds == fold]))
     return Counts(
         sum(c.truth for c in total),
         sum(c.detected for c in total),
@@ -218,16 +225,15 @@ class _Trials:
         self.known: dict[Rule, Trial] = {}
         empty = make_event_set(timelines, [], self._truth)
         self.files = range(len(empty.unit_seconds))
-        self._scores = np.concatenate(
-            [piece.trace.scores[:, piece.trace.labels.index(label)] for c in timelines for piece in c.pieces]
-        )
+        #: By file.
+        self._scores = [piece.trace.scores[:, piece.trace.labels.index(label)] for c in timelines for piece in c.pieces]
 
-    def with_starts(self, rule: Rule, ratio: float | None = None) -> Iterator[Rule]:
-        """The rule with start thresholds over the range of the scores, at which results may change."""
+    def with_starts(self, rule: Rule, files: Sequence[int], ratio: float | None = None) -> Iterator[Rule]:
+        """The rule with start thresholds over the range of the scores of some files, at which results may change."""
         share = ratio if ratio is not None else (rule.end / rule.start if rule.start else 1.0)
         levels = np.zeros(0)
-        if len(self._scores):
-            by_rank = np.quantile(self._scores, 1 - np.geomspace(0.5, 1e-4, _BY_RANK))
+        if len(scores := np.concatenate([self._scores[file] for file in files])):
+            by_rank = np.quantile(scores, 1 - np.geomspace(0.5, 1e-4, _BY_RANK))
             # Also between scores: there is room there.
             levels = np.concatenate([by_rank, np.linspace(by_rank[0], by_rank[-1], _EVENLY)])
         for level in sorted({round(float(v), 3) for v in levels if v > 0} | {rule.start}):
