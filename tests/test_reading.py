@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError
+from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError, sample_file
 from stream.feeds.packets import for_decoder
 from stream.segment import Display
 from tests.cameras import camera, need_rtsp
@@ -391,6 +391,8 @@ def test_what_cannot_be_carried_is_refused_or_encoded_once(tmp_path, codec, capl
     segments = segments_of(path, Reading(transcode=True))
     assert {(s.codec, s.container) for s in segments} == {("h264", "mpegts")}
     assert len(pictures_of(segments)) == 55
+    [frames] = sample_file(path, spacing_seconds=0.04, height=48, width=80)  # for training, without being asked
+    assert len(frames) == 55
 
 
 @pytest.mark.parametrize("options", [NO_B_FRAMES, B_FRAMES], ids=["in order", "B-frames"])

@@ -307,3 +307,10 @@ def test_a_camera_password_never_shows():
         Feed("rtsp://admin:hunter2@127.0.0.1:1/stream")
     assert "hunter2" not in str(caught.value)
     assert "rtsp://127.0.0.1:1/stream" in str(caught.value)
+
+
+def test_a_codec_that_nobody_can_decode_is_an_error_that_names_it(tmp_path):
+    segment = segments_of(make(tmp_path, "mpeg4"))[0]
+    strange = replace(segment, codec="holo", data=segment.data.replace(b"V_MPEG4/ISO/ASP", b"V_HOLOGRAPHIC/7"))
+    with pytest.raises(SegmentError, match=r"holo in matroska: this libav has no decoder for it"):
+        decode(strange, [segment.start_us], Picture(48, 80))

@@ -306,6 +306,8 @@ def _opened(segment: Segment, where: str) -> Iterator[tuple[av.VideoStream, list
         if not container.streams.video:
             raise SegmentError(where, "no video track in the segment")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise SegmentError(where, f"{segment.codec} in {segment.container}: this libav has no decoder for it")
         packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
         if not packets:
             raise SegmentError(where, "no pictures in the segment")

@@ -9,7 +9,7 @@ import numpy as np
 
 from stream.errors import SegmentError, SourceError
 from stream.feeds.segmenter import Segmenter
-from stream.feeds.source import Feed
+from stream.feeds.source import Feed, Reading
 from stream.segment import Segment
 
 from .decoding import Decoder, Sample
@@ -74,14 +74,14 @@ def sample_file(
     A run ends where the footage is interrupted: pictures on both sides are no neighbours, and no window that is served
     spans them. The first run begins at `start_seconds`, or with the first frame if that is later; the others begin
     where the footage goes on. The file is segmented and decoded exactly as a feed is, so that a model learns from
-    what it will be served.
+    what it will be served; what segments cannot carry is encoded once, as `--transcode` does.
 
     Raises:
         SourceError: the file cannot be read or decoded, or has no frame in the interval.
     """
     start_us, end_us = round(start_seconds * 1e6), None if end_seconds is None else round(end_seconds * 1e6)
     runs = _Runs(Picture(height, width, fit), round(spacing_seconds * 1e6), start_us, end_us, str(path))
-    with Feed(str(path)) as feed:
+    with Feed(str(path), Reading(transcode=True)) as feed:
         segmenter = Segmenter("file", feed.track)
         try:
             for packet in feed.packets():
