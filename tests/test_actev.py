@@ -8,7 +8,6 @@ from `lib/protocols/actev_sdl_v2_schema.json` of its repository (usnistgov/ActEV
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
@@ -17,8 +16,7 @@ import pytest
 from consumers.replaying.judging.actev import actev_files
 from consumers.replaying.judging.judgement import Judgement
 from consumers.replaying.judging.metrics import Detection, EventSet, Truth
-from consumers.replaying.sources import _camera_name
-from stream import CAMERA_ID
+from stream import CAMERA_ID, camera_id
 
 FILE = r"^[A-Za-z0-9_\-.]+$"
 #: A signal: by frame the value from there on, with its begin and its end.
@@ -111,6 +109,6 @@ def test_intervals_are_those_of_the_events_and_what_is_shorter_than_a_frame_last
 
 
 def test_every_camera_id_is_a_file_name_for_the_scorer():
-    for camera in ("A", "gate_1", "a-x.1", _camera_name(Path("Ünï cödé/x y.z")), "9" * 64):
+    for camera in ("A", "gate_1", "a-x.1", camera_id("Ünï cödé/x y"), "9" * 64):
         assert CAMERA_ID.fullmatch(camera)
         jsonschema.validate(camera, {"type": "string", "pattern": FILE})

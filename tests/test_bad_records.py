@@ -255,8 +255,8 @@ def test_a_camera_whose_records_wait_behind_a_slow_flush_is_not_closed(topics_pr
     )
 
     class SlowSink(ListSink):
-        def write(self, predictions, events) -> None:
-            super().write(predictions, events)
+        def write(self, predictions, events, stop=lambda: False) -> None:
+            super().write(predictions, events, stop)
             if len(self.predictions) in (3, 6):
                 time.sleep(1.5)
 

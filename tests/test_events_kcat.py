@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
 from stream.broker import kafka as kafka_transport
+from stream.segment import Display
 from stream.services import Service
 from tests.videos import write_video
 
@@ -212,7 +214,13 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
 
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")
 EVENT = Event("lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9")
-SEGMENT = Segment("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2})
+SEGMENT = Segment(
+    *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
+    decode_from_us=10**15,
+    continued=True,
+    held_us=1,
+    display=Display(1, mirrored=True, pixel_aspect=Fraction(4, 3)),
+)
 
 
 def test_the_contracts_are_valid_and_name_what_the_code_writes():

@@ -48,7 +48,9 @@ def load_frames(
     """
     loaded, problems = _decode(examples, sampling, progress, cached=cached)
     if problems:
-        raise TrainingError(f"{unusable_files(problems, len(loaded))}\n--skip-bad-rows goes on without them")
+        raise TrainingError(
+            f"{unusable_files(problems, len(loaded) + len(problems))}\n--skip-bad-rows goes on without them"
+        )
     return [loaded[_part(e)] for e in examples]
 
 
