@@ -6,17 +6,19 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import json
+import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from models.files import replacing
 
-__all__ = ["content_digest", "hold_folder", "is_held", "replacing", "trim_folder", "write_text"]
+__all__ = ["content_digest", "hold_folder", "is_held", "replacing", "trim_folder", "write_json", "write_text"]
 
 #: No file takes so long to write.
 _ABANDONED_SECONDS: Final = 24 * 3600.0
@@ -49,6 +51,26 @@ def content_digest(path: Path) -> str:
 def _content_digest(path: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001  part of what is remembered by
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any, error: type[Exception]) -> None:
+    """Write a result as JSON, numbers that are none as null, since JSON has no others.
+
+    Raises:
+        error: as `write_text`.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", error)
+
+
+def _finite(content: Any) -> Any:
+    match content:
+        case float():
+            return content if math.isfinite(content) else None
+        case Mapping():
+            return {key: _finite(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_finite(value) for value in content]
+    return content
 
 
 @contextlib.contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from consumers.files import hold_folder, is_held, replacing, write_text
+from consumers.files import hold_folder, is_held, replacing, write_json, write_text
 from consumers.records.prediction import rfc3339
 from consumers.times import parse_time_us
 
@@ -78,3 +79,8 @@ def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError), hold_folder(folder):
             pass
     assert not is_held(folder)
+
+
+def test_json_holds_no_number_that_json_does_not_have(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"auc": float("nan"), "rows": [(1.5, float("inf")), None]}, OSError)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"auc": None, "rows": [[1.5, None], None]}

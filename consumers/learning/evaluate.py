@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from consumers.files import write_text
+from consumers.files import write_json, write_text
 from consumers.reports.page import command_line
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
@@ -217,4 +216,4 @@ def _same_order(a: WindowScores, b: WindowScores) -> WindowScores:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n", TrainingError)
+    write_json(path, content, TrainingError)

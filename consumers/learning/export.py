@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -14,7 +13,7 @@ from typing import Final
 import numpy as np
 from rich.table import Table
 
-from consumers.files import write_text
+from consumers.files import write_json
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
@@ -117,7 +116,7 @@ def export_command(options: ExportOptions, console: Output, notes: Output) -> No
             console.print(f"{row.file} {row.precision}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
     if options.json_file is not None:
         content = {"model": checkpoint.id, "rows": [asdict(row) for row in rows]}
-        write_text(options.json_file, json.dumps(content, indent=2) + "\n", ExportError)
+        write_json(options.json_file, content, ExportError)
 
 
 def _warn_of_calibration(calibrating: Sequence[Example], digests: Mapping[Path, str], notes: Notes) -> None:

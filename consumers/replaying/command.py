@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from consumers.files import content_digest, write_text
+from consumers.files import content_digest, write_json, write_text
 from consumers.learning.trained_on import warn_of_training_data
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.tracker import Rule
@@ -208,10 +207,10 @@ def run_replay(
         if "against" in content:
             print_comparison(out, content)
         if files.json is not None:
-            write_text(files.json, json.dumps(content, indent=2) + "\n", ReplayError)
+            write_json(files.json, content, ReplayError)
         if files.actev is not None:
             for name, value in actev_files(result.judgement).items():
-                write_text(files.actev / name, json.dumps(rounded(value), indent=2) + "\n", ReplayError)
+                write_json(files.actev / name, rounded(value), ReplayError)
         if files.report is not None:
             from consumers.reports.page import command_line  # noqa: PLC0415  jinja2 comes with an extra
 
