@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,14 @@ def by_camera(things: Sequence[Said]) -> dict[bytes, list[Said]]:
     return {key: [t for t in things if t[0] == key] for key in sorted({t[0] for t in things})}
 
 
+class UnhurriedSink(ListSink):
+    """So slow that no worker is done before the next one joins."""
+
+    def write(self, *results: Any) -> None:
+        super().write(*results)
+        time.sleep(0.03)
+
+
 def test_one_worker_or_three_that_come_and_go(footage: Path):
     cameras = [f"camera-{n}" for n in range(6)]
 
@@ -119,7 +128,7 @@ def test_one_worker_or_three_that_come_and_go(footage: Path):
         producer = transport.producer()
         for camera in cameras:
             attach(str(footage), camera, producer, SETTINGS.topics.segments, pace="max", start_us=START_US)
-        sinks = [ListSink() for _ in range(workers)]
+        sinks = [UnhurriedSink() for _ in range(workers)]
         members = [Worker(transport, Brightness(), SPEC, RULES, sink, SETTINGS) for sink in sinks]
         done = threading.Event()
         threads = [threading.Thread(target=lambda w=w: w.run(done.is_set)) for w in members]
