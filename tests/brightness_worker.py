@@ -20,7 +20,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from stream import ClipSpec, KafkaTransport
-from stream.broker import kafka
+from stream.broker import kafka_consumer
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
@@ -42,7 +42,7 @@ class NoSink:
 
 def main() -> None:
     address, settings = sys.argv[1:]
-    kafka.HEARTBEATS_PER_SESSION = 40  # members learn of one another at once
+    kafka_consumer.HEARTBEATS_PER_SESSION = 40  # members learn of one another at once
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     worker = Worker(

@@ -27,11 +27,9 @@ from stream import (
     Topic,
     Transport,
 )
-from stream.broker import (
-    kafka as kafka_transport,
-)
+from stream.broker import kafka_connection, kafka_consumer, kafka_producer
 from stream.broker.assignment import Assignment
-from stream.broker.kafka import _mapped
+from stream.broker.kafka_connection import mapped
 from stream.broker.transport import record_size
 from stream.services import EmbeddedBroker
 
@@ -48,7 +46,7 @@ def transport(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     if kind == "memory":
         return MemoryTransport()
     if kind == "embedded":  # it lets a group's first member wait half of it, and Apache Kafka takes no less
-        monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
+        monkeypatch.setattr(kafka_consumer, "SESSION_TIMEOUT_SECONDS", 2.0)
     return KafkaTransport(request.getfixturevalue(f"{kind}_broker").address)
 
 
@@ -202,7 +200,7 @@ def test_records_are_found_by_when_they_were_sent(transport, topics_prefix):
 
 
 def test_a_join_that_outlasts_a_poll_is_finished_by_the_next(embedded_broker, topics_prefix, opened, monkeypatch):
-    monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(kafka_consumer, "SESSION_TIMEOUT_SECONDS", 2.0)
     transport = KafkaTransport(embedded_broker.address)
     transport.ensure_topics([Topic(topics_prefix, 1)])
     consumer = opened(transport.consumer([topics_prefix], topics_prefix))
@@ -489,7 +487,7 @@ def mute() -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", ["closed", "mute", "not Kafka", "no port", "no number", "no host"])
 def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, mute, redis_url, monkeypatch):
-    monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(kafka_connection, "CONNECT_TIMEOUT_MS", 1000)
     address = {
         "closed": "127.0.0.1:1",
         "mute": mute,
@@ -508,7 +506,7 @@ def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, 
 def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefix, monkeypatch):
     from stream.services import EmbeddedBroker
 
-    monkeypatch.setattr(kafka_transport, "_CONNECT_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(kafka_connection, "CONNECT_TIMEOUT_MS", 1000)
     with EmbeddedBroker() as broker:
         transport = KafkaTransport(broker.address)
         transport.ensure_topics([Topic(topics_prefix, 1)])
@@ -523,11 +521,11 @@ def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefi
     ):
         with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
             action()
-    monkeypatch.setattr(kafka_transport, "DELIVERY_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(kafka_producer, "DELIVERY_TIMEOUT_SECONDS", 1.0)
     producer.send(topics_prefix, b"lobby", [], b"gone")
     with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
         producer.flush()
-    monkeypatch.setattr(kafka_transport, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(kafka_producer, "CONNECT_TIMEOUT_SECONDS", 0.5)
     producer.close()
     assert time.monotonic() - begin < 10
 
@@ -548,7 +546,7 @@ def vendor_errors() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("error", vendor_errors(), ids=lambda c: c.__name__)
 def test_every_error_of_the_vendor_becomes_ours(error):
-    with pytest.raises(BrokerError) as caught, _mapped("reading clipline.events", "broker.example:9092"):
+    with pytest.raises(BrokerError) as caught, mapped("reading clipline.events", "broker.example:9092"):
         raise error.__new__(error)
     assert str(caught.value).startswith("reading clipline.events: ")
     assert "broker.example:9092" in str(caught.value)
@@ -560,8 +558,8 @@ def test_records_that_were_refused_hold_no_room(monkeypatch, embedded_broker, to
     transport = KafkaTransport(embedded_broker.address)
     transport.ensure_topics([Topic(topics_prefix, 1)])
     producer = transport.producer()
-    monkeypatch.setattr(kafka_transport, "MAX_IN_FLIGHT_BYTES", 1000)
-    monkeypatch.setattr(kafka_transport, "DELIVERY_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_BYTES", 1000)
+    monkeypatch.setattr(kafka_producer, "DELIVERY_TIMEOUT_SECONDS", 1.0)
 
     def refuse(*_: object, **__: object) -> None:
         raise kafka.errors.KafkaTimeoutError

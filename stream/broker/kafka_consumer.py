@@ -1,0 +1,279 @@
+"""Reading records from Kafka."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import KafkaConsumer as VendorConsumer
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from stream.errors import BrokerError
+
+from . import kafka_connection
+from .assignment import Assignment
+from .batches import Unreadable, fetch_what_was_resumed, keep_reading
+from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, connection, mapped
+from .transport import Partition, Polled, Record
+
+#: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
+#: default; the embedded broker also waits half of it for further members before it hands out partitions.
+SESSION_TIMEOUT_SECONDS: Final = 6.0
+#: How often a member is heard of within its session, and learns that others came or went.
+HEARTBEATS_PER_SESSION = 4
+_READ_SECONDS: Final = 0.25
+#: A broker that sends nothing of a range for so long is gone.
+_READ_TIMEOUT_SECONDS: Final = 60.0
+#: How long a broker may take to say where partitions end.
+_ANSWER_MS: Final = 1000
+#: After so long a consumer knows of partitions that a topic was given, and reads them from their start.
+_METADATA_SECONDS: Final = 30.0
+#: How old the lag of paused partitions may be.
+_LAG_SECONDS: Final = 1.0
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped
+    """Notes what changes hands. It runs on the consumer's own loop, so it must not block or commit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._assignment = Assignment()
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing has gone yet: all partitions are taken away at each rebalance.
+
+        The vendor keeps them, with their positions, until it knows which of them come back.
+        """
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # all of them
+        with self._lock:
+            self._assignment.lose()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        with self._lock:
+            self._assignment.replace((p.topic, p.partition) for p in assigned)
+
+    def take(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
+        with self._lock:
+            return self._assignment.take()
+
+
+class KafkaConsumer:
+    def __init__(
+        self,
+        address: str,
+        topics: Sequence[str],
+        group: str | None,
+        *,
+        from_start: bool = True,
+        positions: Mapping[Partition, int] | None = None,
+    ) -> None:
+        self._address, self._group = address, group
+        self._listener = _Listener()
+        self._paused: set[TopicPartition] = set()
+        self._ends: dict[TopicPartition, int] = {}
+        self._ask_ends_at = 0.0
+        with mapped(f"opening a consumer of {', '.join(topics)}", address):
+            self._consumer = VendorConsumer(
+                **connection(address),
+                group_id=group,
+                enable_auto_commit=False,
+                # Only who names positions has to hear that one of them is not there any more.
+                auto_offset_reset="none" if positions is not None else "earliest" if from_start else "latest",
+                # A topic is made by whoever writes to it, with the partitions that it is to have.
+                allow_auto_create_topics=False,
+                # One largest record must fit, or a partition would stand still.
+                max_partition_fetch_bytes=TOPIC_BYTES + FRAMING_BYTES,
+                fetch_max_bytes=2 * TOPIC_BYTES,
+                fetch_max_wait_ms=100,
+                max_poll_records=32,
+                receive_buffer_bytes=4 * 1024 * 1024,
+                session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
+                heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
+                metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
+                metrics_enabled=False,
+            )
+            keep_reading(self._consumer)
+            try:
+                if group is not None:
+                    self._consumer.subscribe(list(topics), listener=self._listener)
+                elif positions is not None:
+                    self._assign_at(positions)
+                else:
+                    self._assign_all(topics, from_start=from_start)
+            except BaseException:
+                self.close()
+                raise
+
+    def _assign_at(self, positions: Mapping[Partition, int]) -> None:
+        partitions = {TopicPartition(*partition): offset for partition, offset in positions.items()}
+        self._consumer.assign(list(partitions))
+        self._listener.on_partitions_assigned(partitions)
+        for partition, offset in partitions.items():
+            self._consumer.seek(partition, offset)
+
+    def _assign_all(self, topics: Sequence[str], *, from_start: bool) -> None:
+        partitions = []
+        # Asked for all topics first: the embedded broker makes a topic that it is asked for by name.
+        there = self._consumer.topics()
+        for topic in topics:
+            numbers = self._consumer.partitions_for_topic(topic) if topic in there else None
+            if not numbers:
+                raise BrokerError(f"topic {topic} does not exist on the Kafka broker at {self._address}")
+            partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
+        self._consumer.assign(partitions)
+        self._listener.on_partitions_assigned(partitions)
+        if from_start:
+            self._consumer.seek_to_beginning(*partitions)
+        else:
+            self._seek_to_end(partitions)
+
+    def _seek_to_end(self, partitions: list[TopicPartition]) -> None:
+        """Fix the positions now: what is sent after this call returns is seen, and nothing older."""
+        self._consumer.seek_to_end(*partitions)
+        # The embedded broker tells where the last batch begins; where it ends comes with what is fetched from there.
+        deadline = time.monotonic() + CONNECT_TIMEOUT_SECONDS
+        while any(self._consumer.highwater(p) is None for p in partitions):
+            if time.monotonic() > deadline:
+                raise BrokerError(f"the Kafka broker at {self._address} does not tell where its topics end")
+            self._consumer.poll(timeout_ms=100)
+        for partition in partitions:
+            self._consumer.seek(partition, self._consumer.highwater(partition))
+
+    def poll(self, timeout_seconds: float) -> Polled:
+        with mapped("reading", self._address):
+            self._finish_joining()
+            fetch_what_was_resumed(self._consumer)
+            batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+        # One call may finish a rebalance and fetch behind it, never the other way round.
+        return Polled(*self._listener.take(), [_record(r) for records in batches.values() for r in records])
+
+    def bounds(self) -> dict[Partition, tuple[int, int]]:
+        """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
+        with mapped("asking for offsets", self._address):
+            assigned = self._consumer.assignment()
+            first = self._consumer.beginning_offsets(list(assigned))
+            return {(p.topic, p.partition): (first[p], self._consumer.position(p)) for p in assigned}
+
+    def sent_since(self, time_us: int) -> dict[Partition, int]:
+        """Where records that were sent at a time or later begin; the partition's end where there are none."""
+        ends = {partition: end for partition, (_, end) in self.bounds().items()}
+        with mapped("asking for offsets by time", self._address):
+            # A broker knows milliseconds: of the one that has begun, so that nothing sent within it is left out.
+            asked = {TopicPartition(*p): max(0, time_us // 1000) for p in ends}
+            found = self._consumer.offsets_for_times(asked, timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+        # The embedded broker says offset 0 of no time, where Apache Kafka says that there is none.
+        known = {(p.topic, p.partition): at.offset for p, at in found.items() if at is not None and at.timestamp >= 0}
+        return {**ends, **known}
+
+    def between(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        """Records of each range, up to its end or to where the partition ends now, whichever comes first."""
+        with mapped("seeking", self._address):
+            wanted = {TopicPartition(*p): bounds for p, bounds in ranges.items() if bounds[0] < bounds[1]}
+            self._consumer.assign(list(wanted))
+            for partition, (first, _) in wanted.items():
+                self._consumer.seek(partition, first)
+        open_ended = set(wanted)
+        deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
+        while open_ended:
+            for record in self.poll(_READ_SECONDS).records:
+                deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
+                if record.offset < ranges[record.topic, record.partition][1]:
+                    yield record
+            with mapped("reading", self._address):
+                for partition in list(open_ended):
+                    highwater = self._consumer.highwater(partition)
+                    end = wanted[partition][1] if highwater is None else min(wanted[partition][1], highwater)
+                    if self._consumer.position(partition) >= end:
+                        open_ended.discard(partition)
+                        self._consumer.pause(partition)
+            if open_ended and time.monotonic() > deadline:
+                raise BrokerError(f"the Kafka broker at {self._address} sends nothing of {min(open_ended)}")
+
+    def _finish_joining(self) -> None:
+        """Keep the vendor from forgetting a join that outlasts a poll.
+
+        As a group's leader, kafka-python 3.0.12 notes that it has dealt with a change of partitions before the join is
+        complete. If the poll's time ends just then, the next one sees no reason to join: no heartbeats, no partitions,
+        for good.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        if self._group is not None and coordinator.rejoining:
+            coordinator.request_rejoin()
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        with mapped("pausing", self._address):
+            assigned = self._consumer.assignment()
+            wanted = {TopicPartition(*p) for p in partitions} & assigned
+            if resumed := (self._paused & assigned) - wanted:
+                self._consumer.resume(*resumed)
+            if wanted:
+                self._consumer.pause(*wanted)
+            self._paused = wanted
+
+    def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        if self._group is None:
+            raise BrokerError("a consumer without a group has nothing to commit to")
+        if offsets:
+            with mapped("committing", self._address):
+                try:
+                    self._consumer.commit(
+                        {TopicPartition(*p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()}
+                    )
+                except _REBALANCING:
+                    return False
+        return True
+
+    def lag(self) -> int:
+        with mapped("asking for the lag", self._address):
+            if self._paused and time.monotonic() >= self._ask_ends_at:
+                # Ends are otherwise learnt from what is fetched, and nothing is fetched from where we pause.
+                self._ends = self._consumer.end_offsets(list(self._paused))
+                self._ask_ends_at = time.monotonic() + _LAG_SECONDS
+            total = 0
+            for partition in self._consumer.assignment():
+                known = self._consumer.highwater(partition), self._ends.get(partition)
+                ends = [end for end in known if end is not None]
+                if ends:
+                    total += max(0, max(ends) - self._consumer.position(partition))
+            return total
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        try:
+            assigned = list(self._consumer.assignment())
+            ends = self._consumer.end_offsets(assigned, timeout_ms=_ANSWER_MS) if assigned else {}
+            positions = {p: self._consumer.position(p, timeout_ms=_ANSWER_MS) for p in assigned}
+        except kafka_errors.KafkaError:
+            return None  # `poll` goes on trying
+        # The embedded broker tells where the last batch begins; fetching tells where it ends.
+        return {
+            (p.topic, p.partition): (at, max(ends.get(p, 0), self._consumer.highwater(p) or 0, at))
+            for p, at in positions.items()
+            if at is not None
+        }
+
+    def close(self) -> None:
+        # It has nothing in hand that could get lost; a group without its broker finds out by itself.
+        with contextlib.suppress(Exception):
+            self._consumer.close(autocommit=False, timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+
+
+def _record(read: Any) -> Record:
+    headers = [(name, value or b"") for name, value in read.headers]
+    # A producer may give any time, or none (-1).
+    sent_us = max(0, read.timestamp) * 1000
+    reason = read.value.reason if isinstance(read.value, Unreadable) else None
+    return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, sent_us, reason)
+
+
+_REBALANCING: Final = (
+    kafka_errors.CommitFailedError,
+    kafka_errors.RebalanceInProgressError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.UnknownMemberIdError,
+)

@@ -1,0 +1,104 @@
+"""Sending records to Kafka."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from kafka import KafkaProducer as VendorProducer
+
+from stream.errors import BrokerError
+from stream.headers import Headers
+
+from .kafka_connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, connection, mapped
+from .transport import check_record_size
+
+#: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
+MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
+DELIVERY_TIMEOUT_SECONDS: Final = 60.0
+#: A future is resolved a moment before its callbacks have run.
+_CALLBACK_SECONDS: Final = 5.0
+
+
+class KafkaProducer:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._in_flight = 0
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        with mapped("opening a producer", address):
+            self._producer = _Producer(
+                **connection(address),
+                enable_idempotence=True,
+                acks="all",
+                max_request_size=TOPIC_BYTES,
+                batch_size=1024 * 1024,
+                delivery_timeout_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
+                max_block_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
+                send_buffer_bytes=4 * 1024 * 1024,
+                metrics_enabled=False,
+            )
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+        size = check_record_size(topic, key, headers, value)
+        with self._changed:
+            fits = self._changed.wait_for(
+                lambda: self._error is not None or self._in_flight + size <= MAX_IN_FLIGHT_BYTES,
+                timeout=DELIVERY_TIMEOUT_SECONDS,
+            )
+            self._raise_failure(topic)
+            if not fits:
+                raise BrokerError(f"sending to {topic}: the Kafka broker at {self._address} takes no more records")
+            self._in_flight += size
+        try:
+            with mapped(f"sending to {topic}", self._address):
+                future = self._producer.send(topic, key=key, headers=headers, value=value)
+        except BrokerError:
+            self._settle(size)
+            raise
+        future.add_callback(lambda _: self._settle(size))
+        future.add_errback(lambda error: self._settle(size, error))
+
+    def _settle(self, size: int, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._in_flight -= size
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        with mapped("sending", self._address):
+            self._producer.flush(timeout=DELIVERY_TIMEOUT_SECONDS)
+        with self._changed:
+            settled = self._changed.wait_for(
+                lambda: self._in_flight == 0 or self._error is not None, timeout=_CALLBACK_SECONDS
+            )
+            self._raise_failure("the broker")
+            if not settled:
+                raise BrokerError(
+                    f"sending: the Kafka broker at {self._address} has not said of {self._in_flight} bytes "
+                    "that they are stored"
+                )
+
+    def _raise_failure(self, topic: str) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            with mapped(f"sending to {topic}", self._address):
+                raise error
+
+    def close(self) -> None:
+        self._producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+class _Producer(VendorProducer):  # type: ignore[misc]  # the vendor's base class is untyped
+    """Ends in silence, also where the interpreter's end or the garbage collector closes it.
+
+    What was on its way and does not arrive any more is `flush`'s to tell. The vendor raises, from `atexit` and
+    `__del__` as well, which ends in tracebacks below a command's last line, and leaves its thread running.
+    """
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:  # noqa: FBT001, FBT002  the vendor's
+        try:
+            super().close(timeout, null_logger)
+        except Exception:  # noqa: BLE001  at the interpreter's end anything may be gone
+            self._sender.force_close()
+            self._closed = True
