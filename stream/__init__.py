@@ -24,16 +24,16 @@ from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import check_address, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach
+from .feeds.cutting.joining import write_joined
+from .feeds.cutting.segmenter import Segmenter, SegmentLimits
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
-from .feeds.joining import write_joined
 from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.packets import Packet
-from .feeds.recorded import Recorded, recorded_order
-from .feeds.segmenter import Segmenter, SegmentLimits
 from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
+from .feeds.times.recorded import Recorded, recorded_order
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from stream import Packet
-from stream.feeds.live_clock import ArrivalTime, LiveClock, date_packets
+from stream.feeds.times.live_clock import ArrivalTime, LiveClock, date_packets
 
 Delay = Callable[[float], float]
 

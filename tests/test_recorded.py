@@ -30,7 +30,7 @@ from stream import (
     recorded_order,
 )
 from stream.feeds.addresses import to_url
-from stream.feeds.recorded import recorded
+from stream.feeds.times.recorded import recorded
 from tests.videos import write_video
 
 QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 25, "size": (64, 48)}

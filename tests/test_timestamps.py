@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
+from stream.feeds.codecs.picture_order import ORDERS, PictureOrder
 from stream.feeds.packets import Packet
-from stream.feeds.picture_order import ORDERS, PictureOrder
-from stream.feeds.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
+from stream.feeds.times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
 from tests.films import write_film
 
 STEP = 40  # Matroska's milliseconds, at 25 a second

@@ -22,25 +22,21 @@ where the codec reorders pictures.
 from __future__ import annotations
 
 import contextlib
-import io
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import av
 import av.error
-import numpy as np
 
 from stream.errors import SegmentError
-from stream.feeds.nal import is_unreferenced
+from stream.feeds.codecs.nal import is_unreferenced
 from stream.segment import Segment
 
+from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
 
-_Packet: TypeAlias = "av.Packet[Any]"
-
-DEBLOCK_RATIO: Final = 3
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
 #: A frame that has not come out when so many later ones have is not coming.
@@ -82,17 +78,17 @@ def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: s
     Raises:
         SegmentError: the bytes are not the video that the segment says they are.
     """
-    with _errors_named(segment, where):
-        with _opened(segment, where) as (stream, packets, times):
-            inside = _inside(segment, times, where)
+    with errors_named(segment, where):
+        with opened(segment, where) as (stream, packets, times):
+            inside = frames_inside(segment, times, where)
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
-            shown = _shown_at(inside, times_us)
+            shown = shown_at(inside, times_us)
             images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture)
         if missing := sorted(set(shown) - set(images)):
             # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
             instead = {t: max((p for p in produced if p < t), default=t) for t in missing}
-            with _opened(segment, where) as (stream, packets, times):
+            with opened(segment, where) as (stream, packets, times):
                 wanted = {*instead.values(), *missing}
                 found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture)
             images |= {t: found[p] for t, p in instead.items() if p in found}
@@ -133,7 +129,7 @@ class Decoder:
             return self._give(Decoded((), []))
         if group is None and (segment.continues or not segment.continued):
             return self._give(decode(segment, times_us, self._picture, where))
-        with _errors_named(segment, where):
+        with errors_named(segment, where):
             group = group or _Group(segment, self._picture, where)
             try:
                 inside, samples = group.take(segment, times_us, where)
@@ -183,9 +179,9 @@ class _Group:
     def __init__(self, first: Segment, picture: Picture, where: str) -> None:
         self._open = contextlib.ExitStack()
         # It stays open: its decoder, which knows all about the codec, takes the packets of later segments, too.
-        self._stream, self._first_packets, self._first_times = self._open.enter_context(_opened(first, where))
+        self._stream, self._first_packets, self._first_times = self._open.enter_context(opened(first, where))
         # Where reordering is not told, and pictures are not reordered yet, they still may be later on.
-        self._context = _set_up(self._stream, first, picture, reordered=True)
+        self._context = set_up(self._stream, first, picture, reordered=True)
         self._scale = Scaler(picture, first.display)
         self._from_us = first.start_us
         self._newest: Segment | None = None
@@ -217,7 +213,7 @@ class _Group:
         """Decode the next segment; return the times of its frames, and samples of it and of those before."""
         if self._newest is None:
             return self._feed(segment, self._first_packets, self._first_times, times_us, where)
-        with _opened(segment, where) as (_, packets, times):
+        with opened(segment, where) as (_, packets, times):
             return self._feed(segment, packets, times, times_us, where)
 
     def end(self) -> list[Sample]:
@@ -229,10 +225,10 @@ class _Group:
         return samples
 
     def _feed(
-        self, segment: Segment, packets: list[_Packet], times: list[int], times_us: Sequence[int], where: str
+        self, segment: Segment, packets: list[SegmentPacket], times: list[int], times_us: Sequence[int], where: str
     ) -> tuple[tuple[int, ...], list[Sample]]:
-        inside = _inside(segment, times, where)
-        shown = _shown_at(inside, times_us)
+        inside = frames_inside(segment, times, where)
+        shown = shown_at(inside, times_us)
         self._owed.extend(_Owed(at_us, t, *self._frame) for at_us, t in zip(times_us, shown, strict=True))
         self._shared = {t for t, count in Counter(times).items() if count > 1}
         # The packets with which the next segment begins are decoded here and may be wanted there.
@@ -262,7 +258,7 @@ class _Group:
             raise SegmentError(where, missing)
         return inside, samples
 
-    def _decode(self, packet: _Packet | None) -> None:
+    def _decode(self, packet: SegmentPacket | None) -> None:
         """Give the decoder a packet, or None at the end, and note what comes out."""
         self._packets_without_frame += 1
         for frame in self._context.decode(packet):
@@ -291,72 +287,9 @@ class _Group:
         return samples
 
 
-@contextlib.contextmanager
-def _errors_named(segment: Segment, where: str) -> Iterator[None]:
-    try:
-        yield
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SegmentError(where, f"cannot be decoded as {segment.codec} in {segment.container}: {error}") from None
-
-
-@contextlib.contextmanager
-def _opened(segment: Segment, where: str) -> Iterator[tuple[av.VideoStream, list[_Packet], list[int]]]:
-    """The segment's video stream, its packets in decoding order, and the event time of each."""
-    with av.open(io.BytesIO(segment.data), "r", format=segment.container, **_open_options(segment)) as container:
-        if not container.streams.video:
-            raise SegmentError(where, "no video track in the segment")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise SegmentError(where, f"{segment.codec} in {segment.container}: this libav has no decoder for it")
-        packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
-        if not packets:
-            raise SegmentError(where, "no pictures in the segment")
-        yield stream, packets, segment.packet_times_us([p.pts for p in packets if p.pts is not None])
-
-
-def _open_options(segment: Segment) -> dict[str, Any]:
-    """Keep libav from decoding the beginning once just to describe the stream: a fifth of all work at 1080p."""
-    options = {"probesize": str(max(len(segment.data), 2048)), "analyzeduration": "0"}
-    if segment.container == "mpegts":
-        # What it would look for, beyond what the parameter sets say, is how far pictures are reordered:
-        # `_set_up` is told that by the packets. Duration 0 stands for seconds of it.
-        return {"options": options | {"analyzeduration": "1"}, "stream_options": [{"skip_frame": "all"}]}
-    return {"options": options}
-
-
-def _inside(segment: Segment, times: list[int], where: str) -> tuple[int, ...]:
-    """Times of the frames in the segment's interval; it begins with one of them, unless it is all context."""
-    # Not a set: frames whose times are equal after rounding are frames all the same.
-    inside = tuple(sorted(t for t in times if segment.start_us <= t < segment.end_us))
-    if segment.frames and (not inside or inside[0] > segment.start_us):
-        raise SegmentError(where, f"no picture at the segment's start, {segment.start_us} µs")
-    return inside
-
-
-def _shown_at(frame_times: Sequence[int], times_us: Sequence[int]) -> list[int]:
-    index = np.searchsorted(np.asarray(frame_times), np.asarray(times_us, dtype=np.int64), side="right") - 1
-    return [frame_times[i] for i in index]
-
-
-def _set_up(stream: av.VideoStream, segment: Segment, picture: Picture, *, reordered: bool) -> Any:
-    """Prepare the stream's decoder, and return it."""
-    context: Any = stream.codec_context
-    context.thread_count = 1
-    options = {}
-    if reordered:
-        # Where H.264 does not say how far pictures are reordered, hold back as many as its level allows: the decoder
-        # would otherwise guess, and leave out those that come later than it thought.
-        options["strict"] = "strict"
-    height, width = picture.coded_size(segment.display)
-    if context.width >= DEBLOCK_RATIO * width and context.height >= DEBLOCK_RATIO * height:
-        options["skip_loop_filter"] = "all"
-    context.options = options
-    return context
-
-
 def _decode_wanted(
     stream: av.VideoStream,
-    packets: list[_Packet],
+    packets: list[SegmentPacket],
     times: list[int],
     wanted: set[int],
     segment: Segment,
@@ -365,7 +298,7 @@ def _decode_wanted(
     """Return pictures by time for the wanted times, and the times of everything that came out of the decoder."""
     if not wanted:
         return {}, []
-    context = _set_up(stream, segment, picture, reordered=times != sorted(times))
+    context = set_up(stream, segment, picture, reordered=times != sorted(times))
     time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
     scale = Scaler(picture, segment.display)
     images: dict[int, Image] = {}
@@ -381,9 +314,11 @@ def _decode_wanted(
     return images, produced
 
 
-def _needed(packets: list[_Packet], times: list[int], wanted: set[int], *, droppable: bool) -> list[_Packet]:
+def _needed(
+    packets: list[SegmentPacket], times: list[int], wanted: set[int], *, droppable: bool
+) -> list[SegmentPacket]:
     """The packets to decode for the `wanted` times, in decoding order."""
-    needed: list[_Packet] = []
+    needed: list[SegmentPacket] = []
     for begin, end in _closed_groups(packets, times):
         last = max((i for i in range(begin, end) if times[i] in wanted), default=begin - 1)
         needed += [
@@ -394,7 +329,7 @@ def _needed(packets: list[_Packet], times: list[int], wanted: set[int], *, dropp
     return needed
 
 
-def _closed_groups(packets: list[_Packet], times: list[int]) -> list[tuple[int, int]]:
+def _closed_groups(packets: list[SegmentPacket], times: list[int]) -> list[tuple[int, int]]:
     """Split at the keyframes behind which nothing refers back: no later picture is shown before them."""
     starts, earliest = [], None
     for i in reversed(range(len(packets))):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stream.errors import SegmentError, SourceError
-from stream.feeds.segmenter import Segmenter
+from stream.feeds.cutting.segmenter import Segmenter
 from stream.feeds.source import Feed, Reading
 from stream.segment import Segment
 

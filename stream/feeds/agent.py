@@ -16,12 +16,12 @@ from stream.headers import Headers
 from stream.segment import Segment
 
 from .addresses import check_address, display_name, is_live, may_be_film
+from .cutting.segmenter import Segmenter, SegmentLimits
 from .folders import find_files
 from .footage import Footage, open_in_order
-from .live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
 from .packets import Packet
-from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Reading
+from .times.live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from stream.errors import BrokerError, SourceError
 
 from . import agent
 from .agent import Attached, Pauses, Sender, attach, wait
-from .segmenter import SegmentLimits
+from .cutting.segmenter import SegmentLimits
 from .source import Reading
 from .state import FeedState, FeedStatus, FeedWatch, quiet_after
 

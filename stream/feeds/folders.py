@@ -14,7 +14,7 @@ import av.error
 from stream.errors import SourceError
 
 from .addresses import display_name
-from .recorded import name_order
+from .times.recorded import name_order
 from .tracks import PICTURE_FORMATS, TEXT_FORMATS, find_film
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from stream.errors import SourceError
 from stream.segment import Segment
 
+from .cutting.segmenter import Segmenter, SegmentLimits
 from .packets import Packet
-from .recorded import Recorded, recorded_order
-from .segmenter import Segmenter, SegmentLimits
 from .source import Feed, Reading
+from .times.recorded import Recorded, recorded_order
 
 log = logging.getLogger(__name__)
 

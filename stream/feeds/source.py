@@ -23,15 +23,15 @@ from stream.errors import SourceError
 from stream.segment import Display
 
 from .addresses import display_name, is_live, to_url
-from .codecs import carrier
+from .codecs.picture_order import ORDERS
+from .codecs.transcoding import Transcoder
+from .cutting.carriers import carrier
 from .damage import Ending, why_unreadable
-from .edits import played
 from .packets import Packet, Track
-from .picture_order import ORDERS
-from .recorded import recorded
-from .timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
+from .times.edits import played
+from .times.recorded import recorded
+from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
 from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, display_of, find_film
-from .transcoding import Transcoder
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .agent import Attached
-from .segmenter import SegmentLimits
+from .cutting.segmenter import SegmentLimits
 
 FeedStatus = Literal["connecting", "live", "stalled", "failed", "ended"]
 

@@ -11,10 +11,10 @@ import av
 import av.error
 
 from stream.errors import SourceError
+from stream.feeds.packets import Packet, Track, for_decoder
 from stream.segment import TICKS_PER_SECOND, Container
 
 from .muxing import mux
-from .packets import Packet, Track, for_decoder
 
 #: Known to come back; for any other codec it is tried, on the first packets.
 _CARRIERS: Final[dict[str, Container]] = {

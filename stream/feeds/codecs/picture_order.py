@@ -8,13 +8,12 @@ follows from the kinds of pictures (MPEG-4 part 2, 6.1.3.6).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
-_START_CODE: Final = b"\x00\x00\x01"
-#: Slice headers and what is read of parameter sets are shorter, scaling lists included.
-_HEAD_BYTES: Final = 1024
+from .nal import Bits, Codec, Unit, parameter_sets, prefix_size, units
+
 #: More B pictures in a row are shown as if at one time.
 _MAX_BETWEEN: Final = 1 << 16
 #: Profiles whose sequence parameter set tells the chroma format (H.264, 7.3.2.1.1).
@@ -61,6 +60,8 @@ class Mpeg4Order(PictureOrder):
 class _CountedOrder(PictureOrder):
     """Of codecs whose slices carry a picture order count."""
 
+    codec: ClassVar[Codec]
+
     def __init__(self, extradata: bytes) -> None:
         self._prefix = 0  # bytes of a unit's length; 0 for start codes
         self._sequence = 0
@@ -68,14 +69,12 @@ class _CountedOrder(PictureOrder):
         self.take_parameters(extradata)
 
     def take_parameters(self, extradata: bytes) -> None:
-        units = list(self._sets_apart(extradata))
-        if not units:
-            units = list(_split_at_start_codes(extradata))
-        for unit in units:
+        self._prefix = prefix_size(self.codec, extradata)
+        for unit in parameter_sets(self.codec, extradata):
             self._take(unit)
 
     def key(self, data: bytes) -> tuple[int, int] | None:
-        for unit in _split_at_lengths(data, self._prefix) if self._prefix else _split_at_start_codes(data):
+        for unit in units(data, self._prefix):
             try:
                 if (count := self._take(unit)) is not None:
                     return self._sequence, count
@@ -95,11 +94,7 @@ class _CountedOrder(PictureOrder):
         return msb + lsb
 
     @abstractmethod
-    def _sets_apart(self, extradata: bytes) -> Iterator[bytes]:
-        """The parameter sets of a container's own form, and note how long its lengths are."""
-
-    @abstractmethod
-    def _take(self, unit: bytes) -> int | None:
+    def _take(self, unit: Unit) -> int | None:
         """Remember a parameter set; return the picture order count of a first slice, None for anything else."""
 
 
@@ -110,25 +105,16 @@ class _Count:
 
 
 class H264Order(_CountedOrder):
+    codec = "h264"
+
     def __init__(self, extradata: bytes) -> None:
         self._sequences: dict[int, _H264Sequence] = {}
         self._pictures: dict[int, tuple[int, bool]] = {}  # sequence, whether slices tell the bottom field's distance
         self._decoded = 0
         super().__init__(extradata)
 
-    def _sets_apart(self, extradata: bytes) -> Iterator[bytes]:
-        if len(extradata) < 7 or extradata[0] != 1:
-            return
-        self._prefix, at = (extradata[4] & 3) + 1, 5
-        for count_mask in (0x1F, 0xFF):  # sequence parameter sets, then picture parameter sets
-            count, at = extradata[at] & count_mask, at + 1
-            for _ in range(count):
-                size = int.from_bytes(extradata[at : at + 2], "big")
-                yield extradata[at + 2 : at + 2 + size]
-                at += 2 + size
-
-    def _take(self, unit: bytes) -> int | None:
-        kind, bits = unit[0] & 0x1F, _Bits(unit[1:])
+    def _take(self, unit: Unit) -> int | None:
+        kind, bits = unit[0] & 0x1F, Bits(unit[1:])
         if kind == 7:
             number, sequence = _H264Sequence.read(bits)
             self._sequences[number] = sequence
@@ -140,7 +126,7 @@ class H264Order(_CountedOrder):
             return self._count(bits, is_idr=kind == 5, is_reference=bool(unit[0] & 0x60))
         return None
 
-    def _count(self, bits: _Bits, *, is_idr: bool, is_reference: bool) -> int:
+    def _count(self, bits: Bits, *, is_idr: bool, is_reference: bool) -> int:
         bits.ue(), bits.ue()  # the first macroblock, and the slice's type
         sequence_number, tells_bottom = self._pictures[bits.ue()]
         sequence = self._sequences[sequence_number]
@@ -174,7 +160,7 @@ class _H264Sequence:
     frames_only: bool
 
     @classmethod
-    def read(cls, bits: _Bits) -> tuple[int, _H264Sequence]:
+    def read(cls, bits: Bits) -> tuple[int, _H264Sequence]:
         profile = bits.u(8)
         bits.u(16)
         number, planes_apart = bits.ue(), False
@@ -197,7 +183,7 @@ class _H264Sequence:
         return number, cls(planes_apart, frame_number_bits, kind, count_bits, bool(bits.u(1)))
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -206,28 +192,19 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 class H265Order(_CountedOrder):
+    codec = "hevc"
+
     def __init__(self, extradata: bytes) -> None:
         self._sequences: dict[int, tuple[int, bool]] = {}  # bits of a count, whether planes are coded apart
         self._pictures: dict[int, tuple[int, bool, int]] = {}  # sequence, whether output is told, more slice flags
         self._begins = True
         super().__init__(extradata)
 
-    def _sets_apart(self, extradata: bytes) -> Iterator[bytes]:
-        if len(extradata) < 23 or extradata[0] != 1:
-            return
-        self._prefix, at = (extradata[21] & 3) + 1, 23
-        for _ in range(extradata[22]):
-            count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
-            for _ in range(count):
-                size = int.from_bytes(extradata[at : at + 2], "big")
-                yield extradata[at + 2 : at + 2 + size]
-                at += 2 + size
-
-    def _take(self, unit: bytes) -> int | None:
+    def _take(self, unit: Unit) -> int | None:
         kind, layer, temporal = unit[0] >> 1 & 0x3F, (unit[0] & 1) << 5 | unit[1] >> 3, (unit[1] & 7) - 1
         if layer:
             return None
-        bits = _Bits(unit[2:])
+        bits = Bits(unit[2:])
         if kind == 33:
             self._take_sequence(bits)
         elif kind == 34:
@@ -240,7 +217,7 @@ class H265Order(_CountedOrder):
             return self._count(bits, kind, temporal)
         return None
 
-    def _take_sequence(self, bits: _Bits) -> None:
+    def _take_sequence(self, bits: Bits) -> None:
         bits.u(4)
         layers = bits.u(3)
         bits.u(1 + 88 + 8)
@@ -257,7 +234,7 @@ class H265Order(_CountedOrder):
         bits.ue(), bits.ue()
         self._sequences[number] = bits.ue() + 4, planes_apart
 
-    def _count(self, bits: _Bits, kind: int, temporal: int) -> int | None:
+    def _count(self, bits: Bits, kind: int, temporal: int) -> int | None:
         if not bits.u(1):
             return None  # not the first slice of its picture
         if 16 <= kind <= 23:
@@ -284,43 +261,3 @@ ORDERS: Final[dict[str, Callable[[bytes], PictureOrder]]] = {
     "hevc": H265Order,
     "mpeg4": Mpeg4Order,
 }
-
-
-class _Bits:
-    """Reads the syntax elements of a unit's head."""
-
-    def __init__(self, data: bytes) -> None:
-        head = data[:_HEAD_BYTES].replace(b"\0\0\3", b"\0\0")
-        self._value, self._left = int.from_bytes(head, "big"), 8 * len(head)
-
-    def u(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("the unit is shorter than its syntax")
-        return self._value >> self._left & (1 << count) - 1
-
-    def ue(self) -> int:
-        zeros = 0
-        while not self.u(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.u(zeros)
-
-    def se(self) -> int:
-        value = self.ue()
-        return (value + 1) // 2 if value % 2 else -value // 2
-
-
-def _split_at_start_codes(data: bytes) -> Iterator[bytes]:
-    at = data.find(_START_CODE)
-    while 0 <= at < len(data) - 5:
-        following = data.find(_START_CODE, at + 3)
-        yield data[at + 3 : following if following >= 0 else at + 3 + _HEAD_BYTES]
-        at = following
-
-
-def _split_at_lengths(data: bytes, prefix: int) -> Iterator[bytes]:
-    at = 0
-    while at + prefix + 2 < len(data):
-        size = int.from_bytes(data[at : at + prefix], "big")
-        yield data[at + prefix : at + prefix + size]
-        at += prefix + size

@@ -16,29 +16,22 @@ Where the film begins before what can be shown (`beginning.py`), the first segme
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from statistics import median
+from dataclasses import dataclass, replace
 from typing import Final
 
-from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
+from stream.feeds.codecs.access import Access
+from stream.feeds.codecs.coding import Coding
+from stream.feeds.packets import Packet, Track
+from stream.segment import Segment
 
 from .beginning import MAX_REORDER, Beginning
-from .coding import Coding
-from .muxing import mux, picture_size
-from .nal import Access
-from .packets import Packet, Track
+from .writer import Draft, Writer
 
 #: Decoding times that step back by less are a rounding; presentation times in their place are an order of pictures.
 _MAX_ROUNDING_SECONDS: Final = 0.1
 _MAX_REORDER_SECONDS: Final = 1.0
-#: A picture that stands still for longer than so many usual intervals, and this long, is told as held.
-_HELD_INTERVALS: Final = 3
-_HELD_SECONDS: Final = 1.0
-#: Intervals that the usual one is the median of.
-_INTERVALS: Final = 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +49,6 @@ class SegmentLimits:
             raise ValueError(
                 f"segment limits: expected 0 < min ({self.min_seconds}) <= max ({self.max_seconds}), in seconds"
             )
-
-
-@dataclass(slots=True)
-class _SegmentDraft:
-    """A segment in the making."""
-
-    start: int
-    #: Whether it needs the decoder of the segment before.
-    continues: bool = False
-    #: How it is decoded, where that is not as the track says, and whether its pictures may have another size.
-    extradata: bytes | None = None
-    is_resized: bool = False
-    packets: list[Packet] = field(default_factory=list)
-    #: Presentation times of the frames that it speaks of.
-    shown: list[int] = field(default_factory=list)
-    bytes: int = 0
-
-    def add(self, packet: Packet, *, counts: bool) -> None:
-        assert packet.pts is not None
-        self.packets.append(packet)
-        self.bytes += len(packet.data)
-        if counts:
-            self.shown.append(packet.pts)
 
 
 class Segmenter:
@@ -102,56 +72,43 @@ class Segmenter:
             start_us: event time of the container's time 0.
             live: whether packets may have been lost where time jumps.
         """
-        self._camera = check_camera_id(camera)
-        self._track = track
+        self._writer = Writer(camera, track, start_us)
         self._limits = limits or SegmentLimits()
         # A file with an index lacks nothing where time jumps; a stream that was recorded may have lost packets there.
         self._is_complete = not live and "mpegts" not in track.template.container.format.name
         self._coding = Coding(track)
-        self._size = track.width, track.height
-        self._container = track.container
-        self._tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
         # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
-        self._tick_parts = self._tick.numerator, self._tick.denominator
         self._base_parts = track.time_base.numerator, track.time_base.denominator
 
         self._beginning = Beginning("no_keyframe", self._limits.max_bytes)
         self._in_epoch = False
-        self._start_us = start_us
-        self._last_end_us = start_us
-        self._epoch_us: int | None = None
-        self._origin = 0  # pts at which the epoch begins
-        self._sequence = 0
-        self._group_us = 0  # start of the segment with which decoding begins
         self._last_dts: int | None = None
         self._last_pts = 0
         self._interval = 0  # distance between the two newest frames in presentation order
-        self._intervals: deque[int] = deque(maxlen=_INTERVALS)
         self._is_resized = False
-        self._open: _SegmentDraft | None = None
-        self._closing: _SegmentDraft | None = None
+        self._open: Draft | None = None
+        self._closing: Draft | None = None
         self._cut: Packet | None = None
         self._cut_carried = False  # whether the closing segment holds the cut packet as well
         #: What lies behind a gap in time, and how much of it the last segment before it carries.
         self._gap: list[tuple[Packet, Access]] = []
         self._carried = 0
-        self._skipped: Counter[str] = Counter()
 
     @property
     def last_end_us(self) -> int:
         """Where the newest segment ended: a feed that follows this one begins here or later."""
-        return self._last_end_us
+        return self._writer.last_end_us
 
     @property
     def skipped(self) -> Counter[str]:
         """Frames left out since the newest segment, by reason."""
-        return self._skipped
+        return self._writer.skipped
 
     def push(self, packet: Packet) -> list[Segment]:
         """Take the next packet in decoding order; return the segments that it completes (mostly none)."""
         if packet.pts is None:
             done = self._end_epoch("no_timestamp")
-            self._skipped["no_timestamp"] += 1
+            self._writer.skipped["no_timestamp"] += 1
             return done
         dts = packet.dts if packet.dts is not None else packet.pts
         packet, access = self._coding.read(packet)
@@ -173,8 +130,8 @@ class Segmenter:
         The mark also tells of frames that no segment could tell of, even where there was none.
         """
         done = self._end_epoch("no_keyframe")
-        if self._skipped:
-            done.append(self._end_mark())
+        if self._writer.skipped:
+            done.append(self._writer.end_mark())
         return done
 
     def _begin(self, packet: Packet, access: Access) -> list[Segment]:
@@ -182,7 +139,7 @@ class Segmenter:
         if self._beginning.wants_intra:
             self._coding.intra_suffices = True
         ready = self._beginning.push(packet, access, self._coding.with_sets)
-        self._skipped += self._beginning.take_skipped()
+        self._writer.skipped.update(self._beginning.take_skipped())
         if ready:
             self._begin_epoch()
         return []
@@ -197,11 +154,11 @@ class Segmenter:
             if pts < draft.start:
                 self._add_leading(packet)
                 return done
-            done.append(self._emit(self._closing, draft.start, continued=draft.continues))
+            done.append(self._writer.write(self._closing, draft.start, continued=draft.continues))
             self._closing = self._cut = None
         elif pts < draft.start and not packet.discard:
             # Shown before the epoch's first picture: it refers to pictures that were never received.
-            self._skipped["no_keyframe"] += 1
+            self._writer.skipped["no_keyframe"] += 1
             return done
         if not packet.discard and self._is_behind_gap(pts):
             return done + self._take_behind_gap(packet, access)
@@ -255,7 +212,7 @@ class Segmenter:
         # Amid a group there is no end mark: it would end the decoder. That another epoch follows says as much.
         done = self._close_epoch(continued=not is_clean)
         if is_clean:
-            done.append(self._end_mark())
+            done.append(self._writer.end_mark())
             gap[0] = replace(lead, data=self._coding.with_sets(lead.data)), access
         last = times[0]
         for time in times:
@@ -266,13 +223,13 @@ class Segmenter:
         self._carried = len(self._gap)
         return done
 
-    def _draft(self, start: int, *, continues: bool) -> _SegmentDraft:
+    def _draft(self, start: int, *, continues: bool) -> Draft:
         is_resized = self._is_resized and not continues
         self._is_resized = self._is_resized and continues
-        return _SegmentDraft(start, continues, self._coding.extradata, is_resized)
+        return Draft(start, continues, self._coding.extradata, is_resized)
 
     @property
-    def _open_draft(self) -> _SegmentDraft:
+    def _open_draft(self) -> Draft:
         assert self._open is not None
         return self._open
 
@@ -317,16 +274,9 @@ class Segmenter:
         self._open_epoch(origin, packets, continues=False)
 
     def _open_epoch(self, origin: int, packets: Sequence[tuple[Packet, bool]], *, continues: bool) -> None:
-        begin = self._start_us + round((origin - self._track.zero) * self._track.time_base * 1_000_000)
-        # An epoch's number is the time of its first frame, and it grows: never before the end of the one before.
-        self._epoch_us = max(begin, self._last_end_us)
-        if self._epoch_us > begin:
-            # Timestamps went back: from here on the file's own clock is taken to continue where it had stopped.
-            self._start_us += self._epoch_us - begin
-        self._in_epoch, self._origin = True, origin
-        self._sequence = self._sequence if continues else 0
+        self._writer.begin(origin, continues=continues)
+        self._in_epoch = True
         self._last_pts, self._interval = origin, 0
-        self._intervals.clear()
         self._open = self._draft(origin, continues=continues)
         for packet, is_shown in packets:
             self._open.add(packet, counts=is_shown)
@@ -340,91 +290,14 @@ class Segmenter:
         while self._gap:
             done += self._leave_gap()
         self._beginning = Beginning(reason, self._limits.max_bytes)
-        return [*done, *self._close_epoch(continued=False), self._end_mark()] if self._in_epoch else done
+        return [*done, *self._close_epoch(continued=False), self._writer.end_mark()] if self._in_epoch else done
 
     def _close_epoch(self, *, continued: bool) -> list[Segment]:
         done, draft = [], self._open_draft
         if self._closing is not None:
-            done.append(self._emit(self._closing, draft.start, continued=draft.continues))
-        # A last frame without a duration is known to have been shown, not for how long: a tick of either clock.
-        end = self._last_pts + max(self._interval, 1, -(-self._tick.denominator // self._tick.numerator))
-        done.append(self._emit(draft, end, continued=continued))
+            done.append(self._writer.write(self._closing, draft.start, continued=draft.continues))
+        # A last frame without a duration is known to have been shown, not for how long.
+        end = self._last_pts + self._writer.least(self._interval)
+        done.append(self._writer.write(draft, end, continued=continued))
         self._in_epoch, self._open, self._closing, self._cut = False, None, None, None
         return done
-
-    def _to_ticks(self, pts: int) -> int:
-        """Track ticks to container ticks after the epoch's first frame, rounded to nearest."""
-        numerator, denominator = self._tick_parts
-        return (2 * (pts - self._origin) * numerator + denominator) // (2 * denominator)
-
-    def _to_us(self, pts: int) -> int:
-        assert self._epoch_us is not None
-        return self._epoch_us + ticks_to_us(self._to_ticks(pts), self._container)
-
-    def _held_us(self, draft: _SegmentDraft, end: int) -> int:
-        """How long pictures of a segment stood still because no other came."""
-        held, times = 0, sorted([*draft.shown, end])
-        for one, other in itertools.pairwise(times):
-            interval = other - one
-            usual = median(self._intervals) if self._intervals else interval
-            if interval > _HELD_INTERVALS * usual and self._seconds(interval) > _HELD_SECONDS:
-                held += self._to_us(other) - self._to_us(one)
-            self._intervals.append(interval)
-        return held
-
-    def _emit(self, draft: _SegmentDraft, end: int, *, continued: bool) -> Segment:
-        assert draft.packets[0].pts is not None
-        assert self._epoch_us is not None
-        data = mux(draft.packets, self._track, self._container, self._to_ticks, self._camera, draft.extradata)
-        if draft.is_resized:
-            self._size = picture_size(data, self._container) or self._size
-        start_us = self._to_us(draft.start)
-        if not draft.continues:
-            self._group_us = start_us
-        width, height = self._size
-        segment = Segment(
-            camera=self._camera,
-            epoch_us=self._epoch_us,
-            sequence=self._sequence,
-            start_us=start_us,
-            end_us=self._to_us(end),
-            container=self._container,
-            codec=self._track.codec,
-            width=width,
-            height=height,
-            frames=len(draft.shown),
-            first_tick=self._to_ticks(draft.packets[0].pts),
-            data=data,
-            skipped=dict(self._skipped),
-            decode_from_us=self._group_us if draft.continues else None,
-            continued=continued,
-            held_us=self._held_us(draft, end),
-            display=self._track.display,
-        )
-        self._skipped.clear()
-        self._sequence += 1
-        self._last_end_us = segment.end_us
-        return segment
-
-    def _end_mark(self) -> Segment:
-        """The end of the epoch; where there was none, of one without a frame."""
-        if self._epoch_us is None:
-            self._epoch_us = self._last_end_us
-        mark = Segment(
-            camera=self._camera,
-            epoch_us=self._epoch_us,
-            sequence=self._sequence,
-            start_us=self._last_end_us,
-            end_us=self._last_end_us,
-            container=self._container,
-            codec=self._track.codec,
-            width=self._track.width,
-            height=self._track.height,
-            frames=0,
-            first_tick=0,
-            data=b"",
-            skipped=dict(self._skipped),
-        )
-        self._skipped.clear()
-        self._sequence += 1
-        return mark

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from stream.feeds.packets import Packet, Track
+
+from .access import Access, read_access
 from .nal import (
-    Access,
     Codec,
     framed,
     is_delimiter,
     is_sequence_set,
     parameter_sets,
     prefix_size,
-    read_access,
     set_id,
     units,
 )
-from .packets import Packet, Track
 
 _CODECS: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
 

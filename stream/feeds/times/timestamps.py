@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .packets import Packet
-from .picture_order import PictureOrder
+from stream.feeds.codecs.picture_order import PictureOrder
+from stream.feeds.packets import Packet
 
 #: A decoder holds at most 16 frames, of two fields each, before it shows one.
 MAX_REORDER: Final = 32

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from .packets import Packet
+from stream.feeds.packets import Packet
+
 from .timestamps import MAX_REORDER
 
 #: A piece may begin far behind its keyframe. More than this is passed on without knowing whether anything refers to it.

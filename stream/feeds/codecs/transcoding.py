@@ -13,8 +13,7 @@ import av.error
 from av.video.frame import PictureType
 
 from stream.errors import SourceError
-
-from .packets import Packet, Track, for_decoder
+from stream.feeds.packets import Packet, Track, for_decoder
 
 ENCODER: Final = "libx264"
 #: Without B-frames pictures are shown in the order in which they are decoded. Quality is near to lossless for a model.

@@ -12,9 +12,8 @@ import av
 import av.error
 
 from stream.errors import SourceError
+from stream.feeds.packets import Packet, Track
 from stream.segment import TICKS_PER_SECOND, Container
-
-from .packets import Packet, Track
 
 #: Keeps decoding times positive when the first frames are reordered.
 _BASE_SECONDS: Final = 10

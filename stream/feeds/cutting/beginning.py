@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from .nal import Access
-from .packets import Packet
+from stream.feeds.codecs.access import Access
+from stream.feeds.packets import Packet
 
 #: No codec shows a picture later than so many after it in decoding order.
 MAX_REORDER: Final = 16

@@ -30,8 +30,7 @@ from statistics import fmean
 from typing import Final
 
 from stream.errors import SourceError
-
-from .packets import Packet
+from stream.feeds.packets import Packet
 
 #: What `date_packets` gives times in.
 MICROSECONDS: Final = Fraction(1, 1_000_000)

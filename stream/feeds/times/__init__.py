@@ -1,0 +1,1 @@
+"""When pictures are shown and were filmed: every packet gets its time, of recordings and of cameras."""
