@@ -184,8 +184,7 @@ def test_partitions_that_a_topic_is_given_are_followed(quick):
     said: list[str] = []
     with TopicFollower(lambda: transport, "Kafka", ["t"], said.append, from_start=False) as follower:
         assert follower.poll(0.0) == []
-        transport._partitions["t"] = 2
-        transport._logs["t", 1] = []
+        transport.add_partitions("t", 2)
         producer = transport.producer()
         for number in range(20):
             producer.send("t", str(number).encode(), [], b"")

@@ -17,7 +17,8 @@ from . import kafka_connection
 from .kafka_connection import TOPIC_BYTES, check_listening, connection, mapped, text_of
 from .kafka_consumer import KafkaConsumer
 from .kafka_producer import KafkaProducer
-from .transport import Consumer, Existing, Partition, Producer, Record, Topic
+from .plain_publisher import PlainPublisher
+from .transport import Consumer, Existing, Partition, Producer, Publisher, Record, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,13 @@ class KafkaTransport:
     def producer(self) -> Producer:
         return KafkaProducer(self.address)
 
+    @property
+    def is_transactional(self) -> bool:
+        return False
+
+    def publisher(self, name: str | None) -> Publisher:  # noqa: ARG002
+        return PlainPublisher(self.producer())
+
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         return KafkaConsumer(self.address, topics, group, from_start=from_start)
 
@@ -163,6 +171,11 @@ class KafkaTransport:
             yield from consumer.between(ranges)
         finally:
             consumer.close()
+
+    def read_to_end(self, partitions: Iterable[Partition]) -> Iterator[Record]:
+        wanted = list(partitions)
+        bounds = {p: at for topic in sorted({topic for topic, _ in wanted}) for p, at in self.offsets(topic).items()}
+        yield from self.read({partition: bounds[partition] for partition in wanted})
 
 
 def _creation(topic: Topic) -> dict[str, Any]:

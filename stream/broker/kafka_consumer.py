@@ -229,6 +229,21 @@ class KafkaConsumer:
                     return False
         return True
 
+    @property
+    def is_rejoining(self) -> bool:
+        return self._group is not None and bool(self._consumer._coordinator.need_rejoin())  # noqa: SLF001
+
+    def rewind(self) -> None:
+        if self._group is None:
+            raise BrokerError("a consumer without a group has nothing to go back to")
+        with mapped("going back", self._address):
+            assigned = self._consumer.assignment()
+            for partition in assigned:
+                if (at := self._consumer.committed(partition)) is not None:
+                    self._consumer.seek(partition, at)
+                else:
+                    self._consumer.seek_to_beginning(partition)
+
     def lag(self) -> int:
         with mapped("asking for the lag", self._address):
             if self._paused and time.monotonic() >= self._ask_ends_at:

@@ -39,7 +39,7 @@ class KafkaProducer:
                 metrics_enabled=False,
             )
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
         size = check_record_size(topic, key, headers, value)
         with self._changed:
             fits = self._changed.wait_for(
@@ -52,7 +52,7 @@ class KafkaProducer:
             self._in_flight += size
         try:
             with mapped(f"sending to {topic}", self._address):
-                future = self._producer.send(topic, key=key, headers=headers, value=value)
+                future = self._producer.send(topic, key=key, headers=headers, value=value, partition=partition)
         except BrokerError:
             self._settle(size)
             raise

@@ -4,15 +4,17 @@ Groups rebalance as they do with kafka-python 3.0.12, eagerly: when a member com
 partitions with its next `poll` and joins anew; when the last one has joined, each gets its share with that or its next
 `poll`, which may return records at once. Until then no member is given records. Positions of partitions that stay are
 kept.
+
+Transactions end as they do with Apache Kafka 4: a newer publisher of the same name aborts those of an older one, which
+can commit no more; the broker aborts those that are too old; only a member of the group as it is now commits offsets.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +22,22 @@ from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .assignment import Assignment
-from .transport import Consumer, Existing, Partition, Polled, Producer, Record, Topic, check_record_size
+from .memory_log import Log, Transaction, partition_of
+from .memory_publisher import MemoryPublisher
+from .plain_publisher import PlainPublisher
+from .transport import (
+    OPEN_TRANSACTIONS_SECONDS,
+    TRANSACTION_TIMEOUT_SECONDS,
+    Consumer,
+    Existing,
+    Partition,
+    Polled,
+    Producer,
+    Publisher,
+    Record,
+    Topic,
+    check_record_size,
+)
 
 #: Records of a partition that one `poll` returns at most.
 _MAX_RECORDS: Final = 64
@@ -37,11 +54,20 @@ class _Group:
 class MemoryTransport:
     """A broker within the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_transactional: bool = True) -> None:
+        self._is_transactional = is_transactional
         self._lock = threading.Condition()
-        self._logs: dict[Partition, list[Record]] = {}
+        self._logs: dict[Partition, Log] = {}
         self._partitions: dict[str, int] = {}
         self._groups: dict[str, _Group] = defaultdict(_Group)
+        #: The newest publisher of each name.
+        self._publishers: dict[str, MemoryPublisher] = {}
+        #: Open transactions by the name of their publisher.
+        self._open: dict[str, Transaction] = {}
+
+    @property
+    def is_transactional(self) -> bool:
+        return self._is_transactional
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
         with self._lock:
@@ -51,13 +77,20 @@ class MemoryTransport:
         with self._lock:
             new = {topic.name: topic.partitions for topic in topics if topic.name not in self._partitions}
             self._partitions |= new
-            self._logs |= {(name, number): [] for name, count in new.items() for number in range(count)}
+            self._logs |= {
+                (name, number): Log((name, number)) for name, count in new.items() for number in range(count)
+            }
             for group in self._groups.values():
                 if any(name in member.topics for name in new for member in group.members):
                     self._begin_rebalance(group)
 
     def producer(self) -> Producer:
         return _MemoryProducer(self)
+
+    def publisher(self, name: str | None) -> Publisher:
+        if self._is_transactional and name is not None:
+            return MemoryPublisher(self, name)
+        return PlainPublisher(self.producer())
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         consumer = _MemoryConsumer(self, topics, group, from_start=from_start)
@@ -79,36 +112,123 @@ class MemoryTransport:
         with self._lock:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
-            return {p: (0, len(log)) for p, log in self._logs.items() if p[0] == topic}
+            return {p: (0, log.end_offset) for p, log in self._logs.items() if p[0] == topic}
 
     def sent_since(self, topic: str, time_us: int) -> Mapping[Partition, int]:
         bounds = self.offsets(topic)
         with self._lock:
             return {
-                p: next((record.offset for record in self._logs[p] if record.sent_us >= time_us), end)
+                p: next((record.offset for record in self._logs[p].read(0, end)[0] if record.sent_us >= time_us), end)
                 for p, (_, end) in bounds.items()
             }
 
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         for partition, (first, end) in ranges.items():
             with self._lock:
-                records = self._logs[partition][first:end]
+                records, _ = self._logs[partition].read(first, end)
             yield from records
 
-    def append(self, topic: str, key: bytes | None, headers: Headers, value: bytes | None) -> None:
+    def read_to_end(self, partitions: Iterable[Partition]) -> Iterator[Record]:
+        with self._lock:
+            ends = {}
+            for partition in partitions:
+                if partition not in self._logs:
+                    raise BrokerError(f"topic {partition[0]} has no partition {partition[1]}")
+                ends[partition] = self._logs[partition].high_watermark
+            if not self._wait_for(
+                lambda: all(self._logs[p].end_offset >= end for p, end in ends.items()), OPEN_TRANSACTIONS_SECONDS
+            ):
+                raise BrokerError("a transaction has been open for too long")
+        yield from self.read({partition: (0, end) for partition, end in ends.items()})
+
+    def append(
+        self,
+        topic: str,
+        key: bytes | None,
+        headers: Headers,
+        value: bytes | None,
+        partition: int | None = None,
+        transaction: Transaction | None = None,
+    ) -> None:
         """Store a record, as anybody may send one: of any size, with or without a key and a value."""
         with self._lock:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
-            partition = zlib.crc32(key or b"") % self._partitions[topic]
-            log = self._logs[topic, partition]
-            log.append(Record(topic, partition, len(log), key, list(headers), value, time.time_ns() // 1000))
+            number = partition_of(key, self._partitions[topic]) if partition is None else partition
+            if (topic, number) not in self._logs:
+                raise BrokerError(f"topic {topic} has no partition {number}")
+            if transaction is None or transaction in self._open.values():
+                self._logs[topic, number].append(key, headers, value, transaction)
             self._lock.notify_all()
+
+    def take_name(self, name: str, publisher: MemoryPublisher) -> None:
+        """From now on only this publisher commits under the name."""
+        with self._lock:
+            self._publishers[name] = publisher
+            self._abort(name)
+
+    def begin(self, name: str, publisher: MemoryPublisher) -> Transaction:
+        """Open a transaction; one that a newer publisher of the name refuses can be sent to, and comes to nothing."""
+        transaction = Transaction()
+        with self._lock:
+            if self._publishers[name] is publisher:
+                self._open[name] = transaction
+        return transaction
+
+    def end(
+        self,
+        name: str,
+        publisher: MemoryPublisher,
+        transaction: Transaction | None,
+        consumer: Consumer | None,
+        offsets: Mapping[Partition, int],
+    ) -> bool:
+        """Commit a transaction with offsets of the consumer's group; abort it where there is no consumer."""
+        assert consumer is None or isinstance(consumer, _MemoryConsumer)
+        with self._lock:
+            self._abort_old()
+            is_newest = self._publishers[name] is publisher
+            is_committed = (
+                consumer is not None
+                and is_newest
+                and (transaction is None or self._open.get(name) is transaction)
+                and (not offsets or self._commit(consumer, offsets))
+            )
+            if is_committed and transaction is not None:
+                self._open.pop(name).end(is_committed=True)
+                self._lock.notify_all()
+            elif is_newest:
+                self._abort(name)
+            self._publishers[name] = publisher
+            return is_committed
+
+    def _abort(self, name: str) -> None:
+        if (transaction := self._open.pop(name, None)) is not None:
+            transaction.end(is_committed=False)
+            self._lock.notify_all()
+
+    def _abort_old(self) -> None:
+        oldest = time.monotonic() - TRANSACTION_TIMEOUT_SECONDS
+        for name in [name for name, transaction in self._open.items() if transaction.began_at < oldest]:
+            self._abort(name)
+
+    def _wait_for(self, is_so: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Wait, and abort meanwhile what has been open for too long."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self._abort_old()
+            now = time.monotonic()
+            if is_so():
+                return True
+            if now >= deadline:
+                return False
+            ends = [transaction.began_at + TRANSACTION_TIMEOUT_SECONDS for transaction in self._open.values()]
+            self._lock.wait(max(0.0, min([deadline, *ends]) - now))
 
     def add_partitions(self, topic: str, count: int) -> None:
         """Give a topic so many partitions, as an administrator may: keys are distributed anew from now on."""
         with self._lock:
-            self._logs |= {(topic, number): [] for number in range(self._partitions[topic], count)}
+            self._logs |= {(topic, number): Log((topic, number)) for number in range(self._partitions[topic], count)}
             self._partitions[topic] = count
             for group in self._groups.values():
                 if any(topic in member.topics for member in group.members):
@@ -128,38 +248,62 @@ class MemoryTransport:
     def take(self, consumer: _MemoryConsumer, timeout_seconds: float) -> Polled:
         with self._lock:
             for partition, at in consumer.positions.items():
-                if at > len(self._logs.get(partition, ())):
+                if partition not in self._logs or at > self._logs[partition].high_watermark:
                     raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold offset {at}")
-            self._lock.wait_for(lambda: self._is_stable(consumer) and self._has_more(consumer), timeout_seconds)
+            self._wait_for(lambda: self._is_stable(consumer) and self._has_more(consumer), timeout_seconds)
             records: list[Record] = []
             if self._is_stable(consumer):
                 for partition in [p for p in consumer.positions if p not in consumer.paused]:
-                    at = consumer.positions[partition]
-                    found = self._logs[partition][at : at + _MAX_RECORDS]
-                    consumer.positions[partition] = at + len(found)
+                    log = self._logs[partition]
+                    found, at = log.read(consumer.positions[partition], log.end_offset, _MAX_RECORDS)
+                    consumer.positions[partition] = at
                     records += found
             return Polled(*consumer.assignment.take(), records)
 
     def commit(self, consumer: _MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
+        with self._lock:
+            return self._commit(consumer, offsets)
+
+    def _commit(self, consumer: _MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to commit to")
+        group = self._groups[consumer.group]
+        if consumer not in group.members or (group.joined is not None and consumer in group.joined):
+            return False
+        group.committed |= offsets
+        return True
+
+    def is_rejoining(self, consumer: _MemoryConsumer) -> bool:
         with self._lock:
-            group = self._groups[consumer.group]
-            if consumer not in group.members or (group.joined is not None and consumer in group.joined):
+            if consumer.group is None:
                 return False
-            group.committed |= offsets
-            return True
+            group = self._groups[consumer.group]
+            return consumer not in group.members or group.joined is not None
+
+    def rewind(self, consumer: _MemoryConsumer) -> None:
+        if consumer.group is None:
+            raise BrokerError("a consumer without a group has nothing to go back to")
+        with self._lock:
+            committed = self._groups[consumer.group].committed
+            consumer.positions = {p: self._first(consumer, p, committed) for p in consumer.positions}
 
     def lag(self, consumer: _MemoryConsumer) -> int:
-        with self._lock:
-            return sum(len(self._logs[p]) - at for p, at in consumer.positions.items())
+        return sum(end - at for at, end in self.progress(consumer).values())
 
     def progress(self, consumer: _MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:
-            return {p: (at, len(self._logs[p])) for p, at in consumer.positions.items()}
+            self._abort_old()
+            return {p: (at, max(at, self._logs[p].end_offset)) for p, at in consumer.positions.items()}
 
     def _has_more(self, consumer: _MemoryConsumer) -> bool:
-        return any(len(self._logs[p]) > at for p, at in consumer.positions.items() if p not in consumer.paused)
+        """Whether there is a record to read; what holds none is passed over on the way."""
+        for partition, at in consumer.positions.items():
+            if partition not in consumer.paused:
+                records, next_offset = self._logs[partition].read(at, self._logs[partition].end_offset, 1)
+                if records:
+                    return True
+                consumer.positions[partition] = next_offset
+        return False
 
     def _is_stable(self, consumer: _MemoryConsumer) -> bool:
         """Join where the group wants it; return whether the consumer has its share."""
@@ -208,21 +352,21 @@ class MemoryTransport:
         self, consumer: _MemoryConsumer, partitions: set[Partition], committed: Mapping[Partition, int]
     ) -> None:
         kept = {p: at for p, at in consumer.positions.items() if p in partitions}
-        new = {
-            p: committed.get(p, 0 if consumer.from_start else len(self._logs[p]))
-            for p in sorted(partitions - kept.keys())
-        }
+        new = {p: self._first(consumer, p, committed) for p in sorted(partitions - kept.keys())}
         consumer.positions = kept | new
         consumer.assignment.replace(partitions)
+
+    def _first(self, consumer: _MemoryConsumer, partition: Partition, committed: Mapping[Partition, int]) -> int:
+        return committed.get(partition, 0 if consumer.from_start else self._logs[partition].end_offset)
 
 
 class _MemoryProducer:
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
         check_record_size(topic, key, headers, value)
-        self._transport.append(topic, key, headers, value)
+        self._transport.append(topic, key, headers, value, partition)
 
     def flush(self) -> None: ...
 
@@ -250,6 +394,13 @@ class _MemoryConsumer:
 
     def commit(self, offsets: Mapping[Partition, int]) -> bool:
         return self._transport.commit(self, offsets)
+
+    @property
+    def is_rejoining(self) -> bool:
+        return self._transport.is_rejoining(self)
+
+    def rewind(self) -> None:
+        self._transport.rewind(self)
 
     def lag(self) -> int:
         return self._transport.lag(self)

@@ -13,6 +13,11 @@ from stream.errors import RecordTooLargeError
 from stream.headers import Headers
 
 MAX_RECORD_BYTES: Final = 10 * 1024 * 1024
+#: A transaction that is open for longer is aborted by the broker. So long a dead publisher holds readers up, and
+#: a second more at most where the broker looks for such transactions each second.
+TRANSACTION_TIMEOUT_SECONDS: Final = 9.0
+#: Who has to know how open transactions end waits for so long.
+OPEN_TRANSACTIONS_SECONDS: Final = 30.0
 Partition = tuple[str, int]  # topic, number
 
 
@@ -82,8 +87,15 @@ class Existing:
 class Producer(Protocol):
     """Sends records; nothing is certain before `flush` returns."""
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
         """Queue a record, waiting while too much is on its way.
+
+        Args:
+            topic: where to.
+            key: says which partition, unless `partition` does.
+            headers: of the record.
+            value: None is a tombstone: the key is deleted from a compacted topic.
+            partition: the partition's number.
 
         Raises:
             RecordTooLargeError: larger than `MAX_RECORD_BYTES`.
@@ -116,11 +128,28 @@ class Consumer(Protocol):
             committed again.
         """
 
+    @property
+    def is_rejoining(self) -> bool:
+        """Whether the group hands out its partitions anew and the next `poll` takes part in that.
+
+        Who has a transaction open commits it first: afterwards the group has moved on and refuses it.
+        """
+
+    def rewind(self) -> None:
+        """Forget what was read: `poll` goes on where the group committed last, on every assigned partition.
+
+        Raises:
+            BrokerError: the consumer has no group, or the broker does not answer.
+        """
+
     def lag(self) -> int:
-        """Records that are stored and not yet read, over the assigned partitions."""
+        """How far what was read is behind what can be read, in offsets over the assigned partitions.
+
+        Some offsets hold no record (see `Transport`): the lag may be larger than the number of records to come.
+        """
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
-        """By assigned partition: the offset that `poll` reads next, and the one after the last that is stored now.
+        """By assigned partition: the offset that `poll` reads next, and the one after the last that can be read now.
 
         None where the broker does not answer within a second.
         """
@@ -128,8 +157,86 @@ class Consumer(Protocol):
     def close(self) -> None: ...
 
 
+class Publisher(Protocol):
+    """Sends records, and offsets of what they were made of, that are stored all or not at all (where the broker can).
+
+        send  send  commit(offsets)    True: all of it is there, for every reader at once
+        send  send  commit(offsets)    False: nothing of it ever was; the caller drops what it knows and reads again
+        send  send  (killed)           nothing of it ever was, after 10 s at most: until then readers wait
+
+    For one thread, as a consumer is.
+    """
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+        """Queue a record; the first one since the last `commit` or `abort` begins a transaction.
+
+        Takes what `Producer.send` takes.
+
+        Raises:
+            RecordTooLargeError: larger than `MAX_RECORD_BYTES`; what was sent before is still to be committed.
+            BrokerError: the broker is gone. What was sent is lost: `abort`.
+        """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something was sent that is neither committed nor aborted."""
+
+    @property
+    def open_seconds(self) -> float:
+        """For how long; 0.0 where nothing was sent. After 9 s the broker aborts it, and `commit` returns False."""
+
+    def flush(self) -> None:
+        """Without transactions: return when all that was sent is stored, so that nothing sent later is without it.
+
+        Does nothing within a transaction, which is stored as one.
+
+        Raises:
+            BrokerError: something was not stored.
+        """
+
+    def commit(self, consumer: Consumer, offsets: Mapping[Partition, int]) -> bool:
+        """Store what was sent since the last call, and the offsets for the consumer's group, all or nothing.
+
+        Without transactions: first what was sent, then the offsets.
+
+        Args:
+            consumer: a member of the group, which has polled what `offsets` are about.
+            offsets: of the next record to read, by partition. May be empty, and so may be what was sent.
+
+        Returns:
+            False where nothing of it is stored: the group has moved on, another process has the publisher's name, the
+            transaction took too long, or the broker refused. What was sent is aborted, and the next `send` begins anew.
+            The caller drops what it knows, calls `rewind` of the consumer, and reads again.
+
+        Raises:
+            BrokerError: the broker is gone. It will abort the transaction, unless it was about to store it: as after
+                False, except that both may have happened. Whoever reads (offsets, too) waits until it is decided.
+        """
+
+    def abort(self) -> None:
+        """Drop what was sent since the last `commit`. Without transactions it may be stored nevertheless."""
+
+    def close(self) -> None:
+        """Abort what is open."""
+
+
 class Transport(Protocol):
-    """A broker."""
+    """A broker.
+
+    Nobody reads records of a transaction that was aborted, nor of one that is still open, nor what others sent behind
+    it to that partition: it ends, for readers, where the first open transaction on it begins.
+
+        offset        0    1    2    3      4    5     6    7
+        record of     -    T    T    (end)  -    U     -    U        T committed, U open
+        can be read   0    1    2           4    | everything from here on when U has ended
+
+    The end of a transaction takes an offset of its own, and what was aborted keeps its offsets: offsets have gaps, and
+    the last one below an end need not hold a record.
+    """
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether a `Publisher` stores all or nothing; if not, it stores everything at least once."""
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
         """Those of the topics that exist, by name. Asking makes none.
@@ -143,6 +250,17 @@ class Transport(Protocol):
 
     def producer(self) -> Producer: ...
 
+    def publisher(self, name: str | None) -> Publisher:
+        """Open a publisher, and abort what a dead one of the same name has left open.
+
+        Args:
+            name: unique among all that publish now, on this broker: an older publisher of this name can store nothing
+                any more. None, and any name where the broker is not transactional: without transactions.
+
+        Raises:
+            BrokerError: the broker does not answer, or refuses.
+        """
+
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
         """Join `group` (or read without one), where nothing is committed from the start or from now on."""
 
@@ -153,7 +271,7 @@ class Transport(Protocol):
         """
 
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        """By partition: the first offset that is still kept, and the one after the last.
+        """By partition: the first offset that is still kept, and the one after the last that can be read.
 
         Raises:
             BrokerError: there is no such topic.
@@ -169,14 +287,26 @@ class Transport(Protocol):
         """
 
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
-        """The stored records with `first <= offset < end`, in order within a partition; those that are kept of them."""
+        """The stored records with `first <= offset < end`, in order within a partition; those that are kept of them.
+
+        Of what can be read now: it does not wait for open transactions.
+        """
+
+    def read_to_end(self, partitions: Iterable[Partition]) -> Iterator[Record]:
+        """Every record that these partitions hold now, in order within a partition, also what is not yet committed.
+
+        Waits for open transactions that have sent to them. What they turn out to have aborted is left out.
+
+        Raises:
+            BrokerError: no such topic or partition, or an open transaction has not ended within 30 s.
+        """
 
 
-def record_size(key: bytes, headers: Headers, value: bytes) -> int:
-    return len(key) + len(value) + sum(len(name) + len(content) for name, content in headers)
+def record_size(key: bytes, headers: Headers, value: bytes | None) -> int:
+    return len(key) + len(value or b"") + sum(len(name) + len(content) for name, content in headers)
 
 
-def check_record_size(topic: str, key: bytes, headers: Headers, value: bytes) -> int:
+def check_record_size(topic: str, key: bytes, headers: Headers, value: bytes | None) -> int:
     size = record_size(key, headers, value)
     if size > MAX_RECORD_BYTES:
         raise RecordTooLargeError(
