@@ -31,7 +31,11 @@ MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
 MAX_ASPECT: Final = 100
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+#: Matrices between YUV and RGB that pictures can be converted by, by their number in ISO/IEC 23091-2.
+COLOUR_MATRICES: Final = frozenset({1, 4, 5, 6, 7, 9})
+
 Container = Literal["mpegts", "matroska", "nut"]
+ColourRange = Literal["limited", "full"]
 #: Timestamp resolution of each container, in ticks per second.
 TICKS_PER_SECOND: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 90_000, "matroska": 1_000, "nut": 90_000})
 
@@ -64,12 +68,20 @@ class Display:
     mirrored: bool = False
     #: Width of a pixel divided by its height, before turning.
     pixel_aspect: Fraction = Fraction(1)
+    #: Which values stand for black and white, and of `COLOUR_MATRICES` how colours are coded: what the file said, for
+    #: pictures that do not say it themselves. None where it did not.
+    colour_range: ColourRange | None = None
+    colour_matrix: int | None = None
 
     def __post_init__(self) -> None:
         if self.quarter_turns not in range(4):
             raise ValueError(f"{self.quarter_turns} quarter turns: expected 0 to 3")
         if not Fraction(1, MAX_ASPECT) <= self.pixel_aspect <= MAX_ASPECT:
             raise ValueError(f"pixels of {float(self.pixel_aspect):g}:1: expected at most {MAX_ASPECT} times as wide")
+        if self.colour_range not in (None, "limited", "full"):
+            raise ValueError(f"colour range {self.colour_range!r}: expected 'limited' or 'full'")
+        if self.colour_matrix is not None and self.colour_matrix not in COLOUR_MATRICES:
+            raise ValueError(f"colour matrix {self.colour_matrix}: expected one of {sorted(COLOUR_MATRICES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +200,10 @@ class Segment:
             values["quarter-turns"] = self.display.quarter_turns
             values["mirrored"] = int(self.display.mirrored)
             values["pixel-aspect"] = self.display.pixel_aspect
+        if self.display.colour_range is not None:
+            values["colour-range"] = self.display.colour_range
+        if self.display.colour_matrix is not None:
+            values["colour-matrix"] = self.display.colour_matrix
         return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
 
     @classmethod
@@ -261,6 +277,8 @@ def _display(fields: Mapping[str, bytes]) -> Display:
         int(fields.get("quarter-turns", b"0")),
         bool(int(fields.get("mirrored", b"0"))),
         Fraction(int(width), int(height or 1)),
+        fields["colour-range"].decode() if "colour-range" in fields else None,  # type: ignore[arg-type]  # checked there
+        int(fields["colour-matrix"]) if "colour-matrix" in fields else None,
     )
 
 

@@ -126,6 +126,31 @@ def test_what_a_camera_had_gathered_when_it_began_was_filmed_before():
     assert events == pytest.approx([98 + n / 25 for n in range(64)])
 
 
+@pytest.mark.parametrize("gathered", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("sent", [10, 15, 20])
+def test_a_camera_that_sends_fewer_than_it_stamps_is_dated_right_from_its_first_steady_picture(sent, gathered):
+    noise = jitter(0.005)
+    filmed = [number / sent for number in range(10 * sent)]
+    arrivals = [max(gathered, at + noise(at)) for at in filmed]
+    now = iter([arrivals[0], *arrivals])
+    packets = date_packets(
+        (Packet(b"x", n * 3600, n * 3600, 3600, keyframe=n == 0) for n in range(len(filmed))),
+        Fraction(1, 90_000),
+        LiveClock(),
+        lambda: next(now),
+        not_before_us=-(10**12),
+    )
+    times = [(packet.pts or 0) / 1e6 for packet in packets]
+    assert all(b > a for a, b in pairwise(times))
+    assert max(abs(time - at) for time, at in zip(times, filmed, strict=True) if at >= gathered) < 0.12
+
+
+def test_a_camera_that_gathers_pictures_of_one_time_begins():
+    clock = LiveClock()
+    clock.begin([(5.0, n / 10) for n in range(10)])
+    assert clock.date(5.0, 0.0) == pytest.approx(0.0, abs=0.01)
+
+
 def test_nothing_is_dated_before_what_was_sent_before_and_the_clock_then_comes_right():
     now = iter([50.0 + n / 25 for n in range(1501)])
     packets = date_packets(

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from stream import Decoder, Feed, Fit, Packet, Picture, Sample, Segment, Segmenter, SegmentLimits, write_joined
+from stream import Decoder, Feed, Fit, Packet, Picture, Reading, Sample, Segment, Segmenter, SegmentLimits, write_joined
 from stream.segment import Display
 from tests.videos import write_video
 
@@ -99,6 +99,59 @@ def test_joined_segments_say_how_they_are_shown(tmp_path, display: Display, suff
         assert aspect == display.pixel_aspect
     if suffix != ".mkv" or not display.mirrored:
         assert frames[0].rotation % 360 == -90 * display.quarter_turns % 360 or display.mirrored
+
+
+def told_by_the_container(source: Path, path: Path, colour_range: int, matrix: int) -> Path:
+    """The film in a container that tells how colours are coded; its pictures do not."""
+    with av.open(str(source)) as film, av.open(str(path), "w", options={"movflags": "+write_colr"}) as out:
+        stream = out.add_stream_from_template(film.streams.video[0])
+        stream.codec_context.color_range, stream.codec_context.colorspace = colour_range, matrix
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return path
+
+
+def by_libav(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).reformat(format="rgb24").to_ndarray()
+
+
+@pytest.mark.parametrize(("colour_range", "matrix"), [(2, 2), (2, 1), (1, 1), (1, 9)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_colours_are_those_that_the_container_tells(tmp_path, suffix: str, colour_range: int, matrix: int):
+    plain = write_video(tmp_path / "plain.mp4", 90, size=(96, 64), frame=corners, **ONE_GROUP)
+    path = told_by_the_container(plain, tmp_path / f"told{suffix}", colour_range, matrix)
+    expected = by_libav(path).astype(int)
+    assert np.abs(expected - by_libav(plain)).max() > 5
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+    for sample in sampled(segments, Picture(64, 96)):
+        assert np.abs(sample.image - expected).max() <= 3
+    for joined in (tmp_path / "joined.mp4", tmp_path / "joined.mkv"):
+        write_joined([s for s in segments if s.frames], joined)
+        assert np.abs(by_libav(joined) - expected).max() <= 3
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("png", "rgb24"), ("qtrle", "rgb24"), ("png", "gray")])
+def test_what_is_encoded_again_keeps_its_colours(tmp_path, codec: str, pixels: str):
+    path = tmp_path / "film.mov"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        for number in range(25):
+            picture = av.VideoFrame.from_ndarray(corners(number, 96, 64), "rgb24").reformat(format=pixels)
+            picture.pts = number
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    with Feed(str(path), Reading(transcode=True)) as feed:
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in feed.packets() for s in segmenter.push(p)] + segmenter.end()
+    [sample, *_] = sampled(segments, Picture(64, 96))
+    middles = np.s_[16::32, 24::48]
+    assert np.abs(sample.image[middles] - by_libav(path)[middles].astype(int)).max() <= 4
 
 
 def one_after_the_other(paths: Sequence[Path], *, in_band: bool) -> list[Segment]:

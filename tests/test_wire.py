@@ -18,7 +18,7 @@ from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
 from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError
 from stream.broker.transport import check_record_size
-from stream.segment import MAX_TIME_US, Display
+from stream.segment import COLOUR_MATRICES, MAX_TIME_US, Display
 
 WHERE = "clipline.segments[3]@77"
 SEGMENT = Segment(
@@ -96,7 +96,12 @@ times = st.integers(0, MAX_TIME_US - 10**9)
     decode_from_us=st.none() | st.just(0),
     continued=st.booleans(),
     display=st.builds(
-        Display, st.integers(0, 3), st.booleans(), st.fractions(Fraction(1, 100), 100, max_denominator=10**6)
+        Display,
+        st.integers(0, 3),
+        st.booleans(),
+        st.fractions(Fraction(1, 100), 100, max_denominator=10**6),
+        st.sampled_from([None, "limited", "full"]),
+        st.none() | st.sampled_from(sorted(COLOUR_MATRICES)),
     ),
     held=st.floats(0, 1),
 )
@@ -118,7 +123,10 @@ def test_every_segment_comes_back_as_it_went(camera, epoch_us, offset_us, length
 
 
 NUMBERS = ["epoch-us", "sequence", "start-us", "end-us", "width", "height", "frames", "first-tick", "size", "crc32"]
-OPTIONAL = ["skipped", "decode-from-us", "continued", "held-us", "quarter-turns", "mirrored", "pixel-aspect"]
+OPTIONAL = [
+    *("skipped", "decode-from-us", "continued", "held-us"),
+    *("quarter-turns", "mirrored", "pixel-aspect", "colour-range", "colour-matrix"),
+]
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, "container", "codec"])
@@ -170,6 +178,8 @@ def test_a_header_that_is_no_number_is_refused(name, value):
         "five quarter turns": ({"headers": {"quarter-turns": b"5"}}, "expected 0 to 3"),
         "pixels without a height": ({"headers": {"pixel-aspect": b"4/0"}}, "cannot be read"),
         "pixels without a shape": ({"headers": {"pixel-aspect": b"1e999999999"}}, "cannot be read"),
+        "a colour range of a third kind": ({"headers": {"colour-range": b"wide"}}, "expected 'limited' or 'full'"),
+        "a matrix that nobody has": ({"headers": {"colour-matrix": b"77"}}, "expected one of"),
         "pixels like lines": ({"headers": {"pixel-aspect": b"1/101"}}, "at most 100 times"),
         "JSON that is too deep": ({"headers": {"skipped": b"[" * 100_000}}, "cannot be read"),
     }.values(),

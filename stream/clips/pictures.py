@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from stream.segment import Display
+from stream.segment import COLOUR_MATRICES, Display
+
+#: Unknown, by its number in ISO/IEC 23091-2.
+_UNKNOWN_MATRIX: Final = 2
 
 Fit = Literal["stretch", "crop"]
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -50,6 +53,8 @@ class Scaler:
             shown_width = frame.width * display.pixel_aspect  # an int where pixels are square, and exact in any case
             ratio = max(want_height / frame.height, float(want_width / shown_width))
             width, height = max(round(shown_width * ratio), width), max(round(frame.height * ratio), height)
+        if not frame.format.is_rgb:
+            _tell_colours(frame, display)
         scaled = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
         )
@@ -59,3 +64,12 @@ class Scaler:
         if display.mirrored:
             image = image[:, ::-1]
         return np.ascontiguousarray(np.rot90(image, -display.quarter_turns))
+
+
+def _tell_colours(frame: av.VideoFrame, display: Display) -> None:
+    """Let a picture that does not say how its colours are coded say what its file said."""
+    if frame.color_range == ColorRange.UNSPECIFIED and display.colour_range is not None:
+        frame.color_range = ColorRange.JPEG if display.colour_range == "full" else ColorRange.MPEG
+    if frame.colorspace not in COLOUR_MATRICES:
+        # Of others libav refuses to make anything; a picture in slightly wrong colours is better than none.
+        frame.colorspace = display.colour_matrix or _UNKNOWN_MATRIX

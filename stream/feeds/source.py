@@ -20,7 +20,6 @@ from av.container.core import Flags
 
 from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
-from stream.segment import Display
 
 from .addresses import display_name, is_live, to_url
 from .codecs.picture_order import ORDERS
@@ -31,7 +30,7 @@ from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import recorded
 from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
-from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, display_of, find_film
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, colours_of, display_of, find_film
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ class Feed:
             width=film.codec_context.width,
             height=film.codec_context.height,
             time_base=Fraction(film.time_base) / fineness,
-            display=Display() if self.live else display_of(film, first),
+            display=colours_of(film) if self.live else display_of(film, first),
             template=film,
         )
         self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
@@ -12,8 +13,9 @@ import av
 import av.error
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
+from av.video.reformatter import ColorRange
 
-from stream.segment import Display
+from stream.segment import COLOUR_MATRICES, ColourRange, Display
 
 _AvPacket: TypeAlias = "av.Packet[Any]"
 
@@ -66,7 +68,20 @@ def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:
     matrix = _display_matrix(track, packets)
     turns, mirrored = (0, False) if matrix is None else _orientation(matrix)
     is_sound = 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT
-    return Display(turns, mirrored, aspect if is_sound else Fraction(1))
+    return replace(
+        colours_of(track), quarter_turns=turns, mirrored=mirrored, pixel_aspect=aspect if is_sound else Fraction(1)
+    )
+
+
+def colours_of(track: av.VideoStream) -> Display:
+    """How colours are coded, as the container tells it; not every container that segments are written as can."""
+    context: Any = track.codec_context
+    matrix = int(context.colorspace)
+    ranges: dict[int, ColourRange] = {ColorRange.MPEG: "limited", ColorRange.JPEG: "full"}
+    return Display(
+        colour_range=ranges.get(context.color_range),
+        colour_matrix=matrix if matrix in COLOUR_MATRICES else None,
+    )
 
 
 def _display_matrix(track: av.VideoStream, packets: Sequence[_AvPacket]) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import av
 import av.error
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange
 
 from stream.errors import SourceError
 from stream.feeds.packets import Packet, Track, for_decoder
@@ -55,7 +56,10 @@ class Transcoder:
         self._next_keyframe: int | None = None
         #: Packets that gave an error instead of a picture.
         self.damaged = 0
-        self.track = replace(track, codec="h264", width=self._width, height=self._height, template=stream)
+        display = replace(track.display, colour_range="limited")
+        self.track = replace(
+            track, codec="h264", width=self._width, height=self._height, display=display, template=stream
+        )
 
     def packets(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         """The film encoded, from its packets in decoding order, each with its time."""
@@ -82,7 +86,9 @@ class Transcoder:
             if frame.pts is None or frame.pts in hidden:
                 hidden.discard(frame.pts)
                 continue
-            picture = frame.reformat(width=self._width, height=self._height, format="yuv420p")
+            picture = frame.reformat(
+                width=self._width, height=self._height, format="yuv420p", dst_color_range=ColorRange.MPEG
+            )
             picture.time_base = self._time_base
             picture.pict_type = PictureType.NONE
             if self._next_keyframe is None or picture.pts >= self._next_keyframe:

@@ -6,12 +6,17 @@ import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import av
 import av.error
+from av.video.reformatter import ColorRange
 
 from stream.errors import SegmentError
 from stream.segment import TICKS_PER_SECOND, Display, Segment
+
+#: MP4 tells how colours are coded only when it is asked to.
+_OPTIONS: Final = {"movflags": "+write_colr"}
 
 
 def write_joined(segments: Sequence[Segment], path: Path, shown_from_us: int | None = None) -> None:
@@ -32,7 +37,7 @@ def write_joined(segments: Sequence[Segment], path: Path, shown_from_us: int | N
     """
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
-        with av.open(str(unfinished), "w") as out:
+        with av.open(str(unfinished), "w", options=_OPTIONS if path.suffix == ".mp4" else {}) as out:
             _join(segments, out, segments[0].start_us if shown_from_us is None else shown_from_us)
         unfinished.replace(path)
     except (av.error.FFmpegError, ValueError) as error:
@@ -77,6 +82,10 @@ def _add_stream(out: av.container.OutputContainer, source: av.VideoStream, segme
     display = segment.display
     if display.pixel_aspect != 1:
         stream.codec_context.sample_aspect_ratio = display.pixel_aspect
+    if display.colour_range is not None:
+        stream.codec_context.color_range = ColorRange.JPEG if display.colour_range == "full" else ColorRange.MPEG
+    if display.colour_matrix is not None:
+        stream.codec_context.colorspace = display.colour_matrix
     if display.quarter_turns or display.mirrored:
         stream.set_display_matrix(_matrix(display))
     return stream

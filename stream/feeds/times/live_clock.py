@@ -53,11 +53,14 @@ _LEAST_STEP_SECONDS: Final = 0.001
 
 #: Rates that differ by less than this are dealt with as offsets that grow.
 _OTHER_RATE: Final = 0.06
+#: The same where a camera begins, and a rate is told from less.
+_OTHER_FIRST_RATE: Final = 0.2
 #: Arrivals lie on a line, at the mean within so much of what a rate of 1 would make of them.
 _STEADY: Final = 0.2
 _RATES: Final = (0.1, 50.0)
 _RATE_SAMPLES: Final = 5
 _RATE_SECONDS: Final = 0.5
+_FIRST_RATE_SECONDS: Final = 0.35
 _LOOK_SECONDS: Final = 0.1
 #: A piece a picture at most: more than any codec reorders.
 _MAX_PIECES: Final = 64
@@ -119,9 +122,13 @@ class LiveClock:
         """Take the first pictures (timestamp and arrival of each): the one with the least delay sets the clock."""
         first = min(pts for pts, _ in pictures)
         delay, newest = min((arrival - pts, pts) for pts, arrival in pictures)
-        event = max(not_before, first + delay)
         self._samples_from = newest  # what was gathered before says nothing about the rate
+        self._rate = self._first_rate([picture for picture in pictures if picture[0] >= newest])
+        event = max(not_before, first + delay)
         self._start(first, event)
+        if newest > first:  # what was gathered keeps its spacing: how long that took is not known
+            self._pieces[0] = replace(self._pieces[0], rate=1.0)
+            self._pieces.append(_Piece(newest, event + newest - first, self._rate))
         self._last_arrival = pictures[0][1]
         self._delays.append((pictures[-1][1] - pictures[0][1], 0.0))  # as long as these pictures last
 
@@ -200,12 +207,12 @@ class LiveClock:
         if rate != self._pieces[-1].rate:
             self._pieces.append(_Piece(pts, event, rate))
 
-    def _steady_rate(self) -> float:
+    def _steady_rate(self, least_seconds: float = _RATE_SECONDS) -> float:
         """How fast time passes for the camera's timestamps: 1 unless its pictures come steadily at another rate."""
         if len(self._samples) < _RATE_SAMPLES:
             return self._rate
         (first_pts, first_arrival), (pts, arrival) = self._samples[0], self._samples[-1]
-        if arrival - first_arrival < _RATE_SECONDS:
+        if arrival - first_arrival < least_seconds:
             return self._rate
         mean = (arrival - first_arrival) / (pts - first_pts)
         waits = (b[1] - a[1] for a, b in pairwise(self._samples))
@@ -217,6 +224,15 @@ class LiveClock:
         # A network that holds up and lets go says nothing about the camera. What it let go looks like a rate below 1.
         steady = _STEADY if mean > 1 else _STEADY / 4
         return mean if scatter < steady * abs(mean - 1) * (pts - first_pts) else self._rate
+
+    def _first_rate(self, pictures: Sequence[tuple[float, float]]) -> float:
+        """The rate of a camera that is plainly slower than its stamps; a network only makes one look faster."""
+        for pts, arrival in pictures:
+            if not self._samples or pts > self._samples[-1][0]:
+                self._samples.append((pts, arrival))
+        rate = self._steady_rate(_FIRST_RATE_SECONDS)
+        self._samples.clear()  # each is dated yet
+        return rate if rate > 1 + _OTHER_FIRST_RATE else 1.0
 
     def _jump(self, pts: float, arrival: float) -> float:
         """Timestamps are elsewhere now: time went on as arrival did."""
