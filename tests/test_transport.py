@@ -565,7 +565,7 @@ def test_records_that_were_refused_hold_no_room(monkeypatch, embedded_broker, to
         raise kafka.errors.KafkaTimeoutError
 
     with monkeypatch.context() as broken:
-        broken.setattr(producer._producer, "send", refuse)
+        broken.setattr(producer._outbox.producer, "send", refuse)
         for _ in range(3):
             with pytest.raises(BrokerError, match="does not answer"):
                 producer.send(topics_prefix, b"lobby", [], b"x" * 600)

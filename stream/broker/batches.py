@@ -87,6 +87,10 @@ class _Batch:
     def validate_crc(self) -> bool:
         return True
 
+    def __next__(self) -> DefaultRecord:
+        """The vendor asks what a control batch says: whether a transaction was aborted."""
+        return next(self._batch)
+
     def __iter__(self) -> Iterator[DefaultRecord]:
         batch = self._batch
         if not self._is_whole:

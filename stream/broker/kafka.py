@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
@@ -17,8 +17,13 @@ from . import kafka_connection
 from .kafka_connection import TOPIC_BYTES, check_listening, connection, mapped, text_of
 from .kafka_consumer import KafkaConsumer
 from .kafka_producer import KafkaProducer
+from .kafka_publisher import KafkaPublisher
 from .plain_publisher import PlainPublisher
 from .transport import Consumer, Existing, Partition, Producer, Publisher, Record, Topic
+
+#: The request by which a broker tells of its transactions: Apache Kafka since 3.0. The embedded broker takes part in
+#: transactions, but does not end those of producers that died, and knows no such request.
+_DESCRIBE_TRANSACTIONS: Final = 65
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class KafkaTransport:
                 check_listening(address)
             admin = KafkaAdminClient(**connection(address), request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
             try:
-                admin.describe_cluster()
+                node = admin.describe_cluster()["brokers"][0]["broker_id"]
+                self._is_transactional = _DESCRIBE_TRANSACTIONS in admin.get_broker_version_data(node).api_versions
             finally:
                 admin.close()
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
@@ -138,9 +144,11 @@ class KafkaTransport:
 
     @property
     def is_transactional(self) -> bool:
-        return False
+        return self._is_transactional
 
-    def publisher(self, name: str | None) -> Publisher:  # noqa: ARG002
+    def publisher(self, name: str | None) -> Publisher:
+        if self._is_transactional and name is not None:
+            return KafkaPublisher(self.address, name)
         return PlainPublisher(self.producer())
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
@@ -174,8 +182,13 @@ class KafkaTransport:
 
     def read_to_end(self, partitions: Iterable[Partition]) -> Iterator[Record]:
         wanted = list(partitions)
-        bounds = {p: at for topic in sorted({topic for topic, _ in wanted}) for p, at in self.offsets(topic).items()}
-        yield from self.read({partition: bounds[partition] for partition in wanted})
+        if not wanted:
+            return
+        consumer = KafkaConsumer(self.address, sorted({topic for topic, _ in wanted}), None, from_start=True)
+        try:
+            yield from consumer.to_end(wanted)
+        finally:
+            consumer.close()
 
 
 def _creation(topic: Topic) -> dict[str, Any]:

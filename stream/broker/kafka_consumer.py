@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka import KafkaConsumer as VendorConsumer
 from kafka import errors as kafka_errors
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from stream.errors import BrokerError
 
@@ -19,7 +19,8 @@ from . import kafka_connection
 from .assignment import Assignment
 from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, connection, mapped
-from .transport import Partition, Polled, Record
+from .kafka_ends import Ends
+from .transport import OPEN_TRANSACTIONS_SECONDS, Partition, Polled, Record
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
@@ -33,6 +34,8 @@ _READ_TIMEOUT_SECONDS: Final = 60.0
 _ANSWER_MS: Final = 1000
 #: After so long a consumer knows of partitions that a topic was given, and reads them from their start.
 _METADATA_SECONDS: Final = 30.0
+#: How long to wait for the offsets that a group committed: a dead member's transaction may hold them.
+_COMMITTED_MS: Final = int(OPEN_TRANSACTIONS_SECONDS * 1000)
 #: How old the lag of paused partitions may be.
 _LAG_SECONDS: Final = 1.0
 
@@ -40,9 +43,14 @@ _LAG_SECONDS: Final = 1.0
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped
     """Notes what changes hands. It runs on the consumer's own loop, so it must not block or commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, consumer: Callable[[], VendorConsumer]) -> None:
+        self._consumer = consumer
         self._lock = threading.Lock()
         self._assignment = Assignment()
+        self._assigned_as: ConsumerGroupMetadata | None = None
+        #: As which member, and of which generation of the group, the consumer was told what it has. What it works on
+        #: is committed as that: the group refuses it once another generation has begun, told or not.
+        self.told_as: ConsumerGroupMetadata | None = None
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Nothing has gone yet: all partitions are taken away at each rebalance.
@@ -57,10 +65,22 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor'
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         with self._lock:
             self._assignment.replace((p.topic, p.partition) for p in assigned)
+            self._assigned_as = self._consumer().group_metadata()
+        forget_fetched_offsets(self._consumer())
 
     def take(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
         with self._lock:
+            self.told_as = self._assigned_as
             return self._assignment.take()
+
+
+def forget_fetched_offsets(consumer: VendorConsumer) -> None:
+    """Have the group's offsets fetched anew.
+
+    Where a poll's time ends while kafka-python 3.0.12 waits for them, it keeps what comes for whoever asks next for the
+    same partitions, however old that is by then: others may have had them meanwhile.
+    """
+    consumer._coordinator._offset_fetch_futures.clear()  # noqa: SLF001  the vendor gives no other way in
 
 
 class KafkaConsumer:
@@ -74,7 +94,9 @@ class KafkaConsumer:
         positions: Mapping[Partition, int] | None = None,
     ) -> None:
         self._address, self._group = address, group
-        self._listener = _Listener()
+        self._listener = _Listener(lambda: self._consumer)
+        #: Where reading of a partition began.
+        self._began: dict[Partition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
         self._ask_ends_at = 0.0
@@ -83,6 +105,8 @@ class KafkaConsumer:
                 **connection(address),
                 group_id=group,
                 enable_auto_commit=False,
+                # Nothing of a transaction that may yet be aborted, neither records nor offsets.
+                isolation_level="read_committed",
                 # Only who names positions has to hear that one of them is not there any more.
                 auto_offset_reset="none" if positions is not None else "earliest" if from_start else "latest",
                 # A topic is made by whoever writes to it, with the partitions that it is to have.
@@ -99,6 +123,7 @@ class KafkaConsumer:
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
+            self._ends_fetched = Ends(self._consumer)
             try:
                 if group is not None:
                     self._consumer.subscribe(list(topics), listener=self._listener)
@@ -151,7 +176,12 @@ class KafkaConsumer:
             fetch_what_was_resumed(self._consumer)
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         # One call may finish a rebalance and fetch behind it, never the other way round.
-        return Polled(*self._listener.take(), [_record(r) for records in batches.values() for r in records])
+        revoked, assigned = self._listener.take()
+        for partition in revoked | assigned:
+            self._began.pop(partition, None)
+        for (topic, number, *_), records in batches.items():
+            self._began.setdefault((topic, number), records[0].offset)
+        return Polled(revoked, assigned, [_record(r) for records in batches.values() for r in records])
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
@@ -173,27 +203,67 @@ class KafkaConsumer:
 
     def between(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         """Records of each range, up to its end or to where the partition ends now, whichever comes first."""
+        wanted = {TopicPartition(*p): bounds for p, bounds in ranges.items() if bounds[0] < bounds[1]}
         with mapped("seeking", self._address):
-            wanted = {TopicPartition(*p): bounds for p, bounds in ranges.items() if bounds[0] < bounds[1]}
             self._consumer.assign(list(wanted))
             for partition, (first, _) in wanted.items():
                 self._consumer.seek(partition, first)
-        open_ended = set(wanted)
-        deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
-        while open_ended:
+
+        def end(partition: TopicPartition) -> int:
+            highwater, last = self._consumer.highwater(partition), wanted[partition][1]
+            return last if highwater is None else min(last, highwater)
+
+        for record in self._read_up_to(end, wanted, _READ_TIMEOUT_SECONDS):
+            if record.offset < ranges[record.topic, record.partition][1]:
+                yield record
+
+    def to_end(self, partitions: Iterable[Partition]) -> Iterator[Record]:
+        """All records of the partitions, up to where they end now, that of transactions included which are open now."""
+        wanted = [TopicPartition(*p) for p in partitions]
+        with mapped("seeking", self._address):
+            if absent := sorted(set(wanted) - self._consumer.assignment()):
+                topic, number = absent[0]
+                raise BrokerError(f"topic {topic} has no partition {number} on the Kafka broker at {self._address}")
+            self._consumer.assign(wanted)
+            self._consumer.seek_to_beginning(*wanted)
+        ends: dict[TopicPartition, int] = {}
+
+        def end(partition: TopicPartition) -> int | None:
+            if partition not in ends and partition in self._ends_fetched.stored:
+                ends[partition] = self._ends_fetched.stored[partition]
+            return ends.get(partition)
+
+        yield from self._read_up_to(end, wanted, OPEN_TRANSACTIONS_SECONDS)
+
+    def _read_up_to(
+        self, end: Callable[[TopicPartition], int | None], partitions: Iterable[TopicPartition], seconds: float
+    ) -> Iterator[Record]:
+        """Read until each partition is at its end.
+
+        Args:
+            end: of a partition; None while it is not known.
+            partitions: which of those that are assigned.
+            seconds: that the broker may be silent for.
+        """
+        unfinished = set(partitions)
+        deadline = time.monotonic() + seconds
+        while unfinished:
             for record in self.poll(_READ_SECONDS).records:
-                deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
-                if record.offset < ranges[record.topic, record.partition][1]:
-                    yield record
+                deadline = time.monotonic() + seconds
+                yield record
             with mapped("reading", self._address):
-                for partition in list(open_ended):
-                    highwater = self._consumer.highwater(partition)
-                    end = wanted[partition][1] if highwater is None else min(wanted[partition][1], highwater)
-                    if self._consumer.position(partition) >= end:
-                        open_ended.discard(partition)
+                for partition in list(unfinished):
+                    at = end(partition)
+                    # It passes over offsets that hold no record.
+                    if at is not None and self._consumer.position(partition) >= at:
+                        unfinished.discard(partition)
                         self._consumer.pause(partition)
-            if open_ended and time.monotonic() > deadline:
-                raise BrokerError(f"the Kafka broker at {self._address} sends nothing of {min(open_ended)}")
+            if unfinished and time.monotonic() > deadline:
+                topic, number = min(unfinished)
+                raise BrokerError(
+                    f"the Kafka broker at {self._address} has sent nothing of {topic}[{number}] for {seconds:g} s: "
+                    "it is away, or a transaction is open there for longer than one may be"
+                )
 
     def _finish_joining(self) -> None:
         """Keep the vendor from forgetting a join that outlasts a poll.
@@ -233,16 +303,22 @@ class KafkaConsumer:
     def is_rejoining(self) -> bool:
         return self._group is not None and bool(self._consumer._coordinator.need_rejoin())  # noqa: SLF001
 
+    @property
+    def membership(self) -> ConsumerGroupMetadata | None:
+        """As what the group knows the consumer, for transactions; None before it was assigned anything."""
+        return self._listener.told_as
+
     def rewind(self) -> None:
         if self._group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
         with mapped("going back", self._address):
-            assigned = self._consumer.assignment()
-            for partition in assigned:
-                if (at := self._consumer.committed(partition)) is not None:
+            forget_fetched_offsets(self._consumer)
+            for partition in self._consumer.assignment():
+                at = self._consumer.committed(partition, timeout_ms=_COMMITTED_MS)
+                if at is None:
+                    at = self._began.get((partition.topic, partition.partition))
+                if at is not None:  # else nothing was read yet
                     self._consumer.seek(partition, at)
-                else:
-                    self._consumer.seek_to_beginning(partition)
 
     def lag(self) -> int:
         with mapped("asking for the lag", self._address):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Any, Final
 
 from kafka import KafkaProducer as VendorProducer
+from kafka import errors as kafka_errors
 
-from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .kafka_connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, connection, mapped
@@ -20,40 +20,40 @@ DELIVERY_TIMEOUT_SECONDS: Final = 60.0
 _CALLBACK_SECONDS: Final = 5.0
 
 
-class KafkaProducer:
-    def __init__(self, address: str) -> None:
-        self._address = address
+class Outbox:
+    """A producer of the vendor's with a bound on what is on its way, and an answer for all of it.
+
+    Raises the vendor's errors.
+    """
+
+    def __init__(self, producer: VendorProducer) -> None:
+        self.producer = producer
         self._in_flight = 0
         self._error: BaseException | None = None
         self._changed = threading.Condition()
-        with mapped("opening a producer", address):
-            self._producer = _Producer(
-                **connection(address),
-                enable_idempotence=True,
-                acks="all",
-                max_request_size=TOPIC_BYTES,
-                batch_size=1024 * 1024,
-                delivery_timeout_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
-                max_block_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
-                send_buffer_bytes=4 * 1024 * 1024,
-                metrics_enabled=False,
-            )
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
-        size = check_record_size(topic, key, headers, value)
+    def send(
+        self,
+        topic: str,
+        key: bytes,
+        headers: Headers,
+        value: bytes | None,
+        partition: int | None,
+        size: int,
+        seconds: float,
+    ) -> None:
+        """Queue a record; wait so long while too much is on its way."""
         with self._changed:
             fits = self._changed.wait_for(
-                lambda: self._error is not None or self._in_flight + size <= MAX_IN_FLIGHT_BYTES,
-                timeout=DELIVERY_TIMEOUT_SECONDS,
+                lambda: self._error is not None or self._in_flight + size <= MAX_IN_FLIGHT_BYTES, timeout=seconds
             )
-            self._raise_failure(topic)
+            self._raise_failure()
             if not fits:
-                raise BrokerError(f"sending to {topic}: the Kafka broker at {self._address} takes no more records")
+                raise kafka_errors.KafkaTimeoutError("it takes no more records")
             self._in_flight += size
         try:
-            with mapped(f"sending to {topic}", self._address):
-                future = self._producer.send(topic, key=key, headers=headers, value=value, partition=partition)
-        except BrokerError:
+            future = self.producer.send(topic, key=key, headers=headers, value=value, partition=partition)
+        except BaseException:
             self._settle(size)
             raise
         future.add_callback(lambda _: self._settle(size))
@@ -65,28 +65,60 @@ class KafkaProducer:
             self._in_flight -= size
             self._changed.notify_all()
 
-    def flush(self) -> None:
-        with mapped("sending", self._address):
-            self._producer.flush(timeout=DELIVERY_TIMEOUT_SECONDS)
+    def flush(self, seconds: float) -> None:
+        """Return when all that was sent is stored, within so long; raise what hindered the first that is not."""
+        self.producer.flush(timeout=max(0.0, seconds))
         with self._changed:
             settled = self._changed.wait_for(
                 lambda: self._in_flight == 0 or self._error is not None, timeout=_CALLBACK_SECONDS
             )
-            self._raise_failure("the broker")
+            self._raise_failure()
             if not settled:
-                raise BrokerError(
-                    f"sending: the Kafka broker at {self._address} has not said of {self._in_flight} bytes "
-                    "that they are stored"
-                )
+                raise kafka_errors.KafkaTimeoutError(f"it has not said of {self._in_flight} bytes that they are stored")
 
-    def _raise_failure(self, topic: str) -> None:
+    def _raise_failure(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            with mapped(f"sending to {topic}", self._address):
-                raise error
+            raise error
+
+
+class KafkaProducer:
+    def __init__(self, address: str) -> None:
+        self._address = address
+        with mapped("opening a producer", address):
+            self._outbox = Outbox(
+                open_producer(
+                    address,
+                    delivery_timeout_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
+                    max_block_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
+                )
+            )
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+        size = check_record_size(topic, key, headers, value)
+        with mapped(f"sending to {topic}", self._address):
+            self._outbox.send(topic, key, headers, value, partition, size, DELIVERY_TIMEOUT_SECONDS)
+
+    def flush(self) -> None:
+        with mapped("sending", self._address):
+            self._outbox.flush(DELIVERY_TIMEOUT_SECONDS)
 
     def close(self) -> None:
-        self._producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
+        self._outbox.producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+def open_producer(address: str, **settings: Any) -> VendorProducer:
+    """Connect a producer that stores each record once and in order, whatever has to be sent again."""
+    return _Producer(
+        **connection(address),
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=TOPIC_BYTES,
+        batch_size=1024 * 1024,
+        send_buffer_bytes=4 * 1024 * 1024,
+        metrics_enabled=False,
+        **settings,
+    )
 
 
 class _Producer(VendorProducer):  # type: ignore[misc]  # the vendor's base class is untyped

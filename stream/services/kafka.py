@@ -181,6 +181,8 @@ def _properties(port: int, controller_port: int) -> str:
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
+        # A dead publisher's transaction holds readers up until the broker looks for it; every ten seconds by default.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         # Fifty partitions each by default: seconds of work before the first group or transaction can start.
