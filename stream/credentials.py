@@ -5,13 +5,16 @@
     scheme    credentials            place
 
 By the standard, credentials end at the first of "/?#": nobody escapes them in a password.
+
+Some cameras take a secret as a part of the path, and nothing tells it from the name of a stream but how it looks. So a
+part is shown if it is short, or made of what paths of cameras are made of, or of what could be words.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
@@ -33,6 +36,35 @@ _IS_SECRET: Final = re.compile(rf"{_TELLTALE}=", re.IGNORECASE)
 #: Values of parameters that are no secrets: small numbers and a few words.
 _HARMLESS: Final = re.compile(
     r"\d{0,2}|true|false|yes|no|on|off|main|sub|tcp|udp|unicast|multicast|real_stream", re.IGNORECASE
+)
+#: A part of a path behind which another is secret: /token/8c1f…
+_NAMES_SECRET: Final = re.compile(
+    r"(?:\w+[_-])?(?:us(?:e)?r|login|admin|root|account|pass(?:word|wd)?|pwd|pw|auth|token|key|secret|sig(?:nature)?"
+    r"|session|sid|credential)s?",
+    re.IGNORECASE,
+)
+_RUN: Final = re.compile(r"[^\W_]+")
+#: A shorter run of letters and digits may be anything, a longer one than this is no name.
+_LEAST_SECRET, _LONGEST_NAME = 5, 40
+#: What paths of cameras are made of, beside words.
+_TERM: Final = (
+    r"(?:channels?|ch|cam(?:era)?s?|streams?|streaming|live|main|sub|video|audio|media|profile|preview|track|id|onvif"
+    r"|rtsps?|https?|hls|sdp|h|avc|hevc|mpe?g|mjpe?g|jpe?g|mp|aac|g|av|vod|ptz|img|[fuq]?hd|sd|low|high|med|std|nph|axis"
+    r"|p|x|k|fps|in|out|input|output|test|ipcam|cctv|nvr|dvr|tv)"
+)
+_TERMS: Final = re.compile(rf"\d{{1,7}}|(?=\d*[a-z])(?:{_TERM}|\d{{1,4}}(?!\d))+", re.IGNORECASE)
+_WORDS: Final = re.compile(r"\d{0,4}([a-z]*(?:[A-Z][a-z]+)*|[A-Z]+)\d{0,4}")
+_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_LONGEST_WORD: Final = 16
+_REFERENCE: Final = re.compile(r"\$\{\w+\}")
+#: How a name may look once, in "4K" or "iPhone"; what is random does again and again.
+_ODD: Final = re.compile(r"[a-z][A-Z]|\d[A-Za-z]")
+_USER_AND_PASSWORD: Final = re.compile(r"[A-Za-z]\w*:.")
+#: Letters that hardly stand side by side in a word.
+_NO_WORD: Final = re.compile(
+    r"[^aeiouy]{6}|[aeiouy]{4}|q(?!u)|[bcfghjkmpqtvxz][jqvx]|[jvx][^aeiouy]|[bcdfghjkmpqsvwx]z|z[bcdfghjkmnpqrstvx]"
+    r"|[^aeiouynlr]d(?=[^aeiour])|[wv][bcdfgkmpqtvz]|h[bcdfgkpqs]|[bfgkmpv]h",
+    re.IGNORECASE,
 )
 _ESCAPED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BREAKS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -58,6 +90,12 @@ class Address:
         """None where there is none; it may be empty."""
         _, colon, password = (self.credentials or "").partition(":")
         return _unescaped(password) if colon else None
+
+    @property
+    def secret_parts(self) -> tuple[str, ...]:
+        """Parts of the path that look secret, as they were written."""
+        path = self.place.partition("?")[0]
+        return tuple(part for _, part, is_shown in _parts(path) if not is_shown)
 
     def escaped(self) -> str:
         """The address by the standard: what credentials hold beside letters and digits is percent-encoded."""
@@ -109,7 +147,7 @@ def escape_hint(address: str) -> str:
 
 
 def display_name(address: str) -> str:
-    """`address` for a message, in one line: without the credentials and secret parameters that it may carry.
+    """`address` for a message, in one line: without credentials, and what may be a secret in its path and parameters.
 
     A path of a file that exists is shown whole: file names may hold an "@".
     """
@@ -134,7 +172,44 @@ def _shown_place(place: str) -> str:
         # It may belong to a password with a "?" that could not be told.
         return _shown_place(place.rpartition("@")[2])
     path = _SECRET_IN_PATH.sub(rf"\1{_HIDDEN}", path.rpartition("@")[2])
+    path = "".join(separator + (part if is_shown else _HIDDEN) for separator, part, is_shown in _parts(path))
     return path + question + "&".join(map(_shown_parameter, each))
+
+
+def _parts(path: str) -> Iterator[tuple[str, str, bool]]:
+    """Host and parts of a path, each with what separates it from the one before and whether it may be shown."""
+    host, *rest = re.split(r"([/#])", path)
+    yield "", host, True
+    before = ""
+    for separator, part in zip(rest[::2], rest[1::2], strict=True):
+        is_named = bool(part and _NAMES_SECRET.fullmatch(before)) and not _HARMLESS.fullmatch(part)
+        yield separator, part, not (is_named or _looks_secret(part))
+        before = part
+
+
+def _looks_secret(part: str) -> bool:
+    text = unquote(_REFERENCE.sub("", part))
+    runs = _RUN.findall(text)
+    odd = sum(_ODD.search(run) is not None and not _TERMS.fullmatch(run) for run in runs)
+    too_long = (run for run in runs if len(run) >= _LEAST_SECRET and not _may_be_name(run))
+    return bool(_USER_AND_PASSWORD.match(text)) or odd > 1 or any(too_long)
+
+
+def _may_be_name(run: str) -> bool:
+    """Whether letters and digits may be of the name of a stream: what is random hardly ever may."""
+    if len(run) > _LONGEST_NAME:
+        return False
+    if not run.isascii() or _TERMS.fullmatch(run):
+        return True
+    words = _WORDS.fullmatch(run)
+    return words is not None and bool(words[1]) and all(map(_may_be_word, _WORD.findall(words[1])))
+
+
+def _may_be_word(letters: str) -> bool:
+    vowels = sum(letter in "aeiouyAEIOUY" for letter in letters)
+    return bool(_TERMS.fullmatch(letters)) or (
+        2 < len(letters) <= _LONGEST_WORD and 5 * vowels >= len(letters) and not _NO_WORD.search(letters)
+    )
 
 
 def _shown_parameter(parameter: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 import pytest
 import redis
 from hypothesis import given
@@ -96,12 +99,64 @@ SECRET = "hunter2"
         "rtsp:/admin:SECRET@10.0.0.7/live",
         "rtsp//admin:SECRET@10.0.0.7/live",
         "admin:SECRET@10.0.0.7:554/live",
+        "rtsp://10.0.0.7/admin:SECRET/live",
+        "rtsp://10.0.0.7/token/SECRET/live",
+        "rtsp://10.0.0.7/live/key=SECRET",
         "admin:SECRET@broker:9092,admin:SECRET@broker:9093",
     ],
 )
 def test_no_form_of_an_address_shows_its_secret(address):
     assert SECRET not in display_name(address.replace("SECRET", SECRET))
     assert SECRET not in repr(split_address(address.replace("SECRET", SECRET)))
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "AbCdEf123GhIjKlM",
+        "xk3VqzP9",
+        "9f86d081884c",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "qXw-8fKz_Ty3-bN",
+        "abcd-1234-ef5h-56z8",
+        "4839201755",
+        "kqzvwxjbnmtp",
+        "%41bCdEf123GhI",
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "rtsps://10.0.0.7:7441/{}?enableSrtp",
+        "rtsp://admin:x@10.0.0.7/live/{}/1",
+        "http://10.0.0.7/{}.m3u8",
+        "rtsp:/10.0.0.7/{}",
+        "rtsp://10.0.0.7/live#{}",
+    ],
+)
+def test_no_random_part_of_a_path_is_shown(form: str, token: str):
+    shown = display_name(form.format(token))
+    assert token not in shown
+    assert shown.partition("?")[0] == form.format("…").partition("?")[0].replace("admin:x@", "").replace("….m3u8", "…")
+
+
+def test_hardly_a_random_secret_is_taken_for_a_name():
+    randomness = random.Random(1)
+    tokens = ["".join(randomness.choices(string.ascii_letters + string.digits, k=12)) for _ in range(1000)]
+    assert sum(token in display_name(f"rtsp://10.0.0.7:7447/{token}") for token in tokens) <= 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("Streaming/Channels/101", "cam/realmonitor", "h264Preview_01_main", "axis-media/media.amp", "live.sdp"),
+        *("mpeg4/ch01/main/av_stream", "ISAPI/Streaming/channels/102/httpPreview", "onvif/profile2/media.smp"),
+        *("VideoInput/1/h264/1", "nphMpeg4/g726-640x480", "StreamingSetting", "videoMain", "cgi-bin/snapshot.cgi"),
+        *("front-door-camera-2024", "Haupteingang2", "parkplatz", "2024-05-01_08:00:00.mp4", "${FRONT_DOOR}/main"),
+    ],
+)
+def test_the_name_of_a_stream_is_shown(path: str):
+    assert display_name(f"rtsp://u:p@10.0.0.7:554/{path}") == f"rtsp://10.0.0.7:554/{path}"
 
 
 def test_a_file_is_named_even_if_it_looks_like_an_address(tmp_path):

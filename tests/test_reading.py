@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -291,6 +292,30 @@ def test_a_film_that_ends_early_is_read_to_its_last_good_picture_and_said(tmp_pa
     assert numbers(path) == list(range(len(packets)))
     assert [note.startswith("ends early") for note in feed.notes] == [True]
     assert f"a{suffix}: ends early" in caplog.text
+
+
+@pytest.mark.parametrize("packet", [188, 192, 204])
+def test_a_transport_stream_that_ends_within_a_packet_is_said(tmp_path, packet: int):
+    """Bare packets, behind a time, before a check sum; and begun within one, which is no fault of the end."""
+    whole = film(tmp_path / "whole.ts", options=NO_B_FRAMES).read_bytes()
+    around = {188: (b"", b""), 192: (bytes(4), b""), 204: (b"", bytes(16))}[packet]
+    packets = [around[0] + whole[at : at + 188] + around[1] for at in range(0, len(whole), 188)]
+    path = tmp_path / "a.ts"
+    for begin in (0, 77):
+        path.write_bytes(b"".join(packets)[begin:])
+        assert read(path)[0].notes == []
+        path.write_bytes(b"".join(packets)[begin : -2 * packet - 50])
+        assert read(path)[0].notes == ["ends early: its last packet is cut off"]
+
+
+def test_an_ogg_that_ends_early_is_said(tmp_path):
+    whole = film(tmp_path / "a.ogv", codec="vp8", options={}).read_bytes()
+    assert read(tmp_path / "a.ogv")[0].notes == []
+    path = tmp_path / "b.ogv"
+    last_pages = [match.start() for match in re.finditer(b"OggS", whole)][-2:]
+    for end, why in ((last_pages[0], "is not marked as the end"), (last_pages[1] + 40, "is cut off")):
+        path.write_bytes(whole[:end])
+        assert read(path)[0].notes == [f"ends early: its last page {why}"]
 
 
 def test_a_film_without_its_index_says_what_is_missing(tmp_path):

@@ -17,17 +17,18 @@ from consumers.running.child import child_command
 from consumers.settings import Settings, SettingsError, load_settings, section_of
 from tests.command_line import clipline
 
-CANARY = "canary7"
+CANARY = "cAn4ry7Qx2"
 ADDRESSES = [
     f"rtsp://admin:{CANARY}@127.0.0.1:1/live",
     f"rtsp://admin:x/{CANARY}@127.0.0.1:1/live",
-    f"rtsp://admin:x#y {CANARY}@127.0.0.1:1/live",
+    f"rtsps://127.0.0.1:1/{CANARY}",
     f"rtsp://127.0.0.1:1/live?user=admin&password={CANARY}",
     f"redis://:{CANARY}@127.0.0.1:1/0",
     f"redis://127.0.0.1:1/0?password={CANARY}",
     f"admin:{CANARY}@127.0.0.1:1",
     f"kafka://admin:{CANARY}@broker?camera=gate",
     f"http://admin:{CANARY}@127.0.0.1:1/",
+    f"rtsp://admin:x#y {CANARY}@127.0.0.1:1/live",
 ]
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 #: What a command needs before it looks at anything else.

@@ -107,7 +107,7 @@ def _cannot(message: str, arguments: Sequence[str]) -> int:
 
 def _without_secrets(message: str, arguments: Sequence[str]) -> str:
     """`message`, where it quotes an argument, as that may be shown: an address in the wrong place has a password."""
-    suspects = [each for each in arguments if "@" in each or "=" in each]
+    suspects = [each for each in arguments if "@" in each or "=" in each or "://" in each]
     if suspects:
         from stream import display_name
 

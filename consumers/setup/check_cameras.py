@@ -56,7 +56,7 @@ def check_camera(name: str, camera: CameraSettings, segments: SegmentSettings) -
     try:
         address = camera.address()
         if camera.url is not None and "://" in address and not camera.references() and display_name(address) != address:
-            text = "the settings hold its password: refer to it as ${NAME}, or use url_file"
+            text = "the settings hold its password, or what looks like one: refer to it as ${NAME}, or use url_file"
             findings.append(Finding("warning", subject, text))
         if is_live(address):
             findings.append(_check_live(subject, address, segments))

@@ -163,6 +163,10 @@ def _without_secrets(name: str, url: str, used: set[str]) -> NewCamera:
         password = "" if parts.password is None else f":{reference('PASSWORD', parts.password)}"
         url = f"{parts.scheme}{user}{password}@{parts.place}"
     url = _SECRET_PARAMETER.sub(lambda match: match["name"] + reference("SECRET", match["value"]), url)
+    parts = split_address(url)
+    for part in parts.secret_parts if parts is not None else ():
+        if "${" not in part:
+            url = url.replace(f"/{part}", f"/{reference('SECRET', part)}")
     return NewCamera(name, url, secrets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import uuid
 from collections.abc import Sequence
@@ -18,6 +19,13 @@ _TOLERANCE_SECONDS: Final = Fraction(1, 2)
 _MAX_BOXES: Final = 10_000
 _ASF_PROPERTIES: Final = uuid.UUID("8CABDCA1-A947-11CF-8EE4-00C00C205365").bytes_le
 _ASF_HEAD_BYTES: Final = 64 * 1024
+#: Bytes of a transport packet: bare, behind a time (Blu-ray, cameras), before a check sum.
+_TS_PACKETS: Final = (188, 192, 204)
+_TS_SYNC: Final = b"\x47"
+_TS_HEAD_BYTES: Final = 8 * 1024
+_TS_SEEN: Final = 8
+_OGG_PAGE_BYTES: Final = 65_307
+_OGG_LAST: Final = 4
 
 
 class Ending:
@@ -25,6 +33,7 @@ class Ending:
 
     def __init__(self, container: Any, film: Any) -> None:
         self._format, self._film = container.format.name, film
+        self._path = Path(container.name.removeprefix("file:"))
         #: The tracks to read: all, where only the end of the longest is announced.
         self.tracks: Sequence[Any] = (film,)
         self._announced: Fraction | None = None
@@ -35,7 +44,7 @@ class Ending:
             elif container.duration:
                 self._announced = self._begin + Fraction(container.duration, av.time_base)
                 self.tracks = tuple(s for s in container.streams if s.type in ("video", "audio"))
-        if self._format == "asf" and (seconds := _asf_seconds(Path(container.name.removeprefix("file:")))) is not None:
+        if self._format == "asf" and (seconds := _asf_seconds(self._path)) is not None:
             self._announced = self._begin + seconds
         self._ends: dict[int, int] = {}  # in ticks, by track
         self._longest_step = 0  # of the film, in its ticks
@@ -60,6 +69,7 @@ class Ending:
 
     def note(self, failure: str | None) -> str | None:
         """What to tell a user once all packets were read; `failure` is why no more could be."""
+        failure = failure or self._cut_off()
         ends = [self._ends[track.index] * track.time_base for track in self.tracks if track.index in self._ends]
         reached = max(ends) - self._begin if ends else None
         announced = None if self._announced is None else self._announced - self._begin
@@ -68,6 +78,50 @@ class Ending:
             return None if failure is None else f"ends early: {failure}"
         where = f"after {float(reached):.1f} s of {float(announced):.1f} s"
         return f"ends early: {where}" if failure is None else f"ends early, {where}: {failure}"
+
+    def _cut_off(self) -> str | None:
+        """What the last bytes tell, of formats that do not announce their end."""
+        tell = {"mpegts": _is_cut_in_transport_packet, "ogg": _is_cut_ogg}.get(self._format)
+        try:
+            return tell(self._path) if tell is not None else None
+        except OSError:
+            return None
+
+
+def _is_cut_in_transport_packet(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(_TS_HEAD_BYTES)
+        size = file.seek(0, os.SEEK_END)
+        for length in _TS_PACKETS:
+            begin = next((at for at in range(length) if _are_ts(head[at::length][:_TS_SEEN])), None)
+            if begin is None:
+                continue
+            rest = (size - begin) % length
+            file.seek(size - rest)
+            # Something else may have been put behind the packets.
+            is_cut = 0 < rest < _TS_PACKETS[0] and file.read(1) == _TS_SYNC
+            return "its last packet is cut off" if is_cut else None
+    return None
+
+
+def _are_ts(bytes_of_sync: bytes) -> bool:
+    return len(bytes_of_sync) == _TS_SEEN and bytes_of_sync == _TS_SYNC * _TS_SEEN
+
+
+def _is_cut_ogg(path: Path) -> str | None:
+    """Pages tell their length, and the last one of a stream that it is (RFC 3533, section 6)."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return None
+    page = tail[at:]
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if len(page) < 27 or len(page) < 27 + page[26] + sum(segments):
+        return "its last page is cut off"
+    return None if page[5] & _OGG_LAST else "its last page is not marked as the end"
 
 
 def _asf_seconds(path: Path) -> Fraction | None:
