@@ -20,7 +20,7 @@ from .broker.transport import (
 from .clips.clipper import Clip, Clipper, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.pictures import Fit, Image, Picture
-from .clips.sampling import SampleReader, sample_file
+from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import check_address, is_live, may_be_film
@@ -101,6 +101,7 @@ __all__ = [
     "quiet_after",
     "recorded_order",
     "sample_file",
+    "sample_pieces",
     "split_address",
     "write_joined",
 ]

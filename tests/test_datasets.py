@@ -7,9 +7,11 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from consumers.learning.frame_cache import FrameCache, StoredFrames
 from consumers.learning.frames import Sampling, load_frames, readable
 from consumers.learning.leakage import check_examples, check_pictures, file_digests
 from models import TrainingError
-from stream import sample_file
+from stream import sample_pieces
 from tests.videos import write_video
 
 
@@ -162,11 +164,11 @@ def test_row_that_is_there_twice_is_decoded_once(tmp_path: Path, monkeypatch: py
     write_video(tmp_path / "a.mp4", 10, size=(64, 48))
     decoded: list[float | None] = []
 
-    def counted(path: Path, **how: object) -> np.ndarray:
-        decoded.append(how["end_seconds"])
-        return sample_file(path, **how)
+    def counted(path: Path, pieces: Sequence[tuple[float, float | None]], *how: object) -> Iterator[Any]:
+        decoded.extend(end for _, end in pieces)
+        yield from sample_pieces(path, pieces, *how)
 
-    monkeypatch.setattr("consumers.learning.frames.sample_file", counted)
+    monkeypatch.setattr("consumers.learning.frames.sample_pieces", counted)
     example = Example(tmp_path / "a.mp4", "x", "g")
     rows = [example, replace(example, end_seconds=0.2), example]
     told: list[tuple[str, int, int]] = []

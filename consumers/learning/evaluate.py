@@ -27,7 +27,7 @@ from .leakage import check_examples, file_digests
 from .provenance import describe_footage, describe_run
 from .report import verdict, write_report
 from .scoring import score_examples
-from .trained_on import known_labels, quiet_labels, warn_of_training_data
+from .trained_on import CALIBRATION_FOOTAGE, known_labels, quiet_labels, warn_of_training_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ def _calibrate(
         checkpoint.contract,
         temperature=round(checkpoint.contract.temperature * factor, 4),
         thresholds=choose_thresholds(fitted, quiet_labels(checkpoint.contract), false_alarm_rate),
-        training={**checkpoint.contract.training, "calibration": {**fitted_to, **describe_run()}},
+        training={**checkpoint.contract.training, CALIBRATION_FOOTAGE: {**fitted_to, **describe_run()}},
     )
     save(path, checkpoint.state(), contract)
     before, after = (evaluate(w.by_clip(), w, rounds=0).figures["calibration_error"].value for w in (windows, fitted))

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +28,9 @@ from .datasets import find_examples
 from .examples import DataOptions, Example
 from .frames import Progress, Sampling, frames_for, readable
 from .leakage import file_digests
+from .provenance import describe_footage
 from .scoring import check_labels, score_frames
-from .trained_on import known_labels, warn_of_training_data
+from .trained_on import INT8_FOOTAGE, known_labels, warn_of_training_data
 
 #: Scores that differ by more than this from the checkpoint's are warned of: its thresholds no longer hold.
 _STRANGE_DIFFERENCE: Final = 0.2
@@ -91,13 +92,15 @@ def export_command(options: ExportOptions, console: Output, notes: Output) -> No
         raise ExportError(reason)  # before anything is decoded
     warned = Notes(notes)
     clips: np.ndarray | None = None
-    calibrating: list[Example] = []
+    calibrating: dict[Path, str] = {}
     if options.calibration:
-        calibrating = _examples(options.calibration, checkpoint, renamed, options.data_options, warned)
-        clips = calibration_clips(checkpoint, calibrating, notes)
+        examples = _examples(options.calibration, checkpoint, renamed, options.data_options, warned)
+        clips = calibration_clips(checkpoint, examples, notes)
+        calibrating = file_digests(examples)
     if output is not None:
+        told = _with_calibration(checkpoint, options.calibration, calibrating) if precision == "int8" else checkpoint
         with notes.status(f"exporting {checkpoint.id}"):
-            exported = export(checkpoint, output, precision, clips)
+            exported = export(told, output, precision, clips)
         _tell(console, notes, output, checkpoint, exported)
     if not options.compared:
         return
@@ -119,9 +122,15 @@ def export_command(options: ExportOptions, console: Output, notes: Output) -> No
         write_json(options.json_file, content, ExportError)
 
 
-def _warn_of_calibration(calibrating: Sequence[Example], digests: Mapping[Path, str], notes: Notes) -> None:
-    """Warn about files that set the ranges of int8; `digests` are those of the files that it is measured on."""
-    if both := len(set(file_digests(calibrating).values()) & set(digests.values())):
+def _with_calibration(checkpoint: Checkpoint, data: Sequence[Path], digests: Mapping[Path, str]) -> Checkpoint:
+    """The checkpoint, whose contract also says which footage sets the ranges of int8."""
+    training = {**checkpoint.contract.training, INT8_FOOTAGE: describe_footage(data, digests)}
+    return replace(checkpoint, contract=replace(checkpoint.contract, training=training))
+
+
+def _warn_of_calibration(calibrating: Mapping[Path, str], digests: Mapping[Path, str], notes: Notes) -> None:
+    """Warn about files that set the ranges of int8, where both are given by their digests."""
+    if both := len(set(calibrating.values()) & set(digests.values())):
         notes.warn(
             f"{both} of the {len(digests)} videos to compare on also set the ranges of int8, so its figures on them "
             "are too optimistic. Calibrate with other footage"

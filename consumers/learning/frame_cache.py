@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +16,12 @@ import numpy as np
 
 from consumers.files import replacing, trim_folder
 from consumers.versions import decoder_version
+from models import Frames
 
 _DEFAULT_BYTES: Final = 4 * 1024**3
+_BLOCK_BYTES: Final = 4 * 1024**2
+
+How = Mapping[str, float | str | None]
 
 
 class StoredFrames:
@@ -48,39 +55,113 @@ class StoredFrames:
             return self._again()
 
 
+class Reel:
+    """Pictures (H, W, 3) uint8 as they are decoded, of which memory holds only the last few.
+
+    The rest lies in a file until the reel is kept or no longer needed; on a full disk, or in a read-only home, memory
+    holds them all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / f".{os.getpid()}-{secrets.token_hex(4)}-reel.npy"
+        self._block: list[np.ndarray] = []
+        self._written = 0
+        self._is_writable = True
+        weakref.finalize(self, _remove, self._file)
+
+    def append(self, image: np.ndarray, /) -> None:
+        self._block.append(image)
+        if self._is_writable and len(self._block) * image.nbytes >= _BLOCK_BYTES:
+            self._write()
+
+    def __len__(self) -> int:
+        return self._written + len(self._block)
+
+    def frames(self) -> np.ndarray:
+        """All of them, (N, H, W, 3), in memory."""
+        written = [np.array(_map(self._file)[: self._written])] if self._written else []
+        return np.concatenate([*written, np.stack(self._block)] if self._block else written)
+
+    def keep(self, kept: Path) -> bool:
+        """Become the file `kept`; return False where that cannot be, and the reel is as it was."""
+        if self._block and not self._write():
+            return False
+        try:
+            self._file.replace(kept)
+        except OSError:
+            return False
+        return True
+
+    def _write(self) -> bool:
+        """Move the block into the file, whose header always says how many pictures are there."""
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), *self._block[0].shape)}
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("r+b" if self._written else "w+b") as file:
+                np.lib.format.write_array_header_1_0(file, header)  # numpy leaves room for more digits
+                file.seek(self._written * self._block[0].nbytes, os.SEEK_CUR)
+                for image in self._block:
+                    file.write(np.ascontiguousarray(image).data)
+        except OSError:
+            self._is_writable = False
+            return False
+        self._written += len(self._block)
+        self._block = []
+        return True
+
+
 class FrameCache:
     """Frames by file and way of sampling; the least recently used go when the bound is reached."""
 
     def __init__(self, folder: Path, max_bytes: int = _DEFAULT_BYTES) -> None:
         self._folder, self._max_bytes = folder, max_bytes
 
-    def get(
-        self, path: Path, how: Mapping[str, float | str | None], decode: Callable[[], np.ndarray]
-    ) -> StoredFrames | np.ndarray:
-        """Return the frames kept for this unchanged file and way of sampling; else decode and keep them.
+    def find(self, path: Path, how: How, again: Callable[[], np.ndarray | Reel]) -> StoredFrames | None:
+        """Return the frames that are kept for this unchanged file and way of sampling; `again` makes them anew.
 
-        What cannot be kept, on a full disk or in a read-only home, is held in memory.
+        Raises:
+            OSError: there is no such file.
         """
-        status = path.stat()
-        story = [str(path.resolve()), status.st_size, status.st_mtime_ns, dict(how), decoder_version()]
-        digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
-        kept = self._folder / f"{digest[:32]}.npy"
+        kept = self._place(path, how)
         try:
             os.utime(kept)
             shape = _map(kept).shape
         except (OSError, ValueError, EOFError):  # absent, or cut short by a kill or a full disk
-            frames = decode()
-            shape = frames.shape
-            if not self._keep(kept, frames):
-                return frames
-        return StoredFrames(kept, shape, lambda: self._anew(kept, decode))
+            return None
+        return StoredFrames(kept, shape, lambda: self._anew(kept, again))
 
-    def _anew(self, kept: Path, decode: Callable[[], np.ndarray]) -> np.ndarray:
+    def put(self, path: Path, how: How, frames: np.ndarray | Reel, again: Callable[[], np.ndarray | Reel]) -> Frames:
+        """Keep the frames for `find`; return them from where they lie: what cannot be kept is held in memory.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        if self._keep(self._place(path, how), frames) and (found := self.find(path, how, again)) is not None:
+            return found
+        return _whole(frames)
+
+    def get(self, path: Path, how: How, decode: Callable[[], np.ndarray | Reel]) -> Frames:
+        """Return the frames kept for this unchanged file and way of sampling; else decode and keep them."""
+        found = self.find(path, how, decode)
+        return self.put(path, how, decode(), decode) if found is None else found
+
+    def reel(self) -> Reel:
+        """For frames that are decoded one by one, to be kept here."""
+        return Reel(self._folder)
+
+    def _place(self, path: Path, how: How) -> Path:
+        status = path.stat()
+        story = [str(path.resolve()), status.st_size, status.st_mtime_ns, dict(how), decoder_version()]
+        digest = hashlib.sha256(json.dumps(story, sort_keys=True).encode()).hexdigest()
+        return self._folder / f"{digest[:32]}.npy"
+
+    def _anew(self, kept: Path, decode: Callable[[], np.ndarray | Reel]) -> np.ndarray:
         frames = decode()
-        self._keep(kept, frames)
-        return frames
+        return _map(kept) if self._keep(kept, frames) else _whole(frames)
 
-    def _keep(self, kept: Path, frames: np.ndarray) -> bool:
+    def _keep(self, kept: Path, frames: np.ndarray | Reel) -> bool:
+        if isinstance(frames, Reel):
+            return frames.keep(kept)
         try:
             with replacing(kept) as unfinished, unfinished.open("wb") as file:
                 np.save(file, frames, allow_pickle=False)
@@ -91,6 +172,15 @@ class FrameCache:
     def trim(self) -> None:
         """Remove the least recently used frames until the rest is within the bound, and leftovers of killed runs."""
         trim_folder(self._folder, "*.npy", self._max_bytes)
+
+
+def _whole(frames: np.ndarray | Reel) -> np.ndarray:
+    return frames.frames() if isinstance(frames, Reel) else frames
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):  # it was kept, or never written
+        file.unlink()
 
 
 def _map(kept: Path) -> np.ndarray:

@@ -13,6 +13,13 @@ from .leakage import sampled, seen_footage
 
 #: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)
+#: What a contract's `training` calls the footage that temperature and thresholds were fitted to, and that set int8.
+CALIBRATION_FOOTAGE: Final = "calibration"
+INT8_FOOTAGE: Final = "int8_calibration"
+_FITTED: Final = {
+    CALIBRATION_FOOTAGE: "has its temperature and thresholds from",
+    INT8_FOOTAGE: "has its ranges of int8 from",
+}
 _ITS_OWN_FIGURES: Final = "Its own metrics are of clips that were held out."
 
 
@@ -49,14 +56,24 @@ def _all_footage(checkpoint: Checkpoint) -> list[str]:
 def warn_of_training_data(
     checkpoint: Checkpoint, digests: Mapping[Path, str], notes: Notes, advice: str = _ITS_OWN_FIGURES
 ) -> None:
-    """Warn about files that a model was trained on; `digests` are those of the files."""
+    """Warn about files that a model was trained or calibrated on; `digests` are those of the files."""
     training = checkpoint.contract.training
     if "footage" in training:
-        count, is_all = seen_footage(_all_footage(checkpoint), digests)
-        seen = f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""
+        seen = _told_seen(_all_footage(checkpoint), digests)
     else:  # an older checkpoint holds only the name of its data
         trained_on = training.get("data", ())
         names = {trained_on} if isinstance(trained_on, str) else set(trained_on)
         seen = ", ".join(sorted(names & {part for path in digests for part in path.parts}))
     if seen:
         notes.warn(f"{checkpoint.id} was trained on {seen}, so its figures on them are too optimistic. {advice}")
+    for key, what in _FITTED.items():
+        if seen := _told_seen(training.get(key, {}).get("footage", ()), digests):
+            notes.warn(
+                f"{checkpoint.id} {what} {seen}, so its figures on them are too optimistic. Judge it on other footage"
+            )
+
+
+def _told_seen(sample: Sequence[str], digests: Mapping[Path, str]) -> str:
+    """How many of the files are in a `footage_sample`, in words; nothing if none is."""
+    count, is_all = seen_footage(sample, digests)
+    return f"{'' if is_all else 'at least '}{count} of these {len(digests)} videos" if count else ""

@@ -190,16 +190,20 @@ def video_features(
 ) -> torch.Tensor:
     """The features of a video's frames, as they are and in augmented views, (V, N, F)."""
     transform = ClipTransform(recipe.augmentation, recipe.size)
+    views = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        whole = np.array(frames)
-        plain = torch.from_numpy(whole).permute(0, 3, 1, 2)  # (N, 3, H, W)
-        views = torch.stack([plain, *(transform(whole) for _ in range(recipe.augmentation.views - 1))])
-        rows = [
-            network.frame_features(normalise(part.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last))
-            for part in torch.split(views.flatten(0, 1), _FEATURE_BATCH)
-        ]
-        return torch.cat(rows).view(len(views), len(plain), -1)
+        for number in range(recipe.augmentation.views):
+            drawn = torch.get_rng_state()
+            rows = []
+            for begin in range(0, len(frames), _FEATURE_BATCH):  # a video may be long
+                part = np.array(frames[begin : begin + _FEATURE_BATCH])
+                torch.set_rng_state(drawn)  # every picture of a view is varied alike
+                pixels = torch.from_numpy(part).permute(0, 3, 1, 2) if number == 0 else transform(part)
+                images = normalise(pixels.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last)
+                rows.append(network.frame_features(images))
+            views.append(torch.cat(rows))
+        return torch.stack(views)
 
 
 def _pictures(frames: Frames, places: np.ndarray, normalise: Normalise, *, flip: bool) -> Iterator[torch.Tensor]:

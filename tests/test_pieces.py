@@ -1,0 +1,138 @@
+"""Several pieces of one file are sampled in one pass, and memory holds only a little of a long one."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumers.learning.examples import Example
+from consumers.learning.frame_cache import FrameCache, Reel, StoredFrames
+from consumers.learning.frames import Sampling, load_frames
+from stream import Feed, Picture, SourceError, sample_file, sample_pieces
+from stream.clips import sampling
+from tests.films import with_edits
+from tests.videos import write_video
+
+RATE = 25
+LIKE_A_CAMERA: dict[str, Any] = {"rate": RATE, "gop": 25, "options": {"bf": "0"}}
+REORDERED: dict[str, Any] = {"rate": RATE, "gop": 25, "options": {"bf": "3"}}
+OPEN: dict[str, Any] = {"rate": RATE, "gop": 25, "options": {"bf": "3", "x264-params": "open-gop=1:scenecut=0"}}
+GAPS = [n / RATE for n in range(60)] + [20 + n / RATE for n in range(90)]
+FILMS: dict[str, Callable[[Path], Path]] = {
+    "mp4": lambda p: write_video(p / "a.mp4", 150, **LIKE_A_CAMERA),
+    "edit list": lambda p: with_edits(write_video(p / "a.mp4", 250, **REORDERED), [(1.2, 3.0), (6.0, 3.0)]),
+    "mkv": lambda p: write_video(p / "a.mkv", 150, **REORDERED),
+    "ts": lambda p: write_video(p / "a.ts", 150, **REORDERED),
+    "avi": lambda p: write_video(p / "a.avi", 150, **REORDERED),
+    "raw": lambda p: write_video(p / "a.h264", 150, **REORDERED),
+    "long group": lambda p: write_video(p / "a.mp4", 150, **(LIKE_A_CAMERA | {"gop": 1000})),
+    "open groups": lambda p: write_video(p / "a.mp4", 150, **OPEN),
+    "interrupted": lambda p: write_video(p / "a.mp4", GAPS, **LIKE_A_CAMERA),
+    "transcoded": lambda p: write_video(p / "a.avi", 150, codec="ffv1", rate=RATE),
+}
+PIECES = [(2.5, 3.5), (0.0, 0.9), (4.96, None), (1.013, 1.6), (0.0, None), (2.6, 2.65), (2.5, 4.0), (900.0, 901.0)]
+
+
+def alone(path: Path, start: float, end: float | None) -> list[np.ndarray] | str:
+    try:
+        return sample_file(path, spacing_seconds=0.1, height=24, width=40, start_seconds=start, end_seconds=end)
+    except SourceError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("at_once", [2, 8])
+@pytest.mark.parametrize("film", FILMS)
+def test_pieces_of_one_pass_are_those_that_are_read_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: str, at_once: int
+) -> None:
+    path = FILMS[film](tmp_path)
+    monkeypatch.setattr(sampling, "_MAX_AT_ONCE", at_once)
+    found = dict(sample_pieces(path, PIECES, list, Picture(24, 40), 0.1))
+    assert sorted(found) == list(range(len(PIECES)))
+    for index, (start, end) in enumerate(PIECES):
+        expected, runs = alone(path, start, end), found[index]
+        if isinstance(runs, SourceError):
+            assert str(runs) == expected
+            continue
+        assert [len(run) for run in runs] == [len(run) for run in expected]
+        for run, one in zip(runs, expected, strict=True):
+            np.testing.assert_array_equal(np.stack(run), one)
+
+
+def test_a_hundred_annotations_of_a_film_open_it_once_for_each_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("consumers.learning.frames.os.cpu_count", lambda: 2)
+    path = FILMS["mp4"](tmp_path)
+    opened: list[str] = []
+
+    class Counted(Feed):
+        def __init__(self, uri: str, *rest: Any) -> None:
+            opened.append(uri)
+            super().__init__(uri, *rest)
+
+    monkeypatch.setattr(sampling, "Feed", Counted)
+    rows = [Example(path, "x", "g", n * 0.05, n * 0.05 + 0.3) for n in range(100)]
+    frames = load_frames(rows, Sampling(0.1, 24, 40, "stretch"), lambda *_: None)
+    assert len(opened) == 2
+    assert {len(f) for f in frames} == {3}
+    np.testing.assert_array_equal(frames[50], alone(path, 2.5, 2.8)[0])
+    load_frames(rows, Sampling(0.1, 24, 40, "stretch"), lambda *_: None)
+    assert len(opened) == 2, "what is kept is not read again"
+
+
+def test_piece_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    path = FILMS["mp4"](tmp_path)
+    found = dict(sample_pieces(path, [(900, 901), (0.0, 1.0)], list, Picture(24, 40), 0.1))
+    assert str(found[0]) == f"{path}: no frame between 900 s and 901 s"
+    assert len(found[1][0]) == 10
+    found = dict(sample_pieces(tmp_path / "none.mp4", [(0, 1), (0, None)], list, Picture(24, 40), 0.1))
+    assert [type(found[n]) for n in range(2)] == [SourceError, SourceError]
+
+
+def test_memory_holds_a_little_of_a_long_reel(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.touch()
+    cache = FrameCache(tmp_path / "cache")
+
+    def decode() -> Reel:
+        reel = cache.reel()
+        for number in range(600):
+            reel.append(np.full((192, 192, 3), number % 256, np.uint8))  # 66 MB in all
+        return reel
+
+    tracemalloc.start()
+    frames = cache.get(video, {}, decode)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6
+    assert isinstance(frames, StoredFrames)
+    assert frames.shape == (600, 192, 192, 3)
+    np.testing.assert_array_equal(frames[:, 7, 7, 1], np.arange(600) % 256)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_reel_that_cannot_be_written_is_held_in_memory(tmp_path: Path, count: int) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    reel = FrameCache(tmp_path / "cache").reel()
+    for number in range(1 + count):
+        reel.append(np.full((96, 96, 3), number, np.uint8))
+    assert not reel.keep(tmp_path / "cache" / "kept.npy")
+    np.testing.assert_array_equal(reel.frames()[:, 0, 0, 0], np.arange(1 + count))
+
+
+def test_reel_that_nobody_keeps_leaves_no_file(tmp_path: Path) -> None:
+    reel = FrameCache(tmp_path / "cache").reel()
+    for _ in range(300):
+        reel.append(np.zeros((96, 96, 3), np.uint8))
+    assert list((tmp_path / "cache").iterdir())
+    assert len(reel.frames()) == 300
+    del reel
+    assert not list((tmp_path / "cache").iterdir())
