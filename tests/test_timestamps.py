@@ -116,3 +116,12 @@ def test_damaged_headers_leave_a_picture_where_it_was_decoded(tmp_path):
     order, packets = read(write_film(tmp_path / "a.mkv", 60, options={"bf": "0"}))
     bare = [replace(p, pts=None, dts=None, data=b"\0" * 40 if n == 20 else p.data) for n, p in enumerate(packets)]
     assert pts(in_picture_order(bare, order, STEP)) == pts(packets)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(
+    "extradata", [b"", b"\x01", b"\0\0\1\x67", b"\0\0\1\x42", b"\x01" + b"\xff" * 40, b"\x01" + bytes(40)]
+)
+def test_damaged_parameter_sets_are_no_error(codec: str, extradata: bytes):
+    order = ORDERS[codec](extradata)
+    assert order.key(b"\0\0\1\x65\x88") is None

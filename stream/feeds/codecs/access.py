@@ -28,15 +28,15 @@ _INTRA_SLICES: Final = frozenset({2, 4, 7, 9})
 class Access:
     """What a packet says about decoding that begins with it."""
 
-    #: Pictures that are referred to, from this one on, until all that follows is clean, 0 if it is at once; None if
-    #: the picture does not say that decoding can begin with it.
+    #: Pictures from this one on until all that follows is clean, 0 if it is at once; None if the picture does not say
+    #: that decoding can begin with it.
     until_clean: int | None = None
     #: All of it is coded without reference to other pictures.
     is_intra: bool = False
     #: Whether later pictures may refer to it.
     is_reference: bool = True
-    #: It cannot be decoded where decoding began with the picture before which it is shown.
-    needs_earlier: bool = False
+    #: Pictures are counted as they are shown, and not those that others refer to as they are decoded.
+    counts_shown: bool = False
     #: The parameter sets in the packet, without start codes or lengths.
     parameter_sets: tuple[bytes, ...] = ()
 
@@ -60,9 +60,7 @@ def read_access(codec: Codec, data: bytes, prefix: int) -> Access:
             recovery = recovery if found is None else found
         elif codec == "hevc" and kind < 32:
             is_start = 16 <= kind <= 23
-            return Access(
-                0 if is_start else recovery, is_start, needs_earlier=kind in {8, 9}, parameter_sets=tuple(sets)
-            )
+            return Access(0 if is_start else recovery, is_start, counts_shown=True, parameter_sets=tuple(sets))
         elif codec == "h264" and kind in {1, 2, 5}:
             is_intra = kind == 5 or all(map(_is_intra_slice, _slices(data, prefix)))
             return Access(0 if kind == 5 else recovery, is_intra, bool(unit[0] & 0x60), parameter_sets=tuple(sets))

@@ -7,6 +7,7 @@ follows from the kinds of pictures (MPEG-4 part 2, 6.1.3.6).
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ class _CountedOrder(PictureOrder):
     def take_parameters(self, extradata: bytes) -> None:
         self._prefix = prefix_size(self.codec, extradata)
         for unit in parameter_sets(self.codec, extradata):
-            self._take(unit)
+            with contextlib.suppress(ValueError, KeyError, IndexError):  # damaged: the pictures may bring better ones
+                self._take(unit)
 
     def key(self, data: bytes) -> tuple[int, int] | None:
         for unit in units(data, self._prefix):

@@ -38,6 +38,7 @@ class Beginning:
         self._packets: list[tuple[Packet, bool]] = []
         self._bytes = 0
         self._until_clean = 0
+        self._point_pts = self._top_pts = 0  # of the picture that tells, and the latest since
         self._clean_pts: int | None = None
         self._left_out = 0
         self._skipped: Counter[str] = Counter()
@@ -72,15 +73,19 @@ class Beginning:
         if access.until_clean is not None and (not self._packets or (access.until_clean == 0 and not self.has_shown)):
             self._packets, self._bytes, self._clean_pts = [], 0, None
             self._until_clean = access.until_clean
+            self._point_pts = self._top_pts = packet.pts or 0
             packet = replace(packet, data=with_sets(packet.data))
         elif not self._packets:
             self._leave_out(packet, self.reason)
             self._left_out += 1
             return False
         assert packet.pts is not None
+        self._top_pts = max(self._top_pts, packet.pts)
+        counts = packet.pts >= self._point_pts if access.counts_shown else access.is_reference
         if self._until_clean == 0 and self._clean_pts is None:
-            self._clean_pts = packet.pts
-        self._until_clean -= self._until_clean > 0 and access.is_reference
+            # Of what is counted as it is shown, some may be shown before this picture and be decoded after it.
+            self._clean_pts = self._top_pts if access.counts_shown else packet.pts
+        self._until_clean -= self._until_clean > 0 and counts
         is_clean = self._clean_pts is not None and packet.pts >= self._clean_pts
         if not is_clean:
             self._leave_out(packet, "not_clean")
