@@ -285,7 +285,7 @@ class MemoryTransport:
             raise BrokerError("a consumer without a group has nothing to go back to")
         with self._lock:
             committed = self._groups[consumer.group].committed
-            consumer.positions = {p: self._first(consumer, p, committed) for p in consumer.positions}
+            consumer.positions = {p: committed.get(p, consumer.began[p]) for p in consumer.positions}
 
     def lag(self, consumer: _MemoryConsumer) -> int:
         return sum(end - at for at, end in self.progress(consumer).values())
@@ -354,6 +354,7 @@ class MemoryTransport:
         kept = {p: at for p, at in consumer.positions.items() if p in partitions}
         new = {p: self._first(consumer, p, committed) for p in sorted(partitions - kept.keys())}
         consumer.positions = kept | new
+        consumer.began = {p: consumer.began.get(p, at) for p, at in kept.items()} | new
         consumer.assignment.replace(partitions)
 
     def _first(self, consumer: _MemoryConsumer, partition: Partition, committed: Mapping[Partition, int]) -> int:
@@ -384,6 +385,8 @@ class _MemoryConsumer:
         self.was_member = False
         self.assignment = Assignment()
         self.positions: dict[Partition, int] = {}
+        #: Where reading of each partition began.
+        self.began: dict[Partition, int] = {}
         self.paused: set[Partition] = set()
 
     def poll(self, timeout_seconds: float) -> Polled:
