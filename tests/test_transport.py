@@ -463,7 +463,7 @@ def test_apache_kafka_gets_the_limits_of_a_topic(apache_broker, topics_prefix):
         configs = admin.describe_configs([ConfigResource("TOPIC", topics_prefix)])
         assert len(admin.describe_topics([topics_prefix])[0]["partitions"]) == 3
     text = str(configs)
-    for value in ("9000000", "80000000", "20000000", "compact", str(MAX_RECORD_BYTES + 64 * 1024)):
+    for value in ("9000000", "80000000", "20000000", "compact", "600000", str(MAX_RECORD_BYTES + 64 * 1024)):
         assert value in text
 
 

@@ -194,7 +194,13 @@ class KafkaTransport:
 def _creation(topic: Topic) -> dict[str, Any]:
     configs = {"max.message.bytes": str(TOPIC_BYTES)}
     if topic.compacted:
-        configs["cleanup.policy"] = "compact"
+        # Whoever begins reads all of it first. By default the newest gigabyte, and a week, would never be compacted.
+        configs |= {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(TOPIC_BYTES),
+            "segment.ms": "600000",
+            "min.cleanable.dirty.ratio": "0.1",
+        }
     if topic.retention_hours is not None:
         configs["retention.ms"] = str(int(topic.retention_hours * 3_600_000))
     if topic.retention_bytes is not None:
