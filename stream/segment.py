@@ -6,6 +6,7 @@ depend on rounding, on the machine, or on how the footage was cut.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zlib
@@ -29,6 +30,7 @@ MAX_SECONDS: Final = 3600
 MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
 #: Pixels that are wider or narrower than this are a damaged header: stretched, a picture would not fit into memory.
 MAX_ASPECT: Final = 100
+FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Matrices between YUV and RGB that pictures can be converted by, by their number in ISO/IEC 23091-2.
@@ -125,6 +127,11 @@ class Segment:
     #: For how long, in the interval, a picture stood still because the camera sent no other.
     held_us: int = 0
     display: Display = Display()
+    #: Number of the agent's claim on the camera: of two agents that send under one id, the higher one counts. 0 where the
+    #: agent made none.
+    claim: int = 0
+    #: Fingerprint of the codec and first picture of the feed, in hexadecimal; empty where the agent does not tell.
+    feed: str = ""
 
     def __post_init__(self) -> None:
         check_camera_id(self.camera)
@@ -138,6 +145,10 @@ class Segment:
             raise ValueError(f"decoding from {self.decode_from_us} µs: expected at most the start, {self.start_us} µs")
         if not 0 <= self.held_us <= max(0, self.end_us - self.start_us):
             raise ValueError(f"held for {self.held_us} µs: expected at most as long as the segment")
+        if not 0 <= self.claim < 1 << 63:
+            raise ValueError(f"claim {self.claim}: expected 0 to 2^63 - 1")
+        if self.feed and not FINGERPRINT.fullmatch(self.feed):
+            raise ValueError(f"feed {self.feed[:40]!r}: expected {FINGERPRINT.pattern}")
         if any(n < 0 for n in self.skipped.values()):
             raise ValueError(f"skipped {dict(self.skipped)}: expected counts")
         if not 0 <= self.epoch_us <= self.start_us <= self.end_us <= MAX_TIME_US:
@@ -204,6 +215,10 @@ class Segment:
             values["colour-range"] = self.display.colour_range
         if self.display.colour_matrix is not None:
             values["colour-matrix"] = self.display.colour_matrix
+        if self.claim:
+            values["claim"] = self.claim
+        if self.feed:
+            values["feed"] = self.feed
         return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
 
     @classmethod
@@ -236,6 +251,8 @@ class Segment:
             decode_from_us = int(fields["decode-from-us"]) if "decode-from-us" in fields else None
             continued, held_us = int(fields.get("continued", b"0")), int(fields.get("held-us", b"0"))
             display = _display(fields)
+            # Agents of earlier versions make no claims.
+            claim, feed = int(fields.get("claim", b"0")), fields.get("feed", b"").decode()
         except KeyError as missing:
             raise SegmentError(where, f"header {missing} is missing") from None
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as bad:
@@ -266,9 +283,16 @@ class Segment:
                 continued=bool(continued),
                 held_us=held_us,
                 display=display,
+                claim=claim,
+                feed=feed,
             )
         except ValueError as bad:
             raise SegmentError(where, str(bad)) from None
+
+
+def fingerprint(codec: str, first: bytes) -> str:
+    """What tells a feed from others: of its codec and the bytes of its first picture."""
+    return hashlib.blake2b(first, digest_size=8, person=codec.encode()[:16]).hexdigest()
 
 
 def _display(fields: Mapping[str, bytes]) -> Display:

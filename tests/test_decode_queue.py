@@ -238,3 +238,15 @@ def test_what_strays_from_another_feed_touches_no_group(queue, film):
     found = taken(queue)
     del found[4]
     assert_same(samples(found), samples(expected))
+
+
+def test_what_a_fenced_agent_sends_is_not_decoded_and_touches_no_group(queue, film):
+    mine = [replace(segment, claim=2) for segment in film]
+    later = film[-1].end_us
+    fenced = replace(film[0], claim=1, epoch_us=later, start_us=later, end_us=later + 500_000)
+    put(queue, [*mine[:4], fenced, *mine[4:]])
+    decoder = Decoder(SPEC.picture)
+    expected = [(n, decoder.decode(s, SPEC.sample_times_us(s))) for n, s in enumerate(film)]
+    found = taken(queue)
+    assert found.pop(4)[1] == Decoded((), [])
+    assert_same(samples(found), samples(expected))

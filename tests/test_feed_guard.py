@@ -12,14 +12,14 @@ NUMBERS = itertools.count()
 EPOCHS = {"A": 1_000_000, "B": 2_000_000, "C": 3_000_000}
 
 
-def arrival(name: str, data: bytes = b"bytes of it") -> Arrival:
+def arrival(name: str, data: bytes = b"bytes of it", claim: int = 0) -> Arrival:
     """`A3` is the fourth segment of epoch A; `A3end` its end."""
     epoch, sequence = EPOCHS[name[0]], int(name[1:].removesuffix("end"))
     is_end = name.endswith("end")
     start_us = epoch + sequence * 500_000
     segment = Segment(
         "gate", epoch, sequence, start_us, start_us + (0 if is_end else 500_000), "mpegts", "h264", 8, 8,
-        0 if is_end else 5, 0, b"" if is_end else data + name.encode(),
+        0 if is_end else 5, 0, b"" if is_end else data + name.encode(), claim=claim,
     )  # fmt: skip
     return Arrival(Record("t", 0, next(NUMBERS), b"gate", [], segment.data), segment, Decoded((), []))
 
@@ -86,3 +86,31 @@ def test_what_was_held_back_is_there_when_the_open_feed_falls_silent():
     assert outcome(guard, "A0", "B0") == ["A0"]
     assert [names(a) for a in guard.waiting()] == ["B0"]
     assert guard.waiting() == []
+
+
+def claimed(*comes: str) -> list[Arrival]:
+    """`A0/7` is the first segment of epoch A, of the agent whose claim is 7."""
+    return [arrival(name, claim=int(claim)) for name, _, claim in (each.partition("/") for each in comes)]
+
+
+def test_the_higher_claim_wins_at_once_whichever_epoch_is_newer_and_the_other_is_fenced():
+    assert outcome(FeedGuard(), *claimed("A0/1", "B0/2", "A1/1", "B1/2", "A2/1")) == [
+        "A0", "B0", "A1 fenced", "B1", "A2 fenced",
+    ]  # fmt: skip
+    assert outcome(FeedGuard(), *claimed("B0/1", "A0/2", "B1/1", "A1/2", "C0/1", "C1/1", "B2end/1", "A2/2")) == [
+        "B0", "A0", "B1 fenced", "A1", "C0 fenced", "C1 fenced", "B2end fenced", "A2",
+    ]  # fmt: skip
+
+
+def test_what_was_held_back_of_an_agent_is_fenced_with_it():
+    assert outcome(FeedGuard(), *claimed("A0/1", "B0/1", "C0/2", "C1/2")) == ["A0", "B0 fenced", "C0", "C1"]
+
+
+def test_agents_that_claim_nothing_are_judged_as_before_also_after_one_that_claimed():
+    assert outcome(FeedGuard(), *claimed("A0/5", "A1end/5"), "B0", "A0", "B1") == [
+        "A0", "A1end", "B0", "A0 stale_epoch", "B1",
+    ]  # fmt: skip
+
+
+def test_a_guard_that_goes_on_for_another_knows_its_claim():
+    assert outcome(FeedGuard(claim=2), *claimed("A0/1", "B0/2")) == ["A0 fenced", "B0"]

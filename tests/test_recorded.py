@@ -12,12 +12,14 @@ from pathlib import Path
 import av
 import pytest
 
+from consumers.replaying.sources import find_recordings
 from stream import (
     CAMERA_ID,
     Feed,
     MemoryTransport,
     Recorded,
     Segment,
+    SegmentLimits,
     SourceError,
     Topic,
     attach,
@@ -30,7 +32,7 @@ from stream import (
     recorded_order,
 )
 from stream.feeds.addresses import to_url
-from stream.feeds.times.recorded import recorded
+from stream.feeds.times.recorded import content_us, recorded
 from tests.videos import write_video
 
 QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 25, "size": (64, 48)}
@@ -92,10 +94,12 @@ def test_a_time_that_a_lost_clock_wrote_is_not_believed(tmp_path, film, tag, bel
 
 
 def test_a_file_that_does_not_tell_began_its_duration_before_it_was_modified(tmp_path, film):
-    with Feed(str(put(tmp_path / "a.mp4", film))) as feed:
-        assert feed.recorded == Recorded((MODIFIED - 2) * 1_000_000, known=False)
-    with Feed(str(tagged(tmp_path / "b.mp4", film, "2026-11-24T08:00:00Z"))) as feed:
-        assert feed.recorded == Recorded(us("2026-11-24T08:00:00Z"), known=True)
+    for path, start_us, is_known in (
+        (put(tmp_path / "a.mp4", film), (MODIFIED - 2) * 1_000_000, False),
+        (tagged(tmp_path / "b.mp4", film, "2026-11-24T08:00:00Z"), us("2026-11-24T08:00:00Z"), True),
+    ):
+        with Feed(str(path)) as feed:
+            assert feed.recorded == Recorded(start_us, is_known, content_us(path))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_no_file_of_a_folder_is_moved_by_the_name_of_another(tmp_path, film):
     for name, hour in (("1", 1), ("10", 10), ("2", 2), ("0", 23)):
         tagged(tmp_path / f"{name}.mp4", film, f"2026-11-24T{hour:02}:00:00Z")
     epochs = list(dict.fromkeys(s.epoch_us for s in segments_of(tmp_path)))
-    assert epochs == [us(f"2026-11-24T{hour:02}:00:00Z") for hour in (1, 2, 10, 23)]
+    assert [epoch_us - epoch_us % 1_000_000 for epoch_us in epochs] == [us(f"2026-11-24T{hour:02}:00:00Z") for hour in (1, 2, 10, 23)]
     start_us = us("2026-01-01T00:00:00Z")
     together = list(dict.fromkeys(s.epoch_us for s in segments_of(tmp_path, start_us=start_us)))
     assert together == [start_us + n * 2_000_000 for n in range(4)]
@@ -254,3 +258,28 @@ def test_a_jump_in_the_timestamps_of_a_file_is_not_waited_for(tmp_path, monkeypa
     state = attach(str(path), "gate", transport.producer(), "segments", stop=lambda: time.monotonic() > begin + 8)
     assert state.frames == 40
     assert time.monotonic() - begin < 8
+
+
+def test_two_films_of_one_time_are_two_epochs_and_the_same_film_is_one_wherever_it_lies(tmp_path, film):
+    when = "2026-11-24T08:00:00Z"
+    other = write_video(tmp_path / "other.mp4", 50, size=(48, 64)).read_bytes()
+    one, two = tagged(tmp_path / "one.mp4", film, when), tagged(tmp_path / "two.mp4", other, when)
+    (tmp_path / "elsewhere").mkdir()
+    again = tmp_path / "elsewhere" / "copy.mp4"
+    again.write_bytes(one.read_bytes())
+    begins = [{s.epoch_us for s in segments_of(path)} for path in (one, two, again, one)]
+    assert begins[0] == begins[2] == begins[3] != begins[1]
+    assert all(0 <= epoch - us(when) < 100_000 for found in begins for epoch in found)
+    # Replay dates them as attach does.
+    for path, (epoch_us,) in zip((one, two), begins, strict=False):
+        (recording,), _ = find_recordings([str(path)], None, None, SegmentLimits(), MemoryTransport)
+        assert recording.pieces[0].recorded_us == epoch_us
+
+
+def test_films_of_one_time_follow_one_another_by_their_names_whatever_they_hold(tmp_path, film):
+    when = "2026-11-24T08:00:00Z"
+    for number in range(1, 6):
+        tagged(tmp_path / f"{number}.mp4", write_video(tmp_path / "x.mp4", 10 * number).read_bytes(), when)
+    (tmp_path / "x.mp4").unlink()
+    seconds = [s.frames for s in segments_of(tmp_path) if not s.is_end]
+    assert seconds == sorted(seconds)

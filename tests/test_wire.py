@@ -73,6 +73,21 @@ def test_a_segment_comes_back_as_it_went():
     assert Segment.decode(key, headers, value, WHERE) == SEGMENT
 
 
+def test_claim_and_feed_come_back_and_a_segment_of_an_earlier_version_has_none():
+    claimed = replace(SEGMENT, claim=1_700_000_000_000_007, feed="0123456789abcdef")
+    assert Segment.decode(*claimed.encode(), WHERE) == claimed
+    assert {"claim", "feed"}.isdisjoint(dict(SEGMENT.encode()[1]))
+    assert (decode().claim, decode().feed) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "headers", [{"claim": b"-1"}, {"claim": b"x"}, {"claim": b"9" * 19}, {"feed": b"x"}, {"feed": b"0" * 17}]
+)
+def test_a_claim_or_fingerprint_that_is_none_is_refused(headers):
+    with pytest.raises(SegmentError, match=r"clipline\.segments\[3\]@77: .*(claim|feed|header)"):
+        decode(headers=headers)
+
+
 def test_the_mark_that_ends_an_epoch_comes_back_as_it_went():
     mark = replace(SEGMENT, frames=0, data=b"", start_us=SEGMENT.end_us, skipped={})
     again = Segment.decode(*mark.encode(), WHERE)

@@ -81,6 +81,8 @@ class DecodeQueue(Generic[Item]):
         #: The newest entries, those that are not begun with, and how to begin.
         self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
         self._groups: dict[str, _Group[Item]] = {}
+        #: By camera, the highest that came.
+        self._claims: dict[str, int] = {}
         self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
@@ -154,6 +156,7 @@ class DecodeQueue(Generic[Item]):
     def forget(self, camera: str) -> None:
         """Let go of a camera's decoder: nothing that follows continues what was there."""
         self._groups.pop(camera, None)
+        self._claims.pop(camera, None)
 
     def close(self) -> None:
         """End the threads, without waiting for decoding that nobody needs any more."""
@@ -171,8 +174,13 @@ class DecodeQueue(Generic[Item]):
             begin()
 
     def _begin(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
-        group = self._groups.get(segment.camera)
-        if group is not None and group.has_next(segment):
+        group, claim = self._groups.get(segment.camera), self._claims.get(segment.camera, 0)
+        if segment.claim > claim:
+            self._claims[segment.camera] = segment.claim
+        if 0 < segment.claim < claim:
+            # Of an agent that was fenced: nobody wants its pictures, and it is not to touch the other one's group.
+            outcome.set_result((segment, Decoded((), [])))
+        elif group is not None and group.has_next(segment):
             self._go_on(group, item, segment, times_us, where, outcome)
         elif segment.continued and not segment.continues:
             decoder = Decoder(self._spec.picture)

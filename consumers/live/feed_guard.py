@@ -9,6 +9,10 @@ A camera has one open epoch. Two agents under one name, or a record that strayed
     B0 B1 A2 …                      A2 is of an epoch that is over, and is left out
     A0 A1 B0        B0 continues A1: a gap in the time of one film, so B is no other feed
     A0 A1 … A0'                     an end and a number that were there with other bytes: refused
+    A0 A1 C0 A2 …   C claims more   C0 is taken at once, A is over: what still comes of it is fenced, whatever its time
+
+Agents claim a camera before they send, with a number that grows: of two, the later one. Agents of earlier versions claim
+nothing, and are judged by the rest.
 
 So a stray ends nothing, of two agents that take turns one is left out, and no window is told twice with two contents,
 as far back as segments are remembered.
@@ -31,7 +35,7 @@ _SEEN: Final = np.dtype([("epoch_us", "i8"), ("number", "i8"), ("bytes", "u4"), 
 #: A foreign record may have any number.
 _NUMBERS: Final = (1 << 63) - 1
 
-Reason = Literal["stale_epoch", "stray_epoch", "other_bytes"]
+Reason = Literal["fenced", "stale_epoch", "stray_epoch", "other_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,10 @@ class Arrival:
 class FeedGuard:
     """Of one camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, claim: int = 0) -> None:
+        """Begin; or go on where another guard's highest `claim` is known."""
+        #: The highest that came.
+        self.claim = claim
         self._seen = np.zeros(_KNOWN, _SEEN)
         #: The first segment of a newer epoch, until it is known to be more than a stray.
         self._newer: Arrival | None = None
@@ -54,8 +61,19 @@ class FeedGuard:
     def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
         """Take what comes next; give what is known now: arrivals to go on with, and ones to leave out and why."""
         segment = arrival.segment
+        if 0 < segment.claim < self.claim:
+            yield arrival, "fenced"
+            return
+        has_taken_over = self.claim < segment.claim
+        if has_taken_over:
+            self.claim = segment.claim
+            for other in self.waiting():
+                yield other, "fenced"
         if self._was_other(segment):
             yield arrival, "other_bytes"
+        elif has_taken_over:
+            self._remember(segment)
+            yield arrival, None
         elif (
             open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
         ):

@@ -54,6 +54,7 @@ _MOST_FRAMES: Final = 1_000_000
 #: How often it is said of a camera that there is another feed under its name.
 _TELL_SECONDS: Final = 60.0
 _OTHER_FEED: Final[Mapping[Reason, str]] = {
+    "fenced": "another agent has claimed the camera since",
     "stale_epoch": "it began before the open one",
     "stray_epoch": "it began later, and did not go on",
     "other_bytes": "with the same times and other bytes",

@@ -223,7 +223,7 @@ def _file_pieces(
     for path in paths:
         try:
             with Feed(str(path), reading) as feed:
-                begin_us = feed.recorded.start_us if feed.recorded else 0
+                begin_us = feed.recorded.begin_us if feed.recorded else 0
                 pieces.append(FilePiece(path, begin_us, feed.seconds or 0.0, limits, reading))
                 known.append((path, feed.recorded))
         except SourceError as error:

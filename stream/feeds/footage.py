@@ -98,7 +98,7 @@ class Footage:
     def _of_file(self, path: Path | str, packets: Callable[[Feed], Iterable[Packet]]) -> Iterator[Segment]:
         with Feed(str(path), self._reading) as feed:
             begin_us = (
-                max(self._next_us, feed.recorded.start_us if feed.recorded else 0) if self._recorded else self._next_us
+                max(self._next_us, feed.recorded.begin_us if feed.recorded else 0) if self._recorded else self._next_us
             )
             segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
             failure: SourceError | None = None

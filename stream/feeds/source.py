@@ -28,7 +28,7 @@ from .cutting.carriers import carrier
 from .damage import Ending, why_unreadable
 from .packets import Packet, Track
 from .times.edits import played
-from .times.recorded import recorded
+from .times.recorded import Recorded, content_us, recorded
 from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
 from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, colours_of, display_of, find_film
 
@@ -88,7 +88,11 @@ class Feed:
             raise
         self.seconds = self._container.duration / av.time_base if self._container.duration else None
         #: When a file was recorded; None for a camera.
-        self.recorded = None if self.live else recorded(Path(uri), dict(self._container.metadata), self.seconds)
+        self.recorded = None if self.live else self._recorded(Path(uri))
+
+    def _recorded(self, path: Path) -> Recorded:
+        found = recorded(path, dict(self._container.metadata), self.seconds)
+        return replace(found, content_us=content_us(path))
 
     def _open(self, uri: str) -> Any:
         # Where libav invents presentation times for H.264, they are in decoding order.

@@ -274,7 +274,7 @@ class Segmenter:
         self._open_epoch(origin, packets, continues=False)
 
     def _open_epoch(self, origin: int, packets: Sequence[tuple[Packet, bool]], *, continues: bool) -> None:
-        self._writer.begin(origin, continues=continues)
+        self._writer.begin(origin, packets[0][0].data, continues=continues)
         self._in_epoch = True
         self._last_pts, self._interval = origin, 0
         self._open = self._draft(origin, continues=continues)

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from stream.feeds.packets import Packet, Track
-from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, ticks_to_us
+from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, fingerprint, ticks_to_us
 
 from .muxing import mux, picture_size
 
@@ -67,14 +67,16 @@ class Writer:
         self.last_end_us = start_us
         #: Frames left out since the newest segment, by reason.
         self.skipped: Counter[str] = Counter()
+        self._feed = ""
         self._epoch_us: int | None = None
         self._origin = 0  # pts at which the epoch begins
         self._sequence = 0
         self._group_us = 0  # start of the segment with which decoding begins
         self._intervals: deque[int] = deque(maxlen=_INTERVALS)
 
-    def begin(self, origin: int, *, continues: bool) -> None:
-        """Begin an epoch at a presentation time; its numbers go on where it continues the one before."""
+    def begin(self, origin: int, first: bytes, *, continues: bool) -> None:
+        """Begin an epoch with a picture at a presentation time; its numbers go on where it continues the one before."""
+        self._feed = self._feed or fingerprint(self._track.codec, first)
         begin = self._start_us + round((origin - self._track.zero) * self._track.time_base * 1_000_000)
         # An epoch's number is the time of its first frame, and it grows: never before the end of the one before.
         self._epoch_us = max(begin, self.last_end_us)
@@ -114,6 +116,7 @@ class Writer:
             continued=continued,
             held_us=self._held_us(draft, end),
             display=self._track.display,
+            feed=self._feed,
         )
         self.skipped.clear()
         self._sequence += 1
@@ -138,6 +141,7 @@ class Writer:
             first_tick=0,
             data=b"",
             skipped=dict(self.skipped),
+            feed=self._feed,
         )
         self.skipped.clear()
         self._sequence += 1
