@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from consumers.outputs.states import ensure_state_topics, reported_camera
+from consumers.records.camera_claim import CameraClaim
 from consumers.records.camera_state import CameraState
 from consumers.records.process import ProcessInfo
-from consumers.running.claims import newest_ends, reader_of
+from consumers.running.claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, reader_of
 from consumers.settings import TopicSettings
 from consumers.terminal.attaching import QuietNotes
 from consumers.topics import ensure_topics
@@ -130,3 +131,70 @@ def test_a_camera_that_never_gave_anything_is_said_while_it_is_attached():
         while not any(one.status == "failed" for one in heard) and time.monotonic() < deadline:
             time.sleep(0.02)
     assert [one.why for one in heard if one.status == "failed"][:1] == ["connection refused"]
+
+
+def agent(number: int) -> ProcessInfo:
+    return ProcessInfo(f"hub-{number}", "hub", number, "1.0", number)
+
+
+def claims_topic() -> tuple[MemoryTransport, TopicSettings]:
+    transport, topics = MemoryTransport(), TopicSettings()
+    ensure_state_topics(transport, topics)
+    return transport, topics
+
+
+def test_claims_grow_also_where_the_clock_of_the_one_before_was_ahead():
+    transport, topics = claims_topic()
+    producer = transport.producer()
+    ahead = CameraClaim("gate", now_us() + 3_600_000_000, agent(1), 0)
+    producer.send(topics.cameras_claims, *ahead.encode())
+    before = read_claims(transport, topics)
+    ours, lost = claim_cameras(transport, producer, topics, ["gate", "yard"], agent(2), before)
+    assert (ours["gate"].claim, lost) == (ahead.claim + 1, {})
+    assert abs(ours["yard"].claim - now_us()) < 5_000_000
+    assert read_claims(transport, topics) == ours
+
+
+@pytest.mark.parametrize("seconds", [-3600, 0, 3600])
+def test_of_two_agents_at_the_same_instant_exactly_one_goes_on_whatever_their_clocks_say(seconds, monkeypatch):
+    transport, topics = claims_topic()
+    producer = transport.producer()
+    before = read_claims(transport, topics)
+    real = time.time_ns
+    with ClaimWatch(lambda: transport, topics, agent(1)) as first:
+        ours, lost = claim_cameras(transport, producer, topics, ["gate"], agent(1), before)
+        assert not lost
+        first.add(ours)
+        time.sleep(0.05)
+        monkeypatch.setattr(time, "time_ns", lambda: real() + seconds * 10**9)
+        theirs, refused = claim_cameras(transport, producer, topics, ["gate"], agent(2), before)
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline and first.taken_by("gate") is None:
+            time.sleep(0.02)
+        stopped = first.taken_by("gate")
+    assert (stopped is None) != (not refused)
+    if refused:
+        assert refused["gate"].agent == agent(1)
+        # The one that holds is the newest record: compaction keeps it.
+        (*_, newest) = transport.read_to_end([(topics.cameras_claims, 0)])
+        assert CameraClaim.decode(newest.value, "x") == ours["gate"]
+    else:
+        assert stopped == agent(2)
+        assert read_claims(transport, topics) == theirs
+
+
+def test_who_has_claimed_a_camera_and_said_nothing_yet_has_it():
+    claim = CameraClaim("gate", 7, ELSEWHERE, now_us())
+    assert holder_of(claim, None) == ELSEWHERE
+    assert holder_of(replace(claim, time_us=now_us() - 60_000_000), None) is None
+    assert holder_of(claim, state(status="ended")) is None
+    assert holder_of(replace(claim, agent=agent(3)), state(status="ended", age=5)) == agent(3)
+
+
+def test_a_record_that_is_no_claim_is_left_out(caplog):
+    transport, topics = claims_topic()
+    producer = transport.producer()
+    for value in (b"{}", b"x", b'{"claim": 1e400}', None):
+        producer.send(topics.cameras_claims, b"gate", [], value)
+    assert read_claims(transport, topics) == {}
+    assert caplog.text.count("left out") == 3

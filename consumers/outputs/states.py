@@ -28,7 +28,8 @@ _END_SECONDS: Final = 3.0
 
 def ensure_state_topics(transport: Transport, topics: TopicSettings) -> None:
     """Create the topics of states where they are missing: one partition, so that they are read to their end at once."""
-    transport.ensure_topics([Topic(name, 1, compacted=True) for name in (topics.cameras_state, topics.workers_state)])
+    names = topics.cameras_state, topics.cameras_claims, topics.workers_state
+    transport.ensure_topics([Topic(name, 1, compacted=True) for name in names])
 
 
 class CameraReporter:

@@ -101,6 +101,10 @@ class TopicSettings(_Section):
         return f"{self.prefix}.cameras.state"
 
     @property
+    def cameras_claims(self) -> str:
+        return f"{self.prefix}.cameras.claims"
+
+    @property
     def workers_state(self) -> str:
         return f"{self.prefix}.workers.state"
 
