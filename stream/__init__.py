@@ -24,7 +24,7 @@ from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
 from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import check_address, is_live, may_be_film
-from .feeds.agent import Attached, Pace, attach
+from .feeds.agent import Attached, Pace, attach, is_film
 from .feeds.cutting.joining import write_joined
 from .feeds.cutting.segmenter import Segmenter, SegmentLimits
 from .feeds.fleet import FleetCamera, attach_all
@@ -96,6 +96,7 @@ __all__ = [
     "display_name",
     "escape_address",
     "find_files",
+    "is_film",
     "is_live",
     "may_be_film",
     "quiet_after",

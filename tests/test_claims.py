@@ -124,7 +124,7 @@ def test_a_camera_that_gives_nothing_is_said_with_why_and_since_when_and_when_it
 def test_a_camera_that_never_gave_anything_is_said_while_it_is_attached():
     heard: list[FeedState] = []
     with reported_camera(
-        MemoryTransport(), TopicSettings(), "gate", ELSEWHERE, quiet_seconds=0.3, hear=heard.append
+        MemoryTransport, TopicSettings(), "gate", ELSEWHERE, quiet_seconds=0.3, hear=heard.append
     ) as report:
         report(Attached(problem="connection refused"))
         deadline = time.monotonic() + 5

@@ -162,7 +162,9 @@ def test_no_file_of_a_folder_is_moved_by_the_name_of_another(tmp_path, film):
     for name, hour in (("1", 1), ("10", 10), ("2", 2), ("0", 23)):
         tagged(tmp_path / f"{name}.mp4", film, f"2026-11-24T{hour:02}:00:00Z")
     epochs = list(dict.fromkeys(s.epoch_us for s in segments_of(tmp_path)))
-    assert [epoch_us - epoch_us % 1_000_000 for epoch_us in epochs] == [us(f"2026-11-24T{hour:02}:00:00Z") for hour in (1, 2, 10, 23)]
+    assert [epoch_us - epoch_us % 1_000_000 for epoch_us in epochs] == [
+        us(f"2026-11-24T{hour:02}:00:00Z") for hour in (1, 2, 10, 23)
+    ]
     start_us = us("2026-01-01T00:00:00Z")
     together = list(dict.fromkeys(s.epoch_us for s in segments_of(tmp_path, start_us=start_us)))
     assert together == [start_us + n * 2_000_000 for n in range(4)]

@@ -149,6 +149,20 @@ StartOption = Annotated[
         show_default="when it was recorded",
     ),
 ]
+TakeOverOption = Annotated[
+    bool,
+    typer.Option("--take-over", help="Read a camera that another agent reads; the other one is told, and stops."),
+]
+ExitAfterOption = Annotated[
+    float | None,
+    typer.Option(
+        "--exit-after",
+        metavar="SECONDS",
+        callback=above_zero,
+        help="Exit with 2 when the broker has been away for so long.",
+        show_default="wait for as long as it takes",
+    ),
+]
 LabelMapOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,6 +15,7 @@ from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
+    ExitAfterOption,
     FpsOption,
     KafkaOption,
     ModelOption,
@@ -24,6 +25,7 @@ from .options import (
     SettingsOption,
     StartOption,
     StrideOption,
+    TakeOverOption,
     TranscodeOption,
     above_zero,
     command_settings,
@@ -59,6 +61,8 @@ def attach(
     start: StartOption = None,
     fps: FpsOption = None,
     transcode: TranscodeOption = False,
+    take_over: TakeOverOption = False,
+    exit_after: ExitAfterOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
@@ -68,6 +72,9 @@ def attach(
     camera is sent until Ctrl-C, footage until it ends. Others can read a command
     line: a password belongs into an environment variable.
 
+    While the broker is away, segments of a camera wait on disk (section
+    [spool] of the settings), and footage waits where it is.
+
     \b
     Examples (with a camera and files of your own):
       clipline attach rtsp://10.0.0.7/stream --camera lobby
@@ -75,61 +82,27 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from consumers.outputs.outages import watch_kafka, watching
-    from consumers.outputs.states import ensure_state_topics, reported_camera
-    from consumers.records.process import ProcessInfo
-    from consumers.running.claims import newest_ends, reader_of, taken_words
-    from consumers.running.overview import read_states
-    from consumers.settings import SettingsError
+    from consumers.running.attaching import attach_camera
     from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
-    from consumers.topics import ensure_topics
-    from stream import Attached, KafkaTransport, Reading, is_live, quiet_after
-    from stream import attach as attach_feed
+    from stream import Reading, is_live
 
     settings = command_settings(settings_file, kafka, None)
     source, camera, start_us = _attached(source, camera, start, loop=loop)
-    transport = KafkaTransport(settings.kafka)
-    ensure_topics(transport, settings.topics)
-    ensure_state_topics(transport, settings.topics)
-    states = read_states(transport, settings.topics).cameras
-    if (agent := reader_of(states.get(camera))) is not None:
-        taken = taken_words(f"camera {camera}", agent, settings.kafka)
-        raise SettingsError(f"{taken}; end that one, or give this one another --camera name")
-    before = Attached(end_us=newest_ends(transport, settings.topics, states, [camera])[camera])
-    producer = transport.producer()
-    with (
-        stop_on_signal() as stop,
-        attach_progress(errors, camera) as show,
-        reported_camera(
-            transport,
-            settings.topics,
-            camera,
-            ProcessInfo.current(),
-            quiet_seconds=quiet_after(settings.segments.limits),
-            hear=QuietNotes(errors).hear,
-        ) as report,
-        watching(watch_kafka(settings.kafka)),
-    ):
-
-        def progress(state: Attached) -> None:
-            show(state)
-            report(state)
-
-        attached = attach_feed(
+    with stop_on_signal() as stop, attach_progress(errors, camera) as show:
+        attached = attach_camera(
+            settings,
             source,
             camera,
-            producer,
-            settings.topics.segments,
-            limits=settings.segments.limits,
             pace=pace,
             loop=loop,
             start_us=start_us,
-            stop=stop.is_set,
-            progress=progress,
-            state=before,
             reading=Reading(fps, transcode),
+            take_over=take_over,
+            exit_after_seconds=exit_after,
+            stop=stop.is_set,
+            progress=show,
+            hear=QuietNotes(errors).hear,
         )
-        producer.close()
     console.print(attach_summary(camera, attached), soft_wrap=True)
     for failure in attached.failures:
         errors.print(f"left out: {failure}", style="yellow", soft_wrap=True)

@@ -24,6 +24,7 @@ _LOOK_SECONDS: Final = 0.5
 _WORKER_SECONDS: Final = 2.0
 #: How long a worker's last report may take.
 _END_SECONDS: Final = 3.0
+_RETRY_SECONDS: Final = 2.0
 
 
 def ensure_state_topics(transport: Transport, topics: TopicSettings) -> None:
@@ -56,49 +57,74 @@ class CameraReporter:
 
 @contextlib.contextmanager
 def reported_camera(
-    transport: Transport,
+    connect: Callable[[], Transport],
     topics: TopicSettings,
     camera: str,
     agent: ProcessInfo,
     *,
     quiet_seconds: float,
     hear: Callable[[FeedState], None] = lambda _: None,
+    is_ours: Callable[[], bool] = lambda: True,
 ) -> Iterator[Callable[[Attached], None]]:
     """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
 
-    `hear` is called in another thread, with each state that is looked at.
+    `hear` is called in another thread, with each state that is looked at. Nothing is sent while the camera is not ours.
 
     With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
     reports, never the attachment.
     """
-    ensure_state_topics(transport, topics)
-    producer = transport.producer()
-    reporter = CameraReporter(producer, topics.cameras_state, agent)
     watch, done = FeedWatch(camera, quiet_seconds=quiet_seconds), threading.Event()
 
-    def tell() -> None:
-        state = watch.state()
-        hear(state)
-        try:
-            reporter.tell([state])
-        except BrokerError as error:
-            log.warning("the camera's state cannot be told: %s", error)
-
-    def run() -> None:
+    def listen() -> None:
         while not done.wait(_LOOK_SECONDS):
-            tell()
+            hear(watch.state())
 
-    thread = threading.Thread(target=run, name="camera state", daemon=True)
-    thread.start()
+    def report() -> None:
+        while not done.is_set():
+            try:
+                _report(connect(), topics, agent, watch, done, is_ours)
+            except BrokerError as error:
+                log.debug("the camera's state cannot be told: %s", error)
+                done.wait(_RETRY_SECONDS)
+
+    # Daemons: a broker that is away holds a producer up for longer than anybody wants to wait.
+    threads = [threading.Thread(target=each, name="camera state", daemon=True) for each in (listen, report)]
+    for thread in threads:
+        thread.start()
     try:
         yield watch.update
     finally:
-        done.set()
-        thread.join()
         watch.end("the agent stopped")
-        tell()
-        with contextlib.suppress(BrokerError):
-            producer.flush()
+        done.set()
+        for thread in threads:
+            thread.join(_END_SECONDS)
+        hear(watch.state())
+
+
+def _report(
+    transport: Transport,
+    topics: TopicSettings,
+    agent: ProcessInfo,
+    watch: FeedWatch,
+    done: threading.Event,
+    is_ours: Callable[[], bool],
+) -> None:
+    """Send a camera's states until its end.
+
+    Raises:
+        BrokerError: the broker is gone.
+    """
+    ensure_state_topics(transport, topics)
+    producer = transport.producer()
+    reporter = CameraReporter(producer, topics.cameras_state, agent)
+    try:
+        is_last = False
+        while not is_last:
+            is_last = done.wait(_LOOK_SECONDS)
+            if is_ours():
+                reporter.tell([watch.state()])
+        producer.flush()
+    finally:
         producer.close()
 
 

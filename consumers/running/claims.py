@@ -99,7 +99,9 @@ def holder_of(claim: CameraClaim | None, state: CameraState | None) -> ProcessIn
     return reader_of(state)
 
 
-def standing_claims(records: Iterable[Record], known: Mapping[str, CameraClaim] | None = None) -> dict[str, CameraClaim]:
+def standing_claims(
+    records: Iterable[Record], known: Mapping[str, CameraClaim] | None = None
+) -> dict[str, CameraClaim]:
     """By camera, the claim that holds when all of `records` of the topic, in order, have been read."""
     found = dict(known or {})
     for record in records:

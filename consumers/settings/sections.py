@@ -224,6 +224,26 @@ class SegmentSettings(_Section):
         return self
 
 
+class SpoolSettings(_Section):
+    """Where an agent keeps segments of live cameras on disk while the broker is away."""
+
+    folder: Path = Field(
+        Path("~/.local/state/clipline/spool"),
+        description="Folder for segments that wait, one folder below it for each agent. It is made when it is needed.",
+    )
+    max_megabytes: float = Field(
+        2000.0,
+        gt=0,
+        description="Megabytes of segments that an agent keeps there, at most. The oldest are dropped first, and counted "
+        "as skipped (spool_full).",
+    )
+    max_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Hours after which a segment that waits is dropped, and counted as skipped (spool_expired).",
+    )
+
+
 class WorkerSettings(_Section):
     """What classifies the cameras."""
 
@@ -357,6 +377,10 @@ class RunSettings(_Section):
         ge=64,
         description="Megabytes of video that the embedded broker keeps in memory, at most. The oldest goes first.",
     )
+    take_over: bool = Field(
+        False,  # noqa: FBT003  a default
+        description="Read cameras that another agent on this broker reads, which is then fenced. Left out: refuse to start.",
+    )
     max_restarts: int = Field(
         5, ge=0, description="Restarts of one process within restart_window_seconds, after which everything stops."
     )
@@ -386,6 +410,7 @@ class Settings(_Section):
     worker: WorkerSettings = Field(WorkerSettings(), description="Model and windows.")
     tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
     segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
+    spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
 

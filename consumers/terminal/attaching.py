@@ -64,4 +64,6 @@ def attach_summary(camera: str, attached: Attached) -> str:
 
 
 def _sent(attached: Attached) -> str:
-    return f"{attached.segments} segments, {attached.seconds:.1f} s of footage, {attached.bytes / 1e6:.1f} MB"
+    waits = f", {attached.on_disk} of them wait on disk" if attached.on_disk else ""
+    unsent = f", {attached.unsent} of them not sent: the broker is away" if attached.unsent else ""
+    return f"{attached.segments} segments, {attached.seconds:.1f} s of footage, {attached.bytes / 1e6:.1f} MB{waits}{unsent}"

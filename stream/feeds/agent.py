@@ -94,6 +94,9 @@ class Attached:
     #: Why nothing comes at the moment, without the camera's address; None while its feed is open, and before the first
     #: attempt is over.
     problem: str | None = None
+    #: Segments that wait on disk for the broker, and such of footage that were not sent because the agent was stopped.
+    on_disk: int = 0
+    unsent: int = 0
 
 
 def attach(

@@ -1,0 +1,162 @@
+"""One camera or one piece of footage, attached by hand: claimed, read, and brought to the broker whenever it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from consumers.outputs.outages import ServiceWatch, watch_kafka
+from consumers.outputs.states import reported_camera
+from consumers.records.process import ProcessInfo
+from consumers.settings import Settings, SettingsError
+from stream import (
+    Attached,
+    BrokerError,
+    FeedState,
+    KafkaTransport,
+    Pace,
+    Reading,
+    attach,
+    is_film,
+    is_live,
+    quiet_after,
+)
+
+from .claims import ClaimWatch, taken_over_words
+from .courier import Courier, Limits, Link
+from .link import AgentLink
+from .spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+def attach_camera(
+    settings: Settings,
+    source: str,
+    camera: str,
+    *,
+    pace: Pace,
+    loop: bool,
+    start_us: int | None,
+    reading: Reading,
+    take_over: bool,
+    exit_after_seconds: float | None,
+    stop: Callable[[], bool],
+    progress: Callable[[Attached], None],
+    hear: Callable[[FeedState], None],
+) -> Attached:
+    """Send `source` as `camera`, to its end or `stop()`; wait for the broker for as long as it takes.
+
+    Args:
+        settings: where the broker is, and the limits of what waits for it.
+        source: file, folder or address.
+        camera: its id.
+        pace, loop, start_us, reading: as of `stream.attach`.
+        take_over: also where another agent reads the camera.
+        exit_after_seconds: give up when the broker has been away for so long; never, if None.
+        stop: asked often.
+        progress: told how far it has come.
+        hear: told the camera's states, by another thread.
+
+    Raises:
+        SettingsError: another agent reads the camera, or has taken it over.
+        SourceError: nothing can be read.
+        BrokerError: the broker has been away for too long.
+    """
+    agent, address = ProcessInfo.current(), settings.kafka
+    live = is_live(source) and not is_film(source)
+
+    def connect() -> KafkaTransport:
+        return KafkaTransport(address, at_once=True)
+
+    claims = ClaimWatch(connect, settings.topics, agent)
+    link = AgentLink(connect, settings, agent, claims, [camera], take_over=take_over, must_have_all=True)
+    first = [opened] if (opened := _opened(link)) is not None else []
+    kafka = watch_kafka(address)
+
+    def is_over() -> bool:
+        return stop() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
+
+    with (
+        kafka,
+        claims,
+        spool_of(settings, agent.id if live else None) as spool,
+        Courier(
+            lambda: first.pop() if first else link.open(),
+            live=[camera] if live else [],
+            spool=spool,
+            limits=limits_of(settings),
+            stop=is_over,
+        ) as courier,
+        reported_camera(
+            connect,
+            settings.topics,
+            camera,
+            agent,
+            quiet_seconds=quiet_after(settings.segments.limits),
+            hear=hear,
+            is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
+        ) as report,
+    ):
+
+        def tell(state: Attached) -> None:
+            state.on_disk = courier.on_disk
+            progress(state)
+            report(state)
+
+        attached = attach(
+            source,
+            camera,
+            courier,
+            settings.topics.segments,
+            limits=settings.segments.limits,
+            pace=pace,
+            loop=loop,
+            start_us=start_us,
+            stop=is_over,
+            progress=tell,
+            state=Attached(end_us=link.ends_us[camera]),
+            reading=reading,
+        )
+    if (other := claims.taken_by(camera)) is not None:
+        raise SettingsError(taken_over_words(camera, other))
+    if not stop() and _is_late(kafka, exit_after_seconds):
+        raise BrokerError(f"Kafka at {address} has not answered for {exit_after_seconds:g} s")
+    attached.unsent = courier.unsent
+    attached.on_disk = courier.on_disk
+    return attached
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Of what waits on disk."""
+    return Limits(int(settings.spool.max_megabytes * 1e6), settings.spool.max_hours * 3600)
+
+
+@contextlib.contextmanager
+def spool_of(settings: Settings, agent: str | None) -> Iterator[Spool | None]:
+    """The folder in which an agent's segments wait; None without a name, or where it cannot be written.
+
+    It is let go of by the courier that is given it.
+    """
+    spool = None
+    if agent is not None:
+        root = settings.spool.folder.expanduser() / settings.topics.prefix
+        try:
+            spool = Spool(Path(root), agent)
+        except OSError as error:
+            log.warning("spool.folder: %s cannot be used (%s): segments wait in memory", root, error.strerror or error)
+    yield spool
+
+
+def _opened(link: AgentLink) -> Link | None:
+    try:
+        return link.open()
+    except BrokerError as error:
+        log.debug("%s", error)
+        return None
+
+
+def _is_late(kafka: ServiceWatch, exit_after_seconds: float | None) -> bool:
+    return exit_after_seconds is not None and kafka.seconds >= exit_after_seconds
