@@ -137,7 +137,7 @@ class Courier:
         self._is_adopted = False
         #: When the broker last stored something, or there was nothing to be stored.
         self._well_at = clock()
-        self._said_disk = self._said_full = False
+        self._is_away = self._said_disk = self._said_full = False
         self._done = threading.Event()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
@@ -218,6 +218,7 @@ class Courier:
                     self._bring()
                 except BrokerError as error:
                     log.debug("%s", error)
+                    self._is_away = True
                     self._unlink()
                     self._done.wait(RETRY_SECONDS)
                     if self._done.is_set():
@@ -247,7 +248,7 @@ class Courier:
             with self._changed:
                 self._keep_bounds()
             link = self._connect()
-            self._link = link
+            self._link, self._is_away = link, False
             self._adopt(link)
             self._forget_stored(link)
         batch = self._next_batch()
@@ -310,15 +311,13 @@ class Courier:
             return
         self._is_adopted = True
         with self._changed:
-            own = {w.path for w in self._lives.waiting}
             for found, camera, dropped in self._spool.left_behind(link.claims.keys()):
-                new = [w for w in found if w.path not in own]
                 self._dropped[camera] = self._dropped.get(camera, Counter()) + dropped
-                for waiting in reversed(new):
+                for waiting in reversed(found):
                     self._lives.add(waiting, first=True)
-                if new:
+                if found:
                     self._said_disk = True
-                    log.warning("camera %s: %d segments that an earlier agent left on disk are sent", camera, len(new))
+                    log.warning("camera %s: %d segments that an earlier agent left on disk are sent", camera, len(found))
             self._keep_bounds()
 
     def _forget_stored(self, link: Link) -> None:
@@ -342,7 +341,7 @@ class Courier:
         """Put what waits on disk while the broker is away, and drop what is too much or too old."""
         if not self._waits:
             self._well_at = self._clock()
-        if self._clock() - self._well_at >= AWAY_SECONDS:
+        if self._is_away or self._clock() - self._well_at >= AWAY_SECONDS:
             self._write_to_disk()
         queue, now_us = self._lives, time.time_ns() // 1000
         while len(queue.waiting) > queue.in_flight:

@@ -93,6 +93,8 @@ class Spool:
         self._root, self._folder = root, root / re.sub(r"[^A-Za-z0-9._-]", "_", agent)
         self._hold = contextlib.ExitStack()
         self._hold.enter_context(hold_folder(self._folder))
+        #: What an earlier process of our name has left.
+        self._own = {each.name: _left_in(each, each.name) for each in self._folder.iterdir() if each.is_dir()}
         self._number = max((int(p.stem) for p in self._folder.glob("*/*.segment") if p.stem.isdecimal()), default=0)
 
     def write(self, waiting: Waiting) -> None:
@@ -156,16 +158,14 @@ class Spool:
 
         Files stay where they are until they are removed.
         """
+        for camera in sorted(set(cameras) & set(self._own)):
+            yield self._own[camera][0], camera, self._own[camera][1]
         for folder in sorted(each for each in self._root.iterdir() if each.is_dir()):
-            if folder != self._folder and is_held(folder):
+            if folder == self._folder or is_held(folder):
                 continue
             for camera in sorted(cameras):
-                found = [
-                    waiting
-                    for path in sorted((folder / camera).glob("*.segment"))
-                    if (waiting := _left(camera, path)) is not None
-                ]
-                if dropped := _take_dropped(folder / camera / _DROPPED):
+                found, dropped = _left_in(folder / camera, camera)
+                if dropped:
                     self.note_dropped(camera, dropped)
                 if found or dropped:
                     yield found, camera, dropped
@@ -193,6 +193,11 @@ def _read(path: Path | None) -> tuple[dict[str, Any], bytes]:
         raise ValueError(f"{path}: not a segment that waits")
     end = _LENGTH.size + length
     return json.loads(stored[_LENGTH.size : end]), stored[end:]
+
+
+def _left_in(folder: Path, camera: str) -> tuple[list[Waiting], Counter[str]]:
+    found = [waiting for path in sorted(folder.glob("*.segment")) if (waiting := _left(camera, path)) is not None]
+    return found, _take_dropped(folder / _DROPPED)
 
 
 def _left(camera: str, path: Path) -> Waiting | None:
