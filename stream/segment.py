@@ -127,8 +127,8 @@ class Segment:
     #: For how long, in the interval, a picture stood still because the camera sent no other.
     held_us: int = 0
     display: Display = Display()
-    #: Number of the agent's claim on the camera: of two agents that send under one id, the higher one counts. 0 where the
-    #: agent made none.
+    #: Number of the agent's claim on the camera: of two agents that send under one id, the higher one counts. 0 where
+    #: the agent made none.
     claim: int = 0
     #: Fingerprint of the codec and first picture of the feed, in hexadecimal; empty where the agent does not tell.
     feed: str = ""
@@ -145,10 +145,7 @@ class Segment:
             raise ValueError(f"decoding from {self.decode_from_us} µs: expected at most the start, {self.start_us} µs")
         if not 0 <= self.held_us <= max(0, self.end_us - self.start_us):
             raise ValueError(f"held for {self.held_us} µs: expected at most as long as the segment")
-        if not 0 <= self.claim < 1 << 63:
-            raise ValueError(f"claim {self.claim}: expected 0 to 2^63 - 1")
-        if self.feed and not FINGERPRINT.fullmatch(self.feed):
-            raise ValueError(f"feed {self.feed[:40]!r}: expected {FINGERPRINT.pattern}")
+        self._check_feed()
         if any(n < 0 for n in self.skipped.values()):
             raise ValueError(f"skipped {dict(self.skipped)}: expected counts")
         if not 0 <= self.epoch_us <= self.start_us <= self.end_us <= MAX_TIME_US:
@@ -158,6 +155,12 @@ class Segment:
             )
         if self.end_us - self.start_us > MAX_SECONDS * 1_000_000:
             raise ValueError(f"interval of {self.seconds:.0f} s: expected at most {MAX_SECONDS} s")
+
+    def _check_feed(self) -> None:
+        if not 0 <= self.claim < 1 << 63:
+            raise ValueError(f"claim {self.claim}: expected 0 to 2^63 - 1")
+        if self.feed and not FINGERPRINT.fullmatch(self.feed):
+            raise ValueError(f"feed {self.feed[:40]!r}: expected {FINGERPRINT.pattern}")
 
     @property
     def is_end(self) -> bool:

@@ -17,6 +17,7 @@ from .options import (
     PrintJsonOption,
     RedisOption,
     SettingsOption,
+    TakeOverOption,
     command_settings,
     console,
     errors,
@@ -35,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     model: ModelOption = None,
+    take_over: TakeOverOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -58,6 +60,9 @@ def run(
     environment = dict(os.environ)
     if (found := find_settings(settings_file)) is not None:
         environment["CLIPLINE_SETTINGS"] = str(found.resolve())
+    if take_over:
+        environment["CLIPLINE_RUN__TAKE_OVER"] = "true"
+        settings = settings.model_copy(update={"run": settings.run.model_copy(update={"take_over": True})})
     if model is not None:
         environment["CLIPLINE_WORKER__MODEL"] = model
     with stop_on_signal() as stop:

@@ -79,37 +79,62 @@ def reported_camera(
         while not done.wait(_LOOK_SECONDS):
             hear(watch.state())
 
-    def report() -> None:
+    def ours() -> list[FeedState]:
+        return [watch.state()] if is_ours() else []
+
+    # A daemon: `hear` is not ours to wait for.
+    thread = threading.Thread(target=listen, name="camera state", daemon=True)
+    thread.start()
+    try:
+        with reported_cameras(connect, topics, agent, ours):
+            try:
+                yield watch.update
+            finally:
+                watch.end("the agent stopped")
+    finally:
+        done.set()
+        thread.join(_END_SECONDS)
+        hear(watch.state())
+
+
+@contextlib.contextmanager
+def reported_cameras(
+    connect: Callable[[], Transport],
+    topics: TopicSettings,
+    agent: ProcessInfo,
+    states: Callable[[], Sequence[FeedState]],
+) -> Iterator[None]:
+    """Send what `states` gives, on change and every few seconds, while the body runs, and a last time after it.
+
+    In a thread and with a producer of its own. A broker that is away costs reports, and nobody waits for it.
+    """
+    done = threading.Event()
+
+    def run() -> None:
         while not done.is_set():
             try:
-                _report(connect(), topics, agent, watch, done, is_ours)
+                _report(connect(), topics, agent, states, done)
             except BrokerError as error:
-                log.debug("the camera's state cannot be told: %s", error)
+                log.debug("states of cameras cannot be told: %s", error)
                 done.wait(_RETRY_SECONDS)
 
-    # Daemons: a broker that is away holds a producer up for longer than anybody wants to wait.
-    threads = [threading.Thread(target=each, name="camera state", daemon=True) for each in (listen, report)]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=run, name="camera states", daemon=True)
+    thread.start()
     try:
-        yield watch.update
+        yield
     finally:
-        watch.end("the agent stopped")
         done.set()
-        for thread in threads:
-            thread.join(_END_SECONDS)
-        hear(watch.state())
+        thread.join(_END_SECONDS)
 
 
 def _report(
     transport: Transport,
     topics: TopicSettings,
     agent: ProcessInfo,
-    watch: FeedWatch,
+    states: Callable[[], Sequence[FeedState]],
     done: threading.Event,
-    is_ours: Callable[[], bool],
 ) -> None:
-    """Send a camera's states until its end.
+    """Send states until the end.
 
     Raises:
         BrokerError: the broker is gone.
@@ -121,8 +146,7 @@ def _report(
         is_last = False
         while not is_last:
             is_last = done.wait(_LOOK_SECONDS)
-            if is_ours():
-                reporter.tell([watch.state()])
+            reporter.tell(states())
         producer.flush()
     finally:
         producer.close()

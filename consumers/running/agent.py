@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from consumers.outputs.outages import watch_kafka, watching
-from consumers.outputs.states import CameraReporter, ensure_state_topics
+from consumers.outputs.states import reported_cameras
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
-from consumers.topics import ensure_topics
-from stream import FleetCamera, KafkaTransport, attach_all
+from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 
+from .attaching import limits_of, opened, spool_of
 from .child import Run
-from .claims import newest_ends
-from .overview import read_states
+from .claims import ClaimWatch
+from .courier import Courier
+from .link import AgentLink
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()
@@ -25,35 +26,58 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
     """Connect to the broker; the run reads all cameras until it is told to stop or all footage is over.
 
+    A broker that is away is waited for: live cameras are read meanwhile. A camera that another agent has is not read.
+
     Raises:
         SettingsError: a camera's address cannot be resolved.
-        BrokerError: the broker does not answer.
     """
-    transport = KafkaTransport(settings.kafka)
-    ensure_topics(transport, settings.topics)
-    ensure_state_topics(transport, settings.topics)
-    ends = newest_ends(
-        transport, settings.topics, read_states(transport, settings.topics).cameras, settings.cameras.keys()
-    )
+
+    def connect() -> KafkaTransport:
+        return KafkaTransport(settings.kafka, at_once=True)
+
+    names = list(settings.cameras)
+    addresses = {name: camera.address() for name, camera in settings.cameras.items()}
+    claims = ClaimWatch(connect, settings.topics, process)
+    link = AgentLink(connect, settings, process, claims, names, take_over=settings.run.take_over, must_have_all=False)
+    first = opened(link)
     cameras = [
-        FleetCamera(name, camera.address(), camera.loop, camera.reading, ends[name])
+        FleetCamera(name, addresses[name], camera.loop, camera.reading, link.ends_us[name])
         for name, camera in settings.cameras.items()
     ]
-    producer = transport.producer()
+    newest: list[FeedState] = []
+
+    def gone(camera: str) -> str | None:
+        agent = link.taken.get(camera) or claims.taken_by(camera)
+        return None if agent is None else f"{agent.id} has it"
 
     def run(stop: Callable[[], bool]) -> None:
-        attach_all(
-            cameras,
-            producer,
-            settings.topics.segments,
-            limits=settings.segments.limits,
-            stop=stop,
-            tell=CameraReporter(producer, settings.topics.cameras_state, process).tell,
-        )
-        producer.flush()
+        live = [name for name, address in addresses.items() if is_live(address) and not is_film(address)]
+        waiting = [first] if first is not None else []
+        with (
+            spool_of(settings, process.id if live else None) as spool,
+            Courier(
+                lambda: waiting.pop() if waiting else link.open(),
+                live=live,
+                spool=spool,
+                limits=limits_of(settings),
+                stop=stop,
+            ) as courier,
+            reported_cameras(connect, settings.topics, process, lambda: [s for s in newest if gone(s.camera) is None]),
+        ):
 
-    try:
-        with watching(watch_kafka(settings.kafka)):
-            yield run
-    finally:
-        producer.close()
+            def tell(states: Sequence[FeedState]) -> None:
+                newest[:] = states
+
+            attach_all(
+                cameras,
+                courier,
+                settings.topics.segments,
+                limits=settings.segments.limits,
+                stop=stop,
+                tell=tell,
+                gone=gone,
+            )
+            courier.flush()
+
+    with watching(watch_kafka(settings.kafka)), claims:
+        yield run

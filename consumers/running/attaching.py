@@ -73,7 +73,7 @@ def attach_camera(
 
     claims = ClaimWatch(connect, settings.topics, agent)
     link = AgentLink(connect, settings, agent, claims, [camera], take_over=take_over, must_have_all=True)
-    first = [opened] if (opened := _opened(link)) is not None else []
+    first = [found] if (found := opened(link)) is not None else []
     kafka = watch_kafka(address)
 
     def is_over() -> bool:
@@ -150,7 +150,8 @@ def spool_of(settings: Settings, agent: str | None) -> Iterator[Spool | None]:
     yield spool
 
 
-def _opened(link: AgentLink) -> Link | None:
+def opened(link: AgentLink) -> Link | None:
+    """The broker, if it answers now."""
     try:
         return link.open()
     except BrokerError as error:

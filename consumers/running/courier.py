@@ -317,7 +317,9 @@ class Courier:
                     self._lives.add(waiting, first=True)
                 if found:
                     self._said_disk = True
-                    log.warning("camera %s: %d segments that an earlier agent left on disk are sent", camera, len(found))
+                    log.warning(
+                        "camera %s: %d segments that an earlier agent left on disk are sent", camera, len(found)
+                    )
             self._keep_bounds()
 
     def _forget_stored(self, link: Link) -> None:

@@ -104,7 +104,7 @@ class AgentLink:
             words = taken_words(f"camera {camera}", agent, self._settings.kafka)
             if self._must_have_all:
                 raise SettingsError(
-                    f"{words}; end that one, give this one another --camera name, or take the camera over with --take-over"
+                    f"{words}; end that one, give this one another --camera name, or take over with --take-over"
                 )
             log.warning("%s: it is not read here", words)
 

@@ -287,7 +287,7 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
     Raises:
         SettingsError: another agent on the same broker reads one of our cameras now.
     """
-    if services.started_broker:
+    if services.started_broker or settings.run.take_over:
         return
     try:
         states = read_states(KafkaTransport(services.kafka), settings.topics).cameras
@@ -297,7 +297,7 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
         if (agent := reader_of(states.get(name))) is not None:
             raise SettingsError(
                 f"{taken_words(f'cameras.{name}', agent, services.kafka)}; end that one, or give this run another "
-                "camera name, topics.prefix or broker"
+                "camera name, topics.prefix or broker, or take the cameras over with --take-over"
             )
 
 

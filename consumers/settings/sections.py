@@ -234,8 +234,8 @@ class SpoolSettings(_Section):
     max_megabytes: float = Field(
         2000.0,
         gt=0,
-        description="Megabytes of segments that an agent keeps there, at most. The oldest are dropped first, and counted "
-        "as skipped (spool_full).",
+        description="Megabytes of segments that an agent keeps there, at most. The oldest are dropped first, and "
+        "counted as skipped (spool_full).",
     )
     max_hours: float = Field(
         24.0,
@@ -379,7 +379,7 @@ class RunSettings(_Section):
     )
     take_over: bool = Field(
         False,  # noqa: FBT003  a default
-        description="Read cameras that another agent on this broker reads, which is then fenced. Left out: refuse to start.",
+        description="Read cameras that another agent on this broker reads, which stops then. Left out: refuse.",
     )
     max_restarts: int = Field(
         5, ge=0, description="Restarts of one process within restart_window_seconds, after which everything stops."

@@ -66,4 +66,5 @@ def attach_summary(camera: str, attached: Attached) -> str:
 def _sent(attached: Attached) -> str:
     waits = f", {attached.on_disk} of them wait on disk" if attached.on_disk else ""
     unsent = f", {attached.unsent} of them not sent: the broker is away" if attached.unsent else ""
-    return f"{attached.segments} segments, {attached.seconds:.1f} s of footage, {attached.bytes / 1e6:.1f} MB{waits}{unsent}"
+    sent = f"{attached.segments} segments, {attached.seconds:.1f} s of footage, {attached.bytes / 1e6:.1f} MB"
+    return f"{sent}{waits}{unsent}"

@@ -51,6 +51,7 @@ def attach_all(
     limits: SegmentLimits | None = None,
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[Sequence[FeedState]], None] = lambda _: None,
+    gone: Callable[[str], str | None] = lambda _: None,
 ) -> None:
     """Send the segments of all cameras until `stop()`, or until each has ended as only footage does.
 
@@ -65,13 +66,14 @@ def attach_all(
         limits: how long and large segments may be.
         stop: asked often, by several threads.
         tell: told the state of every camera twice a second, and a last time at the end.
+        gone: why a camera is to be read no more, in a few words; None while it is.
 
     Raises:
         BrokerError: the broker is gone. No camera is read any more.
     """
     quiet = quiet_after(limits or SegmentLimits())
     over = threading.Event()
-    lanes = [_Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), quiet) for camera in cameras]
+    lanes = [_Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), gone, quiet) for camera in cameras]
     for lane in lanes:
         lane.start()
     known: dict[str, FeedState] = {}
@@ -108,11 +110,12 @@ class _Lane(threading.Thread):
         topic: str,
         limits: SegmentLimits | None,
         stop: Callable[[], bool],
+        gone: Callable[[str], str | None],
         quiet_seconds: float,
     ) -> None:
         super().__init__(name=f"camera {camera.camera}", daemon=True)
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
-        self._is_over = stop  # `_stop` is a method of threads
+        self._is_stopped, self._gone = stop, gone  # `_stop` is a method of threads
         self._attached = Attached(end_us=camera.end_us)
         self.watch = FeedWatch(camera.camera, quiet_seconds=quiet_seconds)
         #: The broker's error that ended this thread.
@@ -136,7 +139,8 @@ class _Lane(threading.Thread):
                 log.exception("camera %s: unexpected error", self._camera.camera)
                 self._attached.problem = happened = f"internal error: {type(error).__name__}"
             else:
-                self.watch.end("the agent stopped" if self._is_over() else "the footage is over")
+                why = "the agent stopped" if self._is_over() else "the footage is over"
+                self.watch.end(self._gone(self._camera.camera) or why)
                 return
             if self._attached.seconds - seconds_before >= agent.STEADY_SECONDS:
                 pauses.reset()
@@ -144,6 +148,9 @@ class _Lane(threading.Thread):
             log.warning("camera %s: %s; trying again in %.0f s", self._camera.camera, happened, pause)
             self.watch.update(self._attached)
             wait(pause, self._is_over)
+
+    def _is_over(self) -> bool:
+        return self._is_stopped() or self._gone(self._camera.camera) is not None
 
     def _attach(self) -> None:
         attach(

@@ -8,8 +8,8 @@
 
 All stay the same when a file is read again, so that a second pass gives the same windows and ids.
 
-Two films may have one such time: exported together, or copied. Ids are made of it, so each begins a little later, by less
-than a tenth of a second, which its content says: another film has another time, and the same film has the same one.
+Two films may have one such time: exported together, or copied. Ids are made of it, so each begins a little later, by
+less than a tenth of a second, which its content says: another film has another time, the same film the same one.
 """
 
 from __future__ import annotations
