@@ -244,12 +244,10 @@ def test_a_segment_that_can_never_be_sent_is_refused_at_once_and_other_errors_en
         raise ValueError("another agent reads it")
 
     spool = Spool(tmp_path, "a")
-    with (
-        Courier(refused, live=["gate"], spool=spool, limits=HUGE, stop=lambda: False) as sender,
-        pytest.raises(ValueError, match="another agent"),
-    ):
-        send(sender, [0])
-        sender.flush()
+    with Courier(refused, live=["gate"], spool=spool, limits=HUGE, stop=lambda: False) as sender:
+        assert eventually(lambda: not sender._thread.is_alive())
+        with pytest.raises(ValueError, match="another agent"):
+            send(sender, [0])
 
 
 def test_a_damaged_file_is_told_and_stops_nothing(tmp_path, caplog):

@@ -152,13 +152,15 @@ def work(
     ] = None,
     engine: EngineOption = None,
     stride: StrideOption = None,
+    exit_after: ExitAfterOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
 ) -> None:
     """Classify the cameras on Kafka and raise events, until Ctrl-C.
 
-    Start as many workers as you like: they share the cameras.
+    Start as many workers as you like: they share the cameras. A broker that is
+    away is waited for.
 
     \b
     Examples:
@@ -167,24 +169,37 @@ def work(
     A second model on the same cameras:
       clipline work --model x3d-xs --group clipline-x3d
     """
-    from consumers.live.assemble import open_worker
+    from consumers.live.assemble import Serving
     from consumers.records.process import ProcessInfo
-    from consumers.running.worker import run_worker
+    from consumers.running.worker import keep_working
     from consumers.terminal.live_view import LiveView
     from consumers.terminal.plain import plain_log
 
     settings = command_settings(
         settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group
     )
-    with stop_on_signal() as stop, contextlib.ExitStack() as stack:
-        with errors.status("loading the model"):
-            serving = stack.enter_context(open_worker(settings))
+
+    def show(serving: Serving) -> contextlib.AbstractContextManager[object]:
         if console.is_terminal:
-            stack.enter_context(Live(LiveView(serving.snapshot, "clipline work"), console=console))
-        else:
-            stack.enter_context(plain_log(serving.snapshot, sys.stdout))
-        run_worker(serving, settings, ProcessInfo.current(), stop.is_set)
-    if console.is_terminal:
+            return Live(LiveView(serving.snapshot, "clipline work"), console=console)
+        return plain_log(serving.snapshot, sys.stdout)
+
+    def abandon() -> None:
+        console.show_cursor(True)
+        errors.print("the broker is away: what is in hand is read again by the next worker", soft_wrap=True)
+        os._exit(0)
+
+    with stop_on_signal() as stop:
+        serving = keep_working(
+            settings,
+            ProcessInfo.current(),
+            stop.is_set,
+            show,
+            loading=lambda: errors.status("loading the model"),
+            exit_after_seconds=exit_after,
+            abandon=abandon,
+        )
+    if console.is_terminal and serving is not None:
         for name, counts in sorted(serving.worker.counts.items()):
             console.print(f"{name}: {counts.summary()}", soft_wrap=True)
 

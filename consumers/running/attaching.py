@@ -53,7 +53,10 @@ def attach_camera(
         settings: where the broker is, and the limits of what waits for it.
         source: file, folder or address.
         camera: its id.
-        pace, loop, start_us, reading: as of `stream.attach`.
+        pace: as of `stream.attach`.
+        loop: likewise.
+        start_us: likewise.
+        reading: likewise.
         take_over: also where another agent reads the camera.
         exit_after_seconds: give up when the broker has been away for so long; never, if None.
         stop: asked often.

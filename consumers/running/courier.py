@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from stream import MAX_RECORD_BYTES, BrokerError, Headers, Producer, RecordTooLargeError
 
@@ -185,7 +185,7 @@ class Courier:
                         return
                 self._changed.wait(_LOOK_SECONDS)
 
-    def __enter__(self) -> Courier:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

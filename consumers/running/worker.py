@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Final
 
 from consumers.live.assemble import Serving, open_worker
+from consumers.outputs.outages import watch_kafka
 from consumers.outputs.redis import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
-from stream import KafkaTransport
+from stream import BrokerError, KafkaTransport
 
 from .child import Run
 
 log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 0.2
+_RETRY_SECONDS: Final = 1.0
+#: How long a worker may take to end in order while its broker is away.
+_END_SECONDS: Final = 4.0
 
 AWAY: Final = (SinkError,)
 REFUSED: Final = (ModelError,)
@@ -49,6 +58,72 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 log.info("%s: %s", name, counts.summary())
 
         yield run
+
+
+def keep_working(
+    settings: Settings,
+    process: ProcessInfo,
+    stop: Callable[[], bool],
+    show: Callable[[Serving], AbstractContextManager[object]],
+    *,
+    loading: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    exit_after_seconds: float | None = None,
+    abandon: Callable[[], None] = lambda: None,
+) -> Serving | None:
+    """Work until `stop()`; a broker that is away is waited for, and then everything begins anew with what is stored.
+
+    Args:
+        settings: model and services.
+        process: who we are.
+        stop: asked often.
+        show: what is shown while a worker works.
+        loading: what is shown while the model is loaded.
+        exit_after_seconds: give up when the broker has been away for so long; never, if None.
+        abandon: called where the broker is away and the worker has not ended some seconds after `stop()`: what is in
+            hand was acknowledged to nobody, and is read again by the next.
+
+    Returns:
+        The last worker; None where there was none.
+
+    Raises:
+        BrokerError: the broker has been away for too long.
+        SinkError, ModelError, SettingsError: as `prepare`.
+    """
+    serving, kafka, ended = None, watch_kafka(settings.kafka, lambda _: None), threading.Event()
+
+    def is_late() -> bool:
+        return exit_after_seconds is not None and kafka.seconds >= exit_after_seconds
+
+    def end_all_the_same() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            if (stop() or is_late()) and not ended.wait(_END_SECONDS) and kafka.seconds:
+                abandon()
+
+    threading.Thread(target=end_all_the_same, name="end", daemon=True).start()
+    with kafka, contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+        while not (stop() or is_late()):
+            try:
+                with contextlib.ExitStack() as work:
+                    with loading():
+                        serving = work.enter_context(open_worker(settings))
+                    work.enter_context(show(serving))
+                    run_worker(serving, settings, process, lambda: stop() or is_late())
+            except BrokerError as error:
+                log.warning("%s: the worker begins anew when it answers", error)
+                _wait_for(settings.kafka, lambda: stop() or is_late())
+        if not stop():
+            raise BrokerError(f"Kafka at {settings.kafka} has not answered for {exit_after_seconds:g} s")
+    return serving
+
+
+def _wait_for(kafka: str, stop: Callable[[], bool]) -> None:
+    """Return when the broker answers, or soon after `stop()`."""
+    while not stop():
+        time.sleep(_RETRY_SECONDS)
+        with contextlib.suppress(BrokerError):
+            KafkaTransport(kafka, at_once=True)
+            return
 
 
 def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop: Callable[[], bool]) -> None:
