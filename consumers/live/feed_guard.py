@@ -11,8 +11,8 @@ A camera has one open epoch. Two agents under one name, or a record that strayed
     A0 A1 … A0'                     an end and a number that were there with other bytes: refused
     A0 A1 C0 A2 …   C claims more   C0 is taken at once, A is over: what still comes of it is fenced, whatever its time
 
-Agents claim a camera before they send, with a number that grows: of two, the later one. Agents of earlier versions claim
-nothing, and are judged by the rest.
+Agents claim a camera before they send, with a number that grows: of two, the later one. Agents of earlier versions
+claim nothing, and are judged by the rest.
 
 So a stray ends nothing, of two agents that take turns one is left out, and no window is told twice with two contents,
 as far back as segments are remembered.
@@ -64,16 +64,13 @@ class FeedGuard:
         if 0 < segment.claim < self.claim:
             yield arrival, "fenced"
             return
-        has_taken_over = self.claim < segment.claim
-        if has_taken_over:
+        if self.claim < segment.claim:
             self.claim = segment.claim
             for other in self.waiting():
                 yield other, "fenced"
+            open_epoch_us = None  # what was open is over
         if self._was_other(segment):
             yield arrival, "other_bytes"
-        elif has_taken_over:
-            self._remember(segment)
-            yield arrival, None
         elif (
             open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
         ):

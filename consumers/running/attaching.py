@@ -1,4 +1,4 @@
-"""One camera or one piece of footage, attached by hand: claimed, read, and brought to the broker whenever it is there."""
+"""One camera or piece of footage, attached by hand: claimed, read, and brought to the broker whenever it is there."""
 
 from __future__ import annotations
 

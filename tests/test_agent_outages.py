@@ -1,0 +1,183 @@
+"""Cameras and footage that are attached while their broker is killed and comes back with its data."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from consumers.records.process import ProcessInfo
+from consumers.running import attaching as attaching_module
+from consumers.running.attaching import attach_camera
+from consumers.settings import Settings, SettingsError
+from stream import Attached, BrokerError, KafkaTransport, Reading, Segment
+from stream.services import ApacheBroker, EmbeddedBroker
+from tests.cameras import camera, need_rtsp
+from tests.videos import write_video
+
+QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 25, "size": (64, 48), "gop": 10}
+
+
+class Attaching:
+    """`clipline attach` in a thread."""
+
+    def __init__(self, settings: Settings, source: str, **how) -> None:
+        self.stop = threading.Event()
+        self.error: Exception | None = None
+        self.state = Attached()
+        self._how = {"take_over": False, "exit_after_seconds": None, "pace": "realtime"} | how
+        self.thread = threading.Thread(target=self._run, args=(settings, source), daemon=True)
+        self.thread.start()
+
+    def _run(self, settings: Settings, source: str) -> None:
+        def progress(state: Attached) -> None:
+            self.state = state
+
+        try:
+            self.state = attach_camera(
+                settings, source, "gate", loop=False, start_us=None, reading=Reading(), stop=self.stop.is_set,
+                progress=progress, hear=lambda _: None, **self._how,
+            )  # fmt: skip
+        except (SettingsError, BrokerError) as error:
+            self.error = error
+
+    def end(self, seconds: float = 15.0) -> None:
+        self.stop.set()
+        self.thread.join(seconds)
+        assert not self.thread.is_alive()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return holds()
+
+
+def stored(settings: Settings) -> list[Segment]:
+    transport = KafkaTransport(settings.kafka.split(",")[-1])
+    ranges = transport.offsets(settings.topics.segments)
+    return [Segment.decode(r.key, r.headers, r.value, r.where) for r in transport.read(ranges)]
+
+
+def settings_for(address: str, folder: Path, **topics) -> Settings:
+    return Settings.model_validate({"kafka": address, "spool": {"folder": folder / "spool"}, "topics": topics})
+
+
+def assert_whole(segments: list[Segment]) -> None:
+    """In order, nothing twice, no hole but one that is told."""
+    places = [(s.epoch_us, s.sequence, s.is_end) for s in segments]
+    assert places == sorted(places)
+    assert [p for p, n in Counter(places).items() if n > 1] == []
+    for before, after in zip(segments, segments[1:], strict=False):
+        if before.epoch_us == after.epoch_us:
+            assert after.sequence == before.sequence + 1
+
+
+@pytest.mark.slow  # starts Apache Kafka twice
+@pytest.mark.parametrize("kind", ["film", "camera"])
+def test_a_broker_that_is_killed_and_comes_back_with_its_data_has_every_segment_once_in_order(kind, tmp_path):
+    if (reason := ApacheBroker.missing()) is not None:
+        pytest.skip(reason)
+    film = write_video(tmp_path / "gate.mp4", 500, **QUICK)
+    with ExitStack() as stack:
+        source = str(film)
+        if kind == "camera":
+            need_rtsp()
+            number, _ = stack.enter_context(camera(film))
+            source = f"rtsp://127.0.0.1:{number}/cam"
+        with ApacheBroker(tmp_path / "data") as broker:
+            address, port = broker.address, int(broker.address.rpartition(":")[2])
+            settings = settings_for(address, tmp_path)
+            attaching = Attaching(settings, source)
+            stack.callback(attaching.stop.set)
+            assert eventually(lambda: attaching.state.segments >= 3)
+        time.sleep(6)
+        if kind == "camera":
+            assert list((tmp_path / "spool").rglob("*.segment")), "the camera went on"
+        with ApacheBroker(tmp_path / "data", port=port):
+            if kind == "film":
+                attaching.thread.join(40)
+            else:
+                assert eventually(lambda: not list((tmp_path / "spool").rglob("*.segment")), 40)
+            attaching.end()
+            segments = stored(settings)
+    assert attaching.error is None
+    assert_whole(segments)
+    told = sum(s.frames + sum(s.skipped.values()) for s in segments)
+    assert told == attaching.state.frames + sum(attaching.state.skipped.values())
+    assert kind == "camera" or told == 500
+
+
+def test_an_agent_that_begins_without_a_broker_waits_and_sends_everything(tmp_path):
+    with EmbeddedBroker() as broker:
+        address, port = broker.address, int(broker.address.rpartition(":")[2])
+    settings = settings_for(address, tmp_path)
+    attaching = Attaching(settings, str(write_video(tmp_path / "gate.mp4", 50, **QUICK)), pace="max")
+    time.sleep(1.0)
+    assert attaching.thread.is_alive()
+    with EmbeddedBroker(port=port):
+        attaching.thread.join(15)
+        segments = stored(settings)
+    assert sum(s.frames for s in segments) == 50
+    assert_whole(segments)
+    assert all(s.claim for s in segments)
+
+
+def test_an_agent_gives_up_only_when_told_to_and_ends_soon_when_stopped(tmp_path):
+    with EmbeddedBroker() as broker:
+        address = broker.address
+    film = str(write_video(tmp_path / "gate.mp4", 50, **QUICK))
+    hasty = Attaching(settings_for(address, tmp_path), film, exit_after_seconds=1.0)
+    patient = Attaching(settings_for(address, tmp_path), film)
+    hasty.thread.join(15)
+    assert isinstance(hasty.error, BrokerError)
+    assert "has not answered for 1 s" in str(hasty.error)
+    began = time.monotonic()
+    patient.end()
+    assert time.monotonic() - began < 8
+    assert patient.state.unsent > 0
+
+
+def test_a_list_of_brokers_of_which_the_first_is_down_will_do(embedded_broker, tmp_path, topics_prefix):
+    settings = settings_for(f"127.0.0.1:1,{embedded_broker.address}", tmp_path, prefix=topics_prefix)
+    attaching = Attaching(settings, str(write_video(tmp_path / "gate.mp4", 50, **QUICK)), pace="max")
+    attaching.thread.join(15)
+    assert attaching.error is None
+    assert sum(s.frames for s in stored(settings)) == 50
+
+
+def test_a_second_agent_is_refused_and_with_take_over_the_first_one_is(
+    embedded_broker, tmp_path, topics_prefix, monkeypatch
+):
+    settings = settings_for(embedded_broker.address, tmp_path, prefix=topics_prefix)
+    film = str(write_video(tmp_path / "gate.mp4", 500, **QUICK))
+    names = iter(["one", "two", "three"])
+    process = ProcessInfo.current()
+
+    class Elsewhere:
+        @staticmethod
+        def current() -> ProcessInfo:
+            return ProcessInfo(next(names), "elsewhere", 4711, "1", process.started_us)
+
+    monkeypatch.setattr(attaching_module, "ProcessInfo", Elsewhere)
+    first = Attaching(settings, film)
+    assert eventually(lambda: first.state.segments >= 1)
+    second = Attaching(settings, film)
+    second.thread.join(10)
+    assert isinstance(second.error, SettingsError)
+    assert "one (process" in str(second.error)
+    assert "--take-over" in str(second.error)
+    third = Attaching(settings, film, take_over=True)
+    first.thread.join(5)
+    assert str(first.error) == "camera gate: three (process 4711 on elsewhere) has taken it over"
+    assert eventually(lambda: third.state.segments >= 1)
+    third.end()
+    claims = [s.claim for s in stored(settings)]
+    assert claims == sorted(claims)
+    assert len(set(claims)) == 2
