@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -74,7 +75,7 @@ def assert_whole(segments: list[Segment]) -> None:
     places = [(s.epoch_us, s.sequence, s.is_end) for s in segments]
     assert places == sorted(places)
     assert [p for p, n in Counter(places).items() if n > 1] == []
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         if before.epoch_us == after.epoch_us:
             assert after.sequence == before.sequence + 1
 

@@ -27,7 +27,6 @@ from .options import (
     StrideOption,
     TakeOverOption,
     TranscodeOption,
-    above_zero,
     command_settings,
     console,
     errors,
@@ -213,15 +212,7 @@ def events(
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only events with this label.", show_default=False)
     ] = None,
-    exit_after: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            callback=above_zero,
-            help="With --follow: exit with 2 when the broker has been away for so long.",
-            show_default="wait for as long as it takes",
-        ),
-    ] = None,
+    exit_after: ExitAfterOption = None,
     as_json: PrintJsonOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,

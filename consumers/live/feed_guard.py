@@ -61,16 +61,13 @@ class FeedGuard:
     def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
         """Take what comes next; give what is known now: arrivals to go on with, and ones to leave out and why."""
         segment = arrival.segment
-        if 0 < segment.claim < self.claim:
-            yield arrival, "fenced"
-            return
         if self.claim < segment.claim:
             self.claim = segment.claim
             for other in self.waiting():
                 yield other, "fenced"
             open_epoch_us = None  # what was open is over
-        if self._was_other(segment):
-            yield arrival, "other_bytes"
+        if (refused := self._refused(segment)) is not None:
+            yield arrival, refused
         elif (
             open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
         ):
@@ -100,6 +97,11 @@ class FeedGuard:
         """What was held back, and is not any more: to be taken again if the open epoch has ended."""
         held, self._newer = self._newer, None
         return [held] if held else []
+
+    def _refused(self, segment: Segment) -> Reason | None:
+        if 0 < segment.claim < self.claim:
+            return "fenced"
+        return "other_bytes" if self._was_other(segment) else None
 
     def _was_other(self, segment: Segment) -> bool:
         """Whether there was another segment in this one's place.

@@ -111,12 +111,13 @@ def reported_cameras(
     done = threading.Event()
 
     def run() -> None:
-        while not done.is_set():
+        while True:
             try:
-                _report(connect(), topics, agent, states, done)
+                return _report(connect(), topics, agent, states, done)
             except BrokerError as error:
                 log.debug("states of cameras cannot be told: %s", error)
-                done.wait(_RETRY_SECONDS)
+                if done.wait(_RETRY_SECONDS):
+                    return None
 
     thread = threading.Thread(target=run, name="camera states", daemon=True)
     thread.start()

@@ -115,7 +115,7 @@ class _Lane(threading.Thread):
     ) -> None:
         super().__init__(name=f"camera {camera.camera}", daemon=True)
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
-        self._is_stopped, self._gone = stop, gone  # `_stop` is a method of threads
+        self._asked_to_stop, self._gone = stop, gone
         self._attached = Attached(end_us=camera.end_us)
         self.watch = FeedWatch(camera.camera, quiet_seconds=quiet_seconds)
         #: The broker's error that ended this thread.
@@ -150,7 +150,7 @@ class _Lane(threading.Thread):
             wait(pause, self._is_over)
 
     def _is_over(self) -> bool:
-        return self._is_stopped() or self._gone(self._camera.camera) is not None
+        return self._asked_to_stop() or self._gone(self._camera.camera) is not None
 
     def _attach(self) -> None:
         attach(
