@@ -72,10 +72,6 @@ class CameraCounts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.skipped.update(other.skipped)
 
-    def hand_over(self) -> None:
-        """Take out what is pending: another worker reads these frames again, and counts them."""
-        self.frames -= self.pending
-
     def summary(self) -> str:
         """The account in words: what came in is what became of it."""
         skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))

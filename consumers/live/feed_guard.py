@@ -43,13 +43,43 @@ class Arrival:
     decoded: Decoded
 
 
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """What another guard has to know to go on. It knows no bytes: those are seen again, as far as they are read again."""
+
+    #: Of the record that is held back.
+    held_offset: int | None = None
+
+
 class FeedGuard:
     """Of one camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: GuardState = GuardState()) -> None:
+        """Begin, or go on; what is held back is to be given to `hold` when it is read again."""
         self._seen = np.zeros(_KNOWN, _SEEN)
         #: The first segment of a newer epoch, until it is known to be more than a stray.
         self._newer: Arrival | None = None
+        self._awaited_offset = state.held_offset
+
+    @property
+    def state(self) -> GuardState:
+        """What another guard has to know to go on."""
+        return GuardState(self._newer.record.offset if self._newer else self._awaited_offset)
+
+    def awaits(self, offset: int) -> bool:
+        """Whether the record at an offset was held back by the guard that this one goes on for."""
+        return offset == self._awaited_offset
+
+    def hold(self, arrival: Arrival) -> None:
+        """Hold back again what was held back."""
+        self._newer, self._awaited_offset = arrival, None
+
+    def recall(self, segment: Segment) -> bool:
+        """See a segment again that was read before; return whether it is the one that was taken in its place."""
+        if self._was_other(segment):
+            return False
+        self._remember(segment)
+        return True
 
     def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
         """Take what comes next; give what is known now: arrivals to go on with, and ones to leave out and why."""
@@ -83,7 +113,7 @@ class FeedGuard:
 
     def waiting(self) -> list[Arrival]:
         """What was held back, and is not any more: to be taken again if the open epoch has ended."""
-        held, self._newer = self._newer, None
+        held, self._newer, self._awaited_offset = self._newer, None, None
         return [held] if held else []
 
     def _was_other(self, segment: Segment) -> bool:
