@@ -93,6 +93,8 @@ class Accounts(dict[str, CameraCounts]):
     def __init__(self, is_here: Callable[[str], bool] = lambda _: False) -> None:
         super().__init__()
         self._is_here = is_here
+        #: Told of an account that is counted into `OTHERS`.
+        self.when_dropped: Callable[[str], None] = lambda _: None
 
     def __missing__(self, camera: str) -> CameraCounts:
         if len(self) >= MAX_ACCOUNTS:
@@ -101,5 +103,6 @@ class Accounts(dict[str, CameraCounts]):
             if gone is not None:
                 others = self.setdefault(OTHERS, CameraCounts())
                 others.add(self.pop(gone))
+                self.when_dropped(gone)
         self[camera] = CameraCounts()
         return self[camera]

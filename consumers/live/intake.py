@@ -85,6 +85,7 @@ class Intake:
         self._outbox, self._max_reread_seconds = outbox, max_reread_seconds
         self.pipeline = Pipeline(scorer, spec, rules)
         self.counts = self.pipeline.counts
+        self.counts.when_dropped = self._lose_account
         self.status = WorkerStatus()
         self.silence = silence
         self.ledger = OffsetLedger()
@@ -177,7 +178,9 @@ class Intake:
 
         That is further than its partition where a broker without transactions stored the one and not the other.
         """
-        name = outcome[0].camera if not isinstance(outcome, SegmentError) else (record.key or b"").decode(errors="replace")
+        name = (
+            outcome[0].camera if not isinstance(outcome, SegmentError) else (record.key or b"").decode(errors="replace")
+        )
         account = self._accounts.get(name)
         return account.next_offset if account is not None and account.partition == partition_of(record) else 0
 
@@ -264,9 +267,14 @@ class Intake:
         log.warning("%s is a dead letter: %s", record.where, " ".join(letter.reason.split()))
 
     def _publish(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
-        located = [self.status.cameras[event.camera].locator.locate(event) for event in events]
-        for name in dict.fromkeys([*(step.camera for step in outcomes), *(event.camera for event in events)]):
-            self.status.cameras[name].locator.hold(self.pipeline.cameras[name].tracker.open)
+        locators = {
+            name: status.locator
+            for name in dict.fromkeys([*(step.camera for step in outcomes), *(event.camera for event in events)])
+            if (status := self.status.find(name)) is not None
+        }
+        located = [locators[event.camera].locate(event) for event in events]
+        for name, locator in locators.items():
+            locator.hold(self.pipeline.cameras[name].tracker.open)
             self._changed[name] = None
         self.pipeline.count(outcomes, located)
         self._outbox.results(outcomes, located)
@@ -296,6 +304,12 @@ class Intake:
         self._accounts.pop(name, None)
         self._changed.pop(name, None)
 
+    def _lose_account(self, name: str) -> None:
+        """There are too many accounts: one of a camera that is gone, or never was, is not kept by itself any more."""
+        if (account := self._accounts.pop(name, None)) is not None:
+            self._forgotten[account.partition, name] = None
+            self._changed.pop(name, None)
+
     def _progress(self, name: str) -> CameraProgress:
         account, status = self._accounts[name], self.status.find(name)
         counts = replace(self.counts[name], skipped=self.counts[name].skipped.copy())
@@ -312,6 +326,15 @@ class Intake:
 
     def _restore_camera(self, partition: Partition, progress: CameraProgress) -> list[Event]:
         name, feed = progress.camera, progress.feed
+        if (other := self._accounts.get(name)) is not None:
+            # Its records came on two partitions: what is newer holds.
+            known = self.pipeline.cameras.get(name)
+            if feed is None or (known is not None and known.newest_us >= feed.pipeline.newest_us):
+                self._forgotten[partition, name] = None
+                return []
+            self._forgotten[other.partition, name] = None
+            self._remove(name)
+            self.status.forget(name)
         self._accounts[name] = _Account(partition, progress.next_offset)
         self.counts[name] = progress.counts
         if feed is None:

@@ -49,6 +49,8 @@ class CameraProgress:
     counts: CameraCounts
     #: None where all of its records were unusable.
     feed: FeedProgress | None = None
+    #: Of the segments topic that the offsets are of.
+    topic_id: str = ""
     version: Literal[1] = 1
 
 
@@ -61,6 +63,8 @@ class PartitionProgress:
     taken: int = 0
     #: The account of records that are of no camera.
     no_camera: CameraCounts = field(default_factory=CameraCounts)
+    #: Of the segments topic that the offsets are of.
+    topic_id: str = ""
     version: Literal[1] = 1
 
 

@@ -104,6 +104,11 @@ class WorkerStatus:
         del self._silent[longest]
         return longest
 
+    def forget(self, camera: str) -> None:
+        """Tell of a camera no more."""
+        self.cameras.pop(camera, None)
+        self._silent.pop(camera, None)
+
     def on(self, partitions: frozenset[Partition]) -> list[str]:
         """The cameras that are here and whose records come on some partitions."""
         return [name for name, status in self.cameras.items() if status.partition in partitions]

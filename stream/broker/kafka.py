@@ -195,6 +195,8 @@ def _creation(topic: Topic) -> dict[str, Any]:
     configs = {"max.message.bytes": str(TOPIC_BYTES)}
     if topic.compacted:
         configs["cleanup.policy"] = "compact"
+        # A broker compacts whole files only, and who reads such a topic reads all of it.
+        configs |= {"segment.bytes": str(2 * TOPIC_BYTES), "min.cleanable.dirty.ratio": "0.2"}
     if topic.retention_hours is not None:
         configs["retention.ms"] = str(int(topic.retention_hours * 3_600_000))
     if topic.retention_bytes is not None:
