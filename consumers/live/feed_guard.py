@@ -17,6 +17,7 @@ as far back as segments are remembered.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,6 +28,8 @@ from stream import Decoded, Record, Segment
 
 #: Of a camera's segments, so many are remembered: an hour and more, in 100 kB at most.
 _KNOWN: Final = 4096
+#: Of those, so many are told to a guard that goes on.
+_HANDED_OVER: Final = 8
 _SEEN: Final = np.dtype([("epoch_us", "i8"), ("number", "i8"), ("bytes", "u4"), ("crc32", "u4")])
 #: A foreign record may have any number.
 _NUMBERS: Final = (1 << 63) - 1
@@ -45,10 +48,12 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """What another guard has to know to go on. It knows no bytes: those are seen again, as far as they are read again."""
+    """What another guard has to know to go on."""
 
     #: Of the record that is held back.
     held_offset: int | None = None
+    #: The newest segments that were taken: epoch, number, size and checksum. Older ones are not handed over.
+    newest: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class FeedGuard:
@@ -60,11 +65,15 @@ class FeedGuard:
         #: The first segment of a newer epoch, until it is known to be more than a stray.
         self._newer: Arrival | None = None
         self._awaited_offset = state.held_offset
+        self._newest: deque[tuple[int, int, int, int]] = deque(state.newest, _HANDED_OVER)
+        for known in self._newest:
+            self._seen[(known[1] - 1) % _KNOWN] = known
 
     @property
     def state(self) -> GuardState:
         """What another guard has to know to go on."""
-        return GuardState(self._newer.record.offset if self._newer else self._awaited_offset)
+        held_offset = self._newer.record.offset if self._newer else self._awaited_offset
+        return GuardState(held_offset, tuple(self._newest))
 
     def awaits(self, offset: int) -> bool:
         """Whether the record at an offset was held back by the guard that this one goes on for."""
@@ -121,7 +130,7 @@ class FeedGuard:
 
         One that the seen one is the beginning of is the same: it was cut short when its agent stopped.
         """
-        seen = self._seen[segment.sequence % _KNOWN]
+        seen = self._seen[(_number(segment) - 1) % _KNOWN]
         if segment.is_end or seen["number"] != _number(segment) or seen["epoch_us"] != segment.epoch_us:
             return False
         size = int(seen["bytes"])
@@ -130,7 +139,9 @@ class FeedGuard:
     def _remember(self, segment: Segment) -> None:
         if not segment.is_end:
             known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
-            self._seen[segment.sequence % _KNOWN] = known
+            self._seen[(known[1] - 1) % _KNOWN] = known
+            if known not in self._newest:
+                self._newest.append(known)
 
 
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:

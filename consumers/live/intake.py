@@ -192,14 +192,18 @@ class Intake:
             return []
         segment, decoded = outcome
         status, camera = self.status.find(segment.camera), self.pipeline.cameras.get(segment.camera)
-        if status is None or camera is None or status.partition != partition:
+        open_epoch_us = camera.clipper.epoch_us if camera is not None else None
+        if status is None or status.partition != partition:
             self.ledger.settle(partition, record.offset)
         elif status.guard.awaits(record.offset):
             status.guard.hold(Arrival(record, segment, decoded))
-        elif segment.epoch_us == camera.clipper.epoch_us and status.guard.recall(segment):
+        elif segment.epoch_us == open_epoch_us and status.guard.recall(segment):
             status.locator.note(segment, record.offset)
             self.ledger.holds(partition, record.offset, _footage(segment))
             self.pipeline.refill(segment, decoded)
+        elif segment.continued and open_epoch_us is not None and segment.epoch_us < open_epoch_us:
+            # The open epoch may have begun amid its group of pictures.
+            self.ledger.holds(partition, record.offset, _footage(segment))
         else:
             self.ledger.settle(partition, record.offset)
         return []
