@@ -44,7 +44,7 @@ def test_who_goes_on_with_the_places_of_another_names_the_same_records():
     for number in range(4):
         first.note(segment(number), 7 + number)
     first.hold([event(0, 3 * SECOND)])
-    second = EventLocator(("clipline.segments", 0), first.places)
+    second = EventLocator(("clipline.segments", 0), first.state)
     assert second.locate(event(0, 3 * SECOND, "ended")) == first.locate(event(0, 3 * SECOND, "ended"))
     for locator in (first, second):
         locator.note(segment(4), 20)

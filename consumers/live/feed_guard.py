@@ -87,7 +87,7 @@ class FeedGuard:
         """See a segment again that was read before; return whether it is the one that was taken in its place."""
         if self._was_other(segment):
             return False
-        self._remember(segment)
+        self._see(segment)
         return True
 
     def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
@@ -137,11 +137,17 @@ class FeedGuard:
         return size > len(segment.data) or zlib.crc32(segment.data[:size]) != seen["crc32"]
 
     def _remember(self, segment: Segment) -> None:
-        if not segment.is_end:
-            known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
-            self._seen[(known[1] - 1) % _KNOWN] = known
-            if known not in self._newest:
-                self._newest.append(known)
+        if (known := self._see(segment)) is not None:
+            if known in self._newest:
+                self._newest.remove(known)
+            self._newest.append(known)
+
+    def _see(self, segment: Segment) -> tuple[int, int, int, int] | None:
+        if segment.is_end:
+            return None
+        known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
+        self._seen[(known[1] - 1) % _KNOWN] = known
+        return known
 
 
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:

@@ -197,8 +197,11 @@ class Intake:
             self.ledger.settle(partition, record.offset)
         elif status.guard.awaits(record.offset):
             status.guard.hold(Arrival(record, segment, decoded))
-        elif segment.epoch_us == open_epoch_us and status.guard.recall(segment):
-            status.locator.note(segment, record.offset)
+        elif (
+            segment.epoch_us == open_epoch_us
+            and status.locator.recall(segment, record.offset)
+            and status.guard.recall(segment)
+        ):
             self.ledger.holds(partition, record.offset, _footage(segment))
             self.pipeline.refill(segment, decoded)
         elif segment.continued and open_epoch_us is not None and segment.epoch_us < open_epoch_us:
@@ -322,7 +325,7 @@ class Intake:
             feed = FeedProgress(
                 self.pipeline.state(name),
                 status.guard.state,
-                status.locator.places,
+                status.locator.state,
                 is_silent=name not in self.status.cameras,
                 ended=status.ended,
             )
@@ -343,7 +346,7 @@ class Intake:
         self.counts[name] = progress.counts
         if feed is None:
             return []
-        guard, locator = FeedGuard(feed.guard), EventLocator(partition, feed.places)
+        guard, locator = FeedGuard(feed.guard), EventLocator(partition, feed.locator)
         self.status.restored(name, partition, guard, locator, is_silent=feed.is_silent, ended=feed.ended)
         ended = self.pipeline.restore(name, feed.pipeline)
         if not feed.is_silent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consumers.records.event import Event
@@ -25,6 +25,19 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class LocatorState:
+    """What another locator has to know to go on."""
+
+    #: By id of each event that goes on or may begin.
+    places: Mapping[str, Place] = field(default_factory=dict)
+    #: The epoch that is noted, and the offset of its first segment: footage that is sent again begins anew.
+    epoch_us: int = -1
+    first_offset: int = 0
+    #: Of the newest segment; None where that was the end.
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     epoch_us: int
     start_us: int
@@ -35,29 +48,36 @@ class _Known:
 class EventLocator:
     """Remembers the offsets of one camera's newest segments, to name those that an event was seen in."""
 
-    def __init__(self, partition: Partition, places: Mapping[str, Place] | None = None) -> None:
-        """Begin, or go on with the `places` that another one had."""
+    def __init__(self, partition: Partition, state: LocatorState = LocatorState()) -> None:
+        """Begin, or go on; segments that are read again are to be given to `recall`."""
         self._partition = partition
         self._segments: deque[_Known] = deque(maxlen=_SEGMENTS_KNOWN)
-        self._places = dict(places or {})
-        #: Epoch and number of the newest segment; no number where that was the end.
-        self._newest: tuple[int, int | None] = -1, None
+        self._places = dict(state.places)
+        self._epoch_us, self._first_offset, self._number = state.epoch_us, state.first_offset, state.number
 
     @property
-    def places(self) -> dict[str, Place]:
-        """By id of each event that goes on or may begin: where it lies."""
-        return dict(self._places)
+    def state(self) -> LocatorState:
+        """What another locator has to know to go on."""
+        return LocatorState(dict(self._places), self._epoch_us, self._first_offset, self._number)
 
     def note(self, segment: Segment, offset: int) -> None:
         """Remember where a segment lies. One that repeats what was there lies where it was first."""
-        epoch_us, number = self._newest
-        if segment.epoch_us == epoch_us and number is not None and segment.sequence <= number:
+        begins = segment.epoch_us != self._epoch_us or self._number is None
+        if not begins and self._number is not None and segment.sequence <= self._number:
             return
-        if segment.epoch_us != epoch_us or number is None:
-            # Footage that is sent again lies where it is now.
+        if begins:
             self._segments = deque((s for s in self._segments if s.epoch_us != segment.epoch_us), _SEGMENTS_KNOWN)
-        self._newest = segment.epoch_us, None if segment.is_end else segment.sequence
+            self._epoch_us, self._first_offset = segment.epoch_us, offset
+        self._number = None if segment.is_end else segment.sequence
         self._segments.append(_Known(segment.epoch_us, segment.start_us, segment.end_us, offset))
+
+    def recall(self, segment: Segment, offset: int) -> bool:
+        """Remember again where a segment lies; return whether it is of the footage that goes on."""
+        if segment.epoch_us != self._epoch_us or offset < self._first_offset:
+            return False
+        if not self._segments or segment.start_us >= self._segments[-1].end_us:
+            self._segments.append(_Known(segment.epoch_us, segment.start_us, segment.end_us, offset))
+        return True
 
     def locate(self, event: Event) -> Event:
         """Return the event with the records that it was seen in; as it is, where none of them is remembered."""

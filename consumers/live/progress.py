@@ -9,7 +9,6 @@ Ids of cameras hold no slash. All that is known of a partition lies on one parti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -20,7 +19,7 @@ from stream import CAMERA_ID
 
 from .accounts import CameraCounts
 from .feed_guard import GuardState
-from .locating import Place
+from .locating import LocatorState
 from .pipeline import PipelineState
 
 
@@ -30,7 +29,7 @@ class FeedProgress:
 
     pipeline: PipelineState
     guard: GuardState
-    places: Mapping[str, Place]
+    locator: LocatorState
     #: It has fallen silent: nothing of it is open.
     is_silent: bool
     #: The newest segment was the end of the feed.

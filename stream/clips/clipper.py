@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,14 +194,11 @@ class Clipper:
         """Take the pictures of a segment once more that had been pushed when the state was taken."""
         if self._epoch_us is None or segment.epoch_us != self._epoch_us:
             return
-        first = self._window * self.spec.samples_per_stride
         for sample in (*decoded.late, *decoded.samples):
             number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
-            # Of footage that was sent again, the first pass may be read once more, too: in any order.
-            place = bisect_left(self._samples, number, key=lambda known: known[0])
-            is_known = place < len(self._samples) and self._samples[place][0] == number
-            if first <= number <= self._newest_sample and not is_known:
-                self._samples.insert(place, (number, sample.frame_us, sample.image))
+            newest = self._samples[-1][0] if self._samples else self._window * self.spec.samples_per_stride - 1
+            if newest < number <= self._newest_sample:
+                self._samples.append((number, sample.frame_us, sample.image))
 
     @property
     def _grid(self) -> tuple[int, int, int]:
