@@ -124,6 +124,7 @@ class Worker:
                     self._commit()
                 self._count_lag()
             self._commit()
+            self._count_lag()
         finally:
             self._queue.close()
             self._publisher.close()
