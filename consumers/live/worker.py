@@ -151,7 +151,7 @@ class Worker:
                 "this broker keeps no transactions: after a kill, predictions and events may come again, with the "
                 "same ids (at least once)"
             )
-        return f"{self._settings.group}-{uuid.uuid4()}"
+        return f"{self._settings.group}-{self._settings.instance or uuid.uuid4()}"
 
     def _take_records(self) -> None:
         if self._consumer.is_rejoining:
