@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from consumers.live.worker import Worker
@@ -201,31 +202,35 @@ def test_without_transactions_nothing_is_lost_and_what_is_told_again_is_the_same
     assert caplog.text.count("this broker keeps no transactions") == 1
 
 
-def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_only(records, undisturbed):
-    """Two workers of which one does not notice in time that the other has joined."""
-    transport = filled(records)
-    first = Worker(transport, Brightness(), SPEC, RULES, ListSink(), named("first"))
-    second = Worker(transport, Brightness(), SPEC, RULES, ListSink(), named("second"))
-    done = threading.Event()
-    # It polls with a transaction open, as after a rebalance that begins and ends within one poll.
-    first._commit_in = lambda: 1.0 if len(second.counts) == 0 and not done.is_set() else 0.0  # type: ignore[method-assign]
+class Slow(Brightness):
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        time.sleep(0.02)
+        return super().predict(frames)
 
-    def over() -> bool:
-        windows = {(v["camera"], v["window"]) for t, v in bodies(transport) if t == SETTINGS.topics.predictions}
-        return len(windows) >= sum(len(v) for name, v in undisturbed[0].items() if "predictions" in name)
 
-    threads = [threading.Thread(target=w.run, args=(done.is_set,)) for w in (first, second)]
+def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_only(records, undisturbed, monkeypatch):
+    """A rebalance that begins and ends within one poll: nobody sees it coming."""
+    monkeypatch.setattr(MemoryTransport, "is_rejoining", lambda *_: False)
+    transport, done = filled(records), threading.Event()
+    workers = [Worker(transport, Slow(), SPEC, RULES, ListSink(), named(name)) for name in ("first", "second")]
+    expected = sum(map(len, undisturbed[0].values()))
+    dropped: list[int] = []
+    begin_again = workers[0]._begin_again
+    monkeypatch.setattr(workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._sent)), begin_again()))
+    threads = [threading.Thread(target=worker.run, args=(done.is_set,)) for worker in workers]
     deadline = time.monotonic() + 20
     threads[0].start()
-    time.sleep(0.1)
+    while not any(counts.windows > 4 for counts in list(workers[0].counts.values())):
+        time.sleep(0.01)
     threads[1].start()
-    while not over() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.5)
+    while sum(map(len, told(transport).values())) < expected and time.monotonic() < deadline:
+        time.sleep(0.05)
     done.set()
     for thread in threads:
         thread.join()
     assert told(transport) == undisturbed[0]
+    assert accounts(transport) == undisturbed[1]
+    assert dropped, "nothing was open when it went: the test shows nothing"
 
 
 def named(instance: str) -> Settings:
