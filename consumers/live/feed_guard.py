@@ -17,6 +17,7 @@ as far back as segments are remembered.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -27,6 +28,8 @@ from stream import Decoded, Record, Segment
 
 #: Of a camera's segments, so many are remembered: an hour and more, in 100 kB at most.
 _KNOWN: Final = 4096
+#: Of those, so many are told to a guard that goes on.
+_HANDED_OVER: Final = 8
 _SEEN: Final = np.dtype([("epoch_us", "i8"), ("number", "i8"), ("bytes", "u4"), ("crc32", "u4")])
 #: A foreign record may have any number.
 _NUMBERS: Final = (1 << 63) - 1
@@ -43,13 +46,49 @@ class Arrival:
     decoded: Decoded
 
 
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """What another guard has to know to go on."""
+
+    #: Of the record that is held back.
+    held_offset: int | None = None
+    #: The newest segments that were taken: epoch, number, size and checksum. Older ones are not handed over.
+    newest: tuple[tuple[int, int, int, int], ...] = ()
+
+
 class FeedGuard:
     """Of one camera."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: GuardState = GuardState()) -> None:
+        """Begin, or go on; what is held back is to be given to `hold` when it is read again."""
         self._seen = np.zeros(_KNOWN, _SEEN)
         #: The first segment of a newer epoch, until it is known to be more than a stray.
         self._newer: Arrival | None = None
+        self._awaited_offset = state.held_offset
+        self._newest: deque[tuple[int, int, int, int]] = deque(state.newest, _HANDED_OVER)
+        for known in self._newest:
+            self._seen[(known[1] - 1) % _KNOWN] = known
+
+    @property
+    def state(self) -> GuardState:
+        """What another guard has to know to go on."""
+        held_offset = self._newer.record.offset if self._newer else self._awaited_offset
+        return GuardState(held_offset, tuple(self._newest))
+
+    def awaits(self, offset: int) -> bool:
+        """Whether the record at an offset was held back by the guard that this one goes on for."""
+        return offset == self._awaited_offset
+
+    def hold(self, arrival: Arrival) -> None:
+        """Hold back again what was held back."""
+        self._newer, self._awaited_offset = arrival, None
+
+    def recall(self, segment: Segment) -> bool:
+        """See a segment again that was read before; return whether it is the one that was taken in its place."""
+        if self._was_other(segment):
+            return False
+        self._see(segment)
+        return True
 
     def take(self, arrival: Arrival, open_epoch_us: int | None) -> Iterator[tuple[Arrival, Reason | None]]:
         """Take what comes next; give what is known now: arrivals to go on with, and ones to leave out and why."""
@@ -83,7 +122,7 @@ class FeedGuard:
 
     def waiting(self) -> list[Arrival]:
         """What was held back, and is not any more: to be taken again if the open epoch has ended."""
-        held, self._newer = self._newer, None
+        held, self._newer, self._awaited_offset = self._newer, None, None
         return [held] if held else []
 
     def _was_other(self, segment: Segment) -> bool:
@@ -91,16 +130,24 @@ class FeedGuard:
 
         One that the seen one is the beginning of is the same: it was cut short when its agent stopped.
         """
-        seen = self._seen[segment.sequence % _KNOWN]
+        seen = self._seen[(_number(segment) - 1) % _KNOWN]
         if segment.is_end or seen["number"] != _number(segment) or seen["epoch_us"] != segment.epoch_us:
             return False
         size = int(seen["bytes"])
         return size > len(segment.data) or zlib.crc32(segment.data[:size]) != seen["crc32"]
 
     def _remember(self, segment: Segment) -> None:
-        if not segment.is_end:
-            known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
-            self._seen[segment.sequence % _KNOWN] = known
+        if (known := self._see(segment)) is not None:
+            if known in self._newest:
+                self._newest.remove(known)
+            self._newest.append(known)
+
+    def _see(self, segment: Segment) -> tuple[int, int, int, int] | None:
+        if segment.is_end:
+            return None
+        known = segment.epoch_us, _number(segment), len(segment.data), zlib.crc32(segment.data)
+        self._seen[(known[1] - 1) % _KNOWN] = known
+        return known
 
 
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:

@@ -97,6 +97,10 @@ class TopicSettings(_Section):
         return f"{self.prefix}.deadletter"
 
     @property
+    def state(self) -> str:
+        return f"{self.prefix}.state"
+
+    @property
     def cameras_state(self) -> str:
         return f"{self.prefix}.cameras.state"
 
@@ -267,8 +271,22 @@ class WorkerSettings(_Section):
     max_reread_seconds: float = Field(
         600.0,
         ge=0,
-        description="Seconds that a worker reads back at most, to go on with an event of a camera that it takes over. "
-        "A longer event begins anew.",
+        description="Seconds that a worker reads back at most, to decode a long group of pictures of a camera that it "
+        "takes over. Of a longer group the frames up to the next are skipped.",
+    )
+    instance: str | None = Field(
+        None,
+        examples=["worker-1"],
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="A name of this worker that no other worker of its group has, and that it keeps over restarts, for "
+        "example that of a StatefulSet's pod. Its cameras wait for it while it restarts (up to the session's six "
+        "seconds), and what it left open when it died ends with its start. Left out: its cameras go to others at once.",
+    )
+    guarantee: Literal["exactly-once", "at-least-once"] = Field(
+        "exactly-once",
+        description="exactly-once: predictions, events, the state of cameras and offsets are one transaction. "
+        "at-least-once: without transactions; after a kill, predictions and events may come again, with the same ids. "
+        "The embedded broker knows no other.",
     )
 
 
