@@ -2,7 +2,7 @@
 
     poll ─▶ decode (threads) ─▶ clipper per camera ─▶ batch over cameras ─▶ classify
                                                                              │
-    commit ◀─ flush ◀─ Redis ◀─ events ◀─ tracker per camera ◀─ predictions ◀┘
+    commit ◀─ flush ◀─ events ◀─ tracker per camera ◀─ predictions ◀─────────┘
 
 A segment's offset is committed when every window that touches it has been published and no event goes on that began
 in it. So if a worker dies, the next one reads again what was still needed, comes to the same state and continues each
@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumers.outputs.redis import Sink
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
@@ -69,10 +68,9 @@ class Worker:
         scorer: Scorer,
         spec: ClipSpec,
         rules: Mapping[str, Rule],
-        sink: Sink,
         settings: Settings,
     ) -> None:
-        self._transport, self._spec, self._sink = transport, spec, sink
+        self._transport, self._spec = transport, spec
         self._settings, self._topics = settings.worker, settings.topics
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
@@ -111,9 +109,8 @@ class Worker:
         """Work until `stop()`; then leave the group. What is in hand and not yet published is read again by the next.
 
         Raises:
-            BrokerError, SinkError: a service is gone for longer than the retries last. Nothing is lost.
+            BrokerError: the broker is gone for longer than the retries last. Nothing is lost.
         """
-        self._stop = stop
         ensure_topics(self._transport, self._topics)
         self._producer = self._transport.producer()
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
@@ -217,7 +214,6 @@ class Worker:
         for event in located:
             self._producer.send(self._topics.events, *event.encode())
         self._producer.flush()
-        self._sink.write(predictions, located, self._stop)
         return located
 
     def _end_events_of(self, cameras: Sequence[str]) -> None:

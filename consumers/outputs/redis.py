@@ -211,7 +211,11 @@ class RedisStore:
         for key in self._markers:
             own = [n for name in self._redis.hkeys(key) if (n := name.decode()).startswith(f"{group} ")]
             sources = {n.removeprefix(f"{group} "): n for n in own}
-            gone = [n for s, n in sources.items() if s.rpartition("/")[0] != topics.get(s.partition("@")[0], s.rpartition("/")[0])]
+            gone = [
+                n
+                for s, n in sources.items()
+                if s.rpartition("/")[0] != topics.get(s.partition("@")[0], s.rpartition("/")[0])
+            ]
             if fields:
                 self._redis.hset(key, mapping=fields)
             if gone:

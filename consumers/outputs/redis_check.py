@@ -99,7 +99,9 @@ class _Check:
 
     def _stream(self, name: str, entry: str, wanted: _Shown, limit: int) -> Iterable[str]:
         found = [fields.get(entry.encode(), b"") for _, fields in self._redis.xrange(f"{self._prefix}:{name}")]
-        if any(_is_end_of(found, whole) for whole in wanted.newest(limit)) and len(found) >= len(wanted.newest(limit)[1]):
+        if any(_is_end_of(found, whole) for whole in wanted.newest(limit)) and len(found) >= len(
+            wanted.newest(limit)[1]
+        ):
             return
         known = list(wanted.bodies.values())[-max(limit, len(found)) :]
         missing, doubled = set(known[-limit:]) - set(found), len(found) - len(set(found))
@@ -115,12 +117,15 @@ class _Check:
         found = {key.decode(): value.decode() for key, value in self._redis.hgetall(name).items()}
         body = json.loads(wanted.encode()[2])
         expected = {
-            **{"label": wanted.label, "score": str(wanted.scores[wanted.label]), "model": model},
-            **{"window_start": body["start"], "window_end": body["end"]},
+            "label": wanted.label,
+            "score": str(wanted.scores[wanted.label]),
+            "model": model,
+            "window_start": body["start"],
+            "window_end": body["end"],
         }
         wrong = {key: found.get(key) for key, value in expected.items() if found.get(key) != value}
         if wrong:
-            yield f"{name}: {wrong} where the newest window of the topic says {({k: expected[k] for k in wrong})}"
+            yield f"{name}: {wrong} where the newest window of the topic says { ({k: expected[k] for k in wrong}) }"
 
     def _foreign(self, cameras: dict[str, _Shown]) -> Iterable[str]:
         for key in self._redis.scan_iter(match=f"{self._prefix}:predictions:*"):

@@ -1,8 +1,8 @@
 """Reaching Redis or Valkey: one server, the primary that sentinels name, or a cluster.
 
-    redis://user:password@host:6379/0                  rediss:// for TLS; further hosts behind commas are tried in turn
-    unix:///run/redis.sock
-    redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS
+redis://user:password@host:6379/0                  rediss:// for TLS; further hosts behind commas are tried in turn
+unix:///run/redis.sock
+redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def _not_answered(url: str, why: str) -> str:
 
 def _clients(url: str, retry: Retry) -> list[Callable[[], redis.Redis]]:
     """What connects to each server that the address names, in their order. It raises ValueError or TypeError where the
-    address is not understood."""
+    address is not understood.
+    """
     options = {**_timeouts(), "retry": retry}
     if _SENTINEL in url:
         return [lambda: _primary(url, options)]

@@ -16,7 +16,7 @@ import redis
 from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
-from consumers.outputs.redis import SinkError, connect_redis
+from consumers.outputs.redis_connection import SinkError, connect_redis
 from consumers.settings import Settings, SettingsError, load_settings, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from consumers.outputs.redis import SinkError, connect_redis
+from consumers.outputs.redis_connection import SinkError, connect_redis
 from consumers.settings import Settings
 from stream import BrokerError, KafkaTransport, ServiceError, display_name, escape_address
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
