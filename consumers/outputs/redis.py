@@ -31,10 +31,10 @@ from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import RedisSettings
 from stream import Record
 
-from .redis_connection import Client, is_passing, open_redis
+from .redis_connection import is_passing, open_redis
 
-# Keys of which one is missing or of another type have been tampered with or thrown out: what they showed is lost, unless
-# all of it is being written anyway (ARGV[2]). An entry's id is the time at which its record was sent, so that a reader
+# Keys of which one is missing or of another type were thrown out or tampered with: what they showed is lost, unless all
+# of it is being written anyway (ARGV[2]). An entry's id is the time at which its record was sent, so that a reader
 # who remembers one goes on where it was after a rebuild.
 _COMMON: Final = """
 local function find(types)
@@ -174,7 +174,8 @@ class RedisStore:
             SinkError: nothing answers there.
         """
         self._limits, self._prefix = limits, prefix
-        self._redis: Client = open_redis(url)
+        # The vendor types its replies for all of its clients, protocols and encodings at once.
+        self._redis: Any = open_redis(url)
         script = self._redis.register_script
         self._write_prediction, self._write_event = script(_WRITE_PREDICTION), script(_WRITE_EVENT)
         self._join_build, self._advance = script(_JOIN_BUILD), script(_ADVANCE)
@@ -211,11 +212,8 @@ class RedisStore:
         for key in self._markers:
             own = [n for name in self._redis.hkeys(key) if (n := name.decode()).startswith(f"{group} ")]
             sources = {n.removeprefix(f"{group} "): n for n in own}
-            gone = [
-                n
-                for s, n in sources.items()
-                if s.rpartition("/")[0] != topics.get(s.partition("@")[0], s.rpartition("/")[0])
-            ]
+            made = {source: (source.partition("@")[0], source.rpartition("/")[0]) for source in sources}
+            gone = [n for source, n in sources.items() if topics.get(made[source][0]) not in {None, made[source][1]}]
             if fields:
                 self._redis.hset(key, mapping=fields)
             if gone:
@@ -226,7 +224,8 @@ class RedisStore:
         args = [str(build)]
         for source, (at, to) in moves.items():
             args += [f"{group} {source}", str(at), str(to)]
-        return all([self._advance(keys=[key], args=args) for key in self._markers])  # each of them, not up to the first
+        advanced = [self._advance(keys=[key], args=args) for key in self._markers]  # each of them, not up to the first
+        return all(advanced)
 
     def write(self, build: int, entries: Sequence[Entry]) -> Written:
         """Write a batch. What was written of it before an error changes nothing when it is written again."""
@@ -260,9 +259,10 @@ class RedisStore:
 
     def _script(self, build: int, entry: Entry, client: Any) -> Any:
         record, prefix, limits = entry.record, self._prefix, self._limits
-        sent_us = record.sent_us or time.time_ns() // 1000
-        common = [build, int(entry.is_rebuilt), entry.source, record.offset]
-        if isinstance(p := entry.what, Prediction):
+        sent_us, body = record.sent_us or time.time_ns() // 1000, record.value or b""
+        common: list[Any] = [build, int(entry.is_rebuilt), entry.source, record.offset]
+        if isinstance(entry.what, Prediction):
+            p = entry.what
             fields: list[Any] = [
                 *("label", p.label, "score", p.scores[p.label], "scores", to_json(dict(p.scores))),
                 *("window_start", rfc3339(p.start_us), "window_end", rfc3339(p.end_us), "model", p.model),
@@ -276,7 +276,7 @@ class RedisStore:
                 ],
                 args=[
                     *common,
-                    *(p.epoch_us, p.window, expires, limits.max_predictions, sent_us // 1000, record.value, *fields),
+                    *(p.epoch_us, p.window, expires, limits.max_predictions, sent_us // 1000, body, *fields),
                 ],
                 client=client,
             )
@@ -287,18 +287,19 @@ class RedisStore:
             args=[
                 *common,
                 *(f"{e.id}-{e.revision}", limits.max_remembered_events, limits.max_events, sent_us // 1000),
-                *(record.value, f"{events}:{e.camera}", int(entry.publish)),
+                *(body, f"{events}:{e.camera}", int(entry.publish)),
             ],
             client=client,
         )
 
     def _build(self, key: str) -> bytes | None:
         try:
-            return self._redis.hget(key, "build")
+            found: bytes | None = self._redis.hget(key, "build")
         except redis.ResponseError as error:
             if is_passing(error):
                 raise
             return None  # of another type: it is replaced
+        return found
 
     def _find_markers(self) -> list[str]:
         """A key on each primary: whichever of them begins anew is noticed."""
@@ -306,9 +307,9 @@ class RedisStore:
             return [self._marker(0)]
         self._redis.nodes_manager.initialize()
         found: dict[str, str] = {}
-        primaries = {node.name for node in self._redis.get_primaries()}
+        primaries = {node.name for node in self._redis.get_primaries()}  # type: ignore[no-untyped-call]
         for number in range(_MOST_TAGS):
-            node = self._redis.get_node_from_key(self._marker(number))
+            node = self._redis.get_node_from_key(self._marker(number))  # type: ignore[no-untyped-call]
             if node is not None:
                 found.setdefault(node.name, self._marker(number))
             if primaries <= found.keys():

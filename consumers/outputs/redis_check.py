@@ -15,7 +15,7 @@ from consumers.records.prediction import Prediction
 from consumers.settings import RedisSettings, Settings
 from stream import Record, Transport
 
-from .redis_connection import Client, open_redis
+from .redis_connection import open_redis
 
 #: So many differences are named.
 _NAMED: Final = 100
@@ -53,7 +53,7 @@ def redis_differences(transport: Transport, settings: Settings) -> list[str]:
 
 
 class _Check:
-    def __init__(self, client: Client, transport: Transport, settings: Settings) -> None:
+    def __init__(self, client: Any, transport: Transport, settings: Settings) -> None:
         self._redis, self._transport = client, transport
         self._prefix, self._topics = settings.topics.prefix, settings.topics
         self._limits: RedisSettings = settings.redis_limits

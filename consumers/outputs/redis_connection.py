@@ -167,21 +167,22 @@ def _primary(url: str, options: dict[str, Any]) -> redis.Redis:
         raise ValueError("the name of the primary is missing: redis+sentinel://host:port/NAME/0")
     # User, password, database and parameters are read as the vendor reads those of one server.
     one = replace(parts, scheme="redis://", place=f"-/{database}{question}{parameters}")
-    options = {**parse_url(one.escaped()), **options, "ssl": parts.scheme.startswith("rediss")}
+    options = {**parse_url(one.escaped()), **options, "ssl": parts.scheme.startswith("rediss")}  # type: ignore[no-untyped-call]
     del options["host"]
     sentinels = [
         (host, int(port) if port else _SENTINEL_PORT)
         for host, _, port in (each.partition(":") for each in hosts.split(","))
     ]
-    watch = Sentinel(sentinels, sentinel_kwargs={**_timeouts(), "retry": Retry(NoBackoff(), 0)})
-    return watch.master_for(name, **options)
+    watch = Sentinel(sentinels, sentinel_kwargs={**_timeouts(), "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-untyped-call]
+    found: redis.Redis = watch.master_for(name, **options)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _connect_cluster(url: str) -> RedisCluster:
-    nodes = [parse_url(one) for one in _each(url)]
+    nodes = [parse_url(one) for one in _each(url)]  # type: ignore[no-untyped-call]
     rest = {key: value for key, value in nodes[0].items() if key not in {"host", "port", "db", "connection_class"}}
     return RedisCluster(
-        startup_nodes=[ClusterNode(node.get("host", "127.0.0.1"), node.get("port", 6379)) for node in nodes],
+        startup_nodes=[ClusterNode(node.get("host", "127.0.0.1"), node.get("port", 6379)) for node in nodes],  # type: ignore[no-untyped-call]
         ssl=url.lower().startswith("rediss"),
         # A failover must be noticed by whoever writes: what the old primary did not pass on is written again.
         retry=Retry(NoBackoff(), 0),

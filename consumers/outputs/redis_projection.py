@@ -24,7 +24,7 @@ from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, Partition, Record, Transport, display_name
+from stream import BrokerError, Consumer, Partition, Polled, Record, Transport, display_name
 
 from .outages import Outage
 from .redis import Entry, RedisStore, source_name
@@ -50,7 +50,7 @@ _NAMED: Final = 10
 _LAST_SECONDS: Final = 3.0
 
 
-class _NotAsItWas(Exception):
+class _ChangedError(Exception):
     """Redis is not as it was left, or partitions have changed hands: look again where to go on."""
 
 
@@ -167,7 +167,7 @@ class RedisProjection:
             self._kafka.begin(str(error))
             self._leave()
             self._done.wait(1.0)
-        except _NotAsItWas:
+        except _ChangedError:
             self._forget()
         except (*REDIS_ERRORS, SinkError) as error:
             self._wait_for_redis(error)
@@ -219,12 +219,12 @@ class RedisProjection:
             for partition in polled.revoked:
                 self._rebuilds.pop(partition, None)
                 self._told.pop(partition, None)
-            self._note_told(polled.assigned)
+            self._note_told(polled)
             self._forget()
         elif self._is_aligned:
             self._pending += polled.records
 
-    def _note_told(self, assigned: frozenset[Partition]) -> None:
+    def _note_told(self, polled: Polled) -> None:
         """Of partitions that came: what the group has committed has been told.
 
         Raises:
@@ -233,11 +233,13 @@ class RedisProjection:
         assert self._consumer is not None
         assert self._transport is not None
         progress = self._consumer.progress() or {}
-        if not assigned <= progress.keys():
+        if not polled.assigned <= progress.keys():
             raise BrokerError(f"the broker does not say where group {self.group} is")
         firsts = self._transport.offsets(self._topics.events)
-        for partition in assigned:
-            at = progress[partition][0]
+        # The call that brings a partition may have read on from there.
+        read = {(record.topic, record.partition): record.offset for record in reversed(polled.records)}
+        for partition in polled.assigned:
+            at = min(progress[partition][0], read.get(partition, progress[partition][0]))
             # A group that has committed nothing begins at the start, and was not there when that was new.
             is_new = partition in firsts and at <= firsts[partition][0]
             self._told[partition] = max(at, self._old_ends.get(partition, 0)) if is_new else at
@@ -265,7 +267,7 @@ class RedisProjection:
         """Find out where Redis is, and go there.
 
         Raises:
-            _NotAsItWas: partitions have changed hands meanwhile.
+            _ChangedError: partitions have changed hands meanwhile.
         """
         assert self._store is not None
         assert self._transport is not None
@@ -305,13 +307,13 @@ class RedisProjection:
         def breathe() -> None:
             nonlocal breathed
             if self._done.is_set():
-                raise _NotAsItWas
+                raise _ChangedError
             if time.monotonic() - breathed > 1.0:
                 breathed = time.monotonic()
                 before = set(self._assigned)
                 self._take(0.0, paused=True)
                 if self._assigned != before:
-                    raise _NotAsItWas
+                    raise _ChangedError
 
         plans = plan_rebuild(self._transport, self._topics, self._limits, missing, breathe)
         self._rebuilds |= {p: plan for p, plan in plans.items() if plan.start < plan.end}
@@ -324,7 +326,7 @@ class RedisProjection:
         for entry, why in written.refused:
             self._leave_out(f"{entry.record.where}: Redis refuses it ({why})")
         if written.is_stale:
-            raise _NotAsItWas
+            raise _ChangedError
         if written.is_lost:
             self._begin_anew()
         self._advance({(record.topic, record.partition): record.offset + 1 for record in batch})
@@ -339,7 +341,7 @@ class RedisProjection:
         )
         self._try_at = time.monotonic() + pause
         self._keep = False
-        raise _NotAsItWas
+        raise _ChangedError
 
     def _entry(self, record: Record) -> Entry | None:
         partition = record.topic, record.partition
@@ -367,7 +369,7 @@ class RedisProjection:
         assert self._consumer is not None
         moves = {self._sources[p]: (at, ends.get(p, at)) for p, at in self._positions.items()}
         if not self._store.advance(self._build, self.group, moves):
-            raise _NotAsItWas
+            raise _ChangedError
         self._look_at = time.monotonic() + _LOOK_SECONDS
         self._positions |= ends
         ahead = {p: at for p, at in ends.items() if at > self._told.get(p, 0)}
