@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from consumers.outputs import redis_connection
 from consumers.outputs import redis_projection as projecting
 from consumers.outputs.redis_check import redis_differences
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
@@ -26,6 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projecting, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(projecting, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(projecting, "_LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(redis_connection, "_LONGEST_PAUSE_SECONDS", 0.01)
 
 
 def settings_of(url: str, prefix: str = "clipline", **limits: float) -> Settings:
