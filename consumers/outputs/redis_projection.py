@@ -12,6 +12,7 @@ rebuild repeats no alarm.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -46,6 +47,8 @@ _LONGEST_REBUILD_PAUSE_SECONDS: Final = 60.0
 _TELL_SECONDS: Final = 10.0
 #: So many records that cannot be shown are named, the others counted.
 _NAMED: Final = 10
+#: So many offsets may hold no record.
+_FEW: Final = 1000
 #: At the end, what is on the topics by then is still shown, for so long.
 _LAST_SECONDS: Final = 3.0
 
@@ -110,6 +113,8 @@ class RedisProjection:
         self._told: dict[Partition, int] = {}
         #: Where partitions ended before this process began: what is older is not told as if it were new.
         self._old_ends: Mapping[Partition, int] = {}
+        #: Where partitions ended when they were last looked at, of those that have not been read so far.
+        self._unread: dict[Partition, int] = {}
         self._rebuilds: dict[Partition, Rebuild] = {}
         self._pending: list[Record] = []
         self._is_aligned = False
@@ -201,8 +206,8 @@ class RedisProjection:
     def _read(self) -> None:
         assert self._consumer is not None
         is_waiting = not self._is_aligned or len(self._pending) >= self._at_once
-        is_idle = self._is_aligned and not self._pending
-        self._take(_POLL_SECONDS if is_idle or time.monotonic() < self._try_at else 0.0, paused=is_waiting)
+        has_work = bool(self._assigned) and (not self._is_aligned or bool(self._pending))
+        self._take(0.0 if has_work and time.monotonic() >= self._try_at else _POLL_SECONDS, paused=is_waiting)
         before = 0
         while self._is_aligned and before < len(self._pending) < self._at_once:
             before = len(self._pending)
@@ -295,6 +300,7 @@ class RedisProjection:
         self._store.place(self.group, {self._sources[p]: at for p, at in positions.items()})
         self._consumer.seek(positions)
         self._positions, self._is_aligned = positions, True
+        self._unread = {p: end for p, (_, end) in bounds.items() if positions[p] < end}
         self._rebuilds = {p: r for p, r in self._rebuilds.items() if p in positions and positions[p] < r.end}
 
     def _plan(self, missing: Mapping[Partition, tuple[int, int]]) -> dict[Partition, int]:
@@ -396,7 +402,7 @@ class RedisProjection:
 
     def _note_state(self) -> None:
         assert self._consumer is not None
-        behind = self._consumer.lag() + len(self._pending) if self._is_aligned else self._state.behind
+        behind = self._behind() if self._is_aligned else self._state.behind
         done = [(self._positions.get(p, 0) - r.start, r.end - r.start) for p, r in self._rebuilds.items()]
         share = max(0.0, sum(d for d, _ in done) / sum(t for _, t in done)) if done else None
         self._state = replace(self._state, behind=behind, rebuilt=share)
@@ -404,6 +410,54 @@ class RedisProjection:
             if self._tell_at:
                 self._say(f"{self._name}: {share:.0%} is built from the topics")
             self._tell_at = time.monotonic() + _TELL_SECONDS
-        if self._is_aligned and not self._pending and not behind:
+        if self._is_aligned and not behind:
             self._end_rebuilds(list(self._rebuilds))  # the last offsets of a partition may hold no record
             self._is_current.set()
+
+    def _behind(self) -> int:
+        assert self._consumer is not None
+        behind = self._consumer.lag() + len(self._pending)
+        # What lies behind a new position is not known before it was fetched, and the last offsets may hold no record.
+        self._unread = {p: end for p, end in self._unread.items() if self._positions[p] < end}
+        if self._unread and not behind:
+            read = self._consumer.progress() or {}
+            self._unread = {p: end for p, end in self._unread.items() if p not in read or read[p][0] < end}
+        return behind or sum(end - self._positions[p] for p, end in self._unread.items())
+
+
+def rebuild_redis(
+    transport: Transport, settings: Settings, progress: Callable[[int, int], None], stop: Callable[[], bool]
+) -> bool:
+    """Replace what Redis shows by what the topics hold, together with the workers that run; False if `stop()` came.
+
+    Args:
+        transport: the broker.
+        settings: name topics, group and Redis, and say how much is kept.
+        progress: told how many offsets of the topics are dealt with, and of how many.
+        stop: asked a few times a second.
+
+    Raises:
+        BrokerError, SinkError, RedisError, OSError: one of them is away.
+    """
+    topics = settings.topics
+    ensure_topics(transport, topics)
+    store = RedisStore(settings.redis, settings.redis_limits, topics.prefix)
+    store.join_build(anew=True)
+    existing = transport.existing([topics.predictions, topics.events])
+    bounds = {p: b for name in existing for p, b in transport.offsets(name).items()}
+    sources = {p: source_name(p[0], existing[p[0]].id, p[1]) for p in bounds}
+    total, told = sum(end - first for first, end in bounds.values()), 0
+    with contextlib.closing(store), RedisProjection(lambda: transport, settings) as projection:
+        while not stop():
+            shown = store.positions(projection.group, list(sources.values()))
+            left = {p: (max(first, shown.get(sources[p], first)), end) for p, (first, end) in bounds.items()}
+            missing = {p: ends for p, ends in left.items() if ends[0] < ends[1]}
+            done = total - sum(end - at for at, end in missing.values())
+            if done != told:
+                progress(done, total)
+                told = done
+            # The last offsets of a partition may hold no record.
+            if all(end - at < _FEW for at, end in missing.values()) and not any(True for _ in transport.read(missing)):
+                return True
+            time.sleep(_POLL_SECONDS)
+    return False
