@@ -98,7 +98,7 @@ class RedisProjection:
         self._outage = Outage(self._name, self._say)
         self._kafka = Outage(f"Kafka at {display_name(settings.kafka)}", lambda line: log.info("%s", line))
         self._done = threading.Event()
-        self._is_current = threading.Event()
+        self._is_asked, self._is_current = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="redis projection", daemon=True)
         self._state = ProjectionState()
         self._transport: Transport | None = None
@@ -130,6 +130,7 @@ class RedisProjection:
     def catch_up(self, seconds: float) -> bool:
         """Wait until Redis shows all that is on the topics by now; False where that takes longer."""
         self._is_current.clear()
+        self._is_asked.set()
         return self._is_current.wait(seconds)
 
     def __enter__(self) -> Self:
@@ -410,12 +411,18 @@ class RedisProjection:
             if self._tell_at:
                 self._say(f"{self._name}: {share:.0%} is built from the topics")
             self._tell_at = time.monotonic() + _TELL_SECONDS
-        if self._is_aligned and not behind:
+        if self._is_aligned and not behind and not self._is_asked.is_set():
             self._end_rebuilds(list(self._rebuilds))  # the last offsets of a partition may hold no record
             self._is_current.set()
 
     def _behind(self) -> int:
         assert self._consumer is not None
+        assert self._transport is not None
+        if self._is_asked.is_set():
+            self._is_asked.clear()
+            for topic in {topic for topic, _ in self._positions}:
+                ends = {p: end for p, (_, end) in self._transport.offsets(topic).items() if p in self._positions}
+                self._unread |= ends
         behind = self._consumer.lag() + len(self._pending)
         # What lies behind a new position is not known before it was fetched, and the last offsets may hold no record.
         self._unread = {p: end for p, end in self._unread.items() if self._positions[p] < end}
