@@ -92,6 +92,16 @@ def open_redis(url: str) -> Client:
     return _connect_cluster(url)
 
 
+def ping_redis(url: str) -> None:
+    """See whether somebody answers, once.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: nobody does.
+        SinkError: the address is not understood.
+    """
+    _answered(url, Retry(NoBackoff(), 0)).close()
+
+
 def check_redis_url(url: str) -> None:
     """See whether an address can be used, without connecting.
 
