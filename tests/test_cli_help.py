@@ -197,7 +197,8 @@ def test_the_reference_of_commands_is_what_its_script_writes():
         ),
         (
             ["work", "--redis", "cache:6379"],
-            "--redis: redis = …: expected redis://host:port/database, rediss:// for TLS or unix:// for a socket",
+            "--redis: redis = …: expected redis://host:port/database, rediss:// for TLS, unix:// for a socket or "
+            "redis+sentinel://host:port,host:port/name/database",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

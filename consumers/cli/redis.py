@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .help import ADVANCED
 from .options import (
     INTERRUPTED,
+    GroupOption,
     KafkaOption,
     RedisOption,
     SettingsOption,
@@ -39,15 +39,7 @@ def redis(
             show_default=False,
         ),
     ],
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=ADVANCED,
-            help="Consumer group of the workers that write to it.",
-            show_default="clipline-classify",
-        ),
-    ] = None,
+    group: GroupOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
