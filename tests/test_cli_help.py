@@ -197,8 +197,7 @@ def test_the_reference_of_commands_is_what_its_script_writes():
         ),
         (
             ["work", "--redis", "cache:6379"],
-            "--redis: redis = …: expected redis://host:port/database, rediss:// for TLS, unix:// for a socket or "
-            "redis+sentinel://host:port,host:port/name/database",
+            "--redis: redis = …: expected redis://host:port/database, rediss:// (TLS), unix:// or redis+sentinel://",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from consumers.cli.main import app
-from consumers.outputs.redis import connect_redis
+from consumers.outputs.redis_connection import connect_redis
 from consumers.running.child import child_command
 from consumers.settings import Settings, SettingsError, load_settings, section_of
 from tests.command_line import clipline

@@ -24,10 +24,7 @@ def check_kafka(address: str) -> str:
 def check_redis(address: str) -> str:
     """Return `address`, or raise ValueError."""
     if not address.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
-        raise ValueError(
-            "expected redis://host:port/database, rediss:// for TLS, unix:// for a socket or "
-            "redis+sentinel://host:port,host:port/name/database"
-        )
+        raise ValueError("expected redis://host:port/database, rediss:// (TLS), unix:// or redis+sentinel://")
     return address
 
 
