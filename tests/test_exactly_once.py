@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from consumers.live.worker import Worker
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import MemoryTransport, Publisher, attach
-from tests.replays import RULES, SPEC, Brightness, ListSink, blinking, work_off
+from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -125,7 +124,7 @@ def accounts(transport: MemoryTransport) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def undisturbed(records: list[tuple[bytes, Any, bytes]]) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
     transport = filled(records)
-    work_off(Worker(transport, Brightness(), SPEC, RULES, ListSink(), SETTINGS))
+    work_off(Worker(transport, Brightness(), SPEC, RULES, SETTINGS))
     return told(transport), accounts(transport)
 
 
@@ -139,7 +138,7 @@ def work(transport: MemoryTransport, **disturbance: int) -> Disturbed:
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KilledError):
         patch.setattr(transport, "publisher", publisher)
-        work_off(Worker(transport, Brightness(), SPEC, RULES, ListSink(), SETTINGS))
+        work_off(Worker(transport, Brightness(), SPEC, RULES, SETTINGS))
     return disturbed[0]
 
 
@@ -212,7 +211,7 @@ def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_o
     """A rebalance that begins and ends within one poll: nobody sees it coming."""
     monkeypatch.setattr(MemoryTransport, "is_rejoining", lambda *_: False)
     transport, done = filled(records), threading.Event()
-    workers = [Worker(transport, Slow(), SPEC, RULES, ListSink(), named(name)) for name in ("first", "second")]
+    workers = [Worker(transport, Slow(), SPEC, RULES, named(name)) for name in ("first", "second")]
     expected = sum(map(len, undisturbed[0].values()))
     dropped: list[int] = []
     begin_again = workers[0]._begin_again
@@ -266,6 +265,6 @@ def test_segments_that_were_deleted_and_made_anew_are_read_from_their_begin(reco
         fresh.append(record.topic, record.key, [], moved or None, record.partition)
     for record in records[:40]:
         fresh.append(SETTINGS.topics.segments, *record)
-    worker = Worker(fresh, Brightness(), SPEC, RULES, ListSink(), SETTINGS)
+    worker = Worker(fresh, Brightness(), SPEC, RULES, SETTINGS)
     worker.run(lambda: worker.waiting == 0 and sum(c.segments for c in worker.counts.values()) >= 40)
     assert sum(counts.segments for counts in worker.counts.values()) > 40, "with what had been counted before"

@@ -113,7 +113,7 @@ class Feed:
     def is_amid_a_group(self) -> bool:
         return self._group_us is not None
 
-    def next(self) -> list[Segment | None]:
+    def next(self) -> list[Segment | None]:  # noqa: C901, PLR0911  one case after the other
         """The next segments; None for a record that cannot be used."""
         chance = self._chance
         match chance.choices(
@@ -347,7 +347,7 @@ def test_the_courses_hold_what_they_should():
 def test_with_another_model_or_grid_open_events_end_and_no_time_is_told_twice(change, monkeypatch):
     steps = [step for step in course(3) if isinstance(step, Read)]
     run = Run(SPECS[0])
-    for cut, step in enumerate(steps, 1):  # noqa: B007
+    for cut, step in enumerate(steps, 1):
         run.feed(step)
         active = [e for camera in run.intake.pipeline.cameras.values() for e in camera.tracker.active]
         if active and cut > 40:

@@ -18,7 +18,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import Headers, KafkaTransport, MemoryTransport, Transport, attach
 from stream.broker import kafka_consumer as kafka_transport
-from tests.replays import RULES, SPEC, Brightness, ListSink, blinking, work_off
+from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -85,14 +85,14 @@ def windows_of(records: list[tuple[bytes, Headers, bytes]], settings: Settings) 
     ensure_topics(alone, settings.topics)
     for _, headers, value in records[:: len(CAMERAS)]:
         alone.append(settings.topics.segments, b"gate", headers, value)
-    work_off(Worker(alone, Brightness(), SPEC, RULES, ListSink(), settings))
+    work_off(Worker(alone, Brightness(), SPEC, RULES, settings))
     windows = {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
     return windows, len(reports(alone, settings)) * len(CAMERAS)
 
 
 @contextlib.contextmanager
 def working(transport: Transport, settings: Settings) -> Iterator[Worker]:
-    worker, stop = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings), threading.Event()
+    worker, stop = Worker(transport, Brightness(), SPEC, RULES, settings), threading.Event()
     thread = threading.Thread(target=lambda: worker.run(stop.is_set))
     thread.start()
     try:
@@ -156,7 +156,7 @@ def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transp
     for record in records:
         transport.append(settings.topics.segments, *record)
     scorer = Brightness()
-    worker = Worker(transport, scorer, SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, scorer, SPEC, RULES, settings)
     expelled: list[int] = []
 
     def over() -> bool:

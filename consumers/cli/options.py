@@ -97,6 +97,16 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models),
 ]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        rich_help_panel=ADVANCED,
+        help="Consumer group: workers of one group share the cameras.",
+        show_default="clipline-classify",
+    ),
+]
 EngineOption = Annotated[
     EngineName | None,
     typer.Option("--engine", rich_help_panel=ADVANCED, help="Library that runs the model.", show_default="auto"),

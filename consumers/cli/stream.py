@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
     FpsOption,
+    GroupOption,
     KafkaOption,
     ModelOption,
     PaceOption,
@@ -168,15 +168,7 @@ def _attached(source: str, camera: str | None, start: str | None, *, loop: bool)
 
 def work(
     model: ModelOption = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=ADVANCED,
-            help="Consumer group: workers of one group share the cameras.",
-            show_default="clipline-classify",
-        ),
-    ] = None,
+    group: GroupOption = None,
     engine: EngineOption = None,
     stride: StrideOption = None,
     settings_file: SettingsOption = None,

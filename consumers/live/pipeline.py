@@ -2,8 +2,8 @@
 
     segment, decoded ─▶ push ─▶ windows ─▶ classify ─▶ scored windows ─▶ track ─▶ events
 
-Results do not depend on when a segment arrives or on what shares its batch. `Worker` puts Kafka and Redis around the
-pipeline, `consumers.replaying` puts files and recorded topics around it; the same footage gives both the same results.
+Results do not depend on when a segment arrives or on what shares its batch. `Worker` puts Kafka around the pipeline,
+`consumers.replaying` puts files and recorded topics around it; the same footage gives both the same results.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumers.outputs.redis import Sink
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
@@ -55,10 +54,9 @@ class Worker:
         scorer: Scorer,
         spec: ClipSpec,
         rules: Mapping[str, Rule],
-        sink: Sink,
         settings: Settings,
     ) -> None:
-        self._transport, self._spec, self._sink = transport, spec, sink
+        self._transport, self._spec = transport, spec
         self._settings, self._topics = settings.worker, settings.topics
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
@@ -107,9 +105,8 @@ class Worker:
         """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
 
         Raises:
-            BrokerError, SinkError: a service is gone for longer than the retries last. Nothing is lost.
+            BrokerError: the broker is gone for longer than the retries last. Nothing is lost.
         """
-        self._stop = stop
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         self._publisher = self._transport.publisher(self._name())
@@ -214,8 +211,6 @@ class Worker:
             return
         self._publisher.flush()
         self._state.write(self._publisher, self._intake.changes())
-        for outcomes, events in self._sent:
-            self._sink.write(_predictions(outcomes), events, self._stop)
         due = self._intake.due()
         # Some offset is always sent: the group refuses it, and all else with it, of a member that it has given up.
         offsets = due or self._intake.ledger.first() or self._positions()

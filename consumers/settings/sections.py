@@ -338,7 +338,7 @@ class RedisSettings(_Section):
     max_remembered_events: int = Field(
         100_000,
         ge=1,
-        description="Reports of events remembered, so that one that a worker sends again is not told again. About 100 "
+        description="Reports of events remembered, so that one that a topic holds twice is shown once. About 100 "
         "bytes each.",
     )
     camera_hours: float = Field(
@@ -388,7 +388,9 @@ class Settings(_Section):
     )
     redis: Annotated[_Address, AfterValidator(check_redis)] = Field(
         "redis://127.0.0.1:6379/0",
-        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket. With a "
+        description="The Redis server or Redis Cluster, redis://host:port/database; several hosts are separated by "
+        "commas; rediss:// for TLS, unix:// for a socket, redis+sentinel://host:port,host:port/name/database for the "
+        "primary that sentinels know by that name. With a "
         "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(

@@ -130,8 +130,8 @@ class Clipper:
     Frames that no window will ever span are counted in `skipped`: "head" before the first whole window, "tail" after
     the last, "gap" where a segment is missing between two, "between" where the stride is longer than a window,
     "duplicate" in a segment that was seen before or before the first window that is new, "absent" where a segment
-    announces more frames than it has room for, "sparse" for a frame that is the only one of its epoch, "no_keyframe" where
-    what a segment continues is missing.
+    announces more frames than it has room for, "sparse" for a frame that is the only one of its epoch, "no_keyframe"
+    where what a segment continues is missing.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
