@@ -30,7 +30,7 @@ from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import recorded
 from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
-from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, colours_of, display_of, find_film
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, begin_late, codec_name, colours_of, display_of, find_film
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,13 @@ class Feed:
         self.notes: list[str] = []
         self._reading = reading or Reading()
         self._transcoder: Transcoder | None = None
+        self._has_late_tracks = False
         self._container = self._open(uri)
         try:
             self._begin()
+        except (av.error.FFmpegError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self.close()
+            raise SourceError(f"{self.name}: cannot be opened as video ({error})", cause=str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -122,9 +126,8 @@ class Feed:
             # What libav makes of decoding times is right where at most one picture is held back.
             self._container.flags |= Flags.gen_pts.value
         self._film, self._ending = film, Ending(self._container, film)
+        self._is_packed = codec == "mpeg4" and self._container.format.name == "avi"
         source = self._of_film()
-        if codec == "mpeg4" and self._container.format.name == "avi":
-            source = _unpacked(source, film)
         first = [] if self.live else _first_packets(source)
         if len(first) == 1 and self._container.format.name.endswith(PICTURE_FORMATS):
             self._refuse("is a single picture")
@@ -167,9 +170,15 @@ class Feed:
             SourceError: nothing could be read, or a camera sent nothing for 10 s.
         """
         said = 0
-        for packet in self._packets:
-            said = self._say_notes(said)
-            yield packet
+        try:
+            for packet in self._packets:
+                said = self._say_notes(said)
+                yield packet
+        except SourceError:
+            raise
+        except Exception as error:  # whatever foreign bytes do is about this feed alone
+            why = f"{type(error).__name__}: {error}"
+            raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from error
         if self._transcoder is not None and self._transcoder.damaged:
             self.notes.append(f"{self._transcoder.damaged} pictures could not be decoded")
         self._say_notes(said)
@@ -250,15 +259,23 @@ class Feed:
             yield held
         if note := self._ending.note(failure):
             self.notes.append(note)
+        if self._has_late_tracks or begin_late(self._container):
+            self.notes.append("another video track, or another programme, begins in the middle: it is left out")
 
     def _demuxed(self) -> Iterator[_AvPacket]:
         asked = time.monotonic()
+        packets = self._container.demux(self._ending.tracks)
+        if self._is_packed:
+            packets = _unpacked(packets, self._film)
         try:
-            for packet in self._container.demux(self._ending.tracks):
+            for packet in packets:
                 if packet.size:
                     yield packet
                 asked = time.monotonic()
-        except (av.error.FFmpegError, OSError) as error:
+        except IndexError:
+            # All was read. Then PyAV may look for tracks that began meanwhile, and that it does not know.
+            self._has_late_tracks = True
+        except Exception as error:  # noqa: BLE001  damage, whatever libav and PyAV make of it
             why = self._reason(error, asked, READ_TIMEOUT_SECONDS)
             raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from None
 
@@ -269,8 +286,8 @@ class Feed:
         """Why libav failed, in its words but for a camera's timeout, which it calls invalid data."""
         if self.live and time.monotonic() - asked >= timeout_seconds:
             return f"no answer for {timeout_seconds:g} s"
-        words = str(getattr(error, "strerror", None) or type(error).__name__)
-        return words[:1].lower() + words[1:]
+        words = getattr(error, "strerror", None)
+        return words[:1].lower() + words[1:] if words else type(error).__name__
 
     def close(self) -> None:
         if self._transcoder is not None:
@@ -288,7 +305,7 @@ def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
     """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
     unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
     for packet in packets:
-        yield from unpack.filter(packet)
+        yield from unpack.filter(packet) if packet.stream_index == film.index else (packet,)
 
 
 def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:

@@ -1,0 +1,85 @@
+"""Feeds that change in the middle or begin oddly: every frame has a fate, and what is left out is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from stream import Feed, Footage, Segment, SourceError
+from tests.films import write_film
+
+PLAIN = {"bf": "0", "preset": "ultrafast"}
+
+
+def segments_of(path: Path) -> tuple[list[Segment], Counter[str], list[str]]:
+    """Its segments, the frames that were left out by reason, and what a user is told."""
+    footage = Footage([path], "gate", start_us=0)
+    segments = list(footage.segments())
+    skipped = sum((Counter(s.skipped) for s in segments), footage.skipped)
+    return segments, skipped, footage.failures
+
+
+def programme(path: Path, number: int, **more) -> Path:
+    return write_film(
+        path,
+        form="mpegts",
+        container_options={
+            "mpegts_start_pid": str(256 * number),
+            "mpegts_pmt_start_pid": str(4096 + number),
+            "mpegts_service_id": str(number),
+        },
+        **{"options": PLAIN, **more},
+    )
+
+
+def test_another_programme_amid_a_transport_stream_costs_no_frame_of_the_first_and_is_told(tmp_path, caplog):
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(programme(tmp_path / f"{n}.ts", n).read_bytes() for n in (1, 3)))
+    segments, skipped, failures = segments_of(both)
+    assert (sum(s.frames for s in segments), segments[-1].is_end) == (60, True)
+    assert (skipped, failures) == (Counter(), [])
+    assert "another video track, or another programme, begins in the middle" in caplog.text
+    caplog.clear()
+    segments_of(tmp_path / "1.ts")
+    assert not caplog.records
+
+
+class _Breaking:
+    """A container of which reading breaks off."""
+
+    def __init__(self, container: Any, error: BaseException) -> None:
+        self._container, self._error = container, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def demux(self, *tracks: Any) -> Iterator[Any]:
+        for number, packet in enumerate(self._container.demux(*tracks)):
+            if number == 30:
+                raise self._error
+            yield packet
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), av.error.InvalidDataError(1, "bad"), MemoryError()])
+def test_whatever_libav_raises_while_reading_is_damage(tmp_path, monkeypatch, caplog, error):
+    path, av_open = write_film(tmp_path / "a.mkv", options=PLAIN), av.open
+    monkeypatch.setattr("stream.feeds.source.av.open", lambda *a, **k: _Breaking(av_open(*a, **k), error))
+    with Feed(str(path)) as feed:
+        assert len(list(feed.packets())) == 30
+    assert "ends early, after 1.2 s of 2.4 s" in caplog.text
+
+
+def test_what_cannot_be_made_sense_of_ends_a_feed_and_no_process(tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RecursionError("deep")
+
+    path = write_film(tmp_path / "a.mkv", options=PLAIN)
+    with Feed(str(path)) as feed:
+        monkeypatch.setattr("stream.feeds.source._packet", broken)
+        with pytest.raises(SourceError, match=r"a\.mkv: reading failed \(RecursionError: deep\)"):
+            list(feed.packets())
