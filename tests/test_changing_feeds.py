@@ -83,3 +83,16 @@ def test_what_cannot_be_made_sense_of_ends_a_feed_and_no_process(tmp_path, monke
         monkeypatch.setattr("stream.feeds.source._packet", broken)
         with pytest.raises(SourceError, match=r"a\.mkv: reading failed \(RecursionError: deep\)"):
             list(feed.packets())
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "libx264"), ("a.wmv", "msmpeg4"), ("a.mxf", "mpeg2video")])
+def test_the_half_picture_at_the_end_of_a_file_that_is_cut_off_is_counted(tmp_path, caplog, name, codec):
+    path = write_film(tmp_path / name, codec=codec, options=PLAIN if codec == "libx264" else {"q": "2"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with av.open(str(path)) as container:
+        there = sum(bool(packet.size) for packet in container.demux(video=0))
+    segments, skipped, _ = segments_of(path)
+    assert skipped == {"incomplete": 1}
+    assert sum(s.frames for s in segments) == there - 1
+    assert "ends early" in caplog.text

@@ -319,3 +319,12 @@ def test_nothing_is_needed_any_more_after_the_end_of_an_epoch(footage):
 def test_a_grid_that_is_none_is_refused(values, words):
     with pytest.raises(ValueError, match=words):
         ClipSpec(*values)
+
+
+def test_a_number_too_high_makes_no_repetitions_of_what_follows(footage):
+    spec, segments = SPECS["adjacent"], cut(footage, "steady", SegmentLimits(0.4, 0.4))
+    whole = [clip.window for clip in run(Clipper(spec), segments)]
+    clipper = Clipper(spec)
+    clips = run(clipper, [replace(s, sequence=1000) if s.sequence == 3 else s for s in segments])
+    assert clipper.skipped["duplicate"] == 0
+    assert [clip.window for clip in clips] == whole

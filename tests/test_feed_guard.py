@@ -53,6 +53,26 @@ def test_a_stray_ends_nothing_whether_it_is_older_or_newer():
     assert outcome(FeedGuard(), "A0", "B5", "C9", "C10") == ["A0", "B5 stray_epoch", "C9", "C10"]
 
 
+def misnumbered(name: str, sequence: int) -> Arrival:
+    return replace(arrival(name), segment=replace(arrival(name).segment, sequence=sequence, data=b"other bytes"))
+
+
+def test_a_number_too_high_for_its_time_is_left_out_and_what_follows_is_not():
+    assert outcome(FeedGuard(), "A0", "A1", misnumbered("A2", 1000), "A2", "A3", "A5") == [
+        "A0", "A1", "A1000 stray_segment", "A2", "A3", "A5",
+    ]  # fmt: skip
+    assert outcome(FeedGuard(), "A0", misnumbered("A0", 2), "A1", "A2end", "B0") == [
+        "A0", "A2 stray_segment", "A1", "A2end", "B0",
+    ]  # fmt: skip
+
+
+def test_a_leap_in_an_epoch_is_believed_when_another_segment_follows_it():
+    assert outcome(FeedGuard(), "A0", "A1", "A999", "A2", "A3") == ["A0", "A1", "A999 stray_segment", "A2", "A3"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1000", "A1001") == ["A0", "A999", "A1000", "A1001"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1end", "B0") == ["A0", "A999 stray_segment", "A1end", "B0"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1000end") == ["A0", "A999", "A1000end"]
+
+
 def test_of_two_feeds_that_take_turns_one_is_left_out():
     turns = [f"{epoch}{number}" for number in range(1, 4) for epoch in "AB"]
     assert outcome(FeedGuard(), "A0", *turns) == [

@@ -8,6 +8,8 @@ A camera has one open epoch. Two agents under one name, or a record that strayed
     A0 A1 B0 Aend B1 …              A is over, and B begins with B0
     B0 B1 A2 …                      A2 is of an epoch that is over, and is left out
     A0 A1 B0        B0 continues A1: a gap in the time of one film, so B is no other feed
+    A0 A1 A9 A2 …                   A9 comes too soon for its number, and is left out
+    A0 A1 A999 A2 …                 A999 waits for A1000, as it is a minute ahead: it strayed, and is left out
     A0 A1 … A0'                     an end and a number that were there with other bytes: refused
 
 So a stray ends nothing, of two agents that take turns one is left out, and no window is told twice with two contents,
@@ -19,7 +21,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -34,7 +36,12 @@ _SEEN: Final = np.dtype([("epoch_us", "i8"), ("number", "i8"), ("bytes", "u4"), 
 #: A foreign record may have any number.
 _NUMBERS: Final = (1 << 63) - 1
 
-Reason = Literal["stale_epoch", "stray_epoch", "other_bytes"]
+#: A hole in the numbers is believed if there is time in it for so short segments,
+_SHORTEST_US: Final = 1_000
+#: and one of more time if another segment follows.
+_LEAP_US: Final = 60_000_000
+
+Reason = Literal["stale_epoch", "stray_epoch", "stray_segment", "other_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,14 @@ class FeedGuard:
     def __init__(self, state: GuardState = GuardState()) -> None:
         """Begin, or go on; what is held back is to be given to `hold` when it is read again."""
         self._seen = np.zeros(_KNOWN, _SEEN)
-        #: The first segment of a newer epoch, until it is known to be more than a stray.
+        #: The first segment of a newer epoch, or behind a leap, until it is known to be more than a stray.
         self._newer: Arrival | None = None
         self._awaited_offset = state.held_offset
         self._newest: deque[tuple[int, int, int, int]] = deque(state.newest, _HANDED_OVER)
         for known in self._newest:
             self._seen[(known[1] - 1) % _KNOWN] = known
+        #: The segment that ended last of those that were taken here.
+        self._last: Segment | None = None
 
     @property
     def state(self) -> GuardState:
@@ -95,23 +104,30 @@ class FeedGuard:
         segment = arrival.segment
         if self._was_other(segment):
             yield arrival, "other_bytes"
-        elif (
-            open_epoch_us is None or segment.epoch_us == open_epoch_us or _goes_on_behind_a_gap(segment, open_epoch_us)
-        ):
+        elif self._comes_too_soon(segment, open_epoch_us):
+            yield arrival, "stray_segment"
+        elif open_epoch_us is None or self._goes_on(segment, open_epoch_us):
             held = self.waiting()
-            if held and not segment.is_end:
-                yield held[0], "stray_epoch"
+            if held and _follows(segment, held[0].segment):  # what was held back when another guard went on
+                self._remember(held[0].segment)
+                yield held[0], None
+                held = []
+            is_over = segment.is_end and all(newer.segment.epoch_us != segment.epoch_us for newer in held)
+            if held and not is_over:
+                yield held[0], _why_stray(held[0].segment, segment)
             self._remember(segment)
             yield arrival, None
-            if held and segment.is_end:
+            if held and is_over:
                 self._remember(held[0].segment)
                 yield held[0], None
         elif segment.epoch_us < open_epoch_us:
             yield arrival, "stale_epoch"
         else:
             for newer in self.waiting():
-                if newer.segment.epoch_us != segment.epoch_us:
-                    yield newer, "stray_epoch"
+                if newer.segment.epoch_us != segment.epoch_us or (
+                    segment.epoch_us == open_epoch_us and segment.start_us < newer.segment.end_us
+                ):
+                    yield newer, _why_stray(newer.segment, segment)
                     continue
                 self._remember(newer.segment)
                 self._remember(segment)
@@ -136,7 +152,27 @@ class FeedGuard:
         size = int(seen["bytes"])
         return size > len(segment.data) or zlib.crc32(segment.data[:size]) != seen["crc32"]
 
+    def _comes_too_soon(self, segment: Segment, open_epoch_us: int | None) -> bool:
+        """Whether a segment leaves more of the epoch out than there was time for."""
+        last = self._last
+        if last is None or segment.is_end or not open_epoch_us == segment.epoch_us == last.epoch_us:
+            return False
+        missing = segment.sequence - last.sequence - 1
+        return missing > 0 and segment.start_us - last.end_us < missing * _SHORTEST_US
+
+    def _goes_on(self, segment: Segment, open_epoch_us: int) -> bool:
+        """Whether a segment is of the open epoch's feed, and no leap in it."""
+        if segment.epoch_us != open_epoch_us:
+            return _goes_on_behind_a_gap(segment, open_epoch_us)
+        last = self._last
+        return last is None or last.epoch_us != open_epoch_us or segment.start_us - last.end_us <= _LEAP_US
+
     def _remember(self, segment: Segment) -> None:
+        last = self._last
+        if segment.is_end:
+            self._last = None
+        elif last is None or last.epoch_us != segment.epoch_us or last.end_us <= segment.end_us:
+            self._last = replace(segment, data=b"", frames=0)
         if (known := self._see(segment)) is not None:
             if known in self._newest:
                 self._newest.remove(known)
@@ -153,6 +189,14 @@ class FeedGuard:
 def _goes_on_behind_a_gap(segment: Segment, open_epoch_us: int) -> bool:
     """Whether an epoch begins amid a group of pictures: only the feed of the open epoch can give that."""
     return segment.continues and segment.start_us == segment.epoch_us > open_epoch_us
+
+
+def _follows(segment: Segment, before: Segment) -> bool:
+    return segment.epoch_us == before.epoch_us and segment.start_us >= before.end_us
+
+
+def _why_stray(segment: Segment, of: Segment) -> Reason:
+    return "stray_segment" if segment.epoch_us == of.epoch_us else "stray_epoch"
 
 
 def _number(segment: Segment) -> int:

@@ -32,13 +32,12 @@ from .tracker import Rule
 
 log = logging.getLogger(__name__)
 
-#: A record that cannot be used is believed so many frames at most.
-_MOST_FRAMES: Final = 1_000_000
 #: How often it is said of a camera that there is another feed under its name.
 _TELL_SECONDS: Final = 60.0
 _OTHER_FEED: Final[Mapping[Reason, str]] = {
     "stale_epoch": "it began before the open one",
     "stray_epoch": "it began later, and did not go on",
+    "stray_segment": "its number or its time does not follow",
     "other_bytes": "with the same times and other bytes",
 }
 
@@ -264,7 +263,7 @@ class Intake:
         partition = partition_of(record)
         self.ledger.settle(partition, record.offset)
         name = letter.key.decode(errors="replace")
-        frames = min(announced_frames(record.headers), _MOST_FRAMES)
+        frames = announced_frames(record.headers, record.value)
         if CAMERA_ID.fullmatch(name):
             self.counts[name].bury(frames)
             self._account(name, record)

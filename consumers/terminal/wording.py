@@ -24,11 +24,13 @@ _SKIP_REASONS: Final = {
     "absent": "announced but not there",
     "stale_epoch": "of another feed under this name",
     "stray_epoch": "of another feed under this name",
+    "stray_segment": "numbered or timed out of order",
     "unscored": "without a score",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
     "no_keyframe": "before the first picture that can be decoded",
     "not_clean": "while the picture was still building up",
+    "incomplete": "cut off at the end of the file",
     "sparse": "alone, too far from other frames",
     "too_large": "in a piece too large for Kafka",
 }

@@ -224,8 +224,12 @@ class Clipper:
         return time_us
 
     def is_new(self, segment: Segment) -> bool:
-        """Whether the segment continues or begins an epoch, rather than repeating what was pushed before."""
-        return segment.epoch_us != self._epoch_us or segment.sequence >= self._next_sequence
+        """Whether the segment continues or begins an epoch, rather than repeating what was pushed before.
+
+        Its time tells, not its number: one number too high would make repetitions of all that follow.
+        """
+        is_newest = segment.sequence == self._next_sequence - 1
+        return segment.epoch_us != self._epoch_us or (segment.start_us >= self._end_us and not is_newest)
 
     def push(self, segment: Segment, decoded: Decoded) -> list[Clip]:
         """Take the next segment, decoded at `spec.sample_times_us(segment)`; return the windows that it completes."""
@@ -241,7 +245,7 @@ class Clipper:
             self._groups.clear()
             self._newest_sample = -1
             self._epoch_frames = 0 if segment.start_us == segment.epoch_us else 2
-        elif segment.sequence > self._next_sequence:
+        elif segment.sequence != self._next_sequence:
             self._leave_out("gap")
             self._open(segment.epoch_us, segment.start_us, "gap")
         self._next_sequence = segment.sequence + 1

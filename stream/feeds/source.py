@@ -78,6 +78,8 @@ class Feed:
         self.live = is_live(uri)
         #: What a user is to be told about a file that was read all the same; final when `packets()` is exhausted.
         self.notes: list[str] = []
+        #: Pictures at the end of a file of which only a part is there, and that are no packets; final with the notes.
+        self.half_pictures = 0
         self._reading = reading or Reading()
         self._transcoder: Transcoder | None = None
         self._has_late_tracks = False
@@ -238,7 +240,8 @@ class Feed:
         if self.live:
             yield from self._demuxed()
             return
-        held, failure = None, None  # the last packet of a file may be half a picture
+        held: _AvPacket | None = None  # the last packet of a file may be half a picture
+        failure: str | None = None
         try:
             for packet in self._demuxed():
                 if packet.stream_index != self._film.index:
@@ -252,11 +255,16 @@ class Feed:
             if held is None:
                 raise
             failure = error.cause
-        if held is not None and self._ending.cuts_off(held):
-            failure = failure or "its last picture is incomplete"
-        elif held is not None:
-            self._ending.saw(held)
-            yield held
+        if held is not None:
+            if self._ending.cuts_off(held):
+                failure = failure or "its last picture is incomplete"
+                self.half_pictures = 1
+            else:
+                self._ending.saw(held)
+                yield held
+        self._note_ending(failure)
+
+    def _note_ending(self, failure: str | None) -> None:
         if note := self._ending.note(failure):
             self.notes.append(note)
         if self._has_late_tracks or begin_late(self._container):

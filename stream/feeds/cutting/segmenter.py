@@ -124,11 +124,14 @@ class Segmenter:
         self._last_dts = dts
         return done + (self._go_on(packet, access) if self._in_epoch else self._begin(packet, access))
 
-    def end(self) -> list[Segment]:
+    def end(self, half_pictures: int = 0) -> list[Segment]:
         """The feed is over: return what was held back, and the mark that ends the epoch.
 
-        The mark also tells of frames that no segment could tell of, even where there was none.
+        The mark also tells of frames that no segment could tell of, even where there was none, and of pictures of which
+        the feed had only a part.
         """
+        if half_pictures:
+            self._writer.skipped["incomplete"] += half_pictures
         done = self._end_epoch("no_keyframe")
         if self._writer.skipped:
             done.append(self._writer.end_mark())
