@@ -85,14 +85,32 @@ def test_what_cannot_be_made_sense_of_ends_a_feed_and_no_process(tmp_path, monke
             list(feed.packets())
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.avi", "libx264"), ("a.wmv", "msmpeg4"), ("a.mxf", "mpeg2video")])
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "libx264"), ("a.wmv", "msmpeg4")])
 def test_the_half_picture_at_the_end_of_a_file_that_is_cut_off_is_counted(tmp_path, caplog, name, codec):
     path = write_film(tmp_path / name, codec=codec, options=PLAIN if codec == "libx264" else {"q": "2"})
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 6 // 10])
+    path.write_bytes(data[: len(data) * 6 // 10 - 40])
     with av.open(str(path)) as container:
         there = sum(bool(packet.size) for packet in container.demux(video=0))
     segments, skipped, _ = segments_of(path)
     assert skipped == {"incomplete": 1}
     assert sum(s.frames for s in segments) == there - 1
     assert "ends early" in caplog.text
+
+
+@pytest.mark.parametrize("codecs", [("libx264", "libx265"), ("libx265", "libx264")])
+def test_a_change_of_codec_amid_a_transport_stream_is_a_named_end(tmp_path, caplog, codecs):
+    both = tmp_path / "both.ts"
+    films = [programme(tmp_path / f"{c}.ts", 1, codec=c, options={"preset": "ultrafast"}) for c in codecs]
+    both.write_bytes(b"".join(film.read_bytes() for film in films))
+    segments, skipped, _ = segments_of(both)
+    assert (sum(s.frames for s in segments), segments[-1].is_end) == (60, True)
+    assert skipped.keys() == {"other_codec"}
+    assert 55 <= skipped["other_codec"] <= 60  # as the first codec's parser tells pictures apart
+    names = ["h264" if c == "libx264" else "hevc" for c in codecs]
+    assert f"ends early: its codec changes from {names[0]} to {names[1]}" in caplog.text
+
+
+def test_a_container_that_flags_no_keyframe_is_read_from_its_first_picture(tmp_path):
+    segments, skipped, failures = segments_of(write_film(tmp_path / "a.swf", codec="flv", options={}))
+    assert (sum(s.frames for s in segments), skipped, failures) == (60, Counter(), [])

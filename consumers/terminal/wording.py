@@ -31,6 +31,7 @@ _SKIP_REASONS: Final = {
     "no_keyframe": "before the first picture that can be decoded",
     "not_clean": "while the picture was still building up",
     "incomplete": "cut off at the end of the file",
+    "other_codec": "behind a change of codec",
     "sparse": "alone, too far from other frames",
     "too_large": "in a piece too large for Kafka",
 }

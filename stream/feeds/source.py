@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,6 +23,8 @@ from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 
 from .addresses import display_name, is_live, to_url
+from .codecs.coding import ANNEX_B
+from .codecs.nal import foreign_at
 from .codecs.picture_order import ORDERS
 from .codecs.transcoding import Transcoder
 from .cutting.carriers import carrier
@@ -43,6 +46,9 @@ _RATES: Final = (Fraction(1, 2), Fraction(240))
 _EDIT_TICKS: Final = 48_000
 #: The first packets tell what the container leaves out; no more than this is held for it.
 _MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
+
+#: Fewer bytes are a delimiter and no picture.
+_LEAST_PICTURE_BYTES: Final = 12
 
 _AvPacket: TypeAlias = "av.Packet[Any]"
 
@@ -78,8 +84,8 @@ class Feed:
         self.live = is_live(uri)
         #: What a user is to be told about a file that was read all the same; final when `packets()` is exhausted.
         self.notes: list[str] = []
-        #: Pictures at the end of a file of which only a part is there, and that are no packets; final with the notes.
-        self.half_pictures = 0
+        #: Pictures that are no packets, by reason: incomplete ones, those of another codec. Final with the notes.
+        self.left_out: Counter[str] = Counter()
         self._reading = reading or Reading()
         self._transcoder: Transcoder | None = None
         self._has_late_tracks = False
@@ -135,7 +141,9 @@ class Feed:
             self._refuse("is a single picture")
         # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
         fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
-        begin = [_packet(packet, fineness) for packet in first]
+        begin = list(self._of_one_codec((_packet(packet, fineness) for packet in first), codec))
+        if begin and codec not in ANNEX_B and not any(packet.keyframe for packet in begin):
+            begin[0] = replace(begin[0], keyframe=True)  # a container that flags none: where a player begins
         track = Track(
             codec=codec,
             width=film.codec_context.width,
@@ -144,7 +152,8 @@ class Feed:
             display=colours_of(film) if self.live else display_of(film, first),
             template=film,
         )
-        self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)
+        rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
+        self._packets = self._timed(begin, rest, track)
         zero = self._zero(begin, track.time_base)
         if self.live:
             begin = list(itertools.islice(self._packets, 1))
@@ -258,11 +267,31 @@ class Feed:
         if held is not None:
             if self._ending.cuts_off(held):
                 failure = failure or "its last picture is incomplete"
-                self.half_pictures = 1
+                self.left_out["incomplete"] += 1
             else:
                 self._ending.saw(held)
                 yield held
         self._note_ending(failure)
+
+    def _of_one_codec(self, packets: Iterable[Packet], codec: str) -> Iterator[Packet]:
+        """The packets up to where a transport stream goes on in another codec; of a camera that is the feed's end."""
+        if codec not in ANNEX_B or self._container.format.name != "mpegts":
+            yield from packets
+            return
+        for packet in packets:
+            if self.left_out["other_codec"]:
+                self.left_out["other_codec"] += 1
+            elif (foreign := foreign_at(ANNEX_B[codec], packet.data)) is None:
+                yield packet
+            else:
+                at, other = foreign
+                if at > _LEAST_PICTURE_BYTES:  # libav's parser did not see where the last picture ended
+                    yield replace(packet, data=packet.data[:at].rstrip(b"\0"))
+                why = f"its codec changes from {codec} to {other}"
+                if self.live:
+                    raise SourceError(f"{self.name}: {why}", cause=why)
+                self.left_out["other_codec"] += 1
+                self.notes.append(f"ends early: {why}; what follows is left out")
 
     def _note_ending(self, failure: str | None) -> None:
         if note := self._ending.note(failure):
