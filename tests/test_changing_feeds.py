@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 
-from stream import Feed, Footage, Segment, SourceError
+from stream import Feed, Footage, Picture, Segment, SourceError, decode
 from tests.films import write_film
 
 PLAIN = {"bf": "0", "preset": "ultrafast"}
@@ -104,7 +104,10 @@ def test_a_change_of_codec_amid_a_transport_stream_is_a_named_end(tmp_path, capl
     films = [programme(tmp_path / f"{c}.ts", 1, codec=c, options={"preset": "ultrafast"}) for c in codecs]
     both.write_bytes(b"".join(film.read_bytes() for film in films))
     segments, skipped, _ = segments_of(both)
-    assert (sum(s.frames for s in segments), segments[-1].is_end) == (60, True)
+    # libav gives no packet of the picture that it gathers when the codec changes.
+    assert (sum(s.frames for s in segments), segments[-1].is_end) == (59, True)
+    for segment in segments[:-1]:
+        decode(segment, [segment.start_us], Picture(24, 32))
     assert skipped.keys() == {"other_codec"}
     assert 55 <= skipped["other_codec"] <= 60  # as the first codec's parser tells pictures apart
     names = ["h264" if c == "libx264" else "hevc" for c in codecs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import time
@@ -150,7 +151,7 @@ class Feed:
             height=film.codec_context.height,
             time_base=Fraction(film.time_base) / fineness,
             display=colours_of(film) if self.live else display_of(film, first),
-            template=film,
+            template=_copy_of(film) if codec in ANNEX_B and self._container.format.name == "mpegts" else film,
         )
         rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
         self._packets = self._timed(begin, rest, track)
@@ -336,6 +337,11 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _copy_of(film: Any) -> Any:
+    """The track as it is now: libav changes it where a transport stream goes on in another codec."""
+    return av.open(io.BytesIO(), "w", format="mpegts").add_stream_from_template(film, opaque=True)
 
 
 def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
