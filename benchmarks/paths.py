@@ -21,7 +21,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -30,7 +30,6 @@ import numpy as np
 
 from consumers.live.assemble import clip_spec, open_worker, tracker_rules
 from consumers.live.worker import Worker
-from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
@@ -102,19 +101,6 @@ def _cpu_seconds(into: list[float]) -> Iterator[None]:
 # --- Clipline ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Collected:
-    """A sink that keeps what Redis would get."""
-
-    predictions: list[Prediction] = field(default_factory=list)
-
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None:
-        del events
-        self.predictions += predictions
-
-    def close(self) -> None: ...
-
-
 class Direct(Measured):
     """The worker as it is, on records in its own memory: from the MP4 file over segments to predictions."""
 
@@ -125,16 +111,18 @@ class Direct(Measured):
 
     def round(self, number: int) -> Round:
         del number
-        contract, cpu, sink = self._classifier.contract, list[float](), Collected()
+        contract, cpu = self._classifier.contract, list[float]()
         with _cpu_seconds(cpu):
             transport, settings = MemoryTransport(), Settings()
             ensure_topics(transport, settings.topics)
             seconds = send_footage(transport, settings.topics.segments, self.job)
             rules = tracker_rules(contract, settings.tracker)
-            worker = Worker(transport, self._classifier, clip_spec(contract, None), rules, sink, settings)
+            worker = Worker(transport, self._classifier, clip_spec(contract, None), rules, settings)
             _work_off(worker, self.job, contract)
-        _keep_scores(self.job, {p.window: list(p.scores.values()) for p in sink.predictions if p.camera == "camera-0"})
-        return Round(seconds, cpu[0], len(sink.predictions))
+        records = transport.read(transport.offsets(settings.topics.predictions))
+        found = [Prediction.decode(r.key, r.headers, r.value, r.where) for r in records]
+        _keep_scores(self.job, {p.window: list(p.scores.values()) for p in found if p.camera == "camera-0"})
+        return Round(seconds, cpu[0], len(found))
 
 
 class Kafka(Measured):
@@ -156,6 +144,7 @@ class Kafka(Measured):
             watched = _peak_megabytes(peak) if self.job.path == "memory" else contextlib.nullcontext()
             with watched, _cpu_seconds(cpu):
                 _work_off(serving.worker, self.job, self._contract)
+                serving.projection.catch_up(60)
         bodies = stored.predictions(settings.topics.prefix, "camera-0")
         _keep_scores(self.job, {body["window"]: list(body["scores"].values()) for body in bodies})
         clips = sum(stored.count(settings.topics.prefix, name) for name in camera_names(self.job))
@@ -176,10 +165,10 @@ def fill_topic(job: Job) -> None:
 
 
 class _Redis:
-    """What the sink has written."""
+    """What is shown in Redis."""
 
     def __init__(self, url: str) -> None:
-        from consumers.outputs.redis import connect_redis  # noqa: PLC0415
+        from consumers.outputs.redis_connection import connect_redis  # noqa: PLC0415
 
         self._redis = connect_redis(url)
 

@@ -59,7 +59,7 @@ def activitynet_annotations(path: Path, say: Callable[[str], None]) -> Iterator[
     form = "expected ActivityNet's form, database → video → annotations → segment and label"
     try:
         content = json.loads(read_text(path, say))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, TableError):
             raise
         raise TableError(f"{path}: {form} ({error})") from None

@@ -15,5 +15,6 @@ def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
             Topic(topics.predictions, topics.partitions),
             Topic(topics.events, 1),
             Topic(topics.deadletter, 1),
+            Topic(topics.state, topics.partitions, compacted=True),
         ]
     )

@@ -165,7 +165,7 @@ def _metadata(path: Path) -> dict[str, str]:
         try:
             header = json.loads(file.read(size))
             return dict(header.get("__metadata__", {}))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise CheckpointError(f"{path}: not a safetensors file") from None
 
 

@@ -99,5 +99,5 @@ class Contract:
             for name in ("labels", "mean", "std"):
                 values[name] = tuple(values[name])
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{where}: its contract cannot be read: {error}") from None

@@ -17,7 +17,7 @@ from .broker.transport import (
     Topic,
     Transport,
 )
-from .clips.clipper import Clip, Clipper, ClipSpec
+from .clips.clipper import Clip, Clipper, ClipperState, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces
@@ -47,6 +47,7 @@ __all__ = [
     "Clip",
     "ClipSpec",
     "Clipper",
+    "ClipperState",
     "Consumer",
     "Decoded",
     "Decoder",

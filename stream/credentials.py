@@ -23,10 +23,18 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^@/?#:\s\[\]]*)(?::(?:\d{0,5}|\$\{\w+\}))?"
 #: What may follow the credentials. Of Redis a path is the number of a database, so that more can be told.
 _PLACE: Final = re.compile(_HOST + r"(?:[/?][^#]*)?(?:#[^@]*)?", re.DOTALL)
+_HOSTS: Final = rf"{_HOST}(?:,{_HOST})*"
 _REDIS_PLACE: Final = re.compile(
-    _HOST + r"(?:/\d*)?/?(?:\?(?:[\w-]+=[^@&]*&)*(?:[\w-]+=[^@]*|(?:username|password)=.*))?", re.DOTALL
+    _HOSTS + r"(?:/\d*)?/?(?:\?(?:[\w-]+=[^@&]*&)*(?:[\w-]+=[^@]*|(?:username|password)=.*))?", re.DOTALL
 )
-_SERVER_WITHOUT_PATH: Final = frozenset({"redis://", "rediss://"})
+#: Of sentinels: the name that they know the server by, and the number of its database.
+_SENTINEL_PLACE: Final = re.compile(_HOSTS + r"(?:/[^/?#@]*)?" + _REDIS_PLACE.pattern[len(_HOSTS) :], re.DOTALL)
+_SERVER_WITHOUT_PATH: Final = {
+    "redis://": _REDIS_PLACE,
+    "rediss://": _REDIS_PLACE,
+    "redis+sentinel://": _SENTINEL_PLACE,
+    "rediss+sentinel://": _SENTINEL_PLACE,
+}
 _TELLTALE: Final = (
     r"[\w.-]*(?:us(?:e)?r|login|account|pass|pwd|pw|auth|token|key|secret|sig|cred|session|cookie)[\w.-]*"
 )
@@ -116,7 +124,7 @@ def split_address(address: str) -> Address | None:
         return None
     rest = address[scheme.end() :]
     name = scheme[0].lower()
-    fits: Callable[[str], object] = (_REDIS_PLACE if name in _SERVER_WITHOUT_PATH else _PLACE).fullmatch
+    fits: Callable[[str], object] = _SERVER_WITHOUT_PATH.get(name, _PLACE).fullmatch
     if fits(rest):
         return Address(scheme[0], None, rest)
     # The first "@" behind which a host can be: a later one belongs to the path.

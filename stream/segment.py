@@ -28,9 +28,18 @@ READABLE_VERSIONS: Final = ("1", "2")
 #: wrong epoch could not be written as a date.
 MAX_SECONDS: Final = 3600
 MAX_TIME_US: Final = 253_370_764_800_000_000  # the year 9999
+MAX_SEQUENCE: Final = (1 << 31) - 1  # of half a second each: 34 years
+MAX_SIDE: Final = 1 << 16
+#: Of one record: more than a day at 100 pictures a second.
+MAX_SKIPPED: Final = 10_000_000
+_MAX_TICK: Final = 1 << 62
 #: Pixels that are wider or narrower than this are a damaged header: stretched, a picture would not fit into memory.
 MAX_ASPECT: Final = 100
 FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
+_NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
+_REASON: Final = re.compile(r"[a-z_]{1,32}")
+#: What a frame takes in each container at least: a packet of the transport stream, or the head of a block.
+_FRAME_BYTES: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 188, "matroska": 7, "nut": 2})
 CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Matrices between YUV and RGB that pictures can be converted by, by their number in ISO/IEC 23091-2.
@@ -134,20 +143,32 @@ class Segment:
     feed: str = ""
 
     def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_times()
+        self._check_feed()
+
+    def _check_numbers(self) -> None:
         check_camera_id(self.camera)
         if self.container not in TICKS_PER_SECOND:
             raise ValueError(f"container {self.container!r}: expected one of {sorted(TICKS_PER_SECOND)}")
         if self.sequence < 0 or self.frames < 0:
             raise ValueError(f"sequence {self.sequence} and frames {self.frames} must not be negative")
+        if self.sequence > MAX_SEQUENCE:
+            raise ValueError(f"sequence {self.sequence}: expected at most {MAX_SEQUENCE}")
+        if not (0 <= self.width <= MAX_SIDE and 0 <= self.height <= MAX_SIDE):
+            raise ValueError(f"pictures of {self.width}x{self.height}: expected at most {MAX_SIDE} each way")
+        if abs(self.first_tick) > _MAX_TICK:
+            raise ValueError(f"first tick {self.first_tick}: expected at most {_MAX_TICK}")
         if self.frames > len(self.data):
             raise ValueError(f"{self.frames} frames in {len(self.data)} bytes: expected at least a byte each")
+        if any(n < 0 for n in self.skipped.values()) or sum(self.skipped.values()) > MAX_SKIPPED:
+            raise ValueError(f"skipped {dict(self.skipped)}: expected counts, of at most {MAX_SKIPPED} frames")
+
+    def _check_times(self) -> None:
         if self.decode_from_us is not None and not 0 <= self.decode_from_us <= self.start_us:
             raise ValueError(f"decoding from {self.decode_from_us} µs: expected at most the start, {self.start_us} µs")
         if not 0 <= self.held_us <= max(0, self.end_us - self.start_us):
             raise ValueError(f"held for {self.held_us} µs: expected at most as long as the segment")
-        self._check_feed()
-        if any(n < 0 for n in self.skipped.values()):
-            raise ValueError(f"skipped {dict(self.skipped)}: expected counts")
         if not 0 <= self.epoch_us <= self.start_us <= self.end_us <= MAX_TIME_US:
             raise ValueError(
                 f"interval {self.start_us}..{self.end_us} µs: expected 0 <= epoch ({self.epoch_us}) <= start <= end "
@@ -242,7 +263,7 @@ class Segment:
         data = value or b""
         try:
             numbers = {
-                name: int(fields[name])
+                name: _number(fields[name])
                 for name in (
                     *("epoch-us", "sequence", "start-us", "end-us", "width", "height"),
                     *("frames", "first-tick", "size", "crc32"),
@@ -250,12 +271,12 @@ class Segment:
             }
             container, codec = fields["container"].decode(), fields["codec"].decode()
             camera = (key or b"").decode()
-            skipped = {str(k): int(v) for k, v in json.loads(fields.get("skipped", b"{}")).items()}
-            decode_from_us = int(fields["decode-from-us"]) if "decode-from-us" in fields else None
-            continued, held_us = int(fields.get("continued", b"0")), int(fields.get("held-us", b"0"))
+            skipped = _skipped(fields.get("skipped", b"{}"))
+            decode_from_us = _number(fields["decode-from-us"]) if "decode-from-us" in fields else None
+            continued, held_us = _number(fields.get("continued", b"0")), _number(fields.get("held-us", b"0"))
             display = _display(fields)
             # Agents of earlier versions make no claims.
-            claim, feed = int(fields.get("claim", b"0")), fields.get("feed", b"").decode()
+            claim, feed = _number(fields.get("claim", b"0")), fields.get("feed", b"").decode()
         except KeyError as missing:
             raise SegmentError(where, f"header {missing} is missing") from None
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as bad:
@@ -298,20 +319,40 @@ def fingerprint(codec: str, first: bytes) -> str:
     return hashlib.blake2b(first, digest_size=8, person=codec.encode()[:16]).hexdigest()
 
 
+def _number(text: bytes) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:40]!r}: expected a whole number in digits")
+    return int(text)
+
+
+def _skipped(text: bytes) -> dict[str, int]:
+    skipped: dict[str, int] = json.loads(text)
+    for reason, count in skipped.items():
+        if not _REASON.fullmatch(reason) or type(count) is not int:
+            raise ValueError(f"skipped {reason[:40]!r}: {str(count)[:40]!r}: expected a reason and a count")
+    return skipped
+
+
 def _display(fields: Mapping[str, bytes]) -> Display:
-    width, _, height = fields.get("pixel-aspect", b"1").decode().partition("/")
+    width, _, height = fields.get("pixel-aspect", b"1").partition(b"/")
     return Display(
-        int(fields.get("quarter-turns", b"0")),
-        bool(int(fields.get("mirrored", b"0"))),
-        Fraction(int(width), int(height or 1)),
+        _number(fields.get("quarter-turns", b"0")),
+        bool(_number(fields.get("mirrored", b"0"))),
+        Fraction(_number(width), _number(height or b"1")),
         fields["colour-range"].decode() if "colour-range" in fields else None,  # type: ignore[arg-type]  # checked there
-        int(fields["colour-matrix"]) if "colour-matrix" in fields else None,
+        _number(fields["colour-matrix"]) if "colour-matrix" in fields else None,
     )
 
 
-def announced_frames(headers: Headers) -> int:
-    """How many frames a record says that it has, whatever else of it can be read; 0 where it does not say."""
+def announced_frames(headers: Headers, value: bytes | None) -> int:
+    """How many frames a record says that it has, whatever else of it can be read; 0 where it does not say.
+
+    No more than so many bytes can hold: the header may be as wrong as the rest.
+    """
+    fields = dict(headers)
     try:
-        return max(0, int(dict(headers).get("frames", b"0")))
+        frames = max(0, _number(fields.get("frames", b"0")))
     except ValueError:
         return 0
+    each = _FRAME_BYTES.get(fields.get("container", b"").decode(errors="replace"), min(_FRAME_BYTES.values()))
+    return min(frames, len(value or b"") // each)

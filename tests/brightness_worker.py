@@ -10,14 +10,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 
 import numpy as np
 
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
-from consumers.records.event import Event
-from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from stream import ClipSpec, KafkaTransport
 from stream.broker import kafka_consumer
@@ -34,20 +31,12 @@ class Brightness:
         return np.stack([1 - light, light], axis=1)
 
 
-class NoSink:
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def main() -> None:
     address, settings = sys.argv[1:]
     kafka_consumer.HEARTBEATS_PER_SESSION = 40  # members learn of one another at once
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    worker = Worker(
-        KafkaTransport(address), Brightness(), SPEC, RULES, NoSink(), Settings.model_validate_json(settings)
-    )
+    worker = Worker(KafkaTransport(address), Brightness(), SPEC, RULES, Settings.model_validate_json(settings))
     print("ready", flush=True)
     worker.run(stop.is_set)
 

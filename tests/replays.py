@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,18 +43,43 @@ class Brightness:
         return np.stack([1 - light, light], axis=1)
 
 
-class ListSink:
-    """Keeps what a worker says."""
+class Overheard:
+    """A transport for workers that keeps what they say: predictions, and events."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self.predictions: list[Prediction] = []
         self.events: list[Event] = []
 
-    def write(self, predictions: Sequence[Prediction], events: Sequence[Event], *_: object) -> None:
-        self.predictions += predictions
-        self.events += events
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
-    def close(self) -> None: ...
+    def producer(self) -> Any:
+        return _Overheard(self._transport.producer(), self)
+
+    def publisher(self, name: str | None) -> Any:
+        return _Overheard(self._transport.publisher(name), self)
+
+    def hear(self, topic: str, key: bytes, headers: Headers, value: bytes | None) -> None:
+        """Called with each record before it is sent."""
+        if topic.endswith(".predictions"):
+            self.predictions.append(Prediction.decode(key, headers, value, topic))
+        elif topic.endswith(".events"):
+            self.events.append(Event.decode(key, headers, value, topic))
+
+
+class _Overheard:
+    """What sends records, and lets somebody hear them."""
+
+    def __init__(self, sender: Any, listener: Overheard) -> None:
+        self._sender, self._listener = sender, listener
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sender, name)
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, *more: Any) -> None:
+        self._listener.hear(topic, key, headers, value)
+        self._sender.send(topic, key, headers, value, *more)
 
 
 def blinking(*bright: tuple[int, int]) -> Callable[[int, int, int], np.ndarray]:
@@ -76,7 +102,7 @@ def live(
     *,
     transport: Transport | None = None,
     settings: Settings = SETTINGS,
-) -> tuple[list[Said], list[Said], ListSink]:
+) -> tuple[list[Said], list[Said], Overheard]:
     """What a worker says of footage that was attached, as it lies on the topics: predictions, and events."""
     transport = transport or MemoryTransport()
     ensure_topics(transport, settings.topics)
@@ -89,10 +115,9 @@ def live(
         pace="max",
         start_us=start_us,
     )
-    sink = ListSink()
-    worker = Worker(transport, Brightness(), SPEC, RULES, sink, settings)
-    work_off(worker)
-    return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], sink
+    heard = Overheard(transport)
+    work_off(Worker(heard, Brightness(), SPEC, RULES, settings))
+    return [p.encode() for p in heard.predictions], [told(e) for e in heard.events], heard
 
 
 def told(event: Event) -> Said:

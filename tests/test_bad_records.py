@@ -22,7 +22,7 @@ from consumers.topics import ensure_topics
 from stream import MAX_RECORD_BYTES, Headers, KafkaTransport, MemoryTransport, Record, Transport, attach
 from stream.broker import batches
 from stream.broker.transport import record_size
-from tests.replays import RULES, SPEC, Brightness, ListSink, work_off
+from tests.replays import RULES, SPEC, Brightness, Overheard, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -105,7 +105,7 @@ def test_every_bad_record_becomes_a_dead_letter_and_the_worker_goes_on(
         for key, headers, value in good:
             producer.send(topic, key=key, headers=headers, value=value)
         producer.close()
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
     with caplog.at_level(logging.WARNING):
         work_off(worker)
     gate = worker.counts["gate"]
@@ -134,7 +134,7 @@ def test_a_batch_that_nobody_can_uncompress_is_a_dead_letter_that_names_its_offs
             producer.send(topic, key=key, headers=headers, value=value)
         producer.close()
     monkeypatch.setattr(batches.lz4.frame, "LZ4FrameDecompressor", None)
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
     work_off(worker)
     assert worker.counts["gate"].windows == 14
     letters = [
@@ -159,7 +159,7 @@ def test_a_transaction_among_the_segments_is_no_obstacle(apache_broker, topics_p
         producer.send(topic, key=key, headers=headers, value=value)
         producer.commit_transaction()
     producer.close()
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
     work_off(worker)
     assert worker.counts["gate"].windows == 14
     assert (worker.lag, worker.waiting) == (0, 0), "a commit's mark is no record that waits"
@@ -209,7 +209,7 @@ def test_two_films_with_one_creation_time_give_no_id_two_contents(tmp_path: Path
     films = segments(footage, settings), segments(bright, settings)
     for record in [*films[0], *films[1], *(r for pair in zip(*films, strict=False) for r in pair), films[0][-1]]:
         transport.append(settings.topics.segments, *record)
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
     work_off(worker)
     contents: dict[str, set[str]] = {}
     for body in published(transport, settings.topics.predictions):
@@ -238,7 +238,7 @@ def test_a_record_of_another_epoch_ends_nothing_and_is_said(
         transport.append(topic, *record)
         if number in (3, 5, 6):
             transport.append(topic, *stray[number])
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
     with caplog.at_level(logging.WARNING):
         work_off(worker)
     gate = worker.counts["gate"]
@@ -254,16 +254,17 @@ def test_a_camera_whose_records_wait_behind_a_slow_flush_is_not_closed(topics_pr
         | {"worker": {"group": topics_prefix, "threads": 1, "idle_seconds": 0.4, "max_batch": 1}}
     )
 
-    class SlowSink(ListSink):
-        def write(self, predictions, events, stop=lambda: False) -> None:
-            super().write(predictions, events, stop)
-            if len(self.predictions) in (3, 6):
+    class Slow(Overheard):
+        def hear(self, topic, *record) -> None:
+            super().hear(topic, *record)
+            if topic == settings.topics.predictions and len(self.predictions) in (3, 6):
                 time.sleep(1.5)
 
     good = segments(footage, settings)[:-1]  # no end: it goes on
-    transport, sink = MemoryTransport(), SlowSink()
+    transport = MemoryTransport()
+    heard = Slow(transport)
     ensure_topics(transport, settings.topics)
-    worker, stop = Worker(transport, Brightness(), SPEC, RULES, sink, settings), threading.Event()
+    worker, stop = Worker(heard, Brightness(), SPEC, RULES, settings), threading.Event()
 
     def send() -> None:
         for record in good:
@@ -273,8 +274,8 @@ def test_a_camera_whose_records_wait_behind_a_slow_flush_is_not_closed(topics_pr
     sender = threading.Thread(target=send)
     sender.start()
     deadline = time.monotonic() + 20
-    worker.run(lambda: len(sink.predictions) >= 12 or time.monotonic() > deadline or stop.is_set())
+    worker.run(lambda: len(heard.predictions) >= 12 or time.monotonic() > deadline or stop.is_set())
     sender.join()
     gate = worker.counts["gate"]
-    assert len(sink.predictions) >= 12
+    assert len(heard.predictions) >= 12
     assert not gate.skipped["tail"], "it was closed amid its footage"

@@ -197,7 +197,7 @@ def test_the_reference_of_commands_is_what_its_script_writes():
         ),
         (
             ["work", "--redis", "cache:6379"],
-            "--redis: redis = …: expected redis://host:port/database, rediss:// for TLS or unix:// for a socket",
+            "--redis: redis = …: expected redis://host:port/database, rediss:// (TLS), unix:// or redis+sentinel://",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -189,10 +190,13 @@ def test_segments_that_come_again_within_their_epoch_change_nothing(footage, nam
     assert clipper.skipped["duplicate"] == sum(s.frames for s in repeated)
 
 
-def test_footage_that_is_sent_again_after_its_end_gives_the_same_windows_again(footage):
+def test_of_footage_that_is_sent_again_after_its_end_no_window_is_made_twice(footage):
     segments = cut(footage, "steady", SegmentLimits())
-    once = run(Clipper(SPECS["overlapping"]), segments)
-    assert_same(run(Clipper(SPECS["overlapping"]), [*segments, *segments]), [*once, *once])
+    once, half = run(Clipper(SPECS["overlapping"]), segments), len(segments) // 2
+    twice = Clipper(SPECS["overlapping"])
+    assert_same(run(twice, [*segments[:half], replace(segments[-1], sequence=half), *segments]), once)
+    assert run(twice, segments) == []
+    assert twice.skipped["duplicate"] > sum(s.frames for s in segments)
 
 
 def test_a_window_shows_the_last_frame_at_or_before_each_sample(footage):
@@ -315,3 +319,12 @@ def test_nothing_is_needed_any_more_after_the_end_of_an_epoch(footage):
 def test_a_grid_that_is_none_is_refused(values, words):
     with pytest.raises(ValueError, match=words):
         ClipSpec(*values)
+
+
+def test_a_number_too_high_makes_no_repetitions_of_what_follows(footage):
+    spec, segments = SPECS["adjacent"], cut(footage, "steady", SegmentLimits(0.4, 0.4))
+    whole = [clip.window for clip in run(Clipper(spec), segments)]
+    clipper = Clipper(spec)
+    clips = run(clipper, [replace(s, sequence=1000) if s.sequence == 3 else s for s in segments])
+    assert clipper.skipped["duplicate"] == 0
+    assert [clip.window for clip in clips] == whole

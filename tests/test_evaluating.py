@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from consumers.files import content_digest
 from consumers.learning.evaluate import CompareOptions, EvaluateOptions, compare_command, evaluate_command
+from consumers.learning.leakage import footage_sample
+from consumers.learning.trained_on import INT8_FOOTAGE
 from models import Threshold, find
 from tests.checkpoints import write_checkpoint
 from tests.command_line import clipline
@@ -86,6 +90,22 @@ def test_calibrated_model_carries_its_temperature_and_thresholds(tmp_path: Path,
     fitted_to = after.training["calibration"]
     assert (fitted_to["data"], fitted_to["false_alarm_rate"], len(fitted_to["footage"])) == ([data.parent.name], 0, 6)
     assert {"command", "versions"} <= set(fitted_to)
+    notes = Console(record=True, width=1000, file=io.StringIO())
+    evaluate_command(EvaluateOptions(str(better), [data], {"quiet": "normal"}, "torch"), Console(quiet=True), notes)
+    assert "has its temperature and thresholds from 6 of these 6 videos" in notes.export_text()
+
+
+@pytest.mark.parametrize(("known", "told"), [(slice(None), "6"), (slice(2), "2"), (slice(0), None)])
+def test_footage_that_set_the_ranges_of_int8_is_warned_of(
+    tmp_path: Path, data: Path, known: slice, told: str | None
+) -> None:
+    videos = sorted(data.parent.glob("*.mp4"))
+    sample = footage_sample({video: content_digest(video) for video in videos[known]})
+    model = write_checkpoint(tmp_path / "m.safetensors", training={"footage": [], INT8_FOOTAGE: {"footage": sample}})
+    notes = Console(record=True, width=1000, file=io.StringIO())
+    evaluate_command(EvaluateOptions(str(model), [data], {"quiet": "normal"}, "torch"), Console(quiet=True), notes)
+    warned = re.search(r"has its ranges of int8 from (\d+) of these 6 videos", notes.export_text())
+    assert (warned and warned[1]) == told
 
 
 def test_compare_says_how_surely_two_models_differ(tmp_path: Path, data: Path) -> None:

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from consumers.outputs.evidence import find_evidence, write_evidence
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
-from tests.replays import SETTINGS, ListSink, blinking, live
+from tests.replays import SETTINGS, Overheard, blinking, live
 from tests.videos import decoded_frames, write_video
 
 START_US = 1_700_000_000_000_000
@@ -33,7 +33,7 @@ def footage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     )
 
 
-def recorded(footage: Path, transport: MemoryTransport | KafkaTransport, settings=SETTINGS) -> ListSink:
+def recorded(footage: Path, transport: MemoryTransport | KafkaTransport, settings=SETTINGS) -> Overheard:
     live(footage, "hall", START_US, transport=transport, settings=settings)
     return live(footage, "gate", START_US, transport=transport, settings=settings)[2]
 

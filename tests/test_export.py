@@ -430,6 +430,7 @@ def test_export_command_writes_the_file_and_measures_it_beside_the_original(
     arguments = ["export", checkpoints["x3d_xs"], "-o", output, "--precision", "int8", "--calibration", data]
     result = clipline(*arguments, "--compare", data, "--json", tmp_path / "rows.json")
     assert result.returncode == 0, result.stderr
+    assert len(find(str(output)).contract.training["int8_calibration"]["footage"]) == len(list(data.rglob("*.mp4")))
     assert re.search(r"m.xml: OpenVINO IR, int8, \d+\.\d MB, id m-\w{8}; scores differ by", result.stdout)
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [(r["file"], r["precision"]) for r in rows] == [("checkpoint", "f16")] * 3 + [(".xml", "int8")]

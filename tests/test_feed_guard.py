@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from consumers.live.feed_guard import Arrival, FeedGuard
+from consumers.live.feed_guard import Arrival, FeedGuard, GuardState
 from stream import Decoded, Record, Segment
 
 NUMBERS = itertools.count()
@@ -51,6 +51,26 @@ def test_a_stray_ends_nothing_whether_it_is_older_or_newer():
     assert outcome(FeedGuard(), "B0", "B1", "A7", "B2") == ["B0", "B1", "A7 stale_epoch", "B2"]
     assert outcome(FeedGuard(), "A0", "A1", "C9", "A2", "A3") == ["A0", "A1", "C9 stray_epoch", "A2", "A3"]
     assert outcome(FeedGuard(), "A0", "B5", "C9", "C10") == ["A0", "B5 stray_epoch", "C9", "C10"]
+
+
+def misnumbered(name: str, sequence: int) -> Arrival:
+    return replace(arrival(name), segment=replace(arrival(name).segment, sequence=sequence, data=b"other bytes"))
+
+
+def test_a_number_too_high_for_its_time_is_left_out_and_what_follows_is_not():
+    assert outcome(FeedGuard(), "A0", "A1", misnumbered("A2", 1000), "A2", "A3", "A5") == [
+        "A0", "A1", "A1000 stray_segment", "A2", "A3", "A5",
+    ]  # fmt: skip
+    assert outcome(FeedGuard(), "A0", misnumbered("A0", 2), "A1", "A2end", "B0") == [
+        "A0", "A2 stray_segment", "A1", "A2end", "B0",
+    ]  # fmt: skip
+
+
+def test_a_leap_in_an_epoch_is_believed_when_another_segment_follows_it():
+    assert outcome(FeedGuard(), "A0", "A1", "A999", "A2", "A3") == ["A0", "A1", "A999 stray_segment", "A2", "A3"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1000", "A1001") == ["A0", "A999", "A1000", "A1001"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1end", "B0") == ["A0", "A999 stray_segment", "A1end", "B0"]
+    assert outcome(FeedGuard(), "A0", "A999", "A1000end") == ["A0", "A999", "A1000end"]
 
 
 def test_of_two_feeds_that_take_turns_one_is_left_out():
@@ -113,4 +133,4 @@ def test_agents_that_claim_nothing_are_judged_as_before_also_after_one_that_clai
 
 
 def test_a_guard_that_goes_on_for_another_knows_its_claim():
-    assert outcome(FeedGuard(claim=2), *claimed("A0/1", "B0/2")) == ["A0 fenced", "B0"]
+    assert outcome(FeedGuard(GuardState(claim=2)), *claimed("A0/1", "B0/2")) == ["A0 fenced", "B0"]

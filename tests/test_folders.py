@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -86,3 +87,18 @@ def test_a_folder_without_video_says_what_is_in_it(tmp_path):
         find_files(tmp_path)
     with pytest.raises(SourceError, match="no such file or folder"):
         find_files(tmp_path / "missing")
+
+
+def test_pipes_and_devices_are_told_from_what_is_not_there(tmp_path, film):
+    (tmp_path / "a.mp4").write_bytes(film)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "zero.mp4").symlink_to("/dev/zero")
+    left_out: list[str] = []
+    assert found(tmp_path, left_out) == ["a.mp4"]
+    assert left_out == [
+        f"{tmp_path}: pipe.mp4 is no regular file",
+        f"{tmp_path}: zero.mp4 is a link to no regular file",
+    ]
+    for path in (tmp_path / "pipe.mp4", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(SourceError, match="neither a file nor a folder"):
+            find_files(path)

@@ -30,9 +30,24 @@ def test_an_event_lies_in_the_records_that_overlap_it():
 def test_a_long_event_keeps_its_first_record_although_that_is_forgotten():
     locator = EventLocator(("clipline.segments", 0))
     locator.note(segment(0), 7)
+    locator.hold([event(0, SECOND)])
     assert locator.locate(event(0, SECOND)).segments == "clipline.segments[0]@7-7"
     for number in range(1, 3000):
         locator.note(segment(number), 7 + number)
     assert locator.locate(event(0, 3000 * SECOND, "ended")).segments == "clipline.segments[0]@7-3006"
-    # It has ended: nothing of it is kept.
+    locator.hold([])  # it has ended
     assert locator.locate(event(0, 3000 * SECOND)).segments == f"clipline.segments[0]@{3007 - 1024}-3006"
+
+
+def test_who_goes_on_with_the_places_of_another_names_the_same_records():
+    first = EventLocator(("clipline.segments", 0))
+    for number in range(4):
+        first.note(segment(number), 7 + number)
+    first.hold([event(0, 3 * SECOND)])
+    second = EventLocator(("clipline.segments", 0), first.state)
+    assert second.locate(event(0, 3 * SECOND, "ended")) == first.locate(event(0, 3 * SECOND, "ended"))
+    for locator in (first, second):
+        locator.note(segment(4), 20)
+        locator.note(segment(4), 21)  # sent twice
+    assert first.locate(event(0, 5 * SECOND)).segments == "clipline.segments[0]@7-20"
+    assert second.locate(event(0, 5 * SECOND)).segments == "clipline.segments[0]@7-20"

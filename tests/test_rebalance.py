@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import Headers, KafkaTransport, MemoryTransport, Transport, attach
 from stream.broker import kafka_consumer as kafka_transport
-from tests.replays import RULES, SPEC, Brightness, ListSink, blinking, work_off
+from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -62,25 +63,36 @@ def segments(footage: Path, settings: Settings) -> list[tuple[bytes, Headers, by
 
 
 def published(transport: Transport, settings: Settings) -> set[tuple[str, int]]:
-    """Camera and number of each window whose prediction is on the topic."""
+    """Camera and number of each window whose prediction is on the topic, each of them once."""
     stored = transport.read(transport.offsets(settings.topics.predictions))
     bodies = [json.loads(r.value or b"") for r in stored]
-    return {(body["camera"], body["window"]) for body in bodies}
+    windows = Counter((body["camera"], body["window"]) for body in bodies)
+    assert not (twice := {window for window, times in windows.items() if times > 1}), f"told twice: {sorted(twice)[:9]}"
+    return set(windows)
 
 
-def windows_of(records: list[tuple[bytes, Headers, bytes]], settings: Settings) -> set[tuple[str, int]]:
-    """What an undisturbed worker publishes."""
+def reports(transport: Transport, settings: Settings) -> set[tuple[str, bytes, bytes]]:
+    """Camera, state and body of each report of an event, each of them once."""
+    stored = list(transport.read(transport.offsets(settings.topics.events)))
+    found = {((r.key or b"").decode(), dict(r.headers)["ce_type"], r.value or b"") for r in stored}
+    assert len(found) == len(stored), "a report is told twice"
+    return found
+
+
+def windows_of(records: list[tuple[bytes, Headers, bytes]], settings: Settings) -> tuple[set[tuple[str, int]], int]:
+    """What an undisturbed worker publishes: windows, and how many reports of events."""
     alone = MemoryTransport()
     ensure_topics(alone, settings.topics)
     for _, headers, value in records[:: len(CAMERAS)]:
         alone.append(settings.topics.segments, b"gate", headers, value)
-    work_off(Worker(alone, Brightness(), SPEC, RULES, ListSink(), settings))
-    return {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
+    work_off(Worker(alone, Brightness(), SPEC, RULES, settings))
+    windows = {(camera, window) for camera in CAMERAS for _, window in published(alone, settings)}
+    return windows, len(reports(alone, settings)) * len(CAMERAS)
 
 
 @contextlib.contextmanager
 def working(transport: Transport, settings: Settings) -> Iterator[Worker]:
-    worker, stop = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings), threading.Event()
+    worker, stop = Worker(transport, Brightness(), SPEC, RULES, settings), threading.Event()
     thread = threading.Thread(target=lambda: worker.run(stop.is_set))
     thread.start()
     try:
@@ -102,7 +114,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
 ):
     settings = settings_of(topics_prefix)
     records = segments(footage, settings)
-    expected = windows_of(records, settings)
+    expected, events = windows_of(records, settings)
     assert len(expected) > 100 * len(CAMERAS)
 
     ensure_topics(transport, settings.topics)
@@ -112,7 +124,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
         for number, record in enumerate(left):
             producer.send(settings.topics.segments, *record)
             if number % len(CAMERAS) == 0 and not hurry.is_set():
-                time.sleep(0.05)
+                time.sleep(0.15)
         producer.flush()
 
     sender = threading.Thread(target=send)
@@ -121,7 +133,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
         wait_until(lambda: any(c.windows for c in stays.counts.values()))
         for _ in range(VISITS):
             with working(transport, settings) as visitor:
-                wait_until(lambda v=visitor: sum(c.windows for c in v.counts.values()) > 5)
+                wait_until(lambda v=visitor: v.latency_seconds(50) is not None)
             time.sleep(0.1)
         assert sender.is_alive(), "all had been sent before the last one left: the test shows nothing"
         hurry.set()
@@ -131,6 +143,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
             wait_until(lambda: published(transport, settings) >= expected, seconds=8)
     missing = sorted(expected - published(transport, settings))
     assert not missing, f"{len(missing)} of {len(expected)} windows were never published: {missing[:5]} …"
+    assert len(reports(transport, settings)) == events
     producer.close()
 
 
@@ -142,7 +155,8 @@ def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transp
     records = segments(footage, settings)
     for record in records:
         transport.append(settings.topics.segments, *record)
-    worker = Worker(transport, Brightness(), SPEC, RULES, ListSink(), settings)
+    scorer = Brightness()
+    worker = Worker(transport, scorer, SPEC, RULES, settings)
     expelled: list[int] = []
 
     def over() -> bool:
@@ -155,9 +169,11 @@ def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transp
     deadline = time.monotonic() + 30
     worker.run(lambda: over() or time.monotonic() > deadline)
     assert len(expelled) == 3
-    assert published(transport, settings) == windows_of(records, settings)
-    read = sum(counts.segments for counts in worker.counts.values())
-    assert read > len(records) - len(CAMERAS), "nothing was read again: the test shows nothing"
+    expected, events = windows_of(records, settings)
+    assert published(transport, settings) == expected
+    assert len(reports(transport, settings)) == events
+    assert sum(counts.segments for counts in worker.counts.values()) == len(records) - len(CAMERAS)
+    assert scorer.clips > len(expected), "nothing was classified again: the test shows nothing"
 
 
 @pytest.mark.parametrize("transport", ["memory"], indirect=True)
@@ -215,7 +231,7 @@ def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, f
             wait_until(lambda: len(stays._status.cameras) == 2)
             for record in records[2 * third :]:
                 transport.append(topic, *record)
-            expected = windows_of(records, settings)
+            expected, _ = windows_of(records, settings)
             wait_until(lambda: published(transport, settings) >= expected)
             both = {name for w in (stays, visitor) for name in w._status.cameras}
             assert both == set(CAMERAS)

@@ -25,7 +25,7 @@ from consumers.replaying.store import TraceStore
 from consumers.topics import ensure_topics
 from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError, attach
 from tests import replays
-from tests.replays import RULES, SETTINGS, Brightness, ListSink, blinking, live, replayed, said, told, work_off
+from tests.replays import RULES, SETTINGS, Brightness, Overheard, blinking, live, replayed, said, told, work_off
 from tests.videos import write_video
 
 START_US = 1_700_000_000_123_456
@@ -336,7 +336,7 @@ def test_parts_of_which_one_is_gone_are_made_anew(
 
 
 @pytest.fixture
-def recorded(footage: Path) -> tuple[MemoryTransport, list, list, ListSink]:
+def recorded(footage: Path) -> tuple[MemoryTransport, list, list, Overheard]:
     """Three cameras on the topics of a broker, and what a worker said of `gate`."""
     transport = MemoryTransport()
     live(footage, "hall", START_US + 5_000_000, transport=transport)
@@ -380,10 +380,10 @@ def test_damaged_record_of_a_topic_is_a_gap_as_it_is_for_a_worker(footage: Path,
         if number == 4:
             value = value[: len(value) // 2]
         producer.send(record.topic, record.key or b"", record.headers, value)
-    sink = ListSink()
-    work_off(Worker(damaged, Brightness(), replays.SPEC, RULES, sink, SETTINGS))
+    heard = Overheard(damaged)
+    work_off(Worker(heard, Brightness(), replays.SPEC, RULES, SETTINGS))
     found = replayed([f"{TOPIC}?camera=gate"], tmp_path, transport=damaged)
-    assert said(found, "gate") == ([p.encode() for p in sink.predictions], [told(e) for e in sink.events])
+    assert said(found, "gate") == ([p.encode() for p in heard.predictions], [told(e) for e in heard.events])
     assert "truncated" in found.timelines[0].pieces[0].trace.problems[0]
 
 
@@ -420,11 +420,11 @@ def jumbled(tmp_path_factory: pytest.TempPathFactory) -> MemoryTransport:
 
 def listened(transport: MemoryTransport) -> tuple[list, list, Worker]:
     """What one worker says of all that lies on a topic; and the worker."""
-    sink = ListSink()
+    heard = Overheard(transport)
     settings = SETTINGS.model_copy(update={"worker": SETTINGS.worker.model_copy(update={"group": str(uuid.uuid4())})})
-    worker = Worker(transport, Brightness(), replays.SPEC, RULES, sink, settings)
+    worker = Worker(heard, Brightness(), replays.SPEC, RULES, settings)
     work_off(worker)
-    return [p.encode() for p in sink.predictions], [told(e) for e in sink.events], worker
+    return [p.encode() for p in heard.predictions], [told(e) for e in heard.events], worker
 
 
 def test_archive_behind_newer_footage_and_sent_twice_says_what_the_worker_said(

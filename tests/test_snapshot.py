@@ -30,10 +30,6 @@ class Brightness:
         return np.stack([1 - light, light], axis=1)
 
 
-class NoSink:
-    def write(self, *_: object) -> None: ...
-
-
 @pytest.fixture
 def settings() -> Settings:
     return Settings.model_validate({"topics": {"partitions": 2}, "worker": {"threads": 1, "idle_seconds": 0.3}})
@@ -48,7 +44,7 @@ def transport(settings: Settings) -> MemoryTransport:
 
 @pytest.fixture
 def worker(transport: MemoryTransport, settings: Settings) -> Worker:
-    return Worker(transport, Brightness(), SPEC, RULES, NoSink(), settings)  # type: ignore[arg-type]
+    return Worker(transport, Brightness(), SPEC, RULES, settings)
 
 
 @pytest.fixture(scope="module")

@@ -178,9 +178,10 @@ courses = st.lists(
 )
 
 
-def play(rules_by_label: dict[str, Rule], course) -> list[Event]:
+def play(rules_by_label: dict[str, Rule], course, restart=lambda tracker, _: tracker) -> list[Event]:
     tracker, events, number, epoch_us, end_us = Tracker(rules_by_label), [], 0, EPOCH_US, EPOCH_US
-    for step, scores in course:
+    for n, (step, scores) in enumerate(course):
+        tracker = restart(tracker, n)
         if step == "end":
             events += tracker.close("feed_ended")
         if step in {"epoch", "end"}:
@@ -219,38 +220,6 @@ def test_events_of_a_label_alternate_and_never_overlap(run, fall, course):
     assert play(rules_by_label, course) == events
 
 
-def needed(scores: Sequence[float], **changes) -> list[float | None]:
-    """From when another tracker would have to begin, in seconds after the epoch, after each window."""
-    tracker = Tracker({"run": rule(**changes)})
-    tracker.longest_segment_us = 2 * SECOND
-    found = []
-    for n, score in enumerate(scores):
-        tracker.push(window(n, score))
-        found.append(None if tracker.needed_from_us is None else (tracker.needed_from_us - EPOCH_US) / SECOND)
-    return found
-
-
-def test_tracker_is_needed_from_where_it_left_a_calm_that_outlasts_a_segment():
-    # An event from 2 s on, quiet from 5 s (its last window ends at 6 s, and 3 s of cooldown follow), calm from 9 s on.
-    assert needed([0, 0, 0.9, 0.9, 0.9, *[0] * 9], cooldown_seconds=3.0) == [None, None, *[2.0] * 10, None, None]
-    # What begins before that calm has lasted belongs to the same stretch.
-    assert needed([0.9, 0.9, *[0] * 5, 0.9, 0.9], cooldown_seconds=0.0)[-1] == 7.0
-    assert needed([0.9, 0.9, *[0] * 2, 0.9, 0.9], cooldown_seconds=0.0)[-1] == 0.0
-
-
-def test_smoothing_needs_the_windows_that_are_averaged():
-    assert needed([0, 0, 0, 0], smoothing=3)[-1] == 2.0  # windows 2 and 3, for the one that begins at 4 s
-
-
-def test_ended_feed_needs_nothing_unless_a_cooldown_reaches_beyond_it():
-    for cooldown, expected in ((1.0, None), (30.0, EPOCH_US)):
-        tracker = Tracker({"run": rule(cooldown_seconds=cooldown)})
-        for n, score in enumerate([0.9, 0.9, 0.9, 0, 0]):
-            tracker.push(window(n, score))
-        tracker.close("feed_ended")
-        assert tracker.needed_from_us == expected
-
-
 def test_smoothed_score_is_the_mean_over_windows_without_a_gap():
     smoothed = rule(smoothing=3, min_seconds=0.0)
     assert told(track([0.9, 0.0, 0.9, 0.0, 0.9, 0.0], smoothed)) == []
@@ -261,61 +230,22 @@ def test_smoothed_score_is_the_mean_over_windows_without_a_gap():
         assert tracker.push(window(n, 0.9)) == []
 
 
-def test_a_long_event_does_not_let_go_of_a_new_one_of_another_label_or_of_its_own():
-    """What is too old to be read again is let go, and nothing else."""
-    tracker = Tracker({label: rule(cooldown_seconds=0.0) for label in ("run", "fall")})
-    tracker.longest_segment_us = 2 * SECOND
-    events = []
-    for n in range(100):
-        scores = {"run": 0.9, "fall": 0.9 if n >= 80 else 0.0}
-        events += tracker.push(window(n, scores))
-    started = {e.label: e for e in events if e.state == "started"}
-    assert tracker.needed_since(EPOCH_US + 50 * SECOND) == started["fall"].start_us == EPOCH_US + 80 * SECOND
-    (ended,) = tracker.let_go(EPOCH_US + 50 * SECOND)
-    assert (ended.id, ended.state, ended.ending) == (started["run"].id, "ended", "gap")
-    assert [e.id for e in tracker.active] == [started["fall"].id]
-    assert tracker.let_go(EPOCH_US + 50 * SECOND) == []
+@given(courses, st.integers(0, 60), st.sampled_from([1, 3]))
+@settings(max_examples=200, deadline=None)
+def test_a_tracker_that_goes_on_from_the_state_of_another_says_the_same(course, cut, smoothing):
+    rules_by_label = {label: rule(cooldown_seconds=2.0, smoothing=smoothing) for label in ("run", "fall")}
+
+    def restart(tracker: Tracker, number: int) -> Tracker:
+        return Tracker.restored(rules_by_label, tracker.state) if number == cut else tracker
+
+    assert play(rules_by_label, course, restart) == play(rules_by_label, course)
 
 
-def test_ten_busy_minutes_do_not_let_go_of_what_began_now():
-    """Events in succession, each apart from the one before by more than a segment: only the last one is needed."""
-    scores = [0.9, 0.9, 0.9, 0.9, 0, 0, 0, 0] * 100
-    assert needed([*scores, 0.9], cooldown_seconds=3.0)[-1] == len(scores)
-    # Closer together than a segment lasts: all of them, until they are too old.
-    close = Tracker({"run": rule(cooldown_seconds=0.0)})
-    close.longest_segment_us = 2 * SECOND
-    for n, score in enumerate([*([0.9, 0.9, 0.9, 0] * 200), 0.9, 0.9, 0.9]):
-        close.push(window(n, score))
-    assert close.needed_from_us == EPOCH_US
-    assert close.needed_since(EPOCH_US + 700 * SECOND) == EPOCH_US + 800 * SECOND, "it keeps its id all the same"
-
-
-@given(st.lists(st.sampled_from([0.0, 0.4, 0.9]), min_size=1, max_size=60), st.data())
-@settings(max_examples=300, deadline=None)
-def test_a_tracker_that_begins_where_another_was_needed_from_says_the_same(scores, data):
-    """Wherever the other one stopped, and wherever the segment begins that is read first."""
-    changes = {
-        "cooldown_seconds": data.draw(st.sampled_from([0.0, 1.5, 6.0])),
-        "smoothing": data.draw(st.sampled_from([1, 3])),
-        "min_seconds": data.draw(st.sampled_from([0.0, 3.0])),
-    }
-    longest = 2 * SECOND
-    whole = Tracker({"run": rule(**changes)})
-    whole.longest_segment_us = longest
-    cut = data.draw(st.integers(0, len(scores)))
-    needed_us, events = None, []
-    for n, score in enumerate(scores):
-        events += whole.push(window(n, score))
-        if n + 1 == cut:
-            needed_us = whole.needed_from_us
-    if cut == 0:
-        return
-    # The first window that lies wholly in the segment which holds what is needed; segments last two seconds at most.
-    from_us = EPOCH_US + cut * SECOND if needed_us is None else min(needed_us, EPOCH_US + cut * SECOND)
-    first = data.draw(st.integers(max(0, (from_us - EPOCH_US) // SECOND - 1), max(0, (from_us - EPOCH_US) // SECOND)))
-    other = Tracker({"run": rule(**changes)})
-    other.longest_segment_us = longest
-    again = [e for n in range(first, len(scores)) for e in other.push(window(n, scores[n]))]
-    assert {e.id for e in again} <= {e.id for e in events}
-    later = [e for e in events if e.end_us > EPOCH_US + cut * SECOND + SECOND]
-    assert {(e.id, e.state, e.revision) for e in later} <= {(e.id, e.state, e.revision) for e in again}
+def test_labels_without_a_rule_end_where_another_tracker_goes_on():
+    both = {label: rule(min_seconds=0.0) for label in ("run", "fall")}
+    tracker = Tracker(both)
+    events = [e for n in range(3) for e in tracker.push(window(n, {"run": 0.9, "fall": 0.9}))]
+    (ended,) = tracker.state.ended(["run"])
+    started = next(e for e in events if e.label == "fall")
+    assert (ended.id, ended.state, ended.ending, ended.revision) == (started.id, "ended", "gap", 1)
+    assert [e.label for e in Tracker.restored({"run": both["run"]}, tracker.state).active] == ["run"]

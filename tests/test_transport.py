@@ -138,6 +138,20 @@ def test_a_group_goes_on_where_it_committed(transport, topics_prefix, opened):
     assert [r.offset for r in read(other_group, 6)] == list(range(6))
 
 
+def test_a_member_of_a_group_may_read_on_from_elsewhere_without_committing(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    send(transport, topics_prefix, [(b"gate", f"{n}".encode()) for n in range(6)])
+    consumer = opened(transport.consumer([topics_prefix], topics_prefix))
+    assert values(read(consumer, 6)) == [str(n).encode() for n in range(6)]
+    assert consumer.commit({(topics_prefix, 0): 6})
+    consumer.seek({(topics_prefix, 0): 2})
+    assert values(read(consumer, 4)) == [str(n).encode() for n in range(2, 6)]
+    consumer.close()
+    again = opened(transport.consumer([topics_prefix], topics_prefix))
+    send(transport, topics_prefix, [(b"gate", b"6")])
+    assert values(read(again, 1)) == [b"6"]
+
+
 def test_two_members_of_a_group_share_the_partitions_and_one_takes_over(transport, topics_prefix, opened):
     transport.ensure_topics([Topic(topics_prefix, 4)])
     members = [opened(transport.consumer([topics_prefix], topics_prefix)) for _ in range(2)]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consumers.annotations import activitynet_annotations
 from consumers.replaying.errors import TruthError
 from consumers.replaying.judging.truth import TrueEvent, check_known, check_truth, place_truth, read_truth
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
+from consumers.tables import TableError
 from models import ModelError
 
 BEGIN_US = 1_764_000_000_000_000  # 2025-11-24T16:00:00Z
@@ -229,3 +231,10 @@ def test_rows_that_repeat_or_overlap_are_one_event_and_said(tmp_path: Path):
     assert [interval(e) for e in events] == [("gate", 1, 5), ("gate", 5, 6), ("hall", 2, 5)]
     assert "1 row that repeat another are counted once" in said[0]
     assert "counted as one event with it; first: " in notes[0]
+
+
+def test_json_that_is_nested_too_deeply_is_one_line(tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text('{"database": ' + "[" * 200_000)
+    with pytest.raises(TableError, match=r"labels\.json: expected ActivityNet's form"):
+        list(activitynet_annotations(path, lambda _: None))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import consumers
 from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
-from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError
+from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError, announced_frames
 from stream.broker.transport import check_record_size
 from stream.segment import COLOUR_MATRICES, MAX_TIME_US, Display
 
@@ -103,11 +103,11 @@ times = st.integers(0, MAX_TIME_US - 10**9)
     epoch_us=times,
     offset_us=st.integers(0, 10**8),
     length_us=st.integers(0, 10**8),
-    sequence=st.integers(0, 2**40),
+    sequence=st.integers(0, 2**31 - 1),
     container=st.sampled_from(["mpegts", "matroska"]),
     first_tick=st.integers(-(2**40), 2**40),
     data=st.binary(min_size=1, max_size=50),
-    skipped=st.dictionaries(st.text(max_size=5), st.integers(0, 2**40), max_size=3),
+    skipped=st.dictionaries(st.from_regex(r"[a-z_]{1,32}", fullmatch=True), st.integers(0, 10**6), max_size=3),
     decode_from_us=st.none() | st.just(0),
     continued=st.booleans(),
     display=st.builds(
@@ -152,7 +152,7 @@ def test_a_missing_header_is_named(name):
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [b"", b"many", b"1.5", b"\xff\xfe", b"9" * 5000])
+@pytest.mark.parametrize("value", [b"", b"many", b"1.5", b"\xff\xfe", b"9" * 5000, b"1_0", b"+1", b" 1", "٣".encode()])
 def test_a_header_that_is_no_number_is_refused(name, value):
     with pytest.raises(SegmentError) as caught:
         decode(headers={name: value})
@@ -174,6 +174,14 @@ def test_a_header_that_is_no_number_is_refused(name, value):
         "a camera that is no text": ({"key": b"\xff\xff"}, "cannot be read"),
         "an unknown container": ({"headers": {"container": b"avi"}}, "container 'avi': expected one of"),
         "a negative sequence": ({"headers": {"sequence": b"-1"}}, "must not be negative"),
+        "a sequence of an age": ({"headers": {"sequence": b"2147483648"}}, "expected at most 2147483647"),
+        "a picture of miles": ({"headers": {"width": b"65537"}}, "expected at most 65536 each way"),
+        "a tick beyond all time": ({"headers": {"first-tick": b"-9223372036854775809"}}, "first tick"),
+        "skipped frames of years": (
+            {"headers": {"skipped": b'{"gap": 9999999, "tail": 2}'}},
+            "at most 10000000 frames",
+        ),
+        "skipped for a story": ({"headers": {"skipped": b'{"A long story": 1}'}}, "expected a reason and a count"),
         "more frames than bytes": ({"headers": {"frames": b"1025"}}, "1025 frames in 1024 bytes"),
         "an end before its start": ({"headers": {"end-us": b"1700000001000000"}}, "expected 0 <= epoch"),
         "a start before its epoch": ({"headers": {"start-us": b"1"}}, "expected 0 <= epoch"),
@@ -258,6 +266,23 @@ def test_records_of_the_first_version_are_read_as_what_they_are():
 def test_foreign_records_are_the_one_error(headers, value):
     with pytest.raises(SegmentError, match="not a Clipline segment"):
         Segment.decode(b"key", [h for h in headers if h[0] != "clipline"], value, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "frames"),
+    [
+        ({"frames": b"25", "container": b"mpegts"}, 25),
+        ({"frames": b"1000000", "container": b"mpegts"}, 100),
+        ({"frames": b"1000000", "container": b"matroska"}, 2685),
+        ({"frames": b"1000000", "container": b"\xff"}, 9400),
+        ({"frames": b"1_0"}, 0),
+        ({"frames": b"-4"}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_record_is_believed_no_more_frames_than_its_bytes_can_hold(headers, frames):
+    assert announced_frames(list(headers.items()), bytes(188 * 100)) == frames
+    assert announced_frames(list(headers.items()), None) == 0
 
 
 def test_a_record_beyond_the_limit_is_refused_with_its_size_topic_and_key():

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import redis
 from consumers.live.assemble import open_worker
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
-from consumers.outputs.redis import RedisSink
+from consumers.outputs.redis_projection import RedisProjection
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import (
@@ -33,7 +32,6 @@ from stream import (
     Transport,
     attach,
 )
-from stream.services import EmbeddedRedis
 from tests.checkpoints import write_checkpoint
 from tests.videos import write_video
 
@@ -83,14 +81,7 @@ def send_footage(transport: Transport, settings: Settings, path: Path, *cameras:
 
 
 def make_worker(transport: Transport, settings: Settings) -> Worker:
-    return Worker(
-        transport,
-        Brightness(),
-        SPEC,
-        RULES,
-        RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix),
-        settings,
-    )
+    return Worker(transport, Brightness(), SPEC, RULES, settings)
 
 
 def run_until(worker: Worker, ready: Callable[[], bool], seconds: float = 40) -> None:
@@ -131,7 +122,9 @@ def test_footage_becomes_predictions_and_an_event_in_kafka_and_redis(
 ) -> None:
     send_footage(transport, settings, footage, "gate", "lobby")
     worker = make_worker(transport, settings)
-    run_until(worker, settled(worker, "gate", "lobby"))
+    with RedisProjection(lambda: transport, settings) as projection:
+        run_until(worker, settled(worker, "gate", "lobby"))
+        assert projection.catch_up(20)
 
     for camera in ("gate", "lobby"):
         counts = worker.counts[camera]
@@ -281,32 +274,6 @@ def test_worker_that_is_killed_leaves_nothing_undone(
     assert len(windows) >= 498
     ids = {json.loads(r.value or b"")["id"] for r in predictions}
     assert len(ids) == len(windows), "a window that is said twice keeps its id"
-
-
-def test_redis_that_goes_away_stops_the_worker_with_a_clear_error(
-    embedded_broker, topics_prefix: str, footage: Path
-) -> None:
-    from consumers.outputs.redis import SinkError
-
-    with EmbeddedRedis() as server:
-        settings = Settings.model_validate(
-            {
-                "kafka": embedded_broker.address,
-                "redis": server.address,
-                "topics": {"prefix": topics_prefix, "partitions": 1},
-                "worker": {"group": topics_prefix},
-            }
-        )
-        transport = KafkaTransport(settings.kafka)
-        worker = make_worker(transport, settings)
-    ensure_topics(transport, settings.topics)
-    send_footage(transport, settings, footage, "gate")
-    stop = threading.Event()
-    timer = threading.Timer(40, stop.set)
-    timer.start()
-    with pytest.raises(SinkError, match="Redis at redis://"):
-        worker.run(stop.is_set)
-    timer.cancel()
 
 
 def test_open_worker_names_an_unknown_model_before_it_asks_for_a_broker() -> None:

@@ -14,7 +14,7 @@ from consumers import __version__
 from consumers.printable import printable
 from consumers.terminal.console import print_lines
 
-from . import models, replay, run, services, setup, stream
+from . import models, redis, replay, run, services, setup, stream
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
@@ -84,7 +84,7 @@ def _explain(error: Any) -> str:
 
 
 def _is_expected(error: Exception) -> bool:
-    from consumers.outputs.redis import SinkError
+    from consumers.outputs.redis_connection import SinkError
     from consumers.replaying.errors import ReplayError
     from consumers.settings import SettingsError
     from models import ModelError
@@ -130,7 +130,7 @@ def clipline(
     raise typer.Exit
 
 
-for commands in (setup, run, services, stream, models, replay):
+for commands in (setup, run, services, stream, redis, models, replay):
     commands.add_to(app)
 for registered in app.registered_commands:
     registered.cls = Command

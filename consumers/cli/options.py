@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
 INTERRUPTED: Final = 130
 
+#: A signal that comes again sooner is the same request.
+_SAME_SIGNAL_SECONDS: Final = 1.0
+
 console = Output()
 errors = Output(stderr=True)
 
@@ -96,6 +99,16 @@ MODEL_HELP = "Name of a shipped model (`clipline models`) or path of a model fil
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", metavar="MODEL", help=MODEL_HELP, autocompletion=shipped_models),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        rich_help_panel=ADVANCED,
+        help="Consumer group: workers of one group share the cameras.",
+        show_default="clipline-classify",
+    ),
 ]
 EngineOption = Annotated[
     EngineName | None,
@@ -219,11 +232,19 @@ def command_settings(path: Path | None, kafka: str | None, redis: str | None, **
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a command ends in order; a second one ends it at once."""
+    """An event that Ctrl-C and SIGTERM set, so that a command ends in order; a second one ends it at once.
+
+    The same signal twice within a second is one: `timeout` sends it to the process, and then to its group.
+    """
     stop = threading.Event()
+    first: tuple[int, float] | None = None
 
     def ask(number: int, _: object) -> None:
-        if stop.is_set():
+        nonlocal first
+        now = time.monotonic()
+        if first is None:
+            first = number, now
+        elif number != first[0] or now - first[1] >= _SAME_SIGNAL_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         stop.set()

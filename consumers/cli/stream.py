@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
     ExitAfterOption,
     FpsOption,
+    GroupOption,
     KafkaOption,
     ModelOption,
     PaceOption,
@@ -140,15 +140,7 @@ def _attached(source: str, camera: str | None, start: str | None, *, loop: bool)
 
 def work(
     model: ModelOption = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=ADVANCED,
-            help="Consumer group: workers of one group share the cameras.",
-            show_default="clipline-classify",
-        ),
-    ] = None,
+    group: GroupOption = None,
     engine: EngineOption = None,
     stride: StrideOption = None,
     exit_after: ExitAfterOption = None,

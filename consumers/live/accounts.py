@@ -72,10 +72,6 @@ class CameraCounts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.skipped.update(other.skipped)
 
-    def hand_over(self) -> None:
-        """Take out what is pending: another worker reads these frames again, and counts them."""
-        self.frames -= self.pending
-
     def summary(self) -> str:
         """The account in words: what came in is what became of it."""
         skipped = ", ".join(f"{reason} {n}" for reason, n in sorted(self.skipped.items()))
@@ -97,6 +93,8 @@ class Accounts(dict[str, CameraCounts]):
     def __init__(self, is_here: Callable[[str], bool] = lambda _: False) -> None:
         super().__init__()
         self._is_here = is_here
+        #: Told of an account that is counted into `OTHERS`.
+        self.when_dropped: Callable[[str], None] = lambda _: None
 
     def __missing__(self, camera: str) -> CameraCounts:
         if len(self) >= MAX_ACCOUNTS:
@@ -105,5 +103,6 @@ class Accounts(dict[str, CameraCounts]):
             if gone is not None:
                 others = self.setdefault(OTHERS, CameraCounts())
                 others.add(self.pop(gone))
+                self.when_dropped(gone)
         self[camera] = CameraCounts()
         return self[camera]

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from consumers.outputs.outages import watch_kafka, watch_redis, watching
-from consumers.outputs.redis import RedisSink
+from consumers.outputs.outages import watch_kafka, watching
+from consumers.outputs.redis_connection import check_redis_url
+from consumers.outputs.redis_projection import RedisProjection
 from consumers.settings import Settings, SettingsError, TrackerSettings
 from models import Classifier, Contract, choose_engine, find, normal_label
 from stream import ClipSpec, KafkaTransport
@@ -78,33 +79,38 @@ class Serving:
 
     worker: Worker
     classifier: Classifier
-    #: Tells which services do not answer.
+    #: Shows in Redis what workers publish.
+    projection: RedisProjection
+    #: Tells whether the broker does not answer.
     awaited: Callable[[], tuple[str, ...]]
 
     def snapshot(self) -> WorkerSnapshot:
-        """The worker at this moment, and what it waits for. May be asked by other threads."""
-        return replace(self.worker.snapshot(), awaited=self.awaited())
+        """The worker at this moment, what is waited for, and how far Redis is behind. May be asked by other threads."""
+        shown = self.projection.state
+        awaited = (*self.awaited(), *([shown.awaited] if shown.awaited else []))
+        return replace(self.worker.snapshot(), awaited=awaited, redis_behind=shown.behind)
 
 
 @contextlib.contextmanager
 def open_worker(settings: Settings) -> Iterator[Serving]:
-    """Connect to the broker and Redis, load the model, and yield the worker.
+    """Connect to the broker, load the model, and yield the worker. Redis is written meanwhile, or waited for.
 
     Raises:
-        BrokerError, SinkError: a service does not answer.
+        BrokerError: the broker does not answer.
+        SinkError: the address of Redis is not understood.
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
     """
-    # What is quick to ask comes first: is there such a model, can it run here, do the services answer?
+    # What is quick to ask comes first: is there such a model, can it run here, does the broker answer?
     choose_engine(settings.worker.engine, find(settings.worker.model))
+    check_redis_url(settings.redis)
     transport = KafkaTransport(settings.kafka)
-    sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
-    try:
-        classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        rules = tracker_rules(classifier.contract, settings.tracker)
-        spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
-        worker = Worker(transport, classifier, spec, rules, sink, settings)
-        with watching(watch_kafka(settings.kafka), watch_redis(settings.redis)) as awaited:
-            yield Serving(worker, classifier, awaited)
-    finally:
-        sink.close()
+    classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
+    rules = tracker_rules(classifier.contract, settings.tracker)
+    spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
+    worker = Worker(transport, classifier, spec, rules, settings)
+    with (
+        watching(watch_kafka(settings.kafka)) as awaited,
+        RedisProjection(lambda: KafkaTransport(settings.kafka, at_once=True), settings) as projection,
+    ):
+        yield Serving(worker, classifier, projection, awaited)

@@ -58,7 +58,10 @@ class _Group(Generic[Item]):
         return segment.decode_from_us == self.from_us
 
     def has_taken(self, segment: Segment) -> bool:
-        return segment.epoch_us == self.segment.epoch_us and segment.sequence <= self.segment.sequence
+        newest = self.segment
+        if segment.epoch_us != newest.epoch_us:
+            return False
+        return segment.start_us < newest.end_us or segment.sequence == newest.sequence
 
 
 class DecodeQueue(Generic[Item]):

@@ -41,6 +41,8 @@ class OffsetLedger:
         # Not a plain dict, whose first entry is slow to find once many before it were deleted.
         self._open: dict[Partition, OrderedDict[int, _Entry]] = defaultdict(OrderedDict)
         self._due: dict[Partition, int] = {}
+        #: After the newest record that was read.
+        self._next: dict[Partition, int] = {}
         #: Offsets of records that are not needed any more, and not yet known to be committed.
         self._released: dict[Partition, deque[int]] = defaultdict(deque)
 
@@ -57,6 +59,7 @@ class OffsetLedger:
     def read(self, partition: Partition, offset: int) -> None:
         """Note a record that was read: the next one of its partition."""
         self._open[partition][offset] = _Entry()
+        self._next[partition] = offset + 1
 
     def holds(self, partition: Partition, offset: int, footage: Footage) -> None:
         """Note what a record shows."""
@@ -71,6 +74,7 @@ class OffsetLedger:
         for partition in partitions:
             self._open.pop(partition, None)
             self._due.pop(partition, None)
+            self._next.pop(partition, None)
             self._released.pop(partition, None)
 
     def due(self, is_needed: Callable[[Footage], bool]) -> dict[Partition, int]:
@@ -87,6 +91,10 @@ class OffsetLedger:
                 self._due[partition] = offset + 1
                 self._released[partition].append(offset)
         return dict(self._due)
+
+    def first(self) -> dict[Partition, int]:
+        """By partition that was read: the first record that is not released, or the next to come."""
+        return {p: next(iter(self._open[p]), after) for p, after in self._next.items()}
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """Note that offsets were stored."""

@@ -2,8 +2,8 @@
 
     segment, decoded ─▶ push ─▶ windows ─▶ classify ─▶ scored windows ─▶ track ─▶ events
 
-Results do not depend on when a segment arrives or on what shares its batch. `Worker` puts Kafka and Redis around the
-pipeline, `consumers.replaying` puts files and recorded topics around it; the same footage gives both the same results.
+Results do not depend on when a segment arrives or on what shares its batch. `Worker` puts Kafka around the pipeline,
+`consumers.replaying` puts files and recorded topics around it; the same footage gives both the same results.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
-from stream import Clip, Clipper, ClipSpec, Decoded, Record, Segment
+from stream import Clip, Clipper, ClipperState, ClipSpec, Decoded, Record, Segment
 
 from .accounts import Accounts
 from .offsets import Footage
-from .tracker import Rule, Tracker
+from .tracker import Rule, Tracker, TrackerState
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,16 @@ class Camera:
     tracker: Tracker
     #: End of its newest segment.
     newest_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """What another pipeline has to know to go on with a camera, but for pictures."""
+
+    model: str
+    newest_us: int
+    clipper: ClipperState
+    tracker: TrackerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,50 +128,62 @@ class Pipeline:
             camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
         self.counts[segment.camera].take(segment)
         camera.newest_us = segment.end_us
-        camera.tracker.longest_segment_us = max(camera.tracker.longest_segment_us, segment.end_us - segment.start_us)
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
         steps: list[Window | FeedEnd] = [Window(clip, segment.end_us, record) for clip in clips]
         return [*steps, FeedEnd(segment.camera)] if segment.is_end else steps
 
     def close(self, name: str) -> FeedEnd:
-        """Nothing comes from this camera any more; `forget` it when the end has been tracked."""
+        """Nothing comes from this camera for now; `rest` when the end has been tracked."""
         camera = self.cameras[name]
         camera.clipper.close()
         self._count_skipped(name, camera)
         return FeedEnd(name)
 
+    def rest(self, name: str) -> None:
+        """A camera's feed is over: what comes next finds nothing to wait out."""
+        self.cameras[name].tracker = Tracker(self._rules)
+
     def forget(self, name: str) -> None:
         self.cameras.pop(name, None)
 
-    def needs(self, footage: Footage, max_reread_seconds: float) -> bool:
-        """Whether a worker that takes over has to read this footage again, to come to the state of this one.
+    def state(self, name: str) -> PipelineState:
+        """What another pipeline has to know to go on with a camera."""
+        camera = self.cameras[name]
+        return PipelineState(self._scorer.id, camera.newest_us, camera.clipper.state, camera.tracker.state)
 
-        It has to where a window that is not yet complete touches the footage, and where an event goes on that began in
-        it: so the event is told on under its id. And where that cannot be decoded without it, in a long group of
-        pictures. What lies further back than `max_reread_seconds` is not held: a longer event begins anew, and of a
-        longer group the frames up to the next one are skipped.
+    def restore(self, name: str, state: PipelineState) -> list[Event]:
+        """Go on with a camera, as far as model, windows and rules are the same; return the events that end with them.
+
+        Pictures of windows that are not complete are to be given by `refill`.
+        """
+        clipper = Clipper.restored(self._spec, state.clipper)
+        if state.model == self._scorer.id and state.clipper.grid == clipper.state.grid:
+            tracker, ended = Tracker.restored(self._rules, state.tracker), state.tracker.ended(self._rules)
+        else:
+            tracker, ended = Tracker(self._rules), state.tracker.ended()
+        self.cameras[name] = Camera(clipper, tracker, state.newest_us)
+        return ended
+
+    def refill(self, segment: Segment, decoded: Decoded) -> None:
+        """Take the pictures of a segment once more that was pushed before the camera's state was taken."""
+        self.cameras[segment.camera].clipper.refill(segment, decoded)
+
+    def needs(self, footage: Footage, max_reread_seconds: float) -> bool:
+        """Whether a worker that takes over needs the pictures of this footage once more.
+
+        It does where a window that is not yet complete touches it, and where that cannot be decoded without it, in a
+        long group of pictures. Of one that began more than `max_reread_seconds` ago, the frames up to the next are
+        skipped.
         """
         camera = self.cameras.get(footage.camera)
-        if camera is None:
+        if camera is None or camera.clipper.needed_from_us is None:
             return False
+        clipper, needed_us = camera.clipper, camera.clipper.needed_from_us
+        if clipper.epoch_us == footage.epoch_us and footage.end_us > needed_us:
+            return True
         earliest_us = camera.newest_us - max_reread_seconds * 1e6
-        clipper = camera.clipper
-        if clipper.needed_from_us is not None:
-            if clipper.epoch_us == footage.epoch_us and footage.end_us > clipper.needed_from_us:
-                return True
-            if earliest_us <= (from_us := clipper.decode_from_us(clipper.needed_from_us)) < footage.end_us:
-                return True
-        held_us = camera.tracker.needed_since(earliest_us)
-        if held_us is None:
-            return False
-        from_us = clipper.decode_from_us(held_us)
-        return footage.end_us > (from_us if from_us >= earliest_us else held_us)
-
-    def let_go(self, name: str, max_reread_seconds: float) -> list[Event]:
-        """Another worker takes this camera: end the events that it cannot go on with, as they began too long ago."""
-        camera = self.cameras.get(name)
-        return [] if camera is None else camera.tracker.let_go(camera.newest_us - max_reread_seconds * 1e6)
+        return bool(earliest_us <= clipper.decode_from_us(needed_us) < footage.end_us)
 
     def classify(self, steps: Sequence[Window | FeedEnd]) -> list[Outcome]:
         """Classify the windows in `steps` as one batch; return the steps in their order, windows with predictions.

@@ -57,3 +57,5 @@ class WorkerSnapshot:
     waiting: int = 0
     #: Services that do not answer, and since when, in words.
     awaited: tuple[str, ...] = ()
+    #: Records on the topics that Redis does not show yet, of this process's share.
+    redis_behind: int = 0

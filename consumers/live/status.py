@@ -76,13 +76,38 @@ class WorkerStatus:
         status.locator.note(segment, record.offset)
         return status
 
-    def silent(self, camera: str) -> None:
-        """Note that a camera is considered gone; that it was here is still told."""
+    def restored(
+        self,
+        camera: str,
+        partition: Partition,
+        guard: FeedGuard,
+        locator: EventLocator,
+        *,
+        is_silent: bool,
+        ended: bool,
+    ) -> None:
+        """Note a camera that another worker had."""
+        status = CameraStatus(partition, locator, guard, last_seen=time.monotonic(), ended=ended)
+        (self._silent if is_silent else self.cameras)[camera] = status
+
+    def silent(self, camera: str) -> str | None:
+        """Note that a camera is considered gone; that it was here is still told.
+
+        Return the camera that is not told of any more, if that are too many.
+        """
         status = self.cameras.pop(camera)
         status.locator = EventLocator(status.partition)
         self._silent[camera] = status
-        if len(self._silent) > _SILENT_KNOWN:
-            del self._silent[next(iter(self._silent))]
+        if len(self._silent) <= _SILENT_KNOWN:
+            return None
+        longest = next(iter(self._silent))
+        del self._silent[longest]
+        return longest
+
+    def forget(self, camera: str) -> None:
+        """Tell of a camera no more."""
+        self.cameras.pop(camera, None)
+        self._silent.pop(camera, None)
 
     def on(self, partitions: frozenset[Partition]) -> list[str]:
         """The cameras that are here and whose records come on some partitions."""
@@ -101,9 +126,11 @@ class WorkerStatus:
             if isinstance(step, ScoredWindow) and step.window.record is not None and step.window.record.sent_us:
                 seconds = max(0.0, (now_us - step.window.record.sent_us) / 1e6)
                 self._latencies_seconds.append(seconds)
-                self.cameras[step.camera].behind_seconds = seconds
+                if (status := self.find(step.camera)) is not None:
+                    status.behind_seconds = seconds
         for event in events:
-            self.cameras[event.camera].last_event = event
+            if (status := self.find(event.camera)) is not None:
+                status.last_event = event
         self.newest_events.extend(events)
         self.events_total += len(events)
 

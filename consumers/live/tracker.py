@@ -9,8 +9,9 @@ idle ───────────▶ candidate ─────────�
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from consumers.records.event import Ending, Event, event_id
 from consumers.records.prediction import Prediction
@@ -45,25 +46,35 @@ class _Course:
     reported_us: int = 0
     #: The newest scores without a gap, as many as are averaged.
     scores: deque[float] = field(default_factory=deque)
-    #: The newest score would begin an event, if none were waited out.
-    is_high: bool = False
-    #: Where what goes on or is waited out began: from where another tracker would have to see predictions.
-    busy_since_us: int | None = None
-    #: Since when nothing goes on and nothing is waited out.
-    calm_since_us: int | None = None
-    #: Since when no event could have begun, be it waited out or not.
-    low_since_us: int | None = None
 
-    def needed_from_us(self, oldest_us: float) -> int | None:
-        """Where another tracker would have to begin, if that is not older than `oldest_us`."""
-        if self.busy_since_us is None or self.busy_since_us >= oldest_us:
-            return self.busy_since_us
-        # Events in close succession: of those, the one that goes on.
-        return self.event.start_us if self.event is not None and self.event.start_us >= oldest_us else None
 
-    def forget(self) -> None:
-        self.quiet_until_us = 0
-        self.busy_since_us = self.calm_since_us = self.low_since_us = None
+@dataclass(frozen=True, slots=True)
+class CourseState:
+    """What a tracker knows of one label."""
+
+    #: A candidate, or active.
+    event: Event | None
+    active: bool
+    quiet_until_us: int
+    reported_us: int
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerState:
+    """All that a tracker knows: another one that has it goes on with each event under its id."""
+
+    #: Epoch, number and begin of the newest window.
+    last: tuple[int, int, int] | None
+    courses: Mapping[str, CourseState]
+
+    def ended(self, labels: Collection[str] = ()) -> list[Event]:
+        """The last reports of active events that nobody goes on with: those of other labels than these."""
+        return [
+            _ended(course.event, "gap")
+            for label, course in self.courses.items()
+            if course.event is not None and course.active and label not in labels
+        ]
 
 
 class Tracker:
@@ -72,42 +83,37 @@ class Tracker:
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         self._rules = rules
         self._courses = {label: _Course() for label in rules}
-        self._last: Prediction | None = None
-        #: The longest segment that predictions came from: a reader who begins anew begins up to so much earlier.
-        self.longest_segment_us = 0
-        self._lookback = max((rule.smoothing for rule in rules.values()), default=1) - 1
-        self._stride_us = 0
-        self._feed_ended = False
+        #: Epoch, number and begin of the newest window.
+        self._last: tuple[int, int, int] | None = None
+
+    @classmethod
+    def restored(cls, rules: Mapping[str, Rule], state: TrackerState) -> Self:
+        """Go on from a state. Labels that have no rule any more are left out: see `TrackerState.ended`."""
+        tracker = cls(rules)
+        tracker._last = state.last
+        for label, course in state.courses.items():
+            if (rule := rules.get(label)) is not None:
+                scores = deque(course.scores[-rule.smoothing :] if rule.smoothing > 1 else ())
+                tracker._courses[label] = _Course(
+                    course.event, course.active, course.quiet_until_us, course.reported_us, scores
+                )
+        return tracker
 
     @property
-    def needed_from_us(self) -> int | None:
-        """Event time from which another tracker would have to see predictions to come to this one's state.
+    def state(self) -> TrackerState:
+        """What another tracker has to know to go on."""
+        return TrackerState(
+            self._last,
+            {
+                label: CourseState(c.event, c.active, c.quiet_until_us, c.reported_us, tuple(c.scores))
+                for label, c in self._courses.items()
+            },
+        )
 
-        None when it may begin with the next: nothing goes on, and nothing that ended is still waited out. Going back
-        is to where an event began, if before it no other could have begun for longer than a segment, for reading begins
-        with whole segments, and windows before the event must not look like the start of one; else further.
-        """
-        return self.needed_since(float("-inf"))
-
-    def needed_since(self, oldest_us: float) -> int | None:
-        """The same, for another tracker that sees nothing older: events that are older begin anew, others go on."""
-        needed = [at for course in self._courses.values() if (at := course.needed_from_us(oldest_us)) is not None]
-        if needed:
-            base_us = min(needed)
-        elif not self._lookback or self._last is None or self._feed_ended:
-            return None
-        else:
-            base_us = self._last.start_us + self._stride_us
-        return base_us - self._lookback * self._stride_us
-
-    def let_go(self, oldest_us: float) -> list[Event]:
-        """End the events that another tracker, which sees nothing older, could not go on with."""
-        events = []
-        for label, course in self._courses.items():
-            if course.event is not None and course.active and course.needed_from_us(oldest_us) is None:
-                events.append(self._end(course, self._rules[label], "gap"))
-                course.event, course.active = None, False
-        return events
+    @property
+    def open(self) -> list[Event]:
+        """Events that go on, and those that may become one."""
+        return [c.event for c in self._courses.values() if c.event is not None]
 
     @property
     def active(self) -> list[Event]:
@@ -116,41 +122,18 @@ class Tracker:
     def push(self, prediction: Prediction) -> list[Event]:
         """Take the next prediction; return what became true with it."""
         events = []
-        last = self._last
-        if last is not None and (prediction.epoch_us != last.epoch_us or prediction.window != last.window + 1):
-            events = self.close("gap")
-            if prediction.start_us < last.start_us:
-                # Footage that is sent again, or older footage: what came later says nothing about it.
-                for course in self._courses.values():
-                    course.forget()
-        if last is not None and prediction.epoch_us == last.epoch_us:
-            self._stride_us = (prediction.start_us - last.start_us) // max(1, prediction.window - last.window)
-        self._last, self._feed_ended = prediction, False
+        if self._last is not None:
+            epoch_us, window, start_us = self._last
+            if (prediction.epoch_us, prediction.window) != (epoch_us, window + 1):
+                events = self.close("gap")
+                if prediction.start_us < start_us:
+                    # Older footage: what came later says nothing about it.
+                    for course in self._courses.values():
+                        course.quiet_until_us = 0
+        self._last = prediction.epoch_us, prediction.window, prediction.start_us
         for label, rule in self._rules.items():
-            course = self._courses[label]
-            had_event = course.event is not None
-            events += self._step(label, rule, course, prediction)
-            self._note_calm(course, prediction.start_us, begins=course.event is not None and not had_event)
+            events += self._step(label, rule, self._courses[label], prediction)
         return events
-
-    def _note_calm(self, course: _Course, start_us: int, *, begins: bool) -> None:
-        outlasts_us = self.longest_segment_us + self._lookback * self._stride_us
-        low_us = None if course.low_since_us is None else start_us - course.low_since_us
-        if begins and (course.busy_since_us is None or (low_us is not None and low_us > outlasts_us)):
-            course.busy_since_us = start_us
-        if course.event is not None or course.is_high:
-            course.low_since_us = None
-        elif course.low_since_us is None:
-            course.low_since_us = start_us
-        if course.event is not None or start_us < course.quiet_until_us:
-            course.calm_since_us = None
-            if course.busy_since_us is None:
-                course.busy_since_us = start_us
-            return
-        if course.calm_since_us is None:
-            course.calm_since_us = start_us
-        if start_us - course.calm_since_us > outlasts_us:
-            course.busy_since_us = None
 
     def close(self, ending: Ending) -> list[Event]:
         """Nothing follows for now: end what is active, forget what was not yet certain."""
@@ -160,12 +143,6 @@ class Tracker:
                 events.append(self._end(course, self._rules[label], ending))
             course.event, course.active = None, False
             course.scores.clear()
-        self._feed_ended = ending == "feed_ended"
-        if self._feed_ended and self._last is not None:
-            for course in self._courses.values():
-                if course.quiet_until_us <= self._last.end_us:
-                    # What comes next is another epoch, and finds nothing to wait out.
-                    course.forget()
         return events
 
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
@@ -175,12 +152,10 @@ class Tracker:
             if len(course.scores) > rule.smoothing:
                 course.scores.popleft()
             if len(course.scores) < rule.smoothing:
-                course.is_high = False
                 return []
             score = sum(course.scores) / rule.smoothing
-        course.is_high = score >= rule.start
         if course.event is None:
-            if not course.is_high or prediction.start_us < course.quiet_until_us:
+            if not score >= rule.start or prediction.start_us < course.quiet_until_us:
                 return []
             course.event = Event(
                 camera=prediction.camera,
@@ -221,6 +196,9 @@ class Tracker:
     @staticmethod
     def _end(course: _Course, rule: Rule, ending: Ending) -> Event:
         assert course.event is not None
-        event = course.event
-        course.quiet_until_us = event.end_us + round(rule.cooldown_seconds * 1e6)
-        return replace(event, state="ended", revision=event.revision + 1, ending=ending)
+        course.quiet_until_us = course.event.end_us + round(rule.cooldown_seconds * 1e6)
+        return _ended(course.event, ending)
+
+
+def _ended(event: Event, ending: Ending) -> Event:
+    return replace(event, state="ended", revision=event.revision + 1, ending=ending)

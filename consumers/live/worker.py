@@ -1,13 +1,16 @@
-"""The classifying worker: segments in, predictions and events out, nothing lost.
+"""The classifying worker: segments in, predictions and events out, each exactly once.
 
-    poll ─▶ decode (threads) ─▶ clipper per camera ─▶ batch over cameras ─▶ classify
-                                                                             │
-    commit ◀─ flush ◀─ Redis ◀─ events ◀─ tracker per camera ◀─ predictions ◀┘
+    poll ─▶ decode (threads) ─▶ intake: windows per camera ─▶ batch over cameras ─▶ classify ─▶ events
+                                                                                      │
+    transaction: predictions, events, dead letters, state of cameras and partitions, offsets
 
-A segment's offset is committed when every window that touches it has been published and no event goes on that began
-in it. So if a worker dies, the next one reads again what was still needed, comes to the same state and continues each
-event under its id; duplicates carry the same id. The same holds where partitions change hands: what stays with this
-worker is not touched, what goes is dropped, what comes is read from its committed offset.
+What a worker says, what it knows of its cameras, and up to where it has read are stored in one transaction, which the
+group refuses of a worker that it has given up. Whoever takes a partition over reads its state first, then the segments
+of windows that are not complete, and goes on as if nothing had happened. Where partitions change hands, what stays
+with this worker is not touched, what goes is dropped, what comes is restored.
+
+On a broker without transactions the same is stored in an order in which nothing is lost: results, state, offsets.
+Results may then come again after a kill, with the same ids.
 """
 
 from __future__ import annotations
@@ -15,50 +18,31 @@ from __future__ import annotations
 import functools
 import logging
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumers.outputs.redis import Sink
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import (
-    CAMERA_ID,
-    ClipSpec,
-    Partition,
-    Record,
-    Segment,
-    SegmentError,
-    Transport,
-    announced_frames,
-)
+from stream import ClipSpec, Partition, Record, Segment, SegmentError, Transport
 
-from .accounts import NO_CAMERA
 from .decode_queue import DecodeQueue
-from .feed_guard import Arrival, FeedGuard, Reason
-from .offsets import Footage, OffsetLedger
-from .pipeline import FeedEnd, Pipeline, ScoredWindow, Scorer, Window
+from .handover import StateTopic
+from .intake import Intake, partition_of
+from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
-from .status import WorkerStatus
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS: Final = 0.25
-#: A record that cannot be used is believed so many frames at most.
-_MOST_FRAMES: Final = 1_000_000
-#: How often it is said of a camera that there is another feed under its name.
-_TELL_SECONDS: Final = 60.0
-_OTHER_FEED: Final[Mapping[Reason, str]] = {
-    "fenced": "another agent has claimed the camera since",
-    "stale_epoch": "it began before the open one",
-    "stray_epoch": "it began later, and did not go on",
-    "other_bytes": "with the same times and other bytes",
-}
+#: What was taken is committed at the end of the first batch after so long.
+COMMIT_SECONDS: Final = 0.25
 
 
 class Worker:
@@ -70,19 +54,28 @@ class Worker:
         scorer: Scorer,
         spec: ClipSpec,
         rules: Mapping[str, Rule],
-        sink: Sink,
         settings: Settings,
     ) -> None:
-        self._transport, self._spec, self._sink = transport, spec, sink
+        self._transport, self._spec = transport, spec
         self._settings, self._topics = settings.worker, settings.topics
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
         self._alarms = {label: rule.start for label, rule in rules.items()}
-        self._pipeline = Pipeline(scorer, spec, rules)
-        self._ledger = OffsetLedger()
-        self._status = WorkerStatus()
-        self._silence = SilenceWatch(self._settings.idle_seconds)
-        self.counts = self._pipeline.counts
+        self._intake = Intake(
+            scorer,
+            spec,
+            rules,
+            self,
+            silence=SilenceWatch(self._settings.idle_seconds),
+            max_reread_seconds=self._settings.max_reread_seconds,
+        )
+        self._status = self._intake.status
+        self.counts = self._intake.counts
+        self._partitions: frozenset[Partition] = frozenset()
+        #: Results that were sent and not yet committed.
+        self._sent: list[tuple[Sequence[Outcome], Sequence[Event]]] = []
+        #: When the first record was taken that is not yet committed.
+        self._taken_at: float | None = None
         #: Records that are stored and not yet acknowledged: unread, or read and not committed.
         self.lag = 0
         #: Those of them that nobody has worked on yet.
@@ -98,7 +91,7 @@ class Worker:
 
     def active_events(self) -> list[Event]:
         """The events that are going on."""
-        return [event for camera in list(self._pipeline.cameras.values()) for event in camera.tracker.active]
+        return [event for camera in list(self._intake.pipeline.cameras.values()) for event in camera.tracker.active]
 
     def latency_seconds(self, percentile: float) -> float | None:
         """Wall time from a segment's arrival on the topic to its predictions; None before the first."""
@@ -106,17 +99,17 @@ class Worker:
 
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment. May be asked by other threads."""
-        return self._status.snapshot(self._model, self._alarms, self._pipeline, self.lag, self.waiting)
+        return self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Work until `stop()`; then leave the group. What is in hand and not yet published is read again by the next.
+        """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
 
         Raises:
-            BrokerError, SinkError: a service is gone for longer than the retries last. Nothing is lost.
+            BrokerError: the broker is gone for longer than the retries last. Nothing is lost.
         """
-        self._stop = stop
         ensure_topics(self._transport, self._topics)
-        self._producer = self._transport.producer()
+        self._state = StateTopic(self._transport, self._topics, self._settings.group)
+        self._publisher = self._transport.publisher(self._name())
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         self._queue: DecodeQueue[Record] = DecodeQueue(self._spec, self._settings.threads, self._max_bytes)
         try:
@@ -124,168 +117,148 @@ class Worker:
                 self._take_records()
                 self._work_off()
                 self._close_idle_cameras()
-                self._commit()
+                if self._commit_in() <= 0:
+                    self._commit()
                 self._count_lag()
-            self._end_events_of(list(self._status.cameras))
+            self._commit()
+            self._count_lag()
         finally:
             self._queue.close()
+            self._publisher.close()
             self._consumer.close()
-            self._producer.close()
+
+    def letter(self, letter: DeadLetter) -> None:
+        """Send a record that cannot be used to the dead letters."""
+        self._publisher.send(self._topics.deadletter, *letter.encode())
+
+    def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
+        """Send predictions and events."""
+        for prediction in _predictions(outcomes):
+            self._publisher.send(self._topics.predictions, *prediction.encode())
+        for event in events:
+            self._publisher.send(self._topics.events, *event.encode())
+        self._sent.append((outcomes, events))
+
+    def _name(self) -> str | None:
+        """Under which transactions are made; None without."""
+        if self._settings.guarantee == "at-least-once":
+            return None
+        if not self._transport.is_transactional:
+            log.warning(
+                "this broker keeps no transactions: after a kill, predictions and events may come again, with the "
+                "same ids (at least once)"
+            )
+        return f"{self._settings.group}-{self._settings.instance or uuid.uuid4()}"
 
     def _take_records(self) -> None:
+        if self._consumer.is_rejoining:
+            # The poll gives partitions up, and then the group refuses what was made of them.
+            self._commit()
         full = self._queue.bytes > self._max_bytes
-        self._consumer.pause(self._ledger.partitions if full else ())
-        polled = self._consumer.poll(0.0 if len(self._queue) else _IDLE_POLL_SECONDS)
-        if polled.revoked:
-            self._drop(polled.revoked)
+        self._consumer.pause(self._intake.ledger.partitions if full else ())
+        wait = max(0.0, min(_IDLE_POLL_SECONDS, self._commit_in()))
+        polled = self._consumer.poll(0.0 if len(self._queue) else wait)
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
+            self._partitions = (self._partitions - polled.revoked) | polled.assigned
+            if polled.revoked and self._taken_at is not None:
+                self._drop(polled.revoked)
+                self._begin_again()
+                return
+            self._drop(polled.revoked)
+            self._restore(polled.assigned)
         for record in polled.records:
-            self._ledger.read(_partition(record), record.offset)
+            self._intake.ledger.read(partition_of(record), record.offset)
             self._queue.put(record, functools.partial(_segment, record), record.where, len(record.value or b""))
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
         steps: list[Window | FeedEnd] = []
         while len(steps) < self._settings.max_batch and (taken := self._queue.take(wait=not steps)) is not None:
-            record, outcome = taken
-            if isinstance(outcome, SegmentError):
-                self._bury(record, outcome.reason)
-            else:
-                steps += self._take(Arrival(record, *outcome))
+            self._note_taken()
+            steps += self._intake.take(*taken)
         if steps:
-            self._publish(steps)
-
-    def _take(self, arrival: Arrival) -> list[Window | FeedEnd]:
-        """Take a camera's next segment, or leave it out; return the windows that are complete now."""
-        name = arrival.segment.camera
-        camera, status = self._pipeline.cameras.get(name), self._status.find(name)
-        guard = status.guard if status else FeedGuard()
-        steps: list[Window | FeedEnd] = []
-        for each, reason in guard.take(arrival, camera.clipper.epoch_us if camera else None):
-            if reason is None:
-                steps += self._advance(each, guard)
-            else:
-                self._leave_out(each, reason)
-        return steps
-
-    def _advance(self, arrival: Arrival, guard: FeedGuard) -> list[Window | FeedEnd]:
-        segment, record = arrival.segment, arrival.record
-        self._status.seen(segment, record).guard = guard
-        self._silence.heard(segment.camera, _partition(record))
-        footage = Footage(segment.camera, segment.epoch_us, segment.end_us)
-        self._ledger.holds(_partition(record), record.offset, footage)
-        try:
-            return self._pipeline.push(segment, arrival.decoded, record)
-        except Exception as error:  # noqa: BLE001  a record ends no worker, whatever it does
-            self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}")
-            return []
-
-    def _leave_out(self, arrival: Arrival, reason: Reason) -> None:
-        """Account for a segment that is of another feed than the camera's windows."""
-        segment, record = arrival.segment, arrival.record
-        status = self._status.find(segment.camera)
-        now = time.monotonic()
-        if status is not None and now - status.other_feed_told >= _TELL_SECONDS:
-            status.other_feed_told = now
-            log.warning(
-                "camera %s: %s is of another feed (%s) and is left out, as are those like it: "
-                "do two agents send under this name?",
-                segment.camera,
-                record.where,
-                _OTHER_FEED[reason],
-            )
-        if reason == "other_bytes":
-            number = f"segment {segment.sequence} of epoch {segment.epoch_us}"
-            self._bury(record, f"{number} came before with other bytes: are there two feeds under one camera id?")
-        else:
-            self.counts[segment.camera].leave_out(segment, reason)
-            self._ledger.settle(_partition(record), record.offset)
-
-    def _publish(self, steps: Sequence[Window | FeedEnd]) -> None:
-        """Classify the windows in `steps`, run the trackers over them in order, and send what comes of it."""
-        scored = self._pipeline.classify(steps)
-        predictions = [step.prediction for step in scored if isinstance(step, ScoredWindow)]
-        events = self._send(predictions, self._pipeline.track(scored))
-        self._pipeline.count(scored, events)
-        self._status.published(scored, events)
-
-    def _send(self, predictions: Sequence[Prediction], events: Sequence[Event]) -> list[Event]:
-        """Publish; return the events with where their footage lies."""
-        located = [self._status.cameras[e.camera].locator.locate(e) for e in events]
-        for prediction in predictions:
-            self._producer.send(self._topics.predictions, *prediction.encode())
-        for event in located:
-            self._producer.send(self._topics.events, *event.encode())
-        self._producer.flush()
-        self._sink.write(predictions, located, self._stop)
-        return located
-
-    def _end_events_of(self, cameras: Sequence[str]) -> None:
-        """Others take these cameras: end what they cannot go on with, or nobody would ever say that it is over."""
-        limit = self._settings.max_reread_seconds
-        if events := [event for name in cameras for event in self._pipeline.let_go(name, limit)]:
-            self._status.published([], self._send([], events))
-
-    def _bury(self, record: Record, reason: str) -> None:
-        """Send a record that cannot be used to the dead letters."""
-        letter = DeadLetter.of(record, reason)
-        self._producer.send(self._topics.deadletter, *letter.encode())
-        self._producer.flush()
-        self._ledger.settle(_partition(record), record.offset)
-        name = letter.key.decode(errors="replace")
-        account = self.counts[name if CAMERA_ID.fullmatch(name) else NO_CAMERA]
-        account.bury(min(announced_frames(record.headers), _MOST_FRAMES))
-        log.warning("%s is a dead letter: %s", record.where, " ".join(letter.reason.split()))
+            self._intake.publish(steps)
 
     def _close_idle_cameras(self) -> None:
-        if not self._silence.is_due:
+        if not self._intake.silence.is_due:
             return
         progress = self._consumer.progress()
         queued: dict[Partition, int] = {}
         for record in self._queue:
-            queued.setdefault(_partition(record), record.offset)
+            queued.setdefault(partition_of(record), record.offset)
         known = {} if progress is None else progress
         worked_off = {partition: queued.get(partition, at) for partition, (at, _) in known.items()}
         ends = None if progress is None else {partition: end for partition, (_, end) in progress.items()}
-        for name in self._silence.look(worked_off, ends):
-            self._close(name)
+        for name in self._intake.silence.look(worked_off, ends):
+            self._note_taken()
+            self._intake.close(name)
+            self._queue.forget(name)
 
-    def _close(self, name: str) -> None:
-        """A camera is gone: end its windows and events. What was held back of a newer feed begins then."""
-        status = self._status.cameras[name]
-        self._publish([self._pipeline.close(name)])
-        self._pipeline.forget(name)
-        self._status.silent(name)
-        self._silence.forget(name)
-        self._queue.forget(name)
-        if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
-            self._publish(steps)
+    def _note_taken(self) -> None:
+        if self._taken_at is None:
+            self._taken_at = time.monotonic()
 
-    def _drop(self, revoked: frozenset[Partition]) -> None:
-        """Drop all that is known of partitions that went: whoever has them now begins at their committed offsets."""
-        gone = self._status.on(revoked)
-        self._end_events_of(gone)
-        self._status.revoked(revoked)
-        for name in gone:
-            self.counts[name].hand_over()
-            self._pipeline.forget(name)
-            self._silence.forget(name)
-        self._ledger.revoke(revoked)
-        self._queue.remove(lambda record: _partition(record) in revoked)
+    def _commit_in(self) -> float:
+        """Seconds until what was taken is to be committed."""
+        if self._taken_at is None:
+            return float("inf")
+        return self._taken_at + COMMIT_SECONDS - time.monotonic()
 
     def _commit(self) -> None:
-        offsets = self._ledger.due(lambda footage: self._pipeline.needs(footage, self._settings.max_reread_seconds))
-        if offsets and self._consumer.commit(offsets):
-            self._ledger.committed(offsets)
+        """Store what was taken, with all that came of it and all that a successor has to know."""
+        if self._taken_at is None:
+            return
+        self._publisher.flush()
+        self._state.write(self._publisher, self._intake.changes())
+        due = self._intake.due()
+        # Some offset is always sent: the group refuses it, and all else with it, of a member that it has given up.
+        offsets = due or self._intake.ledger.first() or self._positions()
+        self._publisher.flush()
+        if not self._publisher.commit(self._consumer, offsets):
+            log.info("the group has moved on: what was not committed is read again")
+            self._begin_again()
+            return
+        self._intake.ledger.committed(due)
+        for outcomes, events in self._sent:
+            self._status.published(outcomes, events)
+        self._sent, self._taken_at = [], None
+
+    def _positions(self) -> dict[Partition, int]:
+        """Where reading goes on, of partitions that nothing was read of yet."""
+        return {partition: at for partition, (at, _) in (self._consumer.progress() or {}).items()}
+
+    def _begin_again(self) -> None:
+        """Drop what is not committed, and go on from what is."""
+        self._publisher.abort()
+        self._drop(self._partitions)
+        self._consumer.rewind()
+        self._restore(self._partitions)
+
+    def _restore(self, partitions: frozenset[Partition]) -> None:
+        """Go on with partitions where another worker, or this one, stopped."""
+        if not partitions:
+            return
+        self._intake.restore(self._topics.segments, self._state.read(partitions))
+        if self._intake.has_changed:
+            self._note_taken()
+
+    def _drop(self, partitions: frozenset[Partition]) -> None:
+        """Forget all that is known of partitions."""
+        if not partitions:
+            return
+        self._intake.drop(partitions)
+        self._queue.remove(lambda record: partition_of(record) in partitions)
+        if partitions >= self._partitions:
+            self._sent, self._taken_at = [], None
 
     def _count_lag(self) -> None:
         unread = self._consumer.lag()
-        self.lag, self.waiting = unread + self._ledger.unacknowledged, unread + len(self._queue)
+        self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
 
 
-def _partition(record: Record) -> Partition:
-    return record.topic, record.partition
+def _predictions(outcomes: Sequence[Outcome]) -> list[Prediction]:
+    return [step.prediction for step in outcomes if isinstance(step, ScoredWindow)]
 
 
 def _numbers(partitions: frozenset[Partition]) -> str:

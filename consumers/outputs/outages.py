@@ -13,18 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from stream import BrokerError, KafkaTransport, display_name
 
-from stream import BrokerError, KafkaTransport, display_name, escape_address
+from .redis_connection import REDIS_ERRORS, SinkError, ping_redis
 
 log = logging.getLogger(__name__)
 
 #: A service is asked this often.
 ASK_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 3.0
-_AWAY: Final = (BrokerError, redis.RedisError, OSError)
+_AWAY: Final = (BrokerError, SinkError, *REDIS_ERRORS)
 
 
 class Outage:
@@ -111,13 +108,7 @@ def watch_kafka(address: str, say: Callable[[str], None] | None = None) -> Servi
 
 def watch_redis(url: str, say: Callable[[str], None] | None = None) -> ServiceWatch:
     """A watch on the Redis at `url`."""
-    client = redis.Redis.from_url(
-        escape_address(url),
-        socket_connect_timeout=_ANSWER_SECONDS,
-        socket_timeout=_ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return ServiceWatch(f"Redis at {display_name(url)}", client.ping, say)
+    return ServiceWatch(f"Redis at {display_name(url)}", lambda: ping_redis(url), say)
 
 
 @contextlib.contextmanager

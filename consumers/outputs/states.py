@@ -226,6 +226,7 @@ def worker_state(
         waiting=snapshot.waiting,
         alarms=tuple(sorted(snapshot.alarms)),
         awaited=snapshot.awaited,
+        redis_behind=snapshot.redis_behind,
     )
 
 

@@ -58,6 +58,8 @@ class WorkerState:
     alarms: tuple[str, ...] | None = None
     #: Services that do not answer, and since when, in words.
     awaited: tuple[str, ...] = ()
+    #: Records on the topics that Redis does not show yet, of the worker's share.
+    redis_behind: int | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -84,6 +86,7 @@ class WorkerState:
             ],
             "alarms": None if self.alarms is None else list(self.alarms),
             "awaited": list(self.awaited),
+            "redis_behind": self.redis_behind,
             "time_us": self.time_us,
         }
 
@@ -112,9 +115,10 @@ class WorkerState:
             lag=field(body, "lag", int, where),
             waiting=optional(body, "waiting", int, where),
             time_us=field(body, "time_us", int, where),
-            # Workers of earlier versions say neither.
+            # Workers of earlier versions say none of it.
             alarms=None if body.get("alarms") is None else _texts(body, "alarms", where),
             awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
+            redis_behind=optional(body, "redis_behind", int, where),
         )
 
 

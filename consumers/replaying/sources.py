@@ -268,7 +268,7 @@ def _read_topic(
             ):
                 continue
         except SegmentError as error:
-            segment = LostSegmentError(error, announced_frames(record.headers))
+            segment = LostSegmentError(error, announced_frames(record.headers, record.value))
         yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
-from consumers.outputs.redis import RedisSink, SinkError
+from consumers.outputs.redis_projection import RedisProjection
 from consumers.outputs.subscriber import stored_events
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
@@ -83,7 +83,7 @@ def replay_through_kafka(
     Raises:
         ReplayError: a recording is of a topic, a camera's footage is too large for an embedded broker, or the events
             on the topic do not follow from the predictions there.
-        BrokerError, SinkError: a service does not answer.
+        BrokerError: the broker does not answer.
     """
     if any(not isinstance(piece, FilePiece) for r in recordings for piece in r.pieces):
         raise ReplayError("--through-kafka: expected files, which it puts on a topic; a topic is replayed without")
@@ -152,9 +152,8 @@ def _replay_batch(
             names = (topics.segments, topics.predictions, topics.events, topics.deadletter)
             stack.callback(transport.delete_topics, names)
         ensure_topics(transport, settings.topics)
-        sink = RedisSink(settings.redis, settings.redis_limits, settings.topics.prefix)
-        stack.callback(sink.close)
-        worker = Worker(transport, setup.scorer, setup.spec, rules, sink, settings)
+        stack.enter_context(RedisProjection(lambda: KafkaTransport(settings.kafka), settings))
+        worker = Worker(transport, setup.scorer, setup.spec, rules, settings)
         sent = _send_and_classify(recordings, worker, transport, settings, progress, stop)
         if sent is None:
             return None
@@ -178,7 +177,7 @@ def _send_and_classify(
     def work() -> None:
         try:
             worker.run(done.is_set)
-        except (StreamError, SinkError) as error:
+        except StreamError as error:
             failures.append(error)
 
     thread = threading.Thread(target=work, daemon=True)

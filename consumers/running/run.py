@@ -91,7 +91,7 @@ def run_everything(
 
     Raises:
         SettingsError: there are no cameras, or one's address cannot be resolved.
-        ServiceError, BrokerError, SinkError: a service cannot be started or does not answer.
+        ServiceError, BrokerError, SinkError: a service cannot be started, or the broker does not answer.
         ProcessFailedError: something dies again and again.
     """
     if not settings.cameras:

@@ -12,7 +12,7 @@ from typing import Final
 
 from consumers.live.assemble import Serving, open_worker
 from consumers.outputs.outages import watch_kafka
-from consumers.outputs.redis import SinkError
+from consumers.outputs.redis_connection import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
@@ -29,16 +29,17 @@ _RETRY_SECONDS: Final = 1.0
 #: How long a worker may take to end in order while its broker is away.
 _END_SECONDS: Final = 4.0
 
-AWAY: Final = (SinkError,)
-REFUSED: Final = (ModelError,)
+AWAY: Final = ()
+REFUSED: Final = (ModelError, SinkError)
 
 
 @contextlib.contextmanager
 def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
-    """Connect to the services and load the model; the run works until it is told to stop.
+    """Connect to the broker and load the model; the run works until it is told to stop.
 
     Raises:
-        BrokerError, SinkError: a service does not answer.
+        BrokerError: the broker does not answer.
+        SinkError: the address of Redis is not understood.
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
     """
@@ -130,7 +131,7 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop:
     """Work until `stop()`, sending the worker's state to its topic meanwhile.
 
     Raises:
-        BrokerError, SinkError: a service is gone for longer than the retries last.
+        BrokerError: the broker is gone for longer than the retries last.
     """
     reporter = WorkerReporter(
         KafkaTransport(settings.kafka),

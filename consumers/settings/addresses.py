@@ -23,8 +23,8 @@ def check_kafka(address: str) -> str:
 
 def check_redis(address: str) -> str:
     """Return `address`, or raise ValueError."""
-    if not address.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("expected redis://host:port/database, rediss:// for TLS or unix:// for a socket")
+    if not address.startswith(("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")):
+        raise ValueError("expected redis://host:port/database, rediss:// (TLS), unix:// or redis+sentinel://")
     return address
 
 

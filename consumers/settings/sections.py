@@ -97,6 +97,10 @@ class TopicSettings(_Section):
         return f"{self.prefix}.deadletter"
 
     @property
+    def state(self) -> str:
+        return f"{self.prefix}.state"
+
+    @property
     def cameras_state(self) -> str:
         return f"{self.prefix}.cameras.state"
 
@@ -291,8 +295,22 @@ class WorkerSettings(_Section):
     max_reread_seconds: float = Field(
         600.0,
         ge=0,
-        description="Seconds that a worker reads back at most, to go on with an event of a camera that it takes over. "
-        "A longer event begins anew.",
+        description="Seconds that a worker reads back at most, to decode a long group of pictures of a camera that it "
+        "takes over. Of a longer group the frames up to the next are skipped.",
+    )
+    instance: str | None = Field(
+        None,
+        examples=["worker-1"],
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="A name of this worker that no other worker of its group has, and that it keeps over restarts, for "
+        "example that of a StatefulSet's pod. Its cameras wait for it while it restarts (up to the session's six "
+        "seconds), and what it left open when it died ends with its start. Left out: its cameras go to others at once.",
+    )
+    guarantee: Literal["exactly-once", "at-least-once"] = Field(
+        "exactly-once",
+        description="exactly-once: predictions, events, the state of cameras and offsets are one transaction. "
+        "at-least-once: without transactions; after a kill, predictions and events may come again, with the same ids. "
+        "The embedded broker knows no other.",
     )
 
 
@@ -344,7 +362,7 @@ class RedisSettings(_Section):
     max_remembered_events: int = Field(
         100_000,
         ge=1,
-        description="Reports of events remembered, so that one that a worker sends again is not told again. About 100 "
+        description="Reports of events remembered, so that one that a topic holds twice is shown once. About 100 "
         "bytes each.",
     )
     camera_hours: float = Field(
@@ -398,7 +416,9 @@ class Settings(_Section):
     )
     redis: Annotated[_Address, AfterValidator(check_redis)] = Field(
         "redis://127.0.0.1:6379/0",
-        description="The Redis server, redis://host:port/database; rediss:// for TLS, unix:// for a socket. With a "
+        description="The Redis server or Redis Cluster, redis://host:port/database; several hosts are separated by "
+        "commas; rediss:// for TLS, unix:// for a socket, redis+sentinel://host:port,host:port/name/database for the "
+        "primary that sentinels know by that name. With a "
         "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(

@@ -16,14 +16,14 @@ import redis
 from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
-from consumers.outputs.redis import SinkError, connect_redis
+from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
 from consumers.settings import Settings, SettingsError, load_settings, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
-from .services import KAFKA_PORT, REDIS_PORT, kafka_answers, listens, redis_answers, redis_place
+from .services import KAFKA_PORT, REDIS_PORT, kafka_answers, listens, redis_answers
 
 #: What a worker with a shipped model takes, about.
 _WORKER_MEGABYTES: Final = 700
@@ -225,7 +225,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Finding:
     shown = display_name(settings.redis)
-    if not listens(redis_place(settings.redis), REDIS_PORT):
+    if not listens(redis_hosts(settings.redis), REDIS_PORT):
         return Finding("error", "Redis", f"nobody listens at {shown}: start it, or set redis or run.services")
     try:
         client = connect_redis(settings.redis)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from consumers.outputs.redis import SinkError, connect_redis
+from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, redis_hosts
 from consumers.settings import Settings
-from stream import BrokerError, KafkaTransport, ServiceError, display_name, escape_address
+from stream import BrokerError, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
 
 KAFKA_PORT: Final = 9092
@@ -81,7 +81,8 @@ def open_services(
 
     Raises:
         ServiceError: a server cannot be started, or a port that was asked for is taken.
-        BrokerError, SinkError: an own server does not answer.
+        BrokerError: an own broker does not answer.
+        SinkError: the address of Redis is not understood.
     """
     notes: list[str] = []
     started: list[Service] = []
@@ -111,9 +112,13 @@ def open_services(
             )
             kafka = start(broker, "Kafka", wanted)
         if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
-            connect_redis(settings.redis).close()
+            check_redis_url(settings.redis)
             redis = settings.redis
-            notes.append(f"using Redis at {display_name(redis)}")
+            # Workers wait for it, and write what it has missed.
+            is_there = kind == "auto" or redis_answers(redis)
+            notes.append(
+                f"using Redis at {display_name(redis)}" + ("" if is_there else ", which does not answer (yet)")
+            )
         else:
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
@@ -143,19 +148,13 @@ def kafka_answers(addresses: str) -> bool:
 
 def redis_answers(url: str) -> bool:
     """Whether a Redis server is there; at once where nobody listens."""
-    if not listens(redis_place(url), REDIS_PORT):
+    if not listens(redis_hosts(url), REDIS_PORT):
         return False
     try:
         connect_redis(url).close()
     except SinkError:
         return False
     return True
-
-
-def redis_place(url: str) -> str:
-    """The host and port, or the socket's path, of a Redis address."""
-    parts = urlsplit(escape_address(url))
-    return parts.path if parts.scheme == "unix" else parts.netloc.rpartition("@")[2]
 
 
 def listens(addresses: str, default_port: int = KAFKA_PORT) -> bool:

@@ -33,6 +33,8 @@ _STYLES: Final = {
 _GREY: Final = "bright_black"
 #: A wrong clock is told from a part in a thousand on.
 _DRIFT_SHOWN: Final = 0.001
+#: So many records are not shown in Redis yet before it is said.
+_REDIS_BEHIND_SHOWN: Final = 100
 _GAP: Final = 2
 _DRAW_SECONDS: Final = 0.5
 #: Columns that are left out where there is no room, the first one first.
@@ -71,6 +73,8 @@ class StatusView:
             words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
             line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
+            if (state.redis_behind or 0) >= _REDIS_BEHIND_SHOWN and not worker.dead and state.status == "working":
+                lines.append(Text(f"worker {number}: Redis is {state.redis_behind} records behind", style="yellow"))
             if state.alarms == () and state.status == "working":
                 lines.append(Text(f"worker {number} raises {NO_EVENTS}", style="yellow"))
         return lines

@@ -69,7 +69,7 @@ class Export:
         try:
             values = json.loads(metadata[_NOTE_KEY])
             precision, source = values["precision"], str(values["source"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             raise CheckpointError(
                 f"{where}: does not say how it was exported; expected a file that Clipline made"
             ) from None

@@ -286,6 +286,11 @@ class KafkaConsumer:
                 self._consumer.pause(*wanted)
             self._paused = wanted
 
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        with mapped("seeking", self._address):
+            for partition in self._consumer.assignment() & {TopicPartition(*p) for p in positions}:
+                self._consumer.seek(partition, positions[partition.topic, partition.partition])
+
     def commit(self, offsets: Mapping[Partition, int]) -> bool:
         if self._group is None:
             raise BrokerError("a consumer without a group has nothing to commit to")

@@ -287,6 +287,10 @@ class MemoryTransport:
             committed = self._groups[consumer.group].committed
             consumer.positions = {p: committed.get(p, consumer.began[p]) for p in consumer.positions}
 
+    def seek(self, consumer: _MemoryConsumer, positions: Mapping[Partition, int]) -> None:
+        with self._lock:
+            consumer.positions |= {p: at for p, at in positions.items() if p in consumer.positions}
+
     def lag(self, consumer: _MemoryConsumer) -> int:
         return sum(end - at for at, end in self.progress(consumer).values())
 
@@ -394,6 +398,9 @@ class _MemoryConsumer:
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         self.paused = set(partitions)
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        self._transport.seek(self, positions)
 
     def commit(self, offsets: Mapping[Partition, int]) -> bool:
         return self._transport.commit(self, offsets)

@@ -120,6 +120,9 @@ class Consumer(Protocol):
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch from all assigned partitions but these, until the next call."""
 
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        """Read on from these offsets, of partitions that are assigned; what is committed stays as it is."""
+
     def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """Store where the group is to go on: the offset of the next record to read, by partition.
 

@@ -13,11 +13,12 @@ joined, not the nominal frame rate. So live, replayed and restarted runs see the
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -26,8 +27,10 @@ from stream.segment import Segment
 from .decoding import Decoded, Sample
 from .pictures import Fit, Image, Picture
 
-#: More of them than lie within the footage that is ever read again.
+#: More of them than lie within a window.
 _GROUPS_KNOWN: Final = 1024
+#: Epochs of a camera of which it is known up to which window they were told.
+_EPOCHS_KNOWN: Final = 32
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 
@@ -97,13 +100,38 @@ class Clip:
     frames_spanned: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClipperState:
+    """All that a clipper knows but the pictures: those are decoded again, from `Clipper.needed_from_us` on."""
+
+    #: The grid: frames, spacing and stride of the windows.
+    grid: tuple[int, int, int]
+    epoch_us: int | None
+    next_sequence: int
+    lead_reason: str
+    epoch_frames: int
+    end_us: int
+    window: int
+    newest_sample: int
+    #: Of frames that no window spanned yet: the first one's time, and from each to the next.
+    waiting_us: tuple[int, ...]
+    #: See `Clipper._groups`; a group whose end is not known has none.
+    groups: tuple[tuple[int, int | None], ...]
+    #: By epoch: the window after the last that was made.
+    made: Mapping[int, int]
+
+
 class Clipper:
     """Assembles one camera's clips from its decoded segments, pushed in the order of the topic.
 
+    No window of an epoch is made twice, whatever comes again of it. `state` and `restored` hand a camera over: who has
+    the state and `refill`s the pictures makes the windows that the first clipper would have made.
+
     Frames that no window will ever span are counted in `skipped`: "head" before the first whole window, "tail" after
     the last, "gap" where a segment is missing between two, "between" where the stride is longer than a window,
-    "duplicate" in a segment that was seen before, "absent" where a segment announces more frames than it has room for,
-    "sparse" for a frame that is the only one of its epoch, "no_keyframe" where what a segment continues is missing.
+    "duplicate" in a segment that was seen before or before the first window that is new, "absent" where a segment
+    announces more frames than it has room for, "sparse" for a frame that is the only one of its epoch, "no_keyframe"
+    where what a segment continues is missing.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
@@ -120,6 +148,61 @@ class Clipper:
         self._waiting: deque[int] = deque()  # times of frames not yet spanned by an emitted window
         #: Groups of pictures that lie in several segments: begin, and end as far as it is known.
         self._groups: deque[tuple[int, float]] = deque(maxlen=_GROUPS_KNOWN)
+        self._made: dict[int, int] = {}
+        self._is_refilling = False
+
+    @classmethod
+    def restored(cls, spec: ClipSpec, state: ClipperState) -> Self:
+        """Go on from a state, with the pictures that `refill` is given until the next `push`.
+
+        The grid may be another one: then windows go on behind those that were made.
+        """
+        clipper = cls(spec)
+        frames, spacing_us, stride_us = state.grid
+        clipper._epoch_us, clipper._next_sequence = state.epoch_us, state.next_sequence
+        clipper._lead_reason, clipper._epoch_frames = state.lead_reason, state.epoch_frames
+        clipper._end_us, clipper._window, clipper._newest_sample = state.end_us, state.window, state.newest_sample
+        clipper._waiting.extend(itertools.accumulate(state.waiting_us))
+        clipper._groups.extend((from_us, math.inf if end_us is None else end_us) for from_us, end_us in state.groups)
+        clipper._made = dict(state.made)
+        clipper._is_refilling = True
+        if (frames, spacing_us, stride_us) != clipper._grid:
+            clipper._made = {epoch: -(-n * stride_us // spec.stride_us) for epoch, n in state.made.items()}
+            clipper._window = -(-state.window * stride_us // spec.stride_us)
+            clipper._newest_sample = -((clipper._epoch_us or 0) - state.end_us) // spec.spacing_us - 1
+        return clipper
+
+    @property
+    def state(self) -> ClipperState:
+        """What another clipper has to know to go on."""
+        waiting = tuple(self._waiting)
+        return ClipperState(
+            grid=self._grid,
+            epoch_us=self._epoch_us,
+            next_sequence=self._next_sequence,
+            lead_reason=self._lead_reason,
+            epoch_frames=self._epoch_frames,
+            end_us=self._end_us,
+            window=self._window,
+            newest_sample=self._newest_sample,
+            waiting_us=(*waiting[:1], *(after - before for before, after in itertools.pairwise(waiting))),
+            groups=tuple((from_us, None if end_us == math.inf else int(end_us)) for from_us, end_us in self._groups),
+            made=dict(self._made),
+        )
+
+    def refill(self, segment: Segment, decoded: Decoded) -> None:
+        """Take the pictures of a segment once more that had been pushed when the state was taken."""
+        if self._epoch_us is None or segment.epoch_us != self._epoch_us:
+            return
+        for sample in (*decoded.late, *decoded.samples):
+            number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
+            newest = self._samples[-1][0] if self._samples else self._window * self.spec.samples_per_stride - 1
+            if newest < number <= self._newest_sample:
+                self._samples.append((number, sample.frame_us, sample.image))
+
+    @property
+    def _grid(self) -> tuple[int, int, int]:
+        return self.spec.frames, self.spec.spacing_us, self.spec.stride_us
 
     @property
     def epoch_us(self) -> int | None:
@@ -141,11 +224,17 @@ class Clipper:
         return time_us
 
     def is_new(self, segment: Segment) -> bool:
-        """Whether the segment continues or begins an epoch, rather than repeating what was pushed before."""
-        return segment.epoch_us != self._epoch_us or segment.sequence >= self._next_sequence
+        """Whether the segment continues or begins an epoch, rather than repeating what was pushed before.
+
+        Its time tells, not its number: one number too high would make repetitions of all that follow.
+        """
+        is_newest = segment.sequence == self._next_sequence - 1
+        return segment.epoch_us != self._epoch_us or (segment.start_us >= self._end_us and not is_newest)
 
     def push(self, segment: Segment, decoded: Decoded) -> list[Clip]:
         """Take the next segment, decoded at `spec.sample_times_us(segment)`; return the windows that it completes."""
+        if self._is_refilling:
+            self._end_refilling()
         clips = self._take(segment.camera, decoded.late) if self._epoch_us is not None else []
         if not self.is_new(segment):
             self.skipped["duplicate"] += segment.frames
@@ -156,7 +245,7 @@ class Clipper:
             self._groups.clear()
             self._newest_sample = -1
             self._epoch_frames = 0 if segment.start_us == segment.epoch_us else 2
-        elif segment.sequence > self._next_sequence:
+        elif segment.sequence != self._next_sequence:
             self._leave_out("gap")
             self._open(segment.epoch_us, segment.start_us, "gap")
         self._next_sequence = segment.sequence + 1
@@ -188,10 +277,30 @@ class Clipper:
         self._samples.clear()
         # The first window that lies wholly in what we have.
         self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
+        if (made := self._made.get(epoch_us, 0)) > self._window:
+            self._window, self._lead_reason = made, "duplicate"
+
+    def _end_refilling(self) -> None:
+        """Go on, behind a gap where pictures are not there any more."""
+        self._is_refilling = False
+        if self._epoch_us is None:
+            return
+        first, end = self._window * self.spec.samples_per_stride, self._newest_sample + 1
+        if len(self._samples) < self._samples_before(end) - self._samples_before(first):
+            self._leave_out("gap")
+            self._open(self._epoch_us, self._end_us, "gap")
+
+    def _samples_before(self, number: int) -> int:
+        """How many of the grid's samples before one are in a window."""
+        strides, rest = divmod(number, self.spec.samples_per_stride)
+        each = min(self.spec.frames, self.spec.samples_per_stride)
+        return strides * each + min(rest, each)
 
     def _note_group(self, segment: Segment) -> None:
         if segment.continues and self._groups:
             self._groups.pop()
+        while self._groups and self._groups[0][1] <= (self.needed_from_us or 0):
+            self._groups.popleft()
         if segment.continues or segment.continued:
             from_us = segment.start_us if segment.decode_from_us is None else segment.decode_from_us
             self._groups.append((from_us, math.inf if segment.continued else segment.end_us))
@@ -229,6 +338,9 @@ class Clipper:
         spanned = self._drop_waiting(end_us)
         self._window += 1
         self._lead_reason = "between"
+        if epoch_us not in self._made and len(self._made) == _EPOCHS_KNOWN:
+            del self._made[next(iter(self._made))]
+        self._made[epoch_us] = self._window
         return Clip(
             camera=camera,
             epoch_us=epoch_us,

@@ -197,7 +197,9 @@ class _Group:
 
     def has_taken(self, segment: Segment) -> bool:
         newest = self._newest
-        return newest is not None and segment.epoch_us == newest.epoch_us and segment.sequence <= newest.sequence
+        if newest is None or segment.epoch_us != newest.epoch_us:
+            return False
+        return segment.start_us < newest.end_us or segment.sequence == newest.sequence
 
     def is_followed_by(self, segment: Segment) -> bool:
         newest = self._newest

@@ -56,7 +56,8 @@ def find_files(path: Path, left_out: list[str] | None = None) -> list[Path]:
     """
     if not path.is_dir():
         if not path.is_file():
-            raise SourceError(f"{display_name(str(path))}: no such file or folder", cause="no such file or folder")
+            why = "neither a file nor a folder (a pipe or a device?)" if path.exists() else "no such file or folder"
+            raise SourceError(f"{display_name(str(path))}: {why}", cause=why)
         return [path]
     search = _Search(path)
     files = sorted(search.films(), key=name_order)
@@ -116,6 +117,8 @@ class _Search:
         elif file.is_file():
             self._seen.add(real)
             yield file
+        elif file.exists():
+            self._others["no regular file"].append(file)
 
     def _linked(self, link: Path) -> Iterator[Path]:
         target = os.path.realpath(link)
@@ -126,6 +129,8 @@ class _Search:
         elif link.is_file():
             self._seen.add(target)
             yield link
+        elif not link.is_dir():
+            self._others["a link to no regular file"].append(link)
 
     def _is_film(self, file: Path) -> bool:
         suffix = file.suffix.lower()

@@ -108,7 +108,7 @@ class Footage:
             except SourceError as error:
                 failure = error
             # Also where reading failed halfway: what was read is sent, and the next file begins behind it.
-            yield from segmenter.end()
+            yield from segmenter.end(+feed.left_out)
             self.skipped.update(segmenter.skipped)
             self._next_us = segmenter.last_end_us
             if failure is not None:

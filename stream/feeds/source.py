@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,6 +24,8 @@ from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 
 from .addresses import display_name, is_live, to_url
+from .codecs.coding import ANNEX_B
+from .codecs.nal import foreign_at
 from .codecs.picture_order import ORDERS
 from .codecs.transcoding import Transcoder
 from .cutting.carriers import carrier
@@ -30,7 +34,7 @@ from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import Recorded, content_us, recorded
 from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
-from .tracks import PICTURE_FORMATS, TEXT_FORMATS, codec_name, colours_of, display_of, find_film
+from .tracks import PICTURE_FORMATS, TEXT_FORMATS, begin_late, codec_name, colours_of, display_of, find_film
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,9 @@ _RATES: Final = (Fraction(1, 2), Fraction(240))
 _EDIT_TICKS: Final = 48_000
 #: The first packets tell what the container leaves out; no more than this is held for it.
 _MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
+
+#: Fewer bytes are a delimiter and no picture.
+_LEAST_PICTURE_BYTES: Final = 12
 
 _AvPacket: TypeAlias = "av.Packet[Any]"
 
@@ -78,11 +85,17 @@ class Feed:
         self.live = is_live(uri)
         #: What a user is to be told about a file that was read all the same; final when `packets()` is exhausted.
         self.notes: list[str] = []
+        #: Pictures that are no packets, by reason: incomplete ones, those of another codec. Final with the notes.
+        self.left_out: Counter[str] = Counter()
         self._reading = reading or Reading()
         self._transcoder: Transcoder | None = None
+        self._has_late_tracks = False
         self._container = self._open(uri)
         try:
             self._begin()
+        except (av.error.FFmpegError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self.close()
+            raise SourceError(f"{self.name}: cannot be opened as video ({error})", cause=str(error)) from error
         except BaseException:
             self.close()
             raise
@@ -126,24 +139,26 @@ class Feed:
             # What libav makes of decoding times is right where at most one picture is held back.
             self._container.flags |= Flags.gen_pts.value
         self._film, self._ending = film, Ending(self._container, film)
+        self._is_packed = codec == "mpeg4" and self._container.format.name == "avi"
         source = self._of_film()
-        if codec == "mpeg4" and self._container.format.name == "avi":
-            source = _unpacked(source, film)
         first = [] if self.live else _first_packets(source)
         if len(first) == 1 and self._container.format.name.endswith(PICTURE_FORMATS):
             self._refuse("is a single picture")
         # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
         fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
-        begin = [_packet(packet, fineness) for packet in first]
+        begin = list(self._of_one_codec((_packet(packet, fineness) for packet in first), codec))
+        if begin and codec not in ANNEX_B and not any(packet.keyframe for packet in begin):
+            begin[0] = replace(begin[0], keyframe=True)  # a container that flags none: where a player begins
         track = Track(
             codec=codec,
             width=film.codec_context.width,
             height=film.codec_context.height,
             time_base=Fraction(film.time_base) / fineness,
             display=colours_of(film) if self.live else display_of(film, first),
-            template=film,
+            template=_copy_of(film) if codec in ANNEX_B and self._container.format.name == "mpegts" else film,
         )
-        self._packets = self._timed(begin, (_packet(packet, fineness) for packet in source), track)
+        rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
+        self._packets = self._timed(begin, rest, track)
         zero = self._zero(begin, track.time_base)
         if self.live:
             begin = list(itertools.islice(self._packets, 1))
@@ -171,9 +186,15 @@ class Feed:
             SourceError: nothing could be read, or a camera sent nothing for 10 s.
         """
         said = 0
-        for packet in self._packets:
-            said = self._say_notes(said)
-            yield packet
+        try:
+            for packet in self._packets:
+                said = self._say_notes(said)
+                yield packet
+        except SourceError:
+            raise
+        except Exception as error:  # whatever foreign bytes do is about this feed alone
+            why = f"{type(error).__name__}: {error}"
+            raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from error
         if self._transcoder is not None and self._transcoder.damaged:
             self.notes.append(f"{self._transcoder.damaged} pictures could not be decoded")
         self._say_notes(said)
@@ -233,7 +254,8 @@ class Feed:
         if self.live:
             yield from self._demuxed()
             return
-        held, failure = None, None  # the last packet of a file may be half a picture
+        held: _AvPacket | None = None  # the last packet of a file may be half a picture
+        failure: str | None = None
         try:
             for packet in self._demuxed():
                 if packet.stream_index != self._film.index:
@@ -247,22 +269,55 @@ class Feed:
             if held is None:
                 raise
             failure = error.cause
-        if held is not None and self._ending.cuts_off(held):
-            failure = failure or "its last picture is incomplete"
-        elif held is not None:
-            self._ending.saw(held)
-            yield held
+        if held is not None:
+            if self._ending.cuts_off(held):
+                failure = failure or "its last picture is incomplete"
+                self.left_out["incomplete"] += 1
+            else:
+                self._ending.saw(held)
+                yield held
+        self._note_ending(failure)
+
+    def _of_one_codec(self, packets: Iterable[Packet], codec: str) -> Iterator[Packet]:
+        """The packets up to where a transport stream goes on in another codec; of a camera that is the feed's end."""
+        if codec not in ANNEX_B or self._container.format.name != "mpegts":
+            yield from packets
+            return
+        for packet in packets:
+            if self.left_out["other_codec"]:
+                self.left_out["other_codec"] += 1
+            elif (foreign := foreign_at(ANNEX_B[codec], packet.data)) is None:
+                yield packet
+            else:
+                at, other = foreign
+                if at > _LEAST_PICTURE_BYTES:  # libav's parser did not see where the last picture ended
+                    yield replace(packet, data=packet.data[:at].rstrip(b"\0"))
+                why = f"its codec changes from {codec} to {other}"
+                if self.live:
+                    raise SourceError(f"{self.name}: {why}", cause=why)
+                self.left_out["other_codec"] += 1
+                self.notes.append(f"ends early: {why}; what follows is left out")
+
+    def _note_ending(self, failure: str | None) -> None:
         if note := self._ending.note(failure):
             self.notes.append(note)
+        if self._has_late_tracks or begin_late(self._container):
+            self.notes.append("another video track, or another programme, begins in the middle: it is left out")
 
     def _demuxed(self) -> Iterator[_AvPacket]:
         asked = time.monotonic()
+        packets = self._container.demux(self._ending.tracks)
+        if self._is_packed:
+            packets = _unpacked(packets, self._film)
         try:
-            for packet in self._container.demux(self._ending.tracks):
+            for packet in packets:
                 if packet.size:
                     yield packet
                 asked = time.monotonic()
-        except (av.error.FFmpegError, OSError) as error:
+        except IndexError:
+            # All was read. Then PyAV may look for tracks that began meanwhile, and that it does not know.
+            self._has_late_tracks = True
+        except Exception as error:  # noqa: BLE001  damage, whatever libav and PyAV make of it
             why = self._reason(error, asked, READ_TIMEOUT_SECONDS)
             raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from None
 
@@ -273,8 +328,8 @@ class Feed:
         """Why libav failed, in its words but for a camera's timeout, which it calls invalid data."""
         if self.live and time.monotonic() - asked >= timeout_seconds:
             return f"no answer for {timeout_seconds:g} s"
-        words = str(getattr(error, "strerror", None) or type(error).__name__)
-        return words[:1].lower() + words[1:]
+        words = getattr(error, "strerror", None)
+        return words[:1].lower() + words[1:] if words else type(error).__name__
 
     def close(self) -> None:
         if self._transcoder is not None:
@@ -288,11 +343,16 @@ class Feed:
         self.close()
 
 
+def _copy_of(film: Any) -> Any:
+    """The track as it is now: libav changes it where a transport stream goes on in another codec."""
+    return av.open(io.BytesIO(), "w", format="mpegts").add_stream_from_template(film, opaque=True)
+
+
 def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
     """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
     unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
     for packet in packets:
-        yield from unpack.filter(packet)
+        yield from unpack.filter(packet) if packet.stream_index == film.index else (packet,)
 
 
 def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import av
@@ -26,6 +27,8 @@ _NOT_FILM: Final = (
 TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
 #: How the names of those end that read single pictures.
 PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
+#: At the end of a file, where tracks that began late are looked for.
+_TAIL_BYTES: Final = 1024 * 1024
 #: Pixels wider or narrower than this are a damaged header.
 _MAX_ASPECT: Final = Fraction(100)
 #: Codecs of cover pictures. A film may be coded in them too.
@@ -50,6 +53,23 @@ def find_film(tracks: Sequence[av.VideoStream]) -> av.VideoStream | None:
 
     film = max(tracks, key=rank, default=None)
     return None if film is None or film.disposition & _NOT_FILM else film
+
+
+def begin_late(container: Any) -> bool:
+    """Whether at the end of a transport stream's file there is video that was not there when it was opened.
+
+    libav finds it while reading and goes on; PyAV does not show what it found.
+    """
+    path = Path(container.name.removeprefix("file:"))
+    if container.format.name != "mpegts" or not path.is_file():
+        return False
+    size = path.stat().st_size
+    options = {"skip_initial_bytes": str(size - min(size // 4, _TAIL_BYTES))}
+    try:
+        with av.open(container.name, format="mpegts", options=options) as tail:
+            return not {track.id for track in tail.streams.video} <= {track.id for track in container.streams}
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False  # damaged there, or nothing is
 
 
 def codec_name(track: av.VideoStream) -> str:

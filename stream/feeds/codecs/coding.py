@@ -19,14 +19,15 @@ from .nal import (
     units,
 )
 
-_CODECS: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
+#: Codecs whose packets are units behind start codes.
+ANNEX_B: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
 
 
 class Coding:
     """Reads each packet of a track in turn, and keeps the newest parameter sets."""
 
     def __init__(self, track: Track) -> None:
-        self._codec = _CODECS.get(track.codec)
+        self._codec = ANNEX_B.get(track.codec)
         #: New settings of the decoder, of codecs that keep them apart from the pictures; None while the track's hold.
         self.extradata: bytes | None = None
         #: Pictures of intra slices alone are all that this stream has to begin with.

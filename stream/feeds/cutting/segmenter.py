@@ -17,7 +17,7 @@ Where the film begins before what can be shown (`beginning.py`), the first segme
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -124,11 +124,13 @@ class Segmenter:
         self._last_dts = dts
         return done + (self._go_on(packet, access) if self._in_epoch else self._begin(packet, access))
 
-    def end(self) -> list[Segment]:
+    def end(self, left_out: Mapping[str, int] | None = None) -> list[Segment]:
         """The feed is over: return what was held back, and the mark that ends the epoch.
 
-        The mark also tells of frames that no segment could tell of, even where there was none.
+        The mark also tells of frames that no segment could tell of, even where there was none; `left_out` are those
+        that the feed did not give.
         """
+        self._writer.skipped.update(left_out or {})
         done = self._end_epoch("no_keyframe")
         if self._writer.skipped:
             done.append(self._writer.end_mark())

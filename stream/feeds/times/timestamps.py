@@ -38,7 +38,10 @@ def in_picture_order(packets: Iterable[Packet], order: PictureOrder, interval: i
         interval: from a picture to the next, in ticks, where nothing else tells.
     """
     begin, rest = _peek(packets, MAX_REORDER)
-    ordering = _Ordering(interval, by_place=any(packet.pts is not None for packet in begin))
+    by_place = any(packet.pts is not None for packet in begin)
+    # AVI: libav tells B pictures' times alone, which are shown when they are decoded.
+    by_delay = by_place and all(p.dts is not None and p.pts in (None, p.dts) for p in begin)
+    ordering = _Ordering(interval, by_place=by_place, by_delay=by_delay)
     key = (0, 0)
     for packet in _told_once(itertools.chain(begin, rest)):
         if packet.extradata is not None:
@@ -70,8 +73,9 @@ def _peek(packets: Iterable[Packet], count: int) -> tuple[list[Packet], Iterator
 class _Ordering:
     """Packets go in as they are decoded, get their places as they are shown, and come out as they went in."""
 
-    def __init__(self, interval: int, *, by_place: bool) -> None:
-        self._interval, self._by_place = interval, by_place
+    def __init__(self, interval: int, *, by_place: bool, by_delay: bool) -> None:
+        self._interval, self._by_place, self._by_delay = interval, by_place, by_delay
+        self._decoding_times: dict[int, int | None] = {}  # by number
         self._times = _Times(interval)
         self._waiting: list[tuple[tuple[int, int], int, Packet]] = []  # a heap: who is shown next
         self._held: deque[Packet] = deque()
@@ -84,6 +88,8 @@ class _Ordering:
     def add(self, packet: Packet, key: tuple[int, int]) -> None:
         heapq.heappush(self._waiting, (key, self._added, packet))
         self._held.append(packet)
+        if self._by_delay:
+            self._decoding_times[self._added] = packet.dts
         if not self._by_place:
             self._times.add(packet.dts if packet.dts is not None else self._added * self._interval)
         self._added += 1
@@ -97,12 +103,19 @@ class _Ordering:
         self._is_over = True
 
     def _show_next(self) -> None:
+        if self._by_delay and not self._shown:
+            shown = enumerate(number for _, number, _ in sorted(self._waiting, key=lambda entry: entry[:2]))
+            self._delay = max(number - place for place, number in shown)
         _, number, packet = heapq.heappop(self._waiting)
         self._places[number] = self._shown
         self._delay = max(self._delay, number - self._shown)
         self._shown += 1
         if self._by_place:
-            self._times.add(packet.pts)
+            time = packet.pts
+            if self._by_delay:
+                self._decoding_times.pop(self._shown - 2, None)
+                time = self._decoding_times.get(self._shown - 1 + self._delay)
+            self._times.add(time)
 
     def ready(self) -> Iterator[Packet]:
         """The packets that got their times. Each waits for those behind it: they tell the delay."""

@@ -1,0 +1,88 @@
+"""The state topic: what a worker knows goes there with its results, and who takes over begins with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from consumers.records.fields import RecordError
+from consumers.settings import TopicSettings
+from stream import Partition, Publisher, Record, Transport
+
+from .progress import CameraProgress, PartitionProgress, decode_progress, encode_progress, progress_key
+
+log = logging.getLogger(__name__)
+
+
+class StateTopic:
+    """Of one consumer group.
+
+    What is known of a partition lies on the partition of the same number; where segments have more partitions than the
+    state, it is the number modulo those.
+    """
+
+    def __init__(self, transport: Transport, topics: TopicSettings, group: str) -> None:
+        self._transport, self._group = transport, group
+        self._segments, self._topic = topics.segments, topics.state
+        found = transport.existing([topics.state, topics.segments])
+        self._partitions = found[topics.state].partitions
+        #: Offsets say nothing any more where the topic was deleted and made anew.
+        self._segments_id = found[topics.segments].id
+        #: Records that could not be used.
+        self.unusable = 0
+
+    def write(
+        self,
+        publisher: Publisher,
+        changes: Iterable[tuple[Partition, CameraProgress | PartitionProgress | str]],
+    ) -> None:
+        """Send what changed; a name is a camera that is forgotten."""
+        for (_, number), change in changes:
+            key: bytes
+            value: bytes | None
+            if isinstance(change, str):
+                key, value = progress_key(self._group, change), None
+            else:
+                key, value = encode_progress(self._group, replace(change, topic_id=self._segments_id))
+            publisher.send(self._topic, key, [], value, number % self._partitions)
+
+    def read(self, partitions: Iterable[Partition]) -> list[CameraProgress | PartitionProgress]:
+        """What is known of these partitions; waits for transactions of workers that had them before.
+
+        A record that cannot be used is logged, counted, and as if it were not there.
+
+        Raises:
+            BrokerError: the broker does not answer, or a transaction does not end.
+        """
+        numbers = {number for _, number in partitions}
+        newest: dict[tuple[int, bytes | None], Record] = {}
+        for record in self._transport.read_to_end({(self._topic, n % self._partitions) for n in sorted(numbers)}):
+            newest[record.partition, record.key] = record
+        found = [each for record in newest.values() if (each := self._decode(record)) is not None]
+        ends = {number: end for (_, number), (_, end) in self._transport.offsets(self._segments).items()}
+        return [self._at_most(each, ends.get(each.partition, 0)) for each in found if each.partition in numbers]
+
+    def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
+        if record.value is None:
+            return None
+        try:
+            return decode_progress(self._group, record.key, record.value, record.where)
+        except RecordError as error:
+            self.unusable += 1
+            log.warning("state that cannot be used: what it is about begins anew (%s)", error)
+            return None
+
+    def _at_most(self, progress: CameraProgress | PartitionProgress, end: int) -> CameraProgress | PartitionProgress:
+        """Leave out what is said of offsets that the topic does not hold, or that are of another topic."""
+        last = end if progress.topic_id == self._segments_id else 0
+        if isinstance(progress, PartitionProgress):
+            if progress.taken > last:
+                log.warning(
+                    "%s[%d] lost records or was made anew: it is read again", self._segments, progress.partition
+                )
+            return replace(progress, taken=min(progress.taken, last))
+        if progress.next_offset <= last:
+            return progress
+        feed = progress.feed and replace(progress.feed, guard=replace(progress.feed.guard, held_offset=None))
+        return replace(progress, next_offset=last, feed=feed)

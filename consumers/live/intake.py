@@ -1,0 +1,371 @@
+"""From the decoded records of partitions, in order, to what is to be published, and to what a successor has to know.
+
+    record, pictures ─▶ guard ─▶ pipeline ─▶ steps ─▶ classify, track ─▶ predictions and events
+                 └─▶ dead letters, accounts, offsets                └─▶ progress of cameras and partitions
+
+It knows no broker and no threads. Whoever has taken in progress as it was at a commit, and is given the records from
+the committed offsets on, says from there on what an undisturbed worker says. Records that were accounted for before
+the commit give their pictures once more, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from consumers.records.dead_letter import DeadLetter
+from consumers.records.event import Event
+from stream import CAMERA_ID, ClipSpec, Decoded, Partition, Record, Segment, SegmentError, announced_frames
+
+from .accounts import NO_CAMERA, CameraCounts
+from .feed_guard import Arrival, FeedGuard, Reason
+from .locating import EventLocator
+from .offsets import Footage, OffsetLedger
+from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
+from .progress import CameraProgress, FeedProgress, PartitionProgress
+from .silence import SilenceWatch
+from .status import WorkerStatus
+from .tracker import Rule
+
+log = logging.getLogger(__name__)
+
+#: How often it is said of a camera that there is another feed under its name.
+_TELL_SECONDS: Final = 60.0
+_OTHER_FEED: Final[Mapping[Reason, str]] = {
+    "fenced": "another agent has claimed the camera since",
+    "stale_epoch": "it began before the open one",
+    "stray_epoch": "it began later, and did not go on",
+    "stray_segment": "its number or its time does not follow",
+    "other_bytes": "with the same times and other bytes",
+}
+
+
+class Outbox(Protocol):
+    """Where results go."""
+
+    def letter(self, letter: DeadLetter) -> None:
+        """A record that cannot be used."""
+
+    def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
+        """What became of windows, and events with where their footage lies."""
+
+
+@dataclass(slots=True)
+class _Account:
+    """Where the records of a camera are, and up to where they are accounted for."""
+
+    partition: Partition
+    next_offset: int = 0
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A partition, see `PartitionProgress`."""
+
+    offset: int = 0
+    no_camera: CameraCounts = field(default_factory=CameraCounts)
+
+
+class Intake:
+    """What a worker knows of its partitions and cameras."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        spec: ClipSpec,
+        rules: Mapping[str, Rule],
+        outbox: Outbox,
+        *,
+        silence: SilenceWatch,
+        max_reread_seconds: float,
+    ) -> None:
+        self._outbox, self._max_reread_seconds = outbox, max_reread_seconds
+        self.pipeline = Pipeline(scorer, spec, rules)
+        self.counts = self.pipeline.counts
+        self.counts.when_dropped = self._lose_account
+        self.status = WorkerStatus()
+        self.silence = silence
+        self.ledger = OffsetLedger()
+        self._partitions: dict[Partition, _Taken] = {}
+        self._accounts: dict[str, _Account] = {}
+        #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
+        self._changed: dict[str, None] = {}
+        self._changed_partitions: dict[Partition, None] = {}
+        self._forgotten: dict[tuple[Partition, str], None] = {}
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something that a successor does not know yet."""
+        return bool(self._changed_partitions or self._changed or self._forgotten)
+
+    def take(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
+        """Take the next record of a partition, decoded; return the windows that are complete now, to be published."""
+        partition = partition_of(record)
+        taken = self._partitions.setdefault(partition, _Taken())
+        if record.offset < max(taken.offset, self._accounted(record, outcome)):
+            return self._take_again(record, outcome)
+        taken.offset = record.offset + 1
+        self._changed_partitions[partition] = None
+        if isinstance(outcome, SegmentError):
+            self._bury(record, outcome.reason)
+            return []
+        return self._take(Arrival(record, *outcome))
+
+    def publish(self, steps: Sequence[Window | FeedEnd]) -> None:
+        """Classify the windows in `steps`, run the trackers over them in order, and hand out what comes of it."""
+        outcomes = self.pipeline.classify(steps)
+        self._publish(outcomes, self.pipeline.track(outcomes))
+
+    def close(self, name: str) -> None:
+        """A camera is gone: end its windows and events. What was held back of a newer feed begins then."""
+        status = self.status.cameras[name]
+        self.publish([self.pipeline.close(name)])
+        self.pipeline.rest(name)
+        self.silence.forget(name)
+        if (longest := self.status.silent(name)) is not None:
+            self._forget(longest)
+        if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
+            self.publish(steps)
+
+    def drop(self, partitions: frozenset[Partition]) -> None:
+        """Forget partitions: whoever has them now knows of them what was committed."""
+        for name in [name for name, account in self._accounts.items() if account.partition in partitions]:
+            self._remove(name)
+        self.status.revoked(partitions)
+        self.ledger.revoke(partitions)
+        for partition in partitions:
+            self._partitions.pop(partition, None)
+            self._changed_partitions.pop(partition, None)
+        self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
+        self._count_no_camera()
+
+    def restore(self, topic: str, progress: Iterable[CameraProgress | PartitionProgress]) -> None:
+        """Go on from the progress of partitions of `topic` that came."""
+        ended: list[Event] = []
+        for each in progress:
+            partition = topic, each.partition
+            if isinstance(each, PartitionProgress):
+                self._partitions[partition] = _Taken(each.taken, each.no_camera)
+            else:
+                ended += self._restore_camera(partition, each)
+        self._count_no_camera()
+        if ended:
+            self._publish([], ended)
+
+    def changes(self) -> Iterator[tuple[Partition, CameraProgress | PartitionProgress | str]]:
+        """Give what a successor has to know since the last call, by partition; a name where a camera is forgotten.
+
+        Cameras come before the partition that they are on.
+        """
+        for partition, name in self._forgotten:
+            yield partition, name
+        for name in self._changed:
+            yield self._accounts[name].partition, self._progress(name)
+        for partition in self._changed_partitions:
+            taken = self._partitions[partition]
+            yield partition, PartitionProgress(partition[1], taken.offset, taken.no_camera)
+        self._forgotten, self._changed, self._changed_partitions = {}, {}, {}
+
+    def due(self) -> dict[Partition, int]:
+        """By partition, from where on a successor has to read."""
+        return self.ledger.due(lambda footage: self.pipeline.needs(footage, self._max_reread_seconds))
+
+    def _accounted(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> int:
+        """Up to where a record's camera is accounted for.
+
+        That is further than its partition where a broker without transactions stored the one and not the other.
+        """
+        name = (
+            outcome[0].camera if not isinstance(outcome, SegmentError) else (record.key or b"").decode(errors="replace")
+        )
+        account = self._accounts.get(name)
+        return account.next_offset if account is not None and account.partition == partition_of(record) else 0
+
+    def _take_again(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
+        """Take the pictures of a record that is accounted for."""
+        partition = partition_of(record)
+        if isinstance(outcome, SegmentError):
+            self.ledger.settle(partition, record.offset)
+            return []
+        segment, decoded = outcome
+        status, camera = self.status.find(segment.camera), self.pipeline.cameras.get(segment.camera)
+        open_epoch_us = camera.clipper.epoch_us if camera is not None else None
+        if status is None or status.partition != partition:
+            self.ledger.settle(partition, record.offset)
+        elif status.guard.awaits(record.offset):
+            status.guard.hold(Arrival(record, segment, decoded))
+        elif (
+            segment.epoch_us == open_epoch_us
+            and status.locator.recall(segment, record.offset)
+            and status.guard.recall(segment)
+        ):
+            self.ledger.holds(partition, record.offset, _footage(segment))
+            self.pipeline.refill(segment, decoded)
+        elif segment.continued and open_epoch_us is not None and segment.epoch_us < open_epoch_us:
+            # The open epoch may have begun amid its group of pictures.
+            self.ledger.holds(partition, record.offset, _footage(segment))
+        else:
+            self.ledger.settle(partition, record.offset)
+        return []
+
+    def _take(self, arrival: Arrival) -> list[Window | FeedEnd]:
+        """Take a camera's next segment, or leave it out; return the windows that are complete now."""
+        name = arrival.segment.camera
+        camera, status = self.pipeline.cameras.get(name), self.status.find(name)
+        guard = status.guard if status else FeedGuard()
+        steps: list[Window | FeedEnd] = []
+        for each, reason in guard.take(arrival, camera.clipper.epoch_us if camera else None):
+            if reason is None:
+                steps += self._advance(each, guard)
+            else:
+                self._leave_out(each, reason)
+        self._account(name, arrival.record)
+        return steps
+
+    def _advance(self, arrival: Arrival, guard: FeedGuard) -> list[Window | FeedEnd]:
+        segment, record = arrival.segment, arrival.record
+        self.status.seen(segment, record).guard = guard
+        self.silence.heard(segment.camera, partition_of(record))
+        self.ledger.holds(partition_of(record), record.offset, _footage(segment))
+        try:
+            return self.pipeline.push(segment, arrival.decoded, record)
+        except Exception as error:  # noqa: BLE001  a record ends no worker, whatever it does
+            self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}")
+            return []
+
+    def _leave_out(self, arrival: Arrival, reason: Reason) -> None:
+        """Account for a segment that is of another feed than the camera's windows."""
+        segment, record = arrival.segment, arrival.record
+        status = self.status.find(segment.camera)
+        now = time.monotonic()
+        if status is not None and now - status.other_feed_told >= _TELL_SECONDS:
+            status.other_feed_told = now
+            log.warning(
+                "camera %s: %s is of another feed (%s) and is left out, as are those like it: "
+                "do two agents send under this name?",
+                segment.camera,
+                record.where,
+                _OTHER_FEED[reason],
+            )
+        if reason == "other_bytes":
+            number = f"segment {segment.sequence} of epoch {segment.epoch_us}"
+            self._bury(record, f"{number} came before with other bytes: are there two feeds under one camera id?")
+        else:
+            self.counts[segment.camera].leave_out(segment, reason)
+            self.ledger.settle(partition_of(record), record.offset)
+
+    def _bury(self, record: Record, reason: str) -> None:
+        """Send a record that cannot be used to the dead letters."""
+        letter = DeadLetter.of(record, reason)
+        self._outbox.letter(letter)
+        partition = partition_of(record)
+        self.ledger.settle(partition, record.offset)
+        name = letter.key.decode(errors="replace")
+        frames = announced_frames(record.headers, record.value)
+        if CAMERA_ID.fullmatch(name):
+            self.counts[name].bury(frames)
+            self._account(name, record)
+        else:
+            self.counts[NO_CAMERA].bury(frames)
+            self._partitions[partition].no_camera.bury(frames)
+        log.warning("%s is a dead letter: %s", record.where, " ".join(letter.reason.split()))
+
+    def _publish(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
+        locators = {
+            name: status.locator
+            for name in dict.fromkeys([*(step.camera for step in outcomes), *(event.camera for event in events)])
+            if (status := self.status.find(name)) is not None
+        }
+        located = [locators[event.camera].locate(event) for event in events]
+        for name, locator in locators.items():
+            locator.hold(self.pipeline.cameras[name].tracker.open)
+            self._changed[name] = None
+        self.pipeline.count(outcomes, located)
+        self._outbox.results(outcomes, located)
+
+    def _account(self, name: str, record: Record) -> None:
+        """Note that a camera's record is accounted for, or held back."""
+        status, partition = self.status.find(name), partition_of(record)
+        account = self._accounts.setdefault(name, _Account(partition))
+        home = status.partition if status is not None else partition
+        if account.partition != home:
+            # Keys are distributed anew where a topic is given more partitions.
+            self._forgotten[account.partition, name] = None
+            account.partition, account.next_offset = home, 0
+        if home == partition:
+            account.next_offset = max(account.next_offset, record.offset + 1)
+        self._changed[name] = None
+
+    def _forget(self, name: str) -> None:
+        """A camera is gone for good."""
+        self._forgotten[self._accounts[name].partition, name] = None
+        self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        self.pipeline.forget(name)
+        self.silence.forget(name)
+        self.counts.pop(name, None)
+        self._accounts.pop(name, None)
+        self._changed.pop(name, None)
+
+    def _lose_account(self, name: str) -> None:
+        """There are too many accounts: one of a camera that is gone, or never was, is not kept by itself any more."""
+        if (account := self._accounts.pop(name, None)) is not None:
+            self._forgotten[account.partition, name] = None
+            self._changed.pop(name, None)
+
+    def _progress(self, name: str) -> CameraProgress:
+        account, status = self._accounts[name], self.status.find(name)
+        counts = replace(self.counts[name], skipped=self.counts[name].skipped.copy())
+        feed = None
+        if status is not None:
+            feed = FeedProgress(
+                self.pipeline.state(name),
+                status.guard.state,
+                status.locator.state,
+                is_silent=name not in self.status.cameras,
+                ended=status.ended,
+            )
+        return CameraProgress(name, account.partition[1], account.next_offset, counts, feed)
+
+    def _restore_camera(self, partition: Partition, progress: CameraProgress) -> list[Event]:
+        name, feed = progress.camera, progress.feed
+        if (other := self._accounts.get(name)) is not None:
+            # Its records came on two partitions: what is newer holds.
+            known = self.pipeline.cameras.get(name)
+            if feed is None or (known is not None and known.newest_us >= feed.pipeline.newest_us):
+                self._forgotten[partition, name] = None
+                return []
+            self._forgotten[other.partition, name] = None
+            self._remove(name)
+            self.status.forget(name)
+        self._accounts[name] = _Account(partition, progress.next_offset)
+        self.counts[name] = progress.counts
+        if feed is None:
+            return []
+        guard, locator = FeedGuard(feed.guard), EventLocator(partition, feed.locator)
+        self.status.restored(name, partition, guard, locator, is_silent=feed.is_silent, ended=feed.ended)
+        ended = self.pipeline.restore(name, feed.pipeline)
+        if not feed.is_silent:
+            self.silence.heard(name, partition)
+        return ended
+
+    def _count_no_camera(self) -> None:
+        total = CameraCounts()
+        for taken in self._partitions.values():
+            total.add(taken.no_camera)
+        self.counts.pop(NO_CAMERA, None)
+        if total.dead_letters:
+            self.counts[NO_CAMERA] = total
+
+
+def partition_of(record: Record) -> Partition:
+    """Where a record lies."""
+    return record.topic, record.partition
+
+
+def _footage(segment: Segment) -> Footage:
+    return Footage(segment.camera, segment.epoch_us, segment.end_us)

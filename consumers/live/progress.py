@@ -1,0 +1,113 @@
+"""What a worker knows of its partitions and cameras, as it lies on the state topic for the next one.
+
+    key                      value
+    GROUP/CAMERA             a camera's windows, events and account; without a value where it is forgotten
+    GROUP//NUMBER            up to where the records of a partition are accounted for
+
+Ids of cameras hold no slash. All that is known of a partition lies on one partition of the state topic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from consumers.records.fields import RecordError
+from stream import CAMERA_ID
+
+from .accounts import CameraCounts
+from .feed_guard import GuardState
+from .locating import LocatorState
+from .pipeline import PipelineState
+
+
+@dataclass(frozen=True, slots=True)
+class FeedProgress:
+    """A camera whose footage was taken."""
+
+    pipeline: PipelineState
+    guard: GuardState
+    locator: LocatorState
+    #: It has fallen silent: nothing of it is open.
+    is_silent: bool
+    #: The newest segment was the end of the feed.
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CameraProgress:
+    """A camera."""
+
+    camera: str
+    #: Number of the partition that its records are on.
+    partition: int
+    #: After its newest record that is accounted for.
+    next_offset: int
+    counts: CameraCounts
+    #: None where all of its records were unusable.
+    feed: FeedProgress | None = None
+    #: Of the segments topic that the offsets are of.
+    topic_id: str = ""
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionProgress:
+    """A partition of the segments topic."""
+
+    partition: int
+    #: The offset after the newest record that is accounted for.
+    taken: int = 0
+    #: The account of records that are of no camera.
+    no_camera: CameraCounts = field(default_factory=CameraCounts)
+    #: Of the segments topic that the offsets are of.
+    topic_id: str = ""
+    version: Literal[1] = 1
+
+
+_CAMERA: Final = TypeAdapter(CameraProgress)
+_PARTITION: Final = TypeAdapter(PartitionProgress)
+
+
+def encode_progress(group: str, progress: CameraProgress | PartitionProgress) -> tuple[bytes, bytes]:
+    """Return key and value of the record."""
+    if isinstance(progress, CameraProgress):
+        return progress_key(group, progress.camera), _CAMERA.dump_json(progress)
+    return f"{group}//{progress.partition}".encode(), _PARTITION.dump_json(progress)
+
+
+def progress_key(group: str, camera: str) -> bytes:
+    """The key of a camera's record."""
+    return f"{group}/{camera}".encode()
+
+
+def decode_progress(
+    group: str, key: bytes | None, value: bytes, where: str
+) -> CameraProgress | PartitionProgress | None:
+    """Read a record back; None where it is of another group.
+
+    Raises:
+        RecordError: the record is of this group and cannot be used.
+    """
+    name = (key or b"").decode(errors="replace")
+    if not name.startswith(f"{group}/"):
+        return None
+    name = name[len(group) + 1 :]
+    adapter: TypeAdapter[Any] = _CAMERA
+    if name.startswith("/") and name[1:].isdecimal():
+        adapter = _PARTITION
+    elif not CAMERA_ID.fullmatch(name):
+        return None
+    try:
+        found = adapter.validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordError(f"{where}: {place or 'the record'}: {first['msg']}") from None
+    told = found.camera if isinstance(found, CameraProgress) else f"/{found.partition}"
+    if told != name:
+        raise RecordError(f"{where}: expected the progress of {name!r}, found that of {told!r}")
+    assert isinstance(found, CameraProgress | PartitionProgress)
+    return found

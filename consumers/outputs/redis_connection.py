@@ -1,0 +1,211 @@
+"""Reaching Redis or Valkey: one server, the primary that sentinels name, or a cluster.
+
+redis://user:password@host:6379/0                  rediss:// for TLS; further hosts behind commas are tried in turn
+unix:///run/redis.sock
+redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import parse_url
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from stream import display_name, split_address
+
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+_NOT_UNDERSTOOD: Final = "its host, port or parameters are not understood"
+_SENTINEL: Final = "+sentinel://"
+_SENTINEL_PORT: Final = 26379
+
+#: What a server says that has no room, is a replica, loads its data, or may not be used by this user (yet).
+_PASSING_WORDS: Final = (
+    *("OOM", "READONLY", "LOADING", "MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"),
+    *("NOAUTH", "NOPERM", "WRONGPASS", "MOVED", "ASK", "UNBLOCKED", "NOSCRIPT"),
+)
+#: Errors after which another try may succeed: connections, and what a server says of its own state.
+PASSING: Final = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.NoPermissionError,
+    OSError,
+)
+
+Client = redis.Redis | RedisCluster
+
+
+#: Everything that a client raises when the server, or what is between, is the reason.
+REDIS_ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+
+class SinkError(Exception):
+    """Redis cannot be reached or refused."""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the server, and not the record that was to be written, is the reason."""
+    if isinstance(error, PASSING):
+        return True
+    # Inside a script, servers before Redis 7 report it as an error of the script.
+    words = str(error).replace(":", " ").replace("-", " ").split()
+    return isinstance(error, redis.RedisError) and any(word in words for word in _PASSING_WORDS)
+
+
+def connect_redis(url: str) -> redis.Redis:
+    """Return a client that has been answered.
+
+    Raises:
+        SinkError: nothing answers at `url`; the message says what to do.
+    """
+    try:
+        return _answered(url, Retry(ExponentialBackoff(cap=_LONGEST_PAUSE_SECONDS, base=0.1), retries=5))
+    except REDIS_ERRORS as error:
+        raise SinkError(_not_answered(url, str(error))) from None
+
+
+def open_redis(url: str) -> Client:
+    """Return a client of the server, or of the cluster that it is a node of; each call of it is tried once.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: nothing answers at `url`.
+        SinkError: the address is not understood.
+    """
+    client = _answered(url, Retry(NoBackoff(), 0))
+    if not _is_cluster(client):
+        return client
+    client.close()
+    return _connect_cluster(url)
+
+
+def ping_redis(url: str) -> None:
+    """See whether somebody answers, once.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: nobody does.
+        SinkError: the address is not understood.
+    """
+    _answered(url, Retry(NoBackoff(), 0)).close()
+
+
+def check_redis_url(url: str) -> None:
+    """See whether an address can be used, without connecting.
+
+    Raises:
+        SinkError: it cannot.
+    """
+    try:
+        for connect in _clients(url, Retry(NoBackoff(), 0)):
+            connect().close()
+    except (ValueError, TypeError):
+        raise SinkError(_not_answered(url, _NOT_UNDERSTOOD)) from None
+
+
+def redis_hosts(url: str) -> str:
+    """The hosts with their ports, separated by commas, or a socket's path: of the sentinels, where they are named."""
+    parts = split_address(url)
+    place = url if parts is None else parts.place
+    return place.partition("?")[0] if place.startswith("/") else place.partition("/")[0].partition("?")[0]
+
+
+def _answered(url: str, retry: Retry) -> redis.Redis:
+    failure: Exception = redis.ConnectionError("nobody is named")
+    for connect in _clients(url, retry):
+        try:
+            client = connect()
+            client.ping()
+        except REDIS_ERRORS as error:
+            failure = error
+        except (ValueError, TypeError):
+            # What is not understood of an address may be its password, which the vendor's words quote.
+            raise SinkError(_not_answered(url, _NOT_UNDERSTOOD)) from None
+        else:
+            return client
+    raise failure
+
+
+def _not_answered(url: str, why: str) -> str:
+    return (
+        f"no Redis answers at {display_name(url)} ({why}): "
+        "start one with `clipline up`, or set CLIPLINE_REDIS=redis://host:port/0"
+    )
+
+
+def _clients(url: str, retry: Retry) -> list[Callable[[], redis.Redis]]:
+    """What connects to each server that the address names, in their order. It raises ValueError or TypeError where the
+    address is not understood.
+    """
+    options = {**_timeouts(), "retry": retry}
+    if _SENTINEL in url:
+        return [lambda: _primary(url, options)]
+    return [lambda one=one: redis.Redis.from_url(one, **options) for one in _each(url)]  # type: ignore[misc]
+
+
+def _each(url: str) -> list[str]:
+    """An address for each host that `url` names."""
+    parts = split_address(url)
+    if parts is None or parts.scheme.lower().startswith("unix") or "," not in redis_hosts(url):
+        return [url if parts is None else parts.escaped()]
+    escaped, hosts = parts.escaped(), redis_hosts(url)
+    before, _, after = escaped.rpartition(hosts)
+    return [f"{before}{host}{after}" for host in hosts.split(",")]
+
+
+def _primary(url: str, options: dict[str, Any]) -> redis.Redis:
+    """A client whose connections ask the sentinels for the primary; `url` is named in the module's docstring."""
+    parts = split_address(url)
+    if parts is None or not parts.place:
+        raise ValueError("no sentinels are named")
+    hosts, _, path = parts.place.partition("/")
+    path, question, parameters = path.partition("?")
+    name, _, database = path.partition("/")
+    if not name:
+        raise ValueError("the name of the primary is missing: redis+sentinel://host:port/NAME/0")
+    # User, password, database and parameters are read as the vendor reads those of one server.
+    one = replace(parts, scheme="redis://", place=f"-/{database}{question}{parameters}")
+    options = {**parse_url(one.escaped()), **options, "ssl": parts.scheme.startswith("rediss")}  # type: ignore[no-untyped-call]
+    del options["host"]
+    sentinels = [
+        (host, int(port) if port else _SENTINEL_PORT)
+        for host, _, port in (each.partition(":") for each in hosts.split(","))
+    ]
+    watch = Sentinel(sentinels, sentinel_kwargs={**_timeouts(), "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-untyped-call]
+    found: redis.Redis = watch.master_for(name, **options)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _connect_cluster(url: str) -> RedisCluster:
+    nodes = [parse_url(one) for one in _each(url)]  # type: ignore[no-untyped-call]
+    rest = {key: value for key, value in nodes[0].items() if key not in {"host", "port", "db", "connection_class"}}
+    return RedisCluster(
+        startup_nodes=[ClusterNode(node.get("host", "127.0.0.1"), node.get("port", 6379)) for node in nodes],  # type: ignore[no-untyped-call]
+        ssl=url.lower().startswith("rediss"),
+        # A failover must be noticed by whoever writes: what the old primary did not pass on is written again.
+        retry=Retry(NoBackoff(), 0),
+        **{**_timeouts(), **rest},
+    )
+
+
+def _is_cluster(client: redis.Redis) -> bool:
+    try:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    except redis.ResponseError:
+        return False  # a user that may not ask
+
+
+def _timeouts() -> dict[str, Any]:
+    return {"socket_connect_timeout": CONNECT_TIMEOUT_SECONDS, "socket_timeout": CONNECT_TIMEOUT_SECONDS}

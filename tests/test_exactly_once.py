@@ -1,0 +1,270 @@
+"""Workers that are killed at any call, refused by their group, or lose partitions amid a transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumers.live.worker import Worker
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import MemoryTransport, Publisher, attach
+from tests.replays import RULES, SPEC, Brightness, blinking, work_off
+from tests.videos import write_video
+
+START_US = 1_700_000_000_000_000
+CAMERAS = ["camera-0", "camera-1"]  # one on each of two partitions
+SETTINGS = Settings.model_validate(
+    {
+        "topics": {"partitions": 2},
+        "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
+        "worker": {"threads": 1, "max_batch": 3, "instance": "a"},
+    }
+)
+
+
+class KilledError(Exception):
+    """The process is no more."""
+
+
+@dataclass
+class Disturbed:
+    """A publisher whose process ends at its n-th call, or whose group refuses its n-th commit."""
+
+    publisher: Publisher
+    kill_at: int | None = None
+    refuse_at: int | None = None
+    calls: int = 0
+    commits: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def _call(self, name: str) -> None:
+        self.calls += 1
+        if self.calls == self.kill_at:
+            self.told.append(name)
+            raise KilledError(name)
+
+    def send(self, *record: Any) -> None:
+        self._call("send")
+        self.publisher.send(*record)
+
+    def commit(self, consumer: Any, offsets: Any) -> bool:
+        self._call("commit")
+        assert offsets, "without offsets nobody knows whether the group has moved on"
+        self.commits += 1
+        if self.commits == self.refuse_at:
+            self.told.append("refused")
+            self.publisher.abort()
+            return False
+        done = self.publisher.commit(consumer, offsets)
+        self._call("committed")
+        return done
+
+    def close(self) -> None:
+        if not self.told:  # a dead process closes nothing
+            self.publisher.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.publisher, name)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, Any, bytes]]:
+    frame = blinking((30, 75), (110, 130))
+    footage = write_video(tmp_path_factory.mktemp("once") / "gate.mp4", 150, rate=10, gop=8, size=(64, 48), frame=frame)
+    memory = MemoryTransport()
+    ensure_topics(memory, SETTINGS.topics)
+    limits, topic = SETTINGS.segments.limits, SETTINGS.topics.segments
+    attach(str(footage), "gate", memory.producer(), topic, limits=limits, pace="max", start_us=START_US)
+    stored = list(memory.read(memory.offsets(topic)))
+    stored[len(stored) // 3 : len(stored) // 3 + 1] = []  # a hole
+    sent = [(camera.encode(), r.headers, r.value or b"") for r in stored for camera in CAMERAS]
+    return [*sent[:20], sent[0], (b"camera-1", [("frames", b"4")], b"damaged"), *sent[20:]]
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.ERROR, logger="consumers.live"):
+        yield
+
+
+def filled(records: list[tuple[bytes, Any, bytes]], **options: bool) -> MemoryTransport:
+    transport = MemoryTransport(**options)
+    ensure_topics(transport, SETTINGS.topics)
+    for record in records:
+        transport.append(SETTINGS.topics.segments, *record)
+    return transport
+
+
+def told(transport: MemoryTransport) -> dict[str, list[Any]]:
+    """What is on the topics, by camera in the order of the topic."""
+    found: dict[str, list[Any]] = {}
+    for topic in (SETTINGS.topics.predictions, SETTINGS.topics.events, SETTINGS.topics.deadletter):
+        for record in transport.read(transport.offsets(topic)):
+            found.setdefault(f"{topic} {record.key!r}", []).append((record.headers, record.value))
+    return found
+
+
+def accounts(transport: MemoryTransport) -> dict[str, dict[str, Any]]:
+    """The accounts of cameras on the state topic."""
+    newest = {r.key: r.value for r in transport.read(transport.offsets(SETTINGS.topics.state))}
+    bodies = [json.loads(value) for value in newest.values() if value]
+    return {body["camera"]: body["counts"] for body in bodies if "camera" in body}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(records: list[tuple[bytes, Any, bytes]]) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
+    transport = filled(records)
+    work_off(Worker(transport, Brightness(), SPEC, RULES, SETTINGS))
+    return told(transport), accounts(transport)
+
+
+def work(transport: MemoryTransport, **disturbance: int) -> Disturbed:
+    """Work in one process; return its publisher."""
+    disturbed: list[Disturbed] = []
+
+    def publisher(name: str | None) -> Disturbed:
+        disturbed.append(Disturbed(MemoryTransport.publisher(transport, name), **disturbance))
+        return disturbed[0]
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KilledError):
+        patch.setattr(transport, "publisher", publisher)
+        work_off(Worker(transport, Brightness(), SPEC, RULES, SETTINGS))
+    return disturbed[0]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit after each batch."""
+    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_worker_that_is_killed_at_any_call_is_followed_by_one_that_says_the_rest(records, undisturbed, step):
+    names, kill_at = set(), 1
+    while True:
+        transport = filled(records)
+        killed = work(transport, kill_at=kill_at)
+        if not killed.told:
+            break
+        names |= set(killed.told)
+        work(transport)
+        assert told(transport) == undisturbed[0], (kill_at, killed.told)
+        assert accounts(transport) == undisturbed[1], (kill_at, killed.told)
+        kill_at += step
+    assert names == {"send", "commit", "committed"} or step > 1
+    assert kill_at > 100
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_worker_that_its_group_refuses_begins_again_where_it_committed(records, undisturbed):
+    refuse_at = 1
+    while True:
+        transport = filled(records)
+        refused = work(transport, refuse_at=refuse_at)
+        if not refused.told:
+            break
+        assert told(transport) == undisturbed[0], refuse_at
+        assert accounts(transport) == undisturbed[1], refuse_at
+        refuse_at += 7
+    assert refuse_at > 10
+
+
+@pytest.mark.usefixtures("at_once")
+def test_without_transactions_nothing_is_lost_and_what_is_told_again_is_the_same(records, undisturbed, caplog):
+    kill_at, again = 1, 0
+    while True:
+        transport = filled(records, is_transactional=False)
+        killed = work(transport, kill_at=kill_at)
+        if not killed.told:
+            break
+        work(transport)
+        for name, values in told(transport).items():
+            unique = [value for n, value in enumerate(values) if value not in values[:n]]
+            assert unique == undisturbed[0][name], (kill_at, killed.told)
+            again += len(values) - len(unique)
+        kill_at += 41
+    assert again, "nothing was told again: the test shows nothing"
+    assert "at least once" not in caplog.text
+    with caplog.at_level(logging.WARNING, logger="consumers.live.worker"):
+        work(filled(records, is_transactional=False))
+    assert caplog.text.count("this broker keeps no transactions") == 1
+
+
+class Slow(Brightness):
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        time.sleep(0.02)
+        return super().predict(frames)
+
+
+def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_only(records, undisturbed, monkeypatch):
+    """A rebalance that begins and ends within one poll: nobody sees it coming."""
+    monkeypatch.setattr(MemoryTransport, "is_rejoining", lambda *_: False)
+    transport, done = filled(records), threading.Event()
+    workers = [Worker(transport, Slow(), SPEC, RULES, named(name)) for name in ("first", "second")]
+    expected = sum(map(len, undisturbed[0].values()))
+    dropped: list[int] = []
+    begin_again = workers[0]._begin_again
+    monkeypatch.setattr(workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._sent)), begin_again()))
+    threads = [threading.Thread(target=worker.run, args=(done.is_set,)) for worker in workers]
+    deadline = time.monotonic() + 20
+    threads[0].start()
+    while not any(counts.windows > 4 for counts in list(workers[0].counts.values())):
+        time.sleep(0.01)
+    threads[1].start()
+    while sum(map(len, told(transport).values())) < expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert told(transport) == undisturbed[0]
+    assert accounts(transport) == undisturbed[1]
+    assert dropped, "nothing was open when it went: the test shows nothing"
+
+
+def named(instance: str) -> Settings:
+    worker = SETTINGS.worker.model_copy(update={"instance": instance, "max_batch": 1})
+    return SETTINGS.model_copy(update={"worker": worker})
+
+
+def bodies(transport: MemoryTransport) -> list[tuple[str, dict[str, Any]]]:
+    topics = (SETTINGS.topics.predictions, SETTINGS.topics.events)
+    return [(t, json.loads(r.value or b"")) for t in topics for r in transport.read(transport.offsets(t))]
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"version": 2}', b"\xff\xfe"])
+def test_state_that_cannot_be_used_is_said_and_the_camera_begins_anew(records, damage, caplog):
+    transport = filled(records)
+    work(transport)
+    group, topic = SETTINGS.worker.group, SETTINGS.topics.state
+    (stored,) = {r.partition for r in transport.read(transport.offsets(topic)) if r.key == f"{group}/camera-0".encode()}
+    transport.append(topic, f"{group}/camera-0".encode(), [], damage, stored)
+    with caplog.at_level(logging.WARNING, logger="consumers.live.handover"):
+        work(transport)
+    assert caplog.text.count("state that cannot be used") == 1
+    assert f"{topic}[{stored}]@" in caplog.text
+
+
+def test_segments_that_were_deleted_and_made_anew_are_read_from_their_begin(records, undisturbed):
+    transport = filled(records)
+    work(transport)
+    state = list(transport.read(transport.offsets(SETTINGS.topics.state)))
+    fresh = filled([])
+    for record in state:
+        moved = (record.value or b"").replace(b'"topic_id":"clipline.segments"', b'"topic_id":"another"')
+        fresh.append(record.topic, record.key, [], moved or None, record.partition)
+    for record in records[:40]:
+        fresh.append(SETTINGS.topics.segments, *record)
+    worker = Worker(fresh, Brightness(), SPEC, RULES, SETTINGS)
+    worker.run(lambda: worker.waiting == 0 and sum(c.segments for c in worker.counts.values()) >= 40)
+    assert sum(counts.segments for counts in worker.counts.values()) > 40, "with what had been counted before"
