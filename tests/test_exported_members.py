@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper Consumer Decoded Decoder Existing Feed FeedState FeedStatus FeedWatch
+        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer Decoded Decoder Existing Feed FeedState FeedStatus FeedWatch
         Fit FleetCamera Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled
-        Producer Publisher Reading Record Recorded RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits
+        Producer Publisher Reading
+        Record Recorded RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits
         Segmenter ServiceError SourceError StreamError Topic Transport
         announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id decode
         display_name escape_address find_files is_film is_live may_be_film quiet_after recorded_order sample_file
