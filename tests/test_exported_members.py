@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer Decoded Decoder Existing Feed FeedState FeedStatus FeedWatch
+        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer Decoded Decoder Existing Feed
+        FeedState FeedStatus FeedWatch
         Fit FleetCamera Footage Headers Image KafkaTransport MemoryTransport Pace Packet Partition Picture Polled
         Producer Publisher Reading
         Record Recorded RecordTooLargeError Sample SampleReader Segment SegmentError SegmentLimits
