@@ -383,6 +383,26 @@ def test_without_transactions_everything_is_stored_before_the_offsets(kind, requ
     assert not publisher.is_open
 
 
+def test_who_missed_a_generation_of_its_group_reads_from_the_commit(apache_broker, topics_prefix, closed):
+    """A member that is shut out amid a rebalance: kafka-python keeps its positions, although others had its share."""
+    transport = KafkaTransport(apache_broker.address)
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    slow = closed(join(transport, topics_prefix, topics_prefix))
+    coordinator = slow._consumer._coordinator
+    coordinator.rejoining = True  # it has told its listeners, and waits for the broker
+    coordinator.maybe_leave_group()
+    other = closed(transport.consumer([topics_prefix], topics_prefix))
+    assert len(read(other, 3)) == 3
+    send(transport, topics_prefix, [b"3", b"4"])
+    assert values(read(other, 2)) == [b"3", b"4"]
+    assert other.commit({(topics_prefix, 0): 4})
+    other.close()
+    polled = [slow.poll(0.2) for _ in range(25)]
+    partition = frozenset({(topics_prefix, 0)})
+    assert [(p.revoked, p.assigned) for p in polled if p.revoked or p.assigned] == [(partition, partition)]
+    assert values([record for p in polled for record in p.records]) == [b"4"]
+
+
 _KILLED = """
 import os, sys
 from stream import KafkaTransport
