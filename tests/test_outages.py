@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from consumers.outputs import follower as following
-from consumers.outputs import outages
+from consumers.outputs import outages, subscriber
 from consumers.outputs.follower import TopicFollower
 from consumers.outputs.names import Names
 from consumers.outputs.outages import ServiceWatch, watch_redis, watching
@@ -171,6 +171,58 @@ def test_what_is_stored_is_read_to_its_end_however_slowly_it_comes(monkeypatch):
     first = next(reading)
     publish(transport, event(300))  # after the call: not stored at that time
     assert [first, *reading] == [event(n) for n in range(300)]
+
+
+def test_a_report_that_is_sent_again_is_told_once(monkeypatch):
+    transport = MemoryTransport(is_transactional=False)
+    transport.ensure_topics([Topic(TOPICS.events, 1)])
+    again = event(1)
+    publish(transport, event(0), again, again, replace(again, revision=1, state="updated"), event(0))
+    assert [(e.start_us - BEGIN_US, e.revision) for e in stored_events(transport, TOPICS)] == [
+        (0, 0),
+        (1_000_000, 0),
+        (1_000_000, 1),
+    ]
+    monkeypatch.setattr(subscriber, "_REMEMBERED", 2)
+    reader = EventReader(TOPICS)
+    assert len(list(reader.stored(transport))) == 4, "only the newest are remembered"
+    assert len(reader._seen) == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "apache"])
+def test_a_subscriber_is_told_nothing_that_is_not_committed(kind, request, quick, topics_prefix):
+    transport: Transport = MemoryTransport()
+    if kind == "apache":
+        transport = KafkaTransport(request.getfixturevalue("apache_broker").address)
+    topics = TopicSettings(prefix=topics_prefix)
+    transport.ensure_topics([Topic(topics.events, 1)])
+    publisher, consumer = transport.publisher(topics_prefix), transport.consumer([topics.events])
+    told: list[Event] = []
+    stop = threading.Event()
+
+    def follow() -> None:
+        reader = EventReader(topics)
+        told.extend(reader.follow(lambda: transport, "Kafka", stored=True, stop=stop.is_set))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        publisher.send(topics.events, *event(0).encode())
+        assert publisher.commit(consumer, {})
+        publisher.send(topics.events, *event(1).encode())
+        publisher.abort()
+        publisher.send(topics.events, *event(2).encode())
+        time.sleep(0.3)
+        assert [*stored_events(transport, topics)] == [event(0)]
+        assert publisher.commit(consumer, {})
+        assert eventually(lambda: [*stored_events(transport, topics)] == [event(0), event(2)])
+        time.sleep(0.3)
+    finally:
+        stop.set()
+        thread.join()
+        publisher.close()
+        consumer.close()
+    assert told == [event(0), event(2)]
 
 
 def test_a_topic_that_does_not_exist_is_said():

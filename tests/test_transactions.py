@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import kafka
 import pytest
 from kafka import KafkaAdminClient
+from kafka.producer.transaction_manager import EndTxnHandler
 
 from stream import (
     MAX_RECORD_BYTES,
@@ -18,6 +23,7 @@ from stream import (
     Consumer,
     KafkaTransport,
     MemoryTransport,
+    Partition,
     Publisher,
     Record,
     RecordTooLargeError,
@@ -26,6 +32,8 @@ from stream import (
 )
 from stream.broker import kafka_consumer, kafka_publisher, memory
 from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS
+from stream.services import ApacheBroker
+from stream.services.processes import _free_ports
 
 
 @pytest.fixture(params=["memory", "apache"])
@@ -375,6 +383,26 @@ def test_without_transactions_everything_is_stored_before_the_offsets(kind, requ
     assert not publisher.is_open
 
 
+def test_who_missed_a_generation_of_its_group_reads_from_the_commit(apache_broker, topics_prefix, closed):
+    """A member that is shut out amid a rebalance: kafka-python keeps its positions, although others had its share."""
+    transport = KafkaTransport(apache_broker.address)
+    transport.ensure_topics([Topic(topics_prefix, 1)])
+    slow = closed(join(transport, topics_prefix, topics_prefix))
+    coordinator = slow._consumer._coordinator
+    coordinator.rejoining = True  # it has told its listeners, and waits for the broker
+    coordinator.maybe_leave_group()
+    other = closed(transport.consumer([topics_prefix], topics_prefix))
+    assert len(read(other, 3)) == 3
+    send(transport, topics_prefix, [b"3", b"4"])
+    assert values(read(other, 2)) == [b"3", b"4"]
+    assert other.commit({(topics_prefix, 0): 4})
+    other.close()
+    polled = [slow.poll(0.2) for _ in range(25)]
+    partition = frozenset({(topics_prefix, 0)})
+    assert [(p.revoked, p.assigned) for p in polled if p.revoked or p.assigned] == [(partition, partition)]
+    assert values([record for p in polled for record in p.records]) == [b"4"]
+
+
 _KILLED = """
 import os, sys
 from stream import KafkaTransport
@@ -440,6 +468,26 @@ def test_a_record_that_is_not_stored_in_time_keeps_the_transaction_from_being_co
     assert len(read(consumer, 3)) == 3
 
 
+def test_a_commit_whose_answer_is_lost_is_decided_before_it_returns(apache_broker, topics_prefix, closed, monkeypatch):
+    transport = KafkaTransport(apache_broker.address)
+    source, target = topics_prefix + "-in", topics_prefix + "-out"
+    transport.ensure_topics([Topic(source, 1), Topic(target, 1)])
+    consumer = closed(join(transport, source, topics_prefix))
+    publisher = closed(transport.publisher(topics_prefix))
+    publisher.send(target, b"lobby", [], b"x")
+    with monkeypatch.context() as lossy:
+        lossy.setattr(kafka_publisher, "COMMIT_SECONDS", 1.0)
+        lossy.setattr(EndTxnHandler, "handle_response", lambda *_: None)
+        assert publisher.commit(consumer, {(source, 0): 2}) is False
+    # The broker had it, and did it: records and offsets agree.
+    assert stored(transport, target) == [b"x"]
+    consumer.rewind()
+    assert values(read(consumer, 1)) == [b"2"]
+    publisher.send(target, b"lobby", [], b"y")
+    assert publisher.commit(consumer, {(source, 0): 3})
+    assert eventually(lambda: stored(transport, target) == [b"x", b"y"])
+
+
 def test_failed_transactions_leave_no_threads_behind(apache_broker, topics_prefix, closed):
     transport = KafkaTransport(apache_broker.address)
     transport.ensure_topics([Topic(topics_prefix, 1)])
@@ -453,3 +501,106 @@ def test_failed_transactions_leave_no_threads_behind(apache_broker, topics_prefi
     assert publisher.commit(consumer, {})
     assert eventually(lambda: threading.active_count() <= before, 10), threading.enumerate()
     assert eventually(lambda: stored(transport, topics_prefix) == [b"last"])
+
+
+def server_of(broker: ApacheBroker) -> int:
+    """The process of the server itself, which a keeper holds."""
+    assert broker._running is not None
+    keeper = broker._running[1]._process.pid
+    (pid,) = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    return int(pid)
+
+
+class Copier:
+    """Reads numbers from one topic and writes each to another, whatever happens to the broker."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self._address, self._name = address, name
+        self.stop = threading.Event()
+        self.outcomes: list[str] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        consumer = publisher = None
+        while not self.stop.is_set():
+            try:
+                if publisher is None:
+                    transport = KafkaTransport(self._address)
+                    consumer = transport.consumer(["in"], "copiers")
+                    publisher = transport.publisher(self._name)
+                self._copy(consumer, publisher)
+            except BrokerError as error:
+                self.outcomes.append(str(error))
+                time.sleep(0.2)
+                if consumer is not None and publisher is not None:
+                    publisher.abort()
+                    with contextlib.suppress(BrokerError):
+                        consumer.rewind()
+                        continue
+                    consumer.close()
+                    publisher.close()
+                    consumer = publisher = None
+        if publisher is not None:
+            publisher.close()
+            consumer.close()
+
+    def _copy(self, consumer: Consumer, publisher: Publisher) -> None:
+        if consumer.is_rejoining and publisher.is_open:
+            publisher.abort()
+            consumer.rewind()
+        offsets: dict[Partition, int] = {}
+        polled = consumer.poll(0.1)
+        for record in polled.records:
+            publisher.send("out", b"lobby", [], record.value)
+            offsets[record.topic, record.partition] = record.offset + 1
+        if publisher.is_open:
+            is_stored = publisher.commit(consumer, offsets)
+            self.outcomes.append(str(is_stored))
+            if not is_stored:
+                consumer.rewind()
+
+    def join(self) -> None:
+        self.stop.set()
+        self._thread.join(60)
+
+
+@pytest.mark.slow
+def test_each_record_is_copied_once_while_the_broker_is_killed_stopped_and_restarted(tmp_path):
+    (port,) = _free_ports(1)
+    sent = 0
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(ApacheBroker(tmp_path / "kafka", port=port))
+        address = broker.address
+        KafkaTransport(address).ensure_topics([Topic("in", 4), Topic("out", 1)])
+        copiers = [Copier(address, f"copier-{n}") for n in range(2)]
+        stack.callback(lambda: [copier.join() for copier in copiers])
+        for fault in ("kill", "stop", "kill", "none"):
+            producer = KafkaTransport(address).producer()
+            for _ in range(300):
+                producer.send("in", b"%d" % (sent % 17), [], str(sent).encode())
+                producer.flush()
+                sent += 1
+            producer.close()
+            if fault == "kill":  # amid the last transactions
+                os.kill(server_of(broker), signal.SIGKILL)
+                broker.__exit__(None, None, None)
+                broker._wanted_port = port
+                broker.__enter__()
+                assert broker.address == address
+            elif fault == "stop":
+                pid = server_of(broker)
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(14)
+                os.kill(pid, signal.SIGCONT)
+        transport = KafkaTransport(address)
+
+        def copied() -> list[int]:
+            return sorted(int(r.value or b"") for r in transport.read_to_end([("out", 0)]))
+
+        assert eventually(lambda: len(copied()) >= sent, 120), [c.outcomes[-5:] for c in copiers]
+        time.sleep(1)
+        for copier in copiers:
+            copier.join()
+        assert copied() == list(range(sent)), [c.outcomes for c in copiers]
+        assert {"True"} < set(copiers[0].outcomes + copiers[1].outcomes), "no fault met a transaction"

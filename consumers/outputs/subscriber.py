@@ -16,15 +16,23 @@ from .follower import TopicFollower
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.25
+#: Repetitions come within a worker's last seconds: that many reports are more than all cameras send meanwhile.
+_REMEMBERED: Final = 20_000
 #: So many records that are no events are named, the others counted.
 _NAMED: Final = 10
 
 
 class EventReader:
-    """Reads the reports of events in the order of their topic. What is none is left out with a word, and counted."""
+    """Reads the reports of events in the order of their topic, each once.
+
+    Where a broker has no transactions, a worker that takes over sends again what its predecessor had sent last. What is
+    no event is left out with a word, and counted.
+    """
 
     def __init__(self, topics: TopicSettings) -> None:
         self._topic = topics.events
+        #: The newest reports, by their event's id and their number, oldest first.
+        self._seen: dict[tuple[str, int], None] = {}
         #: Records that were left out.
         self.left_out = 0
 
@@ -83,7 +91,17 @@ class EventReader:
                 if self.left_out <= _NAMED:
                     log.warning("%s: left out", error)
                 continue
-            yield event
+            if self._is_new(event):
+                yield event
+
+    def _is_new(self, event: Event) -> bool:
+        report = (event.id, event.revision)
+        if report in self._seen:
+            return False
+        self._seen[report] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return True
 
     def _sum_up(self) -> None:
         if self.left_out:

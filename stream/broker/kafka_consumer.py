@@ -63,10 +63,18 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor'
             self._assignment.lose()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = list(assigned)
+        consumer = self._consumer()
+        forget_fetched_offsets(consumer)
+        membership = consumer.group_metadata()
         with self._lock:
-            self._assignment.replace((p.topic, p.partition) for p in assigned)
-            self._assigned_as = self._consumer().group_metadata()
-        forget_fetched_offsets(self._consumer())
+            if not _follows(membership, self._assigned_as):
+                # Others may have had the partitions meanwhile, which the vendor does not always see: where it is shut
+                # out while it joins, it keeps the positions of what it gets back.
+                self._assignment.lose()
+                forget_positions(consumer, partitions)
+            self._assignment.replace((p.topic, p.partition) for p in partitions)
+            self._assigned_as = membership
 
     def take(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
         with self._lock:
@@ -81,6 +89,24 @@ def forget_fetched_offsets(consumer: VendorConsumer) -> None:
     same partitions, however old that is by then: others may have had them meanwhile.
     """
     consumer._coordinator._offset_fetch_futures.clear()  # noqa: SLF001  the vendor gives no other way in
+
+
+def forget_positions(consumer: VendorConsumer, partitions: Sequence[TopicPartition]) -> None:
+    """Have partitions of a group read from where it committed last."""
+    subscription = consumer._subscription  # noqa: SLF001  as above
+    if subscription.partitions_auto_assigned():
+        subscription.assign_from_subscribed([])
+        subscription.assign_from_subscribed(partitions)
+
+
+def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata | None) -> bool:
+    """Whether a member has taken part in every generation of its group since it was last assigned partitions."""
+    return (
+        before is not None
+        and now.generation_id == before.generation_id + 1
+        and now.member_id == before.member_id
+        and now.generation_id > 0
+    )
 
 
 class KafkaConsumer:
@@ -310,8 +336,10 @@ class KafkaConsumer:
 
     @property
     def membership(self) -> ConsumerGroupMetadata | None:
-        """As what the group knows the consumer, for transactions; None before it was assigned anything."""
-        return self._listener.told_as
+        """As what the group knows the consumer, for transactions; None where it is no member."""
+        told = self._listener.told_as
+        # Who names no member may commit to a group that is empty just then.
+        return told if told is not None and told.generation_id >= 0 and told.member_id else None
 
     def rewind(self) -> None:
         if self._group is None:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: A commit that has not been answered after so long is given up: the broker is gone.
 COMMIT_SECONDS: Final = 30.0
+#: A record that is not stored after so long has failed. More than a request may take.
+_DELIVERY_SECONDS: Final = 30.0
 #: A broker that does not answer one request for so long is asked again on a new connection.
 _REQUEST_SECONDS: Final = 10.0
 #: How long opening a producer may take, the end of its predecessor's transaction included.
@@ -77,7 +79,7 @@ class KafkaPublisher:
                 transactional_id=self._name,
                 transaction_timeout_ms=int(TRANSACTION_TIMEOUT_SECONDS * 1000),
                 request_timeout_ms=int(_REQUEST_SECONDS * 1000),
-                delivery_timeout_ms=int(COMMIT_SECONDS * 1000),
+                delivery_timeout_ms=int(_DELIVERY_SECONDS * 1000),
                 max_block_ms=int(_OPEN_SECONDS * 1000),
                 retry_backoff_ms=_RETRY_MS,
             )

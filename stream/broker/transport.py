@@ -207,13 +207,14 @@ class Publisher(Protocol):
             offsets: of the next record to read, by partition. May be empty, and so may be what was sent.
 
         Returns:
-            False where nothing of it is stored: the group has moved on, another process has the publisher's name, the
-            transaction took too long, or the broker refused. What was sent is aborted, and the next `send` begins anew.
-            The caller drops what it knows, calls `rewind` of the consumer, and reads again.
+            False where nothing of it is stored: the group has moved on, another process has the publisher's name, or
+            the transaction took too long. What was sent is aborted, and the next `send` begins anew. The caller drops
+            what it knows, calls `rewind` of the consumer, and reads again. (Where only the broker's answer was lost all
+            of it may be stored, and is by now: reading again shows it.)
 
         Raises:
-            BrokerError: the broker is gone. It will abort the transaction, unless it was about to store it: as after
-                False, except that both may have happened. Whoever reads (offsets, too) waits until it is decided.
+            BrokerError: the broker is gone, or will never take this (a record, a topic, this user). To be treated as
+                False once it is back: whoever reads, offsets too, waits until the broker has decided.
         """
 
     def abort(self) -> None:
