@@ -82,10 +82,9 @@ class _Child:
         threading.Thread(target=self._outlive_nobody, name="parent", daemon=True).start()
 
     def _end(self) -> None:
-        # Nothing is in hand yet, and loading a model takes seconds; or told twice, it ends at once.
-        if not self._ready or self._stop.is_set():
-            os._exit(EXIT_STOPPED)
         self._stop.set()
+        if not self._ready:  # nothing is in hand yet, and loading a model takes seconds
+            os._exit(EXIT_STOPPED)
 
     def _outlive_nobody(self) -> None:
         while os.read(0, 4096):
