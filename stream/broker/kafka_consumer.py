@@ -48,6 +48,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor'
         self._lock = threading.Lock()
         self._assignment = Assignment()
         self._assigned_as: ConsumerGroupMetadata | None = None
+        self._has_skipped = False
         #: As which member, and of which generation of the group, the consumer was told what it has. What it works on
         #: is committed as that: the group refuses it once another generation has begun, told or not.
         self.told_as: ConsumerGroupMetadata | None = None
@@ -64,14 +65,23 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor'
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         with self._lock:
+            assigned_as = self._consumer().group_metadata()
+            before = self._assigned_as
+            if before is not None and assigned_as.generation_id != before.generation_id + 1:
+                # Where the next rebalance begins before this member has learnt what the last one gave it, the vendor
+                # says nothing of that one: what seems to have stayed may have been with others meanwhile.
+                self._assignment.lose()
+                self._has_skipped = True
             self._assignment.replace((p.topic, p.partition) for p in assigned)
-            self._assigned_as = self._consumer().group_metadata()
+            self._assigned_as = assigned_as
         forget_fetched_offsets(self._consumer())
 
-    def take(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
+    def take(self) -> tuple[frozenset[Partition], frozenset[Partition], bool]:
+        """Return what went, what came, and whether the positions of all are those of an earlier generation."""
         with self._lock:
             self.told_as = self._assigned_as
-            return self._assignment.take()
+            has_skipped, self._has_skipped = self._has_skipped, False
+            return *self._assignment.take(), has_skipped
 
 
 def forget_fetched_offsets(consumer: VendorConsumer) -> None:
@@ -176,7 +186,10 @@ class KafkaConsumer:
             fetch_what_was_resumed(self._consumer)
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         # One call may finish a rebalance and fetch behind it, never the other way round.
-        revoked, assigned = self._listener.take()
+        revoked, assigned, has_skipped = self._listener.take()
+        if has_skipped:
+            self.rewind()
+            return Polled(revoked, assigned)
         for partition in revoked | assigned:
             self._began.pop(partition, None)
         for (topic, number, *_), records in batches.items():
