@@ -17,7 +17,7 @@ from pathlib import Path
 
 from checkpoint import write_checkpoint
 from footage import Footage, footage
-from paths import Collected, Job, _work_off, send_footage
+from paths import Job, _work_off, send_footage
 
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.worker import Worker
@@ -27,7 +27,7 @@ from models import Classifier
 from stream import KafkaTransport
 from stream.services import ApacheBroker
 
-LARGE, SMALL = Footage(24), Footage(24, 320, 240, 10, 20, 300_000)
+LARGE, SMALL = Footage(6), Footage(24, 320, 240, 10, 20, 300_000)
 GUARANTEES = ("at-least-once", "exactly-once")
 
 
@@ -54,7 +54,7 @@ def main() -> None:
                 own = {"kafka": broker.address, "worker": {"group": f"{guarantee}-{number}", "guarantee": guarantee}}
                 settings = override(Settings(), own, "benchmark")
                 rules = tracker_rules(contract, settings.tracker)
-                worker = Worker(transport, classifier, spec, rules, Collected(), settings)
+                worker = Worker(transport, classifier, spec, rules, settings)
                 spent, began = time.process_time(), time.monotonic()
                 _work_off(worker, job, contract)
                 costs[guarantee].append((time.process_time() - spent) / seconds)

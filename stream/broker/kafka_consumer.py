@@ -187,13 +187,14 @@ class KafkaConsumer:
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         # One call may finish a rebalance and fetch behind it, never the other way round.
         revoked, assigned, has_skipped = self._listener.take()
+        if not has_skipped:
+            for partition in revoked | assigned:
+                self._began.pop(partition, None)
+        for (topic, number, *_), records in batches.items():
+            self._began.setdefault((topic, number), records[0].offset)
         if has_skipped:
             self.rewind()
             return Polled(revoked, assigned)
-        for partition in revoked | assigned:
-            self._began.pop(partition, None)
-        for (topic, number, *_), records in batches.items():
-            self._began.setdefault((topic, number), records[0].offset)
         return Polled(revoked, assigned, [_record(r) for records in batches.values() for r in records])
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
