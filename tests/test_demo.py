@@ -15,7 +15,8 @@ from rich.console import Console
 from consumers.live.accounts import CameraCounts
 from consumers.settings import Settings
 from consumers.terminal import demo
-from consumers.terminal.demo import FOOTAGE, Truth, read_truth
+from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo_summary import Outcome, PlayedFeed, Truth, print_summary, read_truth
 from models import find
 from stream import BrokerError, MemoryTransport, SourceError
 from tests.command_line import clipline
@@ -25,7 +26,7 @@ from tests.videos import write_video
 START_US = 1_700_000_000_000_000
 
 
-def outcome(*events: object, **changes: object) -> demo._Outcome:
+def outcome(*events: object, **changes: object) -> Outcome:
     counts = CameraCounts(frames=100, classified=97, skipped=Counter(tail=3), windows=9, seconds=30.0)
     values: dict[str, object] = {
         "events": [e.body() for e in events],
@@ -37,13 +38,13 @@ def outcome(*events: object, **changes: object) -> demo._Outcome:
         "stopped": False,
         "pace": "realtime",
     }
-    return demo._Outcome(**(values | changes))  # type: ignore[arg-type]
+    return Outcome(**(values | changes))  # type: ignore[arg-type]
 
 
-def summary(found: demo._Outcome, truth: list[Truth] | None) -> str:
+def summary(found: Outcome, truth: list[Truth] | None) -> str:
     out = io.StringIO()
-    feeds = [demo._Feed(Path(f"{camera}.mp4"), camera, START_US, 30.0) for camera in ("gate", "yard")]
-    demo._print_summary(Console(file=out, width=80), found, feeds, truth)
+    feeds = [PlayedFeed(Path(f"{camera}.mp4"), camera, START_US, 30.0) for camera in ("gate", "yard")]
+    print_summary(Console(file=out, width=80), found, feeds, truth)
     return re.sub(r" +\n", "\n", out.getvalue())
 
 
@@ -204,6 +205,6 @@ def test_a_feed_that_fails_in_the_last_moment_is_told_all_the_same(monkeypatch, 
 
     monkeypatch.setattr(demo, "attach", attach)
     transport = MemoryTransport()
-    feeds = [demo._Feed(Path(f"{name}.mp4"), name, START_US, 1.0) for name in ("gate", "yard")]
+    feeds = [PlayedFeed(Path(f"{name}.mp4"), name, START_US, 1.0) for name in ("gate", "yard")]
     demo._Playback(Idle(), transport, Settings(), "max", stop).run(Console(file=out, width=80), feeds, lambda *_: None)
     assert f"Camera yard is left out: {error}" in out.getvalue()

@@ -10,7 +10,8 @@ import pytest
 from kafka import KafkaProducer
 
 from consumers.replaying import sources
-from consumers.replaying.sources import TopicPiece, find_recordings
+from consumers.replaying.sources import find_recordings
+from consumers.replaying.topic_pieces import TopicPiece
 from stream import KafkaTransport, Partition, Record, Segment, SegmentLimits, Topic
 
 MINUTE_US = 60_000_000

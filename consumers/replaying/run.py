@@ -22,8 +22,9 @@ from consumers.live.decode_queue import DecodeQueue
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, Scorer, UnscoredWindow, Window
 from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
 
-from .sources import ContextSegment, Item, LostSegmentError, Piece
+from .sources import Piece
 from .store import TraceDraft, TraceStore
+from .topic_pieces import ContextSegment, Item, LostSegmentError
 
 #: Per decoding thread: segments that wait for it or for the classifier, enough to fill the next batch.
 _AHEAD: Final = 8

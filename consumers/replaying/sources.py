@@ -9,62 +9,29 @@ kafka://clipline.segments?camera=gate&from=1200&to=1800           by offset
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 from consumers.files import content_digest
-from consumers.times import parse_time_us
 from stream import (
-    CAMERA_ID,
     Feed,
     Footage,
-    Partition,
     Reading,
     Recorded,
-    Segment,
-    SegmentError,
     SegmentLimits,
     SourceError,
     Transport,
-    announced_frames,
     cameras_of,
-    check_camera_id,
     find_files,
     recorded_order,
 )
 
+from .topic_pieces import Item, TopicPiece, check_camera, topic_pieces
+
 _SCHEME: Final = "kafka://"
-#: Footage that is sent up to this long before its event time (`attach --start now --pace max`) is found by the broker's
-#: index of times; what was sent earlier still, by looking back.
-_AHEAD_US: Final = 3600 * 1_000_000
-#: How many records before the place that was found must hold nothing of the wanted time; else it is further back.
-_LOOK_BACK: Final = 128
-#: How many records before the footage are looked at, at most, for the begin of the group of pictures that it begins in.
-_MAX_CONTEXT: Final = 16_384
-
-
-class LostSegmentError(SegmentError):
-    """In the place of a segment that cannot be read, with the frames that its record announces."""
-
-    def __init__(self, error: SegmentError, frames: int) -> None:
-        super().__init__(error.where, error.reason)
-        self.frames = frames
-
-
-@dataclass(frozen=True, slots=True)
-class ContextSegment:
-    """A segment from before the footage, read because what follows cannot be decoded without it."""
-
-    segment: Segment
-
-
-#: What a piece of footage gives: its segments, and an error in the place of each that cannot be read.
-Item = Segment | ContextSegment | LostSegmentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,45 +68,6 @@ class FilePiece:
             SourceError: reading fails halfway, after the segments before.
         """
         yield from Footage([self.path], camera, self.limits, start_us=0, strict=True, reading=self.reading).segments()
-
-
-@dataclass(frozen=True, slots=True)
-class TopicPiece:
-    """What a topic holds of one camera, between two offsets of a partition."""
-
-    transport: Transport = field(repr=False, compare=False)
-    partition: Partition
-    offsets: tuple[int, int]
-    camera: str
-    interval_us: tuple[int | None, int | None]
-    content: str
-    seconds: float
-    #: The first record that decoders need; the footage begins with the first of `offsets`.
-    context_offset: int
-    recorded_us: int = 0
-
-    @property
-    def name(self) -> str:
-        topic, number = self.partition
-        return f"{topic}[{number}]@{self.offsets[0]}-{self.offsets[1] - 1} camera {self.camera}"
-
-    @property
-    def file(self) -> Path | None:
-        return None
-
-    def facts(self) -> dict[str, Any]:
-        """Everything that its segments depend on."""
-        return {"records": self.content}
-
-    def segments(self, camera: str) -> Iterator[Item]:
-        """Yield the camera's segments under the name `camera`, and an error in place of each that cannot be read."""
-        before = {self.partition: (self.context_offset, self.offsets[0])}
-        for item in _read_topic(self.transport, before, self.camera, (None, None)):
-            if isinstance(item.segment, Segment):
-                yield ContextSegment(replace(item.segment, camera=camera))
-        for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
-            segment = item.segment
-            yield segment if isinstance(segment, LostSegmentError) else replace(segment, camera=camera)
 
 
 Piece = FilePiece | TopicPiece
@@ -185,13 +113,13 @@ def find_recordings(
         SourceError: a source is absent or holds no video, or two files would be one camera.
         BrokerError: a topic cannot be read.
     """
-    _check_camera(camera, "--camera")
+    check_camera(camera, "--camera")
     recordings: list[Recording] = []
     files: list[tuple[str, Path]] = []
     left_out: list[str] = []
     for source in sources:
         if source.startswith(_SCHEME):
-            recordings += _topic_recordings(source, camera, connect())
+            recordings += [Recording(name, (piece,)) for name, piece in topic_pieces(source, camera, connect())]
         elif "://" in source and not Path(source).exists():
             raise SourceError(f"{source}: expected a file, a folder or {_SCHEME}topic?camera=…")
         else:
@@ -231,181 +159,3 @@ def _file_pieces(
                 raise
             left_out.append(str(error))
     return tuple(pieces[index] for index in recorded_order(known))
-
-
-def _check_camera(camera: str | None, where: str) -> None:
-    try:
-        if camera is not None:
-            check_camera_id(camera)
-    except ValueError as error:
-        raise SourceError(f"{where}: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _TopicSegment:
-    camera: str
-    partition: Partition
-    offset: int
-    segment: Segment | LostSegmentError
-
-
-def _read_topic(
-    transport: Transport,
-    ranges: dict[Partition, tuple[int, int]],
-    camera: str | None,
-    interval_us: tuple[int | None, int | None],
-) -> Iterator[_TopicSegment]:
-    begin_us, end_us = interval_us
-    for record in transport.read(ranges):
-        name = (record.key or b"").decode(errors="replace")
-        if camera is not None and name != camera:
-            continue
-        segment: Segment | LostSegmentError
-        try:
-            segment = Segment.decode(record.key, record.headers, record.value, record.where)
-            if (begin_us is not None and segment.end_us < begin_us) or (
-                end_us is not None and segment.start_us >= end_us
-            ):
-                continue
-        except SegmentError as error:
-            segment = LostSegmentError(error, announced_frames(record.headers, record.value))
-        yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
-
-
-def _topic_recordings(source: str, camera: str | None, transport: Transport) -> list[Recording]:
-    topic, wanted, interval_us, offsets = _parse_topic(source, camera)
-    ranges = {
-        partition: (max(first, offsets[0] or 0), end if offsets[1] is None else min(end, offsets[1]))
-        for partition, (first, end) in transport.offsets(topic).items()
-    }
-    ranges = {partition: (first, end) for partition, (first, end) in ranges.items() if first < end}
-    if interval_us[0] is not None and ranges:
-        ranges = _without_earlier(transport, ranges, wanted, interval_us[0])
-    found: dict[tuple[str, Partition], _TopicContent] = defaultdict(_TopicContent)
-    for item in _read_topic(transport, ranges, wanted, interval_us):
-        found[item.camera, item.partition].add(item)
-    kept = transport.offsets(topic)
-    recordings = [
-        Recording(name, (content.piece(transport, name, partition, interval_us, kept[partition][0]),))
-        for (name, partition), content in found.items()
-        if CAMERA_ID.fullmatch(name) and content.seconds
-    ]
-    if not recordings:
-        raise SourceError(f"{source}: the topic holds no such footage")
-    return recordings
-
-
-def _without_earlier(
-    transport: Transport, ranges: dict[Partition, tuple[int, int]], camera: str | None, begin_us: int
-) -> dict[Partition, tuple[int, int]]:
-    """Return the ranges without most of the records that end before `begin_us`, which may be days of a topic.
-
-    The broker's index knows when a record was sent, not when its footage was recorded. Footage is sent after it was
-    recorded, so records sent before `begin_us` show what was before. Footage that is sent ahead of its event time is
-    the exception: hence an hour to spare, and a look at the records before the place that was found. Where the wanted
-    footage ends, no index can tell: an archive may be sent at any time later.
-    """
-    (topic,) = {topic for topic, _ in ranges}
-    hints = transport.sent_since(topic, begin_us - _AHEAD_US)
-    found = {}
-    for partition, (kept, end) in ranges.items():
-        first, count = min(max(kept, hints[partition]), end), _LOOK_BACK
-        while first > kept:
-            earlier = max(kept, first - count)
-            items = _read_topic(transport, {partition: (earlier, first)}, camera, (begin_us, None))
-            if all(isinstance(item.segment, LostSegmentError) for item in items):
-                break
-            first, count = earlier, 4 * count
-        found[partition] = (first, end)
-    return {partition: (first, end) for partition, (first, end) in found.items() if first < end}
-
-
-@dataclass(slots=True)
-class _TopicContent:
-    """What a topic holds of one camera: where, how long, and a digest in the place of the bytes."""
-
-    first: int = -1
-    last: int = -1
-    seconds: float = 0.0
-    #: The first one that was read.
-    begin: Segment | None = None
-    digest: Any = field(default_factory=hashlib.sha256)
-
-    def add(self, item: _TopicSegment) -> None:
-        self.first, self.last = item.offset if self.first < 0 else self.first, item.offset
-        segment = item.segment
-        if isinstance(segment, LostSegmentError):
-            self.digest.update(f"bad {item.offset};".encode())
-            return
-        self.begin = self.begin or segment
-        self.seconds += segment.seconds
-        facts = (segment.epoch_us, segment.sequence, segment.start_us, segment.end_us)
-        self.digest.update(f"{facts};".encode() + hashlib.sha256(segment.data).digest())
-
-    def piece(
-        self,
-        transport: Transport,
-        camera: str,
-        partition: Partition,
-        interval_us: tuple[int | None, int | None],
-        kept: int,
-    ) -> TopicPiece:
-        context = self._context_offset(transport, camera, partition, kept)
-        self.digest.update(f"context {self.first - context};".encode())
-        offsets = (self.first, self.last + 1)
-        content = self.digest.hexdigest()
-        return TopicPiece(transport, partition, offsets, camera, interval_us, content, self.seconds, context)
-
-    def _context_offset(self, transport: Transport, camera: str, partition: Partition, kept: int) -> int:
-        """Where the group of pictures begins that the footage begins in; at the footage itself if that is not there."""
-        begin = self.begin
-        if begin is None or begin.decode_from_us is None:
-            return self.first
-        first, count = self.first, _LOOK_BACK
-        while first > kept and self.first - first < _MAX_CONTEXT:
-            earlier = max(kept, first - count)
-            for item in _read_topic(transport, {partition: (earlier, first)}, camera, (None, None)):
-                segment = item.segment
-                if isinstance(segment, LostSegmentError) or segment.continues:
-                    continue
-                if segment.start_us == begin.decode_from_us:
-                    return item.offset
-            first, count = earlier, 4 * count
-        return self.first
-
-
-def _parse_topic(
-    source: str, camera: str | None
-) -> tuple[str, str | None, tuple[int | None, int | None], tuple[int | None, int | None]]:
-    parts = urlsplit(source)
-    topic = parts.netloc + parts.path.rstrip("/")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if not topic or (unknown := sorted(set(query) - {"camera", "from", "to"})):
-        known = "kafka://topic?camera=…&from=…&to=…"
-        raise SourceError(f"{source}: expected {known}" + (f", found {unknown[0]!r}" if topic else ""))
-    wanted = query.get("camera") or camera
-    _check_camera(wanted, source)
-    bounds = [query.get(name) for name in ("from", "to")]
-    if any(b is not None and b.isdigit() for b in bounds):
-        if not all(b is None or b.isdigit() for b in bounds):
-            raise SourceError(f"{source}: expected 'from' and 'to' both as offsets or both as times")
-        if wanted is None:
-            raise SourceError(f"{source}: offsets are of a camera's partition, so 'camera' is needed")
-        first, end = (None if b is None else int(b) for b in bounds)
-        _check_order(first, end, source)
-        return topic, wanted, (None, None), (first, end)
-    begin_us, end_us = (None if b is None else _time_us(b, source) for b in bounds)
-    _check_order(begin_us, end_us, source)
-    return topic, wanted, (begin_us, end_us), (None, None)
-
-
-def _check_order(first: int | None, end: int | None, source: str) -> None:
-    if first is not None and end is not None and first >= end:
-        raise SourceError(f"{source}: expected 'from' before 'to'")
-
-
-def _time_us(text: str, source: str) -> int:
-    try:
-        return parse_time_us(text.replace(" ", "+"))  # a '+' that was not escaped
-    except ValueError:
-        raise SourceError(f"{source}: {text!r} is neither an offset nor a time like 2026-11-24T08:00:00Z") from None

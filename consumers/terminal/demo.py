@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import shutil
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from consumers.live.accounts import CameraCounts
 from consumers.live.assemble import Serving, open_worker
 from consumers.live.snapshot import WorkerSnapshot
 from consumers.outputs.subscriber import stored_events
 from consumers.settings import Settings, override
 from consumers.terminal.console import Output
-from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, cameras_of, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
+from .demo_summary import Outcome, PlayedFeed, heading, print_summary, read_truth, say
 from .live_view import LiveView
-from .wording import count, describe, duration, skip_reason
+from .wording import count, duration
 
 FOOTAGE: Final = Path(__file__).parents[1] / "footage"
 _MAX_CAMERAS: Final = 16
@@ -40,47 +35,6 @@ _MAX_NAMED: Final = 3
 #: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
 _STUCK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
-#: A machine that keeps up is not so far behind typically.
-_SLOW_SECONDS: Final = 5.0
-
-_Body = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What happens on a sample camera, in seconds of its footage."""
-
-    camera: str
-    label: str
-    start_seconds: float
-    end_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Feed:
-    path: Path
-    camera: str
-    start_us: int
-    #: How long it plays, as the file says itself; 0 where it does not.
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What came of a demo, for its summary."""
-
-    events: Sequence[_Body]
-    counts: Mapping[str, CameraCounts]
-    #: Labels that raise events.
-    alarms: frozenset[str]
-    #: From when footage was first sent until all of it was classified.
-    seconds: float
-    #: Typical and high (95 %) wall time from a segment's arrival to its predictions, where there were any.
-    delays: tuple[float, float] | None
-    #: From the call of the command to the first event; None where there was none.
-    first_event_seconds: float | None
-    stopped: bool
-    pace: Pace
 
 
 def run_demo(
@@ -122,7 +76,7 @@ def run_demo(
         # Read back as any subscriber would: what counts is what arrived on the topic.
         reports = list(stored_events(transport, settings.topics))
     middle, high = worker.latency_seconds(50), worker.latency_seconds(95)
-    outcome = _Outcome(
+    outcome = Outcome(
         events=list({event.id: event.body() for event in reports}.values()),
         counts=dict(worker.counts),
         alarms=frozenset(before.alarms),
@@ -132,13 +86,13 @@ def run_demo(
         first_event_seconds=None if first_event is None else first_event - begun,
         stopped=stop.is_set(),
     )
-    _print_summary(console, outcome, feeds, read_truth(FOOTAGE / "truth.csv") if footage is None else None)
+    print_summary(console, outcome, feeds, read_truth(FOOTAGE / "truth.csv") if footage is None else None)
     _print_next_steps(console)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    feeds: Sequence[_Feed]
+    feeds: Sequence[PlayedFeed]
     #: Why files cannot be played.
     unreadable: Sequence[str]
     #: Files beyond those that can be shown.
@@ -152,7 +106,7 @@ def _find_feeds(footage: Path) -> _Found:
         SourceError: there is no such footage, or no file of it opens.
     """
     start_us = time.time_ns() // 1000
-    feeds: list[_Feed] = []
+    feeds: list[PlayedFeed] = []
     unreadable: list[str] = []
     left_out: list[Path] = []
     files = find_files(footage)
@@ -166,7 +120,7 @@ def _find_feeds(footage: Path) -> _Found:
         except SourceError as error:
             unreadable.append(str(error))
             continue
-        feeds.append(_Feed(path, camera, start_us, seconds))
+        feeds.append(PlayedFeed(path, camera, start_us, seconds))
     if not feeds:
         raise SourceError("; ".join(unreadable))
     return _Found(feeds, unreadable, left_out)
@@ -182,7 +136,7 @@ class _Playback:
         self._stop, self._over = stop, threading.Event()
 
     def run(
-        self, console: Output, feeds: Sequence[_Feed], watch: Callable[[LiveView, WorkerSnapshot], None]
+        self, console: Output, feeds: Sequence[PlayedFeed], watch: Callable[[LiveView, WorkerSnapshot], None]
     ) -> float | None:
         """Show the cameras until all footage is classified, or `stop`; return when the first event came."""
         working = _Thread(lambda: self._serving.worker.run(self._over.is_set))
@@ -204,7 +158,7 @@ class _Playback:
                     if _is_drained(snapshot, [name for name, t in sending.items() if t.error is None]):
                         break
                     if progress.is_stuck(snapshot, sending=any(t.is_alive() for t in sending.values())):
-                        _say(console, f"Nothing came of the rest for {duration(_STUCK_SECONDS)}.", "yellow")
+                        say(console, f"Nothing came of the rest for {duration(_STUCK_SECONDS)}.", "yellow")
                         break
                 live.refresh()
         finally:
@@ -220,7 +174,7 @@ class _Playback:
             raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
         return first_event
 
-    def _send(self, feed: _Feed) -> None:
+    def _send(self, feed: PlayedFeed) -> None:
         with contextlib.closing(self._transport.producer()) as producer:
             attach(
                 str(feed.path),
@@ -290,14 +244,6 @@ class _Thread(threading.Thread):
         return self.error
 
 
-def read_truth(path: Path) -> list[Truth]:
-    """Read `camera,label,start,end`, in seconds."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        return [
-            Truth(row["camera"], row["label"], float(row["start"]), float(row["end"])) for row in csv.DictReader(lines)
-        ]
-
-
 def _print_introduction(console: Output, found: _Found, pace: Pace, *, sample: bool) -> None:
     cameras = count(len(found.feeds), "sample camera" if sample else "video file")
     longest = max(feed.seconds for feed in found.feeds)
@@ -305,7 +251,7 @@ def _print_introduction(console: Output, found: _Found, pace: Pace, *, sample: b
         speed = "read as fast as it can be"
     else:
         speed = f"played in real time{f' ({duration(longest)})' if longest else ''}, as if it were live"
-    _say(
+    say(
         console,
         f"Clipline demo: recorded footage of {cameras}, {speed}. It takes the path of a live camera: cut into short "
         "segments, sent to a Kafka broker, classified by a model that raises events. All of it runs on this machine "
@@ -316,7 +262,7 @@ def _print_introduction(console: Output, found: _Found, pace: Pace, *, sample: b
     if found.left_out:
         named = ", ".join(path.name for path in found.left_out[:_MAX_NAMED])
         more = f" and {len(found.left_out) - _MAX_NAMED} more" if len(found.left_out) > _MAX_NAMED else ""
-        _say(
+        say(
             console,
             f"Left out: {named}{more}; the demo takes {_MAX_CAMERAS} files at most, `clipline replay` takes them all.",
             "yellow",
@@ -326,131 +272,8 @@ def _print_introduction(console: Output, found: _Found, pace: Pace, *, sample: b
 def _print_setting(console: Output, kafka: str, redis: str, worker: WorkerSnapshot) -> None:
     labels = ", ".join(sorted(worker.alarms))
     raised = f"raises an event when it sees: {labels}" if labels else "raises no events: no label has a threshold"
-    _say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.")
+    say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.")
     console.print()
-
-
-def _print_summary(console: Output, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth] | None) -> None:
-    if outcome.stopped:
-        console.print()
-        _say(console, "Stopped before the end of the footage: this is what came of it until then.", "yellow")
-    if truth is None:
-        _heading(console, _capital(count(len(outcome.events), "event")))
-        for event in outcome.events:
-            console.print(describe(event))
-        if not outcome.events:
-            seen = f"The model saw nothing of what it raises events for ({', '.join(sorted(outcome.alarms))})."
-            _say(console, seen if outcome.alarms else "The model raises no events: none of its labels has a threshold.")
-    else:
-        _print_against_truth(console, outcome, feeds, truth)
-    _print_accounts(console, outcome.counts, stopped=outcome.stopped)
-    _print_speed(console, outcome)
-
-
-def _print_against_truth(console: Output, outcome: _Outcome, feeds: Sequence[_Feed], truth: Sequence[Truth]) -> None:
-    starts = {feed.camera: feed.start_us for feed in feeds}
-    rows: list[tuple[str, float, tuple[str, str, str], Text]] = []
-    verdicts: Counter[str] = Counter()
-    matched: set[str] = set()
-    for t in truth:
-        found = [
-            e for e in outcome.events if e["camera"] == t.camera and e["label"] == t.label and _overlaps(e, t, starts)
-        ]
-        matched |= {e["event"] for e in found}
-        happens = f"{t.label} {t.start_seconds:.1f}–{t.end_seconds:.1f} s"
-        raised = ", ".join(_interval(e, starts) for e in found) or "none"
-        peak = f"{max(e['peak_score'] for e in found):.2f}" if found else ""
-        verdict = _verdict(t, outcome, found=bool(found))
-        verdicts[verdict.plain] += 1
-        rows.append((t.camera, t.start_seconds, (happens, raised, peak), verdict))
-    for event in (e for e in outcome.events if e["event"] not in matched):
-        verdicts["false alarm"] += 1
-        raised, peak = f"{event['label']} {_interval(event, starts)}", f"{event['peak_score']:.2f}"
-        rows.append(
-            (event["camera"], _seconds(event, starts)[0], ("nothing", raised, peak), Text("false alarm", "red"))
-        )
-    quiet = {feed.camera for feed in feeds} - {row[0] for row in rows}
-    rows += [(camera, 0.0, ("nothing", "none", ""), Text("correctly quiet", "green")) for camera in quiet]
-    table = Table(box=None, pad_edge=False, header_style="bright_black")
-    for name in ("camera", "what happens", "event raised", "peak score", "verdict"):
-        table.add_column(name)
-    for camera, _, cells, verdict in sorted(rows, key=lambda row: row[:2]):
-        table.add_row(camera, *cells, verdict)
-    known = verdicts["found"] + verdicts["missed"]
-    unknown = sorted({t.label for t in truth} - outcome.alarms)
-    _heading(console, "What the model saw (times in seconds of the footage)")
-    _say(
-        console,
-        f"{verdicts['found']} of {count(known, 'known event')} found, {count(verdicts['false alarm'], 'false alarm')}."
-        + (f" Not looked for: {', '.join(unknown)}, a label that this model does not have." if unknown else ""),
-    )
-    console.print(table)
-    _say(console, "Three scenes prove nothing: `clipline models` says how good the models are on real footage.")
-
-
-def _verdict(truth: Truth, outcome: _Outcome, *, found: bool) -> Text:
-    if truth.label not in outcome.alarms:
-        return Text("not looked for", "yellow")
-    if found:
-        return Text("found", "green")
-    seen = outcome.counts[truth.camera].seconds if truth.camera in outcome.counts else 0.0
-    if outcome.stopped and seen < truth.end_seconds:
-        return Text("stopped before", "yellow")
-    return Text("missed", "red")
-
-
-def _print_accounts(console: Output, counts: Mapping[str, CameraCounts], *, stopped: bool) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bright_black")
-    for name in ("camera", "frames", "= classified", "+ skipped", "+ unreadable", "windows", ""):
-        table.add_column(name, justify="left" if name in {"camera", ""} else "right")
-    for name, c in sorted(counts.items()):
-        # What was stopped has frames in hand; nothing is wrong with that.
-        rest = Text(f"{c.pending} in hand", "yellow") if stopped else Text(f"{c.pending} missing", "red")
-        balanced = rest if c.pending else Text("balanced", "green")
-        numbers = (c.frames, c.classified, c.skipped.total(), c.dead_lettered, c.windows)
-        table.add_row(name, *(str(n) for n in numbers), balanced)
-    _heading(console, "What became of every frame")
-    console.print(table)
-    skipped: Counter[str] = sum((c.skipped for c in counts.values()), Counter())
-    if skipped:
-        reasons = ", ".join(f"{n} {skip_reason(reason)}" for reason, n in skipped.most_common())
-        _say(console, f"Skipped: {reasons}.")
-
-
-def _print_speed(console: Output, outcome: _Outcome) -> None:
-    footage = sum(c.seconds for c in outcome.counts.values())
-    frames = sum(c.frames for c in outcome.counts.values())
-    _heading(console, "How fast it was")
-    if outcome.first_event_seconds is not None:
-        _say(console, f"First event {outcome.first_event_seconds:.1f} s after the start of the demo.")
-    cameras, took = count(len(outcome.counts), "camera"), duration(outcome.seconds)
-    if outcome.pace == "max":
-        times, rate = footage / outcome.seconds, frames / outcome.seconds
-        speed = f"in {took}: {times:.1f} times real time, {rate:.0f} frames a second"
-    else:
-        speed = f"in {took}, each in real time"
-    _say(console, f"{duration(footage)} of footage of {cameras} {speed}.")
-    if outcome.delays is not None:
-        middle, high = (duration(seconds) for seconds in outcome.delays)
-        _say(console, f"From a segment's arrival on Kafka to its scores: {middle} (median), {high} (95 %).")
-        if outcome.pace == "realtime" and outcome.delays[0] > _SLOW_SECONDS:
-            _say(console, f"This machine did not keep up with {cameras} at once; with fewer it will.", "yellow")
-
-
-def _overlaps(event: _Body, truth: Truth, starts: Mapping[str, int]) -> bool:
-    start, end = _seconds(event, starts)
-    return start < truth.end_seconds and truth.start_seconds < end
-
-
-def _interval(event: _Body, starts: Mapping[str, int]) -> str:
-    start, end = _seconds(event, starts)
-    return f"{start:.1f}–{end:.1f} s"
-
-
-def _seconds(event: _Body, starts: Mapping[str, int]) -> tuple[float, float]:
-    origin = starts[event["camera"]] / 1e6
-    start, end = (parse_time_us(event[name]) / 1e6 for name in ("start", "end"))
-    return start - origin, end - origin
 
 
 def _print_next_steps(console: Output) -> None:
@@ -461,9 +284,9 @@ def _print_next_steps(console: Output) -> None:
         ("run", "watch them, with all that it needs"),
         ("train --help", "a model of your own"),
     )
-    _heading(console, "What next")
+    heading(console, "What next")
     for arguments, what in steps:
-        _say(console, f"  {f'{clipline} {arguments}':38} {what}")
+        say(console, f"  {f'{clipline} {arguments}':38} {what}")
 
 
 def _command() -> str:
@@ -474,19 +297,6 @@ def _command() -> str:
     with contextlib.suppress(ValueError):
         return str(beside.relative_to(Path.cwd()))
     return str(beside)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _heading(console: Output, text: str) -> None:
-    console.print()
-    console.print(Text(text, "bold"))
-
-
-def _say(console: Output, text: str, style: str = "") -> None:
-    console.print(text, style=style)
 
 
 def _warn(console: Output, text: str) -> None:

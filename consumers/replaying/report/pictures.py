@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from consumers.replaying.sources import ContextSegment, LostSegmentError, Piece
+from consumers.replaying.sources import Piece
+from consumers.replaying.topic_pieces import ContextSegment, LostSegmentError
 from consumers.replaying.trace import PlacedTrace
 from stream import Image, Picture, SampleReader, SegmentError, SourceError
 
