@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from kafka import KafkaProducer
 
-from consumers.replaying import sources
+from consumers.replaying import topic_pieces
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.topic_pieces import TopicPiece
 from stream import KafkaTransport, Partition, Record, Segment, SegmentLimits, Topic
@@ -93,8 +93,8 @@ def test_an_interval_is_sought_by_time_and_what_was_sent_before_is_not_read(
 
 
 def test_what_a_camera_sends_now_is_sought_by_time(broker, topics_prefix: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "_AHEAD_US", 0)
-    monkeypatch.setattr(sources, "_LOOK_BACK", 4)
+    monkeypatch.setattr(topic_pieces, "_AHEAD_US", 0)
+    monkeypatch.setattr(topic_pieces, "_LOOK_BACK", 4)
     transport = Reading(broker.address)
     transport.ensure_topics([Topic(topics_prefix, 1)])
     producer = transport.producer()
