@@ -38,10 +38,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="320x240 at 10 frames/s instead of 1080p at 30")
     options = parser.parse_args()
     cache = Path("build/bench")
-    film, (checkpoint, contract) = (
-        footage(SMALL if options.small else LARGE, cache),
-        write_checkpoint(cache / "x3d_xs.safetensors"),
-    )
+    film = footage(SMALL if options.small else LARGE, cache)
+    checkpoint, contract = write_checkpoint(cache / "x3d_xs.safetensors")
     classifier, spec = Classifier.load(str(checkpoint)), clip_spec(contract, None)
     costs: dict[str, list[float]] = {guarantee: [] for guarantee in GUARANTEES}
     walls: dict[str, list[float]] = {guarantee: [] for guarantee in GUARANTEES}

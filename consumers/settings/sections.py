@@ -303,8 +303,8 @@ class WorkerSettings(_Section):
         examples=["worker-1"],
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="A name of this worker that no other worker of its group has, and that it keeps over restarts, for "
-        "example that of a StatefulSet's pod. Its cameras wait for it while it restarts (up to the session's six "
-        "seconds), and what it left open when it died ends with its start. Left out: its cameras go to others at once.",
+        "example that of a StatefulSet's pod. What it left open when it was killed ends with its next start. Left out: "
+        "after ten seconds at most.",
     )
     guarantee: Literal["exactly-once", "at-least-once"] = Field(
         "exactly-once",
