@@ -66,12 +66,6 @@ class Scripted:
         return np.array(rows, np.float32)
 
 
-class Forgetful:
-    def write(self, *_: object) -> None: ...
-
-    def close(self) -> None: ...
-
-
 @pytest.fixture
 def published(
     broker: Service, embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +82,7 @@ def published(
     attach(str(footage), "lobby", producer, topics.segments, pace="max", start_us=1_700_000_000_000_000)
     producer.close()
     rule = Rule(start=0.8, end=0.5, min_seconds=0.4, cooldown_seconds=0.0, update_seconds=0.4)
-    worker = Worker(transport, Scripted(), ClipSpec(4, 80_000, 160_000, 32, 32), {LABEL: rule}, Forgetful(), settings)
+    worker = Worker(transport, Scripted(), ClipSpec(4, 80_000, 160_000, 32, 32), {LABEL: rule}, settings)
     done = threading.Event()
     thread = threading.Thread(target=worker.run, args=(done.is_set,))
     thread.start()
@@ -236,7 +230,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "deadletter": DeadLetter.of(letter, "why").encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
-    assert written.keys() | {"cameraState", "workerState"} == messages.keys()
+    assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress"} == messages.keys()
     for name, headers in written.items():
         assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
         contract(name, "headers").validate({n: v.decode() for n, v in headers})
@@ -248,6 +242,8 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "events": topics.events,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
+        "camerasClaims": topics.cameras_claims,
+        "state": topics.state,
         "workersState": topics.workers_state,
     }
 
