@@ -10,10 +10,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from kafka import TopicPartition
 
 from consumers.live.worker import Worker
 from consumers.settings import Settings
@@ -262,19 +260,3 @@ def test_lag_is_what_another_worker_would_have_to_read(transport, footage: Path,
     assert read + len(other.poll(0.5).records) == lag
     other.close()
     producer.close()
-
-
-def test_what_a_member_was_given_in_a_generation_that_it_did_not_learn_of_may_have_been_with_others():
-    """The next rebalance began before it knew what the last one gave it."""
-    generations = iter([1, 2, 4])
-    member = SimpleNamespace(_coordinator=SimpleNamespace(_offset_fetch_futures={}))
-    member.group_metadata = lambda: SimpleNamespace(generation_id=next(generations))
-    listener = kafka_transport._Listener(lambda: member)  # type: ignore[arg-type,return-value]
-    both = [TopicPartition("segments", 0), TopicPartition("segments", 1)]
-    listener.on_partitions_assigned(both)
-    assert listener.take() == (frozenset(), frozenset(both), False)
-    listener.on_partitions_assigned(both)
-    assert listener.take() == (frozenset(), frozenset(), False)
-    listener.on_partitions_assigned(both)
-    assert listener.take() == (frozenset(both), frozenset(both), True)
-    assert listener.take() == (frozenset(), frozenset(), False)
