@@ -35,12 +35,11 @@ _SERVER_WITHOUT_PATH: Final = {
     "redis+sentinel://": _SENTINEL_PLACE,
     "rediss+sentinel://": _SENTINEL_PLACE,
 }
-_TELLTALE: Final = (
-    r"[\w.-]*(?:us(?:e)?r|login|account|pass|pwd|pw|auth|token|key|secret|sig|cred|session|cookie)[\w.-]*"
+_TELLTALE: Final = re.compile(
+    r"us(?:e)?r|login|account|pass|pwd|pw|auth|token|key|secret|sig|cred|session|cookie", re.IGNORECASE
 )
-#: In a path, as some recorders take it: /user=admin_password=…_channel=1. What follows may belong to the password.
-_SECRET_IN_PATH: Final = re.compile(rf"((?:[/;&_]|^){_TELLTALE}=)[^&]*", re.IGNORECASE)
-_IS_SECRET: Final = re.compile(rf"{_TELLTALE}=", re.IGNORECASE)
+#: What stands before an equals sign. Its look behind keeps long text from being searched from each of its characters.
+_NAMED: Final = re.compile(r"(?<![\w.-])[\w.-]+=")
 #: Values of parameters that are no secrets: small numbers and a few words.
 _HARMLESS: Final = re.compile(
     r"\d{0,2}|true|false|yes|no|on|off|main|sub|tcp|udp|unicast|multicast|real_stream", re.IGNORECASE
@@ -169,19 +168,34 @@ def _without_secrets(address: str) -> str:
     if parts is not None:
         return parts.scheme + (_shown_place(parts.place) if parts.place else _HIDDEN)
     # A scheme that is misspelt, or none: up to the last "@", wherever it is; rather too little is shown.
-    shown = re.sub(r"[^/]*:.*@", f"{_HIDDEN}@", address, flags=re.DOTALL)
+    at = address.rfind("@")
+    colon = address.find(":", 0, max(at, 0))
+    shown = address if colon < 0 else address[: address.rfind("/", 0, colon) + 1] + _HIDDEN + address[at:]
     return _shown_place(shown) if ":/" in shown else shown
 
 
 def _shown_place(place: str) -> str:
     path, question, parameters = place.partition("?")
     each = parameters.split("&")
-    if any("@" in one and not _IS_SECRET.match(one) for one in each):
+    if any("@" in one and not _is_secret(one) for one in each):
         # It may belong to a password with a "?" that could not be told.
         return _shown_place(place.rpartition("@")[2])
-    path = _SECRET_IN_PATH.sub(rf"\1{_HIDDEN}", path.rpartition("@")[2])
+    path = "&".join(map(_without_secret, path.rpartition("@")[2].split("&")))
     path = "".join(separator + (part if is_shown else _HIDDEN) for separator, part, is_shown in _parts(path))
     return path + question + "&".join(map(_shown_parameter, each))
+
+
+def _without_secret(text: str) -> str:
+    """In a path, as some recorders take it: /user=admin_password=…_channel=1. What follows may be of the password."""
+    for name in _NAMED.finditer(text):
+        if _TELLTALE.search(name[0]):
+            return text[: name.end()] + _HIDDEN
+    return text
+
+
+def _is_secret(parameter: str) -> bool:
+    name = _NAMED.match(parameter)
+    return name is not None and _TELLTALE.search(name[0]) is not None
 
 
 def _parts(path: str) -> Iterator[tuple[str, str, bool]]:
@@ -198,9 +212,11 @@ def _parts(path: str) -> Iterator[tuple[str, str, bool]]:
 def _looks_secret(part: str) -> bool:
     text = unquote(_REFERENCE.sub("", part))
     runs = _RUN.findall(text)
+    if any(len(run) >= _LEAST_SECRET and not _may_be_name(run) for run in runs):
+        return True
+    # Runs are no longer than names here: the pattern of terms could take for ever.
     odd = sum(_ODD.search(run) is not None and not _TERMS.fullmatch(run) for run in runs)
-    too_long = (run for run in runs if len(run) >= _LEAST_SECRET and not _may_be_name(run))
-    return bool(_USER_AND_PASSWORD.match(text)) or odd > 1 or any(too_long)
+    return bool(_USER_AND_PASSWORD.match(text)) or odd > 1
 
 
 def _may_be_name(run: str) -> bool:
@@ -224,7 +240,7 @@ def _shown_parameter(parameter: str) -> str:
     name, equals, value = parameter.partition("=")
     if not equals:
         return parameter if _HARMLESS.fullmatch(parameter) else _HIDDEN
-    harmless = _HARMLESS.fullmatch(value) and not _IS_SECRET.match(parameter)
+    harmless = _HARMLESS.fullmatch(value) and not _is_secret(parameter)
     return parameter if harmless else f"{name}={_HIDDEN}"
 
 

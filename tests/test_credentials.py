@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+import time
 
 import pytest
 import redis
@@ -138,6 +139,15 @@ def test_no_random_part_of_a_path_is_shown(form: str, token: str):
     shown = display_name(form.format(token))
     assert token not in shown
     assert shown.partition("?")[0] == form.format("…").partition("?")[0].replace("admin:x@", "").replace("….m3u8", "…")
+
+
+@pytest.mark.parametrize("unit", ["_", "a", "user", "_user", "a_", "mpg", "a:", "@", "#@", "/", "%", "user=", "1_pw="])
+@pytest.mark.parametrize("form", ["{}", "rtsp://10.0.0.7/{}zA", "rtsp://{}", "rtsp://h/x?{}", "redis://{}", "x:/{}"])
+def test_a_long_address_is_shown_at_once(form: str, unit: str):
+    address = form.format(unit * (6000 // len(unit)))
+    began = time.process_time()
+    display_name(address)
+    assert time.process_time() - began < 1.0
 
 
 def test_hardly_a_random_secret_is_taken_for_a_name():
