@@ -59,6 +59,31 @@ def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments, wor
     assert result.stdout == ""
 
 
+def test_a_broker_that_is_not_there_is_said_at_once_without_names_of_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["events"], ["status"], ["attach", __file__], ["evidence", "3f2a", "-o", "x.mp4"]):
+        began = time.monotonic()
+        result = clipline(*arguments, "--kafka", "127.0.0.1:1")
+        assert time.monotonic() - began < 4, arguments
+        assert result.returncode == 2
+        assert "answers at 127.0.0.1:1 (Connection refused): start one with `clipline run` or" in result.stderr
+        assert "Error" not in result.stderr
+
+
+def test_settings_in_a_folder_above_are_pointed_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no clipline.toml in this folder (`clipline init` writes one)" in clipline("run").stderr
+    (tmp_path / "clipline.toml").touch()
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below.parent)
+    found = clipline("run")
+    assert found.returncode == 2
+    assert "no clipline.toml in this folder (found one in the parent: --settings ../clipline.toml)" in found.stderr
+    monkeypatch.chdir(below)
+    assert "(found one in a folder above: --settings ../../clipline.toml)" in clipline("run").stderr
+
+
 def test_unreachable_redis_is_said_in_one_line_with_exit_code_2(embedded_broker):
     result = clipline("work", "--kafka", embedded_broker.address, "--redis", "redis://:hunter2@127.0.0.1:1/0")
     assert result.returncode == 2

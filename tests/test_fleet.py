@@ -128,13 +128,13 @@ def test_why_a_camera_gives_nothing_is_told_without_its_address(tmp_path):
 def test_a_camera_that_was_never_there_is_live_once_it_comes(tmp_path, film):
     late = tmp_path / "late.mp4"
     fleet = Fleet([FleetCamera("late", str(late), loop=True)])
-    fleet.until(lambda: fleet.status("late") == "connecting" and fleet.states["late"].why is not None)
+    fleet.until(lambda: fleet.status("late") == "opening" and fleet.states["late"].why is not None)
     film.rename(late)
     fleet.until(lambda: fleet.status("late") == "live")
     seen = fleet.states["late"]
     fleet.end()
     assert (seen.codec, seen.width, seen.height) == ("h264", 64, 48)
-    assert fleet.statuses["late"] == ["connecting", "live", "ended"]
+    assert fleet.statuses["late"] == ["opening", "live", "ended"]
 
 
 def test_footage_that_is_over_has_ended_and_the_fleet_with_it(tmp_path):
@@ -252,6 +252,10 @@ def test_the_state_says_what_segments_say_and_how_long_ago():
     watch.end("the agent stopped")
     assert at(61) == ("ended", 61, "the agent stopped")
     assert watch.state().data_us == 45_000_000
+
+
+def test_footage_is_opened_and_no_camera_is_connected_to():
+    assert FeedWatch("gate", is_footage=True).state().status == "opening"
 
 
 def test_frames_a_second_are_those_of_the_last_seconds():

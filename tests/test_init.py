@@ -47,6 +47,15 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     assert Settings.model_validate(values) == Settings()
 
 
+def test_footage_that_is_not_there_is_said_when_the_file_is_written(tmp_path):
+    (tmp_path / "here.mp4").touch()
+    given = ["gate=/nowhere/x.mp4", "yard=here.mp4", "dock=${DOCK_URL}", "door=rtsp://10.0.0.7/nowhere"]
+    result = CliRunner().invoke(app, ["init", *(word for camera in given for word in ("--camera", camera))])
+    assert result.exit_code == 0
+    warned = [line for line in result.output.splitlines() if "no such" in line]
+    assert warned == ["cameras.gate: /nowhere/x.mp4: no such file or folder (yet)"]
+
+
 def test_every_key_is_in_the_file_with_what_it_does():
     text = file_text([])
     flat = " ".join(text.replace("\n# ", " ").split())

@@ -22,6 +22,7 @@ from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.running import overview as overview_module
 from consumers.running.overview import States, StatesFollower, overview, read_states
 from consumers.settings import TopicSettings
+from consumers.terminal.run_view import PlainRun
 from consumers.terminal.status_view import StatusView
 from stream import Attached, FeedState, KafkaTransport, MemoryTransport
 
@@ -229,6 +230,27 @@ def test_a_workers_snapshot_becomes_its_record():
     assert state.cameras == (WorkerCamera("gate", 2, 0.5, 0.25, "fight", 0.9, 2_000_000),)
     assert (state.lag, state.model, state.engine) == (3, "m", "torch")
     assert worker_state(snapshot, WORKER, "ended", "g", "torch", NOW_US).cameras == ()
+
+
+def test_why_a_camera_does_not_open_is_said_at_once_where_no_terminal_shows_it():
+    out = io.StringIO()
+    view = PlainRun(out)
+    for feed in (
+        {"status": "connecting"},
+        {"status": "connecting", "why": "server returned 401 Unauthorized (authorization failed)"},
+        {"status": "connecting", "why": "server returned 401 Unauthorized (authorization failed)"},
+        {"status": "connecting", "why": "connection refused"},
+        {"status": "live"},
+        {"status": "opening"},
+    ):
+        view.show(overview(states(camera("gate", **feed)), NOW_US))
+    assert [line.partition(" ")[2] for line in out.getvalue().splitlines()] == [
+        "gate: connecting",
+        "gate: connecting (server returned 401 Unauthorized (authorization failed))",
+        "gate: connecting (connection refused)",
+        "gate: live, h264 1920x1080",
+        "gate: opening",
+    ]
 
 
 def test_states_are_sent_on_change_and_now_and_then(monkeypatch):

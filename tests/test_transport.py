@@ -499,6 +499,23 @@ def mute() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (kafka.errors.KafkaTimeoutError("KafkaTimeoutError: request 3 timed out"), "request 3 timed out"),
+        (kafka.errors.KafkaConnectionError("KafkaConnectionError: socket closed"), "socket closed"),
+        (kafka.errors.TopicAuthorizationFailedError(), "topic authorization failed"),
+        (kafka.errors.NotLeaderForPartitionError(), "not leader for partition"),
+        (OSError(111, "Connection refused"), "Connection refused"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_the_vendor_says_is_told_without_the_names_of_its_classes(error, words):
+    said = kafka_connection.text_of(error)
+    assert said.lower() == words.lower()
+    assert "Error" not in said
+
+
 @pytest.mark.parametrize("kind", ["closed", "mute", "not Kafka", "no port", "no number", "no host"])
 def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, mute, redis_url, monkeypatch):
     monkeypatch.setattr(kafka_connection, "CONNECT_TIMEOUT_MS", 1000)

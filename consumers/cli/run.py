@@ -53,12 +53,16 @@ def run(
     """
     from consumers.running.run import run_everything
     from consumers.running.supervisor import ProcessFailedError
+    from consumers.settings import SettingsError, no_file_words
     from consumers.settings import settings_file as find_settings
     from consumers.terminal.run_view import LiveRun, PlainRun
 
     settings = command_settings(settings_file, kafka, redis, model=model)
     environment = dict(os.environ)
-    if (found := find_settings(settings_file)) is not None:
+    found = find_settings(settings_file)
+    if found is None and not settings.cameras:
+        raise SettingsError(no_file_words())
+    if found is not None:
         environment["CLIPLINE_SETTINGS"] = str(found.resolve())
     if take_over:
         environment["CLIPLINE_RUN__TAKE_OVER"] = "true"
@@ -103,7 +107,7 @@ def status(
     if watch and as_json:
         raise typer.BadParameter("--watch shows a table; --json prints once")
     settings = command_settings(settings_file, kafka, None)
-    transport = KafkaTransport(settings.kafka)
+    transport = KafkaTransport(settings.kafka, at_once=True)
     if watch:
         with (
             stop_on_signal() as stop,

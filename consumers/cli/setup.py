@@ -62,7 +62,7 @@ def init(
       clipline init --camera lobby=lobby.mp4 --camera gate=gate.mp4
       clipline init --camera dock='${DOCK_URL}'
     """
-    from consumers.setup.settings_file import file_text, new_cameras, secrets_text, write_new
+    from consumers.setup.settings_file import absent_footage, file_text, new_cameras, secrets_text, write_new
 
     cameras = new_cameras(camera or ())
     variables = [name for each in cameras for name in each.secrets]
@@ -71,6 +71,8 @@ def init(
     write_new(output, file_text(cameras), force=force)
     count = f"{len(cameras)} camera{'s' if len(cameras) != 1 else ''}" if cameras else "no cameras yet"
     _say(f"{output}: written, with {count}.")
+    for each in absent_footage(cameras):
+        errors.print(f"cameras.{each.name}: {each.url}: no such file or folder (yet)", style="yellow", soft_wrap=True)
     _say("Next:")
     if not cameras:
         _say(f"  add your cameras to {output}, as its example [cameras.dock-1] shows")

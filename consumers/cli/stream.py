@@ -87,7 +87,8 @@ def attach(
 
     settings = command_settings(settings_file, kafka, None)
     source, camera, start_us = _attached(source, camera, start, loop=loop)
-    with stop_on_signal() as stop, attach_progress(errors, camera) as show:
+    begins = "connecting" if is_live(source) else "opening"
+    with stop_on_signal() as stop, attach_progress(errors, camera, begins) as show:
         attached = attach_camera(
             settings,
             source,

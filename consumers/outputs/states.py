@@ -62,6 +62,7 @@ def reported_camera(
     camera: str,
     agent: ProcessInfo,
     *,
+    is_footage: bool = False,
     quiet_seconds: float,
     hear: Callable[[FeedState], None] = lambda _: None,
     is_ours: Callable[[], bool] = lambda: True,
@@ -73,7 +74,7 @@ def reported_camera(
     With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
     reports, never the attachment.
     """
-    watch, done = FeedWatch(camera, quiet_seconds=quiet_seconds), threading.Event()
+    watch, done = FeedWatch(camera, is_footage=is_footage, quiet_seconds=quiet_seconds), threading.Event()
 
     def listen() -> None:
         while not done.wait(_LOOK_SECONDS):

@@ -145,7 +145,7 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
 
         @functools.cache
         def connect() -> Transport:
-            transport = KafkaTransport(settings.kafka)
+            transport = KafkaTransport(settings.kafka, at_once=True)
             # Reading waits up to a minute for a broker that has gone: not in silence.
             stack.enter_context(watching(watch_kafka(settings.kafka)))
             return transport

@@ -146,7 +146,7 @@ def _replay_batch(
         name = f"{settings.topics.prefix}-replay-{secrets.token_hex(4)}"
         own = {"topics": {"prefix": name, "retention_hours": _RETENTION_HOURS}, "worker": {"group": name}}
         settings = override(settings, own, "replay")
-        transport = KafkaTransport(settings.kafka)
+        transport = KafkaTransport(settings.kafka, at_once=True)
         if not own_broker:
             topics = settings.topics
             names = (topics.segments, topics.predictions, topics.events, topics.deadletter)

@@ -98,6 +98,7 @@ def attach_camera(
             settings.topics,
             camera,
             agent,
+            is_footage=not is_live(source),
             quiet_seconds=quiet_after(settings.segments.limits),
             hear=hear,
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,

@@ -181,10 +181,10 @@ class Overview:
             return "; ".join(self.problems) + "."
         by_status = Counter(line.status for line in self.cameras)
         live = f"{count(by_status['live'], 'camera')} live"
-        others = [f"{by_status[status]} {status}" for status in ("connecting", "ended") if by_status[status]]
+        others = [f"{by_status[status]} {status}" for status in ("connecting", "opening", "ended") if by_status[status]]
         working = sum(line.state.status == "working" for line in self.workers)
         waiting = any(line.status == "live" and line.worker is None for line in self.cameras)
-        settled = by_status["live"] and not by_status["connecting"] and not waiting
+        settled = by_status["live"] and not by_status["connecting"] and not by_status["opening"] and not waiting
         counts = ", ".join([live, *others, count(working, "worker")])
         return f"{'All is well' if settled else 'Nothing is wrong yet'}: {counts}."
 

@@ -20,7 +20,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import resolve
-from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, override, settings_file
+from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .sections import (
     CameraSettings,
     LabelSettings,
@@ -49,6 +49,7 @@ __all__ = [
     "TrackerSettings",
     "WorkerSettings",
     "load_settings",
+    "no_file_words",
     "override",
     "resolve",
     "section_of",

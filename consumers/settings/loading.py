@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,20 @@ def settings_file(path: Path | None = None, environment: Mapping[str, str] | Non
     if named is not None and not named.is_file():
         raise SettingsError(f"{display_name(str(named))}: no such settings file")
     return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+
+
+def no_file_words() -> str:
+    """That no settings file is in this folder, and where above it one is, as whoever is in a folder below one needs it.
+
+    The folder is not searched when settings are read: another project's file is not to be used unasked.
+    """
+    here = Path.cwd()
+    above = next((parent for parent in here.parents if (parent / DEFAULT_FILE).is_file()), None)
+    words = f"no {DEFAULT_FILE} in this folder"
+    if above is None:
+        return f"{words} (`clipline init` writes one)"
+    where = "the parent" if above == here.parent else "a folder above"
+    return f"{words} (found one in {where}: --settings {shlex.quote(os.path.relpath(above / DEFAULT_FILE))})"
 
 
 def override(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:

@@ -17,7 +17,7 @@ from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
-from consumers.settings import Settings, SettingsError, load_settings, settings_file
+from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
@@ -45,7 +45,7 @@ def read_settings(path: Path | None) -> tuple[Settings | None, list[Finding]]:
         settings = load_settings(path)
     except SettingsError as error:
         return None, [Finding("error", "settings", problem) for problem in error.problems]
-    origin = str(file) if file is not None else "no file, so the defaults (`clipline init` writes one)"
+    origin = str(file) if file is not None else f"{no_file_words()}, so the defaults"
     cameras = len(settings.cameras)
     findings = [Finding("ok", "settings", f"{origin}; {cameras} camera{'s' if cameras != 1 else ''}")]
     if not cameras:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, section_of
-from stream import check_camera_id, display_name, split_address
+from stream import check_camera_id, display_name, is_live, split_address
 
 #: Stands for a name that the operator chooses, as in [cameras.NAME].
 NAME: Final = "NAME"
@@ -143,6 +143,11 @@ def new_cameras(given: Iterable[str]) -> list[NewCamera]:
             raise SettingsError(f"--camera: {name} is given twice")
         cameras.append(_without_secrets(name, url, {key for each in cameras for key in each.secrets}))
     return cameras
+
+
+def absent_footage(cameras: Iterable[NewCamera]) -> list[NewCamera]:
+    """Those whose address is a path at which there is nothing, as far as can be told without their variables."""
+    return [each for each in cameras if not is_live(each.url) and "${" not in each.url and not Path(each.url).exists()]
 
 
 def _without_secrets(name: str, url: str, used: set[str]) -> NewCamera:

@@ -15,14 +15,17 @@ from .wording import duration, moment
 
 
 @contextlib.contextmanager
-def attach_progress(console: Output, camera: str) -> Iterator[Callable[[Attached], None]]:
-    """Yield a function that is told how far an attachment has come, and shows it in one line until it ends."""
+def attach_progress(console: Output, camera: str, begins: str = "connecting") -> Iterator[Callable[[Attached], None]]:
+    """Yield a function that is told how far an attachment has come, and shows it in one line until it ends.
+
+    `begins` is shown until something was sent.
+    """
     columns = (
         TextColumn("{task.description}", style="bold", markup=False),
         TextColumn("{task.fields[state]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(camera, total=None, state="connecting")
+        task = progress.add_task(camera, total=None, state=begins)
 
         def show(attached: Attached) -> None:
             progress.update(task, state=_sent(attached))
@@ -51,7 +54,7 @@ class QuietNotes:
         elif self._since_us is not None:
             if state.status == "live" and state.data_us is not None:
                 self._say(state, f"live again, after {duration((state.data_us - self._since_us) / 1e6)}", "green")
-            self._since_us = None if state.status != "connecting" else self._since_us
+            self._since_us = None if state.status not in {"connecting", "opening"} else self._since_us
 
     def _say(self, state: FeedState, text: str, style: str) -> None:
         self._console.print(f"{state.camera}: {text}", style=style, markup=False, soft_wrap=True)

@@ -45,7 +45,7 @@ def print_stored_events(
         BrokerError: the broker is away, or has no topic of events.
         SourceError: nobody has heard of the camera or label.
     """
-    transport, names, printed = KafkaTransport(settings.kafka), Names(settings), 0
+    transport, names, printed = KafkaTransport(settings.kafka, at_once=True), Names(settings), 0
     with watching(watch_kafka(settings.kafka)):
         for event in EventReader(settings.topics).stored(transport):
             if stop.is_set():

@@ -43,7 +43,7 @@ class PlainRun:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._cameras: dict[str, str] = {}
+        self._cameras: dict[str, tuple[str, str | None]] = {}
         self._workers: dict[str, str] = {}
         self._classified: set[str] = set()
 
@@ -68,10 +68,17 @@ class PlainRun:
 
     def _show_camera(self, line: CameraLine) -> None:
         feed, classified = line.state.feed, line.classified
-        if self._cameras.get(feed.camera) != line.status:
-            self._cameras[feed.camera] = line.status
-            what = f", {feed.codec} {feed.width}x{feed.height}" if line.status == "live" else ""
-            self.say(f"{feed.camera}: {line.trouble or line.status}{what}")
+        now = line.status, feed.why
+        if self._cameras.get(feed.camera) != now:
+            self._cameras[feed.camera] = now
+            # Why a camera gives nothing is known at its first attempt, long before it counts as failed.
+            if line.status in {"connecting", "opening"} and feed.why:
+                words = f"{line.status} ({feed.why})"
+            elif line.status == "live":
+                words = f"live, {feed.codec} {feed.width}x{feed.height}"
+            else:
+                words = line.trouble or line.status
+            self.say(f"{feed.camera}: {words}")
         if classified is not None and classified.label is not None and feed.camera not in self._classified:
             self._classified.add(feed.camera)
             self.say(f"{feed.camera}: classified, first {classified.label} {classified.score:.2f}")

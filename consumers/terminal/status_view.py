@@ -25,6 +25,7 @@ from .wording import NO_EVENTS, count, duration
 _STYLES: Final = {
     "live": "green",
     "connecting": "yellow",
+    "opening": "yellow",
     "stalled": "bold red",
     "failed": "bold red",
     "lost": "bold red",

@@ -36,6 +36,9 @@ _SKIP_REASONS: Final = {
     "too_large": "in a piece too large for Kafka",
 }
 
+#: So much of an event's id tells it from others: `clipline evidence` takes the beginning of one.
+_SHORT_ID: Final = 8
+
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
@@ -67,14 +70,14 @@ def moment(rfc3339: str) -> str:
 
 
 def describe(body: Mapping[str, Any]) -> Text:
-    """One line about one report of an event, from the body that subscribers get."""
+    """One line about one report of an event, from the body that subscribers get; ends as its id begins."""
     ending = f"  ({body['ending'].replace('_', ' ')})" if body["ending"] else ""
     return Text.assemble(
         (f"{moment(body['end'])} UTC  ", "dim"),
         (f"{body['state']:8}", STATE_STYLES[body["state"]]),
         f"{printable(body['label'])} on {printable(body['camera'])}, {duration(body['seconds'])}, "
         f"peak score {body['peak_score']:.2f}",
-        (ending, "dim"),
+        (f"{ending}  {body['event'][:_SHORT_ID]}", "dim"),
     )
 
 

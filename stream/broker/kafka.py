@@ -14,7 +14,7 @@ from kafka.admin import ConfigResource
 from stream.errors import BrokerError
 
 from . import kafka_connection
-from .kafka_connection import TOPIC_BYTES, check_listening, connection, mapped, text_of
+from .kafka_connection import TOPIC_BYTES, check_listening, connection, mapped, why_unreachable
 from .kafka_consumer import KafkaConsumer
 from .kafka_producer import KafkaProducer
 from .kafka_publisher import KafkaPublisher
@@ -65,8 +65,8 @@ class KafkaTransport:
                 admin.close()
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             raise BrokerError(
-                f"no Kafka broker answers at {address} ({text_of(error)}): "
-                "start one with `clipline up`, or set CLIPLINE_KAFKA=host:port"
+                f"no Kafka broker answers at {address} ({why_unreachable(error, address)}): "
+                "start one with `clipline run` or `clipline up`, or set CLIPLINE_KAFKA=host:port"
             ) from None
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:

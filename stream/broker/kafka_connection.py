@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any, Final
@@ -37,8 +38,29 @@ def mapped(doing: str, address: str) -> Iterator[None]:
         raise BrokerError(f"{doing}: the Kafka broker at {address} refused ({text_of(error)})") from None
 
 
+#: What the vendor puts before its messages, once or twice: "[Error 3] UnknownTopicOrPartitionError: ".
+_CLASS_NAME: Final = re.compile(r"(?:(?:\[Error -?\d+\] )?\w+(?:Error|Exception)(?::\s*|$))+")
+#: What it quotes as Python writes it: "[('127.0.0.1', 9092, <AddressFamily.AF_UNSPEC: 0>)]".
+_UNABLE: Final = "Unable to bootstrap"
+
+
 def text_of(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """What the vendor says, without the names of its classes; where it says nothing else, they are words."""
+    text = _CLASS_NAME.sub("", getattr(error, "strerror", None) or str(error), count=1).strip()
+    if text.startswith(_UNABLE):
+        return "what listens there does not answer as a Kafka broker does"
+    if text:
+        return text
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
+
+
+def why_unreachable(error: BaseException, address: str) -> str:
+    """Why no broker could be reached: what the system says is nearer to the cause than what the vendor does."""
+    try:
+        check_listening(address)
+    except kafka_errors.KafkaConnectionError as nobody:
+        return text_of(nobody)
+    return text_of(error)
 
 
 def check_listening(address: str) -> None:

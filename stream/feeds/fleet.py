@@ -16,6 +16,7 @@ from typing import Final
 from stream.errors import BrokerError, SourceError
 
 from . import agent
+from .addresses import is_live
 from .agent import Attached, Pauses, Sender, attach, wait
 from .cutting.segmenter import SegmentLimits
 from .source import Reading
@@ -117,7 +118,7 @@ class _Lane(threading.Thread):
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
         self._asked_to_stop, self._gone = stop, gone
         self._attached = Attached(end_us=camera.end_us)
-        self.watch = FeedWatch(camera.camera, quiet_seconds=quiet_seconds)
+        self.watch = FeedWatch(camera.camera, is_footage=not is_live(camera.uri), quiet_seconds=quiet_seconds)
         #: The broker's error that ended this thread.
         self.broken: BrokerError | None = None
 

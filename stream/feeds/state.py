@@ -3,6 +3,7 @@
 | status     | the newest segment came                                    | its connection          |
 |------------|------------------------------------------------------------|-------------------------|
 | connecting | less than 10 s ago, or never and the agent is as young     | not open, or not yet    |
+| opening    | the same, of a file or folder                              | not open, or not yet    |
 | live       | less than 10 s ago                                         | open                    |
 | stalled    | never or more than 10 s ago                                | open, or opening        |
 | failed     | never or more than 10 s ago                                | none, and `why` says so |
@@ -21,7 +22,7 @@ from typing import Final, Literal
 from .agent import Attached
 from .cutting.segmenter import SegmentLimits
 
-FeedStatus = Literal["connecting", "live", "stalled", "failed", "ended"]
+FeedStatus = Literal["connecting", "opening", "live", "stalled", "failed", "ended"]
 
 #: A camera that gives no segment for so long is no longer live, whatever the reason.
 QUIET_SECONDS: Final = 10.0
@@ -68,6 +69,7 @@ class FeedWatch:
         self,
         camera: str,
         *,
+        is_footage: bool = False,
         quiet_seconds: float = QUIET_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -75,7 +77,8 @@ class FeedWatch:
         self._camera, self._quiet_seconds, self._clock, self._wall_us = camera, quiet_seconds, clock, wall_us
         self._lock = threading.Lock()
         self._attached = Attached()
-        self._status: FeedStatus = "connecting"
+        self._not_yet: FeedStatus = "opening" if is_footage else "connecting"
+        self._status = self._not_yet
         self._since_us = wall_us()
         self._segments = 0
         self._data_at = clock()
@@ -126,7 +129,7 @@ class FeedWatch:
             return "ended"
         if now - self._data_at >= self._quiet_seconds:
             return "stalled" if problem is None else "failed"
-        return "live" if problem is None and self._data_us is not None else "connecting"
+        return "live" if problem is None and self._data_us is not None else self._not_yet
 
     def _rate(self, now: float) -> float:
         if now - self._frames[-1][0] > _RATE_SECONDS:
