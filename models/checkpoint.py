@@ -6,6 +6,7 @@ but `Checkpoint.state`.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
@@ -136,8 +137,13 @@ def find(model: str) -> Checkpoint:
         return _read(path)
     if model.upper() in hub.ZOO:
         return _read(hub.download(model.upper(), cache_folder() / "hub"))
-    known = ", ".join([*names, *(n.lower() for n in hub.ZOO)])
-    raise UnknownModelError(f"unknown model {model!r}: neither a file nor one of {known}")
+    zoo = [name.lower() for name in hub.ZOO]
+    near = difflib.get_close_matches(model.lower(), [*names, *zoo], n=1)
+    raise UnknownModelError(
+        f"unknown model {model!r}: no such file{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"Shipped models: {', '.join(names)}; architectures with PyTorchVideo's weights for Kinetics, which are "
+        f"downloaded: {', '.join(zoo)}"
+    )
 
 
 def _read(path: Path) -> Checkpoint:

@@ -44,7 +44,9 @@ from tests.videos import write_video
         (["status", "--watch", "--json"], "--json prints once"),
         (["up", "--data", "/tmp/x"], "--data needs --broker apache"),
         (["train", "/no/such"], "/no/such: no such folder or file"),
-        (["train", "/tmp", "--arch", "x3d_q"], "did you mean x3d_"),
+        (["evaluate", "movnet-motion", "/tmp"], "did you mean 'movenet-motion'?"),
+        (["evaluate", "x3d-x", "/tmp"], "Shipped models: "),
+        (["export", "/no/such.safetensors"], "unknown model '/no/such.safetensors': no such file"),
         (["train", "/tmp", "--map", "fight"], "expected OLD=NEW"),
         (["demo", "/no/such"], "/no/such: no such file or folder"),
     ],
@@ -84,6 +86,31 @@ def test_settings_in_a_folder_above_are_pointed_to(tmp_path, monkeypatch):
     assert "(found one in a folder above: --settings ../../clipline.toml)" in clipline("run").stderr
 
 
+def test_an_architecture_is_corrected(tmp_path):
+    for label in ("fight", "normal"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.mp4").touch()
+    assert "did you mean x3d_" in clipline("train", tmp_path, "--arch", "x3d_q").stderr
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate movenet-motion", "compare movenet-motion x3d-xs"])
+def test_what_is_wrong_with_labelled_footage_is_said_before_torch_is_imported(tmp_path, command, monkeypatch):
+    (tmp_path / "bad.csv").write_text("path,lable\na.mp4,fight\n")
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
+    result = clipline(*command.split(), tmp_path / "bad.csv")
+    assert result.returncode == 2
+    assert "bad.csv" in result.stderr
+    assert "label" in result.stderr
+    assert "torch" not in result.stderr
+
+
+def test_models_are_listed_line_by_line_where_a_table_has_no_room():
+    lines = clipline("models", COLUMNS="80").stdout.splitlines()
+    assert "movenet-motion (default)" in lines
+    assert re.search(r"^  held-out accuracy \(95 %\): \d\d\.\d % \(", "\n".join(lines), re.MULTILINE)
+    assert not re.search(r"\d%", "\n".join(lines))
+
+
 def test_unreachable_redis_is_said_in_one_line_with_exit_code_2(embedded_broker):
     result = clipline("work", "--kafka", embedded_broker.address, "--redis", "redis://:hunter2@127.0.0.1:1/0")
     assert result.returncode == 2
@@ -110,7 +137,7 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 def test_models_lists_what_ships_with_its_accuracy():
     result = clipline("models")
     assert result.returncode == 0
-    assert re.search(r"^movenet-motion \(default\) .* \d\d\.\d%", result.stdout, re.MULTILINE)
+    assert re.search(r"^movenet-motion \(default\) .* \d\d\.\d %", result.stdout, re.MULTILINE)
     assert re.search(r"^x3d-xs ", result.stdout, re.MULTILINE)
 
 

@@ -234,20 +234,28 @@ def separate() -> ClipScores:
     return ClipScores(("n", "f"), truth, np.eye(2)[truth] * 0.8 + 0.1, names, names)
 
 
+def test_where_all_is_right_accuracy_has_an_exact_interval_of_the_groups_and_the_others_none() -> None:
+    figures = evaluate(separate()).figures
+    # Clopper and Pearson: all of four are right with a probability of 2.5 % where each is with 0.025 ** (1 / 4).
+    assert (figures["accuracy"].low, figures["accuracy"].high) == (pytest.approx(0.025**0.25), 1.0)
+    assert np.isnan(figures["auc"].low)
+    assert np.isnan(compare_accuracy(separate(), separate()).difference.low)
+
+
 def test_label_that_a_draw_does_not_hold_is_no_mistake() -> None:
     """An eighth of the draws holds one label only; who is always right is right in those, too."""
     clips = separate()
     weights = draw_weights(clips.groups, 1000, seed=0)
     assert np.isin(weights @ clips.truth, (0, 4)).mean() > 0.1
     f1 = evaluate(clips).figures["macro_f1"]
-    assert (f1.value, f1.low, f1.high) == (1.0, 1.0, 1.0)
+    assert f1.value == 1.0
 
 
 def test_label_that_is_neither_shown_nor_said_does_not_lower_the_macro_f1() -> None:
     clips = separate()
     wider = np.c_[clips.scores, np.zeros(4)]
     third = evaluate(ClipScores(("n", "f", "fall"), clips.truth, wider, clips.groups, clips.names)).figures["macro_f1"]
-    assert (third.value, third.low, third.high) == (1.0, 1.0, 1.0)
+    assert third.value == 1.0
 
 
 def test_one_group_gives_figures_but_no_interval() -> None:
@@ -256,7 +264,7 @@ def test_one_group_gives_figures_but_no_interval() -> None:
     found = evaluate(clips)
     assert found.figures["accuracy"].value == 1.0
     assert all(np.isnan([f.low, f.high]).all() for f in found.figures.values())
-    assert str(found.figures["accuracy"]) == "1.000 (–)"
+    assert str(found.figures["accuracy"]) == "1.000 (no interval: too few groups, or all alike)"
     assert set(found.to_json()["low"].values()) == set(found.to_json()["high"].values()) == {None}
     assert np.isnan(compare_accuracy(clips, clips).difference.low)
 

@@ -19,6 +19,7 @@ from .options import (
     ReportOption,
     SkipBadRowsOption,
     SkipMissingOption,
+    check_data,
     console,
     data_options,
     errors,
@@ -76,13 +77,19 @@ def evaluate(
       clipline evaluate own.safetensors labels.csv \\
         --calibrated better.safetensors
     """
+    from models import find
+
+    find(model)
+    renamed = renamed_labels(label_map)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    check_data(data, renamed, handling)
     from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 
     options = EvaluateOptions(
         model,
         data,
-        renamed=renamed_labels(label_map),
-        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
+        renamed=renamed,
+        data_options=handling,
         engine=engine or "auto",
         json_file=json_file,
         report_file=report,
@@ -113,13 +120,20 @@ def compare(
       clipline compare movenet-motion own.safetensors held-out/
       clipline compare cnn-lstm x3d-xs labels.csv --json comparison.json
     """
+    from models import find
+
+    for model in (first, second):
+        find(model)
+    renamed = renamed_labels(label_map)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    check_data(data, renamed, handling)
     from consumers.learning.evaluate import CompareOptions, compare_command
 
     options = CompareOptions(
         (first, second),
         data,
-        renamed=renamed_labels(label_map),
-        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
+        renamed=renamed,
+        data_options=handling,
         engine=engine or "auto",
         json_file=json_file,
     )
@@ -179,8 +193,9 @@ def export(
         --calibration footage.csv --compare held-out.csv
       clipline export own.safetensors --compare held-out.csv --json forms.json
     """
-    from consumers.learning.export import ExportOptions, export_command
+    from models import find
 
+    find(model)  # a file that is not there is said first, and before torch is imported
     if json_file is not None and not compared:
         raise typer.BadParameter("--json needs --compare: it holds what was measured")
     if output is None and precision is not None:
@@ -189,14 +204,20 @@ def export(
         raise typer.BadParameter("nothing to do: expected --output, or --compare with labelled footage, or both")
     if output is not None and (precision == "int8") != bool(calibration):
         raise typer.BadParameter("--precision int8 and --calibration DATA go together")
+    renamed = renamed_labels(label_map)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows)
+    for data in (calibration, compared):
+        check_data(data or [], renamed, handling)
+    from consumers.learning.export import ExportOptions, export_command
+
     options = ExportOptions(
         model,
         output,
         precision=precision or "f32",
         calibration=calibration or [],
         compared=compared or [],
-        renamed=renamed_labels(label_map),
-        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows),
+        renamed=renamed,
+        data_options=handling,
         json_file=json_file,
     )
     export_command(options, console, errors)

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -293,6 +293,20 @@ def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"--map {pair!r}: expected OLD=NEW")
         renamed[normal_label(old)] = normal_label(new)
     return renamed
+
+
+def check_data(data: Sequence[Path], renamed: Mapping[str, str], options: DataOptions) -> None:
+    """Read lists of labelled footage before a command imports torch: what is wrong with them is said at once.
+
+    The command reads them again, and says what it left out.
+
+    Raises:
+        TrainingError: they cannot be used.
+    """
+    from consumers.learning.datasets import find_examples
+
+    if data:
+        find_examples(data, renamed, options)
 
 
 def data_options(*, skip_missing: bool, skip_bad_rows: bool, group_by: str | None = None) -> DataOptions:

@@ -13,6 +13,7 @@ from .options import (
     LabelMapOption,
     SkipBadRowsOption,
     SkipMissingOption,
+    check_data,
     data_options,
     errors,
     renamed_labels,
@@ -191,11 +192,13 @@ def train(
     On four GPUs:
       torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
+    renamed = renamed_labels(label_map)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    check_data(data, renamed, handling)
     from consumers.learning.train import TrainOptions, train_command
     from models.training.recipe import Augmentation, Recipe
     from models.training.transfer import usual_clip
 
-    renamed = renamed_labels(label_map)
     clip = usual_clip(arch, begin_from)  # an unknown name is told before anything is decoded
     try:
         recipe = Recipe(
@@ -230,7 +233,7 @@ def train(
         output,
         recipe,
         renamed=renamed,
-        data_options=data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by),
+        data_options=handling,
         merge_alike=merge_alike,
         folds=folds,
         used_folds=used_folds,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from consumers.terminal.console import Output, print_json
 from models import DEFAULT_MODEL, Contract, find, shipped
 from models.evaluation.unseen import Unseen, measured_unseen
+
+#: Columns of a terminal that is wide enough for any table.
+_UNBOUND: Final = 10_000
 
 
 def print_models(console: Output, *, as_json: bool = False) -> None:
@@ -21,10 +24,8 @@ def print_models(console: Output, *, as_json: bool = False) -> None:
         print_json(console, rows, indent=2)
         return
     table = Table(box=None, pad_edge=False)
-    # What one copies is never cut; the rest is wrapped.
-    table.add_column("model", no_wrap=True, overflow="ignore")
-    for name in ("labels", "held-out accuracy (95 %)", f"on {unseen.clips} unseen clips (95 %)", "clip"):
-        table.add_column(name, overflow="fold")
+    for name in ("model", "labels", "held-out accuracy (95 %)", f"on {unseen.clips} unseen clips (95 %)", "clip"):
+        table.add_column(name, no_wrap=True)
     table.add_column("MB", justify="right", no_wrap=True)
     for name, contract in found.items():
         table.add_row(
@@ -35,13 +36,27 @@ def print_models(console: Output, *, as_json: bool = False) -> None:
             f"{contract.frames} frames, {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart",
             f"{_megabytes(name):.1f}",
         )
-    console.print(table)
+    if console.measure(table, options=console.options.update(max_width=_UNBOUND)).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_list(console, table)
     below = [name for name, contract in found.items() if not unseen.reaches_baseline(contract.metrics)]
     console.print()
     console.print("Held-out: of the clips that the models were chosen on, so too high.")
     console.print(f"Unseen: {unseen.footage}.")
     console.print(f"{unseen.baseline_story}{'; ' + ' and '.join(below) + ' do less' if below else ''}.")
     console.print("`clipline models --zoo` lists the architectures to train.")
+
+
+def _print_list(console: Output, table: Table) -> None:
+    """The rows of a table that is wider than the terminal, each as a few lines: a wrapped cell can hardly be read."""
+    names = [str(column.header) for column in table.columns]
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        cells = dict(zip(names, map(str, row), strict=True))
+        console.print(cells.pop("model"), style="bold", soft_wrap=True)
+        for name, cell in cells.items():
+            if cell:
+                console.print(f"  {name}: {cell}", soft_wrap=True)
 
 
 def _model_row(name: str, contract: Contract, unseen: Unseen) -> dict[str, Any]:
@@ -68,8 +83,8 @@ def _megabytes(name: str) -> float:
 def _accuracy(metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return ""
-    interval = "" if metrics["low"] is None else f" ({metrics['low']:.1%} to {metrics['high']:.1%})"
-    return f"{metrics['accuracy']:.1%}{interval}"
+    interval = "" if metrics["low"] is None else f" ({100 * metrics['low']:.1f} to {100 * metrics['high']:.1f})"
+    return f"{100 * metrics['accuracy']:.1f} %{interval}"
 
 
 def print_zoo(console: Output, *, as_json: bool = False) -> None:

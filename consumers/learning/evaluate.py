@@ -78,10 +78,15 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
         check_writable(options.calibrated_file)
     warned = Notes(notes)
     examples, digests = _examples(options, [checkpoint], warned)
+    before = len(warned.warnings)
     warn_of_training_data(checkpoint, digests, warned)
+    too_good = warned.warnings[before:]
     windows = _score(options.model, options.engine, examples, notes)
     evaluation = evaluate(windows.by_clip(), windows)
     _print(console, checkpoint.id, evaluation)
+    # Again: minutes and many lines lie between, or the figures go into a file.
+    for warning in too_good:
+        console.print(warning, style="yellow", soft_wrap=True)
     console.print(verdict(evaluation), style="bold", highlight=False, markup=False, soft_wrap=True)
     if options.json_file is not None:
         _write_json(options.json_file, {"model": checkpoint.id, **evaluation.to_json()})

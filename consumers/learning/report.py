@@ -109,7 +109,8 @@ def verdict(evaluation: Evaluation) -> str:
     """The result in a sentence."""
     accuracy = evaluation.figures["accuracy"]
     right = round(accuracy.value * evaluation.clips)
-    bounds = f", 95 % interval {100 * accuracy.low:.0f} to {100 * accuracy.high:.0f} %" if accuracy.low < 1 else ""
+    has_bounds = accuracy.low < accuracy.high  # NaN where there are none
+    bounds = f", 95 % interval {100 * accuracy.low:.0f} to {100 * accuracy.high:.0f} %" if has_bounds else ""
     found = "; ".join(f"{c.label}: {100 * c.recall:.0f} % of {c.clips} found" for c in evaluation.per_class if c.clips)
     clips = count(evaluation.clips, "clip")
     return f"{right} of {clips} labelled correctly ({100 * accuracy.value:.0f} %{bounds}): {found}."

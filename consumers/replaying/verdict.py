@@ -22,7 +22,7 @@ FIGURE_NAMES: Final[Mapping[str, str]] = {
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
-    "mean_average_precision": "mAP, IoU 0.5 to 0.95",
+    "mean_average_precision": "how well events are placed (mAP, IoU 0.5 to 0.95)",
 }
 INTERVALS: Final = (
     "counts are known and have none; for rate, precision and recall the wider of an exact one (Poisson, "

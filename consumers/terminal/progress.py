@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -11,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from consumers.terminal.console import Output
 
 _PLAIN_STEPS: Final = 4
+#: A line at least this often, where work goes on.
+_PLAIN_SECONDS: Final = 10.0
 #: Before that a speed says nothing.
 _SPEED_SECONDS: Final = 0.5
 
@@ -18,6 +21,9 @@ _SPEED_SECONDS: Final = 0.5
 @contextlib.contextmanager
 def task_progress(console: Output) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that is told the name of a task, how much of it is done and how much there is."""
+    if not console.is_terminal:
+        yield _PlainTasks(console).show
+        return
     columns = (
         TextColumn("{task.description:22}", markup=False),
         BarColumn(),
@@ -31,10 +37,24 @@ def task_progress(console: Output) -> Iterator[Callable[[str, int, int], None]]:
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total)
             progress.update(tasks[name], completed=done)
-            if not console.is_terminal and done * _PLAIN_STEPS // total > (done - 1) * _PLAIN_STEPS // total:
-                console.print(f"{name}: {done} of {total}")
 
         yield show
+
+
+class _PlainTasks:
+    """Lines where no bar can be drawn: when a task begins, at each quarter, and every few seconds of a long one."""
+
+    def __init__(self, console: Output) -> None:
+        self._console = console
+        #: By task: the quarter that was said last, and when that was.
+        self._said: dict[str, tuple[int, float]] = {}
+
+    def show(self, name: str, done: int, total: int) -> None:
+        now, quarter = time.monotonic(), done * _PLAIN_STEPS // max(1, total)
+        before, at = self._said.get(name, (-1, now))
+        if quarter > before or (done < total and now - at >= _PLAIN_SECONDS):
+            self._said[name] = max(before, quarter), now
+            self._console.print(f"{name}: {done} of {total}", soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import beta
 
 #: Draws for an interval.
 ROUNDS: Final = 1000
@@ -54,6 +55,13 @@ def weight_blocks(groups: Sequence[str], rounds: int, seed: int) -> Iterator[Flo
         weights = np.zeros((len(part), len(numbers)))
         np.add.at(weights, (np.arange(len(part))[:, None], part), 1.0)
         yield weights[:, member]
+
+
+def exact_interval(right: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share, after Clopper and Pearson (1934): also where all are right, or none."""
+    low = float(beta.ppf(0.025, right, of - right + 1)) if right else 0.0
+    high = float(beta.ppf(0.975, right + 1, of - right)) if right < of else 1.0
+    return low, high
 
 
 def interval(drawn: Floats | Sequence[float]) -> tuple[float, float]:

@@ -20,18 +20,22 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from .bootstrap import ROUNDS, Floats, draw_weights, interval, weight_blocks
+from .bootstrap import ROUNDS, Floats, draw_weights, exact_interval, interval, weight_blocks
 from .calibration import CALIBRATION_BINS, calibration_bins, calibration_error
 from .scores import ClipScores, Labels, Scores, WindowScores
 
 TOP: Final = 5
 #: Shown in the place of a figure that cannot be computed.
 ABSENT: Final = "–"
+#: And in the place of an interval.
+NO_INTERVAL: Final = "no interval: too few groups, or all alike"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value with its 95 % interval; NaN where the clips do not allow one, such as bounds from one group."""
+    """A measured value with its 95 % interval; NaN where the clips do not allow one, such as bounds from one group,
+    or where every draw of groups gives the same.
+    """
 
     value: float
     low: float
@@ -40,7 +44,7 @@ class Figure:
     @property
     def interval(self) -> str:
         """The interval as text."""
-        return f"{self.low:.3f} to {self.high:.3f}" if not math.isnan(self.low) else ABSENT
+        return NO_INTERVAL if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
 
     def __str__(self) -> str:
         return f"{shown(self.value)} ({self.interval})"
@@ -119,14 +123,17 @@ def evaluate(
         weighted_figures(clips.truth, clips.scores, weights) for weights in weight_blocks(clips.groups, rounds, seed)
     ]
     drawn = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    figures = {
-        name: Figure(measure(clips.truth, clips.scores), *interval(drawn[name])) for name, measure in measures.items()
-    }
+    figures = {name: figure_of(measure(clips.truth, clips.scores), drawn[name]) for name, measure in measures.items()}
+    groups = len(set(clips.groups))
+    accuracy = figures["accuracy"].value
+    if groups > 1 and rounds and accuracy in {0.0, 1.0}:
+        # All draws are alike. Clips of a group are not independent, so that groups are counted.
+        figures["accuracy"] = Figure(accuracy, *exact_interval(round(accuracy * groups), groups))
     if windows is not None:
         figures["calibration_error"] = _calibration_of_windows(windows, draw_weights(clips.groups, rounds, seed))
     return Evaluation(
         len(clips.truth),
-        len(set(clips.groups)),
+        groups,
         figures,
         _per_class(clips),
         confusion_matrix(clips.truth, clips.scores.argmax(1), labels=np.arange(len(clips.labels))),
@@ -140,7 +147,13 @@ def _calibration_of_windows(windows: WindowScores, drawn: Floats) -> Figure:
     off = np.zeros((drawn.shape[1], CALIBRATION_BINS))  # by clip: a draw of a long video's windows would fill memory
     np.add.at(off, (clip, calibration_bins(confidence)), windows.window_weights() * (confidence - right))
     once = np.ones((1, len(off)))
-    return Figure(float(_mean_gaps(off, once)[0]), *interval(_mean_gaps(off, drawn)))
+    return figure_of(float(_mean_gaps(off, once)[0]), _mean_gaps(off, drawn))
+
+
+def figure_of(value: float, drawn: Floats) -> Figure:
+    """A value with the interval of what was drawn; none where all draws are alike, which would look like certainty."""
+    low, high = interval(drawn)
+    return Figure(value, low, high) if low < high else Figure(value, math.nan, math.nan)
 
 
 def _mean_gaps(off: Floats, weights: Floats) -> Floats:

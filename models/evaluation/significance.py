@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from .bootstrap import ROUNDS, draw_weights, interval
-from .figures import Figure
+from .bootstrap import ROUNDS, draw_weights
+from .figures import Figure, figure_of
 from .scores import ClipScores
 
 
@@ -47,4 +47,4 @@ def compare_accuracy(a: ClipScores, b: ClipScores, *, seed: int = 0, rounds: int
     weights = draw_weights(a.groups, rounds, seed)  # (R, N)
     drawn = weights @ gain / weights.sum(1)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return AccuracyComparison(Figure(float(gain.mean()), *interval(drawn)), only_a, only_b, mcnemar(only_a, only_b))
+    return AccuracyComparison(figure_of(float(gain.mean()), drawn), only_a, only_b, mcnemar(only_a, only_b))

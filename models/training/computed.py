@@ -26,7 +26,11 @@ class Computed:
         self._held: dict[int, Mapping[str, np.ndarray]] = {}
 
     def all(self, count: int, progress: Callable[[int, int], None]) -> None:
-        """Compute what is not there yet of the first `count` videos; `progress` is told how many there are."""
+        """Compute what is not there yet of the first `count` videos; `progress` is told how many there are.
+
+        First of none: one video may take minutes.
+        """
+        progress(0, count)
         if distributed.world() > 1:
             self._held |= distributed.share_out(range(count), self._compute)
             progress(count, count)
