@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +128,20 @@ def test_reel_that_cannot_be_written_is_held_in_memory(tmp_path: Path, count: in
         reel.append(np.full((96, 96, 3), number, np.uint8))
     assert not reel.keep(tmp_path / "cache" / "kept.npy")
     np.testing.assert_array_equal(reel.frames()[:, 0, 0, 0], np.arange(1 + count))
+
+
+def test_reel_on_a_disk_that_fills_up_goes_on_in_memory(tmp_path: Path) -> None:
+    reel = FrameCache(tmp_path / "cache").reel()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, as of a full disk
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, unlimited[1]))
+        for number in range(400):
+            reel.append(np.full((96, 96, 3), number % 256, np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, handler)
+    np.testing.assert_array_equal(reel.frames()[:, 5, 5, 0], np.arange(400) % 256)
 
 
 def test_reel_that_nobody_keeps_leaves_no_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -93,15 +94,18 @@ class Reel:
         return True
 
     def _write(self) -> bool:
-        """Move the block into the file, whose header always says how many pictures are there."""
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self), *self._block[0].shape)}
+        """Move the block into the file. Its header comes last: a disk that is full amid it leaves what was there."""
+        header = io.BytesIO()
+        shape = (len(self), *self._block[0].shape)  # numpy leaves room for more digits
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("r+b" if self._written else "w+b") as file:
-                np.lib.format.write_array_header_1_0(file, header)  # numpy leaves room for more digits
-                file.seek(self._written * self._block[0].nbytes, os.SEEK_CUR)
+                file.seek(len(header.getvalue()) + self._written * self._block[0].nbytes)
                 for image in self._block:
                     file.write(np.ascontiguousarray(image).data)
+                file.seek(0)
+                file.write(header.getvalue())
         except OSError:
             self._is_writable = False
             return False
