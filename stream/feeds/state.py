@@ -78,7 +78,7 @@ class FeedWatch:
         self._lock = threading.Lock()
         self._attached = Attached()
         self._not_yet: FeedStatus = "opening" if is_footage else "connecting"
-        self._status = self._not_yet
+        self._status: FeedStatus = self._not_yet
         self._since_us = wall_us()
         self._segments = 0
         self._data_at = clock()
