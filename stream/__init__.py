@@ -4,6 +4,7 @@ What other packages use is exported here, embedded servers from `stream.services
 """
 
 from .broker.kafka import KafkaTransport
+from .broker.kafka_address import KafkaAddress, KafkaSecurity, Mechanism, Protocol, Secret, token_of_command
 from .broker.memory import MemoryTransport
 from .broker.transport import (
     MAX_RECORD_BYTES,
@@ -22,7 +23,7 @@ from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
-from .errors import BrokerError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
+from .errors import BrokerError, EntryError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
 from .feeds.addresses import check_address, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach, is_film
 from .feeds.cutting.joining import write_joined
@@ -51,6 +52,7 @@ __all__ = [
     "Consumer",
     "Decoded",
     "Decoder",
+    "EntryError",
     "Existing",
     "Feed",
     "FeedState",
@@ -61,7 +63,10 @@ __all__ = [
     "Footage",
     "Headers",
     "Image",
+    "KafkaAddress",
+    "KafkaSecurity",
     "KafkaTransport",
+    "Mechanism",
     "MemoryTransport",
     "Pace",
     "Packet",
@@ -69,6 +74,7 @@ __all__ = [
     "Picture",
     "Polled",
     "Producer",
+    "Protocol",
     "Publisher",
     "Reading",
     "Record",
@@ -76,6 +82,7 @@ __all__ = [
     "Recorded",
     "Sample",
     "SampleReader",
+    "Secret",
     "Segment",
     "SegmentError",
     "SegmentLimits",
@@ -105,5 +112,6 @@ __all__ = [
     "sample_file",
     "sample_pieces",
     "split_address",
+    "token_of_command",
     "write_joined",
 ]

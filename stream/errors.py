@@ -4,7 +4,8 @@ StreamError
 ├── SourceError       a feed that cannot be opened or read
 ├── SegmentError      a record that is not a segment we can decode
 ├── BrokerError       a broker that is unreachable or refuses
-│   └── RecordTooLargeError
+│   ├── RecordTooLargeError
+│   └── EntryError    it does not let us in, or not do this
 └── ServiceError      an embedded service that cannot be started
 
 Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is called, once. Every message
@@ -41,6 +42,13 @@ class SegmentError(StreamError):
 
 class BrokerError(StreamError):
     """The broker cannot be reached, or refused what was asked."""
+
+
+class EntryError(BrokerError):
+    """The broker does not let us in, or does not let us do this: somebody has to set something, here or there.
+
+    The message says what. It may also be renewed without us, so that waiting is not always in vain.
+    """
 
 
 class RecordTooLargeError(BrokerError):

@@ -23,7 +23,7 @@ from consumers.running.run import _refuse_taken_cameras, _Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
 from consumers.terminal.demo import FOOTAGE
-from stream import FeedState, KafkaTransport
+from stream import FeedState, KafkaAddress, KafkaTransport
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
 from tests.videos import write_video
@@ -279,7 +279,7 @@ def test_a_camera_that_another_agent_reads_is_refused(embedded_broker, topics_pr
 def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix):
     clock = [100.0]
     settings = Settings(topics=TopicSettings(prefix=topics_prefix))
-    watch = _Watch(embedded_broker.address, settings, lambda: clock[0])
+    watch = _Watch(KafkaAddress(embedded_broker.address), settings, lambda: clock[0])
     list(watch.poll())
     assert watch.overview() is None
     producer = KafkaTransport(embedded_broker.address).producer()

@@ -63,7 +63,7 @@ def redis(
     from stream import KafkaTransport, display_name
 
     settings = command_settings(settings_file, kafka, redis, group=group)
-    transport = KafkaTransport(settings.kafka, at_once=True)
+    transport = KafkaTransport(settings.broker, at_once=True)
     connect_redis(settings.redis).close()
     where = f"Redis at {display_name(settings.redis)}"
     if action is RedisAction.check:

@@ -284,7 +284,7 @@ def evidence(
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)
-    found = find_evidence(KafkaTransport(settings.kafka, at_once=True), settings.topics, event, lead, tail)
+    found = find_evidence(KafkaTransport(settings.broker, at_once=True), settings.topics, event, lead, tail)
     write_evidence(found, output)
     console.print(describe(found.body), soft_wrap=True)
     console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", soft_wrap=True)

@@ -107,7 +107,7 @@ def status(
     if watch and as_json:
         raise typer.BadParameter("--watch shows a table; --json prints once")
     settings = command_settings(settings_file, kafka, None)
-    transport = KafkaTransport(settings.kafka, at_once=True)
+    transport = KafkaTransport(settings.broker, at_once=True)
     if watch:
         with (
             stop_on_signal() as stop,

@@ -104,13 +104,13 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
     # What is quick to ask comes first: is there such a model, can it run here, does the broker answer?
     choose_engine(settings.worker.engine, find(settings.worker.model))
     check_redis_url(settings.redis)
-    transport = KafkaTransport(settings.kafka)
+    transport = KafkaTransport(settings.broker)
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
     rules = tracker_rules(classifier.contract, settings.tracker)
     spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
     worker = Worker(transport, classifier, spec, rules, settings)
     with (
-        watching(watch_kafka(settings.kafka)) as awaited,
-        RedisProjection(lambda: KafkaTransport(settings.kafka, at_once=True), settings) as projection,
+        watching(watch_kafka(settings.broker)) as awaited,
+        RedisProjection(lambda: KafkaTransport(settings.broker, at_once=True), settings) as projection,
     ):
         yield Serving(worker, classifier, projection, awaited)

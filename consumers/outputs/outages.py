@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
-from stream import BrokerError, KafkaTransport, display_name
+from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, display_name
 
 from .redis_connection import REDIS_ERRORS, SinkError, ping_redis
 
@@ -22,6 +22,23 @@ log = logging.getLogger(__name__)
 #: A service is asked this often.
 ASK_SECONDS: Final = 2.0
 _AWAY: Final = (BrokerError, SinkError, *REDIS_ERRORS)
+
+
+class Refusals:
+    """Tells what somebody has to set before the broker lets us in or does what we ask: each reason once.
+
+    For whoever goes on trying: that a broker is away, others say.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def note(self, error: BrokerError) -> None:
+        if isinstance(error, EntryError) and str(error) not in self._told:
+            self._told.add(str(error))
+            log.warning("%s", error)
+        else:
+            log.debug("%s", error)
 
 
 class Outage:
@@ -101,9 +118,9 @@ class ServiceWatch:
         self._done.set()
 
 
-def watch_kafka(address: str, say: Callable[[str], None] | None = None) -> ServiceWatch:
+def watch_kafka(address: KafkaAddress, say: Callable[[str], None] | None = None) -> ServiceWatch:
     """A watch on the broker at `address`."""
-    return ServiceWatch(f"Kafka at {display_name(address)}", lambda: KafkaTransport(address, at_once=True), say)
+    return ServiceWatch(f"Kafka at {address}", lambda: KafkaTransport(address, at_once=True), say)
 
 
 def watch_redis(url: str, say: Callable[[str], None] | None = None) -> ServiceWatch:

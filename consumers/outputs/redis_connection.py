@@ -7,7 +7,8 @@ redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _LONGEST_PAUSE_SECONDS: Final = 1.0
 _NOT_UNDERSTOOD: Final = "its host, port or parameters are not understood"
 _SENTINEL: Final = "+sentinel://"
 _SENTINEL_PORT: Final = 26379
+#: Codes of OpenSSL.
+_WRONG_HOST: Final = (62, 64)
 
 #: What a server says that has no room, is a replica, loads its data, or may not be used by this user (yet).
 _PASSING_WORDS: Final = (
@@ -53,6 +56,25 @@ Client = redis.Redis | RedisCluster
 REDIS_ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 
 
+_UNKNOWN_USER: Final = (
+    "does not accept this user and password: check redis_security.user and password (or password_file)"
+)
+#: What to set, by the signs of it in what a server or OpenSSL says.
+_REFUSALS: Final = {
+    ("WRONGPASS", "NOAUTH"): _UNKNOWN_USER,
+    ("NOPERM", "no permissions"): "does not allow its user this: add the ACL of docs/security.md",
+    (
+        *("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE", "ALERT_UNKNOWN_CA"),
+        "alert certificate required",
+    ): "wants a certificate of ours that is valid: set redis_security.certificate_file and key_file",
+    ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"): "speaks no TLS there: begin its address with redis://",
+}
+
+
+class RefusedError(redis.ConnectionError):
+    """A server is there and does not let us in, or not do this; the message says what to set."""
+
+
 class SinkError(Exception):
     """Redis cannot be reached or refused."""
 
@@ -75,7 +97,7 @@ def connect_redis(url: str) -> redis.Redis:
     try:
         return _answered(url, Retry(ExponentialBackoff(cap=_LONGEST_PAUSE_SECONDS, base=0.1), retries=5))
     except REDIS_ERRORS as error:
-        raise SinkError(_not_answered(url, str(error))) from None
+        raise SinkError(str(error) if isinstance(error, RefusedError) else _not_answered(url, str(error))) from None
 
 
 def open_redis(url: str) -> Client:
@@ -135,6 +157,8 @@ def _answered(url: str, retry: Retry) -> redis.Redis:
             raise SinkError(_not_answered(url, _NOT_UNDERSTOOD)) from None
         else:
             return client
+    if (refusal := _not_let_in(failure)) is not None:
+        raise RefusedError(f"Redis at {display_name(url)} {refusal}") from None
     raise failure
 
 
@@ -142,6 +166,36 @@ def _not_answered(url: str, why: str) -> str:
     return (
         f"no Redis answers at {display_name(url)} ({why}): "
         "start one with `clipline up`, or set CLIPLINE_REDIS=redis://host:port/0"
+    )
+
+
+def _not_let_in(error: BaseException) -> str | None:
+    """What to set where Redis is there and does not let us in; None for another reason."""
+    words = str(error)
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _unverified(cause)
+        words += f" {cause}"
+    if isinstance(error, redis.AuthenticationError):
+        return _UNKNOWN_USER
+    return next((told for signs, told in _REFUSALS.items() if any(sign in words for sign in signs)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _unverified(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _WRONG_HOST:
+        return f"shows a certificate for other hosts: set redis to a host that it names ({error.verify_message})"
+    if "expired" in error.verify_message:
+        return "shows a certificate that has expired: renew it there"
+    return (
+        f"shows a certificate that nobody signed whom we trust ({error.verify_message}): set redis_security.ca_file to "
+        "the certificate of the CA that signed it"
     )
 
 

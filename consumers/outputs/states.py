@@ -17,6 +17,8 @@ from consumers.records.worker_state import Status, WorkerCamera, WorkerState
 from consumers.settings import TopicSettings
 from stream import Attached, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
 
+from .outages import Refusals
+
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.5
@@ -109,14 +111,14 @@ def reported_cameras(
 
     In a thread and with a producer of its own. A broker that is away costs reports, and nobody waits for it.
     """
-    done = threading.Event()
+    done, refusals = threading.Event(), Refusals()
 
     def run() -> None:
         while True:
             try:
                 return _report(connect(), topics, agent, states, done)
             except BrokerError as error:
-                log.debug("states of cameras cannot be told: %s", error)
+                refusals.note(error)
                 if done.wait(_RETRY_SECONDS):
                     return None
 

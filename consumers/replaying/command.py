@@ -145,9 +145,9 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
 
         @functools.cache
         def connect() -> Transport:
-            transport = KafkaTransport(settings.kafka, at_once=True)
+            transport = KafkaTransport(settings.broker, at_once=True)
             # Reading waits up to a minute for a broker that has gone: not in silence.
-            stack.enter_context(watching(watch_kafka(settings.kafka)))
+            stack.enter_context(watching(watch_kafka(settings.broker)))
             return transport
 
         recordings, left_out = find_recordings(

@@ -146,13 +146,13 @@ def _replay_batch(
         name = f"{settings.topics.prefix}-replay-{secrets.token_hex(4)}"
         own = {"topics": {"prefix": name, "retention_hours": _RETENTION_HOURS}, "worker": {"group": name}}
         settings = override(settings, own, "replay")
-        transport = KafkaTransport(settings.kafka, at_once=True)
+        transport = KafkaTransport(settings.broker, at_once=True)
         if not own_broker:
             topics = settings.topics
             names = (topics.segments, topics.predictions, topics.events, topics.deadletter)
             stack.callback(transport.delete_topics, names)
         ensure_topics(transport, settings.topics)
-        stack.enter_context(RedisProjection(lambda: KafkaTransport(settings.kafka), settings))
+        stack.enter_context(RedisProjection(lambda: KafkaTransport(settings.broker), settings))
         worker = Worker(transport, setup.scorer, setup.spec, rules, settings)
         sent = _send_and_classify(recordings, worker, transport, settings, progress, stop)
         if sent is None:

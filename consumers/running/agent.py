@@ -33,7 +33,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
     """
 
     def connect() -> KafkaTransport:
-        return KafkaTransport(settings.kafka, at_once=True)
+        return KafkaTransport(settings.broker, at_once=True)
 
     names = list(settings.cameras)
     addresses = {name: camera.address() for name, camera in settings.cameras.items()}
@@ -79,5 +79,5 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
             )
             courier.flush()
 
-    with watching(watch_kafka(settings.kafka)), claims:
+    with watching(watch_kafka(settings.broker)), claims:
         yield run

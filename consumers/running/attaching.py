@@ -68,7 +68,7 @@ def attach_camera(
         SourceError: nothing can be read.
         BrokerError: the broker has been away for too long.
     """
-    agent, address = ProcessInfo.current(), settings.kafka
+    agent, address = ProcessInfo.current(), settings.broker
     live = is_live(source) and not is_film(source)
 
     def connect() -> KafkaTransport:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from consumers.outputs.outages import Refusals
 from consumers.records.camera_claim import CameraClaim
 from consumers.records.camera_state import CameraState
 from consumers.records.fields import RecordError
@@ -179,6 +180,7 @@ class ClaimWatch:
         self._ours: dict[str, CameraClaim] = {}
         self._standing: dict[str, CameraClaim] = {}
         self._told: set[str] = set()
+        self._refusals = Refusals()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claims", daemon=True)
 
@@ -198,7 +200,7 @@ class ClaimWatch:
             try:
                 self._follow()
             except BrokerError as error:
-                log.debug("claims cannot be followed: %s", error)
+                self._refusals.note(error)
                 self._done.wait(self._retry_seconds)
 
     def _follow(self) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
+from consumers.outputs.outages import Refusals
 from stream import MAX_RECORD_BYTES, BrokerError, Headers, Producer, RecordTooLargeError
 
 from .spool import Place, Spool, Waiting
@@ -138,6 +139,7 @@ class Courier:
         #: When the broker last stored something, or there was nothing to be stored.
         self._well_at = clock()
         self._is_away = self._said_disk = self._said_full = False
+        self._refusals = Refusals()
         self._done = threading.Event()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
@@ -217,7 +219,7 @@ class Courier:
                 try:
                     self._bring()
                 except BrokerError as error:
-                    log.debug("%s", error)
+                    self._refusals.note(error)
                     self._is_away = True
                     self._unlink()
                     self._done.wait(RETRY_SECONDS)

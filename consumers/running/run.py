@@ -28,7 +28,7 @@ from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, KafkaTransport, SourceError, check_address, find_files, is_live
+from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
 
 from .child import child_command, child_environment
 from .claims import reader_of, taken_words
@@ -150,13 +150,14 @@ def _run_on(
         window_seconds=settings.run.restart_window_seconds,
         say=foreground.say,
     )
-    watch = _Watch(services.kafka, settings)
+    broker = KafkaAddress(services.kafka, settings.kafka_security.value())
+    watch = _Watch(broker, settings)
     failure: str | None = None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
     waiting = contextlib.ExitStack()
     try:
         supervisor.start()
-        waiting.enter_context(watching(watch_kafka(services.kafka, said.put), watch_redis(services.redis, said.put)))
+        waiting.enter_context(watching(watch_kafka(broker, said.put), watch_redis(services.redis, said.put)))
         while not stop():
             while not said.empty():
                 foreground.say(said.get())
@@ -209,7 +210,7 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
 class _Watch:
     """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
 
-    def __init__(self, kafka: str, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kafka: KafkaAddress, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._topics, self._clock = kafka, settings.topics, clock
         self._states = States()
         self._silent = False
@@ -290,7 +291,9 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
     if services.started_broker or settings.run.take_over:
         return
     try:
-        states = read_states(KafkaTransport(services.kafka), settings.topics).cameras
+        states = read_states(
+            KafkaTransport(KafkaAddress(services.kafka, settings.kafka_security.value())), settings.topics
+        ).cameras
     except BrokerError:
         return  # the agent and the workers wait for it
     for name in settings.cameras:

@@ -18,7 +18,7 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
-from stream import BrokerError, KafkaTransport
+from stream import BrokerError, KafkaAddress, KafkaTransport
 
 from .child import Run
 
@@ -90,7 +90,7 @@ def keep_working(
         BrokerError: the broker has been away for too long.
         SinkError, ModelError, SettingsError: as `prepare`.
     """
-    serving, kafka, ended = None, watch_kafka(settings.kafka, lambda _: None), threading.Event()
+    serving, kafka, ended = None, watch_kafka(settings.broker, lambda _: None), threading.Event()
 
     def is_late() -> bool:
         return exit_after_seconds is not None and kafka.seconds >= exit_after_seconds
@@ -112,13 +112,13 @@ def keep_working(
                     run_worker(serving, settings, process, lambda: stop() or is_late())
             except BrokerError as error:
                 log.warning("%s: the worker begins anew when it answers", error)
-                _wait_for(settings.kafka, lambda: stop() or is_late())
+                _wait_for(settings.broker, lambda: stop() or is_late())
         if not stop():
             raise BrokerError(f"Kafka at {settings.kafka} has not answered for {exit_after_seconds:g} s")
     return serving
 
 
-def _wait_for(kafka: str, stop: Callable[[], bool]) -> None:
+def _wait_for(kafka: KafkaAddress, stop: Callable[[], bool]) -> None:
     """Return when the broker answers, or soon after `stop()`."""
     while not stop():
         time.sleep(_RETRY_SECONDS)
@@ -134,7 +134,7 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop:
         BrokerError: the broker is gone for longer than the retries last.
     """
     reporter = WorkerReporter(
-        KafkaTransport(settings.kafka),
+        KafkaTransport(settings.broker),
         settings.topics,
         process,
         serving.snapshot,

@@ -21,6 +21,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 
 from .addresses import resolve
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
+from .section import SettingsError
 from .sections import (
     CameraSettings,
     LabelSettings,
@@ -28,18 +29,20 @@ from .sections import (
     RunSettings,
     SegmentSettings,
     Settings,
-    SettingsError,
     TopicSettings,
     TrackerSettings,
     WorkerSettings,
     section_of,
 )
+from .security import KafkaSecuritySettings, RedisSecuritySettings
 
 __all__ = [
     "DEFAULT_FILE",
     "ENVIRONMENT_PREFIX",
     "CameraSettings",
+    "KafkaSecuritySettings",
     "LabelSettings",
+    "RedisSecuritySettings",
     "RedisSettings",
     "RunSettings",
     "SegmentSettings",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -49,3 +50,29 @@ def resolve(address: str, environment: Mapping[str, str]) -> str:
         return quote(found, safe="") if match.start() < end else found
 
     return _REFERENCE.sub(value, address)
+
+
+def enter_redis(address: str, user: str | None, password: str | None, parameters: Mapping[str, str]) -> str:
+    """`address` with user, password and the parameters of its client, in place of none or the same.
+
+    Raises:
+        ValueError: the address holds another user or password, or TLS files are for one without TLS.
+    """
+    parts = split_address(address)
+    if parts is None:
+        raise ValueError("it is not understood")
+    if parameters and not parts.scheme.lower().startswith("rediss"):
+        raise ValueError("files of redis_security are for TLS: begin the address with rediss://")
+    place, _, query = parts.place.partition("?")
+    options = dict(each.partition("=")[::2] for each in query.split("&") if each)
+    options |= {key: quote(value, safe="/") for key, value in parameters.items()}
+    if options:
+        place += "?" + "&".join(f"{key}={value}" for key, value in options.items())
+    credentials = parts.credentials
+    if user is not None or password is not None:
+        # What only one of both says is taken from there.
+        wanted = user if user is not None else parts.user, password if password is not None else parts.password
+        if credentials is not None and (parts.user, parts.password) != wanted and parts.password is not None:
+            raise ValueError("it holds another user or password than redis_security")
+        credentials = f"{quote(wanted[0], safe='')}:{quote(wanted[1] or '', safe='')}"
+    return replace(parts, credentials=credentials, place=place).escaped()

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from stream import display_name
 
 from .addresses import resolve
-from .sections import PART, Settings, SettingsError, section_of
+from .section import PART, SettingsError
+from .sections import Settings, section_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _KUBERNETES: Final = (
 #: How pydantic marks a key of a table, as opposed to its value, in an error's location.
 _KEY: Final = "[key]"
 #: Keys whose values are never quoted in an error, with whatever lies below them.
-_SECRET: Final = frozenset({"kafka", "redis", "cameras"})
+_SECRET: Final = frozenset({"kafka", "redis", "cameras", "kafka_security", "redis_security"})
 _HIDDEN: Final = "…"
 
 
@@ -125,10 +126,12 @@ def _validate(values: Mapping[str, Any], where: str, environment: Mapping[str, s
     if problems := _problems(values, where, part=False):
         raise SettingsError(*problems)
     settings = Settings.model_validate(values)
+    _ = settings.broker  # a secret that cannot be read is said at once
     try:
-        return settings.model_copy(update={"redis": resolve(settings.redis, environment)})
+        redis = settings.redis_security.applied(resolve(settings.redis, environment))
     except ValueError as error:
         raise SettingsError(f"{where}: redis: {error}") from None
+    return settings.model_copy(update={"redis": redis})
 
 
 def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PrivateAttr,
@@ -18,41 +17,25 @@ from pydantic import (
     model_validator,
 )
 
-from stream import Reading, SegmentLimits, check_camera_id, display_name, is_live
+from stream import (
+    KafkaAddress,
+    Reading,
+    SegmentLimits,
+    check_camera_id,
+    display_name,
+    is_live,
+)
 
 from .addresses import check_kafka, check_redis, references, resolve
-
-#: Context of a validation that sees the settings of one origin only.
-PART: Final = "part"
-
-
-class SettingsError(Exception):
-    """Settings are unknown or have unusable values.
-
-    The message names where they came from and is about the first of `problems`, which holds one line for each.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        more = len(problems) - 1
-        super().__init__(problems[0] + (f" (and {more} more: see `clipline check`)" if more else ""))
-        self.problems = problems
-
+from .section import PART, Section, SettingsError, only_line
+from .security import KafkaSecuritySettings, RedisSecuritySettings
 
 #: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 _Address = Annotated[str, PlainSerializer(display_name)]
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            shown = Path(display_name(str(value))) if isinstance(value, Path) else value
-            yield name, display_name(value) if isinstance(value, str) else shown
-
-
-class TopicSettings(_Section):
+class TopicSettings(Section):
     """Names and sizes of the topics. They are made when first needed; changes do not reach topics that exist."""
 
     prefix: str = Field(
@@ -113,7 +96,7 @@ class TopicSettings(_Section):
         return f"{self.prefix}.workers.state"
 
 
-class CameraSettings(_Section):
+class CameraSettings(Section):
     """One camera, [cameras.NAME]: either `url` or `url_file`."""
 
     url: _Address | None = Field(
@@ -176,21 +159,12 @@ class CameraSettings(_Section):
             except ValueError as error:
                 raise SettingsError(f"cameras.{self._name}.url: {error}") from None
         assert self.url_file is not None
-        where, file = f"cameras.{self._name}.url_file", display_name(str(self.url_file))
+        address = only_line(self.url_file, f"cameras.{self._name}.url_file", "address")
         try:
-            # A password may hold spaces, and editors begin files with a mark.
-            lines = [line.strip() for line in self.url_file.read_text("utf-8-sig").splitlines() if line.strip()]
-        except OSError as error:
-            raise SettingsError(f"{where}: {file} cannot be read ({error.strerror})") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{where}: {file} is not text") from None
-        if len(lines) != 1:
-            raise SettingsError(f"{where}: {file}: expected one address on one line, found {len(lines)}")
-        try:
-            self._check_loop(lines[0])
+            self._check_loop(address)
         except ValueError as error:
             raise SettingsError(f"cameras.{self._name}: {error}") from None
-        return lines[0]
+        return address
 
     @property
     def reading(self) -> Reading:
@@ -201,7 +175,7 @@ class CameraSettings(_Section):
         return references(self.url or "")
 
 
-class SegmentSettings(_Section):
+class SegmentSettings(Section):
     """How a camera's stream is cut into segments, the records on the segments topic."""
 
     min_seconds: float = Field(0.5, gt=0, description="Seconds that a segment lasts at least.")
@@ -228,7 +202,7 @@ class SegmentSettings(_Section):
         return self
 
 
-class SpoolSettings(_Section):
+class SpoolSettings(Section):
     """Where an agent keeps segments of live cameras on disk while the broker is away."""
 
     folder: Path = Field(
@@ -248,7 +222,7 @@ class SpoolSettings(_Section):
     )
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """What classifies the cameras."""
 
     model: str = Field(
@@ -314,7 +288,7 @@ class WorkerSettings(_Section):
     )
 
 
-class LabelSettings(_Section):
+class LabelSettings(Section):
     """One label's own rule, [tracker.labels.NAME]. What is left out comes from the model or from [tracker]."""
 
     start: float | None = Field(
@@ -338,7 +312,7 @@ class LabelSettings(_Section):
     )
 
 
-class TrackerSettings(_Section):
+class TrackerSettings(Section):
     """How scores become events."""
 
     min_seconds: float = Field(2.0, ge=0, description="Seconds that the score has to stay high before an event begins.")
@@ -354,7 +328,7 @@ class TrackerSettings(_Section):
     )
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """How much Redis keeps."""
 
     max_predictions: int = Field(1000, ge=1, description="Predictions kept for each camera, about.")
@@ -370,7 +344,7 @@ class RedisSettings(_Section):
     )
 
 
-class RunSettings(_Section):
+class RunSettings(Section):
     """`clipline run` and `clipline up`: which services, how many processes, and what happens when one dies."""
 
     workers: int = Field(
@@ -408,7 +382,7 @@ class RunSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set, with the defaults that suit one machine."""
 
     kafka: Annotated[_Address, AfterValidator(check_kafka)] = Field(
@@ -433,6 +407,17 @@ class Settings(_Section):
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
+    kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")
+    redis_security: RedisSecuritySettings = Field(RedisSecuritySettings(), description="How Redis is entered.")
+
+    @property
+    def broker(self) -> KafkaAddress:
+        """Where the broker is and how it is entered.
+
+        Raises:
+            SettingsError: a file of a secret cannot be used.
+        """
+        return KafkaAddress(self.kafka, self.kafka_security.value())
 
     @model_validator(mode="after")
     def _cameras_know_their_names(self) -> Settings:

@@ -23,7 +23,7 @@ from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
-from .services import KAFKA_PORT, REDIS_PORT, kafka_answers, listens, redis_answers
+from .services import KAFKA_PORT, REDIS_PORT, is_own_broker, is_own_redis, listens
 
 #: What a worker with a shipped model takes, about.
 _WORKER_MEGABYTES: Final = 700
@@ -160,12 +160,12 @@ def _engine(settings: Settings, checkpoint: Checkpoint) -> Finding:
 def check_services(settings: Settings) -> Iterator[Finding]:
     """The broker and Redis: those that answer, or what `clipline run` would start."""
     kind = settings.run.services
-    if kind == "own" or (kind == "auto" and kafka_answers(settings.kafka)):
+    if is_own_broker(settings, kind):
         yield from _broker(settings)
     else:
         broker = ApacheBroker() if kind == "apache" else EmbeddedBroker()
         yield from _startable("broker", broker, KAFKA_PORT)
-    if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
+    if is_own_redis(settings, kind):
         yield _redis(settings)
     else:
         yield from _startable("Redis", EmbeddedRedis(), REDIS_PORT)
@@ -195,7 +195,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "broker", f"nobody listens at {settings.kafka}: start it, or set kafka or run.services")
         return
     try:
-        transport = KafkaTransport(settings.kafka)
+        transport = KafkaTransport(settings.broker)
         yield Finding("ok", "broker", f"{settings.kafka} answers, Kafka {transport.version()} or newer")
         described = transport.described(names)
     except BrokerError as error:

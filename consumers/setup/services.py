@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, redis_hosts
 from consumers.settings import Settings
-from stream import BrokerError, KafkaTransport, ServiceError, display_name
+from stream import BrokerError, KafkaAddress, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
 
 KAFKA_PORT: Final = 9092
@@ -97,8 +97,8 @@ def open_services(
                 notes.append(f"port {wanted} is taken{f' by {found}' if found else ''}: {name} is at {service.address}")
             return service.address
 
-        if kind == "own" or (kind == "auto" and kafka_answers(settings.kafka)):
-            KafkaTransport(settings.kafka)
+        if is_own_broker(settings, kind):
+            KafkaTransport(settings.broker)
             kafka = settings.kafka
             notes.append(f"using the Kafka broker at {kafka}")
         else:
@@ -111,7 +111,7 @@ def open_services(
                 else EmbeddedBroker(port=wanted, max_bytes=max_bytes)
             )
             kafka = start(broker, "Kafka", wanted)
-        if kind == "own" or (kind == "auto" and redis_answers(settings.redis)):
+        if is_own_redis(settings, kind):
             check_redis_url(settings.redis)
             redis = settings.redis
             # Workers wait for it, and write what it has missed.
@@ -135,12 +135,32 @@ def _check_port(port: int | None, option: str) -> None:
         )
 
 
-def kafka_answers(addresses: str) -> bool:
+def is_own_broker(settings: Settings, kind: Kind) -> bool:
+    """Whether the broker is the operator's own: it answers, or has to be entered, and none started here has."""
+    _check_kind(settings.kafka_security.is_set, kind, "kafka_security")
+    return kind == "own" or (kind == "auto" and (settings.kafka_security.is_set or kafka_answers(settings.broker)))
+
+
+def is_own_redis(settings: Settings, kind: Kind) -> bool:
+    """Whether Redis is the operator's own: see `is_own_broker`."""
+    _check_kind(settings.redis_security.is_set, kind, "redis_security")
+    return kind == "own" or (kind == "auto" and (settings.redis_security.is_set or redis_answers(settings.redis)))
+
+
+def _check_kind(is_secured: bool, kind: Kind, section: str) -> None:  # noqa: FBT001  the only question
+    if is_secured and kind in {"embedded", "apache"}:
+        raise ServiceError(
+            f"[{section}] is for a server of your own, and run.services = {kind} starts one that asks for nothing: "
+            f"leave out [{section}], or set run.services to own"
+        )
+
+
+def kafka_answers(address: KafkaAddress) -> bool:
     """Whether a Kafka broker is there; at once where nobody listens."""
-    if not listens(addresses):
+    if not listens(address.servers):
         return False
     try:
-        KafkaTransport(addresses)
+        KafkaTransport(address)
     except BrokerError:
         return False
     return True

@@ -63,7 +63,7 @@ def run_demo(
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
         own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model}}
         settings = override(Settings(), own, "command line")
-        transport = KafkaTransport(settings.kafka)
+        transport = KafkaTransport(settings.broker)
         ensure_topics(transport, settings.topics)
         with console.status("loading the model"):
             serving = stack.enter_context(open_worker(settings))

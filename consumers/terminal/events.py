@@ -45,8 +45,8 @@ def print_stored_events(
         BrokerError: the broker is away, or has no topic of events.
         SourceError: nobody has heard of the camera or label.
     """
-    transport, names, printed = KafkaTransport(settings.kafka, at_once=True), Names(settings), 0
-    with watching(watch_kafka(settings.kafka)):
+    transport, names, printed = KafkaTransport(settings.broker, at_once=True), Names(settings), 0
+    with watching(watch_kafka(settings.broker)):
         for event in EventReader(settings.topics).stored(transport):
             if stop.is_set():
                 return
@@ -82,7 +82,7 @@ def follow_events(
 
     def connect() -> KafkaTransport:
         nonlocal asked
-        transport = KafkaTransport(settings.kafka, at_once=True)
+        transport = KafkaTransport(settings.broker, at_once=True)
         unknown = None if asked else names.unknown(transport, wanted.camera, wanted.label)
         asked = True
         if unknown is not None:

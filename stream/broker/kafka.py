@@ -11,11 +11,13 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
 
-from stream.errors import BrokerError
+from stream.errors import BrokerError, EntryError
 
 from . import kafka_connection
-from .kafka_connection import TOPIC_BYTES, check_listening, connection, mapped, why_unreachable
+from .kafka_address import KafkaAddress
+from .kafka_connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
 from .kafka_consumer import KafkaConsumer
+from .kafka_entry import REFUSED_ENTRY, check_entry, not_let_in
 from .kafka_producer import KafkaProducer
 from .kafka_publisher import KafkaPublisher
 from .plain_publisher import PlainPublisher
@@ -41,9 +43,9 @@ def _max_record_bytes(configs: Mapping[str, Any]) -> int | None:
 
 
 class KafkaTransport:
-    """A real broker at `address` ("host:port[,host:port…]")."""
+    """A real broker at `address`, which is "host:port[,host:port…]" where it asks nobody who they are."""
 
-    def __init__(self, address: str, *, at_once: bool = False) -> None:
+    def __init__(self, address: str | KafkaAddress, *, at_once: bool = False) -> None:
         """Connect.
 
         Args:
@@ -51,28 +53,32 @@ class KafkaTransport:
             at_once: do not try again for 5 s where nobody listens (yet).
 
         Raises:
-            BrokerError: nothing that speaks Kafka's protocol answers there within 5 s.
+            BrokerError: nothing that speaks Kafka's protocol answers there within 5 s, or it does not let us in.
         """
-        self.address = address
+        self._at = address if isinstance(address, KafkaAddress) else KafkaAddress(address)
+        self.address = self._at.servers
         try:
             if at_once:
-                check_listening(address)
-            admin = KafkaAdminClient(**connection(address), request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+                check_listening(self._at)
+            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
             try:
                 node = admin.describe_cluster()["brokers"][0]["broker_id"]
                 self._is_transactional = _DESCRIBE_TRANSACTIONS in admin.get_broker_version_data(node).api_versions
             finally:
                 admin.close()
+        except REFUSED_ENTRY as error:
+            raise EntryError(not_let_in(error, self._at)) from None
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
+            check_entry(self._at)
             raise BrokerError(
-                f"no Kafka broker answers at {address} ({why_unreachable(error, address)}): "
+                f"no Kafka broker answers at {self.address} ({why_unreachable(error, self._at)}): "
                 "start one with `clipline run` or `clipline up`, or set CLIPLINE_KAFKA=host:port"
             ) from None
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
-        with mapped("asking for topics", self.address):
-            check_listening(self.address)
-            admin = KafkaAdminClient(**connection(self.address), request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+        with mapped("asking for topics", self._at):
+            check_listening(self._at)
+            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
             try:
                 # Asked for all first: the embedded broker makes a topic that it is asked for by name.
                 present = sorted(set(topics) & set(admin.list_topics()))
@@ -82,8 +88,8 @@ class KafkaTransport:
             return {t["name"]: Existing(str(t.get("topic_id", "")), len(t["partitions"])) for t in found}
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
-        with mapped("creating topics", self.address):
-            admin = KafkaAdminClient(**connection(self.address))
+        with mapped("creating topics", self._at):
+            admin = opened(KafkaAdminClient, self._at)
             try:
                 present = set(admin.list_topics())
                 missing = {t.name: _creation(t) for t in topics if t.name not in present}
@@ -101,8 +107,8 @@ class KafkaTransport:
         Raises:
             BrokerError: the broker refused.
         """
-        with mapped("deleting topics", self.address):
-            admin = KafkaAdminClient(**connection(self.address))
+        with mapped("deleting topics", self._at):
+            admin = opened(KafkaAdminClient, self._at)
             try:
                 if present := sorted(set(topics) & set(admin.list_topics())):
                     admin.delete_topics(present)
@@ -111,8 +117,8 @@ class KafkaTransport:
 
     def version(self) -> str:
         """The broker's version as far as its protocol tells it, for example "4.3"."""
-        with mapped("asking for the version", self.address):
-            admin = KafkaAdminClient(**connection(self.address))
+        with mapped("asking for the version", self._at):
+            admin = opened(KafkaAdminClient, self._at)
             try:
                 node = admin.describe_cluster()["brokers"][0]["broker_id"]
                 return ".".join(map(str, admin.get_broker_version_data(node).broker_version))
@@ -125,8 +131,8 @@ class KafkaTransport:
         Raises:
             BrokerError: the broker refused.
         """
-        with mapped("asking for topics", self.address):
-            admin = KafkaAdminClient(**connection(self.address))
+        with mapped("asking for topics", self._at):
+            admin = opened(KafkaAdminClient, self._at)
             try:
                 present = sorted(set(topics) & set(admin.list_topics()))
                 if not present:
@@ -140,7 +146,7 @@ class KafkaTransport:
                 admin.close()
 
     def producer(self) -> Producer:
-        return KafkaProducer(self.address)
+        return KafkaProducer(self._at)
 
     @property
     def is_transactional(self) -> bool:
@@ -148,24 +154,24 @@ class KafkaTransport:
 
     def publisher(self, name: str | None) -> Publisher:
         if self._is_transactional and name is not None:
-            return KafkaPublisher(self.address, name)
+            return KafkaPublisher(self._at, name)
         return PlainPublisher(self.producer())
 
     def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
-        return KafkaConsumer(self.address, topics, group, from_start=from_start)
+        return KafkaConsumer(self._at, topics, group, from_start=from_start)
 
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
-        return KafkaConsumer(self.address, sorted({topic for topic, _ in positions}), None, positions=positions)
+        return KafkaConsumer(self._at, sorted({topic for topic, _ in positions}), None, positions=positions)
 
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        consumer = KafkaConsumer(self.address, [topic], None, from_start=False)
+        consumer = KafkaConsumer(self._at, [topic], None, from_start=False)
         try:
             return consumer.bounds()
         finally:
             consumer.close()
 
     def sent_since(self, topic: str, time_us: int) -> Mapping[Partition, int]:
-        consumer = KafkaConsumer(self.address, [topic], None, from_start=False)
+        consumer = KafkaConsumer(self._at, [topic], None, from_start=False)
         try:
             return consumer.sent_since(time_us)
         finally:
@@ -174,7 +180,7 @@ class KafkaTransport:
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
         if all(first >= end for first, end in ranges.values()):
             return
-        consumer = KafkaConsumer(self.address, sorted({topic for topic, _ in ranges}), None, from_start=True)
+        consumer = KafkaConsumer(self._at, sorted({topic for topic, _ in ranges}), None, from_start=True)
         try:
             yield from consumer.between(ranges)
         finally:
@@ -184,7 +190,7 @@ class KafkaTransport:
         wanted = list(partitions)
         if not wanted:
             return
-        consumer = KafkaConsumer(self.address, sorted({topic for topic, _ in wanted}), None, from_start=True)
+        consumer = KafkaConsumer(self._at, sorted({topic for topic, _ in wanted}), None, from_start=True)
         try:
             yield from consumer.to_end(wanted)
         finally:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
 
-from stream.errors import BrokerError
+from stream.errors import BrokerError, EntryError
 
+from .kafka_address import KafkaAddress
+from .kafka_entry import REFUSED_ENTRY, check_entry, not_let_in
 from .transport import MAX_RECORD_BYTES
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
@@ -23,9 +26,11 @@ TOPIC_BYTES: Final = MAX_RECORD_BYTES + FRAMING_BYTES
 
 
 @contextlib.contextmanager
-def mapped(doing: str, address: str) -> Iterator[None]:
+def mapped(doing: str, address: KafkaAddress) -> Iterator[None]:
     try:
         yield
+    except REFUSED_ENTRY as error:
+        raise EntryError(f"{doing}: {not_let_in(error, address)}") from None
     except (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError) as error:
         # Not a RecordTooLargeError: this is about an earlier record, and the producer can send no other after it.
         raise BrokerError(
@@ -33,6 +38,7 @@ def mapped(doing: str, address: str) -> Iterator[None]:
             f"set max.message.bytes of the topic, or message.max.bytes of the broker, to {TOPIC_BYTES} or more"
         ) from None
     except (kafka_errors.KafkaConnectionError, kafka_errors.KafkaTimeoutError) as error:
+        check_entry(address)
         raise BrokerError(f"{doing}: the Kafka broker at {address} does not answer ({text_of(error)})") from None
     except kafka_errors.KafkaError as error:
         raise BrokerError(f"{doing}: the Kafka broker at {address} refused ({text_of(error)})") from None
@@ -54,7 +60,7 @@ def text_of(error: BaseException) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__.removesuffix("Error")).lower()
 
 
-def why_unreachable(error: BaseException, address: str) -> str:
+def why_unreachable(error: BaseException, address: KafkaAddress) -> str:
     """Why no broker could be reached: what the system says is nearer to the cause than what the vendor does."""
     try:
         check_listening(address)
@@ -63,14 +69,14 @@ def why_unreachable(error: BaseException, address: str) -> str:
     return text_of(error)
 
 
-def check_listening(address: str) -> None:
+def check_listening(address: KafkaAddress) -> None:
     """Ask the system, which knows at once that nobody listens; the vendor tries again for seconds.
 
     Raises:
         KafkaConnectionError: nobody does, at any of the addresses.
     """
     reason = ""
-    for each in address.split(","):
+    for each in address.servers.split(","):
         host, _, port = each.strip().rpartition(":")
         if not (host and port.isdigit()):
             return  # the vendor's to understand
@@ -83,5 +89,31 @@ def check_listening(address: str) -> None:
     raise kafka_errors.KafkaConnectionError(reason)
 
 
-def connection(address: str) -> dict[str, Any]:
-    return {"bootstrap_servers": address.split(","), "bootstrap_timeout_ms": CONNECT_TIMEOUT_MS}
+def opened(client: Callable[..., Any], address: KafkaAddress, **settings: Any) -> Any:
+    """Connect a client of the vendor, one of its classes.
+
+    Raises:
+        BrokerError: a certificate, a key or a token cannot be used.
+        KafkaError: the broker does not answer.
+    """
+    made: list[KafkaNetClient] = []
+
+    def make(**config: Any) -> KafkaNetClient:
+        made.append(KafkaNetClient(**config))
+        return made[-1]
+
+    security = address.security.options()
+    try:
+        return client(
+            bootstrap_servers=address.servers.split(","),
+            bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
+            kafka_client=make,
+            **security,
+            **settings,
+        )
+    except BaseException:
+        # kafka-python 3.0.12 leaves a thread and its files open where nobody answers, and we ask again and again.
+        for each in made:
+            each.close()
+            each._manager._net.stop()  # noqa: SLF001  the vendor gives no other way in
+        raise

@@ -18,7 +18,8 @@ from stream.errors import BrokerError
 from . import kafka_connection
 from .assignment import Assignment
 from .batches import Unreadable, fetch_what_was_resumed, keep_reading
-from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, connection, mapped
+from .kafka_address import KafkaAddress
+from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
 from .kafka_ends import Ends
 from .transport import OPEN_TRANSACTIONS_SECONDS, Partition, Polled, Record
 
@@ -112,7 +113,7 @@ def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata | None) -
 class KafkaConsumer:
     def __init__(
         self,
-        address: str,
+        address: KafkaAddress,
         topics: Sequence[str],
         group: str | None,
         *,
@@ -127,8 +128,9 @@ class KafkaConsumer:
         self._ends: dict[TopicPartition, int] = {}
         self._ask_ends_at = 0.0
         with mapped(f"opening a consumer of {', '.join(topics)}", address):
-            self._consumer = VendorConsumer(
-                **connection(address),
+            self._consumer = opened(
+                VendorConsumer,
+                address,
                 group_id=group,
                 enable_auto_commit=False,
                 # Nothing of a transaction that may yet be aborted, neither records nor offsets.

@@ -10,7 +10,8 @@ from kafka import errors as kafka_errors
 
 from stream.headers import Headers
 
-from .kafka_connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, connection, mapped
+from .kafka_address import KafkaAddress
+from .kafka_connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, mapped, opened
 from .transport import check_record_size
 
 #: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
@@ -83,7 +84,7 @@ class Outbox:
 
 
 class KafkaProducer:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: KafkaAddress) -> None:
         self._address = address
         with mapped("opening a producer", address):
             self._outbox = Outbox(
@@ -107,10 +108,11 @@ class KafkaProducer:
         self._outbox.producer.close(timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-def open_producer(address: str, **settings: Any) -> VendorProducer:
+def open_producer(address: KafkaAddress, **settings: Any) -> VendorProducer:
     """Connect a producer that stores each record once and in order, whatever has to be sent again."""
-    return _Producer(
-        **connection(address),
+    producer: VendorProducer = opened(
+        _Producer,
+        address,
         enable_idempotence=True,
         acks="all",
         max_request_size=TOPIC_BYTES,
@@ -119,6 +121,7 @@ def open_producer(address: str, **settings: Any) -> VendorProducer:
         metrics_enabled=False,
         **settings,
     )
+    return producer
 
 
 class _Producer(VendorProducer):  # type: ignore[misc]  # the vendor's base class is untyped

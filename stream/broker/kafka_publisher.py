@@ -27,6 +27,7 @@ from kafka.structs import OffsetAndMetadata
 from stream.errors import BrokerError
 from stream.headers import Headers
 
+from .kafka_address import KafkaAddress
 from .kafka_connection import mapped, text_of
 from .kafka_consumer import KafkaConsumer
 from .kafka_producer import Outbox, open_producer
@@ -59,7 +60,7 @@ _REFUSALS: Final = (
 
 
 class KafkaPublisher:
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: KafkaAddress, name: str) -> None:
         """Connect, and end what a predecessor of that name has left open.
 
         Raises:

@@ -1,0 +1,54 @@
+"""What all sections of the settings share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from stream import display_name
+
+#: Context of a validation that sees the settings of one origin only.
+PART: Final = "part"
+
+
+class SettingsError(Exception):
+    """Settings are unknown or have unusable values.
+
+    The message names where they came from and is about the first of `problems`, which holds one line for each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        more = len(problems) - 1
+        super().__init__(problems[0] + (f" (and {more} more: see `clipline check`)" if more else ""))
+        self.problems = problems
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            shown = Path(display_name(str(value))) if isinstance(value, Path) else value
+            yield name, display_name(value) if isinstance(value, str) else shown
+
+
+def only_line(file: Path, where: str, what: str) -> str:
+    """The one line that `file` holds.
+
+    Raises:
+        SettingsError: it cannot be read, or holds another number of lines.
+    """
+    shown = display_name(str(file))
+    try:
+        # A password may hold spaces, and editors begin files with a mark.
+        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise SettingsError(f"{where}: {shown} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where}: {shown} is not text") from None
+    if len(lines) != 1:
+        raise SettingsError(f"{where}: {shown}: expected one {what} on one line, found {len(lines)}")
+    return lines[0]

@@ -1,0 +1,211 @@
+"""Least privilege: agent, worker and reader with exactly the ACLs of docs/security.md, and no secret anywhere."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern, ResourceType
+
+from consumers.outputs.states import ensure_state_topics
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import KafkaTransport
+
+trustme = pytest.importorskip("trustme")
+from tests.secured_servers import PASSWORD, Certificates, SecuredKafka, secured_redis, tls_redis  # noqa: E402
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[1]
+_RESOURCES = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+def documented_acls() -> Iterator[ACL]:
+    """What the commands of the page allow."""
+    for line in re.findall(r"^kafka-acls (.*)$", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE):
+        words, given = iter(shlex.split(line)), {}
+        for option in words:
+            if option != "--add":
+                given.setdefault(option.removeprefix("--"), []).append(next(words))
+        pattern = ACLResourcePatternType[given.get("resource-pattern-type", ["literal"])[0].upper()]
+        for principal in given["allow-principal"]:
+            for operation in given["operation"]:
+                for kind, resource in _RESOURCES.items():
+                    for name in given.get(kind, []):
+                        yield ACL(
+                            principal=principal,
+                            host="*",
+                            operation=ACLOperation[operation.upper()],
+                            permission_type=ACLPermissionType.ALLOW,
+                            resource_pattern=ResourcePattern(resource, name, pattern),
+                        )
+
+
+class Site:
+    """Servers that ask, and the commands of Clipline on them."""
+
+    def __init__(self, folder: Path, kafka: SecuredKafka, certificates: Certificates, redis_port: int) -> None:
+        self._folder = folder
+        self.kafka = kafka
+        self.said: list[str] = []
+        self.command_lines: set[str] = set()
+        (folder / "password").write_text(PASSWORD)
+        self.redis = {
+            "CLIPLINE_REDIS": f"rediss://localhost:{redis_port}/0",
+            "CLIPLINE_REDIS_SECURITY__CA_FILE": str(certificates.ca_file),
+            "CLIPLINE_REDIS_SECURITY__USER": "clipline",
+            "CLIPLINE_REDIS_SECURITY__PASSWORD_FILE": str(folder / "password"),
+        }
+        self._variables = {
+            "CLIPLINE_KAFKA": kafka.at("SASL_SSL"),
+            "CLIPLINE_KAFKA_SECURITY__PROTOCOL": "SASL_SSL",
+            "CLIPLINE_KAFKA_SECURITY__CA_FILE": str(certificates.ca_file),
+            "CLIPLINE_KAFKA_SECURITY__MECHANISM": "SCRAM-SHA-512",
+            "CLIPLINE_KAFKA_SECURITY__PASSWORD": PASSWORD,
+            **self.redis,
+        }
+
+    def start(self, user: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLIPLINE_")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "consumers.cli", *map(str, arguments)],
+            cwd=self._folder,
+            env={
+                **inherited,
+                **self._variables,
+                "PYTHONPATH": str(ROOT),
+                "CLIPLINE_KAFKA_SECURITY__USER": user,
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = 60) -> str:
+        said, _ = process.communicate(timeout=seconds)
+        self.said.append(said)
+        return said
+
+    def watch_command_lines(self, stop: threading.Event) -> None:
+        while not stop.wait(0.2):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                if "consumers." in line:
+                    self.command_lines.add(line)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[Site]:
+    if (reason := SecuredKafka.missing()) is not None:
+        pytest.skip(reason)
+    program = tls_redis()
+    folder = tmp_path_factory.mktemp("site")
+    certificates = Certificates(folder)
+    acl = re.search(r">PASSWORD (.*)", (ROOT / "docs" / "security.md").read_text("utf-8"))
+    assert acl is not None
+    with (
+        SecuredKafka(certificates) as kafka,
+        secured_redis(program, certificates, folder, acl[1]) as redis_port,
+    ):
+        owner, topics = KafkaTransport(kafka.address), Settings().topics
+        ensure_topics(owner, topics)
+        ensure_state_topics(owner, topics)
+        with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
+            admin.create_acls(list(documented_acls()))
+        yield Site(folder, kafka, certificates, redis_port)
+
+
+def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(site):
+    settings = Settings()
+    owner = KafkaTransport(site.kafka.address)
+    over = threading.Event()
+    watcher = threading.Thread(target=site.watch_command_lines, args=(over,))
+    watcher.start()
+    worker = site.start("worker", "work")
+    follower = site.start("reader", "events", "--follow", "--all", "--json")
+    try:
+        film = ROOT / "consumers" / "footage" / "gate.mp4"
+        attached = site.finish(site.start("agent", "attach", film, "--camera", "gate", "--pace", "max"))
+        deadline = time.monotonic() + 90
+        while not (events := list(owner.read(owner.offsets(settings.topics.events)))) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        time.sleep(3)
+        status = site.finish(site.start("reader", "status"))
+    finally:
+        for process in (worker, follower):
+            process.send_signal(signal.SIGINT)
+        said = [site.finish(process) for process in (worker, follower)]
+        over.set()
+        watcher.join()
+    assert events, "\n".join([attached, *said])
+    assert '"camera":"gate"' in said[1].replace(" ", ""), said[1]
+    assert "gate" in status
+    text = "\n".join(site.said)
+    for word in ("does not allow", "AUTHORIZATION", "Traceback", "NOPERM"):
+        assert word not in text, text
+    from consumers.outputs.redis_connection import connect_redis
+    from consumers.settings import load_settings
+
+    with connect_redis(load_settings(environment=site.redis).redis) as client:
+        keys = list(client.scan_iter("*"))
+        assert keys
+        stored = [client.dump(key) for key in keys]
+    names = (*vars(type(settings.topics)), "segments", "predictions", "events", "deadletter", "state")
+    topics = {getattr(settings.topics, n) for n in names if isinstance(getattr(settings.topics, n, None), str)}
+    for topic in sorted(t for t in topics if t.startswith("clipline.")):
+        stored += [r.value or b"" for r in owner.read(owner.offsets(topic))]
+    assert site.command_lines
+    for told in (text, *site.command_lines, *(each.decode(errors="replace") for each in stored)):
+        assert PASSWORD not in told
+
+
+@pytest.mark.parametrize(
+    ("user", "command", "said"),
+    [
+        ("reader", ["attach", ROOT / "consumers" / "footage" / "gate.mp4", "--camera", "gate2"], "clipline.cameras"),
+        ("agent", ["events"], "clipline.events"),
+        ("agent", ["work"], "clipline"),
+    ],
+)
+def test_a_role_that_does_what_is_not_its_own_is_told_what_it_may_not_in_one_line(site, user, command, said):
+    process = site.start(user, *command)
+    lines = queue.SimpleQueue()
+    threading.Thread(target=lambda: [lines.put(line) for line in process.stdout or ()], daemon=True).start()
+    try:
+        found = ""
+        deadline = time.monotonic() + 40
+        while "does not allow" not in found:
+            found = lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            assert "Traceback" not in found
+    finally:
+        process.kill()
+    assert f"does not allow user {user}" in found
+    assert said in found
+    assert "docs/security.md" in found
+
+
+@pytest.mark.parametrize("command", [["events"], ["status"], ["check"]])
+def test_a_command_with_a_wrong_password_says_what_to_set(site, command):
+    text = site.finish(site.start("reader", *command, CLIPLINE_KAFKA_SECURITY__PASSWORD="wrong-pw-7"))
+    assert "does not accept user reader with this password (SCRAM-SHA-512)" in text
+    assert "wrong-pw-7" not in text
+    assert "Traceback" not in text
