@@ -76,6 +76,14 @@ bench: $(VENV)/.bench ## Measure against what people would write instead; writes
 bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (7 GB)
 	@$(BIN)/python benchmarks/replay.py --hour $(ARGS)
 
+.PHONY: chaos
+chaos: $(VENV)/.all kafka ## Kill, stop and cut processes at random, then count every window; ARGS='--kills 300' (7 GB)
+	@$(BIN)/python -W ignore benchmarks/chaos.py $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.all kafka ## An hour of 30 cameras: does anything grow? writes build/soak.json; ARGS='--minutes 10' (7 GB)
+	@$(BIN)/python -W ignore benchmarks/soak.py $(ARGS)
+
 .PHONY: bench-minutes
 bench-minutes: ## Measure the first minutes: a fresh clone, `make demo`, the first event
 	@$(PYTHON) benchmarks/first_minutes.py $(ARGS)
