@@ -572,6 +572,10 @@ def test_each_record_is_copied_once_while_the_broker_is_killed_stopped_and_resta
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(ApacheBroker(tmp_path / "kafka", port=port))
         address = broker.address
+        if "4.1" <= KafkaTransport(address).version() <= "4.4":
+            pytest.skip(
+                "Apache Kafka 4.1 to 4.4 loses ends of transactions where a single broker restarts: KAFKA-20734"
+            )
         KafkaTransport(address).ensure_topics([Topic("in", 4), Topic("out", 1)])
         copiers = [Copier(address, f"copier-{n}") for n in range(2)]
         stack.callback(lambda: [copier.join() for copier in copiers])
