@@ -98,6 +98,9 @@ class Proxy:
 class ProxiedBroker(ApacheBroker):
     """Apache Kafka that tells its clients to come through a proxy, and that can be killed and started again."""
 
+    #: It reads its logs again, on a machine that is busy with all else.
+    _deadline_seconds = 180.0
+
     def __init__(self, data_dir: Path, proxy: Proxy) -> None:
         super().__init__(data_dir)
         self._proxy = proxy
