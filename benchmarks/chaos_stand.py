@@ -21,8 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final
 
-from stream.services import ApacheBroker, EmbeddedRedis
-from stream.services.processes import HOST, Plan
+from stream.services import HOST, ApacheBroker, EmbeddedRedis, Plan
 
 _CHUNK_BYTES: Final = 64 * 1024
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]

@@ -133,7 +133,12 @@ def work_off(worker: Worker, seconds: float = 30) -> None:
         nonlocal started
         started = started or bool(worker.counts)
         over = started and worker.waiting == 0 and all(c.pending == 0 for c in worker.counts.values())
-        return over or time.monotonic() > deadline
+        return (over and is_at_the_end()) or time.monotonic() > deadline
+
+    def is_at_the_end() -> bool:
+        """A worker that takes over has an account before it has read anything."""
+        progress = worker._consumer.progress()
+        return progress is not None and all(at >= end for at, end in progress.values())
 
     worker.run(done)
     assert time.monotonic() < deadline, {name: c.summary() for name, c in worker.counts.items()}

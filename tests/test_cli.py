@@ -34,9 +34,7 @@ from tests.videos import write_video
         (["attach", __file__, "--start", "yesterday"], "'yesterday' is neither"),
         (["attach", __file__, "--start", "0001-01-01T00:00:00"], "expected a time from 1970 to 9998"),
         (["attach", __file__, "--start", "9999-12-31T23:59:59-14:00"], "expected a time from 1970 to 9998"),
-        (["attach", __file__, "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["work", "--model", "nope"], "unknown model 'nope'"),
-        (["work", "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["events", "--kafka", "127.0.0.1:1"], "no Kafka broker answers at 127.0.0.1:1"),
         (["events", "--settings", "/no/such.toml"], "/no/such.toml: no such settings file"),
         (["run", "--settings", "/no/such.toml"], "/no/such.toml: no such settings file"),
@@ -109,14 +107,6 @@ def test_models_are_listed_line_by_line_where_a_table_has_no_room():
     assert "movenet-motion (default)" in lines
     assert re.search(r"^  held-out accuracy \(95 %\): \d\d\.\d % \(", "\n".join(lines), re.MULTILINE)
     assert not re.search(r"\d%", "\n".join(lines))
-
-
-def test_unreachable_redis_is_said_in_one_line_with_exit_code_2(embedded_broker):
-    result = clipline("work", "--kafka", embedded_broker.address, "--redis", "redis://:hunter2@127.0.0.1:1/0")
-    assert result.returncode == 2
-    assert "no Redis answers at redis://127.0.0.1:1/0" in result.stderr
-    assert "hunter2" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_unknown_setting_is_an_error_with_its_name(tmp_path):

@@ -264,7 +264,7 @@ def test_one_group_gives_figures_but_no_interval() -> None:
     found = evaluate(clips)
     assert found.figures["accuracy"].value == 1.0
     assert all(np.isnan([f.low, f.high]).all() for f in found.figures.values())
-    assert str(found.figures["accuracy"]) == "1.000 (no interval: too few groups, or all alike)"
+    assert str(found.figures["accuracy"]) == "1.000 (–)"
     assert set(found.to_json()["low"].values()) == set(found.to_json()["high"].values()) == {None}
     assert np.isnan(compare_accuracy(clips, clips).difference.low)
 

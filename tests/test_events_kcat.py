@@ -213,6 +213,8 @@ SEGMENT = Segment(
     decode_from_us=10**15,
     continued=True,
     held_us=1,
+    claim=7,
+    feed="0123456789abcdef",
     display=Display(1, mirrored=True, pixel_aspect=Fraction(4, 3), colour_range="full", colour_matrix=1),
 )
 

@@ -36,8 +36,9 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     assert load_settings(environment={}) == Settings()
     values = tomllib.loads(uncommented(Path("clipline.toml").read_text()))
     # Without those that only an operator can name, what stands there are the defaults.
-    del values["cameras"], values["tracker"]["labels"]
+    del values["cameras"], values["tracker"]["labels"], values["kafka_security"], values["redis_security"]
     for section, key in (
+        ("worker", "instance"),
         ("worker", "stride_seconds"),
         ("worker", "threads"),
         ("run", "data"),

@@ -112,7 +112,7 @@ def test_a_log_line_is_one_line(name, shown):
 @each_name
 def test_an_event_is_told_with_its_label(name, shown):
     body = {"state": "started", "label": name, "camera": "gate", "seconds": 2.0, "peak_score": 0.9, "ending": None}
-    body["end"] = "2026-11-24T08:00:00Z"
+    body |= {"end": "2026-11-24T08:00:00Z", "event": "3f2a9c1b" * 4}
     assert f"{shown} on gate" in printed(describe(body))
 
 

@@ -77,7 +77,7 @@ def describe(body: Mapping[str, Any]) -> Text:
         (f"{body['state']:8}", STATE_STYLES[body["state"]]),
         f"{printable(body['label'])} on {printable(body['camera'])}, {duration(body['seconds'])}, "
         f"peak score {body['peak_score']:.2f}",
-        (f"{ending}  {body['event'][:_SHORT_ID]}", "dim"),
+        (f"{ending}  {printable(body['event'][:_SHORT_ID])}", "dim"),
     )
 
 

@@ -27,7 +27,7 @@ from .scores import ClipScores, Labels, Scores, WindowScores
 TOP: Final = 5
 #: Shown in the place of a figure that cannot be computed.
 ABSENT: Final = "–"
-#: And in the place of an interval.
+#: And in the place of an interval, where there is room to say why.
 NO_INTERVAL: Final = "no interval: too few groups, or all alike"
 
 
@@ -47,7 +47,7 @@ class Figure:
         return NO_INTERVAL if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
 
     def __str__(self) -> str:
-        return f"{shown(self.value)} ({self.interval})"
+        return f"{shown(self.value)} ({ABSENT if math.isnan(self.low) else self.interval})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from .kafka import ApacheBroker, EmbeddedBroker
 from .objects import Kept
 from .ports import holder
-from .processes import Service, is_taken
+from .processes import HOST, Plan, Service, is_taken
 from .redis import EmbeddedRedis
 
 __all__ = [
+    "HOST",
     "ApacheBroker",
     "EmbeddedBroker",
     "EmbeddedRedis",
     "Kept",
+    "Plan",
     "Service",
     "holder",
     "is_taken",
