@@ -78,7 +78,7 @@ def _assert_setting_hidden(key: tuple[str, ...], address: str, tmp_path: Path) -
         try:
             settings = load_settings(file, environment)
             told: list[object] = [settings, repr(settings)]
-            if key[0] in {"kafka", "redis", "cameras"}:
+            if key[0] in {"kafka", "redis", "cameras"} or key[-1] in {"password", "key_password", "token"}:
                 told.append(settings.model_dump_json(exclude={"cameras": {"own": {"url_file"}}}))
             if settings.cameras:
                 settings.cameras["own"].address()
@@ -118,7 +118,10 @@ def calls() -> Iterator[list[str]]:
             if getattr(param, "is_flag", False) or param.name in {"watch", "help"} or "--output" in param.opts:
                 continue
             given = ["{address}"] if param.param_type_name == "argument" else [param.opts[0], "{address}"]
-            yield [name, *(NEEDED.get(name, []) if param.param_type_name == "option" else []), *given]
+            needed = NEEDED.get(name, []) if param.param_type_name == "option" else []
+            # These wait for a broker, by default for as long as it takes.
+            waits = any("--exit-after" in each.opts for each in command.params) and param.opts[0] != "--exit-after"
+            yield [name, *needed, *given, *(["--exit-after", "0.2"] if waits else [])]
 
 
 #: Both would start servers where nothing is wrong.
