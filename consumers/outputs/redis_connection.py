@@ -59,6 +59,9 @@ REDIS_ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException,
 _UNKNOWN_USER: Final = (
     "does not accept this user and password: check redis_security.user and password (or password_file)"
 )
+#: Of a server that wants a certificate, the alert that says so may be lost when it closes the connection.
+_CLOSED: Final = ("EOF occurred in violation of protocol", "Connection reset by peer", "Broken pipe")
+_CLOSED_WORDS: Final = "closes the connection amid TLS; it may want a certificate of ours: set redis_security.certificate_file and key_file"
 #: What to set, by the signs of it in what a server or OpenSSL says.
 _REFUSALS: Final = {
     ("WRONGPASS", "NOAUTH"): _UNKNOWN_USER,
@@ -157,7 +160,7 @@ def _answered(url: str, retry: Retry) -> redis.Redis:
             raise SinkError(_not_answered(url, _NOT_UNDERSTOOD)) from None
         else:
             return client
-    if (refusal := _not_let_in(failure)) is not None:
+    if (refusal := _not_let_in(failure, url)) is not None:
         raise RefusedError(f"Redis at {display_name(url)} {refusal}") from None
     raise failure
 
@@ -169,7 +172,7 @@ def _not_answered(url: str, why: str) -> str:
     )
 
 
-def _not_let_in(error: BaseException) -> str | None:
+def _not_let_in(error: BaseException, url: str) -> str | None:
     """What to set where Redis is there and does not let us in; None for another reason."""
     words = str(error)
     for cause in _causes(error):
@@ -178,6 +181,8 @@ def _not_let_in(error: BaseException) -> str | None:
         words += f" {cause}"
     if isinstance(error, redis.AuthenticationError):
         return _UNKNOWN_USER
+    if any(sign in words for sign in _CLOSED) and url.startswith("rediss") and "ssl_certfile" not in url:
+        return _CLOSED_WORDS
     return next((told for signs, told in _REFUSALS.items() if any(sign in words for sign in signs)), None)
 
 

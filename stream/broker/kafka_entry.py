@@ -21,7 +21,7 @@ from stream.errors import EntryError
 
 from .kafka_address import KafkaAddress, KafkaSecurity
 
-_SECONDS: Final = 3.0
+_SECONDS: Final = 2.0
 #: "Which versions do you speak?", the one request that every listener answers before it knows who asks.
 _API_VERSIONS: Final = struct.pack(">hhih", 18, 0, 0, -1)
 #: "Which brokers are there?", to which only those are answered who are let in. It asks for no topic.
