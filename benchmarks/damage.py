@@ -28,6 +28,11 @@ ENCODERS: Final = {
     "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
 }
 SIZE: Final = (64, 48)
+#: Other ones that parameter sets are made to tell.
+_SIZES: Final = [
+    *((1, 1), (16, 16), (80, 64), (8192, 4096), (16000, 16000), (16384, 16384), (65535, 65535)),
+    *((16384, 2), (2, 16384)),
+]
 _FRAMES: Final = 15
 _GROUP: Final = 5
 _RATE: Final = 10
@@ -96,17 +101,18 @@ class Damage:
         chance = random.Random(f"{self._seed}:{number}")  # noqa: S311  no secret
         film = self._films[number % len(self._films)]
         hit = chance.randrange(len(film))
-        many = 1 + (chance.random() < 0.3)
-        done, segment = [], film[hit]
+        segment = film[hit]
         value, headers, honest = segment.value, list(segment.headers), True
-        for _ in range(many):
-            kind = chance.choice(_KINDS)
-            if kind is _forged:
+        done: list[str] = []
+        case = _Case(chance, segment, chance.choice(self._all))
+        for _ in range(1 + (chance.random() < 0.3)):
+            if chance.random() < 0.15:
                 headers = _forged(chance, headers, chance.choice(self._all).headers)
                 honest = honest and chance.random() < 0.9
+                done.append("forged")
             else:
-                value = kind(chance, value, chance.choice(self._all), segment)
-            done.append(kind.__name__.strip("_"))
+                kind, value = case.change(value)
+                done.append(kind)
         if honest:
             # Damage behind the checksum: a sender that is wrong itself.
             headers = [(n, c) for n, c in headers if n not in {"size", "crc32"}]
@@ -118,86 +124,97 @@ class Damage:
         return f"{segment.codec} {'+'.join(done)}", records if is_long else records[hit : hit + 1]
 
 
-def _bits(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    changed = bytearray(data)
-    for _ in range(chance.choice([1, 1, 2, 8, 64, 500])):
-        if changed:
-            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-    return bytes(changed)
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What can be done to the bytes of a segment."""
+
+    _chance: random.Random
+    #: The segment as it was, and another one.
+    _own: Whole
+    _other: Whole
+
+    def change(self, data: bytes) -> tuple[str, bytes]:
+        """What was done, in a word, and what came of it."""
+        kind = self._chance.choice([getattr(self, name) for name in _KINDS])
+        return kind.__name__, kind(data)
+
+    def bits(self, data: bytes) -> bytes:
+        changed = bytearray(data)
+        for _ in range(self._chance.choice([1, 1, 2, 8, 64, 500])):
+            if changed:
+                changed[self._chance.randrange(len(changed))] ^= 1 << self._chance.randrange(8)
+        return bytes(changed)
+
+    def truncated(self, data: bytes) -> bytes:
+        at = self._chance.randrange(len(data) + 1)
+        return data[:at] if self._chance.random() < 0.7 else data[at:]
+
+    def spliced(self, data: bytes) -> bytes:
+        if self._chance.random() < 0.2:
+            return self._other.value
+        a, b = self._chance.randrange(len(data) + 1), self._chance.randrange(len(self._other.value) + 1)
+        if self._chance.random() < 0.5:  # at the borders of packets of the transport stream
+            a, b = a // 188 * 188, b // 188 * 188
+        return data[:a] + self._other.value[b:]
+
+    def noise(self, data: bytes) -> bytes:
+        if self._chance.random() < 0.1:
+            return self._chance.randbytes(self._chance.choice([0, 1, 4, 188, 5000]))
+        a = self._chance.randrange(len(data) + 1)
+        size = self._chance.choice([1, 4, 16, 188, 1000])
+        filling = self._chance.choice([self._chance.randbytes(size), bytes(size), b"\xff" * size])
+        return data[:a] + filling + data[a + (size if self._chance.random() < 0.7 else 0) :]
+
+    def repeated(self, data: bytes) -> bytes:
+        a, b = sorted(self._chance.randrange(len(data) + 1) for _ in range(2))
+        return (
+            data[:b] + data[a:b] * self._chance.choice([1, 2, 50]) + data[b:]
+            if self._chance.random() < 0.6
+            else data[:a] + data[b:]
+        )
+
+    def resized(self, data: bytes) -> bytes:
+        """Another picture size in parameter sets and frame headers."""
+        size = self._chance.choice(_SIZES)
+        if self._own.codec in _NAL_CODECS:
+            return _repacked(data, self._own, lambda packet: _with_size(packet, self._own.codec, size))
+        width, height = SIZE
+        bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
+        w, h = (min(side, 65535) for side in size)
+        for old, new in (
+            (f"{0x498342:024b}{0:04b}", None),  # VP9: the sync code, colours, then both sides less one
+            (f"1{width:013b}1{height:013b}1", f"1{min(w, 8191):013b}1{min(h, 8191):013b}1"),  # MPEG-4
+            (f"{height:016b}{width:016b}", f"{h:016b}{w:016b}"),  # JPEG
+        ):
+            if new is not None:
+                bits = bits.replace(old, new)
+                continue
+            at = bits.find(old)
+            while at >= 0 and at + len(old) + 32 <= len(bits):
+                a = at + len(old)
+                bits = f"{bits[:a]}{w - 1:016b}{h - 1:016b}{bits[a + 32 :]}"
+                at = bits.find(old, a + 32)
+        changed = int(bits, 2).to_bytes(len(data), "big")
+        old8, new8 = b"\x9d\x01\x2a" + _vp8(width, height), b"\x9d\x01\x2a" + _vp8(w, h)
+        return changed.replace(old8, new8)
+
+    def packets(self, data: bytes) -> bytes:
+        """Damage within the coded pictures, in a container that is whole."""
+        kind = self._chance.choice([self.bits, self.bits, self.truncated, self.noise, self.repeated])
+        share = self._chance.choice([0.2, 1.0])
+        return _repacked(data, self._own, lambda p: kind(p) if p and self._chance.random() < share else p)
 
 
-def _truncated(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    at = chance.randrange(len(data) + 1)
-    return data[:at] if chance.random() < 0.7 else data[at:]
-
-
-def _spliced(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    a, b = chance.randrange(len(data) + 1), chance.randrange(len(other.value) + 1)
-    if chance.random() < 0.5:  # at the borders of packets of the transport stream
-        a, b = a // 188 * 188, b // 188 * 188
-    return data[:a] + other.value[b:]
-
-
-def _noise(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    if chance.random() < 0.1:
-        return chance.randbytes(chance.choice([0, 1, 4, 188, 5000]))
-    a = chance.randrange(len(data) + 1)
-    size = chance.choice([1, 4, 16, 188, 1000])
-    filling = chance.choice([chance.randbytes(size), bytes(size), b"\xff" * size])
-    return data[:a] + filling + data[a + (size if chance.random() < 0.7 else 0) :]
-
-
-def _repeated(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    a, b = sorted(chance.randrange(len(data) + 1) for _ in range(2))
-    return data[:b] + data[a:b] * chance.choice([1, 2, 50]) + data[b:] if chance.random() < 0.6 else data[:a] + data[b:]
-
-
-def _foreign(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    return other.value
-
-
-def _resized(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    """Another picture size in parameter sets and frame headers."""
-    size = chance.choice(
-        [(1, 1), (16, 16), (16384, 16384), (16384, 2), (2, 16384), (8192, 8192), (65535, 65535), (80, 64)]
-    )
-    if own.codec in _NAL_CODECS:
-        return _repacked(data, own, lambda packet: _with_size(packet, own.codec, size))
-    width, height = SIZE
-    bits = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
-    w, h = (min(side, 65535) for side in size)
-    for old, new in (
-        (f"{0x498342:024b}{0:04b}", None),  # VP9: the sync code, colours, then both sides less one
-        (f"1{width:013b}1{height:013b}1", f"1{min(w, 8191):013b}1{min(h, 8191):013b}1"),  # MPEG-4
-        (f"{height:016b}{width:016b}", f"{h:016b}{w:016b}"),  # JPEG
-    ):
-        if new is not None:
-            bits = bits.replace(old, new)
-            continue
-        at = bits.find(old)
-        while at >= 0 and at + len(old) + 32 <= len(bits):
-            a = at + len(old)
-            bits = f"{bits[:a]}{w - 1:016b}{h - 1:016b}{bits[a + 32 :]}"
-            at = bits.find(old, a + 32)
-    changed = int(bits, 2).to_bytes(len(data), "big")
-    old8, new8 = b"\x9d\x01\x2a" + _vp8(width, height), b"\x9d\x01\x2a" + _vp8(w, h)
-    return changed.replace(old8, new8)
+#: Those that find most are tried most.
+_KINDS: Final = [
+    *("bits", "bits", "truncated", "spliced", "noise", "repeated", "resized", "resized"),
+    *("packets", "packets", "packets"),
+]
 
 
 def _vp8(width: int, height: int) -> bytes:
     return (width & 0x3FFF).to_bytes(2, "little") + (height & 0x3FFF).to_bytes(2, "little")
 
-
-def _packets(chance: random.Random, data: bytes, other: Whole, own: Whole) -> bytes:
-    """Damage within the coded pictures, in a container that is whole."""
-    kind = chance.choice([_bits, _bits, _truncated, _noise, _repeated])
-    share = chance.choice([0.2, 1.0])
-    return _repacked(data, own, lambda p: kind(chance, p, other, own) if p and chance.random() < share else p)
-
-
-_KINDS: Final[list[Callable[..., bytes]]] = [
-    _bits, _bits, _truncated, _spliced, _noise, _repeated, _foreign, _resized, _resized, _packets, _packets, _packets,
-]  # fmt: skip
 
 _NAL_CODECS: Final = ("h264", "hevc")
 
@@ -253,9 +270,9 @@ def _with_size(packet: bytes, codec: str, size: tuple[int, int]) -> bytes:
 
 
 def _resized_unit(unit: bytes, codec: str, size: tuple[int, int]) -> bytes:
-    if codec == "h264" and unit[0] & 31 == 7:  # noqa: PLR2004  a sequence parameter set
+    if codec == "h264" and unit[0] & 31 == 7:  # a sequence parameter set
         head, change = 1, _resize_h264
-    elif codec == "hevc" and unit[0] >> 1 & 63 == 33:  # noqa: PLR2004  likewise
+    elif codec == "hevc" and unit[0] >> 1 & 63 == 33:  # likewise
         head, change = 2, _resize_hevc
     else:
         return unit
@@ -323,6 +340,3 @@ def _forged(chance: random.Random, headers: Headers, others: Headers) -> Headers
             number = int(forged[name]) if forged.get(name, b"").isdigit() and len(forged[name]) < 20 else 0
             forged[name] = str(number + chance.choice([-1, 1, 10, 100_000, 3_000_000, 3_599_000_000])).encode()
     return list(forged.items())
-
-
-_KINDS += [_forged, _forged]

@@ -33,8 +33,8 @@ from stream import ClipSpec, Segment, SegmentError
 SPEC: Final = ClipSpec(frames=4, spacing_us=100_000, stride_us=200_000, height=32, width=32, fit="crop")
 #: Of wall clock, for the segments of one case.
 MAX_SECONDS: Final = 20.0
-#: More than the process has before it begins.
-MAX_MEGABYTES: Final = 300
+#: More than the process has before it begins: what a decoder of the largest pictures allowed may hold.
+MAX_MEGABYTES: Final = 1000
 #: The process gets no more address space than this, whatever it asks for.
 _ADDRESS_SPACE: Final = 6 * 1024**3
 
@@ -173,8 +173,9 @@ def main() -> int:
     for kind, number in outcomes.unforeseen.items():
         print(f"unforeseen, as case {number}: {kind}")
     print(
-        f"{options.count} cases in {seconds:.0f} s ({options.count / seconds:.0f} a second): {outcomes.decoded} segments "
-        f"decoded, {outcomes.refused} refused with a reason, {len(failures)} crashed, hung or took too much memory"
+        f"{options.count} cases in {seconds:.0f} s ({options.count / seconds:.0f} a second): {outcomes.decoded} "
+        f"segments decoded, {outcomes.refused} refused with a reason, "
+        f"{len(failures)} crashed, hung or took too much memory"
     )
     result = {
         "cases": options.count,

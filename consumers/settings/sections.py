@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from stream import (
+    DecodeLimits,
     KafkaAddress,
     Reading,
     SegmentLimits,
@@ -260,6 +261,19 @@ class WorkerSettings(Section):
         description="Megabytes of video, encoded and decoded, that wait to be classified; beyond them a worker neither "
         "reads nor decodes more.",
     )
+    max_megapixels: float = Field(
+        36.0,
+        gt=0,
+        le=256,
+        description="Million pixels that a picture of a camera may have; beyond them a segment is a dead letter. A "
+        "decoder holds up to 17 pictures of 1.5 bytes a pixel.",
+    )
+    max_decode_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds of processor time after which decoding of a segment is given up, and the segment is a "
+        "dead letter.",
+    )
     idle_seconds: float = Field(
         60.0,
         gt=0,
@@ -286,6 +300,10 @@ class WorkerSettings(Section):
         "at-least-once: without transactions; after a kill, predictions and events may come again, with the same ids. "
         "The embedded broker knows no other.",
     )
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(round(self.max_megapixels * 1e6), self.max_decode_seconds)
 
 
 class LabelSettings(Section):
