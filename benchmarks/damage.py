@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import zlib
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Whole:
 
 def corpus(folder: Path) -> list[list[Whole]]:
     """Films in whole segments, one film of each codec that can be encoded here, and long groups of pictures."""
+    os.environ.setdefault("SVT_LOG", "0")  # it tells of itself on stderr
     films = []
     for encoder, options in ENCODERS.items():
         try:
@@ -222,8 +224,13 @@ _NAL_CODECS: Final = ("h264", "hevc")
 def _repacked(data: bytes, own: Whole, change: Callable[[bytes], bytes]) -> bytes:
     """The segment with each packet changed, in a container of the same kind."""
     buffer = io.BytesIO()
+    # What is looked at here may be a bomb already.
+    careful = {"stream_options": [{"skip_frame": "all", "max_pixels": "1000000"}]} if own.container == "mpegts" else {}
     try:
-        with av.open(io.BytesIO(data), "r", format=own.container) as source, av.open(buffer, "w", own.container) as out:
+        with (
+            av.open(io.BytesIO(data), "r", format=own.container, **careful) as source,
+            av.open(buffer, "w", own.container, options={"fflags": "+bitexact"}) as out,
+        ):
             stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
             for packet in source.demux(video=0):
                 if packet.size:

@@ -33,8 +33,8 @@ from stream import ClipSpec, Segment, SegmentError
 SPEC: Final = ClipSpec(frames=4, spacing_us=100_000, stride_us=200_000, height=32, width=32, fit="crop")
 #: Of wall clock, for the segments of one case.
 MAX_SECONDS: Final = 20.0
-#: More than the process has before it begins: what a decoder of the largest pictures allowed may hold.
-MAX_MEGABYTES: Final = 1000
+#: More than the process has before it begins: what a decoder of the largest pictures may hold.
+MAX_MEGABYTES: Final = 500
 #: The process gets no more address space than this, whatever it asks for.
 _ADDRESS_SPACE: Final = 6 * 1024**3
 
@@ -93,11 +93,11 @@ def _child(films: list[list[Whole]], seed: int, numbers: range, pipe: Connection
     av.logging.set_level(av.logging.PANIC)
     logging.disable()
     damage, outcomes = Damage(films, seed), Outcomes()
-    before = _peak_megabytes()
     for number in numbers:
         pipe.send(number)
         done, records = damage.of(number)
         pipe.send(done)
+        before = _peak_megabytes(reset=True)
         decode(records, outcomes, number)
         if (more := _peak_megabytes() - before) > MAX_MEGABYTES:
             pipe.send((outcomes, f"{more:.0f} MB more than before"))
@@ -108,13 +108,18 @@ def _child(films: list[list[Whole]], seed: int, numbers: range, pipe: Connection
     pipe.send((outcomes, ""))
 
 
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak_megabytes(*, reset: bool = False) -> float:
+    """The most memory that the process has had, since the last reset if there was one."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def fuzz(films: list[list[Whole]], seed: int, numbers: range, outcomes: Outcomes) -> Iterator[tuple[int, str]]:
     """Decode the cases of these numbers; yield those that crash, hang or need too much memory, and how."""
-    context = multiprocessing.get_context("fork")
+    # Not a fork: it would begin with the memory that this process has had.
+    context = multiprocessing.get_context("spawn")
     at = numbers.start
     while at < numbers.stop:
         ours, theirs = context.Pipe(duplex=False)

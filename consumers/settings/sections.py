@@ -265,8 +265,8 @@ class WorkerSettings(Section):
         36.0,
         gt=0,
         le=256,
-        description="Million pixels that a picture of a camera may have; beyond them a segment is a dead letter. A "
-        "decoder holds up to 17 pictures of 1.5 bytes a pixel.",
+        description="Million pixels that a picture of a camera may have; beyond them a segment is a dead letter. Also "
+        "beyond 4K, and four times what the segment says.",
     )
     max_decode_seconds: float = Field(
         60.0,

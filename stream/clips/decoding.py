@@ -85,7 +85,7 @@ def decode(
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
     """
-    budget = Budget(limits or DecodeLimits(), where)
+    budget = Budget(limits or DecodeLimits(), segment, where)
     with errors_named(segment, where):
         with opened(segment, budget, where) as (stream, packets, times):
             inside = frames_inside(segment, times, where)
@@ -139,7 +139,7 @@ class Decoder:
         if group is None and (segment.continues or not segment.continued):
             return self._give(decode(segment, times_us, self._picture, where, self._limits))
         with errors_named(segment, where):
-            budget = Budget(self._limits, where)
+            budget = Budget(self._limits, segment, where)
             group = group or _Group(segment, self._picture, budget, where)
             try:
                 inside, samples = group.take(segment, times_us, budget, where)

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 from stream.errors import SegmentError
+from stream.segment import Segment
 
 from .pictures import Picture
+
+#: Pictures may be so many times larger than the segment says (a stream of VP9 may grow on its way), and as large as 4K
+#: in any case.
+_TIMES_ANNOUNCED: Final = 4
+_ANY_PIXELS: Final = 9_500_000
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
     """What is refused where it is exceeded."""
 
-    #: Of a picture, as it is coded and as it is scaled: 8K, with room for what codecs add. A decoder may hold 17.
+    #: Of a picture, as it is coded and as it is scaled: 8K, with room for what codecs add. A decoder may hold 33
+    #: pictures, of two bytes a pixel.
     max_pixels: int = 36_000_000
     #: Processor time for one segment: it goes on while a machine is busy, or a process stopped, but a clock does not.
     max_seconds: float = 60.0
@@ -32,13 +40,12 @@ class DecodeLimits:
 class Budget:
     """What is left of the limits for one segment, for the thread that decodes it."""
 
-    def __init__(self, limits: DecodeLimits, where: str) -> None:
+    def __init__(self, limits: DecodeLimits, segment: Segment, where: str) -> None:
         self._limits, self._where = limits, where
         self._until = time.thread_time() + limits.max_seconds
-
-    @property
-    def max_pixels(self) -> int:
-        return self._limits.max_pixels
+        announced = segment.width * segment.height
+        #: Of a picture.
+        self.max_pixels = min(limits.max_pixels, max(_ANY_PIXELS, _TIMES_ANNOUNCED * announced))
 
     def check_time(self) -> None:
         """To be called for each packet.
@@ -53,11 +60,9 @@ class Budget:
 
     def check_size(self, width: int, height: int) -> None:
         """Raise SegmentError if pictures are too large; 0 where their size is not known yet."""
-        if width * height > self._limits.max_pixels:
-            raise SegmentError(
-                self._where,
-                f"pictures of {width}x{height}: the limit is {self._limits.max_pixels / 1e6:g} million pixels",
-            )
+        if width * height > self.max_pixels:
+            limit = f"the limit is {self.max_pixels / 1e6:g} million pixels"
+            raise SegmentError(self._where, f"pictures of {width}x{height}: {limit}")
 
     def check_pictures(self, count: int, picture: Picture) -> None:
         """Raise SegmentError if so many pictures are too many for one segment."""
