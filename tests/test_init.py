@@ -40,6 +40,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     for section, key in (
         ("worker", "stride_seconds"),
         ("worker", "threads"),
+        ("worker", "instance"),
         ("run", "data"),
         ("topics", "retention_megabytes"),
     ):

@@ -61,10 +61,13 @@ def opened(
             raise SegmentError(where, f"{segment.codec} in {segment.container}: this libav has no decoder for it")
         budget.check_size(stream.codec_context.width, stream.codec_context.height)
         packets = []
-        for packet in container.demux(stream):
-            budget.check_time()
-            if packet.size and packet.pts is not None:
-                packets.append(packet)
+        try:
+            for packet in container.demux(stream):
+                budget.check_time()
+                if packet.size and packet.pts is not None:
+                    packets.append(packet)
+        except IndexError:  # it has the number of a track that PyAV does not know
+            raise SegmentError(where, "a track begins amid the segment") from None
         if not packets:
             raise SegmentError(where, "no pictures in the segment")
         yield stream, packets, segment.packet_times_us([p.pts for p in packets if p.pts is not None])
