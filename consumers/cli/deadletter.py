@@ -117,7 +117,7 @@ def deadletter(
     )
     since_us, before_us = parse_moment("--since", since), parse_moment("--before", before)
     settings = command_settings(settings_file, kafka, None)
-    transport = KafkaTransport(settings.kafka)
+    transport = KafkaTransport(settings.broker, at_once=True)
     letters = DeadLetters(transport, settings.topics)
     if action is DeadLetterAction.list:
         _list(letters, camera, reason, since_us, limit or 20, as_json=as_json)

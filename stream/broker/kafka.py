@@ -123,9 +123,9 @@ class KafkaTransport:
         """
         if not self._is_transactional:
             # The embedded broker lists the request among those it knows, and closes the connection on it.
-            raise BrokerError(f"the broker at {self.address} cannot delete records; Apache Kafka can")
-        with mapped("deleting records", self.address):
-            admin = KafkaAdminClient(**connection(self.address))
+            raise BrokerError(f"the broker at {self._at} cannot delete records; Apache Kafka can")
+        with mapped("deleting records", self._at):
+            admin = opened(KafkaAdminClient, self._at)
             try:
                 admin.delete_records({TopicPartition(*p): offset for p, offset in offsets.items()})
             finally:
