@@ -9,13 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from consumers.live.worker import Worker
 from consumers.outputs import dead_letters
 from consumers.outputs.dead_letters import DeadLetters
 from consumers.records.dead_letter import DeadLetter
-from consumers.settings import TopicSettings
+from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, MemoryTransport, Record, SourceError, Transport
+from stream import (
+    MAX_RECORD_BYTES,
+    KafkaTransport,
+    MemoryTransport,
+    Record,
+    Segment,
+    SegmentError,
+    SourceError,
+    Transport,
+    attach,
+)
+from stream.broker.transport import record_size
 from tests.command_line import clipline
+from tests.replays import RULES, SPEC, Brightness, work_off
+from tests.videos import write_video
 
 
 def letter(number: int, camera: str = "gate", reason: str = "truncated") -> DeadLetter:
@@ -76,6 +90,39 @@ def test_what_was_cut_is_not_sent_again():
     letters.send_again(f"{topics.deadletter}[0]@1")
     (again,) = transport.read(transport.offsets(topics.segments))
     assert (again.key, again.headers, again.value) == (b"gate", [("clipline", b"2")], b"body 1")
+
+
+def test_records_as_large_as_they_may_be_with_long_headers_are_decoded_or_dead_letters(tmp_path: Path):
+    """The headers of a record count as its value does; what a dead letter adds finds room."""
+    settings, transport, source = Settings(), MemoryTransport(), MemoryTransport()
+    topics = settings.topics
+    for each in (transport, source):
+        ensure_topics(each, topics)
+    film = write_video(tmp_path / "gate.mp4", 40, rate=10, gop=5, size=(64, 48))
+    attach(str(film), "gate", source.producer(), topics.segments, pace="max", start_us=1_700_000_000_000_000)
+    producer, sent = transport.producer(), 0
+    for record in source.read(source.offsets(topics.segments)):
+        key, value = record.key or b"", record.value or b""
+        filling = MAX_RECORD_BYTES - record_size(key, record.headers, value) - len("x-note")
+        for damaged in (value[:-1] + b"?", value) if value else (value,):
+            producer.send(topics.segments, key, [*record.headers, ("x-note", bytes(filling))], damaged)
+            sent += damaged != value
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    work_off(worker)
+    gate = worker.counts["gate"]
+    assert gate.windows > 0
+    assert gate.dead_letters == sent > 1
+    letters = DeadLetters(transport, topics)
+    assert all("do not match their checksum (kept here: " in each.reason for each in letters.newest())
+    with pytest.raises(SourceError, match="too large to be kept whole"):
+        letters.send_again(next(letters.newest()).where)
+
+
+def test_an_error_quotes_little_of_a_record():
+    for headers in ([("x" * 1_000_000, b"")], [("clipline", b"y" * 1_000_000)]):
+        with pytest.raises(SegmentError) as error:
+            Segment.decode(b"gate", headers, b"", "t[0]@1")
+        assert len(str(error.value)) < 1100
 
 
 def test_dead_letters_from_the_command_line(broker, topics_prefix: str, tmp_path: Path):
