@@ -118,6 +118,24 @@ def test_records_as_large_as_they_may_be_with_long_headers_are_decoded_or_dead_l
         letters.send_again(next(letters.newest()).where)
 
 
+def test_what_is_sent_again_once_it_can_be_used_is_classified(tmp_path: Path):
+    strict, settings = Settings.model_validate({"worker": {"max_megapixels": 0.001}}), Settings()
+    transport = MemoryTransport()
+    ensure_topics(transport, settings.topics)
+    film = write_video(tmp_path / "gate.mp4", 40, rate=10, gop=5, size=(64, 48))
+    producer = transport.producer()
+    attach(str(film), "gate", producer, settings.topics.segments, pace="max", start_us=1_700_000_000_000_000)
+    before = Worker(transport, Brightness(), SPEC, RULES, strict)
+    work_off(before)
+    assert (before.counts["gate"].windows, before.counts["gate"].classified) == (0, 0)
+    letters = DeadLetters(transport, settings.topics)
+    for each in reversed(list(letters.newest())):
+        letters.send_again(each.where)
+    after = Worker(transport, Brightness(), SPEC, RULES, settings)
+    work_off(after)
+    assert (after.counts["gate"].windows, after.counts["gate"].classified) == (9, 40)
+
+
 def test_an_error_quotes_little_of_a_record():
     for headers in ([("x" * 1_000_000, b"")], [("clipline", b"y" * 1_000_000)]):
         with pytest.raises(SegmentError) as error:
