@@ -84,6 +84,10 @@ chaos: $(VENV)/.all kafka ## Kill, stop and cut processes at random, then count 
 soak: $(VENV)/.all kafka ## An hour of 30 cameras: does anything grow? writes build/soak.json; ARGS='--minutes 10' (7 GB)
 	@$(BIN)/python -W ignore benchmarks/soak.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.bench ## Decode 50,000 damaged segments in a watched process; ARGS='--count 1000' for fewer (7 GB)
+	@$(BIN)/python benchmarks/fuzz.py $(ARGS)
+
 .PHONY: bench-minutes
 bench-minutes: ## Measure the first minutes: a fresh clone, `make demo`, the first event
 	@$(PYTHON) benchmarks/first_minutes.py $(ARGS)

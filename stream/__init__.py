@@ -20,6 +20,7 @@ from .broker.transport import (
 )
 from .clips.clipper import Clip, Clipper, ClipperState, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
+from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
@@ -50,6 +51,7 @@ __all__ = [
     "Clipper",
     "ClipperState",
     "Consumer",
+    "DecodeLimits",
     "Decoded",
     "Decoder",
     "EntryError",

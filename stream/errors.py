@@ -12,6 +12,12 @@ Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is 
 names the thing (file, camera, record, address), says what was found and what was expected.
 """
 
+from __future__ import annotations
+
+from typing import Final
+
+_MAX_REASON: Final = 1000
+
 
 class StreamError(Exception):
     """Base of every error that `stream` raises on purpose."""
@@ -35,6 +41,8 @@ class SegmentError(StreamError):
     """A record is not a segment that this version can decode."""
 
     def __init__(self, where: str, reason: str) -> None:
+        # It may quote what is in the record, and that may be megabytes.
+        reason = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]} …"
         super().__init__(f"{where}: {reason}")
         self.where = where
         self.reason = reason

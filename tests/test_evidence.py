@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from consumers.outputs.evidence import find_evidence, write_evidence
+from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
 from tests.replays import SETTINGS, Overheard, blinking, live
 from tests.videos import decoded_frames, write_video
@@ -139,6 +140,16 @@ def test_unknown_event_and_ambiguous_beginning_are_errors(footage: Path):
         find_evidence(transport, SETTINGS.topics, "feedface", 0, 0)
     with pytest.raises(SourceError, match="the beginning of 2 ids"):
         find_evidence(transport, SETTINGS.topics, "", 0, 0)
+
+
+@pytest.mark.parametrize("value", [b"[" * 100_000, b"{}", b"7", b"\xff", b'{"camera": "gate", "state": "ended"}', None])
+def test_a_damaged_report_of_an_event_is_said_in_one_line(value: bytes | None):
+    transport = MemoryTransport()
+    ensure_topics(transport, SETTINGS.topics)
+    transport.append(SETTINGS.topics.events, b"gate", [("ce_id", b"beef-0")], value)
+    with pytest.raises(SourceError, match=r"^event 'beef': clipline\.events\[0\]@0: expected ") as said:
+        find_evidence(transport, SETTINGS.topics, "beef", 0, 0)
+    assert len(str(said.value)) < 300
 
 
 class Remade(MemoryTransport):

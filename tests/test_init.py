@@ -41,6 +41,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
         ("worker", "instance"),
         ("worker", "stride_seconds"),
         ("worker", "threads"),
+        ("worker", "instance"),
         ("run", "data"),
         ("topics", "retention_megabytes"),
     ):

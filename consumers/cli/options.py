@@ -276,6 +276,20 @@ def parse_start(text: str | None) -> int | None:
     return start_us
 
 
+def parse_moment(option: str, text: str | None) -> int | None:
+    """The value of an option that names a time of the clock, in microseconds since the Unix epoch.
+
+    Raises:
+        BadParameter: it is no time.
+    """
+    if text is None:
+        return None
+    try:
+        return max(0, parse_time_us(text))
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{option}: {text!r} is no time like 2026-11-24T08:00:00Z") from None
+
+
 def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
     """Parse `old=new` pairs.
 

@@ -286,7 +286,7 @@ def evidence(
     settings = command_settings(settings_file, kafka, None)
     found = find_evidence(KafkaTransport(settings.broker, at_once=True), settings.topics, event, lead, tail)
     write_evidence(found, output)
-    console.print(describe(found.body), soft_wrap=True)
+    console.print(describe(found.event.body()), soft_wrap=True)
     console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", soft_wrap=True)
     for part in found.missing:
         errors.print(f"not in it: {part}", style="yellow", soft_wrap=True)

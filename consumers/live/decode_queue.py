@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from consumers.cores import usable_cores
-from stream import ClipSpec, Decoded, Decoder, Segment, SegmentError, decode
+from stream import ClipSpec, Decoded, DecodeLimits, Decoder, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
@@ -67,7 +67,13 @@ class _Group(Generic[Item]):
 class DecodeQueue(Generic[Item]):
     """First in, first out. One thread puts in and takes out, others decode."""
 
-    def __init__(self, spec: ClipSpec, threads: int | None, max_picture_bytes: int = MAX_PICTURE_BYTES) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        threads: int | None,
+        max_picture_bytes: int = MAX_PICTURE_BYTES,
+        limits: DecodeLimits | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -75,8 +81,9 @@ class DecodeQueue(Generic[Item]):
             threads: how many decode at once; as many as there are usable cores, if None. More would displace one
                 another's pictures from the caches.
             max_picture_bytes: of decoded pictures that wait to be taken.
+            limits: of one segment; the usual ones, if None.
         """
-        self._spec = spec
+        self._spec, self._limits = spec, limits
         self._max_picture_bytes = max_picture_bytes
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
@@ -186,7 +193,7 @@ class DecodeQueue(Generic[Item]):
         elif group is not None and group.has_next(segment):
             self._go_on(group, item, segment, times_us, where, outcome)
         elif segment.continued and not segment.continues:
-            decoder = Decoder(self._spec.picture)
+            decoder = Decoder(self._spec.picture, self._limits)
             self._groups[segment.camera] = _Group(decoder, segment.start_us, item, segment, outcome)
             self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
         elif segment.is_end:
@@ -194,8 +201,8 @@ class DecodeQueue(Generic[Item]):
         else:
             if group is not None and segment.epoch_us > group.segment.epoch_us and segment.sequence > 0:
                 del self._groups[segment.camera]  # the feed began anew, and nobody said that the group is over
-            picture = self._spec.picture
-            self._submit(outcome, segment, lambda: decode(segment, times_us, picture, where), where)
+            picture, limits = self._spec.picture, self._limits
+            self._submit(outcome, segment, lambda: decode(segment, times_us, picture, where, limits), where)
 
     def _go_on(
         self,

@@ -111,7 +111,9 @@ class Worker:
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         self._publisher = self._transport.publisher(self._name())
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
-        self._queue: DecodeQueue[Record] = DecodeQueue(self._spec, self._settings.threads, self._max_bytes)
+        self._queue: DecodeQueue[Record] = DecodeQueue(
+            self._spec, self._settings.threads, self._max_bytes, self._settings.decode_limits
+        )
         try:
             while not stop():
                 self._take_records()

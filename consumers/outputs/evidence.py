@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from consumers.records.event import Event
+from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
-from consumers.times import parse_time_us
 from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
 
-_PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d+)\]@(?P<first>\d+)-(?P<last>\d+)")
+_PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d{1,9})\]@(?P<first>\d{1,18})-(?P<last>\d{1,18})")
 #: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.
 _MAX_AROUND: Final = 4096
 _FIRST_AROUND: Final = 32
@@ -25,7 +25,7 @@ _FIRST_AROUND: Final = 32
 class Evidence:
     """What was found of an event."""
 
-    body: Mapping[str, Any]
+    event: Event
     segments: tuple[Segment, ...]
     #: Segments before these that decoders need, from where decoding can begin.
     context: tuple[Segment, ...]
@@ -53,20 +53,20 @@ def find_evidence(
         SourceError: there is no such event, it does not tell where its footage lies, or nothing of that is left.
         BrokerError: the broker is gone.
     """
-    body, place = _newest_report(transport, topics, event)
+    report, place = _newest_report(transport, topics, event)
     partition: Partition = (place["topic"], int(place["partition"]))
     first, last = int(place["first"]), int(place["last"])
     kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
-    start_us, end_us = (parse_time_us(body[name]) for name in ("start", "end"))
+    start_us, end_us = report.start_us, report.end_us
     from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
 
     def read(begin: int, stop: int) -> list[Segment]:
-        return _segments(transport, partition, (begin, stop), body["camera"])
+        return _segments(transport, partition, (begin, stop), report.camera)
 
     found = read(max(first, kept), min(last + 1, end))
     if not found:
         raise SourceError(
-            f"event {body['event']}: its footage, {partition[0]}[{partition[1]}]@{first}-{last}, is gone: retention "
+            f"event {report.id}: its footage, {partition[0]}[{partition[1]}]@{first}-{last}, is gone: retention "
             f"has removed everything before offset {kept}"
         )
     epoch_us = found[0].epoch_us
@@ -90,11 +90,10 @@ def find_evidence(
     context, wanted = _decodable(around, epoch_us, from_us)
     if not wanted:
         raise SourceError(
-            f"event {body['event']}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} "
-            "holds other footage"
+            f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
         )
     return Evidence(
-        body, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
+        report, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
     )
 
 
@@ -163,24 +162,27 @@ def _segments(transport: Transport, partition: Partition, offsets: tuple[int, in
     return list(found.values())
 
 
-def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> tuple[Mapping[str, Any], re.Match[str]]:
-    newest: tuple[Mapping[str, Any], str] | None = None
-    ids = set()
+def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> tuple[Event, re.Match[str]]:
+    newest: Event | None = None
+    ids, damaged = set(), ""
     for record in transport.read(transport.offsets(topics.events)):
-        headers = dict(record.headers)
-        if headers.get("ce_id", b"").decode(errors="replace").startswith(event):
-            body = json.loads(record.value or b"")
-            ids.add(body["event"])
-            newest = body, headers.get("ce_segments", b"").decode(errors="replace")
+        if dict(record.headers).get("ce_id", b"").decode(errors="replace").startswith(event):
+            try:
+                newest = Event.decode(record.key, record.headers, record.value, record.where)
+            except RecordError as error:
+                damaged = str(error)
+            else:
+                ids.add(newest.id)
+    if newest is None and damaged:
+        raise SourceError(f"event {event!r}: {damaged}")
     if newest is None:
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
     if len(ids) > 1:
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
-    body, where = newest
-    place = _PLACE.fullmatch(where)
+    place = _PLACE.fullmatch(newest.segments or "")
     if place is None:
-        raise SourceError(f"event {body['event']}: does not tell where its footage lies (an older worker published it)")
-    return body, place
+        raise SourceError(f"event {newest.id}: does not tell where its footage lies (an older worker published it)")
+    return newest, place
 
 
 def write_evidence(evidence: Evidence, path: Path) -> None:

@@ -23,6 +23,8 @@ assert _MAX_KEY_BYTES + _MAX_HEADERS_BYTES + 4 * _MAX_REASON + _MAX_VALUE_BYTES 
 _REASON: Final = "clipline-reason"
 _ORIGIN: Final = "clipline-origin"
 _CUT_FROM: Final = "clipline-cut-from"
+#: What a reason says at its end where key or headers were cut.
+_KEPT: Final = " (kept here: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,15 @@ class DeadLetter:
             key[:_MAX_KEY_BYTES],
             headers,
             value[:_MAX_VALUE_BYTES],
-            f"{reason} (kept here: {'; '.join(cut)})" if cut else reason,
+            f"{reason}{_KEPT}{'; '.join(cut)})" if cut else reason,
             record.where,
             len(value) if len(value) > _MAX_VALUE_BYTES else None,
         )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the record is here: only then can it be sent again."""
+        return self.cut_from is None and _KEPT not in self.reason
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value."""

@@ -6,6 +6,7 @@ The body's schema is docs/event.schema.json.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, cast, get_args
 
@@ -19,6 +20,7 @@ State = Literal["started", "updated", "ended"]
 Ending = Literal["below_threshold", "gap", "feed_ended"]
 STATES: Final = frozenset(get_args(State))
 ENDINGS: Final = frozenset(get_args(Ending))
+_REVISION: Final = re.compile(r"[0-9]{1,9}")
 #: What every body holds.
 BODY_KEYS: Final = frozenset(
     {
@@ -129,7 +131,7 @@ class Event:
         id_ = fields.field(body, "event", str, where)
         report = context.get("ce_id", b"").decode(errors="replace")
         name, _, revision = report.rpartition("-")
-        if name != id_ or not (revision.isascii() and revision.isdigit()):
+        if name != id_ or not _REVISION.fullmatch(revision):
             raise RecordError(
                 f"{where}: expected header ce_id to be {id_!r}, '-' and the report's number, found {report!r}"
             )

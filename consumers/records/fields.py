@@ -50,7 +50,10 @@ def field(body: Mapping[str, Any], name: str, kind: type[_T], where: str) -> _T:
     """
     value = body.get(name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:  # a number of hundreds of digits
+            value = math.inf
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         found = "nothing" if name not in body else _shown(value)
         raise RecordError(f"{where}: expected {name} to be of type {kind.__name__}, found {found}")

@@ -173,7 +173,11 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
 def _setup(classifier: Classifier, settings: Settings) -> ScoringSetup:
     worker = settings.worker
     return ScoringSetup(
-        classifier, clip_spec(classifier.contract, worker.stride_seconds), worker.threads, worker.max_batch
+        classifier,
+        clip_spec(classifier.contract, worker.stride_seconds),
+        worker.threads,
+        worker.max_batch,
+        worker.decode_limits,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from consumers.live.decode_queue import DecodeQueue
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, Scorer, UnscoredWindow, Window
-from stream import Clipper, ClipSpec, Decoded, Segment, SegmentError, SourceError
+from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Segment, SegmentError, SourceError
 
 from .sources import Piece
 from .store import TraceDraft, TraceStore
@@ -46,6 +46,8 @@ class ScoringSetup:
     threads: int | None = None
     #: Twice a worker's: nobody waits for a single clip, and a core idles at the end of each batch.
     max_batch: int = 32
+    #: Of one segment.
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,9 @@ class _Run:
         progress: Callable[[ClassifyProgress], None],
     ) -> None:
         self._todo, self._setup, self._store, self._progress = deque(jobs), setup, store, progress
-        self._decoding: DecodeQueue[tuple[_OpenTrace, int, Item]] = DecodeQueue(setup.spec, setup.threads)
+        self._decoding: DecodeQueue[tuple[_OpenTrace, int, Item]] = DecodeQueue(
+            setup.spec, setup.threads, limits=setup.limits
+        )
         self._threads = self._decoding.threads
         # No rules: events are made from the traces later.
         self._pipeline = Pipeline(setup.scorer, setup.spec, {})

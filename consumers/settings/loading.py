@@ -8,9 +8,9 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,7 +54,10 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
     file = settings_file(path, environment)
     values = _read(file) if file is not None else {}
     from_environment = _from_environment(environment)
-    problems = [*_problems(values, str(file), part=True), *_problems(from_environment, "environment", part=True)]
+    problems = [
+        *_problems(values, str(file), part=True, typed=True),
+        *_problems(from_environment, "environment", part=True),
+    ]
     if problems:
         raise SettingsError(*problems)
     return _validate(_merged(values, from_environment), f"{file or DEFAULT_FILE} and environment", environment)
@@ -101,7 +104,8 @@ def override(settings: Settings, values: Mapping[str, Any], where: str) -> Setti
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not only errors of TOML: a number of thousands of digits, a thousand brackets.
         raise SettingsError(f"{file}: not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
@@ -134,13 +138,51 @@ def _validate(values: Mapping[str, Any], where: str, environment: Mapping[str, s
     return settings.model_copy(update={"redis": redis})
 
 
-def _problems(values: Mapping[str, Any], where: str, *, part: bool) -> list[str]:
-    """A line for each key or value that is not understood. A part need not hold all that belongs together."""
+def _problems(values: Mapping[str, Any], where: str, *, part: bool, typed: bool = False) -> list[str]:
+    """A line for each key or value that is not understood.
+
+    Args:
+        values: the settings as they were read.
+        where: they are from.
+        part: need not hold all that belongs together.
+        typed: values have types. Those of variables are text, whatever they stand for.
+    """
+    found: dict[tuple[int | str, ...], str] = {}
     try:
         Settings.model_validate(values, context=PART if part else None)
     except ValidationError as error:
-        return [f"{where}: {_described(e['type'], e['loc'], e['input'], e['msg'])}" for e in error.errors()]
-    return []
+        found = {e["loc"]: _described(e["type"], e["loc"], e["input"], e["msg"]) for e in error.errors()}
+    if typed:
+        for location, value, expected in _mistyped(values, Settings):
+            found.setdefault(location, _described("type", location, value, f"expected {expected}"))
+    return [f"{where}: {problem}" for problem in found.values()]
+
+
+#: What TOML has for values of these types, and that in words.
+_TYPES: Final[Mapping[type, tuple[tuple[type, ...], str]]] = {
+    bool: ((bool,), "true or false, without quotes"),
+    float: ((float, int), "a number, without quotes"),
+    int: ((int,), "a whole number, without quotes"),
+}
+
+
+def _mistyped(
+    values: Mapping[str, Any], section: type[BaseModel], at: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    """Place, value and what was expected, of values that are of another type than they stand for, such as "0.7"."""
+    for key, value in values.items():
+        field = section.model_fields.get(key)
+        if field is None:
+            continue
+        inner, kinds = section_of(field.annotation), (field.annotation, *get_args(field.annotation))
+        if inner is not None and isinstance(value, Mapping):
+            many = {(): value} if inner is field.annotation else {(name,): each for name, each in value.items()}
+            for name, each in many.items():
+                if isinstance(each, Mapping):
+                    yield from _mistyped(each, inner, (*at, key, *name))
+        for kind, (types, words) in _TYPES.items():
+            if kind in kinds and type(value) not in types:
+                yield (*at, key), value, words
 
 
 def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from stream import (
+    DecodeLimits,
     KafkaAddress,
     Reading,
     SegmentLimits,
@@ -29,6 +30,14 @@ from stream import (
 from .addresses import check_kafka, check_redis, references, resolve
 from .section import PART, Section, SettingsError, only_line
 from .security import KafkaSecuritySettings, RedisSecuritySettings
+
+#: Nobody means more, and sums stay far from where they would overflow: ten years, a petabyte, a month in seconds.
+_MAX_HOURS: Final = 87_600
+_MAX_MEGABYTES: Final = 1_000_000_000
+_MAX_DAYS: Final = 30 * 86_400
+_MAX_COUNT: Final = 1_000_000_000
+#: Of what lies within a segment, which lasts an hour at most.
+_MAX_SECONDS: Final = 3600
 
 #: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 _Address = Annotated[str, PlainSerializer(display_name)]
@@ -50,12 +59,16 @@ class TopicSettings(Section):
         description="Partitions of the segments topic. At most this many workers share the cameras.",
     )
     retention_hours: float = Field(
-        24.0, gt=0, description="Hours that the broker keeps segments. The embedded broker keeps less: see [run]."
+        24.0,
+        gt=0,
+        le=_MAX_HOURS,
+        description="Hours that the broker keeps segments. The embedded broker keeps less: see [run].",
     )
     retention_megabytes: float | None = Field(
         None,
         examples=[4000.0],
         gt=0,
+        le=_MAX_MEGABYTES,
         description="Megabytes of segments that the broker keeps in each partition. Left out: no limit by size.",
     )
 
@@ -178,13 +191,19 @@ class CameraSettings(Section):
 class SegmentSettings(Section):
     """How a camera's stream is cut into segments, the records on the segments topic."""
 
-    min_seconds: float = Field(0.5, gt=0, description="Seconds that a segment lasts at least.")
+    min_seconds: float = Field(0.5, gt=0, le=_MAX_SECONDS, description="Seconds that a segment lasts at least.")
     max_seconds: float = Field(
-        2.0, gt=0, description="Seconds after which a segment ends at the next keyframe. Longer segments add delay."
+        2.0,
+        gt=0,
+        le=_MAX_SECONDS,
+        description="Seconds after which a segment ends at the next keyframe. Longer segments add delay.",
     )
     max_megabytes: float = Field(8.0, gt=0, le=9, description="Megabytes (1,048,576 bytes) of a segment at most.")
     max_gap_seconds: float = Field(
-        10.0, gt=0, description="Seconds between two frames beyond which the stream counts as interrupted."
+        10.0,
+        gt=0,
+        le=_MAX_SECONDS,
+        description="Seconds between two frames beyond which the stream counts as interrupted.",
     )
 
     @property
@@ -212,12 +231,14 @@ class SpoolSettings(Section):
     max_megabytes: float = Field(
         2000.0,
         gt=0,
+        le=_MAX_MEGABYTES,
         description="Megabytes of segments that an agent keeps there, at most. The oldest are dropped first, and "
         "counted as skipped (spool_full).",
     )
     max_hours: float = Field(
         24.0,
         gt=0,
+        le=_MAX_HOURS,
         description="Hours after which a segment that waits is dropped, and counted as skipped (spool_expired).",
     )
 
@@ -243,6 +264,7 @@ class WorkerSettings(Section):
         None,
         examples=[0.8],
         gt=0,
+        le=_MAX_SECONDS,
         description="Seconds between the beginnings of two windows. Left out: half a window, rounded to the model's "
         "frame spacing.",
     )
@@ -257,18 +279,35 @@ class WorkerSettings(Section):
     max_queue_megabytes: float = Field(
         32.0,
         gt=0,
+        le=_MAX_MEGABYTES,
         description="Megabytes of video, encoded and decoded, that wait to be classified; beyond them a worker neither "
         "reads nor decodes more.",
+    )
+    max_megapixels: float = Field(
+        36.0,
+        gt=0,
+        le=256,
+        description="Million pixels that a picture of a camera may have; beyond them a segment is a dead letter. Also "
+        "beyond 4K, and four times what the segment says.",
+    )
+    max_decode_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=_MAX_SECONDS,
+        description="Seconds of processor time after which decoding of a segment is given up, and the segment is a "
+        "dead letter.",
     )
     idle_seconds: float = Field(
         60.0,
         gt=0,
+        le=_MAX_DAYS,
         description="Seconds after which a camera counts as gone, its open windows and events are closed: all of its "
         "records have been classified, and none came.",
     )
     max_reread_seconds: float = Field(
         600.0,
         ge=0,
+        le=_MAX_DAYS,
         description="Seconds that a worker reads back at most, to decode a long group of pictures of a camera that it "
         "takes over. Of a longer group the frames up to the next are skipped.",
     )
@@ -287,6 +326,10 @@ class WorkerSettings(Section):
         "The embedded broker knows no other.",
     )
 
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(round(self.max_megapixels * 1e6), self.max_decode_seconds)
+
 
 class LabelSettings(Section):
     """One label's own rule, [tracker.labels.NAME]. What is left out comes from the model or from [tracker]."""
@@ -302,10 +345,18 @@ class LabelSettings(Section):
         None, examples=[0.5], ge=0, le=1, description="Score, 0 to 1, below which an event ends. Left out: the model's."
     )
     min_seconds: float | None = Field(
-        None, examples=[3.0], ge=0, description="Seconds that the score has to stay high before an event begins."
+        None,
+        examples=[3.0],
+        ge=0,
+        le=_MAX_DAYS,
+        description="Seconds that the score has to stay high before an event begins.",
     )
     cooldown_seconds: float | None = Field(
-        None, examples=[5.0], ge=0, description="Seconds that the score has to stay low before an event ends."
+        None,
+        examples=[5.0],
+        ge=0,
+        le=_MAX_DAYS,
+        description="Seconds that the score has to stay low before an event ends.",
     )
     smoothing: int | None = Field(
         None, examples=[3], ge=1, le=100, description="Windows over which scores are averaged."
@@ -315,11 +366,15 @@ class LabelSettings(Section):
 class TrackerSettings(Section):
     """How scores become events."""
 
-    min_seconds: float = Field(2.0, ge=0, description="Seconds that the score has to stay high before an event begins.")
-    cooldown_seconds: float = Field(
-        5.0, ge=0, description="Seconds that the score has to stay low before an event ends."
+    min_seconds: float = Field(
+        2.0, ge=0, le=_MAX_DAYS, description="Seconds that the score has to stay high before an event begins."
     )
-    update_seconds: float = Field(10.0, gt=0, description="Seconds between two reports of an event that continues.")
+    cooldown_seconds: float = Field(
+        5.0, ge=0, le=_MAX_DAYS, description="Seconds that the score has to stay low before an event ends."
+    )
+    update_seconds: float = Field(
+        10.0, gt=0, le=_MAX_DAYS, description="Seconds between two reports of an event that continues."
+    )
     smoothing: int = Field(
         1, ge=1, le=100, description="Windows over which scores are averaged before they meet a threshold."
     )
@@ -331,16 +386,20 @@ class TrackerSettings(Section):
 class RedisSettings(Section):
     """How much Redis keeps."""
 
-    max_predictions: int = Field(1000, ge=1, description="Predictions kept for each camera, about.")
-    max_events: int = Field(10_000, ge=1, description="Reports of events kept, over all cameras, about.")
+    max_predictions: int = Field(1000, ge=1, le=_MAX_COUNT, description="Predictions kept for each camera, about.")
+    max_events: int = Field(10_000, ge=1, le=_MAX_COUNT, description="Reports of events kept, over all cameras, about.")
     max_remembered_events: int = Field(
         100_000,
         ge=1,
+        le=_MAX_COUNT,
         description="Reports of events remembered, so that one that a topic holds twice is shown once. About 100 "
         "bytes each.",
     )
     camera_hours: float = Field(
-        24.0, gt=0, description="Hours after its last window that a camera's state and predictions are kept."
+        24.0,
+        gt=0,
+        le=_MAX_HOURS,
+        description="Hours after its last window that a camera's state and predictions are kept.",
     )
 
 
@@ -367,6 +426,7 @@ class RunSettings(Section):
     broker_max_megabytes: float = Field(
         1024.0,
         ge=64,
+        le=_MAX_MEGABYTES,
         description="Megabytes of video that the embedded broker keeps in memory, at most. The oldest goes first.",
     )
     take_over: bool = Field(
@@ -374,9 +434,14 @@ class RunSettings(Section):
         description="Read cameras that another agent on this broker reads, which stops then. Left out: refuse.",
     )
     max_restarts: int = Field(
-        5, ge=0, description="Restarts of one process within restart_window_seconds, after which everything stops."
+        5,
+        ge=0,
+        le=_MAX_COUNT,
+        description="Restarts of one process within restart_window_seconds, after which everything stops.",
     )
-    restart_window_seconds: float = Field(300.0, gt=0, description="Seconds in which max_restarts are counted.")
+    restart_window_seconds: float = Field(
+        300.0, gt=0, le=_MAX_DAYS, description="Seconds in which max_restarts are counted."
+    )
     log_folder: Path = Field(
         Path("clipline-logs"), description="Folder for the log files of the processes. It is made if it is missing."
     )

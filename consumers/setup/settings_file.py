@@ -98,9 +98,9 @@ def _type(schema: Mapping[str, Any]) -> str:
     words = "whole number" if inner["type"] == "integer" else "number"
     low, above, high = inner.get("minimum"), inner.get("exclusiveMinimum"), inner.get("maximum")
     if low is not None:
-        return f"{words}, {low:g} to {high:g}" if high is not None else f"{words}, {low:g} or more"
+        return f"{words}, {low:,} to {high:,}" if high is not None else f"{words}, {low:g} or more"
     if above is not None:
-        return f"{words} above {above:g}" + (f", at most {high:g}" if high is not None else "")
+        return f"{words} above {above:g}" + (f", at most {high:,}" if high is not None else "")
     return words
 
 

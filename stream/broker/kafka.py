@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
 
@@ -112,6 +112,22 @@ class KafkaTransport:
             try:
                 if present := sorted(set(topics) & set(admin.list_topics())):
                     admin.delete_topics(present)
+            finally:
+                admin.close()
+
+    def delete_before(self, offsets: Mapping[Partition, int]) -> None:
+        """Delete the records below these offsets, by partition.
+
+        Raises:
+            BrokerError: the broker refused, or cannot delete records (the embedded broker).
+        """
+        if not self._is_transactional:
+            # The embedded broker lists the request among those it knows, and closes the connection on it.
+            raise BrokerError(f"the broker at {self._at} cannot delete records; Apache Kafka can")
+        with mapped("deleting records", self._at):
+            admin = opened(KafkaAdminClient, self._at)
+            try:
+                admin.delete_records({TopicPartition(*p): offset for p, offset in offsets.items()})
             finally:
                 admin.close()
 

@@ -34,6 +34,7 @@ from stream.errors import SegmentError
 from stream.feeds.codecs.nal import is_unreferenced
 from stream.segment import Segment
 
+from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
 
@@ -69,28 +70,36 @@ class Decoded:
     missing: str | None = None
 
 
-def decode(segment: Segment, times_us: Sequence[int], picture: Picture, where: str = "segment") -> Decoded:
+def decode(
+    segment: Segment,
+    times_us: Sequence[int],
+    picture: Picture,
+    where: str = "segment",
+    limits: DecodeLimits | None = None,
+) -> Decoded:
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
     The picture shown at a time is the last frame at or before it. A segment that continues another has no pictures of
     its own: they are `missing`.
 
     Raises:
-        SegmentError: the bytes are not the video that the segment says they are.
+        SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
     """
+    budget = Budget(limits or DecodeLimits(), segment, where)
     with errors_named(segment, where):
-        with opened(segment, where) as (stream, packets, times):
+        with opened(segment, budget, where) as (stream, packets, times):
             inside = frames_inside(segment, times, where)
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
             shown = shown_at(inside, times_us)
-            images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture)
+            budget.check_pictures(len(set(shown)), picture)
+            images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture, budget)
         if missing := sorted(set(shown) - set(images)):
             # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
             instead = {t: max((p for p in produced if p < t), default=t) for t in missing}
-            with opened(segment, where) as (stream, packets, times):
+            with opened(segment, budget, where) as (stream, packets, times):
                 wanted = {*instead.values(), *missing}
-                found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture)
+                found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture, budget)
             images |= {t: found[p] for t, p in instead.items() if p in found}
     if missing := [t for t in shown if t not in images]:
         raise SegmentError(
@@ -105,8 +114,8 @@ class Decoder:
     It gives the same pictures as one decoder that is given the whole group.
     """
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, picture: Picture, limits: DecodeLimits | None = None) -> None:
+        self._picture, self._limits = picture, limits or DecodeLimits()
         self._group: _Group | None = None
         self._late: list[Sample] = []
 
@@ -128,11 +137,12 @@ class Decoder:
         if segment.is_end:
             return self._give(Decoded((), []))
         if group is None and (segment.continues or not segment.continued):
-            return self._give(decode(segment, times_us, self._picture, where))
+            return self._give(decode(segment, times_us, self._picture, where, self._limits))
         with errors_named(segment, where):
-            group = group or _Group(segment, self._picture, where)
+            budget = Budget(self._limits, segment, where)
+            group = group or _Group(segment, self._picture, budget, where)
             try:
-                inside, samples = group.take(segment, times_us, where)
+                inside, samples = group.take(segment, times_us, budget, where)
             except BaseException:
                 self._late += group.end()
                 raise
@@ -176,13 +186,13 @@ class _Owed:
 class _Group:
     """The decoder of one group of pictures that lies in several segments, and what it still owes."""
 
-    def __init__(self, first: Segment, picture: Picture, where: str) -> None:
+    def __init__(self, first: Segment, picture: Picture, budget: Budget, where: str) -> None:
         self._open = contextlib.ExitStack()
         # It stays open: its decoder, which knows all about the codec, takes the packets of later segments, too.
-        self._stream, self._first_packets, self._first_times = self._open.enter_context(opened(first, where))
+        self._stream, self._first_packets, self._first_times = self._open.enter_context(opened(first, budget, where))
         # Where reordering is not told, and pictures are not reordered yet, they still may be later on.
-        self._context = set_up(self._stream, first, picture, reordered=True)
-        self._scale = Scaler(picture, first.display)
+        self._context = set_up(self._stream, first, picture, budget, reordered=True)
+        self._picture, self._scale = picture, Scaler(picture, first.display, budget.max_pixels)
         self._from_us = first.start_us
         self._newest: Segment | None = None
         #: How many packets the newest segment held with which the next one begins.
@@ -211,12 +221,14 @@ class _Group:
             and segment.sequence == newest.sequence + 1
         )
 
-    def take(self, segment: Segment, times_us: Sequence[int], where: str) -> tuple[tuple[int, ...], list[Sample]]:
+    def take(
+        self, segment: Segment, times_us: Sequence[int], budget: Budget, where: str
+    ) -> tuple[tuple[int, ...], list[Sample]]:
         """Decode the next segment; return the times of its frames, and samples of it and of those before."""
         if self._newest is None:
-            return self._feed(segment, self._first_packets, self._first_times, times_us, where)
-        with opened(segment, where) as (_, packets, times):
-            return self._feed(segment, packets, times, times_us, where)
+            return self._feed(segment, self._first_packets, self._first_times, times_us, budget, where)
+        with opened(segment, budget, where) as (_, packets, times):
+            return self._feed(segment, packets, times, times_us, budget, where)
 
     def end(self) -> list[Sample]:
         """Nothing follows: return what is still owed, as far as it can be decoded."""
@@ -227,10 +239,17 @@ class _Group:
         return samples
 
     def _feed(
-        self, segment: Segment, packets: list[SegmentPacket], times: list[int], times_us: Sequence[int], where: str
+        self,
+        segment: Segment,
+        packets: list[SegmentPacket],
+        times: list[int],
+        times_us: Sequence[int],
+        budget: Budget,
+        where: str,
     ) -> tuple[tuple[int, ...], list[Sample]]:
         inside = frames_inside(segment, times, where)
         shown = shown_at(inside, times_us)
+        budget.check_pictures(len(set(shown)), self._picture)
         self._owed.extend(_Owed(at_us, t, *self._frame) for at_us, t in zip(times_us, shown, strict=True))
         self._shared = {t for t, count in Counter(times).items() if count > 1}
         # The packets with which the next segment begins are decoded here and may be wanted there.
@@ -245,6 +264,7 @@ class _Group:
             packet, time_us = packets[i], times[i]
             if droppable and time_us not in wanted and is_unreferenced(packet):
                 continue
+            budget.check_time()
             packet.pts = time_us  # the frame that comes of it tells its time, whatever segment it was in
             self._decode(packet)
             samples += self._pay()
@@ -296,16 +316,18 @@ def _decode_wanted(
     wanted: set[int],
     segment: Segment,
     picture: Picture,
+    budget: Budget,
 ) -> tuple[dict[int, Image], list[int]]:
     """Return pictures by time for the wanted times, and the times of everything that came out of the decoder."""
     if not wanted:
         return {}, []
-    context = set_up(stream, segment, picture, reordered=times != sorted(times))
+    context = set_up(stream, segment, picture, budget, reordered=times != sorted(times))
     time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
-    scale = Scaler(picture, segment.display)
+    scale = Scaler(picture, segment.display, budget.max_pixels)
     images: dict[int, Image] = {}
     produced: list[int] = []
     for packet in (*_needed(packets, times, wanted, droppable=context.name == "h264"), None):
+        budget.check_time()
         for frame in context.decode(packet):
             time = time_of.get(frame.pts)
             if time is None:

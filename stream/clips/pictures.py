@@ -41,8 +41,9 @@ class Picture:
 class Scaler:
     """Scale and convert in one pass of swscale, then mirror and turn the small picture; one per decoder."""
 
-    def __init__(self, picture: Picture, display: Display) -> None:
-        self._picture, self._display = picture, display
+    def __init__(self, picture: Picture, display: Display, max_pixels: int) -> None:
+        """Prepare; a picture that would have more pixels than that, before it is cut, is refused."""
+        self._picture, self._display, self._max_pixels = picture, display, max_pixels
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Image:
@@ -53,6 +54,8 @@ class Scaler:
             shown_width = frame.width * display.pixel_aspect  # an int where pixels are square, and exact in any case
             ratio = max(want_height / frame.height, float(want_width / shown_width))
             width, height = max(round(shown_width * ratio), width), max(round(frame.height * ratio), height)
+            if width * height > self._max_pixels:
+                raise ValueError(f"pictures of {frame.width}x{frame.height}, too narrow to cut {want} out of them")
         if not frame.format.is_rgb:
             _tell_colours(frame, display)
         scaled = self._reformatter.reformat(
