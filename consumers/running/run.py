@@ -30,7 +30,7 @@ from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
 
-from .child import child_command, child_environment
+from .child import LOG_FORMAT, child_command, child_environment
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
 from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
@@ -188,7 +188,8 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     # The names say whose children they are, and stay the same when they are started again.
     family = ProcessInfo.current().id
     # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
-    shared = child_environment({**environment, "CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis})
+    services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
+    shared = child_environment({**environment, **services_at, LOG_FORMAT: settings.log.format})
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     return [ChildSpec(name, child_command(role, f"{family}-{name}"), shared) for name, role in roles.items()]
 
