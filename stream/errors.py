@@ -12,6 +12,12 @@ Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is 
 names the thing (file, camera, record, address), says what was found and what was expected.
 """
 
+from typing import Literal
+
+#: Why a record is no segment: of another kind or version; with headers that contradict; cut off or changed; in order,
+#: and no pictures come of it; compressed as nobody here can read.
+SegmentFault = Literal["foreign", "malformed", "damaged", "undecodable", "unreadable"]
+
 
 class StreamError(Exception):
     """Base of every error that `stream` raises on purpose."""
@@ -34,10 +40,11 @@ class SourceError(StreamError):
 class SegmentError(StreamError):
     """A record is not a segment that this version can decode."""
 
-    def __init__(self, where: str, reason: str) -> None:
+    def __init__(self, where: str, reason: str, fault: SegmentFault = "undecodable") -> None:
         super().__init__(f"{where}: {reason}")
         self.where = where
         self.reason = reason
+        self.fault: SegmentFault = fault
 
 
 class BrokerError(StreamError):

@@ -254,11 +254,14 @@ class Segment:
         """
         fields = dict(headers)
         if "clipline" not in fields:
-            raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {sorted(fields) or 'none'}")
+            found = sorted(fields) or "none"
+            raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {found}", "foreign")
         version = fields["clipline"].decode(errors="replace")
         if version not in READABLE_VERSIONS:
             raise SegmentError(
-                where, f"wire version {version!r}: this Clipline reads versions {' and '.join(READABLE_VERSIONS)}"
+                where,
+                f"wire version {version!r}: this Clipline reads versions {' and '.join(READABLE_VERSIONS)}",
+                "foreign",
             )
         data = value or b""
         try:
@@ -278,16 +281,16 @@ class Segment:
             # Agents of earlier versions make no claims.
             claim, feed = _number(fields.get("claim", b"0")), fields.get("feed", b"").decode()
         except KeyError as missing:
-            raise SegmentError(where, f"header {missing} is missing") from None
+            raise SegmentError(where, f"header {missing} is missing", "malformed") from None
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as bad:
             # Four of them are values that are none of ours: null, 1e999, a thousand brackets, 4/0.
-            raise SegmentError(where, f"a header cannot be read: {bad}") from None
+            raise SegmentError(where, f"a header cannot be read: {bad}", "malformed") from None
         if len(data) != numbers["size"]:
-            raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}")
+            raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}", "damaged")
         if numbers["frames"] and not data:
-            raise SegmentError(where, f"empty: {numbers['frames']} frames announced, no bytes")
+            raise SegmentError(where, f"empty: {numbers['frames']} frames announced, no bytes", "damaged")
         if zlib.crc32(data) != numbers["crc32"]:
-            raise SegmentError(where, f"corrupted: {len(data)} bytes do not match their checksum")
+            raise SegmentError(where, f"corrupted: {len(data)} bytes do not match their checksum", "damaged")
         try:
             return cls(
                 camera=camera,
@@ -311,7 +314,7 @@ class Segment:
                 feed=feed,
             )
         except ValueError as bad:
-            raise SegmentError(where, str(bad)) from None
+            raise SegmentError(where, str(bad), "malformed") from None
 
 
 def fingerprint(codec: str, first: bytes) -> str:

@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Final
+from typing import IO, Final, cast
 
 from consumers.printable import printable
 from consumers.terminal.console import Output
@@ -60,7 +60,7 @@ class JsonLog:
         logging.root.setLevel(logging.INFO)
         for console in consoles:
             level = logging.WARNING if console.stderr else logging.INFO
-            console.file = LoggedText(logging.getLogger(__name__), level)
+            console.file = cast(IO[str], LoggedText(logging.getLogger(__name__), level))
         self.is_on = True
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,7 +68,13 @@ class _Group(Generic[Item]):
 class DecodeQueue(Generic[Item]):
     """First in, first out. One thread puts in and takes out, others decode."""
 
-    def __init__(self, spec: ClipSpec, threads: int | None, max_picture_bytes: int = MAX_PICTURE_BYTES) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        threads: int | None,
+        max_picture_bytes: int = MAX_PICTURE_BYTES,
+        told_seconds: Callable[[float], None] = lambda _: None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -75,9 +82,10 @@ class DecodeQueue(Generic[Item]):
             threads: how many decode at once; as many as there are usable cores, if None. More would displace one
                 another's pictures from the caches.
             max_picture_bytes: of decoded pictures that wait to be taken.
+            told_seconds: hears, by several threads, how long each segment took.
         """
         self._spec = spec
-        self._max_picture_bytes = max_picture_bytes
+        self._max_picture_bytes, self._told_seconds = max_picture_bytes, told_seconds
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
@@ -221,12 +229,21 @@ class DecodeQueue(Generic[Item]):
 
     def _submit(self, outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
         with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
-            self._pool.submit(_settle, outcome, segment, decode_it, where)
+            self._pool.submit(_settle, outcome, segment, decode_it, where, self._told_seconds)
 
 
-def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
+def _settle(
+    outcome: Future[Outcome],
+    segment: Segment,
+    decode_it: Callable[[], Decoded],
+    where: str,
+    told_seconds: Callable[[float], None],
+) -> None:
+    began = time.perf_counter()
     try:
-        outcome.set_result((segment, decode_it()))
+        decoded = decode_it()
+        told_seconds(time.perf_counter() - began)
+        outcome.set_result((segment, decoded))
     except Exception as error:  # noqa: BLE001  as where it is read
         outcome.set_result(_refusal(error, where))
 

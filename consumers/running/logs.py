@@ -1,4 +1,4 @@
-"""How processes log: one line a record, for people or as JSON; and the log files of those that `clipline run` starts."""
+"""How processes log: one line a record, for people or as JSON; and the log files of what `clipline run` starts."""
 
 from __future__ import annotations
 
