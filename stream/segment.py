@@ -19,6 +19,7 @@ from typing import Final, Literal
 from .credentials import display_name
 from .errors import SegmentError
 from .headers import Headers
+from .tracing import segment_trace, trace_headers
 
 WIRE_VERSION: Final = 2
 #: Version 1 repeated the pictures since the keyframe in each segment of a long group of pictures, and told nothing of
@@ -243,7 +244,9 @@ class Segment:
             values["claim"] = self.claim
         if self.feed:
             values["feed"] = self.feed
-        return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
+        trace = trace_headers(segment_trace(self.camera, self.epoch_us, self.sequence))
+        headers = [*((name, str(value).encode()) for name, value in values.items()), *trace]
+        return self.camera.encode(), headers, self.data
 
     @classmethod
     def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Segment:

@@ -10,7 +10,9 @@ There is no password and nothing secret: names of cameras, addresses without cre
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +23,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from consumers.settings import MetricsSettings, SettingsError
+
+log = logging.getLogger(__name__)
 
 #: Who does not send its question within so long is hung up on, and so many may ask at once.
 _QUESTION_SECONDS: Final = 5.0
@@ -106,8 +110,10 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._places.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: who asked has hung up, and asks again."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the library's
+        # Who hangs up asks again.
+        if not isinstance(sys.exception(), OSError):
+            log.exception("metrics or a probe could not be answered")
 
 
 def _probe(word: str, awaited: list[str], notes: Iterable[str]) -> tuple[int, str, bytes]:

@@ -227,9 +227,11 @@ def _spool(courier: Courier) -> Iterator[Metric]:
 
 def _accounts(counts: Mapping[str, CameraCounts]) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
     """What became of each camera's frames: in = classified + skipped + dead-lettered + pending."""
-    shown = dict(itertools.islice(counts.items(), MAX_ACCOUNTS))
-    if len(counts) > len(shown):
+    shown = dict(counts)
+    if len(counts) > MAX_ACCOUNTS:
+        shown = dict(itertools.islice(counts.items(), MAX_ACCOUNTS - 1))
         others = CameraCounts()
+        shown.pop(OTHERS, None)
         for name in counts.keys() - shown.keys():
             others.add(counts[name])
         shown[OTHERS] = others
