@@ -208,12 +208,16 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
 
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")
-EVENT = Event("lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE)
+EVENT = Event(
+    "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
+)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
     continued=True,
     held_us=1,
+    claim=1,
+    feed="0" * 16,
     display=Display(1, mirrored=True, pixel_aspect=Fraction(4, 3), colour_range="full", colour_matrix=1),
 )
 

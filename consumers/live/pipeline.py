@@ -232,9 +232,7 @@ class Pipeline:
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
         clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
-        found = Prediction(
-            clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores
-        )
+        found = Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
         trace = None if window.record is None else child_trace(trace_of(window.record.headers), found.id)
         return ScoredWindow(window, found if trace is None else replace(found, trace=trace))
 

@@ -112,8 +112,8 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  the library's
         # Who hangs up asks again.
-        if not isinstance(sys.exception(), OSError):
-            log.exception("metrics or a probe could not be answered")
+        if not isinstance(error := sys.exception(), OSError):
+            log.error("metrics or a probe could not be answered", exc_info=error)
 
 
 def _probe(word: str, awaited: list[str], notes: Iterable[str]) -> tuple[int, str, bytes]:

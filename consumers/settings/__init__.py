@@ -21,8 +21,8 @@ docs/configuration.md and the file that `clipline init` writes are made.
 
 from .addresses import resolve
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
-from .section import SettingsError
 from .observing import LogSettings, MetricsSettings
+from .section import SettingsError
 from .sections import (
     CameraSettings,
     LabelSettings,
