@@ -18,7 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -58,6 +64,7 @@ def endpoint(settings: MetricsSettings, monitor: Monitor) -> Iterator[str | None
     if settings.port is None:
         yield None
         return
+    disable_created_metrics()  # a series more for each counter, and nobody asks for it
     registry = CollectorRegistry()
     registry.register(_MonitorCollector(monitor))
     ProcessCollector(registry=registry)

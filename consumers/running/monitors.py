@@ -173,7 +173,7 @@ class AgentMonitor:
 
     def notes(self) -> Iterator[str]:
         for feed in self._feeds():
-            if feed.status in {"failed", "stalled", "connecting"}:
+            if feed.status in {"failed", "stalled", "connecting", "opening"}:
                 yield f"camera {feed.camera}: {feed.status}{f' ({feed.why})' if feed.why else ''}"
 
     def collect(self) -> Iterator[Metric]:
