@@ -39,6 +39,7 @@ from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .feeds.times.recorded import Recorded, recorded_order
 from .headers import Headers
 from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
+from .tracing import child_trace, trace_headers, trace_of
 
 __all__ = [
     "CAMERA_ID",
@@ -102,6 +103,7 @@ __all__ = [
     "cameras_of",
     "check_address",
     "check_camera_id",
+    "child_trace",
     "decode",
     "display_name",
     "escape_address",
@@ -115,5 +117,7 @@ __all__ = [
     "sample_pieces",
     "split_address",
     "token_of_command",
+    "trace_headers",
+    "trace_of",
     "write_joined",
 ]

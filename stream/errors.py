@@ -14,9 +14,12 @@ names the thing (file, camera, record, address), says what was found and what wa
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 _MAX_REASON: Final = 1000
+#: Why a record is no segment: of another kind or version; with headers that contradict; cut off or changed; in order,
+#: and no pictures come of it; compressed as nobody here can read.
+SegmentFault = Literal["foreign", "malformed", "damaged", "undecodable", "unreadable"]
 
 
 class StreamError(Exception):
@@ -40,12 +43,13 @@ class SourceError(StreamError):
 class SegmentError(StreamError):
     """A record is not a segment that this version can decode."""
 
-    def __init__(self, where: str, reason: str) -> None:
+    def __init__(self, where: str, reason: str, fault: SegmentFault = "undecodable") -> None:
         # It may quote what is in the record, and that may be megabytes.
         reason = reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]} …"
         super().__init__(f"{where}: {reason}")
         self.where = where
         self.reason = reason
+        self.fault: SegmentFault = fault
 
 
 class BrokerError(StreamError):

@@ -19,6 +19,7 @@ from typing import Final, Literal
 from .credentials import display_name
 from .errors import SegmentError
 from .headers import Headers
+from .tracing import segment_trace, trace_headers
 
 WIRE_VERSION: Final = 2
 #: Version 1 repeated the pictures since the keyframe in each segment of a long group of pictures, and told nothing of
@@ -243,7 +244,9 @@ class Segment:
             values["claim"] = self.claim
         if self.feed:
             values["feed"] = self.feed
-        return self.camera.encode(), [(name, str(value).encode()) for name, value in values.items()], self.data
+        trace = trace_headers(segment_trace(self.camera, self.epoch_us, self.sequence))
+        headers = [*((name, str(value).encode()) for name, value in values.items()), *trace]
+        return self.camera.encode(), headers, self.data
 
     @classmethod
     def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Segment:
@@ -254,11 +257,14 @@ class Segment:
         """
         fields = dict(headers)
         if "clipline" not in fields:
-            raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {sorted(fields) or 'none'}")
+            found = sorted(fields) or "none"
+            raise SegmentError(where, f"not a Clipline segment: no 'clipline' header among {found}", "foreign")
         version = fields["clipline"].decode(errors="replace")
         if version not in READABLE_VERSIONS:
             raise SegmentError(
-                where, f"wire version {version!r}: this Clipline reads versions {' and '.join(READABLE_VERSIONS)}"
+                where,
+                f"wire version {version!r}: this Clipline reads versions {' and '.join(READABLE_VERSIONS)}",
+                "foreign",
             )
         data = value or b""
         try:
@@ -278,16 +284,16 @@ class Segment:
             # Agents of earlier versions make no claims.
             claim, feed = _number(fields.get("claim", b"0")), fields.get("feed", b"").decode()
         except KeyError as missing:
-            raise SegmentError(where, f"header {missing} is missing") from None
+            raise SegmentError(where, f"header {missing} is missing", "malformed") from None
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError, ZeroDivisionError) as bad:
             # Four of them are values that are none of ours: null, 1e999, a thousand brackets, 4/0.
-            raise SegmentError(where, f"a header cannot be read: {bad}") from None
+            raise SegmentError(where, f"a header cannot be read: {bad}", "malformed") from None
         if len(data) != numbers["size"]:
-            raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}")
+            raise SegmentError(where, f"truncated: {len(data)} bytes of {numbers['size']}", "damaged")
         if numbers["frames"] and not data:
-            raise SegmentError(where, f"empty: {numbers['frames']} frames announced, no bytes")
+            raise SegmentError(where, f"empty: {numbers['frames']} frames announced, no bytes", "damaged")
         if zlib.crc32(data) != numbers["crc32"]:
-            raise SegmentError(where, f"corrupted: {len(data)} bytes do not match their checksum")
+            raise SegmentError(where, f"corrupted: {len(data)} bytes do not match their checksum", "damaged")
         try:
             return cls(
                 camera=camera,
@@ -311,7 +317,7 @@ class Segment:
                 feed=feed,
             )
         except ValueError as bad:
-            raise SegmentError(where, str(bad)) from None
+            raise SegmentError(where, str(bad), "malformed") from None
 
 
 def fingerprint(codec: str, first: bytes) -> str:

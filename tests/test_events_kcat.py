@@ -206,8 +206,11 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
     assert f"left out of {topics.events}: 6 records that are no events" in caplog.text
 
 
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")
-EVENT = Event("lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9")
+EVENT = Event(
+    "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
+)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
@@ -223,7 +226,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     Draft202012Validator.check_schema(EVENT_SCHEMA)
     assert set(EVENT_SCHEMA["properties"]) == set(EVENT_SCHEMA["required"]) == BODY_KEYS
     messages = ASYNCAPI["components"]["messages"]
-    prediction = Prediction("lobby", 10**15, 0, 10**15, 10**15 + 1, "m", {"a": 1.0})
+    prediction = Prediction("lobby", 10**15, 0, 10**15, 10**15 + 1, "m", {"a": 1.0}, TRACE)
     letter = Record("t", 0, 1, b"k", [], b"x" * (10 * 1024 * 1024))
     written = {
         "segment": SEGMENT.encode()[1],

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from consumers.live.intake import Intake
+from consumers.live.measures import Measures
 from consumers.live.pipeline import Outcome, ScoredWindow
 from consumers.live.progress import CameraProgress, PartitionProgress, decode_progress, encode_progress, progress_key
 from consumers.live.silence import SilenceWatch
@@ -232,7 +233,9 @@ class Run:
         self.offsets = dict(offsets)
         self.box = Box()
         silence = SilenceWatch(60.0)
-        self.intake = Intake(Brightness(), self.spec, RULES, self.box, silence=silence, max_reread_seconds=600.0)
+        self.intake = Intake(
+            Brightness(), self.spec, RULES, self.box, measures=Measures(), silence=silence, max_reread_seconds=600.0
+        )
         self.pictures = Pictures(self.spec)
         known = [decode_progress(GROUP, key, value, "kept") for key, value in self.kept.items()]
         self.intake.restore(TOPIC, [each for each in known if each is not None])

@@ -1,4 +1,4 @@
-"""What the log shows: on a terminal short and coloured, in files and pipes one line a record."""
+"""What the log shows: on a terminal short and coloured, in files and pipes one line a record, or JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Final
+from typing import IO, Final, cast
 
 from consumers.printable import printable
 from consumers.terminal.console import Output
@@ -30,17 +30,49 @@ def logging_to(console: Output) -> Iterator[None]:
     else:
         handler = logging.StreamHandler(console.file)
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(_is_for_users)
-    root = logging.getLogger()
-    root.addHandler(handler)
-    with warnings.catch_warnings():
+    with _handled_by(handler), warnings.catch_warnings():
         # `python -W …` asks to see them.
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            root.removeHandler(handler)
+        yield
+
+
+class JsonLog:
+    """Makes all that a command says JSON: its log, and what it prints for people to read."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    def begin(self, role: str, process: str, *consoles: Output) -> None:
+        """From now on, until the process ends.
+
+        Args:
+            role: of the process.
+            process: its id.
+            consoles: those that print for people.
+        """
+        from consumers.running.logs import JsonLine, LoggedText
+
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLine(role, process))
+        handler.addFilter(_is_for_users)
+        logging.root.handlers[:] = [handler]
+        logging.root.setLevel(logging.INFO)
+        for console in consoles:
+            level = logging.WARNING if console.stderr else logging.INFO
+            console.file = cast(IO[str], LoggedText(logging.getLogger(__name__), level))
+        self.is_on = True
+
+
+@contextlib.contextmanager
+def _handled_by(handler: logging.Handler) -> Iterator[None]:
+    handler.addFilter(_is_for_users)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,10 +19,12 @@ from . import deadletter, models, redis, replay, run, services, setup, stream
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
-from .options import INTERRUPTED, console, errors
+from .options import INTERRUPTED, console, errors, json_log
 
 # `models` (torch), `stream` (libav, kafka) and the settings are imported by the commands that need them: `--help` is
 # quick, and so is completion, which asks the program at each press of Tab.
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     cls=Group,
@@ -95,12 +98,18 @@ def _is_expected(error: Exception) -> bool:
 
 def _failed(arguments: Sequence[str]) -> int:
     """Python's own code is 1, which here answers a question."""
+    if json_log.is_on:
+        log.error("unexpected error: %s", _without_secrets(traceback.format_exc(), arguments))
+        return _FAILED
     for line in _without_secrets(traceback.format_exc(), arguments).splitlines():
         sys.stderr.write(f"{printable(line)}\n")
     return _FAILED
 
 
 def _cannot(message: str, arguments: Sequence[str]) -> int:
+    if json_log.is_on:
+        log.error("%s", _without_secrets(message, arguments))
+        return _CANNOT
     print_lines(errors, f"clipline: {_without_secrets(message, arguments)}", "red")
     return _CANNOT
 

@@ -18,6 +18,7 @@ from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 
 from .help import ADVANCED, CONNECTION
+from .logs import JsonLog
 
 if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
@@ -32,6 +33,7 @@ _SAME_SIGNAL_SECONDS: Final = 1.0
 
 console = Output()
 errors = Output(stderr=True)
+json_log = JsonLog()
 
 #: Times are counted from 1970, and footage has to end before the year 9999.
 _LATEST_START_US: Final = 253_339_228_800_000_000  # the year 9998
@@ -176,6 +178,14 @@ ExitAfterOption = Annotated[
         show_default="wait for as long as it takes",
     ),
 ]
+LogOption = Annotated[
+    Literal["text", "json"] | None,
+    typer.Option(
+        "--log",
+        help="How to log: for people, or as one JSON object a line on stderr.",
+        show_default="text",
+    ),
+]
 LabelMapOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -227,6 +237,17 @@ def command_settings(path: Path | None, kafka: str | None, redis: str | None, **
     # One at a time, so that the message names the option.
     for name, values in given.items():
         settings = override(settings, values, name)
+    return settings
+
+
+def logged_settings(settings: Settings, log_format: str | None, role: str, *consoles: Output) -> Settings:
+    """Settings with the format that `--log` names; where that is JSON, all that `consoles` print is logged so."""
+    from consumers.records.process import ProcessInfo
+    from consumers.settings import override
+
+    settings = override(settings, {"log": {"format": log_format}}, "--log")
+    if settings.log.format == "json":
+        json_log.begin(role, ProcessInfo.current().id, *consoles)
     return settings
 
 

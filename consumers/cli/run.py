@@ -13,6 +13,7 @@ from consumers.terminal.console import Output, print_json, print_lines
 
 from .options import (
     KafkaOption,
+    LogOption,
     ModelOption,
     PrintJsonOption,
     RedisOption,
@@ -21,6 +22,8 @@ from .options import (
     command_settings,
     console,
     errors,
+    json_log,
+    logged_settings,
     stop_on_signal,
 )
 
@@ -37,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     model: ModelOption = None,
     take_over: TakeOverOption = False,
+    log: LogOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -57,7 +61,7 @@ def run(
     from consumers.settings import settings_file as find_settings
     from consumers.terminal.run_view import LiveRun, PlainRun
 
-    settings = command_settings(settings_file, kafka, redis, model=model)
+    settings = logged_settings(command_settings(settings_file, kafka, redis, model=model), log, "run", console, errors)
     environment = dict(os.environ)
     found = find_settings(settings_file)
     if found is None and not settings.cameras:
@@ -75,7 +79,7 @@ def run(
                 with LiveRun(console) as view:
                     run_everything(settings, environment, view, stop.is_set)
             else:
-                run_everything(settings, environment, PlainRun(sys.stdout), stop.is_set)
+                run_everything(settings, environment, PlainRun(None if json_log.is_on else sys.stdout), stop.is_set)
             # Below the last view, which says how it was before.
             console.print("Everything has ended.")
         except ProcessFailedError as error:

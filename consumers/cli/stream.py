@@ -18,6 +18,7 @@ from .options import (
     FpsOption,
     GroupOption,
     KafkaOption,
+    LogOption,
     ModelOption,
     PaceOption,
     PrintJsonOption,
@@ -30,6 +31,8 @@ from .options import (
     command_settings,
     console,
     errors,
+    json_log,
+    logged_settings,
     parse_start,
     stop_on_signal,
 )
@@ -62,6 +65,7 @@ def attach(
     transcode: TranscodeOption = False,
     take_over: TakeOverOption = False,
     exit_after: ExitAfterOption = None,
+    log: LogOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
@@ -85,7 +89,7 @@ def attach(
     from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
     from stream import Reading, is_live
 
-    settings = command_settings(settings_file, kafka, None)
+    settings = logged_settings(command_settings(settings_file, kafka, None), log, "agent", console, errors)
     source, camera, start_us = _attached(source, camera, start, loop=loop)
     begins = "connecting" if is_live(source) else "opening"
     with stop_on_signal() as stop, attach_progress(errors, camera, begins) as show:
@@ -145,6 +149,7 @@ def work(
     engine: EngineOption = None,
     stride: StrideOption = None,
     exit_after: ExitAfterOption = None,
+    log: LogOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
     redis: RedisOption = None,
@@ -170,11 +175,12 @@ def work(
     settings = command_settings(
         settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group
     )
+    settings = logged_settings(settings, log, "worker", console, errors)
 
     def show(serving: Serving) -> contextlib.AbstractContextManager[object]:
         if console.is_terminal:
             return Live(LiveView(serving.snapshot, "clipline work"), console=console)
-        return plain_log(serving.snapshot, sys.stdout)
+        return plain_log(serving.snapshot, None if json_log.is_on else sys.stdout)
 
     def abandon() -> None:
         console.show_cursor(True)
@@ -207,6 +213,7 @@ def events(
     ] = None,
     exit_after: ExitAfterOption = None,
     as_json: PrintJsonOption = False,
+    log: LogOption = None,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
@@ -226,7 +233,7 @@ def events(
 
     if not follow and (everything or exit_after is not None):
         raise typer.BadParameter(f"{'--all' if everything else '--exit-after'} is for --follow")
-    settings = command_settings(settings_file, kafka, None)
+    settings = logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors)
     wanted = Wanted(camera, label, as_json)
     with stop_on_signal() as stop:
         if follow:

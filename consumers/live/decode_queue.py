@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,6 +74,7 @@ class DecodeQueue(Generic[Item]):
         threads: int | None,
         max_picture_bytes: int = MAX_PICTURE_BYTES,
         limits: DecodeLimits | None = None,
+        told_seconds: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Begin.
 
@@ -82,9 +84,10 @@ class DecodeQueue(Generic[Item]):
                 another's pictures from the caches.
             max_picture_bytes: of decoded pictures that wait to be taken.
             limits: of one segment; the usual ones, if None.
+            told_seconds: hears, by several threads, how long each segment took.
         """
         self._spec, self._limits = spec, limits
-        self._max_picture_bytes = max_picture_bytes
+        self._max_picture_bytes, self._told_seconds = max_picture_bytes, told_seconds
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
         self._entries: deque[_Entry[Item]] = deque()
@@ -228,12 +231,21 @@ class DecodeQueue(Generic[Item]):
 
     def _submit(self, outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
         with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
-            self._pool.submit(_settle, outcome, segment, decode_it, where)
+            self._pool.submit(_settle, outcome, segment, decode_it, where, self._told_seconds)
 
 
-def _settle(outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
+def _settle(
+    outcome: Future[Outcome],
+    segment: Segment,
+    decode_it: Callable[[], Decoded],
+    where: str,
+    told_seconds: Callable[[float], None],
+) -> None:
+    began = time.perf_counter()
     try:
-        outcome.set_result((segment, decode_it()))
+        decoded = decode_it()
+        told_seconds(time.perf_counter() - began)
+        outcome.set_result((segment, decoded))
     except Exception as error:  # noqa: BLE001  as where it is read
         outcome.set_result(_refusal(error, where))
 

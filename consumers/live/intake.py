@@ -23,6 +23,7 @@ from stream import CAMERA_ID, ClipSpec, Decoded, Partition, Record, Segment, Seg
 from .accounts import NO_CAMERA, CameraCounts
 from .feed_guard import Arrival, FeedGuard, Reason
 from .locating import EventLocator
+from .measures import Measures
 from .offsets import Footage, OffsetLedger
 from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
 from .progress import CameraProgress, FeedProgress, PartitionProgress
@@ -79,10 +80,11 @@ class Intake:
         rules: Mapping[str, Rule],
         outbox: Outbox,
         *,
+        measures: Measures,
         silence: SilenceWatch,
         max_reread_seconds: float,
     ) -> None:
-        self._outbox, self._max_reread_seconds = outbox, max_reread_seconds
+        self._outbox, self._measures, self._max_reread_seconds = outbox, measures, max_reread_seconds
         self.pipeline = Pipeline(scorer, spec, rules)
         self.counts = self.pipeline.counts
         self.counts.when_dropped = self._lose_account
@@ -110,13 +112,17 @@ class Intake:
         taken.offset = record.offset + 1
         self._changed_partitions[partition] = None
         if isinstance(outcome, SegmentError):
-            self._bury(record, outcome.reason)
+            self._bury(record, outcome.reason, outcome.fault)
             return []
         return self._take(Arrival(record, *outcome))
 
     def publish(self, steps: Sequence[Window | FeedEnd]) -> None:
         """Classify the windows in `steps`, run the trackers over them in order, and hand out what comes of it."""
+        began = time.perf_counter()
         outcomes = self.pipeline.classify(steps)
+        if windows := sum(isinstance(step, Window) for step in steps):
+            self._measures.batch_windows.observe(windows)
+            self._measures.inference_seconds.observe(time.perf_counter() - began)
         self._publish(outcomes, self.pipeline.track(outcomes))
 
     def close(self, name: str) -> None:
@@ -233,7 +239,7 @@ class Intake:
         try:
             return self.pipeline.push(segment, arrival.decoded, record)
         except Exception as error:  # noqa: BLE001  a record ends no worker, whatever it does
-            self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}")
+            self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}", "not_cut")
             return []
 
     def _leave_out(self, arrival: Arrival, reason: Reason) -> None:
@@ -252,13 +258,16 @@ class Intake:
             )
         if reason == "other_bytes":
             number = f"segment {segment.sequence} of epoch {segment.epoch_us}"
-            self._bury(record, f"{number} came before with other bytes: are there two feeds under one camera id?")
+            self._bury(
+                record, f"{number} came before with other bytes: are there two feeds under one camera id?", reason
+            )
         else:
             self.counts[segment.camera].leave_out(segment, reason)
             self.ledger.settle(partition_of(record), record.offset)
 
-    def _bury(self, record: Record, reason: str) -> None:
-        """Send a record that cannot be used to the dead letters."""
+    def _bury(self, record: Record, reason: str, fault: str) -> None:
+        """Send a record that cannot be used to the dead letters; `fault` is one of few kinds of reasons."""
+        self._measures.dead_letters.labels(fault).inc()
         letter = DeadLetter.of(record, reason)
         self._outbox.letter(letter)
         partition = partition_of(record)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
-from stream import Clip, Clipper, ClipperState, ClipSpec, Decoded, Record, Segment
+from stream import Clip, Clipper, ClipperState, ClipSpec, Decoded, Record, Segment, child_trace, trace_of
 
 from .accounts import Accounts
 from .offsets import Footage
@@ -203,7 +203,11 @@ class Pipeline:
         for step in steps:
             tracker = self.cameras[step.camera].tracker
             if isinstance(step, ScoredWindow):
-                events += tracker.push(step.prediction)
+                trace = step.prediction.trace
+                events += [
+                    replace(event, trace=child_trace(trace, f"{event.id}-{event.revision}"))
+                    for event in tracker.push(step.prediction)
+                ]
             elif isinstance(step, FeedEnd):
                 events += tracker.close("feed_ended")
         return events
@@ -228,10 +232,9 @@ class Pipeline:
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
         clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
-        return ScoredWindow(
-            window,
-            Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores),
-        )
+        found = Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
+        trace = None if window.record is None else child_trace(trace_of(window.record.headers), found.id)
+        return ScoredWindow(window, found if trace is None else replace(found, trace=trace))
 
     def _count_skipped(self, name: str, camera: Camera) -> None:
         self.counts[name].skipped.update(camera.clipper.skipped)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -119,13 +119,16 @@ class WorkerStatus:
             del self.cameras[name]
         self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
 
-    def published(self, steps: Sequence[Outcome], events: Sequence[Event]) -> None:
-        """Note what has just been published."""
+    def published(
+        self, steps: Sequence[Outcome], events: Sequence[Event], told_seconds: Callable[[float], None]
+    ) -> None:
+        """Note what has just been published; `told_seconds` hears how long after its segment's arrival each was."""
         now_us = time.time_ns() // 1000
         for step in steps:
             if isinstance(step, ScoredWindow) and step.window.record is not None and step.window.record.sent_us:
                 seconds = max(0.0, (now_us - step.window.record.sent_us) / 1e6)
                 self._latencies_seconds.append(seconds)
+                told_seconds(seconds)
                 if (status := self.find(step.camera)) is not None:
                     status.behind_seconds = seconds
         for event in events:

@@ -33,6 +33,7 @@ from stream import ClipSpec, Partition, Record, Segment, SegmentError, Transport
 from .decode_queue import DecodeQueue
 from .handover import StateTopic
 from .intake import Intake, partition_of
+from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
@@ -61,11 +62,13 @@ class Worker:
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
         self._alarms = {label: rule.start for label, rule in rules.items()}
+        self.measures = Measures()
         self._intake = Intake(
             scorer,
             spec,
             rules,
             self,
+            measures=self.measures,
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
         )
@@ -80,10 +83,17 @@ class Worker:
         self.lag = 0
         #: Those of them that nobody has worked on yet.
         self.waiting = 0
+        #: When the loop of `run` came round last, `time.monotonic()`; None before it runs.
+        self.turned_at: float | None = None
 
     @property
     def events_total(self) -> int:
         return self._status.events_total
+
+    @property
+    def partitions(self) -> int:
+        """How many the group has given this worker."""
+        return len(self._partitions)
 
     @property
     def newest_events(self) -> deque[Event]:
@@ -112,10 +122,15 @@ class Worker:
         self._publisher = self._transport.publisher(self._name())
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         self._queue: DecodeQueue[Record] = DecodeQueue(
-            self._spec, self._settings.threads, self._max_bytes, self._settings.decode_limits
+            self._spec,
+            self._settings.threads,
+            self._max_bytes,
+            self._settings.decode_limits,
+            told_seconds=self.measures.decode_seconds.observe,
         )
         try:
             while not stop():
+                self.turned_at = time.monotonic()
                 self._take_records()
                 self._work_off()
                 self._close_idle_cameras()
@@ -162,6 +177,7 @@ class Worker:
         polled = self._consumer.poll(0.0 if len(self._queue) else wait)
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
+            self.measures.rebalances.inc()
             self._partitions = (self._partitions - polled.revoked) | polled.assigned
             if polled.revoked and self._taken_at is not None:
                 self._drop(polled.revoked)
@@ -211,6 +227,7 @@ class Worker:
         """Store what was taken, with all that came of it and all that a successor has to know."""
         if self._taken_at is None:
             return
+        began = time.monotonic()
         self._publisher.flush()
         self._state.write(self._publisher, self._intake.changes())
         due = self._intake.due()
@@ -221,9 +238,13 @@ class Worker:
             log.info("the group has moved on: what was not committed is read again")
             self._begin_again()
             return
+        now = time.monotonic()
+        self.measures.transactions.labels("committed").inc()
+        self.measures.commit_seconds.observe(now - began)
+        self.measures.transaction_seconds.observe(now - self._taken_at)
         self._intake.ledger.committed(due)
         for outcomes, events in self._sent:
-            self._status.published(outcomes, events)
+            self._status.published(outcomes, events, self.measures.latency_seconds.observe)
         self._sent, self._taken_at = [], None
 
     def _positions(self) -> dict[Partition, int]:
@@ -232,6 +253,7 @@ class Worker:
 
     def _begin_again(self) -> None:
         """Drop what is not committed, and go on from what is."""
+        self.measures.transactions.labels("aborted").inc()
         self._publisher.abort()
         self._drop(self._partitions)
         self._consumer.rewind()
@@ -269,5 +291,5 @@ def _numbers(partitions: frozenset[Partition]) -> str:
 
 def _segment(record: Record) -> Segment:
     if record.unreadable is not None:
-        raise SegmentError(record.where, record.unreadable)
+        raise SegmentError(record.where, record.unreadable, "unreadable")
     return Segment.decode(record.key, record.headers, record.value, record.where)

@@ -61,7 +61,10 @@ _UNKNOWN_USER: Final = (
 )
 #: Of a server that wants a certificate, the alert that says so may be lost when it closes the connection.
 _CLOSED: Final = ("EOF occurred in violation of protocol", "Connection reset by peer", "Broken pipe")
-_CLOSED_WORDS: Final = "closes the connection amid TLS; it may want a certificate of ours: set redis_security.certificate_file and key_file"
+_CLOSED_WORDS: Final = (
+    "closes the connection amid TLS; it may want a certificate of ours: "
+    "set redis_security.certificate_file and key_file"
+)
 #: What to set, by the signs of it in what a server or OpenSSL says.
 _REFUSALS: Final = {
     ("WRONGPASS", "NOAUTH"): _UNKNOWN_USER,

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, cast, get_args
 
-from stream import Headers
+from stream import Headers, trace_headers, trace_of
 
 from . import fields
 from .fields import RecordError
@@ -69,6 +69,8 @@ class Event:
     #: Where the footage of it lies, "topic[partition]@first-last"; None where it comes from no topic. Not a part of
     #: what the event is: the same footage recorded again has other offsets.
     segments: str | None = field(default=None, compare=False)
+    #: Its place in a trace, see `stream.child_trace`; None where it belongs to none, as where a feed fell silent.
+    trace: str | None = field(default=None, compare=False)
 
     @property
     def time_us(self) -> int:
@@ -106,7 +108,7 @@ class Event:
             headers["ce_segments"] = self.segments
         return (
             self.camera.encode(),
-            [(k, v.encode()) for k, v in headers.items()],
+            [*((k, v.encode()) for k, v in headers.items()), *trace_headers(self.trace)],
             fields.to_json(self.body()).encode(),
         )
 
@@ -150,6 +152,7 @@ class Event:
             windows=fields.field(body, "windows", int, where),
             ending=cast(Ending | None, ending),
             segments=None if segments is None else segments.decode(errors="replace"),
+            trace=trace_of(headers),
         )
         if found.end_us < found.start_us:
             raise RecordError(f"{where}: expected its end at or after its start, {body['start']}, found {body['end']}")

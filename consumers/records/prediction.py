@@ -6,9 +6,10 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Final, Self
 
-from stream import Headers
+from stream import Headers, trace_headers, trace_of
 
 from .fields import RecordError, field, json_object, time_us, to_json
 
@@ -38,6 +39,8 @@ class Prediction:
     end_us: int
     model: str
     scores: Mapping[str, float]
+    #: Its place in a trace, see `stream.child_trace`; None where it belongs to none. Not a part of what it says.
+    trace: str | None = dataclass_field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -60,15 +63,16 @@ class Prediction:
             "label": self.label,
             "scores": dict(self.scores),
         }
-        return self.camera.encode(), [("content-type", b"application/json")], to_json(body).encode()
+        headers = [("content-type", b"application/json"), *trace_headers(self.trace)]
+        return self.camera.encode(), headers, to_json(body).encode()
 
     @classmethod
-    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:  # noqa: ARG003
-        """Read a record back; all of a prediction is in its value.
+    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:
+        """Read a record back; all of a prediction but its place in a trace is in its value.
 
         Args:
             key: the camera, which the value names, too.
-            headers: the value's content type.
+            headers: the value's content type, and the trace.
             value: the JSON.
             where: names the record in errors (topic, partition, offset).
 
@@ -85,6 +89,7 @@ class Prediction:
             end_us=time_us(body, "end", where),
             model=field(body, "model", str, where),
             scores={label: field(scores, label, float, f"{where}: scores") for label in scores},
+            trace=trace_of(headers),
         )
         if not scores:
             raise RecordError(f"{where}: expected a score for each label, found none")

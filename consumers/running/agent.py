@@ -16,7 +16,9 @@ from .attaching import limits_of, opened, spool_of
 from .child import Run
 from .claims import ClaimWatch
 from .courier import Courier
+from .endpoint import endpoint
 from .link import AgentLink
+from .monitors import AgentMonitor
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()
@@ -45,6 +47,8 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         for name, camera in settings.cameras.items()
     ]
     newest: list[FeedState] = []
+    kafka = watch_kafka(settings.broker)
+    monitor = AgentMonitor(settings, process, lambda: tuple(newest), lambda: kafka.awaited)
 
     def gone(camera: str) -> str | None:
         agent = link.taken.get(camera) or claims.taken_by(camera)
@@ -64,8 +68,10 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
             ) as courier,
             reported_cameras(connect, settings.topics, process, lambda: [s for s in newest if gone(s.camera) is None]),
         ):
+            monitor.courier = courier
 
             def tell(states: Sequence[FeedState]) -> None:
+                monitor.turn()
                 newest[:] = states
 
             attach_all(
@@ -79,5 +85,5 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
             )
             courier.flush()
 
-    with watching(watch_kafka(settings.broker)), claims:
+    with watching(kafka), endpoint(settings.metrics, monitor), claims:
         yield run

@@ -26,7 +26,9 @@ from stream import (
 
 from .claims import ClaimWatch, taken_over_words
 from .courier import Courier, Limits, Link
+from .endpoint import endpoint
 from .link import AgentLink
+from .monitors import AgentMonitor
 from .spool import Spool
 
 log = logging.getLogger(__name__)
@@ -79,11 +81,20 @@ def attach_camera(
     first = [found] if (found := opened(link)) is not None else []
     kafka = watch_kafka(address)
 
+    newest: list[FeedState] = []
+    monitor = AgentMonitor(settings, agent, lambda: tuple(newest), lambda: kafka.awaited)
+
+    def hear_state(state: FeedState) -> None:
+        newest[:] = [state]
+        hear(state)
+
     def is_over() -> bool:
+        monitor.turn()
         return stop() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
 
     with (
         kafka,
+        endpoint(settings.metrics, monitor),
         claims,
         spool_of(settings, agent.id if live else None) as spool,
         Courier(
@@ -100,10 +111,11 @@ def attach_camera(
             agent,
             is_footage=not is_live(source),
             quiet_seconds=quiet_after(settings.segments.limits),
-            hear=hear,
+            hear=hear_state,
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
         ) as report,
     ):
+        monitor.courier = courier
 
         def tell(state: Attached) -> None:
             state.on_disk = courier.on_disk

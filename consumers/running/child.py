@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from consumers.records.process import ProcessInfo
-from consumers.settings import Settings, SettingsError, load_settings
+from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
 
 from .logs import log_to_stderr
@@ -40,6 +40,10 @@ EXIT_STOPPED: Final = 143
 ROLES: Final = {"agent": "consumers.running.agent", "worker": "consumers.running.worker"}
 #: How long an orphan has to end in order. The embedded services are gone by then.
 ORPHAN_SECONDS: Final = 4.0
+#: The setting `log.format` as a child is given it.
+LOG_FORMAT: Final = f"{ENVIRONMENT_PREFIX}LOG__FORMAT"
+#: The setting `metrics.port`, likewise.
+METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
 
 Run = Callable[[Callable[[], bool]], None]
 
@@ -119,8 +123,9 @@ def main() -> None:
     """Run the role that the command line names."""
     child = _Child()
     child.listen()
-    log_to_stderr()
     role, name = sys.argv[1:]
+    # Said by the parent, whatever file it has read: what is wrong with settings is to be logged like all else.
+    log_to_stderr(os.environ.get(LOG_FORMAT, "text"), role, name)
     code = child.run(ROLES[role], name)
     logging.shutdown()
     # Not `sys.exit`: threads that are inside libav would be waited for, or cut off amid a call.

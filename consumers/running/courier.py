@@ -16,7 +16,7 @@ import itertools
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
@@ -24,7 +24,7 @@ from typing import Final, Self
 from consumers.outputs.outages import Refusals
 from stream import MAX_RECORD_BYTES, BrokerError, Headers, Producer, RecordTooLargeError
 
-from .spool import Place, Spool, Waiting
+from .spool import Place, Spool, Waiting, WaitingQueue
 
 log = logging.getLogger(__name__)
 
@@ -64,47 +64,6 @@ class Limits:
     max_seconds: float
 
 
-class _Queue:
-    """What waits, the oldest first; the first few of it are on their way."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[Waiting] = deque()
-        self.in_flight = 0
-        self.memory_bytes = self.disk_bytes = self.on_disk = 0
-
-    def add(self, waiting: Waiting, *, first: bool = False) -> None:
-        self._count(waiting, 1)
-        (self.waiting.appendleft if first else self.waiting.append)(waiting)
-
-    def remove(self, waiting: Waiting) -> None:
-        """It is the first, or near it."""
-        self.waiting.remove(waiting)
-        self._count(waiting, -1)
-        Spool.remove(waiting)
-
-    def write(self, spool: Spool) -> bool:
-        """Put what waits in memory on disk; return whether there was any. It is the newest of all that waits.
-
-        Raises:
-            OSError: as `Spool.write`.
-        """
-        found = list(itertools.takewhile(lambda w: w.path is None, reversed(self.waiting)))
-        for each in reversed(found):
-            self._count(each, -1)
-            try:
-                spool.write(each)
-            finally:
-                self._count(each, 1)
-        return bool(found)
-
-    def _count(self, waiting: Waiting, sign: int) -> None:
-        if waiting.path is None:
-            self.memory_bytes += sign * waiting.size
-        else:
-            self.disk_bytes += sign * waiting.size
-            self.on_disk += sign
-
-
 class Courier:
     """A `Sender` for `attach`; any thread may send. Use as a context manager."""
 
@@ -132,7 +91,7 @@ class Courier:
         self._spool, self._limits, self._stop, self._clock = spool, limits, stop, clock
         self._changed = threading.Condition()
         #: Of live cameras, and of files.
-        self._lives, self._files = _Queue(), _Queue()
+        self._lives, self._files = WaitingQueue(), WaitingQueue()
         self._dropped: dict[str, Counter[str]] = {}
         self._link: Link | None = None
         self._is_adopted = False
@@ -145,11 +104,32 @@ class Courier:
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         #: Segments of files that were not sent because the agent was stopped.
         self.unsent = 0
+        #: Segments that the broker has stored.
+        self.sent = 0
+        self._dropped_ever: dict[str, Counter[str]] = {}
 
     @property
     def on_disk(self) -> int:
         """How many segments wait on disk."""
         return self._lives.on_disk
+
+    @property
+    def disk_bytes(self) -> int:
+        return self._lives.disk_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._lives.memory_bytes + self._files.memory_bytes
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the broker answers, and cameras are claimed."""
+        return self._link is not None
+
+    def dropped(self) -> dict[str, Counter[str]]:
+        """By camera, how many frames were dropped while they waited, by why. Any thread may ask."""
+        with self._changed:
+            return {camera: reasons.copy() for camera, reasons in self._dropped_ever.items()}
 
     def send(self, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
         """Take a segment. Waits where it is of a file and enough waits already.
@@ -263,6 +243,7 @@ class Courier:
             for queue in (self._lives, self._files):
                 for waiting in list(itertools.islice(queue.waiting, queue.in_flight)):
                     queue.remove(waiting)
+                    self.sent += 1
                 queue.in_flight = 0
             self._well_at = self._clock()
             if self._said_disk and not self._lives.on_disk:
@@ -383,6 +364,7 @@ class Courier:
             )
         dropped.update(waiting.skipped)
         dropped[reason] += waiting.frames
+        self._dropped_ever.setdefault(waiting.camera, Counter())[reason] += waiting.frames
         if self._spool is not None:
             self._spool.note_dropped(waiting.camera, dropped)
 

@@ -30,7 +30,7 @@ from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
 
-from .child import child_command, child_environment
+from .child import LOG_FORMAT, METRICS_PORT, child_command, child_environment
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
 from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
@@ -43,6 +43,7 @@ _POLL_SECONDS: Final = 0.25
 _SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
 #: How long the foreground waits before it asks a broker again that did not answer.
 _RETRY_SECONDS: Final = 5.0
+_LAST_PORT: Final = 65535
 
 
 class Foreground(Protocol):
@@ -101,6 +102,7 @@ def run_everything(
         )
     for name, camera in settings.cameras.items():
         _check_footage(name, camera.address(environment))
+    _check_ports(settings)
     policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
     with _log_folder(settings.run.log_folder) as logs:
         while True:
@@ -188,20 +190,48 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     # The names say whose children they are, and stay the same when they are started again.
     family = ProcessInfo.current().id
     # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
-    shared = child_environment({**environment, "CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis})
+    services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
+    shared = child_environment({**environment, **services_at, LOG_FORMAT: settings.log.format})
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
-    return [ChildSpec(name, child_command(role, f"{family}-{name}"), shared) for name, role in roles.items()]
+    return [
+        ChildSpec(name, child_command(role, f"{family}-{name}"), {**shared, **_port(settings, number)})
+        for number, (name, role) in enumerate(roles.items())
+    ]
+
+
+def _port(settings: Settings, number: int) -> dict[str, str]:
+    """The port of a child, as it is given it: each has its own, so that one that hangs or is gone is seen to be."""
+    return {} if settings.metrics.port is None else {METRICS_PORT: str(settings.metrics.port + number)}
+
+
+def _check_ports(settings: Settings) -> None:
+    """Each child has a port.
+
+    Raises:
+        SettingsError: there is none for the last one.
+    """
+    if settings.metrics.port is not None and settings.metrics.port + settings.run.workers > _LAST_PORT:
+        raise SettingsError(
+            f"metrics.port = {settings.metrics.port}: expected {settings.run.workers + 1} ports from there on, one for "
+            f"each process, and {_LAST_PORT} is the last one"
+        )
 
 
 def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     found = {"CLIPLINE_KAFKA": services.kafka}
+    notes = list(services.notes)
+    if (port := settings.metrics.port) is not None:
+        notes.append(
+            f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent), workers at "
+            f"{port + 1} to {port + settings.run.workers}"
+        )
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,
         workers=settings.run.workers,
         kafka=services.kafka,
         redis=services.redis,
-        notes=tuple(services.notes),
+        notes=tuple(notes),
         logs=logs,
         exports={name: value for name, value in found.items() if value != settings.kafka},
     )

@@ -10,10 +10,11 @@ agent holds its folder with a lock. What lies in folders that nobody holds was l
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,3 +222,44 @@ def _take_dropped(path: Path) -> Counter[str]:
     except (OSError, ValueError, AttributeError, TypeError):
         return Counter()
     return dropped
+
+
+class WaitingQueue:
+    """What waits, the oldest first; the first few of it are on their way."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Waiting] = deque()
+        self.in_flight = 0
+        self.memory_bytes = self.disk_bytes = self.on_disk = 0
+
+    def add(self, waiting: Waiting, *, first: bool = False) -> None:
+        self._count(waiting, 1)
+        (self.waiting.appendleft if first else self.waiting.append)(waiting)
+
+    def remove(self, waiting: Waiting) -> None:
+        """It is the first, or near it."""
+        self.waiting.remove(waiting)
+        self._count(waiting, -1)
+        Spool.remove(waiting)
+
+    def write(self, spool: Spool) -> bool:
+        """Put what waits in memory on disk; return whether there was any. It is the newest of all that waits.
+
+        Raises:
+            OSError: as `Spool.write`.
+        """
+        found = list(itertools.takewhile(lambda w: w.path is None, reversed(self.waiting)))
+        for each in reversed(found):
+            self._count(each, -1)
+            try:
+                spool.write(each)
+            finally:
+                self._count(each, 1)
+        return bool(found)
+
+    def _count(self, waiting: Waiting, sign: int) -> None:
+        if waiting.path is None:
+            self.memory_bytes += sign * waiting.size
+        else:
+            self.disk_bytes += sign * waiting.size
+            self.on_disk += sign

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from .child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
-from .logs import BoundedLog
+from .logs import BoundedLog, message_of
 
 #: Seconds before a process is started again: doubling from the first to the last.
 RESTART_SECONDS: Final = (0.5, 30.0)
@@ -224,7 +224,7 @@ class _Kept:
         self.child = None
 
     def _why(self, code: int) -> str:
-        last = self._last[-1].partition(" ")[2].partition(" ")[2] if self._last else ""
+        last = message_of(self._last[-1]) if self._last else ""
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         if code == EXIT_STOPPED:

@@ -21,6 +21,8 @@ from models import ModelError
 from stream import BrokerError, KafkaAddress, KafkaTransport
 
 from .child import Run
+from .endpoint import endpoint
+from .monitors import WorkerMonitor
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,9 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
     """
-    with open_worker(settings) as serving:
+    monitor = WorkerMonitor(settings, process)
+    with endpoint(settings.metrics, monitor), open_worker(settings) as serving:
+        monitor.serving = serving
         log.info(
             "working: model %s, engine %s, group %s",
             serving.classifier.id,
@@ -101,7 +105,8 @@ def keep_working(
                 abandon()
 
     threading.Thread(target=end_all_the_same, name="end", daemon=True).start()
-    with kafka, contextlib.ExitStack() as stack:
+    monitor = WorkerMonitor(settings, process, lambda: kafka.awaited)
+    with kafka, endpoint(settings.metrics, monitor), contextlib.ExitStack() as stack:
         stack.callback(ended.set)
         while not (stop() or is_late()):
             try:
@@ -109,6 +114,8 @@ def keep_working(
                     with loading():
                         serving = work.enter_context(open_worker(settings))
                     work.enter_context(show(serving))
+                    monitor.serving = serving
+                    work.callback(setattr, monitor, "serving", None)
                     run_worker(serving, settings, process, lambda: stop() or is_late())
             except BrokerError as error:
                 log.warning("%s: the worker begins anew when it answers", error)

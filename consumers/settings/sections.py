@@ -28,6 +28,7 @@ from stream import (
 )
 
 from .addresses import check_kafka, check_redis, references, resolve
+from .observing import LogSettings, MetricsSettings
 from .section import PART, Section, SettingsError, only_line
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 
@@ -472,6 +473,8 @@ class Settings(Section):
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
+    log: LogSettings = Field(LogSettings(), description="Logs.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
     kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")
     redis_security: RedisSecuritySettings = Field(RedisSecuritySettings(), description="How Redis is entered.")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from consumers.records.prediction import rfc3339
 from .live_view import camera_state
 from .wording import NO_EVENTS, count, duration
 
+log = logging.getLogger(__name__)
+
 _LOOK_SECONDS: Final = 0.5
 #: The first accounts come early: whoever has just started a worker wants to see that it works.
 _FIRST_ACCOUNTS_SECONDS: Final = 10.0
@@ -33,9 +36,9 @@ _ACCOUNTS_SECONDS: Final = 60.0
 
 
 class PlainLog:
-    """Writes what is new in the snapshots that it is given."""
+    """Writes what is new in the snapshots that it is given: to `out`, or to the log where that is None."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO | None) -> None:
         self._out, self._reported = out, 0
         self._next_accounts = time.monotonic() + _FIRST_ACCOUNTS_SECONDS
 
@@ -67,25 +70,28 @@ class PlainLog:
             self._line("-", f"waiting for {service}")
 
     def _line(self, camera: str, words: str) -> None:
+        if self._out is None:
+            log.info("%s", words, extra={} if camera == "-" else {"camera": camera})
+            return
         self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {camera} {words}") + "\n")
         self._out.flush()
 
 
 @contextlib.contextmanager
-def plain_log(snapshot: Callable[[], WorkerSnapshot], out: TextIO) -> Iterator[None]:
-    """Log what `snapshot` says while the body runs, and at its end all accounts.
+def plain_log(snapshot: Callable[[], WorkerSnapshot], out: TextIO | None) -> Iterator[None]:
+    """Write what `snapshot` says while the body runs, and at its end all accounts; to the log where `out` is None.
 
     Raises:
         OSError: `out` cannot be written, at the latest when the body ends.
     """
-    log, done = PlainLog(out), threading.Event()
-    log.begin(snapshot())
+    plain, done = PlainLog(out), threading.Event()
+    plain.begin(snapshot())
 
     def watch() -> None:
         # Nobody reads any more, or the disk is full: the worker goes on, and its end says so.
         with contextlib.suppress(OSError):
             while not done.wait(_LOOK_SECONDS):
-                log.write(snapshot())
+                plain.write(snapshot())
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -95,8 +101,8 @@ def plain_log(snapshot: Callable[[], WorkerSnapshot], out: TextIO) -> Iterator[N
         done.set()
         thread.join()
         last = snapshot()
-        log.write(last)
-        log.write_accounts(last)
+        plain.write(last)
+        plain.write_accounts(last)
 
 
 def _event(event: Event) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from stream import display_name
 
 from .status_view import StatusView
 from .wording import count, describe
+
+log = logging.getLogger(__name__)
 
 _EVENTS_KEPT: Final = 12
 #: The table is drawn this often.
@@ -39,9 +42,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 
 class PlainRun:
-    """Lines for where no terminal shows a table: what began, each change of a camera or worker, and events."""
+    """Lines for where no terminal shows a table: what began, each change of a camera or worker, and events.
 
-    def __init__(self, out: TextIO) -> None:
+    To `out`, or to the log where that is None.
+    """
+
+    def __init__(self, out: TextIO | None) -> None:
         self._out = out
         self._cameras: dict[str, tuple[str, str | None]] = {}
         self._workers: dict[str, str] = {}
@@ -51,7 +57,12 @@ class PlainRun:
         for line in plan_lines(plan):
             self.say(line.strip())
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, camera: str | None = None) -> None:
+        if self._out is None:
+            log.info("%s", line, extra={} if camera is None else {"camera": camera})
+            return
+        if camera is not None:
+            line = f"{camera}: {line}"
         # The output may be a pipe that somebody follows.
         self._out.write(printable(f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} {line}") + "\n")
         self._out.flush()
@@ -78,13 +89,13 @@ class PlainRun:
                 words = f"live, {feed.codec} {feed.width}x{feed.height}"
             else:
                 words = line.trouble or line.status
-            self.say(f"{feed.camera}: {words}")
+            self.say(words, feed.camera)
         if classified is not None and classified.label is not None and feed.camera not in self._classified:
             self._classified.add(feed.camera)
-            self.say(f"{feed.camera}: classified, first {classified.label} {classified.score:.2f}")
+            self.say(f"classified, first {classified.label} {classified.score:.2f}", feed.camera)
 
     def event(self, body: Mapping[str, Any]) -> None:
-        self.say(f"{body['camera']}: {describe(body).plain}")
+        self.say(describe(body).plain, body["camera"])
 
 
 class LiveRun:
