@@ -38,6 +38,7 @@ class MetricsSettings(Section):
     stuck_seconds: float = Field(
         120.0,
         gt=0,
+        le=86_400,
         description="Seconds without a sign of life from its main loop after which a process counts as stuck (/livez). "
         "Waiting for a broker that is away is none.",
     )
