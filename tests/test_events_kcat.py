@@ -87,7 +87,7 @@ def published(
     thread = threading.Thread(target=worker.run, args=(done.is_set,))
     thread.start()
     deadline = time.monotonic() + 30
-    while worker.counts["lobby"].pending or not worker.counts["lobby"].frames:
+    while worker.counts["lobby"].pending or worker.counts["lobby"].frames < 120:
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
