@@ -117,12 +117,14 @@ def live(
     )
     heard = Overheard(transport)
     work_off(Worker(heard, Brightness(), SPEC, RULES, settings))
-    return [p.encode() for p in heard.predictions], [told(e) for e in heard.events], heard
+    return [told(p) for p in heard.predictions], [told(e) for e in heard.events], heard
 
 
-def told(event: Event) -> Said:
-    """An event as it travels, but for the offsets that its footage has on this topic and on no other."""
-    return replace(event, segments=None).encode()
+def told(record: Prediction | Event) -> Said:
+    """A record as it travels, but for what belongs to one topic alone: the offsets of its footage, and its trace."""
+    if isinstance(record, Event):
+        record = replace(record, segments=None)
+    return replace(record, trace=None).encode()
 
 
 def work_off(worker: Worker, seconds: float = 30) -> None:

@@ -400,7 +400,8 @@ def test_install_with_some_extras_does_what_it_can_and_says_what_the_rest_needs(
     assert result.returncode == code, result.stderr
     assert words in (result.stdout if code == 0 else result.stderr)
     if code:
-        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+        said = [line for line in result.stderr.strip().splitlines() if " WARNING " not in line]
+        assert len(said) == 1, result.stderr
 
 
 def test_shipped_model_replays_footage_without_torch(tmp_path: Path) -> None:
@@ -477,6 +478,9 @@ def test_export_command_says_in_one_line_what_cannot_be(
 
 
 def test_calibrating_an_exported_model_is_refused(xml: Path, tmp_path: Path) -> None:
+    for label in ("fight", "normal"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.mp4").touch()
     result = clipline("evaluate", xml, tmp_path, "--calibrated", tmp_path / "c.safetensors")
     assert result.returncode == 2
     assert "calibrate x3d_xs-" in result.stderr

@@ -84,7 +84,7 @@ def test_attached_at_real_time_pace(tmp_path: Path):
     done.set()
     thread.join()
     predictions, events = said(replayed([clip], tmp_path / "traces"), "clip")
-    assert predictions == [p.encode() for p in heard.predictions]
+    assert predictions == [told(p) for p in heard.predictions]
     assert events == [told(e) for e in heard.events] != []
 
 
@@ -199,7 +199,7 @@ def test_worker_restarted_in_the_middle(footage: Path, smoothing: int):
         for record in records:
             transport.append(record.topic, record.key or b"", record.headers, record.value or b"")
         heard = restarted(transport, settings, rules, after)
-        assert [p.encode() for p in heard.predictions] == [p.encode() for p in undisturbed.predictions], after
+        assert [told(p) for p in heard.predictions] == [told(p) for p in undisturbed.predictions], after
         assert [e.encode() for e in heard.events] == [e.encode() for e in undisturbed.events], after
 
 

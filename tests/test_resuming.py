@@ -105,7 +105,8 @@ def test_state_of_other_work_or_versions_is_not_continued_and_that_is_said(
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "labels.csv").write_text("path,label\n")
+    (tmp_path / "labels.csv").write_text("path,label\na.mp4,fight\n")
+    (tmp_path / "a.mp4").touch()
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
