@@ -56,6 +56,16 @@ def documented_acls() -> Iterator[ACL]:
                         )
 
 
+def copied(acl: ACL, principal: str) -> ACL:
+    return ACL(
+        principal=principal,
+        host=acl.host,
+        operation=acl.operation,
+        permission_type=acl.permission_type,
+        resource_pattern=acl.resource_pattern,
+    )
+
+
 class Site:
     """Servers that ask, and the commands of Clipline on them."""
 
@@ -130,7 +140,10 @@ def site(tmp_path_factory) -> Iterator[Site]:
         ensure_topics(owner, topics)
         ensure_state_topics(owner, topics)
         with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
-            admin.create_acls(list(documented_acls()))
+            acls = list(documented_acls())
+            # Whoever runs both, as `clipline run` does.
+            both = [each for each in acls if each.principal in {"User:agent", "User:worker"}]
+            admin.create_acls([*acls, *(copied(each, "User:nobody") for each in both)])
         yield Site(folder, kafka, certificates, redis_port)
 
 
@@ -178,6 +191,37 @@ def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(s
         assert PASSWORD not in told
 
 
+def test_the_processes_of_a_run_come_in_too(site, tmp_path):
+    owner, topic = KafkaTransport(site.kafka.address), Settings().topics.events
+    over = threading.Event()
+    watcher = threading.Thread(target=site.watch_command_lines, args=(over,))
+    watcher.start()
+    run = site.start(
+        "nobody",
+        "run",
+        CLIPLINE_CAMERAS__YARD__URL=str(ROOT / "consumers" / "footage" / "gate.mp4"),
+        CLIPLINE_RUN__LOG_FOLDER=str(tmp_path / "logs"),
+        CLIPLINE_WORKER__IDLE_SECONDS="5",
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            if b"yard" in b"".join(record.value or b"" for record in owner.read(owner.offsets(topic))):
+                break
+            time.sleep(0.5)
+    finally:
+        run.send_signal(signal.SIGINT)
+        said = site.finish(run)
+        over.set()
+        watcher.join()
+    logs = "\n".join(file.read_text() for file in (tmp_path / "logs").iterdir())
+    assert time.monotonic() < deadline, f"{said}\n{logs}"
+    assert any("consumers.running.child" in line for line in site.command_lines)
+    for told in (said, logs, *site.command_lines):
+        assert PASSWORD not in told
+        assert "does not allow" not in told
+
+
 @pytest.mark.parametrize(
     ("user", "command", "said"),
     [
@@ -198,6 +242,7 @@ def test_a_role_that_does_what_is_not_its_own_is_told_what_it_may_not_in_one_lin
             assert "Traceback" not in found
     finally:
         process.kill()
+        process.wait()
     assert f"does not allow user {user}" in found
     assert said in found
     assert "docs/security.md" in found
@@ -205,7 +250,7 @@ def test_a_role_that_does_what_is_not_its_own_is_told_what_it_may_not_in_one_lin
 
 @pytest.mark.parametrize("command", [["events"], ["status"], ["check"]])
 def test_a_command_with_a_wrong_password_says_what_to_set(site, command):
-    text = site.finish(site.start("reader", *command, CLIPLINE_KAFKA_SECURITY__PASSWORD="wrong-pw-7", COLUMNS="300"))
-    assert "does not accept user reader with this password (SCRAM-SHA-512)" in text
+    text = site.finish(site.start("reader", *command, CLIPLINE_KAFKA_SECURITY__PASSWORD="wrong-pw-7"))
+    assert "does not accept user reader with this password (SCRAM-SHA-512)" in " ".join(text.split())
     assert "wrong-pw-7" not in text
     assert "Traceback" not in text
