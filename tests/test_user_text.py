@@ -126,6 +126,8 @@ def calls() -> Iterator[list[str]]:
             if getattr(param, "is_flag", False) or command in {"train", "up"}:
                 continue  # train imports torch for seconds before it looks; up would start servers
             given = ["NAME"] if param.param_type_name == "argument" else [param.opts[0], "NAME"]
+            if command == "work" and param.opts[0] != "--exit-after":
+                given += ["--exit-after", "0.2"]  # it would wait for its broker for ever
             yield [command, *(needed.get(command, []) if param.param_type_name == "option" else []), *given]
 
 
