@@ -125,7 +125,7 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 
 
 def test_models_lists_what_ships_with_its_accuracy():
-    result = clipline("models")
+    result = clipline("models", COLUMNS="240")
     assert result.returncode == 0
     assert re.search(r"^movenet-motion \(default\) .* \d\d\.\d %", result.stdout, re.MULTILINE)
     assert re.search(r"^x3d-xs ", result.stdout, re.MULTILINE)
@@ -187,7 +187,7 @@ def test_2_is_for_a_file_that_cannot_be_used(monkeypatch):
     def cannot(*_):
         raise IsADirectoryError(21, "Is a directory", "clips")
 
-    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("stream.KafkaTransport", lambda *_, **__: None)
     monkeypatch.setattr("consumers.outputs.evidence.find_evidence", cannot)
     assert clipline("evidence", "3f0c6a", "-o", "clips") == Finished(2, "", "clipline: clips: Is a directory\n")
 
@@ -196,7 +196,7 @@ def test_70_is_for_what_nobody_foresaw(monkeypatch):
     def broken(*_):
         raise RuntimeError("nobody foresaw this")
 
-    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("stream.KafkaTransport", lambda *_, **__: None)
     monkeypatch.setattr("consumers.outputs.evidence.find_evidence", broken)
     failed = clipline("evidence", "3f0c6a")
     assert failed.returncode == 70
@@ -218,7 +218,7 @@ def test_130_is_for_ctrl_c_where_nothing_waits_for_it(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stream.KafkaTransport", lambda _: None)
+    monkeypatch.setattr("stream.KafkaTransport", lambda *_, **__: None)
     monkeypatch.setattr("consumers.outputs.evidence.find_evidence", interrupted)
     assert clipline("evidence", "3f0c6a") == Finished(130, "", "")
 

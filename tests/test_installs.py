@@ -31,6 +31,11 @@ def imported() -> set[str]:
     return found - set(sys.stdlib_module_names) - set(PACKAGES)
 
 
+def _plain(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return name.lower().replace("_", "-")
+
+
 def distributions_of(extra: str | None) -> set[str]:
     """Distributions that an extra names, those of the extras that it includes, too; of every install if None."""
     wanted = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
@@ -39,14 +44,14 @@ def distributions_of(extra: str | None) -> set[str]:
         if included := re.fullmatch(r"clipline\[(.*)\]", requirement):
             found |= set().union(*(distributions_of(name) for name in included[1].split(",")))
         else:
-            found.add(re.split(r"[<>=\[]", requirement)[0].lower())
+            found.add(_plain(re.split(r"[<>=\[]", requirement)[0]))
     return found
 
 
 def test_every_import_is_of_every_install_or_of_an_extra_that_users_are_told_of() -> None:
     known = packages_distributions()
     always = distributions_of(None)
-    optional = {name for name in imported() if not {d.lower() for d in known.get(name, ())} & always}
+    optional = {name for name in imported() if not {_plain(d) for d in known.get(name, ())} & always}
     assert optional <= set(EXTRA_OF)
 
 
@@ -55,7 +60,7 @@ def test_each_optional_package_is_in_the_extra_that_users_are_told_of() -> None:
     wrong = {
         name: extra
         for name, extra in EXTRA_OF.items()
-        if not {d.lower() for d in known.get(name, ())} & distributions_of(extra)
+        if not {_plain(d) for d in known.get(name, ())} & distributions_of(extra)
     }
     assert not wrong
 
@@ -65,7 +70,7 @@ def test_the_smallest_extra_is_named() -> None:
     known = packages_distributions()
     for name, extra in EXTRA_OF.items():
         for other in smaller.get(extra, ()):
-            assert not {d.lower() for d in known.get(name, ())} & distributions_of(other), (name, extra, other)
+            assert not {_plain(d) for d in known.get(name, ())} & distributions_of(other), (name, extra, other)
 
 
 def test_missing_module_of_our_own_is_no_matter_of_installing() -> None:

@@ -161,7 +161,7 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             kafka = run.until("Kafka at ").partition("Kafka at ")[2].partition(",")[0]
             run.until("clipline status")
             run.until("classified, first ", times=2)
-            run.until("dead: no data for 10 s (connection refused)")
+            run.until("dead: connecting (connection refused)")
 
             code, now = run.status(kafka)
             assert code == 1

@@ -158,7 +158,10 @@ def test_command_trains_on_the_clips_of_the_checkpoint_unless_told_otherwise(tmp
     asked: list[TrainOptions] = []
     monkeypatch.setattr("consumers.learning.train.train_command", lambda options, _: asked.append(options))
     own = begun(tmp_path, frames=5, spacing_seconds=0.25, height=48, width=48, fit="crop")
-    result = clipline("train", tmp_path, "--arch", "x3d_xs", "--from", own, *arguments)
+    for label in ("fight", "normal"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / "a.mp4").touch()
+    result = clipline("train", tmp_path / "data", "--arch", "x3d_xs", "--from", own, *arguments)
     assert result.returncode == 0, result.stderr
     recipe = asked[0].recipe
     assert (recipe.frames, recipe.spacing_seconds, recipe.size, recipe.fit) == clip

@@ -94,8 +94,14 @@ class _OpenTrace:
     #: Items handed to decoders whose windows are not yet classified.
     waiting: int = 0
     exhausted: bool = False
+    #: Epoch and number of the windows that an earlier run has saved: of footage that was sent twice, too.
+    told: frozenset[tuple[int, int]] = frozenset()
     #: Why the piece could not be read to its end.
     failure: SourceError | None = None
+
+    def has(self, step: Window | FeedEnd) -> bool:
+        """Whether a window is in a saved part."""
+        return isinstance(step, Window) and (step.clip.epoch_us, step.clip.window) in self.told
 
     def note(self, segment: Segment, clipper: Clipper) -> None:
         """Note a segment that the clipper took and had not seen before: a later run may have to begin with it."""
@@ -207,7 +213,8 @@ class _Run:
     def _open(self, job: TraceJob) -> None:
         trace = _OpenTrace(job, job.piece.segments(job.key), self._store.claim(job.key))
         if trace.claimed and (kept := self._store.resume(job.key)) is not None:
-            trace.done, trace.needed, trace.windows = kept.done, kept.needed, kept.windows
+            trace.done, trace.needed, trace.windows = kept.done, kept.needed, len(kept.windows)
+            trace.told = kept.windows
             trace.draft.undecoded, trace.draft.problems = kept.undecoded, list(kept.problems)
         self._traces[job.key] = trace
         self._turn.append(trace)
@@ -257,7 +264,7 @@ class _Run:
                 segment = outcome[0]
                 why = f"{segment.camera}, segment {segment.sequence}: it continues footage that is not there"
                 trace.draft.lose(segment.frames, why)
-            new = self._push(trace, number, *outcome)
+            new = [step for step in self._push(trace, number, *outcome) if not trace.has(step)]
             if not again:
                 steps += new
                 windows += sum(isinstance(step, Window) for step in new)

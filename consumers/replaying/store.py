@@ -27,7 +27,7 @@ from consumers.files import replacing, trim_folder
 from stream import Segment
 
 from .errors import StoreError
-from .trace import Trace
+from .trace import EPOCH, WINDOW, Trace
 
 #: Goes up with each change to decoding or windowing: traces made before it are no longer right.
 VERSION: Final = 3
@@ -89,7 +89,8 @@ class TraceDraft:
 class UnfinishedTrace:
     """How far a trace has come."""
 
-    windows: int
+    #: Epoch and number of each window that is in parts.
+    windows: frozenset[tuple[int, int]]
     #: How many of the piece's items are done: what they gave is in parts.
     done: int
     #: The number of the first item that has to be looked at again, for windows that were not complete; `done` or less.
@@ -183,17 +184,19 @@ class TraceStore:
 
     def resume(self, key: str) -> UnfinishedTrace | None:
         """How far an earlier run came with this trace, if it was cut off."""
-        count, facts = 0, None
+        windows, facts = set[tuple[int, int]](), None
         for number, path in enumerate(self._parts(key)):
             part = _read(path) if path == self._part(key, number) else None
             if part is None:  # without one, the others are of no use
                 self.drop_parts(key)
                 return None
             arrays, facts = part
-            count += len(arrays["places"])
+            windows.update(map(tuple, arrays["places"][:, (EPOCH, WINDOW)].tolist()))
         if facts is None:
             return None
-        return UnfinishedTrace(count, facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"]))
+        return UnfinishedTrace(
+            frozenset(windows), facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"])
+        )
 
     def claim(self, key: str) -> bool:
         """Whether this process may write parts of the trace: two runs at once would mix theirs."""

@@ -149,7 +149,7 @@ def _replay_batch(
         transport = KafkaTransport(settings.broker, at_once=True)
         if not own_broker:
             topics = settings.topics
-            names = (topics.segments, topics.predictions, topics.events, topics.deadletter)
+            names = (topics.segments, topics.predictions, topics.events, topics.deadletter, topics.state)
             stack.callback(transport.delete_topics, names)
         ensure_topics(transport, settings.topics)
         stack.enter_context(RedisProjection(lambda: KafkaTransport(settings.broker), settings))
