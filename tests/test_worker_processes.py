@@ -104,7 +104,7 @@ def test_no_window_is_lost(
 ):
     settings = settings_of(topics_prefix)
     records = segments(footage, settings)
-    expected = windows_of(records, settings)
+    expected, _ = windows_of(records, settings)
     transport = KafkaTransport(apache_broker.address)
     ensure_topics(transport, settings.topics)
     producer, hurry = transport.producer(), threading.Event()
