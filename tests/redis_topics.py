@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from consumers.records.event import Event, event_id
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
@@ -36,12 +33,3 @@ def publish(transport: Transport, settings: Settings, *what: Prediction | Event)
         producer.send(topics.predictions if isinstance(each, Prediction) else topics.events, *each.encode())
     producer.flush()
     producer.close()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()

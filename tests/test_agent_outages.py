@@ -6,7 +6,6 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from stream import Attached, BrokerError, KafkaTransport, Reading, Segment
 from stream.services import ApacheBroker, EmbeddedBroker
 from tests.cameras import camera, need_rtsp
 from tests.videos import write_video
+from tests.waiting import eventually
 
 QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 25, "size": (64, 48), "gop": 10}
 
@@ -51,13 +51,6 @@ class Attaching:
         self.stop.set()
         self.thread.join(seconds)
         assert not self.thread.is_alive()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return holds()
 
 
 def stored(settings: Settings) -> list[Segment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -23,6 +23,7 @@ from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
 from stream import BrokerError, KafkaTransport, MemoryTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
+from tests.waiting import eventually
 
 TOPICS = TopicSettings()
 BEGIN_US = 1_700_000_000_000_000
@@ -40,15 +41,6 @@ def publish(transport: Transport, *events: Event, topics: TopicSettings = TOPICS
         producer.send(topics.events, *each.encode())
     producer.flush()
     producer.close()
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()
 
 
 class Following:

@@ -19,7 +19,8 @@ from consumers.outputs.redis_projection import RedisProjection
 from consumers.settings import Settings
 from stream import MemoryTransport
 from stream.services import EmbeddedRedis
-from tests.redis_topics import EPOCH_US, SECOND, eventually, prediction, publish, report
+from tests.redis_topics import EPOCH_US, SECOND, prediction, publish, report
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)

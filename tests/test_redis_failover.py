@@ -18,7 +18,8 @@ from consumers.settings import Settings
 from stream import MemoryTransport
 from stream.services import EmbeddedRedis
 from stream.services.processes import Plan
-from tests.redis_topics import eventually, prediction, publish, report
+from tests.redis_topics import prediction, publish, report
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow  # four or five servers each, and failovers that take seconds
 

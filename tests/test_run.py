@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from stream import FeedState, KafkaAddress, KafkaTransport
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
 from tests.videos import write_video
+from tests.waiting import eventually
 
 PASSWORD = "hunter2"
 QUICK = {"options": {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}, "rate": 10, "gop": 10}
@@ -127,13 +128,6 @@ def running(folder: Path, settings: str, *arguments: str) -> Iterator[Run]:
         for pid in run.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return holds()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stream import ServiceError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
 from stream.services import kafka as kafka_services
 from stream.services import redis as redis_service
+from tests.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -47,15 +48,6 @@ def servers_in(folder: Path) -> list[int]:
         except OSError:  # ended meanwhile, or a zombie
             continue
     return found
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()
 
 
 def create_topic(address: str, topic: str) -> None:

@@ -15,6 +15,7 @@ from consumers.running import courier as courier_module
 from consumers.running.courier import Courier, Limits, Link
 from consumers.running.spool import Spool, place_of
 from stream import BrokerError, RecordTooLargeError, Segment
+from tests.waiting import eventually
 
 HUGE = Limits(10**9, 3600)
 
@@ -77,13 +78,6 @@ def courier(broker: Broker, folder: Path, *, limits: Limits = HUGE, stop=lambda:
 
 def numbers(broker: Broker) -> list[int]:
     return [s.sequence for s in broker.log]
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
 
 
 def test_segments_wait_on_disk_and_are_sent_in_order_with_their_claim(tmp_path):

@@ -34,6 +34,7 @@ from stream.broker import kafka_consumer, kafka_publisher, memory
 from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS
 from stream.services import ApacheBroker
 from stream.services.processes import _free_ports
+from tests.waiting import eventually, read
 
 
 @pytest.fixture(params=["memory", "apache"])
@@ -71,23 +72,6 @@ def send(transport: Transport, topic: str, values: Sequence[bytes]) -> None:
         producer.send(topic, b"lobby", [], value)
     producer.flush()
     producer.close()
-
-
-def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
-    records: list[Record] = []
-    deadline = time.monotonic() + seconds
-    while len(records) < count and time.monotonic() < deadline:
-        records += consumer.poll(0.1).records
-    return records + list(consumer.poll(0.0).records)
-
-
-def eventually(is_so: Callable[[], bool], seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def values(records: Sequence[Record]) -> list[bytes | None]:

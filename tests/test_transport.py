@@ -34,6 +34,7 @@ from stream.broker.assignment import Assignment
 from stream.broker.kafka_connection import mapped
 from stream.broker.transport import record_size
 from stream.services import EmbeddedBroker
+from tests.waiting import read
 
 CAMERAS = [f"camera-{n}".encode() for n in range(8)]
 
@@ -71,15 +72,6 @@ def send(transport: Transport, topic: str, records: Sequence[tuple[bytes, bytes]
         producer.send(topic, key, [("n", b"1")], value)
     producer.flush()
     producer.close()
-
-
-def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
-    """At least `count` records, and whatever else is there at once."""
-    records: list[Record] = []
-    deadline = time.monotonic() + seconds
-    while len(records) < count and time.monotonic() < deadline:
-        records += consumer.poll(0.2).records
-    return records + list(consumer.poll(0.0).records)
 
 
 def values(records: Sequence[Record]) -> list[bytes]:

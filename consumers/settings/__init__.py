@@ -20,15 +20,14 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import resolve
+from .feeding import CameraSettings, SegmentSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .observing import LogSettings, MetricsSettings
 from .section import SettingsError
 from .sections import (
-    CameraSettings,
     LabelSettings,
     RedisSettings,
     RunSettings,
-    SegmentSettings,
     Settings,
     TopicSettings,
     TrackerSettings,

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from stream import display_name
 
 #: Context of a validation that sees the settings of one origin only.
 PART: Final = "part"
+
+#: Nobody means more, and sums stay far from where they would overflow: ten years, a petabyte, a month in seconds.
+MAX_HOURS: Final = 87_600
+MAX_MEGABYTES: Final = 1_000_000_000
+MAX_DAYS: Final = 30 * 86_400
+MAX_COUNT: Final = 1_000_000_000
+#: Of what lies within a segment, which lasts an hour at most.
+MAX_SECONDS: Final = 3600
+
+#: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
+Address = Annotated[str, PlainSerializer(display_name)]
 
 
 class SettingsError(Exception):
