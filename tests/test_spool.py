@@ -256,3 +256,18 @@ def test_a_damaged_file_is_told_and_stops_nothing(tmp_path, caplog):
     assert numbers(broker) == [1, 2]
     assert broker.log[0].skipped == {"spool_lost": 10}
     assert "is lost" in caplog.text
+
+
+@pytest.mark.parametrize("stored", [b"", b"\0\0\0\2{}", b"\0\0\0\2[]x", b"\0\0\xff\xff{}", b"not a segment"])
+def test_a_damaged_file_that_a_dead_agent_left_is_told_and_does_not_lie_there_for_ever(tmp_path, caplog, stored):
+    """As after a power failure: files are not forced to the disk."""
+    broker = Broker()
+    folder = tmp_path / "dead" / "gate"
+    folder.mkdir(parents=True)
+    (folder / "000000000001.segment").write_bytes(stored)
+    with courier(broker, tmp_path) as sender:
+        send(sender, range(2))
+        sender.flush()
+    assert numbers(broker) == [0, 1]
+    assert "dead/gate/000000000001.segment: the segment that waited there is damaged and is lost" in caplog.text
+    assert not list(tmp_path.rglob("*.segment"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import re
 import struct
 from collections import Counter, deque
@@ -22,6 +23,8 @@ from typing import Any, Final
 
 from consumers.files import hold_folder, is_held
 from stream import Headers, check_camera_id
+
+log = logging.getLogger(__name__)
 
 _LENGTH: Final = struct.Struct(">I")
 _MAX_FACTS: Final = 1 << 20
@@ -210,7 +213,14 @@ def _left(camera: str, path: Path) -> Waiting | None:
             int(facts["claim"]), path, was_sent=True,
         )  # fmt: skip
         _ = waiting.place, waiting.frames, waiting.skipped
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        log.warning("%s: the segment that waits there cannot be read (%s)", path, error)
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        # As after a power failure. It would lie there for ever.
+        log.warning("%s: the segment that waited there is damaged and is lost (%s)", path, error)
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
     return waiting
 
