@@ -14,6 +14,8 @@ from consumers.settings import SettingsError, load_settings
 trustme = pytest.importorskip("trustme")
 from tests.secured_servers import PASSWORD, Certificates, secured_redis, tls_redis  # noqa: E402
 
+pytestmark = pytest.mark.slow  # servers that ask for certificates, one after the other
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory) -> Certificates:

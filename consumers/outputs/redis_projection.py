@@ -96,6 +96,8 @@ class RedisProjection:
         self._say = say or (lambda line: log.warning("%s", line))
         self._name = f"Redis at {display_name(settings.redis)}"
         self._outage = Outage(self._name, self._say)
+        #: Whether a build of what Redis does not show is worth a word.
+        self._tells = False
         self._kafka = Outage(f"Kafka at {display_name(settings.kafka)}", lambda line: log.info("%s", line))
         self._done = threading.Event()
         self._is_asked, self._is_current = threading.Event(), threading.Event()
@@ -307,7 +309,10 @@ class RedisProjection:
     def _plan(self, missing: Mapping[Partition, tuple[int, int]]) -> dict[Partition, int]:
         """Where a rebuild of these partitions begins."""
         assert self._transport is not None
-        if any(first < end for first, end in missing.values()):
+        records = sum(end - first for first, end in missing.values())
+        # At a first start there is next to nothing on the topics: no news for anybody.
+        self._tells = self._tells or self._losses > 0 or records > _FEW
+        if records and self._tells:
             self._say(f"{self._name} shows nothing yet: building it from the topics")
         breathed = time.monotonic()
 
@@ -389,7 +394,9 @@ class RedisProjection:
             del self._rebuilds[partition]
         if done and not self._rebuilds:
             self._losses = 0
-            self._say(f"{self._name} shows the topics again")
+            if self._tells:
+                self._say(f"{self._name} shows the topics again")
+            self._tells = True
 
     def _wait_for_redis(self, error: Exception) -> None:
         self._outage.begin(" ".join(str(error).split()) or type(error).__name__)
