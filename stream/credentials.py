@@ -101,8 +101,24 @@ class Address:
     @property
     def secret_parts(self) -> tuple[str, ...]:
         """Parts of the path that look secret, as they were written."""
+        if self._has_plain_path:
+            return ()
         path = self.place.partition("?")[0]
         return tuple(part for _, part, is_shown in _parts(path) if not is_shown)
+
+    @property
+    def _has_plain_path(self) -> bool:
+        """The path of a Redis address names a server and a database: nothing that only looks secret is."""
+        return self.scheme.lower() in _SERVER_WITHOUT_PATH
+
+    def shown(self) -> str:
+        """The address without its credentials, and without what may be a secret in its path and parameters."""
+        if not self.place:
+            return self.scheme + _HIDDEN
+        if not self._has_plain_path:
+            return self.scheme + _shown_place(self.place)
+        path, question, parameters = self.place.partition("?")
+        return self.scheme + path + question + "&".join(map(_shown_parameter, parameters.split("&")))
 
     def escaped(self) -> str:
         """The address by the standard: what credentials hold beside letters and digits is percent-encoded."""
@@ -166,7 +182,7 @@ def _without_secrets(address: str) -> str:
         return address
     parts = split_address(address)
     if parts is not None:
-        return parts.scheme + (_shown_place(parts.place) if parts.place else _HIDDEN)
+        return parts.shown()
     # A scheme that is misspelt, or none: up to the last "@", wherever it is; rather too little is shown.
     at = address.rfind("@")
     colon = address.find(":", 0, max(at, 0))
