@@ -1,34 +1,45 @@
 """What a run of chaos.py should have published, what it has published, and how they differ.
 
-What should be there is computed from the segments on the topic by the code of `clipline replay`, and of recorded files
-also from the files themselves. What is there is read with Kafka's own client, committed records only.
+What should be there is computed from the segments on the topic by the code of `clipline replay`, and of recorded films
+also from the films themselves: what an agent never sent is missed too. What is there is given by a reader of committed
+records, which `committed` is with Kafka's own client.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.live.progress import CameraProgress, decode_progress
-from consumers.outputs.redis_check import redis_differences
+from consumers.live.tracker import Rule
+from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.settings import Settings
-from models import Classifier
-from stream import KafkaTransport
+from stream import Transport, announced_frames
 
 #: camera, epoch, number, model
 WindowKey = tuple[str, int, int, str]
+#: Every committed record of a topic, in the order of its partitions: with topic, partition, offset, key, headers, value.
+Reader = Callable[[str], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Recorded footage that was sent whole."""
+
+    camera: str
+    path: Path
+    start_us: int
 
 
 @dataclass(slots=True)
@@ -46,10 +57,13 @@ class Verdict:
     events_foreign: list[str] = field(default_factory=list)
     events_wrong: list[str] = field(default_factory=list)
     redis_mismatch: list[str] = field(default_factory=list)
+    frames: int = 0
     frames_mismatch: list[str] = field(default_factory=list)
+    segments_lost: list[str] = field(default_factory=list)
+    segments_doubled: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
-        """Each difference as a number."""
+        """Each difference as a number, beside how many windows, events and frames there were."""
         return {
             name: value if isinstance(value, int) else len(value)
             for name in self.__slots__
@@ -57,12 +71,14 @@ class Verdict:
         }
 
     @property
-    def is_clean(self) -> bool:
-        return not any(count for name, count in self.figures().items() if name not in {"windows", "events"})
+    def differences(self) -> dict[str, list[str]]:
+        """What differs, by kind; empty where nothing does."""
+        kinds = {name: getattr(self, name) for name in self.__slots__}
+        return {name: found for name, found in kinds.items() if isinstance(found, list) and found}
 
 
 def committed(address: str, topic: str) -> list[Any]:
-    """Every committed record of a topic, in the order of its partitions."""
+    """Every committed record of a topic, as Kafka's own client gives it."""
     consumer = KafkaConsumer(
         bootstrap_servers=address.split(","), isolation_level="read_committed", enable_auto_commit=False
     )
@@ -80,50 +96,79 @@ def committed(address: str, topic: str) -> list[Any]:
         consumer.close()
 
 
-def expected(settings: Settings, classifier: Classifier, sources: Sequence[str], folder: Path) -> Replayed:
-    """What `clipline replay` makes of recordings."""
-    setup = ScoringSetup(classifier, clip_spec(classifier.contract, settings.worker.stride_seconds))
-    recordings, _ = find_recordings(
-        sources, None, None, settings.segments.limits, lambda: KafkaTransport(settings.kafka)
-    )
-    found = replay(recordings, setup, classifier.engine, TraceStore(folder))
-    assert found is not None
-    return found
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Compares what is on the topics with what the footage gives."""
+
+    settings: Settings
+    setup: ScoringSetup
+    rules: Mapping[str, Rule]
+    #: Gives the segments to replay.
+    transport: Transport
+    read: Reader
+    #: Of traces.
+    folder: Path
+    engine: str = "engine"
+
+    def judge(self, cameras: Iterable[str], films: Iterable[Film] = ()) -> Verdict:
+        """Compare windows, events, frames and segments; Redis is for `redis_differences` to compare."""
+        verdict, topics = Verdict(), self.settings.topics
+        wanted: dict[WindowKey, Mapping[str, float]] = {}
+        reports: dict[tuple[str, int], Event] = {}
+        for timeline in self._replay([f"kafka://{topics.segments}?camera={camera}" for camera in cameras]).timelines:
+            wanted |= _windows(timeline)
+            reports |= {(r.event.id, r.event.revision): r.event for r in timeline.play(self.rules)}
+        for film in films:
+            for timeline in self._replay([str(film.path)], film.camera, film.start_us).timelines:
+                wanted |= _windows(timeline)
+        _compare_windows(verdict, wanted, self.read(topics.predictions))
+        _compare_events(verdict, reports, self.read(topics.events))
+        segments = self.read(topics.segments)
+        self._compare_frames(verdict, segments)
+        _compare_segments(verdict, segments)
+        return verdict
+
+    def _replay(self, sources: Sequence[str], camera: str | None = None, start_us: int | None = None) -> Replayed:
+        """What `clipline replay` makes of recordings."""
+        limits = self.settings.segments.limits
+        recordings, _ = find_recordings(sources, camera, start_us, limits, lambda: self.transport)
+        found = replay(recordings, self.setup, self.engine, TraceStore(self.folder))
+        assert found is not None
+        return found
+
+    def _compare_frames(self, verdict: Verdict, segments: Sequence[Any]) -> None:
+        """Each frame that came in is classified, skipped for a reason, or in one dead letter."""
+        came: Counter[str] = Counter()
+        for record in segments:
+            headers = dict(record.headers)
+            came[(record.key or b"").decode(errors="replace")] += announced_frames(record.headers, record.value) + sum(
+                json.loads(headers.get("skipped", b"{}")).values()
+            )
+        verdict.frames = came.total()
+        letters = Counter(
+            DeadLetter.decode(r.key, r.headers, r.value, _where(r)).origin
+            for r in self.read(self.settings.topics.deadletter)
+        )
+        verdict.frames_mismatch += [f"{origin}: {n} dead letters" for origin, n in letters.items() if n > 1]
+        accounts = self._accounts()
+        for camera, frames in came.items():
+            if (account := accounts.get(camera)) is None:
+                verdict.frames_mismatch.append(f"{camera}: {frames} frames, and no account")
+            elif account.counts.pending or account.counts.frames != frames:
+                verdict.frames_mismatch.append(f"{camera}: {frames} came in; {account.counts.summary()}")
+
+    def _accounts(self) -> dict[str, CameraProgress]:
+        found = {}
+        for record in {record.key: record for record in self.read(self.settings.topics.state)}.values():
+            if record.value is not None:
+                progress = decode_progress(self.settings.worker.group, record.key, record.value, _where(record))
+                if isinstance(progress, CameraProgress):
+                    found[progress.camera] = progress
+        return found
 
 
-def judge(settings: Settings, cameras: Sequence[str], folder: Path) -> Verdict:
-    """Compare what is on the topics with what the segments on the topic give."""
-    verdict = Verdict()
-    classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-    rules = tracker_rules(classifier.contract, settings.tracker)
-    wanted: dict[WindowKey, dict[str, float]] = {}
-    reports: dict[tuple[str, int], Event] = {}
-    sources = [f"kafka://{settings.topics.segments}?camera={camera}" for camera in cameras]
-    for timeline in expected(settings, classifier, sources, folder).timelines:
-        for prediction in timeline.predictions():
-            key = prediction.camera, prediction.epoch_us, prediction.window, prediction.model
-            wanted[key] = dict(prediction.scores)
-        for report in timeline.play(rules):
-            reports[report.event.id, report.event.revision] = report.event
-    _compare_windows(verdict, wanted, committed(settings.kafka, settings.topics.predictions))
-    _compare_events(verdict, reports, committed(settings.kafka, settings.topics.events))
-    verdict.redis_mismatch += redis_differences(KafkaTransport(settings.kafka), settings)
-    verdict.frames_mismatch += _unaccounted(settings)
-    return verdict
-
-
-def _unaccounted(settings: Settings) -> list[str]:
-    """Cameras whose frames have no fate: each frame that came in is classified, skipped or dead-lettered."""
-    newest = {record.key: record for record in committed(settings.kafka, settings.topics.state)}
-    found = []
-    for record in newest.values():
-        if record.value is None:
-            continue
-        where = f"{record.topic}[{record.partition}]@{record.offset}"
-        progress = decode_progress(settings.worker.group, record.key, record.value, where)
-        if isinstance(progress, CameraProgress) and progress.counts.pending:
-            found.append(f"{progress.camera}: {progress.counts.summary()}")
-    return found
+def _windows(timeline: Any) -> dict[WindowKey, Mapping[str, float]]:
+    return {(p.camera, p.epoch_us, p.window, p.model): p.scores for p in timeline.predictions()}
 
 
 def _compare_windows(verdict: Verdict, wanted: Mapping[WindowKey, Mapping[str, float]], records: Sequence[Any]) -> None:
@@ -142,7 +187,7 @@ def _compare_windows(verdict: Verdict, wanted: Mapping[WindowKey, Mapping[str, f
 
 
 def _compare_events(verdict: Verdict, reports: Mapping[tuple[str, int], Event], records: Sequence[Any]) -> None:
-    events = [Event.decode(r.key, r.headers, r.value, f"{r.topic}[{r.partition}]@{r.offset}") for r in records]
+    events = [Event.decode(r.key, r.headers, r.value, _where(r)) for r in records]
     told = Counter((event.id, event.revision) for event in events)
     for event in events:
         wanted = reports.get((event.id, event.revision))
@@ -153,3 +198,27 @@ def _compare_events(verdict: Verdict, reports: Mapping[tuple[str, int], Event], 
     verdict.events_lost += [f"{key}: {reports[key]}" for key in reports if key not in told]
     verdict.events_doubled += [f"{key}: {times} times" for key, times in told.items() if times > 1]
     verdict.events_foreign += [f"{key}" for key in told if key not in reports]
+
+
+def _compare_segments(verdict: Verdict, records: Sequence[Any]) -> None:
+    """Of each feed that an agent sent, every segment is there once, but for what it told that it had to drop."""
+    feeds: dict[tuple[str, int, int], Counter[int]] = defaultdict(Counter)
+    dropped: Counter[str] = Counter()
+    for record in records:
+        camera, headers = (record.key or b"").decode(errors="replace"), dict(record.headers)
+        told = json.loads(headers.get("skipped", b"{}"))
+        dropped[camera] += sum(frames for reason, frames in told.items() if reason.startswith("spool_"))
+        # An end mark has the number of the segment that does not come any more.
+        if int(headers["size"]):
+            feed = camera, int(headers.get("claim", b"0")), int(headers["epoch-us"])
+            feeds[feed][int(headers["sequence"])] += 1
+    for (camera, claim, epoch_us), numbers in sorted(feeds.items()):
+        feed = f"{camera}, claim {claim}, epoch {epoch_us}"
+        verdict.segments_doubled += [f"{feed}: {n} is there {times} times" for n, times in numbers.items() if times > 1]
+        missing = sorted(set(range(min(numbers), max(numbers))) - set(numbers))
+        if missing and not dropped[camera]:
+            verdict.segments_lost.append(f"{feed}: {missing} of {min(numbers)} to {max(numbers)}")
+
+
+def _where(record: Any) -> str:
+    return f"{record.topic}[{record.partition}]@{record.offset}"
