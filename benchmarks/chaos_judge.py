@@ -138,17 +138,15 @@ class Judge:
 
     def _compare_frames(self, verdict: Verdict, segments: Sequence[Any]) -> None:
         """Each frame that came in is classified, skipped for a reason, or in one dead letter."""
-        came: Counter[str] = Counter()
-        for record in segments:
-            headers = dict(record.headers)
-            came[(record.key or b"").decode(errors="replace")] += announced_frames(record.headers, record.value) + sum(
-                json.loads(headers.get("skipped", b"{}")).values()
-            )
-        verdict.frames = came.total()
         letters = Counter(
             DeadLetter.decode(r.key, r.headers, r.value, _where(r)).origin
             for r in self.read(self.settings.topics.deadletter)
         )
+        came: Counter[str] = Counter()
+        for record in segments:
+            told = 0 if _where(record) in letters else _told(record).total()
+            came[_camera(record)] += announced_frames(record.headers, record.value) + told
+        verdict.frames = came.total()
         verdict.frames_mismatch += [f"{origin}: {n} dead letters" for origin, n in letters.items() if n > 1]
         accounts = self._accounts()
         for camera, frames in came.items():
@@ -205,11 +203,10 @@ def _compare_segments(verdict: Verdict, records: Sequence[Any]) -> None:
     feeds: dict[tuple[str, int, int], Counter[int]] = defaultdict(Counter)
     dropped: Counter[str] = Counter()
     for record in records:
-        camera, headers = (record.key or b"").decode(errors="replace"), dict(record.headers)
-        told = json.loads(headers.get("skipped", b"{}"))
-        dropped[camera] += sum(frames for reason, frames in told.items() if reason.startswith("spool_"))
+        camera, headers = _camera(record), dict(record.headers)
+        dropped[camera] += sum(frames for reason, frames in _told(record).items() if reason.startswith("spool_"))
         # An end mark has the number of the segment that does not come any more.
-        if int(headers["size"]):
+        if int(headers.get("size", b"0")):
             feed = camera, int(headers.get("claim", b"0")), int(headers["epoch-us"])
             feeds[feed][int(headers["sequence"])] += 1
     for (camera, claim, epoch_us), numbers in sorted(feeds.items()):
@@ -218,6 +215,15 @@ def _compare_segments(verdict: Verdict, records: Sequence[Any]) -> None:
         missing = sorted(set(range(min(numbers), max(numbers))) - set(numbers))
         if missing and not dropped[camera]:
             verdict.segments_lost.append(f"{feed}: {missing} of {min(numbers)} to {max(numbers)}")
+
+
+def _camera(record: Any) -> str:
+    return (record.key or b"").decode(errors="replace")
+
+
+def _told(record: Any) -> Counter[str]:
+    """Frames that were left out before a segment, by reason."""
+    return Counter(json.loads(dict(record.headers).get("skipped", b"{}")))
 
 
 def _where(record: Any) -> str:

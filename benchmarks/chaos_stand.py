@@ -1,8 +1,6 @@
-"""Everything that a run of chaos.py needs to stand: a broker, a Redis, agents and workers, and ways to hurt them.
+"""What runs while chaos.py hurts it: the real commands, on servers of chaos_services.py.
 
-    agents ──▶ proxy ──▶ Apache Kafka (data on disk) ◀── proxy ◀── workers ──▶ Redis
-
-Processes are the real commands, `clipline attach` and `clipline work`, each in a group of its own. Whatever ends by
+Processes are `clipline attach`, `clipline work` and `clipline run`, each in a session of its own. Whatever ends by
 itself is started again, as a supervisor would, and counted.
 """
 
@@ -10,138 +8,46 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
+import random
+import resource
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
-from stream.services import HOST, ApacheBroker, EmbeddedRedis, Plan
+import chaos_judge
+from chaos_services import Brokers, KillableRedis, LiveFeeds, children
+from kafka import KafkaAdminClient
 
-_CHUNK_BYTES: Final = 64 * 1024
+from consumers.settings import Settings
+from consumers.times import parse_time_us
+from stream import KafkaTransport
+
+
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
+FOOTAGE: Final = sorted((_REPOSITORY / "consumers" / "footage").glob("*.mp4"))
+#: How long a run may take to come to rest once nothing hurts it any more, and how long nothing is told then.
+_REST_SECONDS: Final = 240.0
+_QUIET_SECONDS: Final = 6.0
 
 
-class Proxy:
-    """A TCP proxy in front of a port of this machine, which can be slow, or refuse and cut everything."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is."""
 
-    def __init__(self, target_port: int = 0) -> None:
-        self.target_port = target_port
-        self._listener = socket.create_server((HOST, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._lock = threading.Lock()
-        #: Seconds that each chunk waits.
-        self.delay_seconds = 0.0
-        #: Whether connections are refused.
-        self.is_cut = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Break every connection, and refuse new ones until `heal`."""
-        self.is_cut = True
-        with self._lock:
-            for pair in list(self._pairs):
-                for each in pair:
-                    with contextlib.suppress(OSError):
-                        each.shutdown(socket.SHUT_RDWR)
-
-    def heal(self) -> None:
-        """Carry everything again, at once."""
-        self.is_cut, self.delay_seconds = False, 0.0
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                if self.is_cut:
-                    raise OSError  # noqa: TRY301  refused, as where nobody listens
-                server = socket.create_connection((HOST, self.target_port), 2)
-            except OSError:
-                client.close()
-                continue
-            with self._lock:
-                self._pairs.add((client, server))
-            threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
-
-    def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server, selectors.DefaultSelector() as ready, contextlib.suppress(OSError):
-            server.settimeout(None)
-            ready.register(client, selectors.EVENT_READ, server)
-            ready.register(server, selectors.EVENT_READ, client)
-            while True:
-                for key, _ in ready.select():
-                    source, target = key.fileobj, key.data
-                    assert isinstance(source, socket.socket)
-                    if not (chunk := source.recv(_CHUNK_BYTES)):
-                        raise OSError
-                    if self.delay_seconds:
-                        time.sleep(self.delay_seconds)
-                    target.sendall(chunk)
-        with self._lock:
-            self._pairs.discard((client, server))
-
-
-class ProxiedBroker(ApacheBroker):
-    """Apache Kafka that tells its clients to come through a proxy, and that can be killed and started again."""
-
-    #: It reads its logs again, on a machine that is busy with all else.
-    _deadline_seconds = 180.0
-
-    def __init__(self, data_dir: Path, proxy: Proxy) -> None:
-        super().__init__(data_dir)
-        self._proxy = proxy
-
-    @property
-    def proxied_address(self) -> str:
-        return f"{HOST}:{self._proxy.port}"
-
-    def plan(self) -> Plan:
-        plan = super().plan()
-        self._proxy.target_port = plan.ports[0]
-        (name, properties), *_ = plan.job.files.items()
-        told = f"advertised.listeners=PLAINTEXT://{self.proxied_address}\n"
-        return replace(plan, job=replace(plan.job, files={name: properties + told}))
-
-    def kill(self) -> None:
-        """SIGKILL for the broker, and for nobody else; its data stays."""
-        assert self._running is not None
-        keeper = self._running[1]._process.pid  # noqa: SLF001  nobody else wants to hurt it
-        for child in children(keeper):
-            os.kill(child, signal.SIGKILL)
-        self.ended()
-        self.__exit__(None, None, None)
-
-
-class KillableRedis(EmbeddedRedis):
-    """Redis on one port, which comes back empty."""
-
-    def kill(self) -> None:
-        assert self._running is not None
-        for child in children(self._running[1]._process.pid):  # noqa: SLF001  as above
-            os.kill(child, signal.SIGKILL)
-        port = self._running[0].ports[0]
-        self.ended()
-        self.__exit__(None, None, None)
-        self._wanted_port = port
-
-
-def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
-    return [int(each) for each in listed.split()]
+    seed: int
+    seconds: float
+    workers: int = 3
+    brokers: int = 1
+    model: str = "x3d-xs"
+    #: Seconds between two faults, about.
+    pause_seconds: float = 2.0
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -154,30 +60,57 @@ class Command:
     log_folder: Path
     #: Footage that ends: exit status 0 is its end.
     ends: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     #: How often it ended without having been hurt.
     endings: int = 0
     hurt: bool = False
+    #: It is not started again.
     finished: bool = False
+    started_at: float = 0.0
     _log: IO[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         self._log = self._log or (self.log_folder / f"{self.name}.log").open("ab")
         environment = os.environ | {"PYTHONPATH": str(_REPOSITORY), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-        self.hurt = False
+        self.hurt, self.started_at = False, time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "consumers.cli", *self.arguments, "--settings", str(self.settings)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            env=environment,
+            env=environment | self.environment,
             cwd=self.log_folder,
         )
 
     @property
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def age(self) -> float:
+        """Seconds that it has been running."""
+        return time.monotonic() - self.started_at if self.runs else 0.0
+
+    @property
+    def log(self) -> str:
+        return (self.log_folder / f"{self.name}.log").read_text("utf-8", "replace")
+
+    def limit_files(self, size: int | None) -> None:
+        """Let no file be written beyond a size in bytes, as on a disk that is full; None takes that back."""
+        if self.process is not None and self.runs:
+            with contextlib.suppress(ProcessLookupError):
+                limit = resource.RLIM_INFINITY if size is None else size
+                resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def descendants(self) -> list[int]:
+        """The processes that it has started, and those that they have."""
+        found = [self.process.pid] if self.process is not None and self.runs else []
+        for each in found:
+            with contextlib.suppress(OSError):
+                found += children(each)
+        return found[1:]
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.runs:
@@ -215,3 +148,202 @@ class Command:
             return
         self.endings += not self.hurt
         self.start()
+
+
+@dataclass(slots=True)
+class Agent:
+    """A camera and the process that attaches it."""
+
+    camera: str
+    film: Path
+    source: str
+    #: Of recorded footage: the time of its first frame.
+    start: str | None
+    command: Command
+    #: How many have been made for it.
+    commands: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its segments wait on disk while the broker is away."""
+        return "://" in self.source
+
+    def recorded(self) -> chaos_judge.Film | None:
+        if self.start is None:
+            return None
+        return chaos_judge.Film(self.camera, self.film, parse_time_us(self.start))
+
+
+@dataclass(slots=True)
+class Stand:
+    """All that runs."""
+
+    plan: Plan
+    folder: Path
+    random: random.Random
+    brokers: Brokers
+    redis: KillableRedis
+    feeds: LiveFeeds
+    settings: Settings
+    file: Path
+    #: The agent of each camera, as it is now.
+    agents: list[Agent] = field(default_factory=list)
+    workers: list[Command] = field(default_factory=list)
+    #: `clipline run`, with a camera and a worker of its own.
+    house: Command | None = None
+    #: Processes that have to end by themselves, and when that is looked at, or are ended by us.
+    guests: list[Command] = field(default_factory=list)
+    cameras: list[str] = field(default_factory=list)
+    films: list[chaos_judge.Film] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    #: What nobody may do, seen.
+    violations: list[str] = field(default_factory=list)
+    kills: int = 0
+    hurts: bool = True
+    #: Until when no broker can be reached.
+    away_until: float = 0.0
+    #: When a broker was away last.
+    away_at: float = 0.0
+    #: What is to be done, and when.
+    later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+
+    @property
+    def supervised(self) -> list[Command]:
+        return [*(a.command for a in self.agents), *self.workers, *([self.house] if self.house else [])]
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        self.later.append((time.monotonic() + seconds, act))
+
+    def take_brokers_away(self, seconds: float) -> None:
+        """Cut all connections to the brokers, and refuse new ones."""
+        self.away_until = max(self.away_until, time.monotonic() + seconds)
+        self.brokers.cut()
+
+    def look(self) -> None:
+        """Do what is due, and start again what has ended."""
+        now = time.monotonic()
+        due = [act for at, act in self.later if at <= now]
+        self.later = [(at, act) for at, act in self.later if at > now]
+        for act in due:
+            act()
+        self.brokers.look()
+        if self.away_until or not self.brokers.are_up:
+            self.away_at = now
+        if self.away_until and now >= self.away_until:
+            self.away_until = 0.0
+            self.brokers.heal()
+        for command in self.supervised:
+            command.look()
+        for agent in list(self.agents):
+            if agent.start is not None and agent.command.finished and self.hurts:
+                # Its film is over: the next one comes.
+                self.agents.remove(agent)
+                self.guests.append(agent.command)
+                self.attach("recorded")
+
+    def attach(self, kind: str) -> None:
+        """Begin a camera: a recorded film, a film again and again from now on, or a live camera."""
+        number = len(self.cameras)
+        film, camera = FOOTAGE[number % len(FOOTAGE)], f"{kind}-{number}"
+        start = f"2026-01-{1 + number // 24 % 28:02}T{number % 24:02}:00:00Z" if kind == "recorded" else None
+        agent = Agent(camera, film, self.feeds.url(film) if kind == "live" else str(film), start, self.blank())
+        agent.command = self.agent_command(agent)
+        agent.command.start()
+        self.agents.append(agent)
+        self.cameras.append(camera)
+        if (recorded := agent.recorded()) is not None:
+            self.films.append(recorded)
+
+    def blank(self) -> Command:
+        return Command("", [], self.file, self.folder)
+
+    def agent_command(self, agent: Agent, *more: str) -> Command:
+        """A command that attaches an agent's camera."""
+        arguments = ["attach", agent.source, "--camera", agent.camera, *more]
+        if not agent.is_live:
+            arguments += ["--start", agent.start] if agent.start is not None else ["--start", "now", "--loop"]
+        agent.commands += 1
+        return Command(f"{agent.camera}.{agent.commands}", arguments, self.file, self.folder, ends=agent.start is not None)
+
+    def worker(self, name: str, instance: str | None = None) -> Command:
+        environment = {} if instance is None else {"CLIPLINE_WORKER__INSTANCE": instance}
+        return Command(name, ["work"], self.file, self.folder, environment=environment)
+
+    def start(self) -> None:
+        """Start everything."""
+        for kind in ("recorded", "looped", "live", "recorded", "live"):
+            self.attach(kind)
+        # The first is a static member of its group, the others are not.
+        self.workers += [self.worker(f"worker-{n}", None if n else "worker-0") for n in range(self.plan.workers)]
+        (self.folder / "house.toml").write_text(
+            f"{self.file.read_text('utf-8')}\n[cameras.house]\nurl = \"{self.feeds.url(FOOTAGE[0])}\"\n", "utf-8"
+        )
+        self.house = Command("house", ["run"], self.folder / "house.toml", self.folder)
+        self.cameras.append("house")
+        for command in [*self.workers, self.house]:
+            command.start()
+
+    def wait(self, seconds: float, ready: Callable[[], bool] = lambda: False) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.look()
+            if ready():
+                return True
+            time.sleep(0.1)
+        return ready()
+
+    def rest(self) -> None:
+        """Let everything end in order: footage, agents, what is to be classified, workers."""
+        self.hurts = False
+        self.wait(60.0, lambda: not self.later and not self.away_until and self.brokers.are_up)
+        self.wait(120.0, lambda: all(agent.command.finished for agent in self.agents if agent.start is not None))
+        for guest in self.guests:
+            if not self.wait(60.0, lambda guest=guest: not guest.runs):  # type: ignore[misc]
+                self.violations.append(f"{guest.name} had to end, and goes on")
+        for agent in self.agents:
+            agent.command.finished = True
+            self.end(agent.command)
+        if not self._comes_to_rest():
+            self.violations.append(f"not at rest after {_REST_SECONDS:g} s")
+        for command in [*self.workers, *([self.house] if self.house else [])]:
+            command.finished = True
+            self.end(command)
+
+    def end(self, command: Command) -> None:
+        """SIGTERM, as an update or a scheduler does."""
+        if not command.end():
+            self.violations.append(f"{command.name}: SIGTERM was not enough")
+
+    def _comes_to_rest(self) -> bool:
+        """Wait until the group has acknowledged everything, and nothing new is published."""
+        transport, topics = KafkaTransport(self.settings.kafka), self.settings.topics
+        seen, since = (-1, -1), time.monotonic()
+
+        def at_rest() -> bool:
+            nonlocal seen, since
+            ends = [transport.offsets(topic) for topic in (topics.predictions, topics.events)]
+            told = tuple(sum(end for _, end in each.values()) for each in ends)
+            if told != seen:
+                seen, since = told, time.monotonic()  # type: ignore[assignment]
+            quiet = time.monotonic() - since > _QUIET_SECONDS
+            return quiet and unacknowledged(self.settings.kafka, self.settings.worker.group, topics.segments) == 0
+
+        return self.wait(_REST_SECONDS, at_rest)
+
+    def kill_all(self) -> None:
+        """Leave nothing behind."""
+        for command in [*self.supervised, *self.guests]:
+            command.finished = True
+            command.kill()
+
+
+def unacknowledged(address: str, group: str, topic: str) -> float:
+    """Records of a topic that a group has not acknowledged."""
+    admin = KafkaAdminClient(bootstrap_servers=address.split(","))
+    try:
+        (found,) = admin.list_group_offsets([group]).values()
+    finally:
+        admin.close()
+    acknowledged = {(each.topic, each.partition): at.offset for each, at in found.items()}
+    bounds = KafkaTransport(address).offsets(topic)
+    return float(sum(end - acknowledged.get(partition, first) for partition, (first, end) in bounds.items()))

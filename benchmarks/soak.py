@@ -23,12 +23,11 @@ from typing import Final
 
 import numpy as np
 import redis
-from chaos_stand import Command, KillableRedis, ProxiedBroker, Proxy, children
+from chaos_services import KillableRedis, ProxiedBroker, Proxy, children
+from chaos_stand import Command, unacknowledged
 from footage import Footage, footage
-from kafka import KafkaAdminClient
 
 from consumers.settings.loading import load_settings
-from stream import KafkaTransport
 
 _SAMPLE_SECONDS: Final = 5.0
 #: A group has no offsets before its first transaction.
@@ -52,18 +51,6 @@ def slope(points: list[tuple[float, float]]) -> float:
     """Growth an hour over the second half of the points, by least squares."""
     late = np.array(points[len(points) // 2 :])
     return float(np.polyfit(late[:, 0] / 3600, late[:, 1], 1)[0]) if len(late) > 2 else float("nan")
-
-
-def lag(address: str, group: str) -> float:
-    """Records of the segments' topic that the group has not acknowledged."""
-    admin = KafkaAdminClient(bootstrap_servers=address)
-    try:
-        (acknowledged,) = admin.list_group_offsets([group]).values()
-        transport = KafkaTransport(address)
-        ends = {p: end for topic in {p.topic for p in acknowledged} for p, (_, end) in transport.offsets(topic).items()}
-        return float(sum(ends[p.topic, p.partition] - at.offset for p, at in acknowledged.items()))
-    finally:
-        admin.close()
 
 
 def settings(kafka: str, redis_url: str, film: Path, cameras: int, workers: int, logs: Path) -> str:
@@ -112,7 +99,8 @@ def main() -> None:
         logs = folder / "logs"
         text = settings(broker.proxied_address, server.address, film.resolve(), options.cameras, options.workers, logs)
         file.write_text(text, "utf-8")
-        group = load_settings(file).worker.group
+        read = load_settings(file)
+        group, topic = read.worker.group, read.topics.segments
         command = Command("run", ["run"], file, folder)
         try:
             command.start()
@@ -132,7 +120,7 @@ def main() -> None:
                         points[f"{name} {quantity}"].append((passed, value))
                 points["redis redis_mb"].append((passed, store.info("memory")["used_memory"] / 1e6))
                 if passed > _SETTLED_SECONDS:
-                    points["group lag"].append((passed, lag(broker.proxied_address, group)))
+                    points["group lag"].append((passed, unacknowledged(broker.proxied_address, group, topic)))
                 newest = {name: round(values[-1][1], 1) for name, values in points.items()}
                 print(f"{passed:6.0f} s {json.dumps(newest)}", flush=True)
         finally:

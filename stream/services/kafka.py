@@ -121,8 +121,7 @@ class ApacheBroker(Service):
         cluster = self._formatted_cluster()
         commands: list[tuple[str, ...]] = []
         if cluster is None:
-            # A cluster id is 16 bytes, and Kafka's own generator avoids a leading '-', which would read as an option.
-            cluster = base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
+            cluster = self._new_cluster()
             # The formatter lives for half a second: compiling it well would take longer than running it.
             quick = ("-Xmx64m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
             commands.append((*java, *quick, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", _PROPERTIES_FILE))
@@ -146,6 +145,11 @@ class ApacheBroker(Service):
             ),
             answers=lambda: _is_cluster(port, cluster),
         )
+
+    @staticmethod
+    def _new_cluster() -> str:
+        """A cluster id: 16 bytes. Kafka's own generator avoids a leading '-', which would read as an option."""
+        return base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
 
     def _formatted_cluster(self) -> str | None:
         """The cluster id in the data folder; None before the first start."""
