@@ -1,4 +1,4 @@
-"""What chaos.py does to what runs. Each fault takes the stand, and does its part or sees to it that it is done later."""
+"""What chaos.py does to what runs. Each fault takes the stand, and does its part at once or later."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def intrude(stand: Stand) -> None:
         if not intruder.runs:
             if "reads it already" not in intruder.log:
                 stand.violations.append(f"{intruder.name} ended, and not because it was told of {first.name}")
-        elif first.process is process and first.age > _TELL_SECONDS and time.monotonic() - stand.away_at > _TELL_SECONDS:
+        elif first.process is process and min(first.age, time.monotonic() - stand.away_at) > _TELL_SECONDS:
             stand.violations.append(f"{intruder.name} goes on beside {first.name}")
         # Else the first one was killed meanwhile, or the broker is away.
         stand.end(intruder)

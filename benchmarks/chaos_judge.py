@@ -29,7 +29,7 @@ from stream import Transport, announced_frames
 
 #: camera, epoch, number, model
 WindowKey = tuple[str, int, int, str]
-#: Every committed record of a topic, in the order of its partitions: with topic, partition, offset, key, headers, value.
+#: Every committed record of a topic in the order of its partitions: topic, partition, offset, key, headers and value.
 Reader = Callable[[str], Sequence[Any]]
 
 

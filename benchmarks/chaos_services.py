@@ -1,8 +1,8 @@
 """Servers that chaos.py and soak.py run on, and ways to hurt them: brokers behind proxies, Redis, and cameras.
 
-    agents ──▶ proxy ──▶ Apache Kafka (data on disk) ◀── proxy ◀── workers ──▶ Redis
-       ▲
-       └── films that are served as cameras
+agents ──▶ proxy ──▶ Apache Kafka (data on disk) ◀── proxy ◀── workers ──▶ Redis
+   ▲
+   └── films that are served as cameras
 """
 
 from __future__ import annotations
@@ -104,7 +104,13 @@ class ProxiedBroker(ApacheBroker):
     _deadline_seconds = 180.0
 
     def __init__(
-        self, data_dir: Path, proxy: Proxy, *, node: int = 1, controllers: Sequence[int] = (), cluster: str | None = None
+        self,
+        data_dir: Path,
+        proxy: Proxy,
+        *,
+        node: int = 1,
+        controllers: Sequence[int] = (),
+        cluster: str | None = None,
     ) -> None:
         """Prepare.
 
@@ -147,7 +153,10 @@ class ProxiedBroker(ApacheBroker):
             told |= {"replica.lag.time.max.ms": "3000"}
             for topic in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
                 told[f"{topic}.replication.factor"] = str(nodes)
-            told |= {f"{topic}.min.isr": str(nodes - 1) for topic in ("transaction.state.log", "share.coordinator.state.topic")}
+            told |= {
+                f"{topic}.min.isr": str(nodes - 1)
+                for topic in ("transaction.state.log", "share.coordinator.state.topic")
+            }
             commands = tuple(tuple(part.replace("-Xmx512m", "-Xmx256m") for part in each) for each in commands)
         lines = "".join(f"{key}={value}\n" for key, value in told.items())
         return replace(plan, job=replace(plan.job, commands=commands, files={name: properties + lines}))

@@ -28,7 +28,6 @@ from consumers.settings import Settings
 from consumers.times import parse_time_us
 from stream import KafkaTransport
 
-
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 FOOTAGE: Final = sorted((_REPOSITORY / "consumers" / "footage").glob("*.mp4"))
 #: How long a run may take to come to rest once nothing hurts it any more, and how long nothing is told then.
@@ -263,7 +262,9 @@ class Stand:
         if not agent.is_live:
             arguments += ["--start", agent.start] if agent.start is not None else ["--start", "now", "--loop"]
         agent.commands += 1
-        return Command(f"{agent.camera}.{agent.commands}", arguments, self.file, self.folder, ends=agent.start is not None)
+        return Command(
+            f"{agent.camera}.{agent.commands}", arguments, self.file, self.folder, ends=agent.start is not None
+        )
 
     def worker(self, name: str, instance: str | None = None) -> Command:
         environment = {} if instance is None else {"CLIPLINE_WORKER__INSTANCE": instance}
@@ -276,7 +277,7 @@ class Stand:
         # The first is a static member of its group, the others are not.
         self.workers += [self.worker(f"worker-{n}", None if n else "worker-0") for n in range(self.plan.workers)]
         (self.folder / "house.toml").write_text(
-            f"{self.file.read_text('utf-8')}\n[cameras.house]\nurl = \"{self.feeds.url(FOOTAGE[0])}\"\n", "utf-8"
+            f'{self.file.read_text("utf-8")}\n[cameras.house]\nurl = "{self.feeds.url(FOOTAGE[0])}"\n', "utf-8"
         )
         self.house = Command("house", ["run"], self.folder / "house.toml", self.folder)
         self.cameras.append("house")
@@ -300,14 +301,14 @@ class Stand:
         for guest in self.guests:
             if not self.wait(60.0, lambda guest=guest: not guest.runs):  # type: ignore[misc]
                 self.violations.append(f"{guest.name} had to end, and goes on")
-        for agent in self.agents:
-            agent.command.finished = True
-            self.end(agent.command)
-        if not self._comes_to_rest():
-            self.violations.append(f"not at rest after {_REST_SECONDS:g} s")
-        for command in [*self.workers, *([self.house] if self.house else [])]:
+        for command in [*(agent.command for agent in self.agents), *([self.house] if self.house else [])]:
             command.finished = True
             self.end(command)
+        if not self._comes_to_rest():
+            self.violations.append(f"not at rest after {_REST_SECONDS:g} s")
+        for worker in self.workers:
+            worker.finished = True
+            self.end(worker)
 
     def end(self, command: Command) -> None:
         """SIGTERM, as an update or a scheduler does."""

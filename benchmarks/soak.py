@@ -99,8 +99,7 @@ def main() -> None:
         logs = folder / "logs"
         text = settings(broker.proxied_address, server.address, film.resolve(), options.cameras, options.workers, logs)
         file.write_text(text, "utf-8")
-        read = load_settings(file)
-        group, topic = read.worker.group, read.topics.segments
+        of = load_settings(file)
         command = Command("run", ["run"], file, folder)
         try:
             command.start()
@@ -120,7 +119,9 @@ def main() -> None:
                         points[f"{name} {quantity}"].append((passed, value))
                 points["redis redis_mb"].append((passed, store.info("memory")["used_memory"] / 1e6))
                 if passed > _SETTLED_SECONDS:
-                    points["group lag"].append((passed, unacknowledged(broker.proxied_address, group, topic)))
+                    points["group lag"].append(
+                        (passed, unacknowledged(broker.proxied_address, of.worker.group, of.topics.segments))
+                    )
                 newest = {name: round(values[-1][1], 1) for name, values in points.items()}
                 print(f"{passed:6.0f} s {json.dumps(newest)}", flush=True)
         finally:
