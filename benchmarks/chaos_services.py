@@ -1,8 +1,10 @@
 """Servers that chaos.py and soak.py run on, and ways to hurt them: brokers behind proxies, Redis, and cameras.
 
-agents ──▶ proxy ──▶ Apache Kafka (data on disk) ◀── proxy ◀── workers ──▶ Redis
-   ▲
-   └── films that are served as cameras
+    agents ──▶ proxy ──▶ Apache Kafka (data on disk) ◀── proxy ◀── workers ──▶ Redis
+       ▲
+       └── films that are served as cameras
+
+What is killed comes back on the same address: brokers with their data, Redis empty.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def main() -> None:
         logs = folder / "logs"
         text = settings(broker.proxied_address, server.address, film.resolve(), options.cameras, options.workers, logs)
         file.write_text(text, "utf-8")
-        of = load_settings(file)
+        read = load_settings(file)
         command = Command("run", ["run"], file, folder)
         try:
             command.start()
@@ -119,9 +119,8 @@ def main() -> None:
                         points[f"{name} {quantity}"].append((passed, value))
                 points["redis redis_mb"].append((passed, store.info("memory")["used_memory"] / 1e6))
                 if passed > _SETTLED_SECONDS:
-                    points["group lag"].append(
-                        (passed, unacknowledged(broker.proxied_address, of.worker.group, of.topics.segments))
-                    )
+                    lag = unacknowledged(broker.proxied_address, read.worker.group, read.topics.segments)
+                    points["group lag"].append((passed, lag))
                 newest = {name: round(values[-1][1], 1) for name, values in points.items()}
                 print(f"{passed:6.0f} s {json.dumps(newest)}", flush=True)
         finally:

@@ -250,3 +250,12 @@ def test_what_a_fenced_agent_sends_is_not_decoded_and_touches_no_group(queue, fi
     found = taken(queue)
     assert found.pop(4)[1] == Decoded((), [])
     assert_same(samples(found), samples(expected))
+
+
+def test_what_is_removed_takes_its_claim_along(queue, film):
+    """It is read again: what came before the claim is of an agent that is not fenced yet."""
+    put(queue, [replace(film[0], claim=1), replace(film[1], claim=2)])
+    queue.remove(lambda number: True)
+    put(queue, [replace(film[0], claim=1)])
+    ((_, decoded),) = taken(queue)
+    assert decoded.frame_times_us

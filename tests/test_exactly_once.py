@@ -17,7 +17,7 @@ import pytest
 from consumers.live.worker import Worker
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import MemoryTransport, Publisher, attach
+from stream import Headers, MemoryTransport, Publisher, attach
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
@@ -87,7 +87,14 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, Any, 
     attach(str(footage), "gate", memory.producer(), topic, limits=limits, pace="max", start_us=START_US)
     stored = list(memory.read(memory.offsets(topic)))
     stored[len(stored) // 3 : len(stored) // 3 + 1] = []  # a hole
-    sent = [(camera.encode(), r.headers, r.value or b"") for r in stored for camera in CAMERAS]
+    half = len(stored) // 2
+
+    def headers(number: int, camera: str) -> Headers:
+        """The second camera is read by two agents, one after the other."""
+        claim = b"5" if number < half else b"8"
+        return [*stored[number].headers, *([("claim", claim)] if camera == CAMERAS[1] else [])]
+
+    sent = [(camera.encode(), headers(n, camera), r.value or b"") for n, r in enumerate(stored) for camera in CAMERAS]
     return [*sent[:20], sent[0], (b"camera-1", [("frames", b"4")], b"damaged"), *sent[20:]]
 
 

@@ -94,8 +94,8 @@ class DecodeQueue(Generic[Item]):
         #: The newest entries, those that are not begun with, and how to begin.
         self._held: deque[tuple[_Entry[Item], Callable[[], None]]] = deque()
         self._groups: dict[str, _Group[Item]] = {}
-        #: By camera, the highest that came.
-        self._claims: dict[str, int] = {}
+        #: By camera, the highest that came, and with what.
+        self._claims: dict[str, tuple[int, Item]] = {}
         self._bytes = self._picture_bytes = 0
 
     def __len__(self) -> int:
@@ -157,10 +157,14 @@ class DecodeQueue(Generic[Item]):
         return entry.item, outcome
 
     def remove(self, is_stale: Callable[[Item], bool]) -> None:
-        """Take out what nobody wants any more, and forget groups of pictures that go on from there."""
+        """Take out what nobody wants any more, and forget groups of pictures and claims that came with it.
+
+        It may all be read again: what came before a claim is not fenced by it then, either.
+        """
         self._entries = deque(entry for entry in self._entries if not is_stale(entry.item))
         self._held = deque((entry, begin) for entry, begin in self._held if not is_stale(entry.item))
         self._groups = {camera: group for camera, group in self._groups.items() if not is_stale(group.item)}
+        self._claims = {camera: claim for camera, claim in self._claims.items() if not is_stale(claim[1])}
         self._bytes = sum(entry.bytes for entry in self._entries)
         held = sum(entry.picture_bytes for entry, _ in self._held)
         self._picture_bytes = sum(entry.picture_bytes for entry in self._entries) - held
@@ -187,9 +191,9 @@ class DecodeQueue(Generic[Item]):
             begin()
 
     def _begin(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
-        group, claim = self._groups.get(segment.camera), self._claims.get(segment.camera, 0)
+        group, (claim, _) = self._groups.get(segment.camera), self._claims.get(segment.camera, (0, None))
         if segment.claim > claim:
-            self._claims[segment.camera] = segment.claim
+            self._claims[segment.camera] = segment.claim, item
         if 0 < segment.claim < claim:
             # Of an agent that was fenced: nobody wants its pictures, and it is not to touch the other one's group.
             outcome.set_result((segment, Decoded((), [])))
