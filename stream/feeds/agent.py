@@ -22,6 +22,7 @@ from .footage import Footage, open_in_order
 from .packets import Packet
 from .source import Feed, Reading
 from .times.live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
+from .times.timestamps import MAX_REORDER
 
 log = logging.getLogger(__name__)
 
@@ -228,8 +229,12 @@ def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: fl
     """The packets of a file, each not before its time when the pace is real time.
 
     Where timestamps jump, forward by more than the longest gap or back, time goes on from there: nobody waits for it.
+    Once it is to stop, what is shown before pictures that were given follows them, and nothing else.
+
+    decode order    I0 P4 | B2 B1 B3 | P8 …      told to stop behind P4: frames 0 to 4
     """
     begin, last = 0.0, None
+    newest, more = -math.inf, MAX_REORDER
     for packet in feed.packets():
         stamp = packet.dts if packet.dts is not None else packet.pts
         if pace == "realtime" and stamp is not None:
@@ -240,7 +245,10 @@ def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: fl
             while (left := begin + seconds - time.monotonic()) > 0 and not stop():
                 time.sleep(min(left, _SLEEP_SECONDS))
         if stop():
-            return
+            more -= 1
+            if packet.pts is None or packet.pts > newest or more < 0:
+                return
+        newest = max(newest, packet.pts if packet.pts is not None else newest)
         yield packet
 
 
