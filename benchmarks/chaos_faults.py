@@ -80,14 +80,16 @@ def _stop(stand: Stand, command: Command, seconds: float) -> None:
 def roll_workers(stand: Stand) -> None:
     """SIGTERM one worker after the other, as an update does."""
     for number, worker in enumerate(stand.workers):
-        stand.after(number * 2.0, lambda each=worker: stand.end(each))  # type: ignore[misc]
+        stand.after(number * 2.0, lambda each=worker: stand.terminate(each))  # type: ignore[misc]
 
 
 def join_worker(stand: Stand) -> None:
     """A further worker comes, and leaves after a while."""
     visitor = stand.worker(f"visitor-{stand.done['join_worker']}")
+    visitor.finished = True
     visitor.start()
-    stand.after(stand.random.uniform(3, 9), lambda: stand.end(visitor))
+    stand.guests.append(visitor)
+    stand.after(stand.random.uniform(3, 9), lambda: stand.terminate(visitor))
 
 
 def kill_broker(stand: Stand) -> None:
@@ -179,7 +181,7 @@ def intrude(stand: Stand) -> None:
         elif first.process is process and min(first.age, time.monotonic() - stand.away_at) > _TELL_SECONDS:
             stand.violations.append(f"{intruder.name} goes on beside {first.name}")
         # Else the first one was killed meanwhile, or the broker is away.
-        stand.end(intruder)
+        stand.terminate(intruder)
 
     stand.after(_TELL_SECONDS, look)
 

@@ -33,6 +33,8 @@ FOOTAGE: Final = sorted((_REPOSITORY / "consumers" / "footage").glob("*.mp4"))
 #: How long a run may take to come to rest once nothing hurts it any more, and how long nothing is told then.
 _REST_SECONDS: Final = 240.0
 _QUIET_SECONDS: Final = 6.0
+#: How long a process may take to end when it is told to.
+_END_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,9 @@ class Command:
 
     def end(self, seconds: float = 30.0) -> bool:
         """SIGTERM; False where it had to be killed after `seconds`."""
-        if not self.runs:
+        if self.process is None or not self.runs:
             return True
-        assert self.process is not None
         self.hurt = True
-        self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
             self.process.wait(seconds)
@@ -301,19 +301,34 @@ class Stand:
         for guest in self.guests:
             if not self.wait(60.0, lambda guest=guest: not guest.runs):  # type: ignore[misc]
                 self.violations.append(f"{guest.name} had to end, and goes on")
-        for command in [*(agent.command for agent in self.agents), *([self.house] if self.house else [])]:
-            command.finished = True
-            self.end(command)
+        self.end(*(agent.command for agent in self.agents), *([self.house] if self.house else []))
         if not self._comes_to_rest():
             self.violations.append(f"not at rest after {_REST_SECONDS:g} s")
-        for worker in self.workers:
-            worker.finished = True
-            self.end(worker)
+        self.end(*self.workers)
 
-    def end(self, command: Command) -> None:
-        """SIGTERM, as an update or a scheduler does."""
-        if not command.end():
-            self.violations.append(f"{command.name}: SIGTERM was not enough")
+    def end(self, *commands: Command) -> None:
+        """SIGTERM, and wait until they have ended."""
+        for command in commands:
+            command.finished = True
+            self.terminate(command)
+        self.wait(_END_SECONDS, lambda: not any(command.runs for command in commands))
+        self.look()
+
+    def terminate(self, command: Command) -> None:
+        """SIGTERM, as an update or a scheduler does; it is to be enough."""
+        process = command.process
+        if process is None or not command.runs:
+            return
+        command.hurt = True
+        command.signal(signal.SIGCONT)
+        command.signal(signal.SIGTERM)
+
+        def look() -> None:
+            if command.process is process and command.runs:
+                self.violations.append(f"{command.name}: SIGTERM was not enough within {_END_SECONDS:g} s")
+                command.kill()
+
+        self.after(_END_SECONDS, look)
 
     def _comes_to_rest(self) -> bool:
         """Wait until the group has acknowledged everything, and nothing new is published."""
@@ -327,7 +342,7 @@ class Stand:
             if told != seen:
                 seen, since = told, time.monotonic()  # type: ignore[assignment]
             quiet = time.monotonic() - since > _QUIET_SECONDS
-            return quiet and unacknowledged(self.settings.kafka, self.settings.worker.group, topics.segments) == 0
+            return quiet and unacknowledged(self.settings) == 0
 
         return self.wait(_REST_SECONDS, at_rest)
 
@@ -338,13 +353,13 @@ class Stand:
             command.kill()
 
 
-def unacknowledged(address: str, group: str, topic: str) -> float:
-    """Records of a topic that a group has not acknowledged."""
-    admin = KafkaAdminClient(bootstrap_servers=address.split(","))
+def unacknowledged(settings: Settings) -> float:
+    """Segments on the topic that the group of workers has not acknowledged."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.split(","))
     try:
-        (found,) = admin.list_group_offsets([group]).values()
+        (found,) = admin.list_group_offsets([settings.worker.group]).values()
     finally:
         admin.close()
     acknowledged = {(each.topic, each.partition): at.offset for each, at in found.items()}
-    bounds = KafkaTransport(address).offsets(topic)
+    bounds = KafkaTransport(settings.kafka).offsets(settings.topics.segments)
     return float(sum(end - acknowledged.get(partition, first) for partition, (first, end) in bounds.items()))

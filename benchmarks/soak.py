@@ -119,8 +119,7 @@ def main() -> None:
                         points[f"{name} {quantity}"].append((passed, value))
                 points["redis redis_mb"].append((passed, store.info("memory")["used_memory"] / 1e6))
                 if passed > _SETTLED_SECONDS:
-                    lag = unacknowledged(broker.proxied_address, read.worker.group, read.topics.segments)
-                    points["group lag"].append((passed, lag))
+                    points["group lag"].append((passed, unacknowledged(read)))
                 newest = {name: round(values[-1][1], 1) for name, values in points.items()}
                 print(f"{passed:6.0f} s {json.dumps(newest)}", flush=True)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,14 +129,19 @@ def test_a_folder_in_which_nothing_can_be_read_is_an_error_that_says_why(tmp_pat
         run(tmp_path)
 
 
+def after(calls: int) -> Callable[[], bool]:
+    """True from the call after so many on."""
+    asked = iter(range(1000))
+    return lambda: next(asked) > calls
+
+
 def test_an_agent_that_is_stopped_leaves_no_hole_among_the_pictures_that_it_sent(tmp_path):
     """Pictures are stored in another order than they are shown in."""
     film = write_video(tmp_path / "film.mp4", 60, rate=25, gop=30, size=(64, 48), options={"bf": "3", "b_adapt": "0"})
     _, whole = run(film)
     stopped_amid = 0
     for stop_at in range(3, 40):
-        asked = iter(range(1000))
-        _, sent = run(film, stop=lambda: next(asked) > stop_at)
+        _, sent = run(film, stop=after(stop_at))
         shown = [segment for segment in sent if not segment.is_end]
         assert [s.frames for s in shown] == [round(s.seconds * 25) for s in shown], stop_at
         stopped_amid += shown[-1].frames < whole[len(shown) - 1].frames
