@@ -63,6 +63,9 @@ def run(plan: Plan, folder: Path) -> tuple[dict[str, list[str]], dict[str, Any]]
                 stand.rest()
             finally:
                 stand.kill_all()
+            for ended in stand.supervised:
+                if ended.endings:
+                    print(f"  {ended.name} ended by itself with {ended.endings}")
             verdict = _judge(stand)
             differences = verdict.differences | ({"violations": stand.violations} if stand.violations else {})
             return differences, {
@@ -71,7 +74,7 @@ def run(plan: Plan, folder: Path) -> tuple[dict[str, list[str]], dict[str, Any]]
                 "hurt_seconds": round(hurt_seconds),
                 "kills": stand.kills,
                 "faults": dict(stand.done),
-                "ended_by_themselves": sum(c.endings for c in stand.supervised),
+                "ended_by_themselves": sum(len(ended.endings) for ended in stand.supervised),
                 "left_on_disk": len(list((folder / "spool").rglob("*.segment"))),
                 **verdict.figures(),
                 "violations": len(stand.violations),
@@ -87,9 +90,11 @@ def _hurt(stand: Stand) -> None:
     began = time.monotonic()
     while (seconds := time.monotonic() - began) < stand.plan.seconds:
         (name,) = stand.random.choices(names, weights)
+        if not FAULTS[name][0](stand):
+            stand.wait(0.1)
+            continue
         stand.done[name] += 1
         print(f"  {seconds:5.1f} s {name}", flush=True)
-        FAULTS[name][0](stand)
         pause = stand.random.expovariate(1 / stand.plan.pause_seconds)
         stand.wait(0.0 if stand.random.random() < _AT_ONCE else pause)
 

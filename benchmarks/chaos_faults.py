@@ -1,4 +1,7 @@
-"""What chaos.py does to what runs. Each fault takes the stand, and does its part at once or later."""
+"""What chaos.py does to what runs. Each fault takes the stand, and does its part at once or later.
+
+It returns False where that is not possible as things are.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,24 +27,29 @@ _ORPHAN_SECONDS: Final = 20.0
 _ROOM_BYTES: Final = (0, 3_000, 40_000)
 
 
-def kill_worker(stand: Stand) -> None:
+def kill_worker(stand: Stand) -> bool:
     """SIGKILL; started again at once, as a supervisor would."""
-    stand.random.choice(stand.workers).kill()
-    stand.kills += 1
+    return _kill(stand, stand.workers)
 
 
-def kill_agent(stand: Stand) -> None:
+def kill_agent(stand: Stand) -> bool:
     """Likewise."""
-    if running := [agent for agent in stand.agents if agent.command.runs]:
-        stand.random.choice(running).command.kill()
-        stand.kills += 1
+    return _kill(stand, [agent.command for agent in stand.agents])
 
 
-def kill_run(stand: Stand) -> None:
+def _kill(stand: Stand, commands: Sequence[Command]) -> bool:
+    if not (running := [command for command in commands if command.runs]):
+        return False
+    stand.random.choice(running).kill()
+    stand.kills += 1
+    return True
+
+
+def kill_run(stand: Stand) -> bool:
     """SIGKILL for `clipline run`: its children end by themselves."""
     house = stand.house
     if house is None or not house.runs:
-        return
+        return False
     orphans = house.descendants()
     house.kill()
     stand.kills += 1
@@ -52,24 +60,29 @@ def kill_run(stand: Stand) -> None:
             stand.violations.append(f"children of `clipline run` lived on for {_ORPHAN_SECONDS:g} s: {left}")
 
     stand.after(_ORPHAN_SECONDS, look)
+    return True
 
 
-def kill_child(stand: Stand) -> None:
+def kill_child(stand: Stand) -> bool:
     """SIGKILL for the agent or the worker of `clipline run`, which starts it again."""
-    if stand.house is not None and (children := stand.house.descendants()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(stand.random.choice(children), signal.SIGKILL)
-            stand.kills += 1
+    if stand.house is None or not (children := stand.house.descendants()):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(stand.random.choice(children), signal.SIGKILL)
+        stand.kills += 1
+    return True
 
 
-def stop_worker(stand: Stand) -> None:
+def stop_worker(stand: Stand) -> bool:
     """SIGSTOP for longer than a session, then SIGCONT: it does not know that it was away."""
     _stop(stand, stand.random.choice(stand.workers), stand.random.uniform(*_STOPPED_SECONDS))
+    return True
 
 
-def stop_agent(stand: Stand) -> None:
+def stop_agent(stand: Stand) -> bool:
     """Likewise, for a while."""
     _stop(stand, stand.random.choice(stand.agents).command, stand.random.uniform(1, 8))
+    return True
 
 
 def _stop(stand: Stand, command: Command, seconds: float) -> None:
@@ -77,28 +90,32 @@ def _stop(stand: Stand, command: Command, seconds: float) -> None:
     stand.after(seconds, lambda: command.signal(signal.SIGCONT))
 
 
-def roll_workers(stand: Stand) -> None:
+def roll_workers(stand: Stand) -> bool:
     """SIGTERM one worker after the other, as an update does."""
     for number, worker in enumerate(stand.workers):
         stand.after(number * 2.0, lambda each=worker: stand.terminate(each))  # type: ignore[misc]
+    return True
 
 
-def join_worker(stand: Stand) -> None:
+def join_worker(stand: Stand) -> bool:
     """A further worker comes, and leaves after a while."""
     visitor = stand.worker(f"visitor-{stand.done['join_worker']}")
     visitor.finished = True
     visitor.start()
     stand.guests.append(visitor)
     stand.after(stand.random.uniform(3, 9), lambda: stand.terminate(visitor))
+    return True
 
 
-def kill_broker(stand: Stand) -> None:
-    """SIGKILL for a broker; it comes back with its data."""
+def kill_broker(stand: Stand) -> bool:
+    """SIGKILL for a broker; it comes back with its data. One at a time."""
     number = stand.random.randrange(len(stand.brokers.nodes))
-    stand.kills += stand.brokers.kill(number, stand.random.uniform(0.2, 5))
+    done = stand.brokers.kill(number, stand.random.uniform(0.2, 5))
+    stand.kills += done
+    return done
 
 
-def kill_redis(stand: Stand) -> None:
+def kill_redis(stand: Stand) -> bool:
     """SIGKILL for Redis; it comes back empty, and at times it is killed again while it is filled."""
     stand.redis.kill()
     stand.wait(stand.random.uniform(0.2, 4))
@@ -109,25 +126,29 @@ def kill_redis(stand: Stand) -> None:
         stand.redis.kill()
         stand.redis.__enter__()
         stand.kills += 1
+    return True
 
 
-def slow_network(stand: Stand) -> None:
+def slow_network(stand: Stand) -> bool:
     """All that goes to the brokers and comes from them is late."""
     stand.brokers.slow(stand.random.uniform(0.05, 0.3))
     stand.after(stand.random.uniform(2, 6), lambda: stand.brokers.slow(0.0))
+    return True
 
 
-def cut_network(stand: Stand) -> None:
+def cut_network(stand: Stand) -> bool:
     """No broker can be reached, for a moment."""
     stand.take_brokers_away(stand.random.uniform(0.1, 5))
+    return True
 
 
-def long_outage(stand: Stand) -> None:
+def long_outage(stand: Stand) -> bool:
     """No broker can be reached for so long that agents write to disk, and at times fill what they may have of it."""
     stand.take_brokers_away(stand.random.uniform(10, 25))
+    return True
 
 
-def full_disk(stand: Stand) -> None:
+def full_disk(stand: Stand) -> bool:
     """The brokers are away, and no file of a live camera's agent can be written beyond a size."""
     room = stand.random.choice(_ROOM_BYTES)
     hurt = [agent.command for agent in stand.agents if agent.is_live]
@@ -140,21 +161,23 @@ def full_disk(stand: Stand) -> None:
 
     stand.take_brokers_away(stand.random.uniform(5, 12))
     stand.after(stand.random.uniform(5, 12), heal)
+    return True
 
 
-def cut_cameras(stand: Stand) -> None:
+def cut_cameras(stand: Stand) -> bool:
     """Cameras break off, and refuse for a moment."""
     stand.feeds.proxy.cut()
     stand.after(stand.random.uniform(0.1, 4), stand.feeds.proxy.heal)
+    return True
 
 
-def take_over(stand: Stand) -> None:
+def take_over(stand: Stand) -> bool:
     """A second agent on a camera's id, with --take-over: the first one is fenced, and ends once it hears of it.
 
     At times the first one does not hear of it for a while, and goes on where it was.
     """
     if (agent := _settled(stand)) is None:
-        return
+        return False
     first = agent.command
     first.finished = True
     stand.guests.append(first)
@@ -162,12 +185,13 @@ def take_over(stand: Stand) -> None:
         _stop(stand, first, stand.random.uniform(2, 6))
     agent.command = stand.agent_command(agent, "--take-over")
     agent.command.start()
+    return True
 
 
-def intrude(stand: Stand) -> None:
+def intrude(stand: Stand) -> bool:
     """A second agent on a camera's id, without --take-over: it is told, and ends."""
     if (agent := _settled(stand)) is None:
-        return
+        return False
     first, process = agent.command, agent.command.process
     intruder = stand.agent_command(agent)
     intruder.finished = True
@@ -184,6 +208,7 @@ def intrude(stand: Stand) -> None:
         stand.terminate(intruder)
 
     stand.after(_TELL_SECONDS, look)
+    return True
 
 
 def _settled(stand: Stand) -> Agent | None:
@@ -192,7 +217,7 @@ def _settled(stand: Stand) -> Agent | None:
 
 
 #: How often each fault comes, of all.
-FAULTS: Final[dict[str, tuple[Callable[[Stand], None], int]]] = {
+FAULTS: Final[dict[str, tuple[Callable[[Stand], bool], int]]] = {
     each.__name__: (each, weight)
     for each, weight in [
         (kill_worker, 8),

@@ -63,8 +63,8 @@ class Command:
     ends: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
-    #: How often it ended without having been hurt.
-    endings: int = 0
+    #: Exit statuses with which it ended without having been hurt.
+    endings: list[int] = field(default_factory=list)
     hurt: bool = False
     #: It is not started again.
     finished: bool = False
@@ -145,7 +145,8 @@ class Command:
         if self.ends and self.process.returncode == 0:
             self.finished = True
             return
-        self.endings += not self.hurt
+        if not self.hurt:
+            self.endings.append(self.process.returncode)
         self.start()
 
 

@@ -199,14 +199,20 @@ class Killed:
         self.process = subprocess.Popen(self.command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
+def killable(address: str, settings: Settings, instance: str | None) -> Killed:
+    own = settings.model_copy(update={"worker": settings.worker.model_copy(update={"instance": instance})})
+    command = [sys.executable, "-m", "tests.brightness_worker", address, own.model_dump_json()]
+    return Killed(command, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL))
+
+
 def test_workers_that_are_killed_lose_nothing_and_say_nothing_twice(
     chaos_judge, apache_broker, topics_prefix, film, tmp_path
 ):
     """The quick one: `make chaos` hurts all else, too."""
     settings, transport = settings_of(topics_prefix), KafkaTransport(apache_broker.address)
     ensure_topics(transport, settings.topics)
-    command = [sys.executable, "-m", "tests.brightness_worker", apache_broker.address, settings.model_dump_json()]
-    workers = [Killed(command, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)) for _ in range(2)]
+    # One is a static member of its group, the other is not.
+    workers = [killable(apache_broker.address, settings, instance) for instance in (None, "a")]
     chance, over = random.Random(1), threading.Event()
     memory = MemoryTransport()
     ensure_topics(memory, settings.topics)
@@ -226,9 +232,9 @@ def test_workers_that_are_killed_lose_nothing_and_say_nothing_twice(
     judge = judge_of(chaos_judge, settings, transport, tmp_path)
     try:
         sender.start()
-        for _ in range(4):
+        for worker in (*workers, *workers):
             time.sleep(chance.uniform(0.8, 2))
-            chance.choice(workers).kill()
+            worker.kill()
         over.set()
         sender.join()
         deadline = time.monotonic() + 30
