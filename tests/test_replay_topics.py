@@ -5,14 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
 
+from consumers.live.worker import Worker
 from consumers.replaying import topic_pieces
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.topic_pieces import TopicPiece
-from stream import KafkaTransport, Partition, Record, Segment, SegmentLimits, Topic
+from consumers.topics import ensure_topics
+from stream import KafkaTransport, MemoryTransport, Partition, Record, Segment, SegmentLimits, Topic, attach
+from tests.replays import RULES, SETTINGS, SPEC, Brightness, Overheard, blinking, replayed, said, told, work_off
+from tests.videos import write_video
 
 MINUTE_US = 60_000_000
 MINUTES = 1500  # a day and an hour
@@ -129,3 +135,32 @@ def test_an_archive_that_was_sent_long_after_is_found(broker, topics_prefix: str
     record(broker.address, topics_prefix, begin_us, lambda segment: begin_us + 26 * 60 * MINUTE_US + segment.sequence)
     interval = f"from={at(begin_us, 1200)}&to={at(begin_us, 1230)}"
     assert found(KafkaTransport(broker.address), topics_prefix, begin_us, f"camera=gate&{interval}") == WANTED
+
+
+def segments_of(film: Path, start_us: int, claim: int) -> list[Segment]:
+    memory = MemoryTransport()
+    ensure_topics(memory, SETTINGS.topics)
+    limits, topic = SETTINGS.segments.limits, SETTINGS.topics.segments
+    attach(str(film), "gate", memory.producer(), topic, limits=limits, pace="max", start_us=start_us)
+    stored = memory.read(memory.offsets(topic))
+    return [replace(Segment.decode(r.key, r.headers, r.value, r.where), claim=claim) for r in stored]
+
+
+@pytest.mark.parametrize("offset_us", [-30_000_000, 0, 700_000, 30_000_000])
+def test_of_a_camera_that_another_agent_took_over_a_replay_says_what_the_worker_said(tmp_path, offset_us):
+    """The first agent does not hear of it for a while, and goes on: what it sends then counts for neither."""
+    film = write_video(tmp_path / "film.mp4", 160, rate=10, gop=4, size=(64, 48), frame=blinking((20, 60), (90, 140)))
+    start_us = 1_700_000_000_000_000
+    first, second = segments_of(film, start_us, 5), segments_of(film, start_us + offset_us, 8)
+    sent = [*first[:4], *second[:4], *first[4:6], *second[4:6], *first[6:], *second[6:]]
+    transport = MemoryTransport()
+    ensure_topics(transport, SETTINGS.topics)
+    for segment in sent:
+        transport.append(SETTINGS.topics.segments, *segment.encode())
+    heard = Overheard(transport)
+    worker = Worker(heard, Brightness(), SPEC, RULES, SETTINGS)
+    work_off(worker)
+    assert worker.counts["gate"].skipped["fenced"] == sum(s.frames for s in first[4:])
+    replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
+    assert said(replay, "gate") == ([told(p) for p in heard.predictions], [told(e) for e in heard.events])
+    assert heard.events

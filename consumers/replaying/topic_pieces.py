@@ -36,7 +36,7 @@ _MAX_CONTEXT: Final = 16_384
 
 
 class LostSegmentError(SegmentError):
-    """In the place of a segment that cannot be read, with the frames that its record announces."""
+    """In the place of a segment that cannot be read or was sent by a fenced agent, with the frames it announces."""
 
     def __init__(self, error: SegmentError, frames: int) -> None:
         super().__init__(error.where, error.reason)
@@ -150,6 +150,7 @@ def _read_topic(
     interval_us: tuple[int | None, int | None],
 ) -> Iterator[_TopicSegment]:
     begin_us, end_us = interval_us
+    claims: dict[str, int] = {}
     for record in transport.read(ranges):
         name = (record.key or b"").decode(errors="replace")
         if camera is not None and name != camera:
@@ -157,10 +158,13 @@ def _read_topic(
         segment: Segment | LostSegmentError
         try:
             segment = Segment.decode(record.key, record.headers, record.value, record.where)
+            claim = claims[name] = max(segment.claim, claims.get(name, 0))
             if (begin_us is not None and segment.end_us < begin_us) or (
                 end_us is not None and segment.start_us >= end_us
             ):
                 continue
+            if 0 < segment.claim < claim:
+                raise SegmentError(record.where, "another agent has claimed the camera since", "fenced")
         except SegmentError as error:
             segment = LostSegmentError(error, announced_frames(record.headers, record.value))
         yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
