@@ -122,8 +122,14 @@ def test_the_higher_claim_wins_at_once_whichever_epoch_is_newer_and_the_other_is
     ]  # fmt: skip
 
 
-def test_what_was_held_back_of_an_agent_is_fenced_with_it():
-    assert outcome(FeedGuard(), *claimed("A0/1", "B0/1", "C0/2", "C1/2")) == ["A0", "B0 fenced", "C0", "C1"]
+def test_what_was_held_back_of_an_agent_was_its_own_when_another_claims_the_camera():
+    """It may have died behind the first segment of an epoch."""
+    assert outcome(FeedGuard(), *claimed("A0/1", "B0/1", "C0/2", "C1/2")) == ["A0", "B0", "C0", "C1"]
+    assert outcome(FeedGuard(), *claimed("B0/1", "A0/1", "C0/2", "A1/1")) == ["B0", "A0 stale_epoch", "C0", "A1 fenced"]
+
+
+def test_what_was_held_back_and_claims_nothing_is_fenced_by_one_that_does():
+    assert outcome(FeedGuard(), *claimed("A0/0", "B0/0", "C0/2", "B1/0")) == ["A0", "B0 fenced", "C0", "B1 stale_epoch"]
 
 
 def test_agents_that_claim_nothing_are_judged_as_before_also_after_one_that_claimed():

@@ -164,3 +164,18 @@ def test_of_a_camera_that_another_agent_took_over_a_replay_says_what_the_worker_
     replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
     assert said(replay, "gate") == ([told(p) for p in heard.predictions], [told(e) for e in heard.events])
     assert heard.events
+
+
+def test_the_first_segment_of_an_epoch_is_not_lost_where_its_agent_died_behind_it(tmp_path):
+    film = write_video(tmp_path / "film.mp4", 60, rate=10, gop=16, size=(64, 48), frame=blinking((20, 60)))
+    start_us = 1_700_000_000_000_000
+    epochs = [segments_of(film, start_us + n * 20_000_000, claim) for n, claim in enumerate((5, 5, 8))]
+    transport = MemoryTransport()
+    ensure_topics(transport, SETTINGS.topics)
+    for segment in [*epochs[0][:3], epochs[1][0], *epochs[2]]:
+        transport.append(SETTINGS.topics.segments, *segment.encode())
+    heard = Overheard(transport)
+    work_off(Worker(heard, Brightness(), SPEC, RULES, SETTINGS))
+    replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
+    assert said(replay, "gate") == ([told(p) for p in heard.predictions], [told(e) for e in heard.events])
+    assert {p.epoch_us for p in heard.predictions} == {segments[0].epoch_us for segments in epochs}

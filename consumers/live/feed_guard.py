@@ -12,6 +12,7 @@ A camera has one open epoch. Two agents under one name, or a record that strayed
     A0 A1 A999 A2 …                 A999 waits for A1000, as it is a minute ahead: it strayed, and is left out
     A0 A1 … A0'                     an end and a number that were there with other bytes: refused
     A0 A1 C0 A2 …   C claims more   C0 is taken at once, A is over: what still comes of it is fenced, whatever its time
+    A0 A1 B0 C0 …   C claims more   B0 is of A's agent, and was the begin of its next feed
 
 Agents claim a camera before they send, with a number that grows: of two, the later one. Agents of earlier versions
 claim nothing, and are judged by the rest.
@@ -112,7 +113,10 @@ class FeedGuard:
         segment = arrival.segment
         if self.claim < segment.claim:
             for other in self.waiting():
-                yield other, "fenced"
+                # What the agent sent that had the camera until now was its own.
+                if is_own := 0 < other.segment.claim == self.claim:
+                    self._remember(other.segment)
+                yield other, None if is_own else "fenced"
             open_epoch_us = None  # what was open is over
             self.claim = segment.claim
         if (refused := self._refused(segment, open_epoch_us)) is not None:

@@ -164,7 +164,8 @@ def _read_topic(
             ):
                 continue
             if 0 < segment.claim < claim:
-                raise SegmentError(record.where, "another agent has claimed the camera since", "fenced")
+                fenced = SegmentError(record.where, "another agent has claimed the camera since")
+                segment = LostSegmentError(fenced, segment.frames)
         except SegmentError as error:
             segment = LostSegmentError(error, announced_frames(record.headers, record.value))
         yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
