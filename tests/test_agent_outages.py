@@ -14,6 +14,7 @@ import pytest
 from consumers.records.process import ProcessInfo
 from consumers.running import attaching as attaching_module
 from consumers.running.attaching import attach_camera
+from consumers.running.ending import Ending
 from consumers.settings import Settings, SettingsError
 from stream import Attached, BrokerError, KafkaTransport, Reading, Segment
 from stream.services import ApacheBroker, EmbeddedBroker
@@ -28,7 +29,7 @@ class Attaching:
     """`clipline attach` in a thread."""
 
     def __init__(self, settings: Settings, source: str, **how) -> None:
-        self.stop = threading.Event()
+        self.ending = Ending()
         self.error: Exception | None = None
         self.state = Attached()
         self._how = {"take_over": False, "exit_after_seconds": None, "pace": "realtime"} | how
@@ -41,14 +42,14 @@ class Attaching:
 
         try:
             self.state = attach_camera(
-                settings, source, "gate", loop=False, start_us=None, reading=Reading(), stop=self.stop.is_set,
+                settings, source, "gate", loop=False, start_us=None, reading=Reading(), ending=self.ending,
                 progress=progress, hear=lambda _: None, **self._how,
             )  # fmt: skip
         except (SettingsError, BrokerError) as error:
             self.error = error
 
     def end(self, seconds: float = 15.0) -> None:
-        self.stop.set()
+        self.ending.ask()
         self.thread.join(seconds)
         assert not self.thread.is_alive()
 
@@ -89,7 +90,7 @@ def test_a_broker_that_is_killed_and_comes_back_with_its_data_has_every_segment_
             address, port = broker.address, int(broker.address.rpartition(":")[2])
             settings = settings_for(address, tmp_path)
             attaching = Attaching(settings, source)
-            stack.callback(attaching.stop.set)
+            stack.callback(attaching.ending.ask)
             assert eventually(lambda: attaching.state.segments >= 3)
         time.sleep(6)
         if kind == "camera":

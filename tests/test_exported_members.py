@@ -15,8 +15,9 @@ EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
         Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EntryError
-        Existing Feed FeedState FeedStatus FeedWatch Fit FleetCamera Footage Headers Image KafkaAddress KafkaSecurity
-        KafkaTransport Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol Publisher
+        Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance Headers Image
+        KafkaAddress KafkaSecurity KafkaTransport Mechanism MemoryTransport Pace Packet
+        Partition Picture Polled Producer Protocol Publisher
         Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError SegmentLimits
         Segmenter ServiceError SourceError StreamError Topic Transport
         announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id child_trace

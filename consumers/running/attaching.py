@@ -26,6 +26,7 @@ from stream import (
 
 from .claims import ClaimWatch, taken_over_words
 from .courier import Courier, Limits, Link
+from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
 from .monitors import AgentMonitor
@@ -45,11 +46,11 @@ def attach_camera(
     reading: Reading,
     take_over: bool,
     exit_after_seconds: float | None,
-    stop: Callable[[], bool],
+    ending: Ending,
     progress: Callable[[Attached], None],
     hear: Callable[[FeedState], None],
 ) -> Attached:
-    """Send `source` as `camera`, to its end or `stop()`; wait for the broker for as long as it takes.
+    """Send `source` as `camera`, to its end or until the process is to end; wait for the broker as long as it takes.
 
     Args:
         settings: where the broker is, and the limits of what waits for it.
@@ -61,7 +62,7 @@ def attach_camera(
         reading: likewise.
         take_over: also where another agent reads the camera.
         exit_after_seconds: give up when the broker has been away for so long; never, if None.
-        stop: asked often.
+        ending: says when to end.
         progress: told how far it has come.
         hear: told the camera's states, by another thread.
 
@@ -90,7 +91,7 @@ def attach_camera(
 
     def is_over() -> bool:
         monitor.turn()
-        return stop() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
+        return ending.stop.is_set() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
 
     with (
         kafka,
@@ -104,6 +105,7 @@ def attach_camera(
             limits=limits_of(settings),
             stop=is_over,
         ) as courier,
+        ending.last(courier.put_aside),
         reported_camera(
             connect,
             settings.topics,
@@ -138,7 +140,7 @@ def attach_camera(
         )
     if (other := claims.taken_by(camera)) is not None:
         raise SettingsError(taken_over_words(camera, other))
-    if not stop() and _is_late(kafka, exit_after_seconds):
+    if not ending.stop.is_set() and _is_late(kafka, exit_after_seconds):
         raise BrokerError(f"Kafka at {address} has not answered for {exit_after_seconds:g} s")
     attached.unsent = courier.unsent
     attached.on_disk = courier.on_disk

@@ -30,14 +30,19 @@ from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
 
-from .child import LOG_FORMAT, METRICS_PORT, child_command, child_environment
+from .child import LOG_FORMAT, METRICS_PORT, SHUTDOWN_SECONDS, child_command, child_environment
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
-from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 log = logging.getLogger(__name__)
 
-_END_WITHOUT_SERVICES_SECONDS: Final = 0.5
+#: Without its services nothing can end in order.
+_END_WITHOUT_SERVICES_SECONDS: Final = 1.0
+#: Of the time in which everything is to end, so much is for the processes; the rest is for the services.
+_PROCESSES_SHARE: Final = 0.75
+#: How much sooner than it would be killed a process gives up.
+_SPARE_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.25
 #: States come every few seconds, whatever happens.
 _SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
@@ -178,9 +183,10 @@ def _run_on(
     finally:
         waiting.close()
         foreground.say("ending")
-        # Without its services nothing can end in order.
         alone = failure is not None or watch.is_silent
-        killed = supervisor.stop(_END_WITHOUT_SERVICES_SECONDS if alone else None)
+        killed = supervisor.stop(
+            _END_WITHOUT_SERVICES_SECONDS if alone else _PROCESSES_SHARE * settings.shutdown_seconds
+        )
         for name in killed:
             foreground.say(f"{name} did not end in order and was killed")
         watch.close()
@@ -191,7 +197,9 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     family = ProcessInfo.current().id
     # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
     services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
-    shared = child_environment({**environment, **services_at, LOG_FORMAT: settings.log.format})
+    each_seconds = max(_SPARE_SECONDS, FIRST_SHARE * _PROCESSES_SHARE * settings.shutdown_seconds - _SPARE_SECONDS)
+    given = {LOG_FORMAT: settings.log.format, SHUTDOWN_SECONDS: f"{each_seconds:g}"}
+    shared = child_environment({**environment, **services_at, **given})
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     return [
         ChildSpec(name, child_command(role, f"{family}-{name}"), {**shared, **_port(settings, number)})
