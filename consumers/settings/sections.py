@@ -327,8 +327,8 @@ class Settings(Section):
         le=MAX_SECONDS,
         description="Seconds within which a command that is told to stop (SIGTERM, Ctrl-C) has ended. A worker drops "
         "what it has not finished by then, and the next one reads it again; `clipline run` ends all its processes in "
-        "this time. Choose less than whoever stops it waits before it kills: 10 s for Docker, 30 s for Kubernetes, 90 s "
-        "for systemd.",
+        "this time. Choose less than whoever stops it waits before it kills: 10 s for Docker, 30 s for Kubernetes, "
+        "90 s for systemd.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(
         default_factory=dict,

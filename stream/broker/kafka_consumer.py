@@ -130,7 +130,7 @@ class KafkaConsumer:
         self._ask_ends_at = 0.0
         self._topics, self._instance = topics, instance
         self._has_left = self._is_fenced = False
-        #: Of each topic, how many the group handed out.
+        #: Of each topic, how many there are, as far as it was heard.
         self._known_partitions: dict[str, int] = {}
         with mapped(f"opening a consumer of {', '.join(topics)}", address):
             self._consumer = opened(
@@ -345,9 +345,11 @@ class KafkaConsumer:
             return
         for topic in self._topics:
             count = len(self._consumer._cluster.partitions_for_topic(topic) or ())  # noqa: SLF001
-            if count > self._known_partitions.setdefault(topic, count):
+            known = self._known_partitions.get(topic, 0)
+            if known < count:
+                self._known_partitions[topic] = count
+            if 0 < known < count:
                 self._consumer._coordinator.request_rejoin()  # noqa: SLF001
-            self._known_partitions[topic] = max(count, self._known_partitions[topic])
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         with mapped("pausing", self._address):
