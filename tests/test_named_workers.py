@@ -127,7 +127,10 @@ def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(
     admin.create_partitions({topic: NewPartitions(PARTITIONS + 2)})
     admin.close()
     assert eventually(settled(*members, partitions=PARTITIONS + 2))
-    time.sleep(0.5)
-    assert eventually(settled(*members, partitions=PARTITIONS + 2)), "and they keep them"
+    changes = [member.changes for member in members]
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        assert settled(*members, partitions=PARTITIONS + 2)()
+    assert [member.changes for member in members] == changes, "and they keep them"
     for member in members:
         member.consumer.close()

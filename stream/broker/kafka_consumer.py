@@ -13,7 +13,7 @@ from kafka import KafkaConsumer as VendorConsumer
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from stream.errors import BrokerError, FencedError
+from stream.errors import BrokerError
 
 from . import kafka_connection
 from .assignment import Assignment
@@ -21,6 +21,7 @@ from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .kafka_address import KafkaAddress
 from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
 from .kafka_ends import Ends
+from .kafka_membership import Named, fenced, leave
 from .transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
@@ -128,10 +129,8 @@ class KafkaConsumer:
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
         self._ask_ends_at = 0.0
-        self._topics, self._instance = topics, instance
-        self._has_left = self._is_fenced = False
-        #: Of each topic, how many there are, as far as it was heard.
-        self._known_partitions: dict[str, int] = {}
+        self._topics = topics
+        self._has_left = False
         with mapped(f"opening a consumer of {', '.join(topics)}", address):
             self._consumer = opened(
                 VendorConsumer,
@@ -157,8 +156,7 @@ class KafkaConsumer:
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
-            if instance is not None:
-                self._heed_fencing()
+            self._named = Named(self._consumer, topics, _METADATA_SECONDS) if instance is not None else None
             self._ends_fetched = Ends(self._consumer)
             try:
                 if group is not None:
@@ -211,13 +209,14 @@ class KafkaConsumer:
             raise BrokerError(f"reading {', '.join(self._topics)}: the group {self._group} was left")
         with mapped("reading", self._address):
             self._finish_joining()
-            self._watch_partitions()
+            if self._named is not None:
+                self._named.look()
             fetch_what_was_resumed(self._consumer)
             try:
                 batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
             except kafka_errors.FencedInstanceIdError:
-                self._is_fenced = True
-        if self._is_fenced:
+                raise fenced(self._consumer.group_metadata()) from None
+        if self._named is not None and self._named.is_fenced:
             raise fenced(self._consumer.group_metadata())
         # One call may finish a rebalance and fetch behind it, never the other way round.
         revoked, assigned = self._listener.take()
@@ -320,37 +319,6 @@ class KafkaConsumer:
         if self._group is not None and coordinator.rejoining:
             coordinator.request_rejoin()
 
-    def _heed_fencing(self) -> None:
-        """Note where a heartbeat is told that another process has our name.
-
-        kafka-python 3.0.12 logs that, sends no more heartbeats, and goes on reading for good.
-        """
-        coordinator = self._consumer._coordinator  # noqa: SLF001  the vendor gives no other way in
-        handle = coordinator._handle_heartbeat_response  # noqa: SLF001
-
-        def heed(response: Any, send_time: float) -> Any:
-            if response.error_code == kafka_errors.FencedInstanceIdError.errno:
-                self._is_fenced = True
-            return handle(response, send_time)
-
-        coordinator._handle_heartbeat_response = heed  # noqa: SLF001
-
-    def _watch_partitions(self) -> None:
-        """Have the group hand out partitions that a topic was given.
-
-        That is its leader's to do. But who comes back under a name does not learn that it leads (before KIP-814, which
-        kafka-python 3.0.12 does not know): so each member with a name asks, and the broker listens to the leader.
-        """
-        if self._group is None or self._instance is None:
-            return
-        for topic in self._topics:
-            count = len(self._consumer._cluster.partitions_for_topic(topic) or ())  # noqa: SLF001
-            known = self._known_partitions.get(topic, 0)
-            if known < count:
-                self._known_partitions[topic] = count
-            if 0 < known < count:
-                self._consumer._coordinator.request_rejoin()  # noqa: SLF001
-
     def pause(self, partitions: Iterable[Partition]) -> None:
         with mapped("pausing", self._address):
             assigned = self._consumer.assignment()
@@ -432,25 +400,13 @@ class KafkaConsumer:
 
     def leave(self) -> None:
         self._has_left = True
-        if self._group is None:
-            return
-        coordinator = self._consumer._coordinator  # noqa: SLF001
-        # Of those with a name, the vendor thinks that they always come back.
-        coordinator.is_dynamic_member = lambda: True
-        with contextlib.suppress(Exception):
-            coordinator.maybe_leave_group(timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+        if self._group is not None:
+            leave(self._consumer, kafka_connection.CONNECT_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         # It has nothing in hand that could get lost; a group without its broker finds out by itself.
         with contextlib.suppress(Exception):
             self._consumer.close(autocommit=False, timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
-
-
-def fenced(member: ConsumerGroupMetadata | None) -> FencedError:
-    """What to say where another process has joined a group under our name."""
-    name = "" if member is None else f" {member.group_instance_id!r}"
-    group = "" if member is None else f" {member.group_id}"
-    return FencedError(f"another process has joined the group{group} as{name}: this one ends")
 
 
 def _record(read: Any) -> Record:

@@ -29,7 +29,8 @@ from stream.headers import Headers
 
 from .kafka_address import KafkaAddress
 from .kafka_connection import mapped, text_of
-from .kafka_consumer import KafkaConsumer, fenced
+from .kafka_consumer import KafkaConsumer
+from .kafka_membership import fenced
 from .kafka_producer import Outbox, open_producer
 from .transport import TRANSACTION_TIMEOUT_SECONDS, Consumer, Partition, check_record_size
 
