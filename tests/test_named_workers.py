@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 
+from consumers.live.worker import Worker
+from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, FencedError, KafkaTransport, MemoryTransport, Partition, Topic, Transport
 from stream.broker import kafka_consumer
 from stream.broker.transport import GroupInstance
+from tests import test_rebalance
+from tests.replays import RULES, SPEC, Brightness
+from tests.test_rebalance import CAMERAS, published, segments, settings_of, windows_of, working
 from tests.waiting import eventually
+
+footage = test_rebalance.footage
 
 PARTITIONS = 4
 
@@ -134,3 +143,40 @@ def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(
     assert [member.changes for member in members] == changes, "and they keep them"
     for member in members:
         member.consumer.close()
+
+
+def test_of_two_workers_with_one_name_the_newer_goes_on_and_no_window_is_lost_or_told_twice(
+    transport, footage: Path, topics_prefix: str
+):
+    settings = settings_of(topics_prefix)
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"instance": "twin"})})
+    records = segments(footage, settings)[: 60 * len(CAMERAS)]
+    ensure_topics(transport, settings.topics)
+    producer = transport.producer()
+    expected, _ = windows_of(records, settings)
+    said: list[Exception] = []
+
+    older, stop = Worker(transport, Brightness(), SPEC, RULES, settings), threading.Event()
+
+    def run_older() -> None:
+        try:
+            older.run(stop.is_set)
+        except FencedError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=run_older)
+    thread.start()
+    for record in records[: len(records) // 2]:
+        producer.send(settings.topics.segments, *record)
+    producer.flush()
+    assert eventually(lambda: any(counts.windows for counts in older.counts.values()))
+    with working(transport, settings) as newer:
+        for record in records[len(records) // 2 :]:
+            producer.send(settings.topics.segments, *record)
+        producer.flush()
+        assert eventually(lambda: bool(said))
+        thread.join(20)
+        assert eventually(lambda: newer.waiting == 0 and published(transport, settings) >= expected)
+    assert "another process has joined the group" in str(said[0])
+    assert published(transport, settings) == expected
+    producer.close()

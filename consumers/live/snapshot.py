@@ -31,6 +31,8 @@ class CameraSnapshot:
     last_event: Event | None
     #: Its newest segment said that the feed has ended: the footage is over, or the camera was lost.
     ended: bool = False
+    #: Wall seconds since something of an agent was left out that another one has fenced; None where that never was.
+    fenced_seconds: float | None = None
 
     @property
     def classified(self) -> int:

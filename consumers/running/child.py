@@ -43,6 +43,8 @@ ORPHAN_SECONDS: Final = 4.0
 LOG_FORMAT: Final = f"{ENVIRONMENT_PREFIX}LOG__FORMAT"
 #: The setting `metrics.port`, likewise.
 METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
+#: The setting `worker.instance`, likewise.
+INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"
 #: The setting `shutdown_seconds`, likewise: its share of the time that `clipline run` has.
 SHUTDOWN_SECONDS: Final = f"{ENVIRONMENT_PREFIX}SHUTDOWN_SECONDS"
 
