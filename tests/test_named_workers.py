@@ -18,7 +18,7 @@ from stream.broker import kafka_consumer
 from stream.broker.transport import GroupInstance
 from tests import test_rebalance
 from tests.replays import RULES, SPEC, Brightness
-from tests.test_rebalance import CAMERAS, published, segments, settings_of, windows_of, working
+from tests.test_rebalance import published, segments, settings_of, windows_of, working
 from tests.waiting import eventually
 
 footage = test_rebalance.footage
@@ -150,7 +150,7 @@ def test_of_two_workers_with_one_name_the_newer_goes_on_and_no_window_is_lost_or
 ):
     settings = settings_of(topics_prefix)
     settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"instance": "twin"})})
-    records = segments(footage, settings)[: 60 * len(CAMERAS)]
+    records = segments(footage, settings)
     ensure_topics(transport, settings.topics)
     producer = transport.producer()
     expected, _ = windows_of(records, settings)

@@ -21,7 +21,7 @@ from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .kafka_address import KafkaAddress
 from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
 from .kafka_ends import Ends
-from .kafka_membership import Named, fenced, leave
+from .kafka_membership import Named, fenced, keep_join, leave
 from .transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
@@ -313,11 +313,13 @@ class KafkaConsumer:
 
         As a group's leader, kafka-python 3.0.12 notes that it has dealt with a change of partitions before the join is
         complete. If the poll's time ends just then, the next one sees no reason to join: no heartbeats, no partitions,
-        for good.
+        for good. And a join that is complete when the next poll comes is made anew, for which the leader has all others
+        join again, too.
         """
         coordinator = self._consumer._coordinator  # noqa: SLF001
         if self._group is not None and coordinator.rejoining:
             coordinator.request_rejoin()
+            keep_join(coordinator)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         with mapped("pausing", self._address):

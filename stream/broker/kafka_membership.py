@@ -75,6 +75,22 @@ class Named:
         return counts
 
 
+class _Join:
+    """A join that is waited for also where it is over when the next poll comes."""
+
+    is_done = False
+
+    def __init__(self, task: Any) -> None:
+        self.add_callback, self.add_errback = task.add_callback, task.add_errback
+
+
+def keep_join(coordinator: Any) -> None:
+    """Have the next poll take what the join under way has come to."""
+    task = coordinator._join_task  # noqa: SLF001
+    if task is not None and not isinstance(task, _Join):
+        coordinator._join_task = _Join(task)  # noqa: SLF001
+
+
 def leave(consumer: VendorConsumer, seconds: float) -> None:
     """Leave a group for good. Of members with a name, the vendor thinks that they always come back."""
     coordinator = consumer._coordinator  # noqa: SLF001
