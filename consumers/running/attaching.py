@@ -9,6 +9,7 @@ from pathlib import Path
 
 from consumers.outputs.outages import ServiceWatch, watch_kafka
 from consumers.outputs.states import reported_camera
+from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from stream import (
@@ -81,6 +82,13 @@ def attach_camera(
     link = AgentLink(connect, settings, agent, claims, [camera], take_over=take_over, must_have_all=True)
     first = [found] if (found := opened(link)) is not None else []
     kafka = watch_kafka(address)
+    if start_us is not None and start_us < link.ends_us[camera]:
+        log.warning(
+            "camera %s: footage up to %s was sent before. The same film may be sent again; other pictures of a time "
+            "that was sent become dead letters: another film needs a later --start, or another --camera",
+            camera,
+            rfc3339(link.ends_us[camera]),
+        )
 
     newest: list[FeedState] = []
     monitor = AgentMonitor(settings, agent, lambda: tuple(newest), lambda: kafka.awaited)
