@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from consumers.live.decode_queue import DecodeQueue
 from consumers.live.worker import Worker
+from consumers.records.process import ProcessInfo
+from consumers.running import worker as worker_module
+from consumers.running.ending import Ending
+from consumers.running.worker import keep_working
+from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import BrokerError, MemoryTransport
 from tests import test_rebalance
@@ -97,3 +104,18 @@ def test_a_worker_does_not_wait_for_a_decoder_once_it_is_told_to_stop(monkeypatc
     stop.set()
     thread.join(2)
     assert not thread.is_alive()
+
+
+def test_a_worker_gives_up_on_its_broker_only_when_told_to_and_ends_soon_when_stopped(monkeypatch):
+    def away(_: Settings) -> NoReturn:
+        raise BrokerError("nobody there")
+
+    monkeypatch.setattr(worker_module, "open_worker", away)
+    settings, process = Settings(kafka="127.0.0.1:1"), ProcessInfo.current()
+    ending = Ending()
+    with pytest.raises(BrokerError, match=r"Kafka at 127\.0\.0\.1:1 has not answered for 0\.5 s"):
+        keep_working(settings, process, ending, lambda _: contextlib.nullcontext(), exit_after_seconds=0.5)
+    assert ending.code == 2
+    patient = Ending()
+    threading.Timer(1.0, patient.ask).start()
+    assert keep_working(settings, process, patient, lambda _: contextlib.nullcontext()) is None

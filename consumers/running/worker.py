@@ -91,10 +91,11 @@ def keep_working(
         FencedError: another worker has our name.
         SinkError, ModelError, SettingsError: as `prepare`.
     """
-    serving, kafka, is_late = None, watch_kafka(settings.broker, lambda _: None), threading.Event()
+    serving, kafka = None, watch_kafka(settings.broker, lambda _: None)
+    is_late, over = threading.Event(), threading.Event()
 
     def give_up() -> None:
-        while not ending.stop.wait(_LOOK_SECONDS):
+        while not (is_late.is_set() or over.wait(_LOOK_SECONDS)):
             if exit_after_seconds is not None and kafka.seconds >= exit_after_seconds:
                 ending.code = EXIT_REFUSED
                 is_late.set()
@@ -102,7 +103,8 @@ def keep_working(
 
     threading.Thread(target=give_up, name="exit after", daemon=True).start()
     monitor = WorkerMonitor(settings, process, lambda: kafka.awaited)
-    with kafka, endpoint(settings.metrics, monitor):
+    with kafka, endpoint(settings.metrics, monitor), contextlib.ExitStack() as stack:
+        stack.callback(over.set)
         while not ending.stop.is_set():
             try:
                 with contextlib.ExitStack() as work:
