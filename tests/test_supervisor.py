@@ -142,3 +142,24 @@ def test_a_log_that_cannot_be_written_is_said_once_and_hangs_nobody(tmp_path):
     assert [line for line in kept.said if "No space left on device" in line] == [
         f"{kept.log} cannot be written (No space left on device): log lines are lost"
     ]
+
+
+def test_the_first_ends_before_the_others_are_told_to_and_all_within_the_time(tmp_path):
+    times = {name: tmp_path / f"{name}.end" for name in ("first", "stubborn", "last")}
+    scripts = {name: f"trap 'date +%s.%N > {path}; exit 0' TERM; echo ready; " for name, path in times.items()}
+    scripts["first"] = f"trap 'sleep 0.3; date +%s.%N > {times['first']}; exit 0' TERM; echo ready; "
+    scripts["stubborn"] = "trap '' TERM; echo ready; "
+    specs = [
+        ChildSpec(name, ["/bin/sh", "-c", f"{script} while :; do sleep 0.05; done"], dict(os.environ))
+        for name, script in scripts.items()
+    ]
+    supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, say=lambda _: None)
+    supervisor.start()
+    deadline = time.monotonic() + 10
+    while not all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    begin = time.monotonic()
+    assert supervisor.stop(2.0) == ["stubborn"]
+    assert 1.9 < time.monotonic() - begin < 2.9
+    assert float(times["first"].read_text()) < float(times["last"].read_text())
