@@ -176,5 +176,7 @@ def test_a_file_is_named_even_if_it_looks_like_an_address(tmp_path):
     assert display_name("two\nlines\x1b.mp4") == r"two\nlines\x1b.mp4"
     assert display_name("redis://cache:6379/0?db=1") == "redis://cache:6379/0?db=1"
     # The name of a server among sentinels looks like a password with its four consonants, and is none.
-    assert display_name("redis+sentinel://a:1,b:2/lights/0?password=p") == "redis+sentinel://a:1,b:2/lights/0?password=…"
+    assert (
+        display_name("redis+sentinel://a:1,b:2/lights/0?password=p") == "redis+sentinel://a:1,b:2/lights/0?password=…"
+    )
     assert display_name("rtsp://10.0.0.7/cam/realmonitor?channel=1&subtype=0").endswith("?channel=1&subtype=0")

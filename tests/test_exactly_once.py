@@ -27,7 +27,7 @@ SETTINGS = Settings.model_validate(
     {
         "topics": {"partitions": 2},
         "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
-        "worker": {"threads": 1, "max_batch": 3, "instance": "a"},
+        "worker": {"start": "earliest", "threads": 1, "max_batch": 3, "instance": "a"},
     }
 )
 

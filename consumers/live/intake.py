@@ -68,6 +68,7 @@ class _Taken:
 
     offset: int = 0
     no_camera: CameraCounts = field(default_factory=CameraCounts)
+    lost_to_retention: int = 0
 
 
 class Intake:
@@ -92,6 +93,8 @@ class Intake:
         self.silence = silence
         self.ledger = OffsetLedger()
         self._partitions: dict[Partition, _Taken] = {}
+        #: The first offset that the broker still had when it was asked last.
+        self._kept_from: dict[Partition, int] = {}
         self._accounts: dict[str, _Account] = {}
         #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
         self._changed: dict[str, None] = {}
@@ -103,12 +106,19 @@ class Intake:
         """Whether there is something that a successor does not know yet."""
         return bool(self._changed_partitions or self._changed or self._forgotten)
 
+    @property
+    def lost_to_retention(self) -> int:
+        """Records that the broker deleted before anybody took them."""
+        return sum(taken.lost_to_retention for taken in list(self._partitions.values()))
+
     def take(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
         """Take the next record of a partition, decoded; return the windows that are complete now, to be published."""
         partition = partition_of(record)
         taken = self._partitions.setdefault(partition, _Taken())
         if record.offset < max(taken.offset, self._accounted(record, outcome)):
             return self._take_again(record, outcome)
+        if record.offset > taken.offset:
+            self._count_lost(partition, taken, record.offset)
         taken.offset = record.offset + 1
         self._changed_partitions[partition] = None
         if isinstance(outcome, SegmentError):
@@ -144,6 +154,7 @@ class Intake:
         self.ledger.revoke(partitions)
         for partition in partitions:
             self._partitions.pop(partition, None)
+            self._kept_from.pop(partition, None)
             self._changed_partitions.pop(partition, None)
         self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
         self._count_no_camera()
@@ -154,12 +165,37 @@ class Intake:
         for each in progress:
             partition = topic, each.partition
             if isinstance(each, PartitionProgress):
-                self._partitions[partition] = _Taken(each.taken, each.no_camera)
+                self._partitions[partition] = _Taken(each.taken, each.no_camera, each.lost_to_retention)
             else:
                 ended += self._restore_camera(partition, each)
         self._count_no_camera()
         if ended:
             self._publish([], ended)
+
+    def is_new(self, partition: Partition) -> bool:
+        """Whether no record of a partition was taken yet."""
+        return partition not in self._partitions
+
+    def deleted(self, partition: Partition, first: int) -> None:
+        """Note that the broker keeps no record of a partition before `first` any more.
+
+        Those before it that nobody takes are counted once the next one is taken, see `take`.
+        """
+        self._kept_from[partition] = first
+
+    def _count_lost(self, partition: Partition, taken: _Taken, offset: int) -> None:
+        """Count what was deleted between the newest record that was taken and the one at `offset`."""
+        first = min(offset, self._kept_from.get(partition, 0))
+        if not 0 < taken.offset < first:
+            return
+        log.warning(
+            "%s[%d]: the broker has deleted %d segments, offsets %d to %d, before a worker came to them: raise "
+            "topics.retention_hours, or start more workers",
+            *(*partition, first - taken.offset, taken.offset, first - 1),
+        )
+        taken.lost_to_retention += first - taken.offset
+        self._measures.lost_to_retention.inc(first - taken.offset)
+        taken.offset = first
 
     def changes(self) -> Iterator[tuple[Partition, CameraProgress | PartitionProgress | str]]:
         """Give what a successor has to know since the last call, by partition; a name where a camera is forgotten.
@@ -172,7 +208,7 @@ class Intake:
             yield self._accounts[name].partition, self._progress(name)
         for partition in self._changed_partitions:
             taken = self._partitions[partition]
-            yield partition, PartitionProgress(partition[1], taken.offset, taken.no_camera)
+            yield partition, PartitionProgress(partition[1], taken.offset, taken.no_camera, taken.lost_to_retention)
         self._forgotten, self._changed, self._changed_partitions = {}, {}, {}
 
     def due(self) -> dict[Partition, int]:

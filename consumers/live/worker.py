@@ -37,6 +37,7 @@ from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
+from .starting import GroupStart
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,11 @@ class Worker:
     def newest_events(self) -> deque[Event]:
         return self._status.newest_events
 
+    @property
+    def lost_to_retention(self) -> int:
+        """Records of this worker's partitions that the broker deleted before anybody took them."""
+        return self._intake.lost_to_retention
+
     def active_events(self) -> list[Event]:
         """The events that are going on."""
         return [event for camera in list(self._intake.pipeline.cameras.values()) for event in camera.tracker.active]
@@ -119,6 +125,7 @@ class Worker:
         """
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
+        self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
         self._publisher = self._transport.publisher(self._name())
         self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
         self._queue: DecodeQueue[Record] = DecodeQueue(
@@ -175,6 +182,7 @@ class Worker:
         self._consumer.pause(self._intake.ledger.partitions if full else ())
         wait = max(0.0, min(_IDLE_POLL_SECONDS, self._commit_in()))
         polled = self._consumer.poll(0.0 if len(self._queue) else wait)
+        begun: frozenset[Partition] = frozenset()
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
             self.measures.rebalances.inc()
@@ -184,9 +192,14 @@ class Worker:
                 self._begin_again()
                 return
             self._drop(polled.revoked)
-            self._restore(polled.assigned)
+            begun = self._restore(polled.assigned)
         for record in polled.records:
-            self._intake.ledger.read(partition_of(record), record.offset)
+            partition = partition_of(record)
+            if partition in begun:
+                continue  # it was read from elsewhere
+            if self._intake.ledger.skips(partition, record.offset):
+                self._note_deleted(partition)
+            self._intake.ledger.read(partition, record.offset)
             self._queue.put(record, functools.partial(_segment, record), record.where, len(record.value or b""))
 
     def _work_off(self) -> None:
@@ -259,13 +272,32 @@ class Worker:
         self._consumer.rewind()
         self._restore(self._partitions)
 
-    def _restore(self, partitions: frozenset[Partition]) -> None:
-        """Go on with partitions where another worker, or this one, stopped."""
+    def _restore(self, partitions: frozenset[Partition]) -> frozenset[Partition]:
+        """Go on with partitions where another worker, or this one, stopped.
+
+        Returns:
+            those that nobody has read yet: they are read from where the group began.
+        """
         if not partitions:
-            return
-        self._intake.restore(self._topics.segments, self._state.read(partitions))
+            return frozenset()
+        progress, first_kept = self._state.read(partitions)
+        self._intake.restore(self._topics.segments, progress)
+        for partition in partitions:
+            self._intake.deleted(partition, first_kept.get(partition, 0))
         if self._intake.has_changed:
             self._note_taken()
+        unread = {partition for partition in partitions if self._intake.is_new(partition)}
+        if not (unread and (unread := unread - self._consumer.committed().keys())):
+            return frozenset()
+        starts = self._start.offsets()
+        begun = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
+        self._consumer.seek(begun)
+        return frozenset(begun)
+
+    def _note_deleted(self, partition: Partition) -> None:
+        """Ask what the broker has deleted: some offsets of a partition are not there."""
+        first, _ = self._transport.offsets(partition[0]).get(partition, (0, 0))
+        self._intake.deleted(partition, first)
 
     def _drop(self, partitions: frozenset[Partition]) -> None:
         """Forget all that is known of partitions."""

@@ -24,13 +24,14 @@ from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
+from consumers.records.prediction import rfc3339
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
 
-from .child import LOG_FORMAT, METRICS_PORT, child_command, child_environment
+from .child import LOG_FORMAT, METRICS_PORT, WORKER_START, child_command, child_environment
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
 from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
@@ -192,6 +193,9 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
     services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
     shared = child_environment({**environment, **services_at, LOG_FORMAT: settings.log.format})
+    if settings.worker.start == "now":
+        # The agent may have sent the first segments before a worker has loaded its model.
+        shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     return [
         ChildSpec(name, child_command(role, f"{family}-{name}"), {**shared, **_port(settings, number)})

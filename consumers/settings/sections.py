@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from consumers.times import parse_time_us
 from stream import (
     DecodeLimits,
     KafkaAddress,
@@ -92,6 +93,21 @@ class TopicSettings(Section):
         return f"{self.prefix}.workers.state"
 
 
+def check_start(text: str) -> str:
+    """Return where a new group begins.
+
+    Raises:
+        ValueError: it is no such place.
+    """
+    if text in {"now", "earliest"}:
+        return text
+    try:
+        parse_time_us(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r}: expected earliest, now, or a time like 2026-11-24T08:00:00Z") from None
+    return text
+
+
 class WorkerSettings(Section):
     """What classifies the cameras."""
 
@@ -108,6 +124,13 @@ class WorkerSettings(Section):
         min_length=1,
         description="Kafka consumer group. Workers of one group share the cameras; a second group with another model "
         "sees all cameras, too. Sites that share a broker under different prefixes need different groups.",
+    )
+    start: Annotated[str, AfterValidator(check_start)] = Field(
+        "now",
+        examples=["earliest", "2026-11-24T08:00:00Z"],
+        description="Where a new group begins: with what comes from now on, with the earliest segments that the broker "
+        "keeps, or with those that were sent at a time or later. A group that has begun before goes on where it "
+        "stopped. `clipline run` and `clipline up` begin at their own start.",
     )
     stride_seconds: float | None = Field(
         None,

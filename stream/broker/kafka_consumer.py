@@ -343,17 +343,19 @@ class KafkaConsumer:
         # Who names no member may commit to a group that is empty just then.
         return told if told is not None and told.generation_id >= 0 and told.member_id else None
 
+    def committed(self) -> Mapping[Partition, int]:
+        if self._group is None:
+            raise BrokerError("a consumer without a group has committed nothing")
+        with mapped("asking for what the group committed", self._address):
+            forget_fetched_offsets(self._consumer)
+            found = {p: self._consumer.committed(p, timeout_ms=_COMMITTED_MS) for p in self._consumer.assignment()}
+        return {(p.topic, p.partition): at for p, at in found.items() if at is not None}
+
     def rewind(self) -> None:
         if self._group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
-        with mapped("going back", self._address):
-            forget_fetched_offsets(self._consumer)
-            for partition in self._consumer.assignment():
-                at = self._consumer.committed(partition, timeout_ms=_COMMITTED_MS)
-                if at is None:
-                    at = self._began.get((partition.topic, partition.partition))
-                if at is not None:  # else nothing was read yet
-                    self._consumer.seek(partition, at)
+        # Of what it has committed nothing: where reading began; else nothing was read yet.
+        self.seek({**self._began, **self.committed()})
 
     def lag(self) -> int:
         with mapped("asking for the lag", self._address):

@@ -280,6 +280,13 @@ class MemoryTransport:
             group = self._groups[consumer.group]
             return consumer not in group.members or group.joined is not None
 
+    def committed(self, consumer: _MemoryConsumer) -> Mapping[Partition, int]:
+        if consumer.group is None:
+            raise BrokerError("a consumer without a group has committed nothing")
+        with self._lock:
+            committed = self._groups[consumer.group].committed
+            return {p: committed[p] for p in consumer.positions if p in committed}
+
     def rewind(self, consumer: _MemoryConsumer) -> None:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
@@ -408,6 +415,9 @@ class _MemoryConsumer:
     @property
     def is_rejoining(self) -> bool:
         return self._transport.is_rejoining(self)
+
+    def committed(self) -> Mapping[Partition, int]:
+        return self._transport.committed(self)
 
     def rewind(self) -> None:
         self._transport.rewind(self)

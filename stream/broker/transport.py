@@ -138,6 +138,13 @@ class Consumer(Protocol):
         Who has a transaction open commits it first: afterwards the group has moved on and refuses it.
         """
 
+    def committed(self) -> Mapping[Partition, int]:
+        """Where the group is to go on, of those assigned partitions that it has committed.
+
+        Raises:
+            BrokerError: the consumer has no group, or the broker does not answer.
+        """
+
     def rewind(self) -> None:
         """Forget what was read: `poll` goes on where the group committed last, on every assigned partition.
 
