@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from consumers.settings import TopicSettings
 from consumers.times import parse_time_us
-from stream import Transport
+from stream import Partition, Transport
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,18 @@ class GroupStart:
             return {}
         if self._begin == "now":
             return {number: end for (_, number), (_, end) in self._transport.offsets(self._segments).items()}
-        since = self._transport.sent_since(self._segments, parse_time_us(self._begin))
-        return {number: offset for (_, number), offset in since.items()}
+        since_us = parse_time_us(self._begin)
+        ends = self._transport.offsets(self._segments)
+        first = self._transport.sent_since(self._segments, since_us)
+        return {
+            partition[1]: self._first_sent(partition, at, ends[partition][1], since_us)
+            for partition, at in first.items()
+        }
+
+    def _first_sent(self, partition: Partition, first: int, end: int, since_us: int) -> int:
+        """The broker's index may be coarse: look for the record itself."""
+        records = self._transport.read({partition: (first, end)})
+        return next((record.offset for record in records if record.sent_us >= since_us), end)
 
     def _id(self) -> str:
         return self._transport.existing([self._segments])[self._segments].id
