@@ -18,7 +18,9 @@ from typing import Final, Protocol
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
-from stream import CAMERA_ID, ClipSpec, Decoded, Partition, Record, Segment, SegmentError, announced_frames
+from consumers.records.load_change import Change, LoadChange
+from consumers.settings import LoadSettings
+from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
 from .accounts import NO_CAMERA, CameraCounts
 from .feed_guard import Arrival, FeedGuard, Reason
@@ -49,6 +51,9 @@ class Outbox(Protocol):
 
     def letter(self, letter: DeadLetter) -> None:
         """A record that cannot be used."""
+
+    def load(self, change: LoadChange) -> None:
+        """From now on less, or more, is made of a camera."""
 
     def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
         """What became of windows, and events with where their footage lies."""
@@ -84,8 +89,10 @@ class Intake:
         measures: Measures,
         silence: SilenceWatch,
         max_reread_seconds: float,
+        load: LoadSettings,
     ) -> None:
         self._outbox, self._measures, self._max_reread_seconds = outbox, measures, max_reread_seconds
+        self._load = load
         self.pipeline = Pipeline(scorer, spec, rules)
         self.counts = self.pipeline.counts
         self.counts.when_dropped = self._lose_account
@@ -146,9 +153,10 @@ class Intake:
         if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
             self.publish(steps)
 
-    def drop(self, partitions: frozenset[Partition]) -> None:
-        """Forget partitions: whoever has them now knows of them what was committed."""
-        for name in [name for name, account in self._accounts.items() if account.partition in partitions]:
+    def drop(self, partitions: frozenset[Partition]) -> list[str]:
+        """Forget partitions: whoever has them now knows of them what was committed. Return their cameras."""
+        cameras = [name for name, account in self._accounts.items() if account.partition in partitions]
+        for name in cameras:
             self._remove(name)
         self.status.revoked(partitions)
         self.ledger.revoke(partitions)
@@ -158,6 +166,7 @@ class Intake:
             self._changed_partitions.pop(partition, None)
         self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
         self._count_no_camera()
+        return cameras
 
     def restore(self, topic: str, progress: Iterable[CameraProgress | PartitionProgress]) -> None:
         """Go on from the progress of partitions of `topic` that came."""
@@ -214,6 +223,11 @@ class Intake:
     def due(self) -> dict[Partition, int]:
         """By partition, from where on a successor has to read."""
         return self.ledger.due(lambda footage: self.pipeline.needs(footage, self._max_reread_seconds))
+
+    def is_accounted(self, record: Record) -> bool:
+        """Whether a record was taken by whoever had its partition before."""
+        taken = self._partitions.get(partition_of(record))
+        return taken is not None and record.offset < taken.offset
 
     def _accounted(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> int:
         """Up to where a record's camera is accounted for.
@@ -272,11 +286,30 @@ class Intake:
         self.status.seen(segment, record).guard = guard
         self.silence.heard(segment.camera, partition_of(record))
         self.ledger.holds(partition_of(record), record.offset, _footage(segment))
+        self._note_load(segment, arrival.decoded.effort)
         try:
             return self.pipeline.push(segment, arrival.decoded, record)
         except Exception as error:  # noqa: BLE001  a record ends no worker, whatever it does
             self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}", "not_cut")
             return []
+
+    def _note_load(self, segment: Segment, effort: Effort) -> None:
+        """Tell where less, or more, is made of a camera than of its segment before."""
+        camera = self.pipeline.cameras.get(segment.camera)
+        before = 0 if camera is None else camera.effort.level
+        if effort.level == before:
+            return
+        policy = self._load.rule_of(segment.camera).policy
+        change: Change = "entered" if not before else "changed" if effort.level else "left"
+        log.warning(
+            "camera %s: %s %s, level %d; its segments wait for %.0f s",
+            *(segment.camera, policy, change, effort.level, effort.behind_seconds),
+        )
+        self._outbox.load(
+            LoadChange(
+                segment.camera, segment.epoch_us, segment.start_us, policy, effort.level, change, effort.behind_seconds
+            )
+        )
 
     def _leave_out(self, arrival: Arrival, reason: Reason) -> None:
         """Account for a segment that is of another feed than the camera's windows."""

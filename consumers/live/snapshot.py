@@ -31,6 +31,8 @@ class CameraSnapshot:
     last_event: Event | None
     #: Its newest segment said that the feed has ended: the footage is over, or the camera was lost.
     ended: bool = False
+    #: How much less than all of its footage is classified because it is behind: 0 is all, see `LoadChange`.
+    degraded: int = 0
 
     @property
     def classified(self) -> int:
@@ -59,3 +61,5 @@ class WorkerSnapshot:
     awaited: tuple[str, ...] = ()
     #: Records on the topics that Redis does not show yet, of this process's share.
     redis_behind: int = 0
+    #: Segments that the broker deleted before a worker came to them.
+    lost_to_retention: int = 0

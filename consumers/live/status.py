@@ -165,6 +165,7 @@ class WorkerStatus:
                     active=tuple(state.tracker.active) if state else (),
                     last_event=status.last_event,
                     ended=status.ended,
+                    degraded=state.effort.level if state else 0,
                 )
             )
         return WorkerSnapshot(

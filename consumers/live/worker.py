@@ -19,20 +19,23 @@ import functools
 import logging
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import ClipSpec, Partition, Record, Segment, SegmentError, Transport
+from stream import EVERYTHING, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
 from .decode_queue import DecodeQueue
 from .handover import StateTopic
 from .intake import Intake, partition_of
+from .load import LoadControl
 from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
@@ -45,6 +48,8 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_SECONDS: Final = 0.25
 #: What was taken is committed at the end of the first batch after so long.
 COMMIT_SECONDS: Final = 0.25
+#: So many unread segments of each camera of a partition are no backlog.
+_UNREAD_SEGMENTS: Final = 4
 
 
 class Worker:
@@ -72,7 +77,13 @@ class Worker:
             measures=self.measures,
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
+            load=settings.load,
         )
+        self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
+        #: By partition, how many records are unread.
+        self._unread: Mapping[Partition, int] = {}
+        #: By partition, how many cameras it has.
+        self._cameras_on: Counter[Partition] = Counter()
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
@@ -115,7 +126,8 @@ class Worker:
 
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment. May be asked by other threads."""
-        return self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
+        snapshot = self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
+        return replace(snapshot, lost_to_retention=self.lost_to_retention)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
@@ -155,6 +167,10 @@ class Worker:
         """Send a record that cannot be used to the dead letters."""
         self._publisher.send(self._topics.deadletter, *letter.encode())
 
+    def load(self, change: LoadChange) -> None:
+        """Send that less, or more, is made of a camera from now on."""
+        self._publisher.send(self._topics.events, *change.encode())
+
     def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
         """Send predictions and events."""
         for prediction in _predictions(outcomes):
@@ -193,6 +209,8 @@ class Worker:
                 return
             self._drop(polled.revoked)
             begun = self._restore(polled.assigned)
+        if polled.records:
+            self._unread = self._consumer.lag()
         for record in polled.records:
             partition = partition_of(record)
             if partition in begun:
@@ -200,7 +218,21 @@ class Worker:
             if self._intake.ledger.skips(partition, record.offset):
                 self._note_deleted(partition)
             self._intake.ledger.read(partition, record.offset)
-            self._queue.put(record, functools.partial(_segment, record), record.where, len(record.value or b""))
+            plan = functools.partial(self._plan, record)
+            read, size = functools.partial(_segment, record), len(record.value or b"")
+            self._queue.put(record, read, record.where, size, plan=plan)
+
+    def _plan(self, record: Record, segment: Segment) -> tuple[list[int], Effort]:
+        """How much is made of a segment."""
+        partition = partition_of(record)
+        if self._intake.is_accounted(record):
+            # What is made of it was decided; its pictures are taken once more.
+            camera = self._intake.pipeline.cameras.get(segment.camera)
+            effort = EVERYTHING if camera is None else Effort(camera.effort.level, camera.effort.every)
+            return [] if segment.is_end else self._spec.sample_times_us(segment), effort
+        is_behind = self._unread.get(partition, 0) > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
+        waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us and is_behind else 0.0
+        return self._load.plan(segment, waited)
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
@@ -303,13 +335,15 @@ class Worker:
         """Forget all that is known of partitions."""
         if not partitions:
             return
-        self._intake.drop(partitions)
+        self._load.forget(self._intake.drop(partitions))
         self._queue.remove(lambda record: partition_of(record) in partitions)
         if partitions >= self._partitions:
             self._sent, self._taken_at = [], None
 
     def _count_lag(self) -> None:
-        unread = self._consumer.lag()
+        self._unread = self._consumer.lag()
+        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
+        unread = sum(self._unread.values())
         self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
 
 

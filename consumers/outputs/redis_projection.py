@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from consumers.records.event import Event
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
@@ -363,6 +363,8 @@ class RedisProjection:
         is_event = record.topic == self._topics.events
         try:
             what = (Event if is_event else Prediction).decode(record.key, record.headers, record.value, record.where)
+        except OtherRecordError:
+            return None
         except RecordError as error:
             self._leave_out(str(error))
             return None
@@ -430,7 +432,7 @@ class RedisProjection:
             for topic in {topic for topic, _ in self._positions}:
                 ends = {p: end for p, (_, end) in self._transport.offsets(topic).items() if p in self._positions}
                 self._unread |= ends
-        behind = self._consumer.lag() + len(self._pending)
+        behind = sum(self._consumer.lag().values()) + len(self._pending)
         # What lies behind a new position is not known before it was fetched, and the last offsets may hold no record.
         self._unread = {p: end for p, end in self._unread.items() if self._positions[p] < end}
         if self._unread and not behind:

@@ -230,6 +230,7 @@ def worker_state(
         alarms=tuple(sorted(snapshot.alarms)),
         awaited=snapshot.awaited,
         redis_behind=snapshot.redis_behind,
+        lost_to_retention=snapshot.lost_to_retention,
     )
 
 
@@ -244,4 +245,5 @@ def _camera(camera: CameraSnapshot) -> WorkerCamera:
         score=newest.scores[newest.label] if newest else None,
         window_end_us=newest.end_us if newest else None,
         events=tuple(event.label for event in camera.active),
+        degraded=camera.degraded,
     )

@@ -36,6 +36,8 @@ class WorkerCamera:
     window_end_us: int | None
     #: Labels of the events that go on.
     events: tuple[str, ...] = ()
+    #: How much less than all of its footage is classified because it is behind; 0 is all.
+    degraded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class WorkerState:
     awaited: tuple[str, ...] = ()
     #: Records on the topics that Redis does not show yet, of the worker's share.
     redis_behind: int | None = None
+    #: Segments that the broker deleted before a worker came to them; None where the worker does not say.
+    lost_to_retention: int | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -81,12 +85,14 @@ class WorkerState:
                     "score": c.score,
                     "window_end_us": c.window_end_us,
                     "events": list(c.events),
+                    "degraded": c.degraded,
                 }
                 for c in self.cameras
             ],
             "alarms": None if self.alarms is None else list(self.alarms),
             "awaited": list(self.awaited),
             "redis_behind": self.redis_behind,
+            "lost_to_retention": self.lost_to_retention,
             "time_us": self.time_us,
         }
 
@@ -119,6 +125,7 @@ class WorkerState:
             alarms=None if body.get("alarms") is None else _texts(body, "alarms", where),
             awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
             redis_behind=optional(body, "redis_behind", int, where),
+            lost_to_retention=optional(body, "lost_to_retention", int, where),
         )
 
 
@@ -138,4 +145,5 @@ def _camera(body: Any, where: str) -> WorkerCamera:
         score=optional(body, "score", float, where),
         window_end_us=optional(body, "window_end_us", int, where),
         events=_texts(body, "events", where),
+        degraded=optional(body, "degraded", int, where) or 0,
     )

@@ -23,7 +23,7 @@ from consumers.files import hold_folder
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import rfc3339
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
@@ -272,6 +272,8 @@ class _Watch:
                 continue
             try:
                 yield Event.decode(record.key, record.headers, record.value, record.where).body()
+            except OtherRecordError:
+                continue
             except RecordError as error:
                 log.warning("%s: left out", error)
 

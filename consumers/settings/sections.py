@@ -21,6 +21,7 @@ from stream import (
 
 from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
+from .load import LoadSettings
 from .observing import LogSettings, MetricsSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section
 from .security import KafkaSecuritySettings, RedisSecuritySettings
@@ -339,6 +340,7 @@ class Settings(Section):
     )
     run: RunSettings = Field(RunSettings(), description="Processes and services.")
     worker: WorkerSettings = Field(WorkerSettings(), description="Model and windows.")
+    load: LoadSettings = Field(LoadSettings(), description="What happens to cameras that are behind.")
     tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
     segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")

@@ -357,19 +357,19 @@ class KafkaConsumer:
         # Of what it has committed nothing: where reading began; else nothing was read yet.
         self.seek({**self._began, **self.committed()})
 
-    def lag(self) -> int:
+    def lag(self) -> Mapping[Partition, int]:
         with mapped("asking for the lag", self._address):
             if self._paused and time.monotonic() >= self._ask_ends_at:
                 # Ends are otherwise learnt from what is fetched, and nothing is fetched from where we pause.
                 self._ends = self._consumer.end_offsets(list(self._paused))
                 self._ask_ends_at = time.monotonic() + _LAG_SECONDS
-            total = 0
+            found = {}
             for partition in self._consumer.assignment():
                 known = self._consumer.highwater(partition), self._ends.get(partition)
                 ends = [end for end in known if end is not None]
-                if ends:
-                    total += max(0, max(ends) - self._consumer.position(partition))
-            return total
+                behind = max(ends) - self._consumer.position(partition) if ends else 0
+                found[partition.topic, partition.partition] = max(0, behind)
+            return found
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
         try:

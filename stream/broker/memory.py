@@ -298,8 +298,8 @@ class MemoryTransport:
         with self._lock:
             consumer.positions |= {p: at for p, at in positions.items() if p in consumer.positions}
 
-    def lag(self, consumer: _MemoryConsumer) -> int:
-        return sum(end - at for at, end in self.progress(consumer).values())
+    def lag(self, consumer: _MemoryConsumer) -> Mapping[Partition, int]:
+        return {partition: end - at for partition, (at, end) in self.progress(consumer).items()}
 
     def progress(self, consumer: _MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:
@@ -422,7 +422,7 @@ class _MemoryConsumer:
     def rewind(self) -> None:
         self._transport.rewind(self)
 
-    def lag(self) -> int:
+    def lag(self) -> Mapping[Partition, int]:
         return self._transport.lag(self)
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:

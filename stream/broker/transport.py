@@ -152,8 +152,8 @@ class Consumer(Protocol):
             BrokerError: the consumer has no group, or the broker does not answer.
         """
 
-    def lag(self) -> int:
-        """How far what was read is behind what can be read, in offsets over the assigned partitions.
+    def lag(self) -> Mapping[Partition, int]:
+        """By assigned partition: how far what was read is behind what can be read, in offsets.
 
         Some offsets hold no record (see `Transport`): the lag may be larger than the number of records to come.
         """
