@@ -253,7 +253,18 @@ def test_worker_that_is_killed_leaves_nothing_undone(
         "CLIPLINE_TOPICS__PREFIX": topics_prefix,
         "CLIPLINE_TOPICS__PARTITIONS": "1",
     }
-    command = [sys.executable, "-m", "consumers.cli", "work", "--model", str(model), "--group", topics_prefix]
+    command = [
+        sys.executable,
+        "-m",
+        "consumers.cli",
+        "work",
+        "--model",
+        str(model),
+        "--group",
+        topics_prefix,
+        "--from",
+        "earliest",
+    ]
     command += ["--engine", "torch"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert records(transport, settings.topics.predictions, 20, seconds=60), "nothing was classified"

@@ -76,7 +76,13 @@ class GroupStart:
         return found.offsets if found.topic_id == self._id() else {}
 
     def _write(self, offsets: Mapping[int, int]) -> None:
-        log.info("group %s is new and begins at %s", self._group, self._begin)
+        left_out = sum(offsets.get(n, 0) - first for (_, n), (first, _) in self._bounds().items() if n in offsets)
+        if left_out > 0:
+            log.warning(
+                "group %s is new and begins at %s: %d segments that were sent before are left out "
+                "(a new group with --from earliest takes them, too)",
+                *(self._group, self._begin, left_out),
+            )
         producer = self._transport.producer()
         try:
             producer.send(self._state, self._key, [], _START.dump_json(_Start(self._id(), dict(offsets))), 0)
@@ -88,9 +94,9 @@ class GroupStart:
         if self._begin == "earliest":
             return {}
         if self._begin == "now":
-            return {number: end for (_, number), (_, end) in self._transport.offsets(self._segments).items()}
+            return {number: end for (_, number), (_, end) in self._bounds().items()}
         since_us = parse_time_us(self._begin)
-        ends = self._transport.offsets(self._segments)
+        ends = self._bounds()
         first = self._transport.sent_since(self._segments, since_us)
         return {
             partition[1]: self._first_sent(partition, at, ends[partition][1], since_us)
@@ -101,6 +107,9 @@ class GroupStart:
         """The broker's index may be coarse: look for the record itself."""
         records = self._transport.read({partition: (first, end)})
         return next((record.offset for record in records if record.sent_us >= since_us), end)
+
+    def _bounds(self) -> Mapping[Partition, tuple[int, int]]:
+        return self._transport.offsets(self._segments)
 
     def _id(self) -> str:
         return self._transport.existing([self._segments])[self._segments].id
