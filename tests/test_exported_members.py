@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EntryError
+        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder Effort EVERYTHING Thinning EntryError
         Existing Feed FeedState FeedStatus FeedWatch Fit FleetCamera Footage Headers Image KafkaAddress KafkaSecurity
         KafkaTransport Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol Publisher
         Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError SegmentLimits

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from .section import MAX_DAYS, Section
+from .section import MAX_DAYS, PART, Section
 
 LoadPolicy = Literal["catch-up", "degrade", "live"]
 
@@ -38,10 +38,18 @@ class LoadRule(Section):
 class LoadClass(LoadRule):
     """Cameras with a rule of their own, [load.classes.NAME]."""
 
-    cameras: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    cameras: list[str] | None = Field(
+        None,
         examples=[["gate*", "dock-1"]],
         description="Ids of the cameras; * stands for any characters. The first class that names a camera holds.",
     )
+
+    @model_validator(mode="after")
+    def _has_cameras(self, info: ValidationInfo) -> LoadClass:
+        # The file and the environment may each give a part of a class.
+        if not self.cameras and info.context != PART:
+            raise ValueError("expected cameras, a list of ids")
+        return self
 
 
 class LoadSettings(LoadRule):
@@ -54,6 +62,6 @@ class LoadSettings(LoadRule):
     def rule_of(self, camera: str) -> LoadRule:
         """The rule of a camera."""
         for each in self.classes.values():
-            if any(fnmatch.fnmatchcase(camera, pattern) for pattern in each.cameras):
+            if any(fnmatch.fnmatchcase(camera, pattern) for pattern in each.cameras or ()):
                 return each
         return self

@@ -93,6 +93,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(inner["enum"])
     if inner["type"] == "string":
         return "path" if inner.get("format") == "path" else "text"
+    if inner["type"] == "array":
+        return "list of texts"
     if inner["type"] == "boolean":
         return "true or false"
     words = "whole number" if inner["type"] == "integer" else "number"
