@@ -61,8 +61,8 @@ class LoadControl:
         pace.wanted.note(self._spec.first_window(segment), effort.every)
         return self._spec.sample_times_us(segment, pace.wanted), effort
 
-    def policy(self, camera: str) -> str:
-        return self._settings.rule_of(camera).policy
+    def rule_of(self, camera: str) -> LoadRule:
+        return pace.rule if (pace := self._paces.get(camera)) else self._settings.rule_of(camera)
 
     def forget(self, cameras: Iterable[str]) -> None:
         """Cameras are read by others, or from elsewhere."""

@@ -50,6 +50,8 @@ _IDLE_POLL_SECONDS: Final = 0.25
 COMMIT_SECONDS: Final = 0.25
 #: So many unread segments of each camera of a partition are no backlog.
 _UNREAD_SEGMENTS: Final = 4
+#: How often a broker is asked where partitions end.
+_ASK_SECONDS: Final = 1.0
 
 
 class Worker:
@@ -80,8 +82,9 @@ class Worker:
             load=settings.load,
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
-        #: By partition, how many records are unread.
-        self._unread: Mapping[Partition, int] = {}
+        #: Where partitions end, and when that was asked.
+        self._known_ends: Mapping[Partition, int] = {}
+        self._ends_asked_at = float("-inf")
         #: By partition, how many cameras it has.
         self._cameras_on: Counter[Partition] = Counter()
         self._status = self._intake.status
@@ -209,8 +212,6 @@ class Worker:
                 return
             self._drop(polled.revoked)
             begun = self._restore(polled.assigned)
-        if polled.records:
-            self._unread = self._consumer.lag()
         for record in polled.records:
             partition = partition_of(record)
             if partition in begun:
@@ -230,9 +231,19 @@ class Worker:
             camera = self._intake.pipeline.cameras.get(segment.camera)
             effort = EVERYTHING if camera is None else Effort(camera.effort.level, camera.effort.every)
             return [] if segment.is_end else self._spec.sample_times_us(segment), effort
-        is_behind = self._unread.get(partition, 0) > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
-        waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us and is_behind else 0.0
+        waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us else 0.0
+        if waited > self._load.rule_of(segment.camera).leave_seconds:
+            # Clocks may differ: whoever has nothing else to read is not behind.
+            others = self._ends().get(partition, record.offset) - record.offset
+            waited *= others > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
         return self._load.plan(segment, waited)
+
+    def _ends(self) -> Mapping[Partition, int]:
+        """Where the partitions end, as of a second ago: what a fetch told of it may be old by the time it is read."""
+        if time.monotonic() >= self._ends_asked_at + _ASK_SECONDS:
+            self._ends_asked_at = time.monotonic()
+            self._known_ends = {p: end for p, (_, end) in (self._consumer.progress() or {}).items()}
+        return self._known_ends
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
@@ -341,9 +352,8 @@ class Worker:
             self._sent, self._taken_at = [], None
 
     def _count_lag(self) -> None:
-        self._unread = self._consumer.lag()
         self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
-        unread = sum(self._unread.values())
+        unread = sum(self._consumer.lag().values())
         self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
 
 
