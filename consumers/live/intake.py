@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from consumers.records.dead_letter import DeadLetter
@@ -22,7 +22,7 @@ from consumers.records.load_change import Change, LoadChange
 from consumers.settings import LoadSettings
 from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
-from .accounts import NO_CAMERA, CameraCounts
+from .accounts import NO_CAMERA
 from .feed_guard import Arrival, FeedGuard, Reason
 from .locating import EventLocator
 from .measures import Measures
@@ -31,6 +31,7 @@ from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
 from .progress import CameraProgress, FeedProgress, PartitionProgress
 from .silence import SilenceWatch
 from .status import WorkerStatus
+from .taken import TakenRecords
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -67,15 +68,6 @@ class _Account:
     next_offset: int = 0
 
 
-@dataclass(slots=True)
-class _Taken:
-    """A partition, see `PartitionProgress`."""
-
-    offset: int = 0
-    no_camera: CameraCounts = field(default_factory=CameraCounts)
-    lost_to_retention: int = 0
-
-
 class Intake:
     """What a worker knows of its partitions and cameras."""
 
@@ -99,35 +91,23 @@ class Intake:
         self.status = WorkerStatus()
         self.silence = silence
         self.ledger = OffsetLedger()
-        self._partitions: dict[Partition, _Taken] = {}
-        #: The first offset that the broker still had when it was asked last.
-        self._kept_from: dict[Partition, int] = {}
+        self.taken = TakenRecords(measures)
         self._accounts: dict[str, _Account] = {}
         #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
         self._changed: dict[str, None] = {}
-        self._changed_partitions: dict[Partition, None] = {}
         self._forgotten: dict[tuple[Partition, str], None] = {}
 
     @property
     def has_changed(self) -> bool:
         """Whether there is something that a successor does not know yet."""
-        return bool(self._changed_partitions or self._changed or self._forgotten)
-
-    @property
-    def lost_to_retention(self) -> int:
-        """Records that the broker deleted before anybody took them."""
-        return sum(taken.lost_to_retention for taken in list(self._partitions.values()))
+        return bool(self.taken.has_changed or self._changed or self._forgotten)
 
     def take(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
         """Take the next record of a partition, decoded; return the windows that are complete now, to be published."""
         partition = partition_of(record)
-        taken = self._partitions.setdefault(partition, _Taken())
-        if record.offset < max(taken.offset, self._accounted(record, outcome)):
+        if record.offset < max(self.taken.next_offset(partition), self._accounted(record, outcome)):
             return self._take_again(record, outcome)
-        if record.offset > taken.offset:
-            self._count_lost(partition, taken, record.offset)
-        taken.offset = record.offset + 1
-        self._changed_partitions[partition] = None
+        self.taken.take(partition, record)
         if isinstance(outcome, SegmentError):
             self._bury(record, outcome.reason, outcome.fault)
             return []
@@ -160,10 +140,7 @@ class Intake:
             self._remove(name)
         self.status.revoked(partitions)
         self.ledger.revoke(partitions)
-        for partition in partitions:
-            self._partitions.pop(partition, None)
-            self._kept_from.pop(partition, None)
-            self._changed_partitions.pop(partition, None)
+        self.taken.drop(partitions)
         self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
         self._count_no_camera()
         return cameras
@@ -174,37 +151,12 @@ class Intake:
         for each in progress:
             partition = topic, each.partition
             if isinstance(each, PartitionProgress):
-                self._partitions[partition] = _Taken(each.taken, each.no_camera, each.lost_to_retention)
+                self.taken.restore(partition, each)
             else:
                 ended += self._restore_camera(partition, each)
         self._count_no_camera()
         if ended:
             self._publish([], ended)
-
-    def is_new(self, partition: Partition) -> bool:
-        """Whether no record of a partition was taken yet."""
-        return partition not in self._partitions
-
-    def deleted(self, partition: Partition, first: int) -> None:
-        """Note that the broker keeps no record of a partition before `first` any more.
-
-        Those before it that nobody takes are counted once the next one is taken, see `take`.
-        """
-        self._kept_from[partition] = first
-
-    def _count_lost(self, partition: Partition, taken: _Taken, offset: int) -> None:
-        """Count what was deleted between the newest record that was taken and the one at `offset`."""
-        first = min(offset, self._kept_from.get(partition, 0))
-        if not 0 < taken.offset < first:
-            return
-        log.warning(
-            "%s[%d]: the broker has deleted %d segments, offsets %d to %d, before a worker came to them: raise "
-            "topics.retention_hours, or start more workers",
-            *(*partition, first - taken.offset, taken.offset, first - 1),
-        )
-        taken.lost_to_retention += first - taken.offset
-        self._measures.lost_to_retention.inc(first - taken.offset)
-        taken.offset = first
 
     def changes(self) -> Iterator[tuple[Partition, CameraProgress | PartitionProgress | str]]:
         """Give what a successor has to know since the last call, by partition; a name where a camera is forgotten.
@@ -215,10 +167,8 @@ class Intake:
             yield partition, name
         for name in self._changed:
             yield self._accounts[name].partition, self._progress(name)
-        for partition in self._changed_partitions:
-            taken = self._partitions[partition]
-            yield partition, PartitionProgress(partition[1], taken.offset, taken.no_camera, taken.lost_to_retention)
-        self._forgotten, self._changed, self._changed_partitions = {}, {}, {}
+        self._forgotten, self._changed = {}, {}
+        yield from self.taken.changes()
 
     def due(self) -> dict[Partition, int]:
         """By partition, from where on a successor has to read."""
@@ -226,8 +176,7 @@ class Intake:
 
     def is_accounted(self, record: Record) -> bool:
         """Whether a record was taken by whoever had its partition before."""
-        taken = self._partitions.get(partition_of(record))
-        return taken is not None and record.offset < taken.offset
+        return record.offset < self.taken.next_offset(partition_of(record))
 
     def _accounted(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> int:
         """Up to where a record's camera is accounted for.
@@ -348,7 +297,7 @@ class Intake:
             self._account(name, record)
         else:
             self.counts[NO_CAMERA].bury(frames)
-            self._partitions[partition].no_camera.bury(frames)
+            self.taken.bury(partition, frames)
         log.warning("%s is a dead letter: %s", record.where, " ".join(letter.reason.split()))
 
     def _publish(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
@@ -432,9 +381,7 @@ class Intake:
         return ended
 
     def _count_no_camera(self) -> None:
-        total = CameraCounts()
-        for taken in self._partitions.values():
-            total.add(taken.no_camera)
+        total = self.taken.no_camera()
         self.counts.pop(NO_CAMERA, None)
         if total.dead_letters:
             self.counts[NO_CAMERA] = total

@@ -117,7 +117,7 @@ class Worker:
     @property
     def lost_to_retention(self) -> int:
         """Records of this worker's partitions that the broker deleted before anybody took them."""
-        return self._intake.lost_to_retention
+        return self._intake.taken.lost_to_retention
 
     def active_events(self) -> list[Event]:
         """The events that are going on."""
@@ -326,10 +326,10 @@ class Worker:
         progress, first_kept = self._state.read(partitions)
         self._intake.restore(self._topics.segments, progress)
         for partition in partitions:
-            self._intake.deleted(partition, first_kept.get(partition, 0))
+            self._intake.taken.deleted(partition, first_kept.get(partition, 0))
         if self._intake.has_changed:
             self._note_taken()
-        unread = {partition for partition in partitions if self._intake.is_new(partition)}
+        unread = {partition for partition in partitions if self._intake.taken.is_new(partition)}
         if not (unread and (unread := unread - self._consumer.committed().keys())):
             return frozenset()
         starts = self._start.offsets()
@@ -340,7 +340,7 @@ class Worker:
     def _note_deleted(self, partition: Partition) -> None:
         """Ask what the broker has deleted: some offsets of a partition are not there."""
         first, _ = self._transport.offsets(partition[0]).get(partition, (0, 0))
-        self._intake.deleted(partition, first)
+        self._intake.taken.deleted(partition, first)
 
     def _drop(self, partitions: frozenset[Partition]) -> None:
         """Forget all that is known of partitions."""
