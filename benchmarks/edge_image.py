@@ -28,6 +28,13 @@ from stream import BrokerError, KafkaTransport
 from stream.services import ApacheBroker, EmbeddedRedis, Service
 
 CAMERA: Final = "lobby"
+#: As the agent of compose.yaml has them in a file.
+_CAMERA_SETTINGS: Final = {
+    f"CLIPLINE_CAMERAS__{CAMERA.upper()}__URL": f"/mnt/{CAMERA}.mp4",
+    f"CLIPLINE_CAMERAS__{CAMERA.upper()}__LOOP": "true",
+    "CLIPLINE_RUN__SERVICES": "own",
+    "CLIPLINE_RUN__WORKERS": "0",
+}
 #: What an image that is only run does without.
 ABSENT: Final = ("pip", "gcc", "cc", "make", "git")
 _DEADLINE_SECONDS: Final = 120.0
@@ -154,8 +161,8 @@ def check(name: str) -> Iterator[str]:
             raise WrongImageError(f"its user is {user!r}, expected one that is not root")
         _check_files(image.root)
         agent_settings, worker_settings = (_settings(kafka, redis, port) for port in _free_ports())
-        attach = ("attach", f"/mnt/{CAMERA}.mp4", "--camera", CAMERA, "--loop")
-        with image.running(agent_settings, *attach) as agent, image.running(worker_settings, "work") as worker:
+        agent_settings |= _CAMERA_SETTINGS
+        with image.running(agent_settings, "run") as agent, image.running(worker_settings, "work") as worker:
             prediction = _first_prediction(kafka.address, (agent, worker))
             yield f"prediction: {json.dumps(prediction)[:300]}"
             for container in (worker, agent):

@@ -2,7 +2,7 @@
 
     clipline run ─┬─ Kafka and Redis, embedded or the operator's own
                   ├─ agent                one process for all cameras
-                  ├─ worker-1, worker-2 … classify what is on the topic
+                  ├─ worker-1, worker-2 … classify what is on the topic (none where run.workers = 0)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -225,10 +225,8 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     found = {"CLIPLINE_KAFKA": services.kafka}
     notes = list(services.notes)
     if (port := settings.metrics.port) is not None:
-        notes.append(
-            f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent), workers at "
-            f"{port + 1} to {port + settings.run.workers}"
-        )
+        workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
+        notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

@@ -281,9 +281,10 @@ class RunSettings(Section):
 
     workers: int = Field(
         1,
-        ge=1,
+        ge=0,
         le=64,
-        description="Worker processes. One uses all cores; more help only where a single process cannot.",
+        description="Worker processes. One uses all cores; more help only where a single process cannot. 0: only the "
+        "agent is started, and workers elsewhere classify its cameras.",
     )
     services: Literal["auto", "embedded", "apache", "own"] = Field(
         "auto",
