@@ -12,6 +12,7 @@ command -v buildah >/dev/null || { echo "docker/build.sh: needs buildah (Debian:
 # No user namespace or seccomp filter of its own, which machines inside of containers lack.
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
 
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' consumers/__init__.py)
 secrets=$(mktemp -d)
 trap 'rm -rf "$secrets"' EXIT
 {
@@ -32,8 +33,8 @@ build() {  # FILE NAME ARGUMENTS…
 
 for image in "$@"; do
     case $image in
-    edge) build docker/Dockerfile.edge clipline-edge ${BASE:+--build-arg "BASE=$BASE"} ;;
-    full) build docker/Dockerfile clipline --build-arg EDGE=localhost/clipline-edge ${TORCH_INDEX:+--build-arg "TORCH_INDEX=$TORCH_INDEX"} ;;
+    edge) build docker/Dockerfile.edge "clipline-edge:$version" ${BASE:+--build-arg "BASE=$BASE"} ;;
+    full) build docker/Dockerfile "clipline:$version" --build-arg "EDGE=localhost/clipline-edge:$version" ${TORCH_INDEX:+--build-arg "TORCH_INDEX=$TORCH_INDEX"} ;;
     *) echo "docker/build.sh: no image '$image'; there are edge and full" >&2; exit 2 ;;
     esac
 done
