@@ -3,8 +3,8 @@
     edge_image.py IMAGE
 
 Its agent sends a sample camera to Apache Kafka, its worker classifies it, each as the image says (command, user,
-variables, folder), as process 1 of its own, on a file system that it cannot write but for its home and /tmp. Fails unless
-predictions come, the health check of the image answers, nothing runs as root, and SIGTERM ends both in time.
+variables, folder), as process 1 of its own, on a file system that it cannot write but for its home and /tmp. Fails
+unless predictions come, the health check of the image answers, nothing runs as root, and SIGTERM ends both in time.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ def check(name: str) -> Iterator[str]:
                 owners = container.owners()
                 if "0" in owners.split():
                     raise WrongImageError(f"{container.command}: runs as root ({owners})")
-                yield f"{container.command}: user {owners.split()[0]}, healthy, gone {container.stopped():.1f} s after SIGTERM"
+                seconds = container.stopped()
+                yield f"{container.command}: user {owners.split()[0]}, healthy, gone {seconds:.1f} s after SIGTERM"
                 if container.is_healthy():
                     raise WrongImageError(f"{container.command}: its health check holds after its end")
 
@@ -178,8 +179,9 @@ def check(name: str) -> Iterator[str]:
 def _check_files(root: Path) -> None:
     places = [root / folder for folder in ("usr/bin", "usr/local/bin", "opt/clipline/bin")]
     found = [f"{place}/{tool}" for place in places for tool in ABSENT if (place / tool).exists()]
-    found += [str(path) for folder in ("root/.cache", "tmp", "src") for path in (root / folder).rglob("*") if path.is_file()]
-    found += [str(path) for path in (root / "etc/pip.conf", root / "etc/pip-ca.pem") if path.exists()]
+    left = [file for folder in ("root/.cache", "tmp", "src") for file in (root / folder).rglob("*") if file.is_file()]
+    left += [file for file in (root / "etc/pip.conf", root / "etc/pip-ca.pem") if file.exists()]
+    found += map(str, left)
     if found:
         raise WrongImageError(f"it holds {', '.join(found[:10])}")
 
