@@ -71,7 +71,9 @@ class Image:
     @contextlib.contextmanager
     def mounted(cls, name: str) -> Iterator[Image]:
         """The image as a container that is gone afterwards."""
-        container = _output("buildah", "from", "--pull=false", name)
+        if not _output("buildah", "images", "--quiet", "--filter", f"reference={name}"):
+            raise WrongImageError(f"there is no image {name}: `make images IMAGES=edge` builds it")
+        container = _output("buildah", "from", "--pull=never", name)
         try:
             described = json.loads(_output("buildah", "inspect", container))
             yield cls(Path(_output("buildah", "mount", container)), described["Docker"]["config"])
