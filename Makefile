@@ -8,6 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOOTAGE ?=
 ARGS ?=
+BASE ?=
+TORCH_INDEX ?=
+IMAGES ?= edge full
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' consumers/__init__.py)
 PINNED := pyproject.toml constraints.txt
 define install
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Clipline needs Python 3.11 or newer; '$(PYTHON)' is older. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -98,6 +102,14 @@ build/edge-venv/.edge: $(PINNED) $(shell find stream models consumers -name '*.p
 .PHONY: edge
 edge: $(VENV)/.all build/edge-venv/.edge ## Serve models from an install without torch; prints its size (7 GB)
 	@$(BIN)/python -W ignore benchmarks/edge.py build/edge-venv/bin/python
+
+.PHONY: images
+images: ## Build the container images with buildah and print their sizes; IMAGES=edge for one, BASE=image, TORCH_INDEX=url
+	@BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" docker/build.sh $(IMAGES)
+
+.PHONY: image-test
+image-test: $(VENV)/.demo kafka ## Run the edge image, as `make images` built it, on Apache Kafka without a daemon (root)
+	@$(BIN)/python -W ignore benchmarks/edge_image.py localhost/clipline-edge:$(VERSION)
 
 .PHONY: kafka
 kafka: .kafka/stamp ## Apache Kafka's jars into .kafka/libs, for tests and demos (nothing to do where KAFKA_HOME is set)

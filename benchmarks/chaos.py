@@ -122,6 +122,7 @@ kafka = "{kafka}"
 redis = "{redis}"
 
 [worker]
+start = "earliest"
 model = "{model}"
 engine = "openvino-f32"
 threads = 1

@@ -107,7 +107,7 @@ def _serve(edge: Edge, kafka: str, expected: int) -> tuple[list[dict[str, Any]],
     consumer = KafkaTransport(kafka).consumer([Settings().topics.predictions])
     predictions: dict[str, dict[str, Any]] = {}
     until = time.monotonic() + _DEADLINE_SECONDS
-    with edge.start("-m", "consumers.cli", "work", "--engine", "openvino-f32") as process:
+    with edge.start("-m", "consumers.cli", "work", "--from", "earliest", "--engine", "openvino-f32") as process:
         try:
             # The last window may wait for footage that does not come.
             while len(predictions) < expected - 1 and process.poll() is None and time.monotonic() < until:

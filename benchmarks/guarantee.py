@@ -49,7 +49,10 @@ def main() -> None:
         seconds = send_footage(transport, Settings().topics.segments, job)
         for number in range(options.rounds):
             for guarantee in GUARANTEES if number % 2 else GUARANTEES[::-1]:
-                own = {"kafka": broker.address, "worker": {"group": f"{guarantee}-{number}", "guarantee": guarantee}}
+                own = {
+                    "kafka": broker.address,
+                    "worker": {"group": f"{guarantee}-{number}", "guarantee": guarantee, "start": "earliest"},
+                }
                 settings = override(Settings(), own, "benchmark")
                 rules = tracker_rules(contract, settings.tracker)
                 worker = Worker(transport, classifier, spec, rules, settings)

@@ -113,7 +113,8 @@ class Direct(Measured):
         del number
         contract, cpu = self._classifier.contract, list[float]()
         with _cpu_seconds(cpu):
-            transport, settings = MemoryTransport(), Settings()
+            transport = MemoryTransport()
+            settings = override(Settings(), {"worker": {"start": "earliest"}}, "benchmark")
             ensure_topics(transport, settings.topics)
             seconds = send_footage(transport, settings.topics.segments, self.job)
             rules = tracker_rules(contract, settings.tracker)
@@ -153,7 +154,7 @@ class Kafka(Measured):
 
 
 def _kafka_settings(job: Job) -> Settings:
-    own = {"kafka": job.kafka, "redis": job.redis, "worker": {"model": job.checkpoint}}
+    own = {"kafka": job.kafka, "redis": job.redis, "worker": {"model": job.checkpoint, "start": "earliest"}}
     return override(Settings(), {**own, "topics": {"prefix": f"{job.path}-{job.cameras}"}}, "benchmark")
 
 

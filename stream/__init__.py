@@ -21,6 +21,7 @@ from .broker.transport import (
 )
 from .clips.clipper import Clip, Clipper, ClipperState, ClipSpec
 from .clips.decoding import Decoded, Decoder, Sample, decode
+from .clips.effort import EVERYTHING, Effort, Thinning
 from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces
@@ -53,6 +54,7 @@ from .tracing import child_trace, trace_headers, trace_of
 
 __all__ = [
     "CAMERA_ID",
+    "EVERYTHING",
     "MAX_RECORD_BYTES",
     "VIDEO_SUFFIXES",
     "Attached",
@@ -65,6 +67,7 @@ __all__ = [
     "DecodeLimits",
     "Decoded",
     "Decoder",
+    "Effort",
     "EntryError",
     "Existing",
     "Feed",
@@ -105,6 +108,7 @@ __all__ = [
     "ServiceError",
     "SourceError",
     "StreamError",
+    "Thinning",
     "Topic",
     "Transport",
     "announced_frames",

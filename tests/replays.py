@@ -24,7 +24,7 @@ from stream import ClipSpec, Headers, MemoryTransport, Transport, attach
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
-SETTINGS = Settings.model_validate({"topics": {"partitions": 4}, "worker": {"threads": 1}})
+SETTINGS = Settings.model_validate({"topics": {"partitions": 4}, "worker": {"start": "earliest", "threads": 1}})
 
 Said = tuple[bytes, Headers, bytes]
 

@@ -53,7 +53,7 @@ def settings_of(prefix: str, redis: str = "redis://127.0.0.1:1") -> Settings:
             "redis": redis,
             "topics": {"prefix": prefix, "partitions": 2},
             "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
-            "worker": {"group": prefix, "threads": 1},
+            "worker": {"start": "earliest", "group": prefix, "threads": 1},
         }
     )
 

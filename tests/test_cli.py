@@ -249,7 +249,7 @@ def test_up_attach_work_and_events_are_one_system(tmp_path):
         attached = clipline("attach", footage, "--pace", "max", **exports)
         assert attached.returncode == 0, attached.stderr
         assert "gate: 120 frames in" in attached.stdout
-        with running("work", "--model", str(model), **exports) as work:
+        with running("work", "--from", "earliest", "--model", str(model), **exports) as work:
             deadline = time.monotonic() + 120
             events: list[dict] = []
             while not any(e["state"] == "ended" for e in events) and time.monotonic() < deadline:

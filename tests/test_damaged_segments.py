@@ -131,7 +131,7 @@ def test_what_is_in_another_container_than_it_says_is_told_as_what_it_is(whole: 
 
 def test_a_worker_has_the_limits_of_its_settings(tmp_path):
     film = write_video(tmp_path / "a.mp4", 20, rate=10, gop=5, size=(64, 48))
-    settings = Settings.model_validate({"worker": {"max_megapixels": 0.001}})
+    settings = Settings.model_validate({"worker": {"start": "earliest", "max_megapixels": 0.001}})
     transport = MemoryTransport()
     ensure_topics(transport, settings.topics)
     attach(

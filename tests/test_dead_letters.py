@@ -28,7 +28,7 @@ from stream import (
 )
 from stream.broker.transport import record_size
 from tests.command_line import clipline
-from tests.replays import RULES, SPEC, Brightness, work_off
+from tests.replays import RULES, SETTINGS, SPEC, Brightness, work_off
 from tests.videos import write_video
 
 
@@ -94,7 +94,7 @@ def test_what_was_cut_is_not_sent_again():
 
 def test_records_as_large_as_they_may_be_with_long_headers_are_decoded_or_dead_letters(tmp_path: Path):
     """The headers of a record count as its value does; what a dead letter adds finds room."""
-    settings, transport, source = Settings(), MemoryTransport(), MemoryTransport()
+    settings, transport, source = SETTINGS, MemoryTransport(), MemoryTransport()
     topics = settings.topics
     for each in (transport, source):
         ensure_topics(each, topics)
@@ -119,7 +119,7 @@ def test_records_as_large_as_they_may_be_with_long_headers_are_decoded_or_dead_l
 
 
 def test_what_is_sent_again_once_it_can_be_used_is_classified(tmp_path: Path):
-    strict, settings = Settings.model_validate({"worker": {"max_megapixels": 0.001}}), Settings()
+    strict, settings = Settings.model_validate({"worker": {"start": "earliest", "max_megapixels": 0.001}}), SETTINGS
     transport = MemoryTransport()
     ensure_topics(transport, settings.topics)
     film = write_video(tmp_path / "gate.mp4", 40, rate=10, gop=5, size=(64, 48))

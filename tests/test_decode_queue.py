@@ -38,7 +38,7 @@ def queue():
 def test_segments_come_out_in_the_order_in_which_they_went_in(queue, monkeypatch):
     gate = threading.Event()
 
-    def decode_when_told(segment: Segment, *_: object) -> Decoded:
+    def decode_when_told(segment: Segment, *_: object, **__: object) -> Decoded:
         if segment.camera == "a":
             gate.wait(10)
         return Decoded((), [])
@@ -190,7 +190,7 @@ def test_a_group_that_goes_on_holds_no_thread_while_it_waits(queue, film, monkey
 
     monkeypatch.setattr(decode_queue, "Decoder", Gated)
     done = threading.Event()
-    monkeypatch.setattr(decode_queue, "decode", lambda *_: done.set() or Decoded((), []))
+    monkeypatch.setattr(decode_queue, "decode", lambda *_, **__: done.set() or Decoded((), []))
     put(queue, film)
     queue.put("other camera", lambda: unreadable("b"), "b")
     assert done.wait(5), "the second thread is free for it"

@@ -73,7 +73,9 @@ def published(
     """Footage that went through the agent and a worker; and a record that no worker can decode."""
     if broker is embedded_broker:  # it lets a group's first member wait half of it
         monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
-    settings = Settings(topics=TopicSettings(prefix=topics_prefix, partitions=1), worker={"group": topics_prefix})
+    settings = Settings(
+        topics=TopicSettings(prefix=topics_prefix, partitions=1), worker={"start": "earliest", "group": topics_prefix}
+    )
     transport, topics = KafkaTransport(broker.address), settings.topics
     ensure_topics(transport, topics)
     footage = write_video(tmp_path / "lobby.mp4", 120, rate=25, gop=25, options={"bf": "0", "preset": "ultrafast"})

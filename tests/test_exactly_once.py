@@ -27,7 +27,7 @@ SETTINGS = Settings.model_validate(
     {
         "topics": {"partitions": 2},
         "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
-        "worker": {"threads": 1, "max_batch": 3, "instance": "a"},
+        "worker": {"start": "earliest", "threads": 1, "max_batch": 3, "instance": "a"},
     }
 )
 
@@ -217,6 +217,12 @@ class Slow(Brightness):
 def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_only(records, undisturbed, monkeypatch):
     """A rebalance that begins and ends within one poll: nobody sees it coming."""
     monkeypatch.setattr(MemoryTransport, "is_rejoining", lambda *_: False)
+    # A transaction is open most of the time, but not always.
+    assert any(a_partition_goes(records, undisturbed, monkeypatch) for _ in range(5)), "the test shows nothing"
+
+
+def a_partition_goes(records: Any, undisturbed: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Have a second worker join amid the work of the first; return whether something was open when it did."""
     transport, done = filled(records), threading.Event()
     workers = [Worker(transport, Slow(), SPEC, RULES, named(name)) for name in ("first", "second")]
     expected = sum(map(len, undisturbed[0].values()))
@@ -236,7 +242,7 @@ def test_a_partition_that_goes_amid_a_transaction_is_told_of_by_its_new_worker_o
         thread.join()
     assert told(transport) == undisturbed[0]
     assert accounts(transport) == undisturbed[1]
-    assert dropped, "nothing was open when it went: the test shows nothing"
+    return bool(dropped)
 
 
 def named(instance: str) -> Settings:

@@ -359,7 +359,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     command = [sys.executable, str(REPOSITORY / "tests" / "edge_only.py"), "edge", "work", "--model", str(xml)]
-    command += ["--group", topics_prefix, "--engine", "openvino-f32"]
+    command += ["--group", topics_prefix, "--engine", "openvino-f32", "--from", "earliest"]
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             predictions = [

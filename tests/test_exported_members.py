@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EntryError
-        Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance Headers Image
-        KafkaAddress KafkaSecurity KafkaTransport Mechanism MemoryTransport Pace Packet
-        Partition Picture Polled Producer Protocol Publisher
-        Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError SegmentLimits
-        Segmenter ServiceError SourceError StreamError Topic Transport
+        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EVERYTHING Effort
+        EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance Headers
+        Image KafkaAddress
+        KafkaSecurity KafkaTransport Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol
+        Publisher Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError
+        SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
         announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id child_trace
         decode display_name escape_address find_files is_film is_live may_be_film quiet_after recorded_order sample_file
         sample_pieces split_address token_of_command trace_headers trace_of write_joined

@@ -44,6 +44,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
         ("metrics", "port"),
         ("run", "data"),
         ("topics", "retention_megabytes"),
+        ("load", "classes"),
     ):
         del values[section][key]
     assert Settings.model_validate(values) == Settings()

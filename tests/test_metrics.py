@@ -96,7 +96,9 @@ def shown(embedded_broker, redis_url, tmp_path_factory) -> Iterator[Mapping[str,
 
     def settings(port: int) -> Settings:
         spool = {"folder": folder}
-        return Settings.model_validate({**own, "metrics": {"port": port}, "spool": spool, "worker": {"group": "seen"}})
+        return Settings.model_validate(
+            {**own, "metrics": {"port": port}, "spool": spool, "worker": {"start": "earliest", "group": "seen"}}
+        )
 
     agent, worker = settings(free_port()), settings(free_port())
     ending, may_load = Ending(), threading.Event()

@@ -46,7 +46,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 def settings_of(prefix: str) -> Settings:
     limits = {"min_seconds": 0.4, "max_seconds": 0.5}
-    worker = {"group": prefix, "threads": 1}
+    worker = {"group": prefix, "threads": 1, "start": "earliest"}
     return Settings.model_validate(
         {"topics": {"prefix": prefix, "partitions": 4}, "segments": limits, "worker": worker}
     )

@@ -19,7 +19,7 @@ import pytest
 
 from consumers.records.camera_state import CameraState
 from consumers.records.process import ProcessInfo
-from consumers.running.run import _refuse_taken_cameras, _Watch
+from consumers.running.run import _plan, _refuse_taken_cameras, _specs, _Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
 from consumers.terminal.demo import FOOTAGE
@@ -239,6 +239,13 @@ def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
         assert words in run.until("clipline: ")
         assert run.process.wait(timeout=20) == code
         assert eventually(lambda: not run.pids(), 5)
+
+
+def test_without_workers_only_the_agent_is_started(tmp_path):
+    settings = Settings.model_validate({"run": {"workers": 0}, "metrics": {"port": 9400}})
+    services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
+    assert [spec.name for spec in _specs(services, settings, {})] == ["agent"]
+    assert _plan(services, settings, tmp_path).notes[-1].endswith("/metrics (agent)")
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):

@@ -32,7 +32,9 @@ class Brightness:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings.model_validate({"topics": {"partitions": 2}, "worker": {"threads": 1, "idle_seconds": 0.3}})
+    return Settings.model_validate(
+        {"topics": {"partitions": 2}, "worker": {"start": "earliest", "threads": 1, "idle_seconds": 0.3}}
+    )
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_a_group_goes_on_where_it_committed(transport, topics_prefix, opened):
     first.close()
     second = opened(transport.consumer([topics_prefix], topics_prefix))
     assert values(read(second, 2)) == [b"4", b"5"]
-    assert second.lag() == 0
+    assert sum(second.lag().values()) == 0
     other_group = opened(transport.consumer([topics_prefix], f"{topics_prefix}-other"))
     assert [r.offset for r in read(other_group, 6)] == list(range(6))
 
@@ -384,11 +384,11 @@ def test_paused_partitions_wait_and_lose_nothing(kind, transport, topics_prefix,
         records += more
     assert len(sent) > len(records)
     if kind != "embedded":  # it does not know its end
-        assert consumer.lag() == len(sent) - len(records)
+        assert sum(consumer.lag().values()) == len(sent) - len(records)
     consumer.pause(())
     records += read(consumer, len(sent) - len(records))
     assert sorted(values(records)) == sorted(v for _, v in sent)
-    assert consumer.lag() == 0
+    assert sum(consumer.lag().values()) == 0
 
 
 def test_a_partition_that_is_paused_amid_what_was_fetched_goes_on(kind, transport, topics_prefix, opened):

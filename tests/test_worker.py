@@ -64,7 +64,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(broker, redis_url: str, topics_prefix: str) -> Settings:
     topics = {"prefix": topics_prefix, "partitions": 2}
-    worker = {"group": f"{topics_prefix}-group", "threads": 1}
+    worker = {"start": "earliest", "group": f"{topics_prefix}-group", "threads": 1}
     return Settings.model_validate({"kafka": broker.address, "redis": redis_url, "topics": topics, "worker": worker})
 
 
@@ -241,7 +241,7 @@ def test_worker_that_is_killed_leaves_nothing_undone(
         "redis": redis_url,
         "topics": {"prefix": topics_prefix, "partitions": 1},
     }
-    worker_values = {"model": str(model), "group": topics_prefix, "engine": "torch", "threads": 1}
+    worker_values = {"start": "earliest", "model": str(model), "group": topics_prefix, "engine": "torch", "threads": 1}
     settings = Settings.model_validate(values | {"worker": worker_values})
     transport = KafkaTransport(settings.kafka)
     ensure_topics(transport, settings.topics)
@@ -253,7 +253,18 @@ def test_worker_that_is_killed_leaves_nothing_undone(
         "CLIPLINE_TOPICS__PREFIX": topics_prefix,
         "CLIPLINE_TOPICS__PARTITIONS": "1",
     }
-    command = [sys.executable, "-m", "consumers.cli", "work", "--model", str(model), "--group", topics_prefix]
+    command = [
+        sys.executable,
+        "-m",
+        "consumers.cli",
+        "work",
+        "--model",
+        str(model),
+        "--group",
+        topics_prefix,
+        "--from",
+        "earliest",
+    ]
     command += ["--engine", "torch"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert records(transport, settings.topics.predictions, 20, seconds=60), "nothing was classified"
@@ -279,6 +290,6 @@ def test_worker_that_is_killed_leaves_nothing_undone(
 def test_open_worker_names_an_unknown_model_before_it_asks_for_a_broker() -> None:
     from models import UnknownModelError
 
-    settings = Settings.model_validate({"kafka": "127.0.0.1:1", "worker": {"model": "nope"}})
+    settings = Settings.model_validate({"kafka": "127.0.0.1:1", "worker": {"start": "earliest", "model": "nope"}})
     with pytest.raises(UnknownModelError, match="nope"), open_worker(settings):
         pass

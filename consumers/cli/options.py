@@ -109,6 +109,17 @@ GroupOption = Annotated[
         show_default="clipline-classify",
     ),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TIME",
+        rich_help_panel=ADVANCED,
+        help="Where a new group begins: now, earliest, or with what was sent at a time or later, "
+        "2026-11-24T08:00:00Z. A group that has begun before goes on where it stopped.",
+        show_default="now",
+    ),
+]
 EngineOption = Annotated[
     EngineName | None,
     typer.Option("--engine", rich_help_panel=ADVANCED, help="Library that runs the model.", show_default="auto"),
@@ -220,6 +231,10 @@ ReportOption = Annotated[
 ]
 
 
+#: Options that have another name than their setting.
+_OPTIONS: Final = {"start": "--from"}
+
+
 def command_settings(path: Path | None, kafka: str | None, redis: str | None, **worker: Any) -> Settings:
     """Settings with what the command line says over them; `worker` are keys of that section, named as the options are.
 
@@ -230,7 +245,10 @@ def command_settings(path: Path | None, kafka: str | None, redis: str | None, **
 
     settings = load_settings(path)
     given: dict[str, dict[str, Any]] = {"--kafka": {"kafka": kafka}, "--redis": {"redis": redis}}
-    given |= {f"--{key.removesuffix('_seconds')}": {"worker": {key: value}} for key, value in worker.items()}
+    given |= {
+        _OPTIONS.get(key, f"--{key.removesuffix('_seconds')}"): {"worker": {key: value}}
+        for key, value in worker.items()
+    }
     # One at a time, so that the message names the option.
     for name, values in given.items():
         settings = override(settings, values, name)

@@ -58,7 +58,7 @@ def redis(
     """
     from consumers.outputs.redis_check import redis_differences
     from consumers.outputs.redis_connection import connect_redis
-    from consumers.outputs.redis_projection import rebuild_redis
+    from consumers.outputs.redis_rebuild import rebuild_redis
     from consumers.terminal.progress import task_progress
     from stream import KafkaTransport, display_name
 

@@ -16,6 +16,7 @@ from .options import (
     EngineOption,
     ExitAfterOption,
     FpsOption,
+    FromOption,
     GroupOption,
     KafkaOption,
     LogOption,
@@ -151,6 +152,7 @@ def _attached(source: str, camera: str | None, start: str | None, *, loop: bool)
 def work(
     model: ModelOption = None,
     group: GroupOption = None,
+    begin: FromOption = None,
     engine: EngineOption = None,
     stride: StrideOption = None,
     exit_after: ExitAfterOption = None,
@@ -168,6 +170,8 @@ def work(
     Examples:
       clipline work
       clipline work --model x3d-xs
+    What was sent before the first worker, too:
+      clipline work --from earliest
     A second model on the same cameras:
       clipline work --model x3d-xs --group clipline-x3d
     """
@@ -178,7 +182,7 @@ def work(
     from consumers.terminal.plain import plain_log
 
     settings = command_settings(
-        settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group
+        settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group, start=begin
     )
     settings = logged_settings(settings, log, "worker", console, errors)
 

@@ -19,15 +19,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from consumers.cores import usable_cores
-from stream import ClipSpec, Decoded, DecodeLimits, Decoder, Segment, SegmentError, decode
+from stream import EVERYTHING, ClipSpec, Decoded, DecodeLimits, Decoder, Effort, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
 Outcome = tuple[Segment, Decoded] | SegmentError
+
+#: Of a segment: the times of the pictures that are wanted, and how much is made of it.
+Plan = Callable[[Segment], tuple[list[int], Effort]]
 
 #: Of pictures that wait to be taken.
 MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
@@ -40,6 +43,21 @@ class _Entry(Generic[Item]):
     outcome: Future[Outcome]
     #: What its pictures weigh when they are decoded, at most.
     picture_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Task(Generic[Item]):
+    """A segment that is to be decoded."""
+
+    item: Item
+    segment: Segment
+    times_us: list[int]
+    effort: Effort
+    where: str
+    outcome: Future[Outcome]
+
+    def settle(self, decoded: Decoded) -> None:
+        self.outcome.set_result((self.segment, replace(decoded, effort=self.effort)))
 
 
 @dataclass(slots=True)
@@ -120,7 +138,14 @@ class DecodeQueue(Generic[Item]):
         return self._entries[0].outcome if self._entries else None
 
     def put(
-        self, item: Item, read: Callable[[], Segment], where: str, size: int = 0, *, is_context: bool = False
+        self,
+        item: Item,
+        read: Callable[[], Segment],
+        where: str,
+        size: int = 0,
+        *,
+        is_context: bool = False,
+        plan: Plan | None = None,
     ) -> None:
         """Put in the next segment.
 
@@ -130,17 +155,22 @@ class DecodeQueue(Generic[Item]):
             where: names the segment in errors.
             size: what it weighs in `bytes`.
             is_context: no picture of it is wanted, it is there for those that follow.
+            plan: says what is wanted of the segment; every window, if None.
         """
         outcome: Future[Outcome] = Future()
         try:
-            segment = read()
-            times_us = [] if is_context or segment.is_end else self._spec.sample_times_us(segment)
+            segment, effort = read(), EVERYTHING
+            if plan is not None:
+                times_us, effort = plan(segment)
+            else:
+                times_us = [] if is_context or segment.is_end else self._spec.sample_times_us(segment)
         except Exception as error:  # noqa: BLE001  whatever foreign bytes do is about that record alone
             outcome.set_result(_refusal(error, where))
             entry = _Entry(item, size, outcome, 0)
         else:
             entry = _Entry(item, size, outcome, len(times_us) * self._spec.height * self._spec.width * 3)
-            self._held.append((entry, functools.partial(self._begin, item, segment, times_us, where, outcome)))
+            task = _Task(item, segment, times_us, effort, where, outcome)
+            self._held.append((entry, functools.partial(self._begin, task)))
         self._bytes += size
         self._entries.append(entry)
         self._begin_held()
@@ -190,68 +220,57 @@ class DecodeQueue(Generic[Item]):
             self._picture_bytes += entry.picture_bytes
             begin()
 
-    def _begin(self, item: Item, segment: Segment, times_us: list[int], where: str, outcome: Future[Outcome]) -> None:
-        group, (claim, _) = self._groups.get(segment.camera), self._claims.get(segment.camera, (0, None))
+    def _begin(self, task: _Task[Item]) -> None:
+        segment, where, camera = task.segment, task.where, task.segment.camera
+        group, (claim, _) = self._groups.get(camera), self._claims.get(camera, (0, None))
         if segment.claim > claim:
-            self._claims[segment.camera] = segment.claim, item
+            self._claims[camera] = segment.claim, task.item
         if 0 < segment.claim < claim:
             # Of an agent that was fenced: nobody wants its pictures, and it is not to touch the other one's group.
-            outcome.set_result((segment, Decoded((), [])))
+            task.settle(Decoded((), []))
+        elif task.effort.skipped is not None:
+            task.settle(Decoded((), [], missing=task.effort.skipped))
         elif group is not None and group.has_next(segment):
-            self._go_on(group, item, segment, times_us, where, outcome)
+            self._go_on(group, task)
         elif segment.continued and not segment.continues:
             decoder = Decoder(self._spec.picture, self._limits)
-            self._groups[segment.camera] = _Group(decoder, segment.start_us, item, segment, outcome)
-            self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+            self._groups[camera] = _Group(decoder, segment.start_us, task.item, segment, task.outcome)
+            self._submit(task, lambda: decoder.decode(segment, task.times_us, where))
         elif segment.is_end:
-            outcome.set_result((segment, Decoded((), [])))
+            task.settle(Decoded((), []))
         else:
             if group is not None and segment.epoch_us > group.segment.epoch_us and segment.sequence > 0:
-                del self._groups[segment.camera]  # the feed began anew, and nobody said that the group is over
-            picture, limits = self._spec.picture, self._limits
-            self._submit(outcome, segment, lambda: decode(segment, times_us, picture, where, limits), where)
+                del self._groups[camera]  # the feed began anew, and nobody said that the group is over
+            picture, limits, only = self._spec.picture, self._limits, task.effort.keyframes_only
+            self._submit(task, lambda: decode(segment, task.times_us, picture, where, limits, keyframes_only=only))
 
-    def _go_on(
-        self,
-        group: _Group[Item],
-        item: Item,
-        segment: Segment,
-        times_us: list[int],
-        where: str,
-        outcome: Future[Outcome],
-    ) -> None:
+    def _go_on(self, group: _Group[Item], task: _Task[Item]) -> None:
         """Decode the group's next segment when the one before is done."""
-        before, decoder = group.outcome, group.decoder
+        before, decoder, segment = group.outcome, group.decoder, task.segment
         if not group.has_taken(segment):
-            group.item, group.segment = item, segment
+            group.item, group.segment = task.item, segment
             if not segment.continues:
                 group.from_us = segment.start_us
             if not segment.continued:
                 del self._groups[segment.camera]
-        group.outcome = outcome
+        group.outcome = task.outcome
         before.add_done_callback(
-            lambda _: self._submit(outcome, segment, lambda: decoder.decode(segment, times_us, where), where)
+            lambda _: self._submit(task, lambda: decoder.decode(segment, task.times_us, task.where))
         )
 
-    def _submit(self, outcome: Future[Outcome], segment: Segment, decode_it: Callable[[], Decoded], where: str) -> None:
+    def _submit(self, task: _Task[Item], decode_it: Callable[[], Decoded]) -> None:
         with contextlib.suppress(RuntimeError):  # the queue was closed meanwhile
-            self._pool.submit(_settle, outcome, segment, decode_it, where, self._told_seconds)
+            self._pool.submit(_settle, task, decode_it, self._told_seconds)
 
 
-def _settle(
-    outcome: Future[Outcome],
-    segment: Segment,
-    decode_it: Callable[[], Decoded],
-    where: str,
-    told_seconds: Callable[[float], None],
-) -> None:
+def _settle(task: _Task[Item], decode_it: Callable[[], Decoded], told_seconds: Callable[[float], None]) -> None:
     began = time.perf_counter()
     try:
         decoded = decode_it()
         told_seconds(time.perf_counter() - began)
-        outcome.set_result((segment, decoded))
+        task.settle(decoded)
     except Exception as error:  # noqa: BLE001  as where it is read
-        outcome.set_result(_refusal(error, where))
+        task.outcome.set_result(_refusal(error, task.where))
 
 
 def _refusal(error: Exception, where: str) -> SegmentError:

@@ -47,10 +47,15 @@ class StateTopic:
                 key, value = encode_progress(self._group, replace(change, topic_id=self._segments_id))
             publisher.send(self._topic, key, [], value, number % self._partitions)
 
-    def read(self, partitions: Iterable[Partition]) -> list[CameraProgress | PartitionProgress]:
+    def read(
+        self, partitions: Iterable[Partition]
+    ) -> tuple[list[CameraProgress | PartitionProgress], dict[Partition, int]]:
         """What is known of these partitions; waits for transactions of workers that had them before.
 
         A record that cannot be used is logged, counted, and as if it were not there.
+
+        Returns:
+            what is known, and by partition the first offset that the broker still keeps.
 
         Raises:
             BrokerError: the broker does not answer, or a transaction does not end.
@@ -60,8 +65,10 @@ class StateTopic:
         for record in self._transport.read_to_end({(self._topic, n % self._partitions) for n in sorted(numbers)}):
             newest[record.partition, record.key] = record
         found = [each for record in newest.values() if (each := self._decode(record)) is not None]
-        ends = {number: end for (_, number), (_, end) in self._transport.offsets(self._segments).items()}
-        return [self._at_most(each, ends.get(each.partition, 0)) for each in found if each.partition in numbers]
+        bounds = self._transport.offsets(self._segments)
+        ends = {number: end for (_, number), (_, end) in bounds.items()}
+        known = [self._at_most(each, ends.get(each.partition, 0)) for each in found if each.partition in numbers]
+        return known, {partition: first for partition, (first, _) in bounds.items() if partition[1] in numbers}
 
     def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
         if record.value is None:

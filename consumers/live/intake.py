@@ -13,14 +13,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
-from stream import CAMERA_ID, ClipSpec, Decoded, Partition, Record, Segment, SegmentError, announced_frames
+from consumers.records.load_change import Change, LoadChange
+from consumers.settings import LoadSettings
+from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
-from .accounts import NO_CAMERA, CameraCounts
+from .accounts import NO_CAMERA
 from .feed_guard import Arrival, FeedGuard, Reason
 from .locating import EventLocator
 from .measures import Measures
@@ -29,6 +31,7 @@ from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
 from .progress import CameraProgress, FeedProgress, PartitionProgress
 from .silence import SilenceWatch
 from .status import WorkerStatus
+from .taken import TakenRecords
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,9 @@ class Outbox(Protocol):
     def letter(self, letter: DeadLetter) -> None:
         """A record that cannot be used."""
 
+    def load(self, change: LoadChange) -> None:
+        """From now on less, or more, is made of a camera."""
+
     def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
         """What became of windows, and events with where their footage lies."""
 
@@ -60,14 +66,6 @@ class _Account:
 
     partition: Partition
     next_offset: int = 0
-
-
-@dataclass(slots=True)
-class _Taken:
-    """A partition, see `PartitionProgress`."""
-
-    offset: int = 0
-    no_camera: CameraCounts = field(default_factory=CameraCounts)
 
 
 class Intake:
@@ -83,34 +81,33 @@ class Intake:
         measures: Measures,
         silence: SilenceWatch,
         max_reread_seconds: float,
+        load: LoadSettings,
     ) -> None:
         self._outbox, self._measures, self._max_reread_seconds = outbox, measures, max_reread_seconds
+        self._load = load
         self.pipeline = Pipeline(scorer, spec, rules)
         self.counts = self.pipeline.counts
         self.counts.when_dropped = self._lose_account
         self.status = WorkerStatus()
         self.silence = silence
         self.ledger = OffsetLedger()
-        self._partitions: dict[Partition, _Taken] = {}
+        self.taken = TakenRecords(measures)
         self._accounts: dict[str, _Account] = {}
         #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
         self._changed: dict[str, None] = {}
-        self._changed_partitions: dict[Partition, None] = {}
         self._forgotten: dict[tuple[Partition, str], None] = {}
 
     @property
     def has_changed(self) -> bool:
         """Whether there is something that a successor does not know yet."""
-        return bool(self._changed_partitions or self._changed or self._forgotten)
+        return bool(self.taken.has_changed or self._changed or self._forgotten)
 
     def take(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
         """Take the next record of a partition, decoded; return the windows that are complete now, to be published."""
         partition = partition_of(record)
-        taken = self._partitions.setdefault(partition, _Taken())
-        if record.offset < max(taken.offset, self._accounted(record, outcome)):
+        if record.offset < max(self.taken.next_offset(partition), self._accounted(record, outcome)):
             return self._take_again(record, outcome)
-        taken.offset = record.offset + 1
-        self._changed_partitions[partition] = None
+        self.taken.take(partition, record)
         if isinstance(outcome, SegmentError):
             self._bury(record, outcome.reason, outcome.fault)
             return []
@@ -136,17 +133,17 @@ class Intake:
         if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
             self.publish(steps)
 
-    def drop(self, partitions: frozenset[Partition]) -> None:
-        """Forget partitions: whoever has them now knows of them what was committed."""
-        for name in [name for name, account in self._accounts.items() if account.partition in partitions]:
+    def drop(self, partitions: frozenset[Partition]) -> list[str]:
+        """Forget partitions: whoever has them now knows of them what was committed. Return their cameras."""
+        cameras = [name for name, account in self._accounts.items() if account.partition in partitions]
+        for name in cameras:
             self._remove(name)
         self.status.revoked(partitions)
         self.ledger.revoke(partitions)
-        for partition in partitions:
-            self._partitions.pop(partition, None)
-            self._changed_partitions.pop(partition, None)
+        self.taken.drop(partitions)
         self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
         self._count_no_camera()
+        return cameras
 
     def restore(self, topic: str, progress: Iterable[CameraProgress | PartitionProgress]) -> None:
         """Go on from the progress of partitions of `topic` that came."""
@@ -154,7 +151,7 @@ class Intake:
         for each in progress:
             partition = topic, each.partition
             if isinstance(each, PartitionProgress):
-                self._partitions[partition] = _Taken(each.taken, each.no_camera)
+                self.taken.restore(partition, each)
             else:
                 ended += self._restore_camera(partition, each)
         self._count_no_camera()
@@ -170,14 +167,16 @@ class Intake:
             yield partition, name
         for name in self._changed:
             yield self._accounts[name].partition, self._progress(name)
-        for partition in self._changed_partitions:
-            taken = self._partitions[partition]
-            yield partition, PartitionProgress(partition[1], taken.offset, taken.no_camera)
-        self._forgotten, self._changed, self._changed_partitions = {}, {}, {}
+        self._forgotten, self._changed = {}, {}
+        yield from self.taken.changes()
 
     def due(self) -> dict[Partition, int]:
         """By partition, from where on a successor has to read."""
         return self.ledger.due(lambda footage: self.pipeline.needs(footage, self._max_reread_seconds))
+
+    def is_accounted(self, record: Record) -> bool:
+        """Whether a record was taken by whoever had its partition before."""
+        return record.offset < self.taken.next_offset(partition_of(record))
 
     def _accounted(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> int:
         """Up to where a record's camera is accounted for.
@@ -236,11 +235,30 @@ class Intake:
         self.status.seen(segment, record).guard = guard
         self.silence.heard(segment.camera, partition_of(record))
         self.ledger.holds(partition_of(record), record.offset, _footage(segment))
+        self._note_load(segment, arrival.decoded.effort)
         try:
             return self.pipeline.push(segment, arrival.decoded, record)
         except Exception as error:  # noqa: BLE001  a record ends no worker, whatever it does
             self._bury(record, f"cannot be cut into windows: {type(error).__name__}: {error}", "not_cut")
             return []
+
+    def _note_load(self, segment: Segment, effort: Effort) -> None:
+        """Tell where less, or more, is made of a camera than of its segment before."""
+        camera = self.pipeline.cameras.get(segment.camera)
+        before = 0 if camera is None else camera.effort.level
+        if effort.level == before:
+            return
+        policy = self._load.rule_of(segment.camera).policy
+        change: Change = "entered" if not before else "changed" if effort.level else "left"
+        log.warning(
+            "camera %s: %s %s, level %d; its segments wait for %.0f s",
+            *(segment.camera, policy, change, effort.level, effort.behind_seconds),
+        )
+        self._outbox.load(
+            LoadChange(
+                segment.camera, segment.epoch_us, segment.start_us, policy, effort.level, change, effort.behind_seconds
+            )
+        )
 
     def _leave_out(self, arrival: Arrival, reason: Reason) -> None:
         """Account for a segment that is of another feed than the camera's windows."""
@@ -281,7 +299,7 @@ class Intake:
             self._account(name, record)
         else:
             self.counts[NO_CAMERA].bury(frames)
-            self._partitions[partition].no_camera.bury(frames)
+            self.taken.bury(partition, frames)
         log.warning("%s is a dead letter: %s", record.where, " ".join(letter.reason.split()))
 
     def _publish(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
@@ -365,9 +383,7 @@ class Intake:
         return ended
 
     def _count_no_camera(self) -> None:
-        total = CameraCounts()
-        for taken in self._partitions.values():
-            total.add(taken.no_camera)
+        total = self.taken.no_camera()
         self.counts.pop(NO_CAMERA, None)
         if total.dead_letters:
             self.counts[NO_CAMERA] = total

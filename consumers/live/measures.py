@@ -65,6 +65,11 @@ class Measures:
         self.dead_letters = Counter(
             "clipline_dead_letters", "Records that could not be used, by why.", ["reason"], registry=registry
         )
+        self.lost_to_retention = Counter(
+            "clipline_lost_to_retention_records",
+            "Segments that the broker deleted for their age or size before this worker came to them.",
+            registry=registry,
+        )
         # A series that is not there cannot be told from one that stayed at zero.
         for outcome in ("committed", "aborted"):
             self.transactions.labels(outcome)

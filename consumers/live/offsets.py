@@ -61,6 +61,10 @@ class OffsetLedger:
         self._open[partition][offset] = _Entry()
         self._next[partition] = offset + 1
 
+    def skips(self, partition: Partition, offset: int) -> bool:
+        """Whether the next record of a partition has an offset behind the one after the last."""
+        return offset > self._next.get(partition, offset)
+
     def holds(self, partition: Partition, offset: int, footage: Footage) -> None:
         """Note what a record shows."""
         self._open[partition][offset].footage = footage

@@ -18,7 +18,19 @@ import numpy as np
 
 from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
-from stream import Clip, Clipper, ClipperState, ClipSpec, Decoded, Record, Segment, child_trace, trace_of
+from stream import (
+    EVERYTHING,
+    Clip,
+    Clipper,
+    ClipperState,
+    ClipSpec,
+    Decoded,
+    Effort,
+    Record,
+    Segment,
+    child_trace,
+    trace_of,
+)
 
 from .accounts import Accounts
 from .offsets import Footage
@@ -48,6 +60,8 @@ class Camera:
     tracker: Tracker
     #: End of its newest segment.
     newest_us: int = 0
+    #: What is made of its newest segments.
+    effort: Effort = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,7 @@ class PipelineState:
     newest_us: int
     clipper: ClipperState
     tracker: TrackerState
+    effort: Effort = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +142,7 @@ class Pipeline:
         if camera is None:
             camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
         self.counts[segment.camera].take(segment)
-        camera.newest_us = segment.end_us
+        camera.newest_us, camera.effort = segment.end_us, decoded.effort
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
         steps: list[Window | FeedEnd] = [Window(clip, segment.end_us, record) for clip in clips]
@@ -150,7 +165,9 @@ class Pipeline:
     def state(self, name: str) -> PipelineState:
         """What another pipeline has to know to go on with a camera."""
         camera = self.cameras[name]
-        return PipelineState(self._scorer.id, camera.newest_us, camera.clipper.state, camera.tracker.state)
+        return PipelineState(
+            self._scorer.id, camera.newest_us, camera.clipper.state, camera.tracker.state, camera.effort
+        )
 
     def restore(self, name: str, state: PipelineState) -> list[Event]:
         """Go on with a camera, as far as model, windows and rules are the same; return the events that end with them.
@@ -162,7 +179,7 @@ class Pipeline:
             tracker, ended = Tracker.restored(self._rules, state.tracker), state.tracker.ended(self._rules)
         else:
             tracker, ended = Tracker(self._rules), state.tracker.ended()
-        self.cameras[name] = Camera(clipper, tracker, state.newest_us)
+        self.cameras[name] = Camera(clipper, tracker, state.newest_us, state.effort)
         return ended
 
     def refill(self, segment: Segment, decoded: Decoded) -> None:
@@ -232,7 +249,16 @@ class Pipeline:
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
         clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
-        found = Prediction(clip.camera, clip.epoch_us, clip.window, clip.start_us, clip.end_us, self._scorer.id, scores)
+        found = Prediction(
+            clip.camera,
+            clip.epoch_us,
+            clip.window,
+            clip.start_us,
+            clip.end_us,
+            self._scorer.id,
+            scores,
+            degraded="keyframes" if clip.has_held_frames else None,
+        )
         trace = None if window.record is None else child_trace(trace_of(window.record.headers), found.id)
         return ScoredWindow(window, found if trace is None else replace(found, trace=trace))
 

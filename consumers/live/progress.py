@@ -3,6 +3,7 @@
     key                      value
     GROUP/CAMERA             a camera's windows, events and account; without a value where it is forgotten
     GROUP//NUMBER            up to where the records of a partition are accounted for
+    GROUP//start             where the group began, see starting.py
 
 Ids of cameras hold no slash. All that is known of a partition lies on one partition of the state topic.
 """
@@ -62,6 +63,8 @@ class PartitionProgress:
     taken: int = 0
     #: The account of records that are of no camera.
     no_camera: CameraCounts = field(default_factory=CameraCounts)
+    #: Records that the broker had deleted before anybody took them.
+    lost_to_retention: int = 0
     #: Of the segments topic that the offsets are of.
     topic_id: str = ""
     version: Literal[1] = 1

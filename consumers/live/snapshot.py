@@ -33,6 +33,8 @@ class CameraSnapshot:
     ended: bool = False
     #: Wall seconds since something of an agent was left out that another one has fenced; None where that never was.
     fenced_seconds: float | None = None
+    #: How much less than all of its footage is classified because it is behind: 0 is all, see `LoadChange`.
+    degraded: int = 0
 
     @property
     def classified(self) -> int:
@@ -61,3 +63,5 @@ class WorkerSnapshot:
     awaited: tuple[str, ...] = ()
     #: Records on the topics that Redis does not show yet, of this process's share.
     redis_behind: int = 0
+    #: Segments that the broker deleted before a worker came to them.
+    lost_to_retention: int = 0

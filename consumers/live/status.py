@@ -168,6 +168,7 @@ class WorkerStatus:
                     last_event=status.last_event,
                     ended=status.ended,
                     fenced_seconds=None if status.fenced_at is None else now - status.fenced_at,
+                    degraded=state.effort.level if state else 0,
                 )
             )
         return WorkerSnapshot(

@@ -19,25 +19,29 @@ import functools
 import logging
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from typing import Final
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import ClipSpec, Partition, Record, Segment, SegmentError, Transport
+from stream import EVERYTHING, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
 from .decode_queue import DecodeQueue
 from .handover import StateTopic
 from .intake import Intake, partition_of
+from .load import LoadControl
 from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
+from .starting import GroupStart
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,10 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_SECONDS: Final = 0.25
 #: What was taken is committed at the end of the first batch after so long.
 COMMIT_SECONDS: Final = 0.25
+#: So many unread segments of each camera of a partition are no backlog.
+_UNREAD_SEGMENTS: Final = 4
+#: How often a broker is asked where partitions end.
+_ASK_SECONDS: Final = 1.0
 
 
 class Worker:
@@ -72,7 +80,14 @@ class Worker:
             measures=self.measures,
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
+            load=settings.load,
         )
+        self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
+        #: Where partitions end, and when that was asked.
+        self._known_ends: Mapping[Partition, int] = {}
+        self._ends_asked_at = float("-inf")
+        #: By partition, how many cameras it has.
+        self._cameras_on: Counter[Partition] = Counter()
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
@@ -100,6 +115,11 @@ class Worker:
     def newest_events(self) -> deque[Event]:
         return self._status.newest_events
 
+    @property
+    def lost_to_retention(self) -> int:
+        """Records of this worker's partitions that the broker deleted before anybody took them."""
+        return self._intake.taken.lost_to_retention
+
     def active_events(self) -> list[Event]:
         """The events that are going on."""
         return [event for camera in list(self._intake.pipeline.cameras.values()) for event in camera.tracker.active]
@@ -110,7 +130,8 @@ class Worker:
 
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment. May be asked by other threads."""
-        return self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
+        snapshot = self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
+        return replace(snapshot, lost_to_retention=self.lost_to_retention)
 
     def run(self, stop: Callable[[], bool], for_good: Callable[[], bool] = lambda: False) -> None:
         """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
@@ -125,6 +146,7 @@ class Worker:
         """
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
+        self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
         self._name, self._stop = self._transactional_name(), stop
         self._publisher = self._transport.publisher(self._name)
         self._consumer = self._transport.consumer(
@@ -170,6 +192,10 @@ class Worker:
         """Send a record that cannot be used to the dead letters."""
         self._publisher.send(self._topics.deadletter, *letter.encode())
 
+    def load(self, change: LoadChange) -> None:
+        """Send that less, or more, is made of a camera from now on."""
+        self._publisher.send(self._topics.events, *change.encode())
+
     def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
         """Send predictions and events."""
         for prediction in _predictions(outcomes):
@@ -197,6 +223,7 @@ class Worker:
         self._consumer.pause(self._intake.ledger.partitions if full else ())
         wait = max(0.0, min(_IDLE_POLL_SECONDS, self._commit_in()))
         polled = self._consumer.poll(0.0 if len(self._queue) else wait)
+        begun: frozenset[Partition] = frozenset()
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
             self.measures.rebalances.inc()
@@ -206,10 +233,39 @@ class Worker:
                 self._begin_again()
                 return
             self._drop(polled.revoked)
-            self._restore(polled.assigned)
+            begun = self._restore(polled.assigned)
         for record in polled.records:
-            self._intake.ledger.read(partition_of(record), record.offset)
-            self._queue.put(record, functools.partial(_segment, record), record.where, len(record.value or b""))
+            partition = partition_of(record)
+            if partition in begun:
+                continue  # it was read from elsewhere
+            if self._intake.ledger.skips(partition, record.offset):
+                self._note_deleted(partition)
+            self._intake.ledger.read(partition, record.offset)
+            plan = functools.partial(self._plan, record)
+            read, size = functools.partial(_segment, record), len(record.value or b"")
+            self._queue.put(record, read, record.where, size, plan=plan)
+
+    def _plan(self, record: Record, segment: Segment) -> tuple[list[int], Effort]:
+        """How much is made of a segment."""
+        partition = partition_of(record)
+        if self._intake.is_accounted(record):
+            # What is made of it was decided; its pictures are taken once more.
+            camera = self._intake.pipeline.cameras.get(segment.camera)
+            effort = EVERYTHING if camera is None else Effort(camera.effort.level, camera.effort.every)
+            return [] if segment.is_end else self._spec.sample_times_us(segment), effort
+        waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us else 0.0
+        if waited > self._load.rule_of(segment.camera).leave_seconds:
+            # Clocks may differ: whoever has nothing else to read is not behind.
+            others = self._ends().get(partition, record.offset) - record.offset
+            waited *= others > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
+        return self._load.plan(segment, waited)
+
+    def _ends(self) -> Mapping[Partition, int]:
+        """Where the partitions end, as of a second ago: what a fetch told of it may be old by the time it is read."""
+        if time.monotonic() >= self._ends_asked_at + _ASK_SECONDS:
+            self._ends_asked_at = time.monotonic()
+            self._known_ends = {p: end for p, (_, end) in (self._consumer.progress() or {}).items()}
+        return self._known_ends
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
@@ -284,25 +340,45 @@ class Worker:
         self._consumer.rewind()
         self._restore(self._partitions)
 
-    def _restore(self, partitions: frozenset[Partition]) -> None:
-        """Go on with partitions where another worker, or this one, stopped."""
+    def _restore(self, partitions: frozenset[Partition]) -> frozenset[Partition]:
+        """Go on with partitions where another worker, or this one, stopped.
+
+        Returns:
+            those that nobody has read yet: they are read from where the group began.
+        """
         if not partitions:
-            return
-        self._intake.restore(self._topics.segments, self._state.read(partitions))
+            return frozenset()
+        progress, first_kept = self._state.read(partitions)
+        self._intake.restore(self._topics.segments, progress)
+        for partition in partitions:
+            self._intake.taken.deleted(partition, first_kept.get(partition, 0))
         if self._intake.has_changed:
             self._note_taken()
+        unread = {partition for partition in partitions if self._intake.taken.is_new(partition)}
+        if not (unread and (unread := unread - self._consumer.committed().keys())):
+            return frozenset()
+        starts = self._start.offsets()
+        begun = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
+        self._consumer.seek(begun)
+        return frozenset(begun)
+
+    def _note_deleted(self, partition: Partition) -> None:
+        """Ask what the broker has deleted: some offsets of a partition are not there."""
+        first, _ = self._transport.offsets(partition[0]).get(partition, (0, 0))
+        self._intake.taken.deleted(partition, first)
 
     def _drop(self, partitions: frozenset[Partition]) -> None:
         """Forget all that is known of partitions."""
         if not partitions:
             return
-        self._intake.drop(partitions)
+        self._load.forget(self._intake.drop(partitions))
         self._queue.remove(lambda record: partition_of(record) in partitions)
         if partitions >= self._partitions:
             self._sent, self._taken_at = [], None
 
     def _count_lag(self) -> None:
-        unread = self._consumer.lag()
+        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
+        unread = sum(self._consumer.lag().values())
         self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
 
 

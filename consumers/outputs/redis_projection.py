@@ -12,7 +12,6 @@ rebuild repeats no alarm.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from consumers.records.event import Event
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
@@ -30,7 +29,7 @@ from stream import BrokerError, Consumer, Partition, Polled, Record, Transport, 
 from .outages import Outage
 from .redis import Entry, RedisStore, source_name
 from .redis_connection import REDIS_ERRORS, SinkError
-from .redis_rebuild import Rebuild, plan_rebuild
+from .redis_plan import Rebuild, plan_rebuild
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ _LONGEST_REBUILD_PAUSE_SECONDS: Final = 60.0
 _TELL_SECONDS: Final = 10.0
 #: So many records that cannot be shown are named, the others counted.
 _NAMED: Final = 10
-#: So many offsets may hold no record.
+#: To build so few records is not worth a word.
 _FEW: Final = 1000
 #: At the end, what is on the topics by then is still shown, for so long.
 _LAST_SECONDS: Final = 3.0
@@ -368,6 +367,8 @@ class RedisProjection:
         is_event = record.topic == self._topics.events
         try:
             what = (Event if is_event else Prediction).decode(record.key, record.headers, record.value, record.where)
+        except OtherRecordError:
+            return None
         except RecordError as error:
             self._leave_out(str(error))
             return None
@@ -435,48 +436,10 @@ class RedisProjection:
             for topic in {topic for topic, _ in self._positions}:
                 ends = {p: end for p, (_, end) in self._transport.offsets(topic).items() if p in self._positions}
                 self._unread |= ends
-        behind = self._consumer.lag() + len(self._pending)
+        behind = sum(self._consumer.lag().values()) + len(self._pending)
         # What lies behind a new position is not known before it was fetched, and the last offsets may hold no record.
         self._unread = {p: end for p, end in self._unread.items() if self._positions[p] < end}
         if self._unread and not behind:
             read = self._consumer.progress() or {}
             self._unread = {p: end for p, end in self._unread.items() if p not in read or read[p][0] < end}
         return behind or sum(end - self._positions[p] for p, end in self._unread.items())
-
-
-def rebuild_redis(
-    transport: Transport, settings: Settings, progress: Callable[[int, int], None], stop: Callable[[], bool]
-) -> bool:
-    """Replace what Redis shows by what the topics hold, together with the workers that run; False if `stop()` came.
-
-    Args:
-        transport: the broker.
-        settings: name topics, group and Redis, and say how much is kept.
-        progress: told how many offsets of the topics are dealt with, and of how many.
-        stop: asked a few times a second.
-
-    Raises:
-        BrokerError, SinkError, RedisError, OSError: one of them is away.
-    """
-    topics = settings.topics
-    ensure_topics(transport, topics)
-    store = RedisStore(settings.redis, settings.redis_limits, topics.prefix)
-    store.join_build(anew=True)
-    existing = transport.existing([topics.predictions, topics.events])
-    bounds = {p: b for name in existing for p, b in transport.offsets(name).items()}
-    sources = {p: source_name(p[0], existing[p[0]].id, p[1]) for p in bounds}
-    total, told = sum(end - first for first, end in bounds.values()), 0
-    with contextlib.closing(store), RedisProjection(lambda: transport, settings) as projection:
-        while not stop():
-            shown = store.positions(projection.group, list(sources.values()))
-            left = {p: (max(first, shown.get(sources[p], first)), end) for p, (first, end) in bounds.items()}
-            missing = {p: ends for p, ends in left.items() if ends[0] < ends[1]}
-            done = total - sum(end - at for at, end in missing.values())
-            if done != told:
-                progress(done, total)
-                told = done
-            # The last offsets of a partition may hold no record.
-            if all(end - at < _FEW for at, end in missing.values()) and not any(True for _ in transport.read(missing)):
-                return True
-            time.sleep(_POLL_SECONDS)
-    return False

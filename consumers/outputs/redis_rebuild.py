@@ -1,65 +1,57 @@
-"""From where the topics have to be read again, so that Redis shows what it is to keep and no more."""
+"""`clipline redis rebuild`: what Redis shows is replaced by what the topics hold, while workers run."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Final
 
-from consumers.settings import RedisSettings, TopicSettings
-from stream import Partition, Record, Transport
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import Transport
 
+from .redis import RedisStore, source_name
+from .redis_projection import RedisProjection
 
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """What of a partition is to be shown: the newest records of each camera."""
-
-    start: int
-    #: Where the partition ended when the rebuild began.
-    end: int
-    #: By key: the oldest record that is to be shown.
-    first: Mapping[bytes, int] = field(default_factory=dict)
-
-    def leaves_out(self, record: Record) -> bool:
-        """Whether a record is older than what is to be shown of its camera."""
-        return record.offset < self.first.get(record.key or b"", self.start)
+_LOOK_SECONDS: Final = 0.25
+#: So many offsets may hold no record.
+_FEW: Final = 1000
 
 
-def plan_rebuild(
-    transport: Transport,
-    topics: TopicSettings,
-    limits: RedisSettings,
-    bounds: Mapping[Partition, tuple[int, int]],
-    breathe: Callable[[], None],
-) -> dict[Partition, Rebuild]:
-    """Look through partitions for the newest records, of each camera or of all, that Redis is to keep.
+def rebuild_redis(
+    transport: Transport, settings: Settings, progress: Callable[[int, int], None], stop: Callable[[], bool]
+) -> bool:
+    """Replace what Redis shows by what the topics hold, together with the workers that run; False if `stop()` came.
 
     Args:
         transport: the broker.
-        topics: the names of its topics.
-        limits: how much is kept, and for how long.
-        bounds: the first offset that is kept and the one after the last, of predictions and events.
-        breathe: called for each record; what it raises ends the search.
+        settings: name topics, group and Redis, and say how much is kept.
+        progress: told how many offsets of the topics are dealt with, and of how many.
+        stop: asked a few times a second.
 
     Raises:
-        BrokerError: the broker is away.
+        BrokerError, SinkError, RedisError, OSError: one of them is away.
     """
-    plans: dict[Partition, Rebuild] = {}
-    since_us = time.time_ns() // 1000 - round(limits.camera_hours * 3.6e9)
-    since: Mapping[Partition, int] = {}
-    if any(topic == topics.predictions for topic, _ in bounds):
-        since = transport.sent_since(topics.predictions, since_us)
-    for partition, (kept, end) in bounds.items():
-        is_events = partition[0] == topics.events
-        limit = limits.max_events if is_events else limits.max_predictions
-        newest: dict[bytes, deque[int]] = {}
-        for record in transport.read({partition: (max(kept, since.get(partition, kept)), end)}):
-            breathe()
-            # Of events, the newest of all cameras together.
-            key = b"" if is_events else record.key or b""
-            newest.setdefault(key, deque(maxlen=limit)).append(record.offset)
-        first = {key: offsets[0] for key, offsets in newest.items()}
-        start = min(first.values(), default=end)
-        plans[partition] = Rebuild(start, end, {} if is_events else first)
-    return plans
+    topics = settings.topics
+    ensure_topics(transport, topics)
+    store = RedisStore(settings.redis, settings.redis_limits, topics.prefix)
+    store.join_build(anew=True)
+    existing = transport.existing([topics.predictions, topics.events])
+    bounds = {p: b for name in existing for p, b in transport.offsets(name).items()}
+    sources = {p: source_name(p[0], existing[p[0]].id, p[1]) for p in bounds}
+    total, told = sum(end - first for first, end in bounds.values()), 0
+    with contextlib.closing(store), RedisProjection(lambda: transport, settings) as projection:
+        while not stop():
+            shown = store.positions(projection.group, list(sources.values()))
+            left = {p: (max(first, shown.get(sources[p], first)), end) for p, (first, end) in bounds.items()}
+            missing = {p: ends for p, ends in left.items() if ends[0] < ends[1]}
+            done = total - sum(end - at for at, end in missing.values())
+            if done != told:
+                progress(done, total)
+                told = done
+            # The last offsets of a partition may hold no record.
+            if all(end - at < _FEW for at, end in missing.values()) and not any(True for _ in transport.read(missing)):
+                return True
+            time.sleep(_LOOK_SECONDS)
+    return False

@@ -230,6 +230,7 @@ def worker_state(
         alarms=tuple(sorted(snapshot.alarms)),
         awaited=snapshot.awaited,
         redis_behind=snapshot.redis_behind,
+        lost_to_retention=snapshot.lost_to_retention,
     )
 
 
@@ -246,4 +247,5 @@ def _camera(camera: CameraSnapshot) -> WorkerCamera:
         events=tuple(event.label for event in camera.active),
         fenced=camera.skipped.get("fenced", 0),
         fenced_seconds=camera.fenced_seconds,
+        degraded=camera.degraded,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from consumers.records.event import Event
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import TopicSettings
 from stream import BrokerError, Record, Transport
 
@@ -86,6 +86,8 @@ class EventReader:
         for record in records:
             try:
                 event = Event.decode(record.key, record.headers, record.value, record.where)
+            except OtherRecordError:
+                continue
             except RecordError as error:
                 self.left_out += 1
                 if self.left_out <= _NAMED:

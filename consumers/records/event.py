@@ -13,13 +13,15 @@ from typing import Any, Final, Literal, Self, cast, get_args
 from stream import Headers, trace_headers, trace_of
 
 from . import fields
-from .fields import RecordError
+from .fields import OtherRecordError, RecordError
 from .prediction import content_id, rfc3339
 
 State = Literal["started", "updated", "ended"]
 Ending = Literal["below_threshold", "gap", "feed_ended"]
 STATES: Final = frozenset(get_args(State))
 ENDINGS: Final = frozenset(get_args(Ending))
+#: What the types of all reports begin with.
+_KIND: Final = b"clipline.event."
 _REVISION: Final = re.compile(r"[0-9]{1,9}")
 #: What every body holds.
 BODY_KEYS: Final = frozenset(
@@ -98,7 +100,7 @@ class Event:
         headers = {
             "ce_specversion": "1.0",
             "ce_id": f"{self.id}-{self.revision}",
-            "ce_type": f"clipline.event.{self.state}",
+            "ce_type": f"{_KIND.decode()}{self.state}",
             "ce_source": self.camera,
             "ce_subject": self.label,
             "ce_time": rfc3339(self.time_us),
@@ -119,9 +121,13 @@ class Event:
         The peak score comes back as it was published, with six decimals.
 
         Raises:
+            OtherRecordError: the record is of another kind, such as a `LoadChange`.
             RecordError: the record is no event, or damaged.
         """
-        body, context = fields.json_object(value, where), dict(headers)
+        context = dict(headers)
+        if not (kind := context.get("ce_type", _KIND)).startswith(_KIND):
+            raise OtherRecordError(f"{where}: a {kind.decode(errors='replace')}, which is no event of a camera")
+        body = fields.json_object(value, where)
         camera, state = fields.field(body, "camera", str, where), fields.one_of(body, "state", STATES, where)
         ending = None if body.get("ending") is None else fields.one_of(body, "ending", ENDINGS, where)
         if (state == "ended") != (ending is not None):

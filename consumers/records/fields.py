@@ -18,6 +18,10 @@ class RecordError(ValueError):
     """A record is not what its topic holds; the message says where it lies and what is wrong with it."""
 
 
+class OtherRecordError(RecordError):
+    """A record is of another kind than the one that is looked for, and has its place on the topic."""
+
+
 def to_json(body: Any) -> str:
     """The JSON of a record.
 

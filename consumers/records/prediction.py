@@ -39,6 +39,8 @@ class Prediction:
     end_us: int
     model: str
     scores: Mapping[str, float]
+    #: "keyframes" where a worker that could not keep up decoded no other pictures: a replay gives other scores.
+    degraded: str | None = None
     #: Its place in a trace, see `stream.child_trace`; None where it belongs to none. Not a part of what it says.
     trace: str | None = dataclass_field(default=None, compare=False)
 
@@ -63,6 +65,8 @@ class Prediction:
             "label": self.label,
             "scores": dict(self.scores),
         }
+        if self.degraded is not None:
+            body["degraded"] = self.degraded
         headers = [("content-type", b"application/json"), *trace_headers(self.trace)]
         return self.camera.encode(), headers, to_json(body).encode()
 
@@ -89,6 +93,7 @@ class Prediction:
             end_us=time_us(body, "end", where),
             model=field(body, "model", str, where),
             scores={label: field(scores, label, float, f"{where}: scores") for label in scores},
+            degraded=field(body, "degraded", str, where) if "degraded" in body else None,
             trace=trace_of(headers),
         )
         if not scores:

@@ -39,6 +39,8 @@ class WorkerCamera:
     #: Frames of agents that were fenced, and wall seconds since the newest of them; None where there are none.
     fenced: int = 0
     fenced_seconds: float | None = None
+    #: How much less than all of its footage is classified because it is behind; 0 is all.
+    degraded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class WorkerState:
     awaited: tuple[str, ...] = ()
     #: Records on the topics that Redis does not show yet, of the worker's share.
     redis_behind: int | None = None
+    #: Segments that the broker deleted before a worker came to them; None where the worker does not say.
+    lost_to_retention: int | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -86,12 +90,14 @@ class WorkerState:
                     "events": list(c.events),
                     "fenced": c.fenced,
                     "fenced_seconds": None if c.fenced_seconds is None else round(c.fenced_seconds, 3),
+                    "degraded": c.degraded,
                 }
                 for c in self.cameras
             ],
             "alarms": None if self.alarms is None else list(self.alarms),
             "awaited": list(self.awaited),
             "redis_behind": self.redis_behind,
+            "lost_to_retention": self.lost_to_retention,
             "time_us": self.time_us,
         }
 
@@ -124,6 +130,7 @@ class WorkerState:
             alarms=None if body.get("alarms") is None else _texts(body, "alarms", where),
             awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
             redis_behind=optional(body, "redis_behind", int, where),
+            lost_to_retention=optional(body, "lost_to_retention", int, where),
         )
 
 
@@ -146,4 +153,5 @@ def _camera(body: Any, where: str) -> WorkerCamera:
         # Workers of earlier versions do not say.
         fenced=optional(body, "fenced", int, where) or 0,
         fenced_seconds=optional(body, "fenced_seconds", float, where),
+        degraded=optional(body, "degraded", int, where) or 0,
     )

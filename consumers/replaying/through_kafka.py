@@ -144,7 +144,10 @@ def _replay_batch(
             kafka = stack.enter_context(EmbeddedBroker())
             settings = override(settings, {"kafka": kafka.address}, "embedded services")
         name = f"{settings.topics.prefix}-replay-{secrets.token_hex(4)}"
-        own = {"topics": {"prefix": name, "retention_hours": _RETENTION_HOURS}, "worker": {"group": name}}
+        own = {
+            "topics": {"prefix": name, "retention_hours": _RETENTION_HOURS},
+            "worker": {"group": name, "start": "earliest"},
+        }
         settings = override(settings, own, "replay")
         transport = KafkaTransport(settings.broker, at_once=True)
         if not own_broker:

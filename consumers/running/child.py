@@ -41,7 +41,8 @@ ROLES: Final = {"agent": "consumers.running.agent", "worker": "consumers.running
 ORPHAN_SECONDS: Final = 4.0
 #: The setting `log.format` as a child is given it.
 LOG_FORMAT: Final = f"{ENVIRONMENT_PREFIX}LOG__FORMAT"
-#: The setting `metrics.port`, likewise.
+#: The settings `worker.start` and `metrics.port`, likewise.
+WORKER_START: Final = f"{ENVIRONMENT_PREFIX}WORKER__START"
 METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
 #: The setting `worker.instance`, likewise.
 INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"

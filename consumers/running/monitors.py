@@ -120,6 +120,11 @@ class WorkerMonitor:
             "Seconds since the newest segment of a camera was taken.",
             {c.camera: c.silent_seconds for c in snapshot.cameras},
         )
+        yield _by_camera(
+            "camera_degraded_level",
+            "How much less than all of a camera's footage is classified because it is behind; 0 is all.",
+            {c.camera: c.degraded for c in snapshot.cameras},
+        )
         behind = {c.camera: c.behind_seconds for c in snapshot.cameras if c.behind_seconds is not None}
         yield _by_camera(
             "camera_behind_seconds", "Seconds from the arrival of a camera's newest segment to its predictions.", behind

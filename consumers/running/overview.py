@@ -339,6 +339,8 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
         behind = line.classified.behind_seconds if line.classified else None
         if behind is not None and behind > MAX_BEHIND_SECONDS:
             yield f"{line.state.feed.camera} is {duration(behind)} behind"
+        if line.classified and line.classified.degraded:
+            yield f"{line.state.feed.camera} is classified in part only, until it is no longer behind (see [load])"
     for state in alive:
         for service in state.awaited:
             yield f"worker {state.worker.id} waits for {service}"

@@ -2,7 +2,7 @@
 
     clipline run ─┬─ Kafka and Redis, embedded or the operator's own
                   ├─ agent                one process for all cameras
-                  ├─ worker-1, worker-2 … classify what is on the topic
+                  ├─ worker-1, worker-2 … classify what is on the topic (none where run.workers = 0)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -26,7 +26,8 @@ from consumers.files import hold_folder
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
+from consumers.records.prediction import rfc3339
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
@@ -43,7 +44,15 @@ from stream import (
     is_live,
 )
 
-from .child import INSTANCE, LOG_FORMAT, METRICS_PORT, SHUTDOWN_SECONDS, child_command, child_environment
+from .child import (
+    INSTANCE,
+    LOG_FORMAT,
+    METRICS_PORT,
+    SHUTDOWN_SECONDS,
+    WORKER_START,
+    child_command,
+    child_environment,
+)
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
 from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
@@ -216,6 +225,9 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     each_seconds = max(_SPARE_SECONDS, FIRST_SHARE * _PROCESSES_SHARE * settings.shutdown_seconds - _SPARE_SECONDS)
     given = {LOG_FORMAT: settings.log.format, SHUTDOWN_SECONDS: f"{each_seconds:g}"}
     shared = child_environment({**environment, **services_at, **given})
+    if settings.worker.start == "now":
+        # The agent may have sent the first segments before a worker has loaded its model.
+        shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     return [
         ChildSpec(
@@ -263,10 +275,8 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     found = {"CLIPLINE_KAFKA": services.kafka}
     notes = list(services.notes)
     if (port := settings.metrics.port) is not None:
-        notes.append(
-            f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent), workers at "
-            f"{port + 1} to {port + settings.run.workers}"
-        )
+        workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
+        notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,
@@ -310,6 +320,8 @@ class _Watch:
                 continue
             try:
                 yield Event.decode(record.key, record.headers, record.value, record.where).body()
+            except OtherRecordError:
+                continue
             except RecordError as error:
                 log.warning("%s: left out", error)
 

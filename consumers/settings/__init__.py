@@ -21,6 +21,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 
 from .addresses import resolve
 from .feeding import CameraSettings, SegmentSettings
+from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .observing import LogSettings, MetricsSettings
 from .section import SettingsError
@@ -42,6 +43,8 @@ __all__ = [
     "CameraSettings",
     "KafkaSecuritySettings",
     "LabelSettings",
+    "LoadRule",
+    "LoadSettings",
     "LogSettings",
     "MetricsSettings",
     "RedisSecuritySettings",

@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from consumers.times import parse_time_us
 from stream import (
     DecodeLimits,
     GroupInstance,
@@ -21,6 +22,7 @@ from stream import (
 
 from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
+from .load import LoadSettings
 from .observing import LogSettings, MetricsSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section
 from .security import KafkaSecuritySettings, RedisSecuritySettings
@@ -93,6 +95,21 @@ class TopicSettings(Section):
         return f"{self.prefix}.workers.state"
 
 
+def check_start(text: str) -> str:
+    """Return where a new group begins.
+
+    Raises:
+        ValueError: it is no such place.
+    """
+    if text in {"now", "earliest"}:
+        return text
+    try:
+        parse_time_us(text)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r}: expected earliest, now, or a time like 2026-11-24T08:00:00Z") from None
+    return text
+
+
 class WorkerSettings(Section):
     """What classifies the cameras."""
 
@@ -109,6 +126,13 @@ class WorkerSettings(Section):
         min_length=1,
         description="Kafka consumer group. Workers of one group share the cameras; a second group with another model "
         "sees all cameras, too. Sites that share a broker under different prefixes need different groups.",
+    )
+    start: Annotated[str, AfterValidator(check_start)] = Field(
+        "now",
+        examples=["earliest", "2026-11-24T08:00:00Z"],
+        description="Where a new group begins: with what comes from now on, with the earliest segments that the broker "
+        "keeps, or with those that were sent at a time or later. A group that has begun before goes on where it "
+        "stopped. `clipline run` and `clipline up` begin at their own start.",
     )
     stride_seconds: float | None = Field(
         None,
@@ -269,9 +293,10 @@ class RunSettings(Section):
 
     workers: int = Field(
         1,
-        ge=1,
+        ge=0,
         le=64,
-        description="Worker processes. One uses all cores; more help only where a single process cannot.",
+        description="Worker processes. One uses all cores; more help only where a single process cannot. 0: only the "
+        "agent is started, and workers elsewhere classify its cameras.",
     )
     services: Literal["auto", "embedded", "apache", "own"] = Field(
         "auto",
@@ -337,6 +362,7 @@ class Settings(Section):
     )
     run: RunSettings = Field(RunSettings(), description="Processes and services.")
     worker: WorkerSettings = Field(WorkerSettings(), description="Model and windows.")
+    load: LoadSettings = Field(LoadSettings(), description="What happens to cameras that are behind.")
     tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
     segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")

@@ -93,8 +93,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(inner["enum"])
     if inner["type"] == "string":
         return "path" if inner.get("format") == "path" else "text"
-    if inner["type"] == "boolean":
-        return "true or false"
+    if (words := {"array": "list of texts", "boolean": "true or false"}.get(inner["type"])) is not None:
+        return words
     words = "whole number" if inner["type"] == "integer" else "number"
     low, above, high = inner.get("minimum"), inner.get("exclusiveMinimum"), inner.get("maximum")
     if low is not None:

@@ -61,7 +61,7 @@ def run_demo(
     with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
-        own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model}}
+        own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model, "start": "earliest"}}
         settings = override(Settings(), own, "command line")
         transport = KafkaTransport(settings.broker)
         ensure_topics(transport, settings.topics)

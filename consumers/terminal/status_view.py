@@ -76,6 +76,11 @@ class StatusView:
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
             if (state.redis_behind or 0) >= _REDIS_BEHIND_SHOWN and not worker.dead and state.status == "working":
                 lines.append(Text(f"worker {number}: Redis is {state.redis_behind} records behind", style="yellow"))
+            if state.lost_to_retention:
+                lost = count(state.lost_to_retention, "segment")
+                lines.append(
+                    Text(f"worker {number}: {lost} deleted by the broker before it came to them", style="yellow")
+                )
             if state.alarms == () and state.status == "working":
                 lines.append(Text(f"worker {number} raises {NO_EVENTS}", style="yellow"))
         return lines

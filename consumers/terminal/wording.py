@@ -33,6 +33,8 @@ _SKIP_REASONS: Final = {
     "incomplete": "cut off at the end of the file",
     "other_codec": "behind a change of codec",
     "sparse": "alone, too far from other frames",
+    "behind": "too old when their turn came",
+    "degraded": "left out for lack of time",
     "too_large": "in a piece too large for Kafka",
 }
 

@@ -360,31 +360,33 @@ class KafkaConsumer:
         # Who names no member may commit to a group that is empty just then.
         return told if told is not None and told.generation_id >= 0 and told.member_id else None
 
+    def committed(self) -> Mapping[Partition, int]:
+        if self._group is None:
+            raise BrokerError("a consumer without a group has committed nothing")
+        with mapped("asking for what the group committed", self._address):
+            forget_fetched_offsets(self._consumer)
+            found = {p: self._consumer.committed(p, timeout_ms=_COMMITTED_MS) for p in self._consumer.assignment()}
+        return {(p.topic, p.partition): at for p, at in found.items() if at is not None}
+
     def rewind(self) -> None:
         if self._group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
-        with mapped("going back", self._address):
-            forget_fetched_offsets(self._consumer)
-            for partition in self._consumer.assignment():
-                at = self._consumer.committed(partition, timeout_ms=_COMMITTED_MS)
-                if at is None:
-                    at = self._began.get((partition.topic, partition.partition))
-                if at is not None:  # else nothing was read yet
-                    self._consumer.seek(partition, at)
+        # Of what it has committed nothing: where reading began; else nothing was read yet.
+        self.seek({**self._began, **self.committed()})
 
-    def lag(self) -> int:
+    def lag(self) -> Mapping[Partition, int]:
         with mapped("asking for the lag", self._address):
             if self._paused and time.monotonic() >= self._ask_ends_at:
                 # Ends are otherwise learnt from what is fetched, and nothing is fetched from where we pause.
                 self._ends = self._consumer.end_offsets(list(self._paused))
                 self._ask_ends_at = time.monotonic() + _LAG_SECONDS
-            total = 0
+            found = {}
             for partition in self._consumer.assignment():
                 known = self._consumer.highwater(partition), self._ends.get(partition)
                 ends = [end for end in known if end is not None]
-                if ends:
-                    total += max(0, max(ends) - self._consumer.position(partition))
-            return total
+                behind = max(ends) - self._consumer.position(partition) if ends else 0
+                found[partition.topic, partition.partition] = max(0, behind)
+            return found
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
         try:

@@ -298,6 +298,13 @@ class MemoryTransport:
             group = self._groups[consumer.group]
             return consumer not in group.members or group.joined is not None
 
+    def committed(self, consumer: MemoryConsumer) -> Mapping[Partition, int]:
+        if consumer.group is None:
+            raise BrokerError("a consumer without a group has committed nothing")
+        with self._lock:
+            committed = self._groups[consumer.group].committed
+            return {p: committed[p] for p in consumer.positions if p in committed}
+
     def rewind(self, consumer: MemoryConsumer) -> None:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
@@ -309,8 +316,8 @@ class MemoryTransport:
         with self._lock:
             consumer.positions |= {p: at for p, at in positions.items() if p in consumer.positions}
 
-    def lag(self, consumer: MemoryConsumer) -> int:
-        return sum(end - at for at, end in self.progress(consumer).values())
+    def lag(self, consumer: MemoryConsumer) -> Mapping[Partition, int]:
+        return {partition: end - at for partition, (at, end) in self.progress(consumer).items()}
 
     def progress(self, consumer: MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:

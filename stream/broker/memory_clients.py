@@ -66,10 +66,13 @@ class MemoryConsumer:
     def is_rejoining(self) -> bool:
         return self._transport.is_rejoining(self)
 
+    def committed(self) -> Mapping[Partition, int]:
+        return self._transport.committed(self)
+
     def rewind(self) -> None:
         self._transport.rewind(self)
 
-    def lag(self) -> int:
+    def lag(self) -> Mapping[Partition, int]:
         return self._transport.lag(self)
 
     def progress(self) -> Mapping[Partition, tuple[int, int]] | None:

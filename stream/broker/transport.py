@@ -159,6 +159,13 @@ class Consumer(Protocol):
         Who has a transaction open commits it first: afterwards the group has moved on and refuses it.
         """
 
+    def committed(self) -> Mapping[Partition, int]:
+        """Where the group is to go on, of those assigned partitions that it has committed.
+
+        Raises:
+            BrokerError: the consumer has no group, or the broker does not answer.
+        """
+
     def rewind(self) -> None:
         """Forget what was read: `poll` goes on where the group committed last, on every assigned partition.
 
@@ -166,8 +173,8 @@ class Consumer(Protocol):
             BrokerError: the consumer has no group, or the broker does not answer.
         """
 
-    def lag(self) -> int:
-        """How far what was read is behind what can be read, in offsets over the assigned partitions.
+    def lag(self) -> Mapping[Partition, int]:
+        """By assigned partition: how far what was read is behind what can be read, in offsets.
 
         Some offsets hold no record (see `Transport`): the lag may be larger than the number of records to come.
         """

@@ -25,7 +25,8 @@ import numpy as np
 from stream.segment import Segment
 
 from .decoding import Decoded, Sample
-from .pictures import Fit, Image, Picture
+from .effort import Thinning
+from .pictures import Fit, Picture
 
 #: More of them than lie within a window.
 _GROUPS_KNOWN: Final = 1024
@@ -71,14 +72,28 @@ class ClipSpec:
     def samples_per_stride(self) -> int:
         return self.stride_us // self.spacing_us
 
-    def sample_times_us(self, segment: Segment) -> list[int]:
-        """The times in a segment at which some window samples, ascending."""
+    def first_window(self, segment: Segment) -> int:
+        """The first window that begins with the segment, or after its begin."""
+        return -((segment.epoch_us - segment.start_us) // self.stride_us)
+
+    def windows_with(self, sample: int) -> range:
+        """The windows that a sample of the grid is in."""
+        return range(
+            max(0, -((self.frames - 1 - sample) // self.samples_per_stride)), sample // self.samples_per_stride + 1
+        )
+
+    def sample_times_us(self, segment: Segment, wanted: Thinning | None = None) -> list[int]:
+        """The times in a segment at which some window samples, of those that are wanted; ascending."""
         first = -((segment.epoch_us - segment.start_us) // self.spacing_us)
         last = -((segment.epoch_us - segment.end_us) // self.spacing_us)
         return [
             segment.epoch_us + n * self.spacing_us
             for n in range(first, last)
-            if n % self.samples_per_stride < self.frames
+            if (
+                n % self.samples_per_stride < self.frames
+                if wanted is None
+                else any(map(wanted.wants, self.windows_with(n)))
+            )
         ]
 
 
@@ -98,6 +113,8 @@ class Clip:
     times_us: tuple[int, ...] = field(repr=False)
     #: How many of the feed's frames this is the first window to span: what becomes "classified" with it.
     frames_spanned: int
+    #: Whether some pictures are earlier ones than were to be shown, see `Effort.keyframes_only`.
+    has_held_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +136,8 @@ class ClipperState:
     groups: tuple[tuple[int, int | None], ...]
     #: By epoch: the window after the last that was made.
     made: Mapping[int, int]
+    #: See `Thinning.changes`.
+    thinned: tuple[tuple[int, int], ...] = ()
 
 
 class Clipper:
@@ -131,7 +150,8 @@ class Clipper:
     the last, "gap" where a segment is missing between two, "between" where the stride is longer than a window,
     "duplicate" in a segment that was seen before or before the first window that is new, "absent" where a segment
     announces more frames than it has room for, "sparse" for a frame that is the only one of its epoch, "no_keyframe"
-    where what a segment continues is missing.
+    where what a segment continues is missing, "degraded" in windows that are left out for lack of time. A segment of
+    which nothing is made names its own reason, see `Effort.skipped`.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
@@ -144,11 +164,12 @@ class Clipper:
         self._end_us = 0  # up to where the epoch is known without a hole
         self._window = 0  # next to emit
         self._newest_sample = -1
-        self._samples: deque[tuple[int, int, Image]] = deque()  # (sample number, frame time, picture)
+        self._samples: deque[tuple[int, Sample]] = deque()  # by sample number
         self._waiting: deque[int] = deque()  # times of frames not yet spanned by an emitted window
         #: Groups of pictures that lie in several segments: begin, and end as far as it is known.
         self._groups: deque[tuple[int, float]] = deque(maxlen=_GROUPS_KNOWN)
         self._made: dict[int, int] = {}
+        self._wanted = Thinning()
         self._is_refilling = False
 
     @classmethod
@@ -164,12 +185,13 @@ class Clipper:
         clipper._end_us, clipper._window, clipper._newest_sample = state.end_us, state.window, state.newest_sample
         clipper._waiting.extend(itertools.accumulate(state.waiting_us))
         clipper._groups.extend((from_us, math.inf if end_us is None else end_us) for from_us, end_us in state.groups)
-        clipper._made = dict(state.made)
+        clipper._made, clipper._wanted = dict(state.made), Thinning(state.thinned)
         clipper._is_refilling = True
         if (frames, spacing_us, stride_us) != clipper._grid:
             clipper._made = {epoch: -(-n * stride_us // spec.stride_us) for epoch, n in state.made.items()}
             clipper._window = -(-state.window * stride_us // spec.stride_us)
             clipper._newest_sample = -((clipper._epoch_us or 0) - state.end_us) // spec.spacing_us - 1
+            clipper._wanted = Thinning()
         return clipper
 
     @property
@@ -188,6 +210,7 @@ class Clipper:
             waiting_us=(*waiting[:1], *(after - before for before, after in itertools.pairwise(waiting))),
             groups=tuple((from_us, None if end_us == math.inf else int(end_us)) for from_us, end_us in self._groups),
             made=dict(self._made),
+            thinned=self._wanted.changes,
         )
 
     def refill(self, segment: Segment, decoded: Decoded) -> None:
@@ -198,7 +221,7 @@ class Clipper:
             number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
             newest = self._samples[-1][0] if self._samples else self._window * self.spec.samples_per_stride - 1
             if newest < number <= self._newest_sample:
-                self._samples.append((number, sample.frame_us, sample.image))
+                self._samples.append((number, sample))
 
     @property
     def _grid(self) -> tuple[int, int, int]:
@@ -243,6 +266,7 @@ class Clipper:
             self.close()
             self._open(segment.epoch_us, segment.start_us, "head")
             self._groups.clear()
+            self._wanted = Thinning()
             self._newest_sample = -1
             self._epoch_frames = 0 if segment.start_us == segment.epoch_us else 2
         elif segment.sequence != self._next_sequence:
@@ -254,10 +278,13 @@ class Clipper:
             return clips
         if decoded.missing is not None:
             # As good as lost: windows go on behind it.
-            self._leave_out("gap")
+            why = decoded.effort.skipped or "gap"
+            self._leave_out(why)
             self.skipped[decoded.missing] += segment.frames
-            self._open(segment.epoch_us, segment.end_us, "head" if self._lead_reason == "head" else "gap")
+            self._open(segment.epoch_us, segment.end_us, "head" if self._lead_reason == "head" else why)
             return clips
+        self._wanted.forget_before(self._window)
+        self._wanted.note(self.spec.first_window(segment), decoded.effort.every)
         self._note_group(segment)
         self._end_us = segment.end_us
         if absent := max(0, segment.frames - len(decoded.frame_times_us)):
@@ -285,16 +312,15 @@ class Clipper:
         self._is_refilling = False
         if self._epoch_us is None:
             return
-        first, end = self._window * self.spec.samples_per_stride, self._newest_sample + 1
-        if len(self._samples) < self._samples_before(end) - self._samples_before(first):
+        there = {number for number, _ in self._samples}
+        begin = self._window * self.spec.samples_per_stride
+        if any(self._is_wanted(number) and number not in there for number in range(begin, self._newest_sample + 1)):
             self._leave_out("gap")
             self._open(self._epoch_us, self._end_us, "gap")
 
-    def _samples_before(self, number: int) -> int:
-        """How many of the grid's samples before one are in a window."""
-        strides, rest = divmod(number, self.spec.samples_per_stride)
-        each = min(self.spec.frames, self.spec.samples_per_stride)
-        return strides * each + min(rest, each)
+    def _is_wanted(self, sample: int) -> bool:
+        """Whether a window that is still to be made needs a sample."""
+        return any(window >= self._window and self._wanted.wants(window) for window in self.spec.windows_with(sample))
 
     def _note_group(self, segment: Segment) -> None:
         if segment.continues and self._groups:
@@ -312,7 +338,7 @@ class Clipper:
             number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
             if number > self._newest_sample:  # else it is late, and of a segment that came twice
                 self._newest_sample = number
-                self._samples.append((number, sample.frame_us, sample.image))
+                self._samples.append((number, sample))
         clips = []
         while (clip := self._next_clip(camera, self._epoch_us)) is not None:
             clips.append(clip)
@@ -323,34 +349,46 @@ class Clipper:
         return self._epoch_us + window * self.spec.stride_us
 
     def _next_clip(self, camera: str, epoch_us: int) -> Clip | None:
-        spec, first = self.spec, self._window * self.spec.samples_per_stride
-        start_us = self._window_start(self._window)
-        self._leave_out(self._lead_reason, before_us=start_us)
-        while self._samples and self._samples[0][0] < first:
-            self._samples.popleft()
-        if len(self._samples) < spec.frames:
-            return None
-        chosen = [self._samples[i] for i in range(spec.frames)]
+        spec = self.spec
+        while True:
+            first, start_us = self._window * spec.samples_per_stride, self._window_start(self._window)
+            self._leave_out(self._lead_reason, before_us=start_us)
+            while self._samples and self._samples[0][0] < first:
+                self._samples.popleft()
+            if self._end_us <= start_us:
+                return None  # nobody has decided yet whether it is wanted
+            chosen = list(itertools.islice(self._samples, spec.frames))
+            # Samples come in their order: where a later one is, an earlier one will not come any more.
+            has_hole = any(number != first + i for i, (number, _) in enumerate(chosen))
+            if self._wanted.wants(self._window) and not has_hole:
+                break
+            self._go_on(epoch_us, "degraded")
         # The frames between the last sample and the window's end may still be on their way; they belong to it too.
         end_us = start_us + spec.span_us
-        if self._end_us < end_us:
+        if len(chosen) < spec.frames or self._end_us < end_us:
             return None
-        spanned = self._drop_waiting(end_us)
+        samples = [sample for _, sample in chosen]
+        clip = Clip(
+            camera=camera,
+            epoch_us=epoch_us,
+            window=self._window,
+            start_us=start_us,
+            end_us=end_us,
+            frames=np.stack([sample.image for sample in samples]),
+            times_us=tuple(sample.frame_us for sample in samples),
+            frames_spanned=self._drop_waiting(end_us),
+            has_held_frames=any(sample.is_held for sample in samples),
+        )
+        self._go_on(epoch_us, "between")
+        return clip
+
+    def _go_on(self, epoch_us: int, lead_reason: str) -> None:
+        """The window is made, or left out for good; frames before the next one are skipped for a reason."""
         self._window += 1
-        self._lead_reason = "between"
+        self._lead_reason = lead_reason
         if epoch_us not in self._made and len(self._made) == _EPOCHS_KNOWN:
             del self._made[next(iter(self._made))]
         self._made[epoch_us] = self._window
-        return Clip(
-            camera=camera,
-            epoch_us=epoch_us,
-            window=self._window - 1,
-            start_us=start_us,
-            end_us=end_us,
-            frames=np.stack([image for _, _, image in chosen]),
-            times_us=tuple(time_us for _, time_us, _ in chosen),
-            frames_spanned=spanned,
-        )
 
     def _drop_waiting(self, before_us: int | None = None) -> int:
         dropped = 0

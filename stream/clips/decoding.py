@@ -21,10 +21,11 @@ where the codec reorders pictures.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import av
@@ -34,6 +35,7 @@ from stream.errors import SegmentError
 from stream.feeds.codecs.nal import is_unreferenced
 from stream.segment import Segment
 
+from .effort import EVERYTHING, Effort
 from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
@@ -54,6 +56,8 @@ class Sample:
     frame_us: int
     #: (H, W, 3) uint8 RGB.
     image: Image = field(repr=False)
+    #: Whether it is an earlier one than was to be shown, see `Effort.keyframes_only`.
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Decoded:
     late: list[Sample] = field(default_factory=list, repr=False)
     #: Why there are no pictures, where the segment is whole and cannot be decoded: nobody has what it continues.
     missing: str | None = None
+    #: How much was made of the segment.
+    effort: Effort = EVERYTHING
 
 
 def decode(
@@ -76,11 +82,13 @@ def decode(
     picture: Picture,
     where: str = "segment",
     limits: DecodeLimits | None = None,
+    *,
+    keyframes_only: bool = False,
 ) -> Decoded:
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
-    The picture shown at a time is the last frame at or before it. A segment that continues another has no pictures of
-    its own: they are `missing`.
+    The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
+    decoding can begin. A segment that continues another has no pictures of its own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
@@ -91,7 +99,9 @@ def decode(
             inside = frames_inside(segment, times, where)
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
-            shown = shown_at(inside, times_us)
+            shown = exact = shown_at(inside, times_us)
+            if keyframes_only:
+                shown = _held(shown, packets, times)
             budget.check_pictures(len(set(shown)), picture)
             images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture, budget)
         if missing := sorted(set(shown) - set(images)):
@@ -105,7 +115,16 @@ def decode(
         raise SegmentError(
             where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs"
         )
-    return Decoded(inside, [Sample(at, t, images[t]) for at, t in zip(times_us, shown, strict=True)])
+    pictures = zip(times_us, shown, exact, strict=True)
+    return Decoded(inside, [Sample(at, t, images[t], is_held=t != wanted) for at, t, wanted in pictures])
+
+
+def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:
+    """For each time of a frame, that of the newest keyframe at or before it, or of the first one."""
+    keyframes = sorted(time for packet, time in zip(packets, times, strict=True) if packet.is_keyframe)
+    if not keyframes:
+        return shown
+    return [keyframes[max(0, bisect.bisect_right(keyframes, time) - 1)] for time in shown]
 
 
 class Decoder:
@@ -160,7 +179,7 @@ class Decoder:
 
     def _give(self, decoded: Decoded) -> Decoded:
         late, self._late = self._late, []
-        return Decoded(decoded.frame_times_us, decoded.samples, late, decoded.missing)
+        return replace(decoded, late=late)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,212 @@
+"""Where a group begins, and what retention takes from it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.live.worker import Worker
+from consumers.records.prediction import Prediction, rfc3339
+from consumers.settings import Settings, SettingsError, override
+from consumers.topics import ensure_topics
+from stream import BrokerError, KafkaTransport, MemoryTransport, Partition, Transport, attach
+from tests.replays import RULES, SPEC, Brightness
+from tests.videos import write_video
+
+START_US = 1_700_000_000_000_000
+
+
+def settings_of(start: str, **more: Any) -> Settings:
+    worker = {"start": start, "threads": 1, **more.pop("worker", {})}
+    return override(Settings(), {"worker": worker, "topics": {"partitions": 2}, **more}, "test")
+
+
+def send(transport: Transport, settings: Settings, film: Path, camera: str, start_us: int = START_US) -> None:
+    ensure_topics(transport, settings.topics)
+    attach(
+        str(film),
+        camera,
+        transport.producer(),
+        settings.topics.segments,
+        limits=settings.segments.limits,
+        pace="max",
+        start_us=start_us,
+    )
+
+
+def windows(transport: Transport, settings: Settings) -> list[tuple[str, int]]:
+    """Camera and epoch of each prediction."""
+    topic = settings.topics.predictions
+    found = (Prediction.decode(r.key, r.headers, r.value, r.where) for r in transport.read(transport.offsets(topic)))
+    return sorted({(each.camera, each.epoch_us) for each in found})
+
+
+def work(transport: Transport, settings: Settings) -> Worker:
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    worker.run(at_the_end(worker))
+    return worker
+
+
+def at_the_end(worker: Worker, seconds: float = 30) -> Callable[[], bool]:
+    """Asks whether the worker has partitions and has worked off all that is on them."""
+    deadline = time.monotonic() + seconds
+
+    def is_over() -> bool:
+        assert time.monotonic() < deadline
+        progress = worker._consumer.progress() if worker.partitions else None
+        return (
+            progress is not None
+            and all(at >= end for at, end in progress.values())
+            and worker.waiting == 0
+            and all(account.pending == 0 for account in worker.counts.values())
+        )
+
+    return is_over
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("films") / "film.mp4", 40, rate=10, gop=5, size=(64, 48))
+
+
+@pytest.fixture(params=["memory", "embedded", "apache"])
+def transport(request: pytest.FixtureRequest) -> Transport:
+    if request.param == "memory":
+        return MemoryTransport()
+    return KafkaTransport(request.getfixturevalue(f"{request.param}_broker").address)
+
+
+def test_a_new_group_begins_now_and_goes_on_where_it_stopped(transport: Transport, film: Path, topics_prefix: str):
+    settings = settings_of("now", topics={"prefix": topics_prefix, "partitions": 2}, worker={"group": topics_prefix})
+    for camera in ("a", "b"):
+        send(transport, settings, film, camera)
+    work(transport, settings)
+    assert windows(transport, settings) == []
+    # Sent while no worker is there: the group has begun.
+    for camera in ("a", "b"):
+        send(transport, settings, film, camera, START_US + 60_000_000)
+    work(transport, settings)
+    assert windows(transport, settings) == [("a", START_US + 60_000_000), ("b", START_US + 60_000_000)]
+
+
+def test_a_new_group_begins_where_it_is_asked_to(transport: Transport, film: Path, topics_prefix: str):
+    topics = {"prefix": topics_prefix, "partitions": 1}
+    settings = settings_of("now", topics=topics)
+    send(transport, settings, film, "a")
+    between = max(r.sent_us for r in transport.read(transport.offsets(settings.topics.segments))) + 1000
+    time.sleep(0.05)
+    send(transport, settings, film, "a", START_US + 60_000_000)
+    moment = override(settings, {"worker": {"start": rfc3339(between), "group": f"{topics_prefix}-later"}}, "test")
+    work(transport, moment)
+    assert windows(transport, settings) == [("a", START_US + 60_000_000)]
+    earliest = override(settings, {"worker": {"start": "earliest", "group": f"{topics_prefix}-all"}}, "test")
+    work(transport, earliest)
+    assert windows(transport, settings) == [("a", START_US), ("a", START_US + 60_000_000)]
+
+
+def test_partitions_that_a_topic_is_given_later_are_read_from_their_start(film: Path):
+    transport, settings = MemoryTransport(), settings_of("now", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    work(transport, settings)
+    transport.add_partitions(settings.topics.segments, 4)
+    for camera in ("a", "b", "c", "d"):
+        send(transport, settings, film, camera, START_US + 60_000_000)
+    assert len({p for p, (_, end) in transport.offsets(settings.topics.segments).items() if end}) > 1
+    work(transport, settings)
+    assert {camera for camera, _ in windows(transport, settings)} == {"a", "b", "c", "d"}
+
+
+def test_workers_that_come_at_one_moment_begin_at_one_place(film: Path):
+    """Each has its own partitions; who comes second does not take what the first has committed for a sign of age."""
+    transport, settings = MemoryTransport(), settings_of("now")
+    for camera in ("camera-0", "camera-1"):
+        send(transport, settings, film, camera)
+    workers = [Worker(transport, Brightness(), SPEC, RULES, settings) for _ in range(2)]
+    threads = [threading.Thread(target=lambda each=each: each.run(at_the_end(each))) for each in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert windows(transport, settings) == []
+
+
+class Retaining(MemoryTransport):
+    """Deletes the oldest segments of a partition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[Partition, int] = {}
+
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        return {p: (self.first.get(p, first), end) for p, (first, end) in super().offsets(topic).items()}
+
+    def delete_before(self, partition: Partition, offset: int) -> None:
+        self.first[partition] = offset
+        log = self._logs[partition]
+        reading = log.read
+        log.read = lambda at, *more: reading(max(at, offset), *more)  # type: ignore[method-assign]
+
+
+def test_what_retention_took_between_two_workers_is_counted_and_said(film: Path, caplog: pytest.LogCaptureFixture):
+    transport, settings = Retaining(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    first = work(transport, settings)
+    ((partition, (_, end)),) = transport.offsets(settings.topics.segments).items()
+    assert first.lost_to_retention == 0
+    for number in range(1, 4):
+        send(transport, settings, film, "a", START_US + number * 60_000_000)
+    transport.delete_before(partition, end + 5)
+    with caplog.at_level(logging.WARNING):
+        second = work(transport, settings)
+    assert second.lost_to_retention == 5
+    assert f"deleted 5 segments, offsets {end} to {end + 4}" in caplog.text
+    assert second.measures.lost_to_retention._value.get() == 5
+    # It is known to the next one, and counted once.
+    assert work(transport, settings).lost_to_retention == 5
+
+
+def test_what_retention_took_under_a_slow_worker_is_counted(film: Path):
+    transport, settings = Retaining(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    turns, done = 0, 0
+
+    def stop() -> bool:
+        nonlocal turns, done
+        turns += 1
+        ((partition, (_, end)),) = transport.offsets(settings.topics.segments).items()
+        if turns == 20:
+            send(transport, settings, film, "a", START_US + 60_000_000)
+            transport.delete_before(partition, end + 3)
+        done = done + 1 if turns > 20 and worker.lag == 0 else 0
+        return done > 3
+
+    worker.run(stop)
+    assert worker.lost_to_retention == 3
+
+
+@pytest.mark.parametrize("start", ["yesterday", "2026-13-01", ""])
+def test_a_start_that_is_none_is_refused(start: str):
+    with pytest.raises(SettingsError, match="expected earliest, now, or a time"):
+        settings_of(start)
+
+
+def test_a_record_of_the_start_that_cannot_be_read_is_as_none(film: Path, caplog: pytest.LogCaptureFixture):
+    transport, settings = MemoryTransport(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    transport.append(settings.topics.state, f"{settings.worker.group}//start".encode(), [], b"{", 0)
+    with caplog.at_level(logging.WARNING):
+        work(transport, settings)
+    assert windows(transport, settings) == [("a", START_US)]
+    assert "cannot be read" in caplog.text
+
+
+def test_asking_a_consumer_without_a_group_for_its_offsets_is_refused():
+    with pytest.raises(BrokerError, match="without a group"):
+        MemoryTransport().consumer([]).committed()
