@@ -10,6 +10,7 @@ from .broker.transport import (
     MAX_RECORD_BYTES,
     Consumer,
     Existing,
+    GroupInstance,
     Partition,
     Polled,
     Producer,
@@ -25,7 +26,16 @@ from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
-from .errors import BrokerError, EntryError, RecordTooLargeError, SegmentError, ServiceError, SourceError, StreamError
+from .errors import (
+    BrokerError,
+    EntryError,
+    FencedError,
+    RecordTooLargeError,
+    SegmentError,
+    ServiceError,
+    SourceError,
+    StreamError,
+)
 from .feeds.addresses import check_address, is_live, may_be_film
 from .feeds.agent import Attached, Pace, attach, is_film
 from .feeds.cutting.joining import write_joined
@@ -64,9 +74,11 @@ __all__ = [
     "FeedState",
     "FeedStatus",
     "FeedWatch",
+    "FencedError",
     "Fit",
     "FleetCamera",
     "Footage",
+    "GroupInstance",
     "Headers",
     "Image",
     "KafkaAddress",

@@ -6,6 +6,7 @@ StreamError
 ├── BrokerError       a broker that is unreachable or refuses
 │   ├── RecordTooLargeError
 │   └── EntryError    it does not let us in, or not do this
+├── FencedError       another process has the name of this one
 └── ServiceError      an embedded service that cannot be started
 
 Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is called, once. Every message
@@ -61,6 +62,10 @@ class EntryError(BrokerError):
 
     The message says what. It may also be renewed without us, so that waiting is not always in vain.
     """
+
+
+class FencedError(StreamError):
+    """Another process has joined the group under our name: there is nothing left to do for this one."""
 
 
 class RecordTooLargeError(BrokerError):

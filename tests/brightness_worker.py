@@ -7,6 +7,7 @@ It scores by brightness, keeps nothing, and ends at SIGTERM as `clipline work` d
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -33,7 +34,8 @@ class Brightness:
 
 def main() -> None:
     address, settings = sys.argv[1:]
-    kafka_consumer.HEARTBEATS_PER_SESSION = 40  # members learn of one another at once
+    # Members learn of one another at once; or as in earnest, where that is what is measured.
+    kafka_consumer.HEARTBEATS_PER_SESSION = int(os.environ.get("HEARTBEATS_PER_SESSION", "40"))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     worker = Worker(KafkaTransport(address), Brightness(), SPEC, RULES, Settings.model_validate_json(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 from consumers.records.process import ProcessInfo
 from consumers.running import attaching as attaching_module
 from consumers.running.attaching import attach_camera
+from consumers.running.ending import Ending
 from consumers.settings import Settings, SettingsError
 from stream import Attached, BrokerError, KafkaTransport, Reading, Segment
 from stream.services import ApacheBroker, EmbeddedBroker
@@ -28,10 +30,10 @@ class Attaching:
     """`clipline attach` in a thread."""
 
     def __init__(self, settings: Settings, source: str, **how) -> None:
-        self.stop = threading.Event()
+        self.ending = Ending()
         self.error: Exception | None = None
         self.state = Attached()
-        self._how = {"take_over": False, "exit_after_seconds": None, "pace": "realtime"} | how
+        self._how = {"take_over": False, "exit_after_seconds": None, "pace": "realtime", "start_us": None} | how
         self.thread = threading.Thread(target=self._run, args=(settings, source), daemon=True)
         self.thread.start()
 
@@ -41,14 +43,14 @@ class Attaching:
 
         try:
             self.state = attach_camera(
-                settings, source, "gate", loop=False, start_us=None, reading=Reading(), stop=self.stop.is_set,
+                settings, source, "gate", loop=False, reading=Reading(), ending=self.ending,
                 progress=progress, hear=lambda _: None, **self._how,
             )  # fmt: skip
         except (SettingsError, BrokerError) as error:
             self.error = error
 
     def end(self, seconds: float = 15.0) -> None:
-        self.stop.set()
+        self.ending.ask()
         self.thread.join(seconds)
         assert not self.thread.is_alive()
 
@@ -89,7 +91,7 @@ def test_a_broker_that_is_killed_and_comes_back_with_its_data_has_every_segment_
             address, port = broker.address, int(broker.address.rpartition(":")[2])
             settings = settings_for(address, tmp_path)
             attaching = Attaching(settings, source)
-            stack.callback(attaching.stop.set)
+            stack.callback(attaching.ending.ask)
             assert eventually(lambda: attaching.state.segments >= 3)
         time.sleep(6)
         if kind == "camera":
@@ -144,6 +146,47 @@ def test_a_list_of_brokers_of_which_the_first_is_down_will_do(embedded_broker, t
     attaching.thread.join(15)
     assert attaching.error is None
     assert sum(s.frames for s in stored(settings)) == 50
+
+
+@pytest.mark.parametrize("at_first", ["unknown", "127.0.0.2"])
+def test_a_broker_whose_name_gets_another_address_is_found_there(
+    embedded_broker, tmp_path, topics_prefix, monkeypatch, at_first
+):
+    """A name that stands for no address, or for one where nobody listens any more, is asked for again."""
+    address, asked = [at_first], threading.Event()
+    resolve = socket.getaddrinfo
+
+    def resolved(host: object, *rest: object, **more: object) -> object:
+        if host != "kafka.test":
+            return resolve(host, *rest, **more)  # type: ignore[arg-type]
+        asked.set()
+        if address[0] == "unknown":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(address[0], *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    _, port = embedded_broker.address.split(":")
+    settings = settings_for(f"kafka.test:{port}", tmp_path, prefix=topics_prefix)
+    attaching = Attaching(settings, str(write_video(tmp_path / "gate.mp4", 50, **QUICK)), pace="max")
+    assert asked.wait(10)
+    time.sleep(0.5)
+    assert attaching.thread.is_alive()
+    address[0] = "127.0.0.1"
+    attaching.thread.join(20)
+    assert not attaching.thread.is_alive()
+    assert attaching.error is None
+    assert sum(segment.frames for segment in stored(settings)) == 50
+
+
+def test_footage_that_is_put_where_other_footage_was_sent_is_said(embedded_broker, tmp_path, topics_prefix, caplog):
+    settings = settings_for(embedded_broker.address, tmp_path, prefix=topics_prefix)
+    film, start_us = str(write_video(tmp_path / "gate.mp4", 50, **QUICK)), 1_700_000_000_000_000
+    for begin_us, said in ((start_us, 0), (start_us + 60_000_000, 0), (start_us, 1)):
+        attaching = Attaching(settings, film, pace="max", start_us=begin_us)
+        attaching.thread.join(15)
+        assert attaching.error is None
+        assert caplog.text.count("camera gate: footage up to 2023-11-14T22:14:22") == said
+    assert "another film needs a later --start, or another --camera" in caplog.text
 
 
 def test_a_second_agent_is_refused_and_with_take_over_the_first_one_is(

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.cli.options import stop_on_signal
 from tests.checkpoints import write_checkpoint
 from tests.command_line import Finished, clipline
 from tests.videos import write_video
@@ -140,24 +139,6 @@ def test_models_says_what_they_reached_on_clips_that_nobody_had_seen():
     assert "cnn-lstm and x3d-xs do less" in shown
     rows = {row["name"]: row["unseen"] for row in json.loads(clipline("models", "--json").stdout)}
     assert rows["movenet-motion"] == {"accuracy": [0.75, 0.6, 0.83], "auc": [0.887, 0.79, 0.97]}
-
-
-def test_a_signal_that_comes_twice_within_a_moment_is_one_and_another_or_a_later_one_ends(monkeypatch):
-    ended: list[int] = []
-    clock = [100.0]
-    monkeypatch.setattr("consumers.cli.options.time.monotonic", lambda: clock[0])
-    with stop_on_signal() as stop:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.is_set()
-        monkeypatch.setattr("consumers.cli.options.signal.raise_signal", ended.append)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert ended == [signal.SIGINT]
-    with stop_on_signal():
-        os.kill(os.getpid(), signal.SIGTERM)
-        clock[0] += 1
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert ended == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_0_is_for_what_was_done_and_for_what_was_stopped_in_order(monkeypatch):

@@ -15,7 +15,8 @@ EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
         Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EVERYTHING Effort
-        EntryError Existing Feed FeedState FeedStatus FeedWatch Fit FleetCamera Footage Headers Image KafkaAddress
+        EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance
+        Headers Image KafkaAddress
         KafkaSecurity KafkaTransport Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol
         Publisher Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError
         SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport

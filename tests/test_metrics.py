@@ -30,6 +30,7 @@ from consumers.running import run as run_module
 from consumers.running import worker as worker_module
 from consumers.running.attaching import attach_camera
 from consumers.running.child import METRICS_PORT
+from consumers.running.ending import Ending
 from consumers.running.endpoint import endpoint
 from consumers.running.monitors import Liveness, WorkerMonitor
 from consumers.running.worker import keep_working
@@ -100,7 +101,7 @@ def shown(embedded_broker, redis_url, tmp_path_factory) -> Iterator[Mapping[str,
         )
 
     agent, worker = settings(free_port()), settings(free_port())
-    stop, may_load = threading.Event(), threading.Event()
+    ending, may_load = Ending(), threading.Event()
 
     @contextlib.contextmanager
     def open_worker(settings: Settings) -> Iterator[Serving]:
@@ -113,11 +114,11 @@ def shown(embedded_broker, redis_url, tmp_path_factory) -> Iterator[Mapping[str,
     def attach() -> None:
         attach_camera(
             agent, str(film), "gate", pace="realtime", loop=True, start_us=None, reading=Reading(), take_over=False,
-            exit_after_seconds=None, stop=stop.is_set, progress=lambda _: None, hear=lambda _: None,
+            exit_after_seconds=None, ending=ending, progress=lambda _: None, hear=lambda _: None,
         )  # fmt: skip
 
     def work() -> None:
-        keep_working(worker, ProcessInfo.current("w-1"), stop.is_set, lambda _: contextlib.nullcontext())
+        keep_working(worker, ProcessInfo.current("w-1"), ending, lambda _: contextlib.nullcontext())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_module, "open_worker", open_worker)
@@ -141,7 +142,7 @@ def shown(embedded_broker, redis_url, tmp_path_factory) -> Iterator[Mapping[str,
             until(lambda: ask(port, "/readyz")[0] == 200)
             yield {"agent": Shown.by(agent.metrics.port, (0, "")), "worker": Shown.by(port, before)}
         finally:
-            stop.set()
+            ending.ask()
             for thread in threads:
                 thread.join(20)
 
@@ -285,7 +286,7 @@ def test_a_counter_never_goes_back_and_goes_on_from_there():
 def test_each_process_of_a_run_has_a_port_of_its_own():
     settings = Settings.model_validate({"metrics": {"port": 9400}, "run": {"workers": 2}})
     services = SimpleNamespace(kafka="k:1", redis="redis://r")
-    specs = run_module._specs(services, settings, {})
+    specs = run_module._specs(services, settings, {}, "hub")
     assert [(s.name, s.environment[METRICS_PORT]) for s in specs] == [
         ("agent", "9400"), ("worker-1", "9401"), ("worker-2", "9402")
     ]  # fmt: skip

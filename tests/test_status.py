@@ -161,6 +161,18 @@ def test_a_camera_that_another_agent_took_over_is_not_lost():
     assert not now.problems
 
 
+def test_an_agent_that_was_fenced_and_still_sends_is_said_with_the_camera():
+    seen = replace(classified("gate"), fenced=125, fenced_seconds=4.0)
+    now = overview(states(camera("gate"), worker(seen)), NOW_US)
+    assert now.problems == (
+        "gate: an agent that another one has taken it over from still sends it; 125 frames of that are left out",
+    )
+    assert now.body()["cameras"][0]["fenced"] == 125
+    assert WorkerState.decode(worker(seen).encode()[2], "there").cameras == (seen,)
+    over = overview(states(camera("gate"), worker(replace(seen, fenced_seconds=40.0))), NOW_US)
+    assert not over.problems
+
+
 def test_what_ended_long_ago_is_forgotten_and_a_camera_that_nobody_reads_is_not():
     old = worker(age=3600, worker=replace(WORKER, id="old"), status="ended")
     dead = worker(age=3600, worker=replace(WORKER, id="dead"))

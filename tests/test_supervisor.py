@@ -19,7 +19,6 @@ from consumers.running.supervisor import ChildSpec, ProcessFailedError, RestartP
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "RESTART_SECONDS", (0.01, 0.05))
-    monkeypatch.setattr(supervisor_module, "END_SECONDS", 0.5)
 
 
 class Kept:
@@ -48,7 +47,7 @@ class Kept:
 def test_what_dies_is_started_again_and_the_reason_is_said(tmp_path):
     kept = Kept("echo 2026-11-28T00:00:00Z ERROR the disk is full; exit 3", tmp_path)
     kept.until(lambda: len(kept.said) == 2)
-    kept.supervisor.stop()
+    kept.supervisor.stop(0.5)
     assert kept.said[0].startswith("it ended: exit code 3, the disk is full; starting it again in 0.01 s (restart 1 of")
     assert "in 0.02 s" in kept.said[1]
     assert kept.log.read_text().count("the disk is full") >= 2
@@ -58,7 +57,7 @@ def test_what_dies_too_often_ends_everything_with_its_last_words(tmp_path):
     kept = Kept("echo one; echo two; kill -9 $$", tmp_path)
     with pytest.raises(ProcessFailedError) as caught:
         kept.until(lambda: False)
-    kept.supervisor.stop()
+    kept.supervisor.stop(0.5)
     assert "it ended again: killed by SIGKILL" in str(caught.value)
     assert str(kept.log) in str(caught.value)
     assert str(caught.value).endswith("\n  one\n  two")
@@ -68,7 +67,7 @@ def test_what_dies_too_often_ends_everything_with_its_last_words(tmp_path):
 def test_what_waits_for_a_service_is_tried_as_long_as_it_takes(tmp_path):
     kept = Kept(f"exit {EXIT_SERVICE_AWAY}", tmp_path, max_restarts=1)
     kept.until(lambda: len(kept.said) == 4)
-    kept.supervisor.stop()
+    kept.supervisor.stop(0.5)
     assert all(line.startswith("it waits for a service: ") for line in kept.said)
 
 
@@ -76,7 +75,7 @@ def test_what_cannot_be_done_is_not_tried_again(tmp_path):
     kept = Kept(f"echo 2026-11-28T00:00:00Z ERROR unknown model nope; exit {EXIT_REFUSED}", tmp_path)
     with pytest.raises(ProcessFailedError, match=r"^it: unknown model nope$"):
         kept.until(lambda: False)
-    kept.supervisor.stop()
+    kept.supervisor.stop(0.5)
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):
@@ -85,7 +84,7 @@ def test_what_has_finished_is_left_at_that(tmp_path):
     time.sleep(0.05)
     kept.supervisor.check()
     assert kept.said == ["it has nothing more to do"]
-    assert kept.supervisor.stop() == []
+    assert kept.supervisor.stop(0.5) == []
 
 
 def test_a_process_that_will_not_end_is_killed_and_named(tmp_path):
@@ -93,7 +92,7 @@ def test_a_process_that_will_not_end_is_killed_and_named(tmp_path):
     kept.until(lambda: "ready" in kept.log.read_text())
     (pid,) = kept.supervisor.pids().values()
     begin = time.monotonic()
-    assert kept.supervisor.stop() == ["it"]
+    assert kept.supervisor.stop(0.5) == ["it"]
     assert time.monotonic() - begin < 3
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -139,7 +138,28 @@ def test_a_log_that_cannot_be_written_is_said_once_and_hangs_nobody(tmp_path):
     # More than a pipe holds: a child that nobody reads would hang.
     kept = Kept("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 0", tmp_path)
     kept.until(lambda: any("nothing more to do" in line for line in kept.said))
-    kept.supervisor.stop()
+    kept.supervisor.stop(0.5)
     assert [line for line in kept.said if "No space left on device" in line] == [
         f"{kept.log} cannot be written (No space left on device): log lines are lost"
     ]
+
+
+def test_the_first_ends_before_the_others_are_told_to_and_all_within_the_time(tmp_path):
+    times = {name: tmp_path / f"{name}.end" for name in ("first", "stubborn", "last")}
+    scripts = {name: f"trap 'date +%s.%N > {path}; exit 0' TERM; echo ready; " for name, path in times.items()}
+    scripts["first"] = f"trap 'sleep 0.3; date +%s.%N > {times['first']}; exit 0' TERM; echo ready; "
+    scripts["stubborn"] = "trap '' TERM; echo ready; "
+    specs = [
+        ChildSpec(name, ["/bin/sh", "-c", f"{script} while :; do sleep 0.05; done"], dict(os.environ))
+        for name, script in scripts.items()
+    ]
+    supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, say=lambda _: None)
+    supervisor.start()
+    deadline = time.monotonic() + 10
+    while not all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    begin = time.monotonic()
+    assert supervisor.stop(2.0) == ["stubborn"]
+    assert 1.9 < time.monotonic() - begin < 2.9
+    assert float(times["first"].read_text()) < float(times["last"].read_text())

@@ -28,12 +28,17 @@ class Fleet:
     """Workers of one group, each a process."""
 
     def __init__(self, address: str, settings: Settings) -> None:
-        self._command = [sys.executable, "-m", "tests.brightness_worker", address, settings.model_dump_json()]
+        self._address, self._settings = address, settings
         self.processes: list[subprocess.Popen] = []
 
-    def start(self) -> subprocess.Popen:
+    def start(self, name: str | None = None) -> subprocess.Popen:
+        worker = self._settings.worker.model_copy(update={"instance": name})
+        settings = self._settings.model_copy(update={"worker": worker}).model_dump_json()
         process = subprocess.Popen(
-            self._command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "tests.brightness_worker", self._address, settings],
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from consumers.running.ending import Ending
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 #: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
 INTERRUPTED: Final = 130
-
-#: A signal that comes again sooner is the same request.
-_SAME_SIGNAL_SECONDS: Final = 1.0
 
 console = Output()
 errors = Output(stderr=True)
@@ -269,31 +266,28 @@ def logged_settings(settings: Settings, log_format: str | None, role: str, *cons
     return settings
 
 
+def _show_cursor() -> None:
+    console.show_cursor(True)
+
+
+@contextlib.contextmanager
+def end_on_signal(seconds: float | None = None, code: int = 0) -> Iterator[Ending]:
+    """Ctrl-C and SIGTERM ask a command to end in order; a second one ends it at once.
+
+    Args:
+        seconds: within which it has ended; None: it takes what it takes.
+        code: exit code where it has not.
+    """
+    ending = Ending(seconds, code, before_exit=_show_cursor)
+    with ending.listen():
+        yield ending
+
+
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a command ends in order; a second one ends it at once.
-
-    The same signal twice within a second is one: `timeout` sends it to the process, and then to its group.
-    """
-    stop = threading.Event()
-    first: tuple[int, float] | None = None
-
-    def ask(number: int, _: object) -> None:
-        nonlocal first
-        now = time.monotonic()
-        if first is None:
-            first = number, now
-        elif number != first[0] or now - first[1] >= _SAME_SIGNAL_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """The same, for what ends soon in any case: an event that is set when it is to."""
+    with end_on_signal() as ending:
+        yield ending.stop
 
 
 def parse_start(text: str | None) -> int | None:

@@ -21,6 +21,7 @@ from .options import (
     TakeOverOption,
     command_settings,
     console,
+    end_on_signal,
     errors,
     json_log,
     logged_settings,
@@ -73,13 +74,15 @@ def run(
         settings = settings.model_copy(update={"run": settings.run.model_copy(update={"take_over": True})})
     if model is not None:
         environment["CLIPLINE_WORKER__MODEL"] = model
-    with stop_on_signal() as stop:
+    with end_on_signal(settings.shutdown_seconds) as ending:
         try:
             if console.is_terminal:
                 with LiveRun(console) as view:
-                    run_everything(settings, environment, view, stop.is_set)
+                    run_everything(settings, environment, view, ending.stop.is_set)
             else:
-                run_everything(settings, environment, PlainRun(None if json_log.is_on else sys.stdout), stop.is_set)
+                run_everything(
+                    settings, environment, PlainRun(None if json_log.is_on else sys.stdout), ending.stop.is_set
+                )
             # Below the last view, which says how it was before.
             console.print("Everything has ended.")
         except ProcessFailedError as error:

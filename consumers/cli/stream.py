@@ -31,6 +31,7 @@ from .options import (
     TranscodeOption,
     command_settings,
     console,
+    end_on_signal,
     errors,
     json_log,
     logged_settings,
@@ -93,7 +94,11 @@ def attach(
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "agent", console, errors)
     source, camera, start_us = _attached(source, camera, start, loop=loop)
     begins = "connecting" if is_live(source) else "opening"
-    with stop_on_signal() as stop, attach_progress(errors, camera, begins) as show:
+    has_end = not (loop or is_live(source))
+    with (
+        end_on_signal(settings.shutdown_seconds, INTERRUPTED if has_end else 0) as ending,
+        attach_progress(errors, camera, begins) as show,
+    ):
         attached = attach_camera(
             settings,
             source,
@@ -104,14 +109,14 @@ def attach(
             reading=Reading(fps, transcode),
             take_over=take_over,
             exit_after_seconds=exit_after,
-            stop=stop.is_set,
+            ending=ending,
             progress=show,
             hear=QuietNotes(errors).hear,
         )
     console.print(attach_summary(camera, attached), soft_wrap=True)
     for failure in attached.failures:
         errors.print(f"left out: {failure}", style="yellow", soft_wrap=True)
-    if stop.is_set() and not (loop or is_live(source)):
+    if ending.stop.is_set() and has_end:
         raise typer.Exit(INTERRUPTED)  # the rest of the footage was not sent
 
 
@@ -186,24 +191,22 @@ def work(
             return Live(LiveView(serving.snapshot, "clipline work"), console=console)
         return plain_log(serving.snapshot, None if json_log.is_on else sys.stdout)
 
-    def abandon() -> None:
-        console.show_cursor(True)
-        errors.print("the broker is away: what is in hand is read again by the next worker", soft_wrap=True)
-        os._exit(0)
-
-    with stop_on_signal() as stop:
+    with end_on_signal(settings.shutdown_seconds) as ending:
         serving = keep_working(
             settings,
             ProcessInfo.current(),
-            stop.is_set,
+            ending,
             show,
             loading=lambda: errors.status("loading the model"),
             exit_after_seconds=exit_after,
-            abandon=abandon,
         )
-    if console.is_terminal and serving is not None:
-        for name, counts in sorted(serving.worker.counts.items()):
-            console.print(f"{name}: {counts.summary()}", soft_wrap=True)
+        if console.is_terminal and serving is not None:
+            for name, counts in sorted(serving.worker.counts.items()):
+                console.print(f"{name}: {counts.summary()}", soft_wrap=True)
+        # Threads that are decoding would be waited for when the interpreter ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def events(

@@ -84,6 +84,11 @@ class Serving:
     #: Tells whether the broker does not answer.
     awaited: Callable[[], tuple[str, ...]]
 
+    def leave(self) -> None:
+        """Leave the groups at once, by another thread: the worker does not end in time."""
+        self.projection.leave()
+        self.worker.leave()
+
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment, what is waited for, and how far Redis is behind. May be asked by other threads."""
         shown = self.projection.state

@@ -274,6 +274,8 @@ class Intake:
                 record.where,
                 _OTHER_FEED[reason],
             )
+        if reason == "fenced" and status is not None:
+            status.fenced_at = now
         if reason == "other_bytes":
             number = f"segment {segment.sequence} of epoch {segment.epoch_us}"
             self._bury(

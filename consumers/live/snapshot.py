@@ -31,6 +31,8 @@ class CameraSnapshot:
     last_event: Event | None
     #: Its newest segment said that the feed has ended: the footage is over, or the camera was lost.
     ended: bool = False
+    #: Wall seconds since something of an agent was left out that another one has fenced; None where that never was.
+    fenced_seconds: float | None = None
     #: How much less than all of its footage is classified because it is behind: 0 is all, see `LoadChange`.
     degraded: int = 0
 

@@ -44,6 +44,8 @@ class CameraStatus:
     ended: bool = False
     #: When it was last said that segments of another feed are left out, `time.monotonic()`.
     other_feed_told: float = float("-inf")
+    #: When a segment of an agent was left out that another one has fenced, `time.monotonic()`.
+    fenced_at: float | None = None
 
 
 class WorkerStatus:
@@ -165,6 +167,7 @@ class WorkerStatus:
                     active=tuple(state.tracker.active) if state else (),
                     last_event=status.last_event,
                     ended=status.ended,
+                    fenced_seconds=None if status.fenced_at is None else now - status.fenced_at,
                     degraded=state.effort.level if state else 0,
                 )
             )

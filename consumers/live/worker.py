@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 from typing import Final
 
@@ -132,17 +133,25 @@ class Worker:
         snapshot = self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
         return replace(snapshot, lost_to_retention=self.lost_to_retention)
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self, stop: Callable[[], bool], for_good: Callable[[], bool] = lambda: False) -> None:
         """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
 
+        Args:
+            stop: asked often.
+            for_good: whether a worker with a name leaves the group, too, which else waits for it to come back.
+
         Raises:
+            FencedError: another worker has our name.
             BrokerError: the broker is gone for longer than the retries last. Nothing is lost.
         """
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
-        self._publisher = self._transport.publisher(self._name())
-        self._consumer = self._transport.consumer([self._topics.segments], self._settings.group)
+        self._name, self._stop = self._transactional_name(), stop
+        self._publisher = self._transport.publisher(self._name)
+        self._consumer = self._transport.consumer(
+            [self._topics.segments], self._settings.group, instance=self._settings.group_instance
+        )
         self._queue: DecodeQueue[Record] = DecodeQueue(
             self._spec,
             self._settings.threads,
@@ -164,7 +173,20 @@ class Worker:
         finally:
             self._queue.close()
             self._publisher.close()
+            if for_good():
+                self._consumer.leave()
             self._consumer.close()
+
+    def leave(self) -> None:
+        """Leave the group and end the open transaction, by another thread: `run` does not end in time.
+
+        What is not committed is read by those who get the partitions.
+        """
+        if hasattr(self, "_consumer"):
+            self._consumer.leave()
+            if self._name is not None:
+                # A newer publisher of a name ends what the older one has open, for which others would wait.
+                self._transport.publisher(self._name).close()
 
     def letter(self, letter: DeadLetter) -> None:
         """Send a record that cannot be used to the dead letters."""
@@ -182,7 +204,7 @@ class Worker:
             self._publisher.send(self._topics.events, *event.encode())
         self._sent.append((outcomes, events))
 
-    def _name(self) -> str | None:
+    def _transactional_name(self) -> str | None:
         """Under which transactions are made; None without."""
         if self._settings.guarantee == "at-least-once":
             return None
@@ -248,7 +270,10 @@ class Worker:
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
         steps: list[Window | FeedEnd] = []
-        while len(steps) < self._settings.max_batch and (taken := self._queue.take(wait=not steps)) is not None:
+        if (oldest := self._queue.oldest) is not None:
+            while not (oldest.done() or self._stop()):
+                wait([oldest], timeout=_IDLE_POLL_SECONDS)
+        while len(steps) < self._settings.max_batch and (taken := self._queue.take(wait=False)) is not None:
             self._note_taken()
             steps += self._intake.take(*taken)
         if steps:

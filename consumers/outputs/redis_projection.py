@@ -150,6 +150,11 @@ class RedisProjection:
         self._done.set()
         self._thread.join(_LAST_SECONDS)
 
+    def leave(self) -> None:
+        """Leave the group at once, where `__exit__` would come too late. Any thread may."""
+        if (consumer := self._consumer) is not None:
+            consumer.leave()
+
     # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

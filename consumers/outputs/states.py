@@ -245,5 +245,7 @@ def _camera(camera: CameraSnapshot) -> WorkerCamera:
         score=newest.scores[newest.label] if newest else None,
         window_end_us=newest.end_us if newest else None,
         events=tuple(event.label for event in camera.active),
+        fenced=camera.skipped.get("fenced", 0),
+        fenced_seconds=camera.fenced_seconds,
         degraded=camera.degraded,
     )

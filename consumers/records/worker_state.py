@@ -36,6 +36,9 @@ class WorkerCamera:
     window_end_us: int | None
     #: Labels of the events that go on.
     events: tuple[str, ...] = ()
+    #: Frames of agents that were fenced, and wall seconds since the newest of them; None where there are none.
+    fenced: int = 0
+    fenced_seconds: float | None = None
     #: How much less than all of its footage is classified because it is behind; 0 is all.
     degraded: int = 0
 
@@ -85,6 +88,8 @@ class WorkerState:
                     "score": c.score,
                     "window_end_us": c.window_end_us,
                     "events": list(c.events),
+                    "fenced": c.fenced,
+                    "fenced_seconds": None if c.fenced_seconds is None else round(c.fenced_seconds, 3),
                     "degraded": c.degraded,
                 }
                 for c in self.cameras
@@ -145,5 +150,8 @@ def _camera(body: Any, where: str) -> WorkerCamera:
         score=optional(body, "score", float, where),
         window_end_us=optional(body, "window_end_us", int, where),
         events=_texts(body, "events", where),
+        # Workers of earlier versions do not say.
+        fenced=optional(body, "fenced", int, where) or 0,
+        fenced_seconds=optional(body, "fenced_seconds", float, where),
         degraded=optional(body, "degraded", int, where) or 0,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from consumers.outputs.outages import watch_kafka, watching
@@ -16,6 +16,7 @@ from .attaching import limits_of, opened, spool_of
 from .child import Run
 from .claims import ClaimWatch
 from .courier import Courier
+from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
 from .monitors import AgentMonitor
@@ -54,7 +55,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         agent = link.taken.get(camera) or claims.taken_by(camera)
         return None if agent is None else f"{agent.id} has it"
 
-    def run(stop: Callable[[], bool]) -> None:
+    def run(ending: Ending) -> None:
         live = [name for name, address in addresses.items() if is_live(address) and not is_film(address)]
         waiting = [first] if first is not None else []
         with (
@@ -64,8 +65,9 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 live=live,
                 spool=spool,
                 limits=limits_of(settings),
-                stop=stop,
+                stop=ending.stop.is_set,
             ) as courier,
+            ending.last(courier.put_aside),
             reported_cameras(connect, settings.topics, process, lambda: [s for s in newest if gone(s.camera) is None]),
         ):
             monitor.courier = courier
@@ -79,7 +81,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 courier,
                 settings.topics.segments,
                 limits=settings.segments.limits,
-                stop=stop,
+                stop=ending.stop.is_set,
                 tell=tell,
                 gone=gone,
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from consumers.outputs.outages import ServiceWatch, watch_kafka
 from consumers.outputs.states import reported_camera
+from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from stream import (
@@ -26,6 +27,7 @@ from stream import (
 
 from .claims import ClaimWatch, taken_over_words
 from .courier import Courier, Limits, Link
+from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
 from .monitors import AgentMonitor
@@ -45,11 +47,11 @@ def attach_camera(
     reading: Reading,
     take_over: bool,
     exit_after_seconds: float | None,
-    stop: Callable[[], bool],
+    ending: Ending,
     progress: Callable[[Attached], None],
     hear: Callable[[FeedState], None],
 ) -> Attached:
-    """Send `source` as `camera`, to its end or `stop()`; wait for the broker for as long as it takes.
+    """Send `source` as `camera`, to its end or until the process is to end; wait for the broker as long as it takes.
 
     Args:
         settings: where the broker is, and the limits of what waits for it.
@@ -61,7 +63,7 @@ def attach_camera(
         reading: likewise.
         take_over: also where another agent reads the camera.
         exit_after_seconds: give up when the broker has been away for so long; never, if None.
-        stop: asked often.
+        ending: says when to end.
         progress: told how far it has come.
         hear: told the camera's states, by another thread.
 
@@ -80,6 +82,13 @@ def attach_camera(
     link = AgentLink(connect, settings, agent, claims, [camera], take_over=take_over, must_have_all=True)
     first = [found] if (found := opened(link)) is not None else []
     kafka = watch_kafka(address)
+    if start_us is not None and start_us < link.ends_us[camera]:
+        log.warning(
+            "camera %s: footage up to %s was sent before. The same film may be sent again; other pictures of a time "
+            "that was sent become dead letters: another film needs a later --start, or another --camera",
+            camera,
+            rfc3339(link.ends_us[camera]),
+        )
 
     newest: list[FeedState] = []
     monitor = AgentMonitor(settings, agent, lambda: tuple(newest), lambda: kafka.awaited)
@@ -90,7 +99,7 @@ def attach_camera(
 
     def is_over() -> bool:
         monitor.turn()
-        return stop() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
+        return ending.stop.is_set() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
 
     with (
         kafka,
@@ -104,6 +113,7 @@ def attach_camera(
             limits=limits_of(settings),
             stop=is_over,
         ) as courier,
+        ending.last(courier.put_aside),
         reported_camera(
             connect,
             settings.topics,
@@ -138,7 +148,7 @@ def attach_camera(
         )
     if (other := claims.taken_by(camera)) is not None:
         raise SettingsError(taken_over_words(camera, other))
-    if not stop() and _is_late(kafka, exit_after_seconds):
+    if not ending.stop.is_set() and _is_late(kafka, exit_after_seconds):
         raise BrokerError(f"Kafka at {address} has not answered for {exit_after_seconds:g} s")
     attached.unsent = courier.unsent
     attached.on_disk = courier.on_disk

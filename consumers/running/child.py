@@ -9,10 +9,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +20,7 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
 
+from .ending import Ending
 from .logs import log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -45,8 +44,12 @@ LOG_FORMAT: Final = f"{ENVIRONMENT_PREFIX}LOG__FORMAT"
 #: The settings `worker.start` and `metrics.port`, likewise.
 WORKER_START: Final = f"{ENVIRONMENT_PREFIX}WORKER__START"
 METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
+#: The setting `worker.instance`, likewise.
+INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"
+#: The setting `shutdown_seconds`, likewise: its share of the time that `clipline run` has.
+SHUTDOWN_SECONDS: Final = f"{ENVIRONMENT_PREFIX}SHUTDOWN_SECONDS"
 
-Run = Callable[[Callable[[], bool]], None]
+Run = Callable[[Ending], None]
 
 
 class Role(Protocol):
@@ -57,7 +60,7 @@ class Role(Protocol):
     REFUSED: tuple[type[Exception], ...]
 
     def prepare(self, settings: Settings, process: ProcessInfo) -> AbstractContextManager[Run]:
-        """Get ready; give the function that works until it is told to stop or everything is done."""
+        """Get ready; give the function that works until it is asked to end or everything is done."""
 
 
 def child_command(role: str, name: str) -> list[str]:
@@ -77,26 +80,19 @@ class _Child:
     """A role at work, and who may end it."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._ready = False
+        # Nothing is in hand yet, and loading a model takes seconds.
+        self.ending = Ending(seconds=0, code=EXIT_STOPPED)
 
-    def listen(self) -> None:
-        """Stop when a signal says so or standard input ends, whatever this process is at by then."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._end())
-        threading.Thread(target=self._outlive_nobody, name="parent", daemon=True).start()
+    def outlive_nobody(self) -> None:
+        """End when standard input does, whatever this process is at by then."""
+        threading.Thread(target=self._wait_for_parent, name="parent", daemon=True).start()
 
-    def _end(self) -> None:
-        self._stop.set()
-        if not self._ready:  # nothing is in hand yet, and loading a model takes seconds
-            os._exit(EXIT_STOPPED)
-
-    def _outlive_nobody(self) -> None:
+    def _wait_for_parent(self) -> None:
         while os.read(0, 4096):
             pass
-        self._end()
-        time.sleep(ORPHAN_SECONDS)
-        os._exit(EXIT_STOPPED)
+        if self.ending.seconds is not None:
+            self.ending.seconds = min(self.ending.seconds, ORPHAN_SECONDS)
+        self.ending.ask(for_good=True)
 
     def run(self, module: str, name: str) -> int:
         """Run the role in `module`; return the exit code, with the reason in the log."""
@@ -105,32 +101,34 @@ class _Child:
         try:
             role: Role = importlib.import_module(module)
             away, refused = away + role.AWAY, refused + role.REFUSED
-            with role.prepare(load_settings(), ProcessInfo.current(name)) as run:
-                self._ready = True
-                run(self._stop.is_set)
+            settings = load_settings()
+            with role.prepare(settings, ProcessInfo.current(name)) as run:
+                self.ending.seconds = settings.shutdown_seconds
+                run(self.ending)
         except Exception as error:
             if isinstance(error, away):
                 log.error("%s", error)  # noqa: TRY400  expected: its message says it all
-                return EXIT_STOPPED if self._stop.is_set() else EXIT_SERVICE_AWAY
+                return EXIT_STOPPED if self.ending.stop.is_set() else EXIT_SERVICE_AWAY
             if isinstance(error, refused):
                 log.error("%s", error)  # noqa: TRY400
                 return EXIT_REFUSED
             log.exception("unexpected error")
             return EXIT_FAILED
-        return EXIT_STOPPED if self._stop.is_set() else EXIT_FINISHED
+        return EXIT_STOPPED if self.ending.stop.is_set() else EXIT_FINISHED
 
 
 def main() -> None:
     """Run the role that the command line names."""
     child = _Child()
-    child.listen()
     role, name = sys.argv[1:]
-    # Said by the parent, whatever file it has read: what is wrong with settings is to be logged like all else.
-    log_to_stderr(os.environ.get(LOG_FORMAT, "text"), role, name)
-    code = child.run(ROLES[role], name)
-    logging.shutdown()
-    # Not `sys.exit`: threads that are inside libav would be waited for, or cut off amid a call.
-    os._exit(code)
+    with child.ending.listen():
+        child.outlive_nobody()
+        # Said by the parent, whatever file it has read: what is wrong with settings is to be logged like all else.
+        log_to_stderr(os.environ.get(LOG_FORMAT, "text"), role, name)
+        code = child.run(ROLES[role], name)
+        logging.shutdown()
+        # Not `sys.exit`: threads that are inside libav would be waited for, or cut off amid a call.
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ _BATCH_BYTES: Final = 16 * 1024 * 1024
 #: What waits in memory: of files, and of live cameras where the disk does not take it.
 _MEMORY_BYTES: Final = 48 * 1024 * 1024
 #: How long the rest may take to be sent once the agent is told to stop.
-_END_SECONDS: Final = 3.0
+_END_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.2
 #: Room for the claim, and for what is told of dropped frames.
 _HEADER_BYTES: Final = 1024
@@ -156,14 +156,14 @@ class Courier:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return when all that was sent is stored; or soon after `stop()`, while the broker is away."""
+        """Return when all that was sent is stored; or soon after `stop()`, at once where the broker is away."""
         deadline: float | None = None
         with self._changed:
             while self._waits:
                 self._raise_broken()
                 if self._stop():
                     deadline = deadline or self._clock() + _END_SECONDS
-                    if self._clock() >= deadline:
+                    if self._seems_away or self._clock() >= deadline:
                         return
                 self._changed.wait(_LOOK_SECONDS)
 
@@ -176,18 +176,28 @@ class Courier:
         with self._changed:
             self._changed.notify_all()
         self._thread.join(_END_SECONDS)
+        self.put_aside()
         with self._changed:
-            self._write_to_disk()
             self.unsent += len(self._files.waiting) + len(self._lives.waiting) - self._lives.on_disk
             if self._spool is not None:
-                for camera, dropped in self._dropped.items():
-                    self._spool.note_dropped(camera, dropped)
                 self._spool.close()
         if self._lives.on_disk:
             log.warning(
                 "%d segments wait on disk: whoever attaches their cameras next on this machine sends them",
                 self._lives.on_disk,
             )
+
+    def put_aside(self) -> None:
+        """Put on disk what waits of live cameras, for the next agent. Any thread may, where this one ends too late."""
+        with self._changed:
+            self._write_to_disk()
+            if self._spool is not None:
+                for camera, dropped in self._dropped.items():
+                    self._spool.note_dropped(camera, dropped)
+
+    @property
+    def _seems_away(self) -> bool:
+        return self._is_away or self._clock() - self._well_at >= AWAY_SECONDS
 
     @property
     def _waits(self) -> bool:
@@ -326,7 +336,7 @@ class Courier:
         """Put what waits on disk while the broker is away, and drop what is too much or too old."""
         if not self._waits:
             self._well_at = self._clock()
-        if self._is_away or self._clock() - self._well_at >= AWAY_SECONDS:
+        if self._seems_away:
             self._write_to_disk()
         queue, now_us = self._lives, time.time_ns() // 1000
         while len(queue.waiting) > queue.in_flight:

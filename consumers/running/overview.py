@@ -29,6 +29,8 @@ DEAD_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 #: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer.
 FORGET_SECONDS: Final = 15 * 60
 FORGET_CAMERA_SECONDS: Final = 24 * 3600
+#: So long after something of a fenced agent came it counts as one that still sends.
+_FENCED_SECONDS: Final = 30.0
 #: A live camera may be without a worker for so long: a group that was joined just now shares cameras out anew.
 _UNCLAIMED_SECONDS: Final = 20.0
 #: Predictions may be so far behind, and so many records may wait for each camera of a worker.
@@ -205,6 +207,7 @@ class Overview:
                     "label": line.classified.label if line.classified else None,
                     "score": line.classified.score if line.classified else None,
                     "events": list(line.classified.events) if line.classified else [],
+                    "fenced": line.classified.fenced if line.classified else 0,
                 }
                 for line in self.cameras
             ],
@@ -305,6 +308,12 @@ def _problems(
     for line in cameras:
         if line.status in {"failed", "stalled"}:
             yield f"{line.state.feed.camera}: {line.trouble}"
+        seen = line.classified
+        if seen is not None and seen.fenced_seconds is not None and seen.fenced_seconds < _FENCED_SECONDS:
+            yield (
+                f"{seen.camera}: an agent that another one has taken it over from still sends it; "
+                f"{count(seen.fenced, 'frame')} of that are left out"
+            )
     yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
 
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import re
+import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,22 +32,48 @@ from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport, SourceError, check_address, find_files, is_live
+from stream import (
+    BrokerError,
+    Consumer,
+    KafkaAddress,
+    KafkaTransport,
+    SourceError,
+    camera_id,
+    check_address,
+    find_files,
+    is_live,
+)
 
-from .child import LOG_FORMAT, METRICS_PORT, WORKER_START, child_command, child_environment
+from .child import (
+    INSTANCE,
+    LOG_FORMAT,
+    METRICS_PORT,
+    SHUTDOWN_SECONDS,
+    WORKER_START,
+    child_command,
+    child_environment,
+)
 from .claims import reader_of, taken_words
 from .overview import Overview, States, overview, read_states
-from .supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 log = logging.getLogger(__name__)
 
-_END_WITHOUT_SERVICES_SECONDS: Final = 0.5
+#: Without its services nothing can end in order.
+_END_WITHOUT_SERVICES_SECONDS: Final = 1.0
+#: Of the time in which everything is to end, so much is for the processes; the rest is for the services.
+_PROCESSES_SHARE: Final = 0.75
+#: How much sooner than it would be killed a process gives up.
+_SPARE_SECONDS: Final = 0.1
 _POLL_SECONDS: Final = 0.25
 #: States come every few seconds, whatever happens.
 _SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
 #: How long the foreground waits before it asks a broker again that did not answer.
 _RETRY_SECONDS: Final = 5.0
 _LAST_PORT: Final = 65535
+#: In the log folder: what the workers of the runs that log there are called in their group.
+_NAME_FILE: Final = ".workers-name"
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 class Foreground(Protocol):
@@ -147,7 +176,7 @@ def _run_on(
     _refuse_taken_cameras(services, settings)
     foreground.begin(_plan(services, settings, logs))
     supervisor = Supervisor(
-        _specs(services, settings, environment),
+        _specs(services, settings, environment, settings.worker.instance or _own_name(logs)),
         logs,
         max_restarts=settings.run.max_restarts,
         window_seconds=settings.run.restart_window_seconds,
@@ -179,28 +208,49 @@ def _run_on(
     finally:
         waiting.close()
         foreground.say("ending")
-        # Without its services nothing can end in order.
         alone = failure is not None or watch.is_silent
-        killed = supervisor.stop(_END_WITHOUT_SERVICES_SECONDS if alone else None)
+        killed = supervisor.stop(
+            _END_WITHOUT_SERVICES_SECONDS if alone else _PROCESSES_SHARE * settings.shutdown_seconds
+        )
         for name in killed:
             foreground.say(f"{name} did not end in order and was killed")
         watch.close()
 
 
-def _specs(services: Services, settings: Settings, environment: Mapping[str, str]) -> list[ChildSpec]:
+def _specs(services: Services, settings: Settings, environment: Mapping[str, str], name: str) -> list[ChildSpec]:
     # The names say whose children they are, and stay the same when they are started again.
     family = ProcessInfo.current().id
     # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
     services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
-    shared = child_environment({**environment, **services_at, LOG_FORMAT: settings.log.format})
+    each_seconds = max(_SPARE_SECONDS, FIRST_SHARE * _PROCESSES_SHARE * settings.shutdown_seconds - _SPARE_SECONDS)
+    given = {LOG_FORMAT: settings.log.format, SHUTDOWN_SECONDS: f"{each_seconds:g}"}
+    shared = child_environment({**environment, **services_at, **given})
     if settings.worker.start == "now":
         # The agent may have sent the first segments before a worker has loaded its model.
         shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     return [
-        ChildSpec(name, child_command(role, f"{family}-{name}"), {**shared, **_port(settings, number)})
-        for number, (name, role) in enumerate(roles.items())
+        ChildSpec(
+            child,
+            child_command(role, f"{family}-{child}"),
+            {**shared, INSTANCE: f"{name}-{number}", **_port(settings, number)},
+        )
+        for number, (child, role) in enumerate(roles.items())
     ]
+
+
+def _own_name(logs: Path) -> str:
+    """What the workers of this run are called in their group, over restarts: nobody else writes to the folder."""
+    path = logs / _NAME_FILE
+    with contextlib.suppress(OSError, ValueError):
+        name = path.read_text("ascii").strip()
+        if _NAME.fullmatch(name):
+            return name
+    name = f"{camera_id(socket.gethostname())[:40]}-{secrets.token_hex(4)}"
+    # Where it cannot be kept, others wait a while for workers that do not come back under their old name.
+    with contextlib.suppress(OSError):
+        path.write_text(f"{name}\n", "ascii")
+    return name
 
 
 def _port(settings: Settings, number: int) -> dict[str, str]:

@@ -26,8 +26,8 @@ from .logs import BoundedLog, message_of
 RESTART_SECONDS: Final = (0.5, 30.0)
 #: A process that has lived for so long starts anew with the shortest pause.
 _STEADY_SECONDS: Final = 60.0
-#: How long a process may take to end in order before it is killed.
-END_SECONDS: Final = 5.0
+#: Of the time in which all are to end, so much is for the first of them alone: the others work on what it has made.
+FIRST_SHARE: Final = 0.5
 _LAST_LINES: Final = 5
 
 
@@ -120,14 +120,20 @@ class Supervisor:
         """Process numbers of those that run, by name."""
         return {kept.spec.name: kept.child.pid for kept in self._kept if kept.child is not None}
 
-    def stop(self, end_seconds: float | None = None) -> list[str]:
-        """End everything in order; return the names of those that had to be killed.
+    def stop(self, seconds: float) -> list[str]:
+        """End everything; return the names of those that had to be killed.
 
         Args:
-            end_seconds: how long each may take; `END_SECONDS`, if None.
+            seconds: in which all of them are to end in order: the first one, and then the others at once.
         """
-        grace = END_SECONDS if end_seconds is None else end_seconds
-        killed = [kept.spec.name for kept in self._kept if not kept.end(grace)]
+        now = time.monotonic()
+        deadlines = [now + FIRST_SHARE * seconds, now + seconds]
+        for group, deadline in zip((self._kept[:1], self._kept[1:]), deadlines, strict=True):
+            for kept in group:
+                kept.tell_to_end()
+            for kept in group:
+                kept.wait(deadline)
+        killed = [kept.spec.name for kept in self._kept if not kept.end(deadlines[-1])]
         for kept in self._kept:
             kept.close()
         return killed
@@ -194,20 +200,31 @@ class _Kept:
             return f"{self.spec.name} waits for a service: {why}; trying again in {pause:g} s"
         return f"{self.spec.name} ended: {why}; starting it again in {pause:g} s ({self._policy.said})"
 
-    def end(self, grace_seconds: float) -> bool:
-        """End the process; return whether it ended in order."""
+    def tell_to_end(self) -> None:
+        """Ask the process to end for good."""
         self._start_at = None
+        if self.child is not None and self.child.poll() is None:
+            assert self.child.stdin is not None
+            self.child.stdin.close()
+            self.child.terminate()
+
+    def wait(self, deadline: float) -> bool:
+        """Return whether the process has ended by then, `time.monotonic()`."""
         if self.child is None:
             return True
-        in_order = True
-        if self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(grace_seconds)
-            except subprocess.TimeoutExpired:
-                in_order = False
+        try:
+            self.child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self, deadline: float) -> bool:
+        """Kill the process if it has not ended by then; return whether it ended in order."""
+        in_order = self.wait(deadline)
+        if self.child is not None:
+            if not in_order:
                 self.child.kill()
-        self._reap()
+            self._reap()
         return in_order
 
     def close(self) -> None:

@@ -20,7 +20,8 @@ from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
 from stream import BrokerError, KafkaAddress, KafkaTransport
 
-from .child import Run
+from .child import EXIT_REFUSED, Run
+from .ending import Ending
 from .endpoint import endpoint
 from .monitors import WorkerMonitor
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = 1.0
-#: How long a worker may take to end in order while its broker is away.
-_END_SECONDS: Final = 4.0
 
 AWAY: Final = ()
 REFUSED: Final = (ModelError, SinkError)
@@ -57,8 +56,8 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         if not serving.snapshot().alarms:
             log.warning("raises %s", NO_EVENTS)
 
-        def run(stop: Callable[[], bool]) -> None:
-            run_worker(serving, settings, process, stop)
+        def run(ending: Ending) -> None:
+            run_worker(serving, settings, process, ending)
             for name, counts in sorted(serving.worker.counts.items()):
                 log.info("%s: %s", name, counts.summary())
 
@@ -68,60 +67,59 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
 def keep_working(
     settings: Settings,
     process: ProcessInfo,
-    stop: Callable[[], bool],
+    ending: Ending,
     show: Callable[[Serving], AbstractContextManager[object]],
     *,
     loading: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
     exit_after_seconds: float | None = None,
-    abandon: Callable[[], None] = lambda: None,
 ) -> Serving | None:
-    """Work until `stop()`; a broker that is away is waited for, and then everything begins anew with what is stored.
+    """Work until the process is to end; a broker that is away is waited for, and then all begins anew with what it has.
 
     Args:
         settings: model and services.
         process: who we are.
-        stop: asked often.
+        ending: says when to end. Is asked to, with `EXIT_REFUSED`, when the broker has been away for too long.
         show: what is shown while a worker works.
         loading: what is shown while the model is loaded.
         exit_after_seconds: give up when the broker has been away for so long; never, if None.
-        abandon: called where the broker is away and the worker has not ended some seconds after `stop()`: what is in
-            hand was acknowledged to nobody, and is read again by the next.
 
     Returns:
         The last worker; None where there was none.
 
     Raises:
         BrokerError: the broker has been away for too long.
+        FencedError: another worker has our name.
         SinkError, ModelError, SettingsError: as `prepare`.
     """
-    serving, kafka, ended = None, watch_kafka(settings.broker, lambda _: None), threading.Event()
+    serving, kafka = None, watch_kafka(settings.broker, lambda _: None)
+    is_late, over = threading.Event(), threading.Event()
 
-    def is_late() -> bool:
-        return exit_after_seconds is not None and kafka.seconds >= exit_after_seconds
+    def give_up() -> None:
+        while not (is_late.is_set() or over.wait(_LOOK_SECONDS)):
+            if exit_after_seconds is not None and kafka.seconds >= exit_after_seconds:
+                ending.code = EXIT_REFUSED
+                is_late.set()
+                ending.ask()
 
-    def end_all_the_same() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            if (stop() or is_late()) and not ended.wait(_END_SECONDS) and kafka.seconds:
-                abandon()
-
-    threading.Thread(target=end_all_the_same, name="end", daemon=True).start()
+    threading.Thread(target=give_up, name="exit after", daemon=True).start()
     monitor = WorkerMonitor(settings, process, lambda: kafka.awaited)
     with kafka, endpoint(settings.metrics, monitor), contextlib.ExitStack() as stack:
-        stack.callback(ended.set)
-        while not (stop() or is_late()):
+        stack.callback(over.set)
+        while not ending.stop.is_set():
             try:
                 with contextlib.ExitStack() as work:
-                    with loading():
+                    # Nothing is in hand while a model is loaded.
+                    with loading(), ending.within(0):
                         serving = work.enter_context(open_worker(settings))
                     work.enter_context(show(serving))
                     monitor.serving = serving
                     work.callback(setattr, monitor, "serving", None)
-                    run_worker(serving, settings, process, lambda: stop() or is_late())
+                    run_worker(serving, settings, process, ending)
             except BrokerError as error:
                 log.warning("%s: the worker begins anew when it answers", error)
-                _wait_for(settings.broker, lambda: stop() or is_late())
-        if not stop():
-            raise BrokerError(f"Kafka at {settings.kafka} has not answered for {exit_after_seconds:g} s")
+                _wait_for(settings.broker, ending.stop.is_set)
+    if is_late.is_set():
+        raise BrokerError(f"Kafka at {settings.kafka} has not answered for {exit_after_seconds:g} s")
     return serving
 
 
@@ -134,11 +132,12 @@ def _wait_for(kafka: KafkaAddress, stop: Callable[[], bool]) -> None:
             return
 
 
-def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop: Callable[[], bool]) -> None:
-    """Work until `stop()`, sending the worker's state to its topic meanwhile.
+def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, ending: Ending) -> None:
+    """Work until the process is to end, sending the worker's state to its topic meanwhile.
 
     Raises:
         BrokerError: the broker is gone for longer than the retries last.
+        FencedError: another worker has our name.
     """
     reporter = WorkerReporter(
         KafkaTransport(settings.broker),
@@ -148,5 +147,5 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, stop:
         group=settings.worker.group,
         engine=serving.classifier.engine,
     )
-    with reporter:
-        serving.worker.run(stop)
+    with ending.last(serving.leave), reporter:
+        serving.worker.run(ending.stop.is_set, lambda: ending.is_for_good)

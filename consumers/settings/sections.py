@@ -15,6 +15,7 @@ from pydantic import (
 from consumers.times import parse_time_us
 from stream import (
     DecodeLimits,
+    GroupInstance,
     KafkaAddress,
     check_camera_id,
 )
@@ -189,8 +190,15 @@ class WorkerSettings(Section):
         examples=["worker-1"],
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="A name of this worker that no other worker of its group has, and that it keeps over restarts, for "
-        "example that of a StatefulSet's pod. What it left open when it was killed ends with its next start. Left out: "
-        "after ten seconds at most.",
+        "example that of a StatefulSet's pod. Started again, it goes on with its cameras, and other workers hear "
+        "nothing of it. `clipline run` names its workers by itself, this name or one of its own before their numbers.",
+    )
+    return_seconds: float = Field(
+        15.0,
+        ge=6,
+        le=1800,
+        description="Of a worker with a name: seconds that its cameras wait for it to come back, after SIGTERM as "
+        "after a crash, before other workers get them. More than a restart takes; the broker may allow less.",
     )
     guarantee: Literal["exactly-once", "at-least-once"] = Field(
         "exactly-once",
@@ -198,6 +206,10 @@ class WorkerSettings(Section):
         "at-least-once: without transactions; after a kill, predictions and events may come again, with the same ids. "
         "The embedded broker knows no other.",
     )
+
+    @property
+    def group_instance(self) -> GroupInstance | None:
+        return None if self.instance is None else GroupInstance(self.instance, self.return_seconds)
 
     @property
     def decode_limits(self) -> DecodeLimits:
@@ -333,6 +345,15 @@ class Settings(Section):
         "commas; rediss:// for TLS, unix:// for a socket, redis+sentinel://host:port,host:port/name/database for the "
         "primary that sentinels know by that name. With a "
         "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
+    )
+    shutdown_seconds: float = Field(
+        8.0,
+        gt=0,
+        le=MAX_SECONDS,
+        description="Seconds within which a command that is told to stop (SIGTERM, Ctrl-C) has ended. A worker drops "
+        "what it has not finished by then, and the next one reads it again; `clipline run` ends all its processes in "
+        "this time. Choose less than whoever stops it waits before it kills: 10 s for Docker, 30 s for Kubernetes, "
+        "90 s for systemd.",
     )
     cameras: dict[_CameraId, CameraSettings] = Field(
         default_factory=dict,

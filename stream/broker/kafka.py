@@ -21,7 +21,7 @@ from .kafka_entry import REFUSED_ENTRY, check_entry, not_let_in
 from .kafka_producer import KafkaProducer
 from .kafka_publisher import KafkaPublisher
 from .plain_publisher import PlainPublisher
-from .transport import Consumer, Existing, Partition, Producer, Publisher, Record, Topic
+from .transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
 
 #: The request by which a broker tells of its transactions: Apache Kafka since 3.0. The embedded broker takes part in
 #: transactions, but does not end those of producers that died, and knows no such request.
@@ -173,8 +173,17 @@ class KafkaTransport:
             return KafkaPublisher(self._at, name)
         return PlainPublisher(self.producer())
 
-    def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
-        return KafkaConsumer(self._at, topics, group, from_start=from_start)
+    def consumer(
+        self,
+        topics: Sequence[str],
+        group: str | None = None,
+        *,
+        from_start: bool = True,
+        instance: GroupInstance | None = None,
+    ) -> Consumer:
+        # The embedded broker keeps no place for whoever is away.
+        named = instance if self._is_transactional else None
+        return KafkaConsumer(self._at, topics, group, from_start=from_start, instance=named)
 
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
         return KafkaConsumer(self._at, sorted({topic for topic, _ in positions}), None, positions=positions)

@@ -21,7 +21,8 @@ from .batches import Unreadable, fetch_what_was_resumed, keep_reading
 from .kafka_address import KafkaAddress
 from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
 from .kafka_ends import Ends
-from .transport import OPEN_TRANSACTIONS_SECONDS, Partition, Polled, Record
+from .kafka_membership import Named, fenced, keep_join, leave
+from .transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
@@ -104,7 +105,7 @@ def _follows(now: ConsumerGroupMetadata, before: ConsumerGroupMetadata | None) -
     """Whether a member has taken part in every generation of its group since it was last assigned partitions."""
     return (
         before is not None
-        and now.generation_id == before.generation_id + 1
+        and before.generation_id <= now.generation_id <= before.generation_id + 1
         and now.member_id == before.member_id
         and now.generation_id > 0
     )
@@ -118,6 +119,7 @@ class KafkaConsumer:
         group: str | None,
         *,
         from_start: bool = True,
+        instance: GroupInstance | None = None,
         positions: Mapping[Partition, int] | None = None,
     ) -> None:
         self._address, self._group = address, group
@@ -127,6 +129,8 @@ class KafkaConsumer:
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
         self._ask_ends_at = 0.0
+        self._topics = topics
+        self._has_left = False
         with mapped(f"opening a consumer of {', '.join(topics)}", address):
             self._consumer = opened(
                 VendorConsumer,
@@ -145,12 +149,14 @@ class KafkaConsumer:
                 fetch_max_wait_ms=100,
                 max_poll_records=32,
                 receive_buffer_bytes=4 * 1024 * 1024,
-                session_timeout_ms=int(SESSION_TIMEOUT_SECONDS * 1000),
+                group_instance_id=instance.name if instance is not None else None,
+                session_timeout_ms=int((SESSION_TIMEOUT_SECONDS if instance is None else instance.seconds) * 1000),
                 heartbeat_interval_ms=int(SESSION_TIMEOUT_SECONDS * 1000 / HEARTBEATS_PER_SESSION),
                 metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
+            self._named = Named(self._consumer, topics, _METADATA_SECONDS) if instance is not None else None
             self._ends_fetched = Ends(self._consumer)
             try:
                 if group is not None:
@@ -199,10 +205,19 @@ class KafkaConsumer:
             self._consumer.seek(partition, self._consumer.highwater(partition))
 
     def poll(self, timeout_seconds: float) -> Polled:
+        if self._has_left:
+            raise BrokerError(f"reading {', '.join(self._topics)}: the group {self._group} was left")
         with mapped("reading", self._address):
             self._finish_joining()
+            if self._named is not None:
+                self._named.look()
             fetch_what_was_resumed(self._consumer)
-            batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+            try:
+                batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+            except kafka_errors.FencedInstanceIdError:
+                raise fenced(self._consumer.group_metadata()) from None
+        if self._named is not None and self._named.is_fenced:
+            raise fenced(self._consumer.group_metadata())
         # One call may finish a rebalance and fetch behind it, never the other way round.
         revoked, assigned = self._listener.take()
         for partition in revoked | assigned:
@@ -298,11 +313,13 @@ class KafkaConsumer:
 
         As a group's leader, kafka-python 3.0.12 notes that it has dealt with a change of partitions before the join is
         complete. If the poll's time ends just then, the next one sees no reason to join: no heartbeats, no partitions,
-        for good.
+        for good. And a join that is complete when the next poll comes is made anew, for which the leader has all others
+        join again, too.
         """
         coordinator = self._consumer._coordinator  # noqa: SLF001
         if self._group is not None and coordinator.rejoining:
             coordinator.request_rejoin()
+            keep_join(coordinator)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         with mapped("pausing", self._address):
@@ -384,6 +401,11 @@ class KafkaConsumer:
             for p, at in positions.items()
             if at is not None
         }
+
+    def leave(self) -> None:
+        self._has_left = True
+        if self._group is not None:
+            leave(self._consumer, kafka_connection.CONNECT_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         # It has nothing in hand that could get lost; a group without its broker finds out by itself.

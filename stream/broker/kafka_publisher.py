@@ -30,6 +30,7 @@ from stream.headers import Headers
 from .kafka_address import KafkaAddress
 from .kafka_connection import mapped, text_of
 from .kafka_consumer import KafkaConsumer
+from .kafka_membership import fenced
 from .kafka_producer import Outbox, open_producer
 from .transport import TRANSACTION_TIMEOUT_SECONDS, Consumer, Partition, check_record_size
 
@@ -135,6 +136,9 @@ class KafkaPublisher:
             self._opened_at = None
             return True
         self._drop()
+        if isinstance(reason, kafka_errors.FencedInstanceIdError):
+            # Our name is that of another process: opened again, we would end its transactions as it ended ours.
+            raise fenced(consumer.membership)
         self._open()
         if isinstance(reason, _REFUSALS):
             with mapped(f"committing a transaction of {self._name}", self._address):

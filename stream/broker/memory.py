@@ -21,7 +21,7 @@ from typing import Final
 from stream.errors import BrokerError
 from stream.headers import Headers
 
-from .assignment import Assignment
+from .memory_clients import MemoryConsumer, MemoryProducer
 from .memory_log import Log, Transaction, partition_of
 from .memory_publisher import MemoryPublisher
 from .plain_publisher import PlainPublisher
@@ -30,13 +30,13 @@ from .transport import (
     TRANSACTION_TIMEOUT_SECONDS,
     Consumer,
     Existing,
+    GroupInstance,
     Partition,
     Polled,
     Producer,
     Publisher,
     Record,
     Topic,
-    check_record_size,
 )
 
 #: Records of a partition that one `poll` returns at most.
@@ -45,10 +45,10 @@ _MAX_RECORDS: Final = 64
 
 @dataclass(slots=True)
 class _Group:
-    members: list[_MemoryConsumer] = field(default_factory=list)
+    members: list[MemoryConsumer] = field(default_factory=list)
     committed: dict[Partition, int] = field(default_factory=dict)
     #: Members that have joined the rebalance under way; None while there is none.
-    joined: set[_MemoryConsumer] | None = None
+    joined: set[MemoryConsumer] | None = None
 
 
 class MemoryTransport:
@@ -85,15 +85,23 @@ class MemoryTransport:
                     self._begin_rebalance(group)
 
     def producer(self) -> Producer:
-        return _MemoryProducer(self)
+        return MemoryProducer(self)
 
     def publisher(self, name: str | None) -> Publisher:
         if self._is_transactional and name is not None:
             return MemoryPublisher(self, name)
         return PlainPublisher(self.producer())
 
-    def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
-        consumer = _MemoryConsumer(self, topics, group, from_start=from_start)
+    def consumer(
+        self,
+        topics: Sequence[str],
+        group: str | None = None,
+        *,
+        from_start: bool = True,
+        instance: GroupInstance | None = None,
+    ) -> Consumer:
+        name = instance.name if instance is not None and self._is_transactional else None
+        consumer = MemoryConsumer(self, topics, group, from_start=from_start, name=name)
         if group is None:
             with self._lock:
                 for topic in topics:
@@ -103,7 +111,7 @@ class MemoryTransport:
         return consumer
 
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
-        consumer = _MemoryConsumer(self, sorted({topic for topic, _ in positions}), None, from_start=True)
+        consumer = MemoryConsumer(self, sorted({topic for topic, _ in positions}), None, from_start=True)
         with self._lock:
             self._assign(consumer, set(positions), positions)
         return consumer
@@ -184,7 +192,7 @@ class MemoryTransport:
         offsets: Mapping[Partition, int],
     ) -> bool:
         """Commit a transaction with offsets of the consumer's group; abort it where there is no consumer."""
-        assert consumer is None or isinstance(consumer, _MemoryConsumer)
+        assert consumer is None or isinstance(consumer, MemoryConsumer)
         with self._lock:
             self._abort_old()
             is_newest = self._publishers[name] is publisher
@@ -236,17 +244,25 @@ class MemoryTransport:
 
     def expel(self, consumer: Consumer) -> None:
         """Shut a member out of its group, as a broker does with one that is silent for longer than its session."""
-        assert isinstance(consumer, _MemoryConsumer)
+        assert isinstance(consumer, MemoryConsumer)
         with self._lock:
             self._leave(consumer)
 
-    def leave(self, consumer: _MemoryConsumer) -> None:
+    def leave(self, consumer: MemoryConsumer) -> None:
         with self._lock:
+            consumer.has_left = True
             self._leave(consumer)
             self._assign(consumer, set(), {})
+            self._lock.notify_all()
 
-    def take(self, consumer: _MemoryConsumer, timeout_seconds: float) -> Polled:
+    def close(self, consumer: MemoryConsumer) -> None:
+        if consumer.name is None:
+            self.leave(consumer)
+        # Else it is expected back: for how long, only a broker knows that has a clock. `expel` ends it.
+
+    def take(self, consumer: MemoryConsumer, timeout_seconds: float) -> Polled:
         with self._lock:
+            consumer.check()
             for partition, at in consumer.positions.items():
                 if partition not in self._logs or at > self._logs[partition].high_watermark:
                     raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold offset {at}")
@@ -260,53 +276,55 @@ class MemoryTransport:
                     records += found
             return Polled(*consumer.assignment.take(), records)
 
-    def commit(self, consumer: _MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
+    def commit(self, consumer: MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
         with self._lock:
             return self._commit(consumer, offsets)
 
-    def _commit(self, consumer: _MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
+    def _commit(self, consumer: MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to commit to")
+        if consumer.is_fenced:
+            consumer.check()
         group = self._groups[consumer.group]
         if consumer not in group.members or (group.joined is not None and consumer in group.joined):
             return False
         group.committed |= offsets
         return True
 
-    def is_rejoining(self, consumer: _MemoryConsumer) -> bool:
+    def is_rejoining(self, consumer: MemoryConsumer) -> bool:
         with self._lock:
             if consumer.group is None:
                 return False
             group = self._groups[consumer.group]
             return consumer not in group.members or group.joined is not None
 
-    def committed(self, consumer: _MemoryConsumer) -> Mapping[Partition, int]:
+    def committed(self, consumer: MemoryConsumer) -> Mapping[Partition, int]:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has committed nothing")
         with self._lock:
             committed = self._groups[consumer.group].committed
             return {p: committed[p] for p in consumer.positions if p in committed}
 
-    def rewind(self, consumer: _MemoryConsumer) -> None:
+    def rewind(self, consumer: MemoryConsumer) -> None:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
         with self._lock:
             committed = self._groups[consumer.group].committed
             consumer.positions = {p: committed.get(p, consumer.began[p]) for p in consumer.positions}
 
-    def seek(self, consumer: _MemoryConsumer, positions: Mapping[Partition, int]) -> None:
+    def seek(self, consumer: MemoryConsumer, positions: Mapping[Partition, int]) -> None:
         with self._lock:
             consumer.positions |= {p: at for p, at in positions.items() if p in consumer.positions}
 
-    def lag(self, consumer: _MemoryConsumer) -> Mapping[Partition, int]:
+    def lag(self, consumer: MemoryConsumer) -> Mapping[Partition, int]:
         return {partition: end - at for partition, (at, end) in self.progress(consumer).items()}
 
-    def progress(self, consumer: _MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
+    def progress(self, consumer: MemoryConsumer) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:
             self._abort_old()
             return {p: (at, max(at, self._logs[p].end_offset)) for p, at in consumer.positions.items()}
 
-    def _has_more(self, consumer: _MemoryConsumer) -> bool:
+    def _has_more(self, consumer: MemoryConsumer) -> bool:
         """Whether there is a record to read; what holds none is passed over on the way."""
         for partition, at in consumer.positions.items():
             if partition not in consumer.paused:
@@ -316,12 +334,12 @@ class MemoryTransport:
                 consumer.positions[partition] = next_offset
         return False
 
-    def _is_stable(self, consumer: _MemoryConsumer) -> bool:
+    def _is_stable(self, consumer: MemoryConsumer) -> bool:
         """Join where the group wants it; return whether the consumer has its share."""
         if consumer.group is None:
             return True
         group = self._groups[consumer.group]
-        if consumer not in group.members:
+        if consumer not in group.members and not self._return(group, consumer):
             if consumer.was_member:  # it was shut out
                 self._assign(consumer, set(), {})
             consumer.was_member = True
@@ -333,7 +351,21 @@ class MemoryTransport:
         self._end_rebalance(group)
         return group.joined is None
 
-    def _leave(self, consumer: _MemoryConsumer) -> None:
+    def _return(self, group: _Group, consumer: MemoryConsumer) -> bool:
+        """Take the place of the member with our name, if there is one, with all that it has."""
+        named = [member for member in group.members if consumer.name is not None and member.name == consumer.name]
+        if consumer.was_member or not named:
+            return False
+        before, consumer.was_member = named[0], True
+        before.is_fenced = True
+        group.members[group.members.index(before)] = consumer
+        if group.joined is None:
+            self._assign(consumer, set(before.positions), group.committed)
+        else:
+            group.joined.discard(before)
+        return True
+
+    def _leave(self, consumer: MemoryConsumer) -> None:
         if consumer.group is None or consumer not in self._groups[consumer.group].members:
             return
         group = self._groups[consumer.group]
@@ -349,7 +381,7 @@ class MemoryTransport:
         """Hand out the partitions if all members have joined."""
         if group.joined is None or group.joined != set(group.members):
             return
-        shares: dict[_MemoryConsumer, set[Partition]] = {member: set() for member in group.members}
+        shares: dict[MemoryConsumer, set[Partition]] = {member: set() for member in group.members}
         for topic, count in self._partitions.items():
             takers = [member for member in group.members if topic in member.topics]
             for number in range(count if takers else 0):
@@ -359,74 +391,12 @@ class MemoryTransport:
         group.joined = None
         self._lock.notify_all()
 
-    def _assign(
-        self, consumer: _MemoryConsumer, partitions: set[Partition], committed: Mapping[Partition, int]
-    ) -> None:
+    def _assign(self, consumer: MemoryConsumer, partitions: set[Partition], committed: Mapping[Partition, int]) -> None:
         kept = {p: at for p, at in consumer.positions.items() if p in partitions}
         new = {p: self._first(consumer, p, committed) for p in sorted(partitions - kept.keys())}
         consumer.positions = kept | new
         consumer.began = {p: consumer.began.get(p, at) for p, at in kept.items()} | new
         consumer.assignment.replace(partitions)
 
-    def _first(self, consumer: _MemoryConsumer, partition: Partition, committed: Mapping[Partition, int]) -> int:
+    def _first(self, consumer: MemoryConsumer, partition: Partition, committed: Mapping[Partition, int]) -> int:
         return committed.get(partition, 0 if consumer.from_start else self._logs[partition].end_offset)
-
-
-class _MemoryProducer:
-    def __init__(self, transport: MemoryTransport) -> None:
-        self._transport = transport
-
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
-        check_record_size(topic, key, headers, value)
-        self._transport.append(topic, key, headers, value, partition)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _MemoryConsumer:
-    """What the transport knows of a consumer; changed by the transport, under its lock."""
-
-    def __init__(
-        self, transport: MemoryTransport, topics: Sequence[str], group: str | None, *, from_start: bool
-    ) -> None:
-        self._transport = transport
-        self.topics, self.group, self.from_start = topics, group, from_start
-        self.was_member = False
-        self.assignment = Assignment()
-        self.positions: dict[Partition, int] = {}
-        #: Where reading of each partition began.
-        self.began: dict[Partition, int] = {}
-        self.paused: set[Partition] = set()
-
-    def poll(self, timeout_seconds: float) -> Polled:
-        return self._transport.take(self, timeout_seconds)
-
-    def pause(self, partitions: Iterable[Partition]) -> None:
-        self.paused = set(partitions)
-
-    def seek(self, positions: Mapping[Partition, int]) -> None:
-        self._transport.seek(self, positions)
-
-    def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        return self._transport.commit(self, offsets)
-
-    @property
-    def is_rejoining(self) -> bool:
-        return self._transport.is_rejoining(self)
-
-    def committed(self) -> Mapping[Partition, int]:
-        return self._transport.committed(self)
-
-    def rewind(self) -> None:
-        self._transport.rewind(self)
-
-    def lag(self) -> Mapping[Partition, int]:
-        return self._transport.lag(self)
-
-    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
-        return self._transport.progress(self)
-
-    def close(self) -> None:
-        self._transport.leave(self)

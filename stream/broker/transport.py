@@ -84,6 +84,23 @@ class Existing:
     partitions: int
 
 
+@dataclass(frozen=True, slots=True)
+class GroupInstance:
+    """Under which name a consumer is a member of its group, and keeps its partitions while it is away.
+
+        close() … consumer(instance) within `seconds`     the same partitions, and nobody else hears of it
+        close() …                                         others get them after `seconds`
+        leave()                                           others get them at once
+
+    Of two consumers with one name the newer one stays: `poll` of the other one raises FencedError. Without a name,
+    and on brokers that know none, `close` leaves the group.
+    """
+
+    name: str
+    #: Kafka's session timeout.
+    seconds: float
+
+
 class Producer(Protocol):
     """Sends records; nothing is certain before `flush` returns."""
 
@@ -115,6 +132,10 @@ class Consumer(Protocol):
         """Take part in the group, and return what changed hands and the next records; none after the timeout.
 
         A group waits for each member's next call before it hands out partitions anew.
+
+        Raises:
+            FencedError: another consumer has joined the group under our name.
+            BrokerError: the broker does not answer, or refuses; or `leave` was called.
         """
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -164,7 +185,11 @@ class Consumer(Protocol):
         None where the broker does not answer within a second.
         """
 
-    def close(self) -> None: ...
+    def leave(self) -> None:
+        """Leave the group for good; nothing can be read any more. Any thread may, also while another one is inside."""
+
+    def close(self) -> None:
+        """End. A member without a name leaves its group; one with a name is expected back (`GroupInstance`)."""
 
 
 class Publisher(Protocol):
@@ -220,6 +245,7 @@ class Publisher(Protocol):
             of it may be stored, and is by now: reading again shows it.)
 
         Raises:
+            FencedError: another consumer has joined the group under the name of this one.
             BrokerError: the broker is gone, or will never take this (a record, a topic, this user). To be treated as
                 False once it is back: whoever reads, offsets too, waits until the broker has decided.
         """
@@ -272,7 +298,14 @@ class Transport(Protocol):
             BrokerError: the broker does not answer, or refuses.
         """
 
-    def consumer(self, topics: Sequence[str], group: str | None = None, *, from_start: bool = True) -> Consumer:
+    def consumer(
+        self,
+        topics: Sequence[str],
+        group: str | None = None,
+        *,
+        from_start: bool = True,
+        instance: GroupInstance | None = None,
+    ) -> Consumer:
         """Join `group` (or read without one), where nothing is committed from the start or from now on."""
 
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:

@@ -1,0 +1,91 @@
+"""Who sends to the in-memory twin of a broker, and who reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from stream.errors import BrokerError, FencedError
+from stream.headers import Headers
+
+from .assignment import Assignment
+from .transport import Partition, Polled, check_record_size
+
+if TYPE_CHECKING:
+    from .memory import MemoryTransport
+
+
+class MemoryProducer:
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+
+    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+        check_record_size(topic, key, headers, value)
+        self._transport.append(topic, key, headers, value, partition)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryConsumer:
+    """What the transport knows of a consumer; changed by the transport, under its lock."""
+
+    def __init__(
+        self,
+        transport: MemoryTransport,
+        topics: Sequence[str],
+        group: str | None,
+        *,
+        from_start: bool,
+        name: str | None = None,
+    ) -> None:
+        self._transport = transport
+        self.topics, self.group, self.from_start, self.name = topics, group, from_start, name
+        self.is_fenced = self.has_left = False
+        self.was_member = False
+        self.assignment = Assignment()
+        self.positions: dict[Partition, int] = {}
+        #: Where reading of each partition began.
+        self.began: dict[Partition, int] = {}
+        self.paused: set[Partition] = set()
+
+    def poll(self, timeout_seconds: float) -> Polled:
+        return self._transport.take(self, timeout_seconds)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        self.paused = set(partitions)
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        self._transport.seek(self, positions)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        return self._transport.commit(self, offsets)
+
+    @property
+    def is_rejoining(self) -> bool:
+        return self._transport.is_rejoining(self)
+
+    def committed(self) -> Mapping[Partition, int]:
+        return self._transport.committed(self)
+
+    def rewind(self) -> None:
+        self._transport.rewind(self)
+
+    def lag(self) -> Mapping[Partition, int]:
+        return self._transport.lag(self)
+
+    def progress(self) -> Mapping[Partition, tuple[int, int]] | None:
+        return self._transport.progress(self)
+
+    def check(self) -> None:
+        if self.has_left:
+            raise BrokerError(f"the group {self.group} was left")
+        if self.is_fenced:
+            raise FencedError(f"another process has joined the group {self.group} as {self.name!r}: this one ends")
+
+    def leave(self) -> None:
+        self._transport.leave(self)
+
+    def close(self) -> None:
+        self._transport.close(self)

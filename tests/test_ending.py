@@ -1,0 +1,96 @@
+"""How a process ends that is told to: in order, after a while, or at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.running.ending import Ending
+
+#: The main thread hangs where no handler of Python's is called.
+HANGING = """
+import ctypes, logging, signal, sys, threading, time
+from consumers.running.ending import Ending
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+ending = Ending({seconds}, 7)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+with ending.listen(), ending.last(lambda: time.sleep(60)), ending.last(lambda: print("left", flush=True)):
+    print("ready", flush=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    ctypes.CDLL(None).sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def hanging(seconds: float | None) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING.format(seconds=seconds)],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_hangs_gets_its_time_then_its_last_acts_and_ends_with_its_own_code():
+    with hanging(1.0) as process:
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=10)
+        assert 0.5 < time.monotonic() - began < 1.5
+    assert process.returncode == 7
+    assert sorted(said.splitlines()) == [
+        "left",
+        "not all was finished within 1 s: what is not stored is left to whoever comes next",
+    ]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once_whatever_the_main_thread_is_in(second):
+    with hanging(60) as process:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # as `timeout` does, which sends it to the process and to its group
+        time.sleep(0.3)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(second)
+        assert process.wait(5) == 128 + second
+        assert time.monotonic() - began < 1
+
+
+def test_what_has_nothing_in_hand_ends_at_the_first_signal():
+    with hanging(0) as process:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=2)
+    assert (process.returncode, said) == (7, "")
+
+
+@pytest.mark.parametrize(("number", "for_good"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
+    before = signal.getsignal(number)
+    ending = Ending(seconds=30)
+    with ending.listen():
+        os.kill(os.getpid(), number)
+        assert ending.stop.wait(5)
+        assert ending.is_for_good == for_good
+    assert signal.getsignal(number) == before
+
+
+def test_whoever_has_no_time_set_is_waited_for():
+    with hanging(None) as process:
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.6)
