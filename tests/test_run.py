@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
 from consumers.terminal.demo import FOOTAGE
 from stream import FeedState, KafkaAddress, KafkaTransport
+from stream.services import ApacheBroker
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
 from tests.videos import write_video
@@ -304,3 +306,47 @@ def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics
     assert [line.status for line in watch.overview().cameras] == ["live"]
     watch.close()
     producer.close()
+
+
+def stored_predictions(address: str) -> int:
+    transport, topic = KafkaTransport(address), Settings().topics.predictions
+    if not transport.existing([topic]):
+        return 0
+    return sum(end - first for first, end in transport.offsets(topic).values())
+
+
+@pytest.mark.slow
+@needs_proc
+def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_path, redis_url):
+    """A machine that boots before its broker; and the broker is killed and comes back with its data."""
+    if (reason := ApacheBroker.missing()) is not None:
+        pytest.skip(reason)
+    film = write_video(tmp_path / "film.mp4", 300, **QUICK)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    settings = f"""
+        kafka = "127.0.0.1:{port}"
+        redis = "{redis_url}"
+        [cameras.gate]
+        url = "{film}"
+        loop = true
+        [run]
+        services = "own"
+    """
+    with running(tmp_path, settings) as run:
+        run.until(f"using the Kafka broker at 127.0.0.1:{port}, which does not answer (yet): it is waited for")
+        run.until(f"waiting for Kafka at 127.0.0.1:{port} since")
+        told = 0
+        for _ in range(2):
+            before = len(run.lines)
+            with ApacheBroker(tmp_path / "data", port=port):
+                run.until("is back, after", after=before)
+                seen, deadline = told, time.monotonic() + 90
+                while seen < told + 5 and time.monotonic() < deadline:
+                    seen = stored_predictions(f"127.0.0.1:{port}")
+                    time.sleep(0.5)
+                assert seen >= told + 5, "\n".join(run.lines)
+                told = seen
+            run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
+        assert run.end(signal.SIGTERM) == 0
+        assert eventually(lambda: not run.pids(), 5)

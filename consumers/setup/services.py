@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, redis_hosts
 from consumers.settings import Settings
-from stream import BrokerError, KafkaAddress, KafkaTransport, ServiceError, display_name
+from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
 
 KAFKA_PORT: Final = 9092
@@ -81,7 +81,7 @@ def open_services(
 
     Raises:
         ServiceError: a server cannot be started, or a port that was asked for is taken.
-        BrokerError: an own broker does not answer.
+        EntryError: an own broker does not let us in. One that does not answer is waited for by whoever uses it.
         SinkError: the address of Redis is not understood.
     """
     notes: list[str] = []
@@ -98,9 +98,8 @@ def open_services(
             return service.address
 
         if is_own_broker(settings, kind):
-            KafkaTransport(settings.broker)
             kafka = settings.kafka
-            notes.append(f"using the Kafka broker at {kafka}")
+            notes.append(f"using the Kafka broker at {kafka}" + _not_yet(settings.broker))
         else:
             _check_port(port, "--port")
             wanted = port or KAFKA_PORT
@@ -124,6 +123,17 @@ def open_services(
             wanted = redis_port or REDIS_PORT
             redis = start(EmbeddedRedis(port=wanted), "Redis", wanted)
         yield Services(kafka, redis, notes, tuple(started))
+
+
+def _not_yet(broker: KafkaAddress) -> str:
+    """What is to be noted of an own broker that is away."""
+    try:
+        KafkaTransport(broker, at_once=True)
+    except EntryError:
+        raise
+    except BrokerError:
+        return ", which does not answer (yet): it is waited for"
+    return ""
 
 
 def _check_port(port: int | None, option: str) -> None:
