@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from consumers.running.ending import Ending
 
 #: The main thread hangs where no handler of Python's is called.
 HANGING = """
@@ -78,15 +75,24 @@ def test_what_has_nothing_in_hand_ends_at_the_first_signal():
     assert (process.returncode, said) == (7, "")
 
 
+ASKED = """
+import os, signal
+from consumers.running.ending import Ending
+before, ending = signal.getsignal({number}), Ending(seconds=30)
+with ending.listen():
+    os.kill(os.getpid(), {number})
+    print(ending.stop.wait(5), ending.is_for_good)
+print(signal.getsignal({number}) == before)
+"""
+
+
 @pytest.mark.parametrize(("number", "for_good"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
-    before = signal.getsignal(number)
-    ending = Ending(seconds=30)
-    with ending.listen():
-        os.kill(os.getpid(), number)
-        assert ending.stop.wait(5)
-        assert ending.is_for_good == for_good
-    assert signal.getsignal(number) == before
+    command = [sys.executable, "-c", ASKED.format(number=int(number))]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.split() == ["True", str(for_good), "True"]
 
 
 def test_whoever_has_no_time_set_is_waited_for():

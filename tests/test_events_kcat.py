@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from consumers.live.worker import Worker
 from consumers.outputs.subscriber import stored_events
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import BODY_KEYS, Event, event_id
+from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
@@ -210,6 +212,7 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
 
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")
+LOAD_CHANGE = LoadChange("lobby", 10**15, 10**15 + 5, "live", 1, "entered", 31.0)
 EVENT = Event(
     "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
 )
@@ -235,13 +238,18 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "prediction": prediction.encode()[1],
         "event": EVENT.encode()[1],
         "deadletter": DeadLetter.of(letter, "why").encode()[1],
+        "loadChange": LOAD_CHANGE.encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
     assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress"} == messages.keys()
     for name, headers in written.items():
         assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
         contract(name, "headers").validate({n: v.decode() for n, v in headers})
-    assert set(messages["prediction"]["payload"]["properties"]) == json.loads(prediction.encode()[2]).keys()
+    in_a_hurry = replace(prediction, degraded="keyframes")
+    assert set(messages["prediction"]["payload"]["properties"]) == json.loads(in_a_hurry.encode()[2]).keys()
+    for body in (prediction.encode()[2], in_a_hurry.encode()[2]):
+        contract("prediction", "payload").validate(json.loads(body))
+    contract("loadChange", "payload").validate(json.loads(LOAD_CHANGE.encode()[2]))
     topics = TopicSettings()
     assert {n: c["address"] for n, c in ASYNCAPI["channels"].items()} == {
         "segments": topics.segments,

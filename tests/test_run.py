@@ -246,7 +246,7 @@ def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
 def test_without_workers_only_the_agent_is_started(tmp_path):
     settings = Settings.model_validate({"run": {"workers": 0}, "metrics": {"port": 9400}})
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
-    assert [spec.name for spec in _specs(services, settings, {})] == ["agent"]
+    assert [spec.name for spec in _specs(services, settings, {}, "hub")] == ["agent"]
     assert _plan(services, settings, tmp_path).notes[-1].endswith("/metrics (agent)")
 
 

@@ -113,7 +113,7 @@ def test_a_worker_that_was_stopped_for_a_while_closes_no_camera(embedded_broker,
         {
             "topics": {"prefix": topics_prefix, "partitions": 1},
             "segments": {"min_seconds": 0.4, "max_seconds": 0.5},
-            "worker": {"group": topics_prefix, "threads": 1, "idle_seconds": 1.0},
+            "worker": {"group": topics_prefix, "start": "earliest", "threads": 1, "idle_seconds": 1.0},
         }
     )
     topic = settings.topics.segments

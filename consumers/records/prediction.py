@@ -39,10 +39,10 @@ class Prediction:
     end_us: int
     model: str
     scores: Mapping[str, float]
-    #: "keyframes" where a worker that could not keep up decoded no other pictures: a replay gives other scores.
-    degraded: str | None = None
     #: Its place in a trace, see `stream.child_trace`; None where it belongs to none. Not a part of what it says.
     trace: str | None = dataclass_field(default=None, compare=False)
+    #: "keyframes" where a worker that could not keep up decoded no other pictures: a replay gives other scores.
+    degraded: str | None = None
 
     @property
     def id(self) -> str:

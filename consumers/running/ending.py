@@ -51,6 +51,8 @@ class Ending:
         """
         self.seconds, self.code = seconds, code
         self._before_exit = before_exit
+        #: Why it is to end, said where it has not ended in time: whoever would say it then does not come to it.
+        self.why: str | None = None
         #: Whether the process is to end.
         self.stop = threading.Event()
         self._acts: list[Callable[[], None]] = []
@@ -152,6 +154,8 @@ class Ending:
         deadline = time.monotonic() + min(_LAST_SECONDS, _LAST_SHARE * self.seconds)
         for each in acts:
             each.join(max(0.0, deadline - time.monotonic()))
+        if self.why is not None:
+            os.write(2, f"clipline: {self.why}\n".encode())
         self._exit(self.code)
 
     def _say(self) -> None:

@@ -94,10 +94,12 @@ def keep_working(
     serving, kafka = None, watch_kafka(settings.broker, lambda _: None)
     is_late, over = threading.Event(), threading.Event()
 
+    too_late = f"Kafka at {settings.kafka} has not answered for {exit_after_seconds or 0:g} s"
+
     def give_up() -> None:
         while not (is_late.is_set() or over.wait(_LOOK_SECONDS)):
             if exit_after_seconds is not None and kafka.seconds >= exit_after_seconds:
-                ending.code = EXIT_REFUSED
+                ending.code, ending.why = EXIT_REFUSED, too_late
                 is_late.set()
                 ending.ask()
 
@@ -119,7 +121,7 @@ def keep_working(
                 log.warning("%s: the worker begins anew when it answers", error)
                 _wait_for(settings.broker, ending.stop.is_set)
     if is_late.is_set():
-        raise BrokerError(f"Kafka at {settings.kafka} has not answered for {exit_after_seconds:g} s")
+        raise BrokerError(too_late)
     return serving
 
 

@@ -106,7 +106,7 @@ def check_start(text: str) -> str:
     try:
         parse_time_us(text)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r}: expected earliest, now, or a time like 2026-11-24T08:00:00Z") from None
+        raise ValueError("expected earliest, now, or a time like 2026-11-24T08:00:00Z") from None
     return text
 
 
