@@ -31,7 +31,7 @@ _SKIP_REASONS: Final = {
     "no_keyframe": "before the first picture that can be decoded",
     "not_clean": "while the picture was still building up",
     "incomplete": "cut off at the end of the file",
-    "other_codec": "behind a change of codec",
+    "other_codec": "at or behind a change of codec",
     "sparse": "alone, too far from other frames",
     "behind": "too old when their turn came",
     "degraded": "left out for lack of time",

@@ -24,8 +24,8 @@ from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 
 from .addresses import display_name, is_live, to_url
+from .codecs.changes import CodecChange, can_tell
 from .codecs.coding import ANNEX_B
-from .codecs.nal import foreign_at
 from .codecs.picture_order import ORDERS
 from .codecs.transcoding import Transcoder
 from .cutting.carriers import carrier
@@ -34,7 +34,16 @@ from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import Recorded, content_us, recorded
 from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
-from .tracks import PICTURE_FORMATS, TEXT_FORMATS, begin_late, codec_name, colours_of, display_of, find_film
+from .tracks import (
+    PICTURE_FORMATS,
+    RAW_FORMATS,
+    TEXT_FORMATS,
+    begin_late,
+    codec_name,
+    colours_of,
+    display_of,
+    find_film,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +56,6 @@ _RATES: Final = (Fraction(1, 2), Fraction(240))
 _EDIT_TICKS: Final = 48_000
 #: The first packets tell what the container leaves out; no more than this is held for it.
 _MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
-
-#: Fewer bytes are a delimiter and no picture.
-_LEAST_PICTURE_BYTES: Final = 12
 
 _AvPacket: TypeAlias = "av.Packet[Any]"
 
@@ -139,6 +145,9 @@ class Feed:
             # What libav makes of decoding times is right where at most one picture is held back.
             self._container.flags |= Flags.gen_pts.value
         self._film, self._ending = film, Ending(self._container, film)
+        name = self._container.format.name
+        is_told = can_tell(codec) and name in {"mpegts", *RAW_FORMATS}
+        self._change = CodecChange(codec, loses_one=name == "mpegts") if is_told else None
         self._is_packed = codec == "mpeg4" and self._container.format.name == "avi"
         source = self._of_film()
         first = [] if self.live else _first_packets(source)
@@ -155,7 +164,7 @@ class Feed:
             height=film.codec_context.height,
             time_base=Fraction(film.time_base) / fineness,
             display=colours_of(film) if self.live else display_of(film, first),
-            template=_copy_of(film) if codec in ANNEX_B and self._container.format.name == "mpegts" else film,
+            template=film if self._change is None else _copy_of(film),
         )
         rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
         self._packets = self._timed(begin, rest, track)
@@ -278,25 +287,22 @@ class Feed:
                 yield held
         self._note_ending(failure)
 
-    def _of_one_codec(self, packets: Iterable[Packet], codec: str) -> Iterator[Packet]:
-        """The packets up to where a transport stream goes on in another codec; of a camera that is the feed's end."""
-        if codec not in ANNEX_B or self._container.format.name != "mpegts":
+    def _of_one_codec(self, packets: Iterator[Packet], codec: str) -> Iterator[Packet]:
+        """The packets up to where a stream goes on in another codec, in silence; of a camera that is the feed's end."""
+        if (change := self._change) is None:
             yield from packets
             return
-        for packet in packets:
-            if self.left_out["other_codec"]:
-                self.left_out["other_codec"] += 1
-            elif (foreign := foreign_at(ANNEX_B[codec], packet.data)) is None:
-                yield packet
-            else:
-                at, other = foreign
-                if at > _LEAST_PICTURE_BYTES:  # libav's parser did not see where the last picture ended
-                    yield replace(packet, data=packet.data[:at].rstrip(b"\0"))
-                why = f"its codec changes from {codec} to {other}"
-                if self.live:
-                    raise SourceError(f"{self.name}: {why}", cause=why)
-                self.left_out["other_codec"] += 1
-                self.notes.append(f"ends early: {why}; what follows is left out")
+        is_new = not change.other
+        yield from change.before(packets)
+        if not change.other:
+            return
+        if is_new:
+            why = f"its codec changes from {codec} to {change.other}"
+            if self.live:
+                raise SourceError(f"{self.name}: {why}", cause=why)
+            self.notes.append(f"ends early: {why}; what follows is left out")
+            self.left_out["other_codec"] += change.lost
+        self.left_out["other_codec"] += sum(packet.pts is not None for packet in packets)
 
     def _note_ending(self, failure: str | None) -> None:
         if note := self._ending.note(failure):

@@ -25,6 +25,8 @@ _NOT_FILM: Final = (
 )
 #: Demuxers that make a moving picture of text.
 TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
+#: Those of a codec without a container, in which pictures are told apart by start codes.
+RAW_FORMATS: Final = frozenset({"h264", "hevc", "mpegvideo", "m4v"})
 #: How the names of those end that read single pictures.
 PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
 #: At the end of a file, where tracks that began late are looked for.

@@ -161,16 +161,3 @@ class Bits:
         """A signed one."""
         value = self.ue()
         return (value + 1) // 2 if value % 2 else -value // 2
-
-
-#: What no packet of a codec holds, and of which codec it is: parameter sets and delimiters behind a start code.
-_FOREIGN: Final[dict[Codec, dict[bytes, str]]] = {
-    "h264": {b"\0\0\1\x46\x01": "hevc", b"\0\0\1\x40\x01": "hevc", b"\0\0\1\xb3": "mpeg2video"},
-    "hevc": {b"\0\0\1\x09": "h264", b"\0\0\1\x67": "h264", b"\0\0\1\xb3": "mpeg2video"},
-}
-
-
-def foreign_at(codec: Codec, data: bytes) -> tuple[int, str] | None:
-    """Where a packet with start codes goes on in another codec, and in which; None if it does not."""
-    found = [(at, other) for mark, other in _FOREIGN[codec].items() if (at := data.find(mark)) >= 0]
-    return min(found, default=None)
