@@ -36,11 +36,14 @@ def write_film(
         video.width, video.height, video.pix_fmt, video.gop_size = *size, pix_fmt, 25
         if codec == "libx265":
             video.options = {"x265-params": "log-level=none:pools=1:frame-threads=1", **(options or {})}
-        audio = out.add_stream("aac", rate=8000, layout="mono") if sound else None
-        if audio is not None:
-            for number in range(round((frames / RATE + float(first)) * 8000 / 1024)):
-                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-                silence.rate, silence.pts = 8000, number * 1024
+        if sound:
+            # A programme stream carries no AAC.
+            name, rate, count, samples = ("mp2", 32000, 1152, "s16") if form == "vob" else ("aac", 8000, 1024, "fltp")
+            audio = out.add_stream(name, rate=rate, layout="mono")
+            for number in range(round((frames / RATE + float(first)) * rate / count)):
+                zeros = np.zeros((1, count), np.int16 if samples == "s16" else np.float32)
+                silence = av.AudioFrame.from_ndarray(zeros, samples, "mono")
+                silence.rate, silence.pts = rate, number * count
                 out.mux(audio.encode(silence))
             out.mux(audio.encode(None))
         for number in filter(keep, range(frames)):

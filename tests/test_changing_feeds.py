@@ -158,3 +158,40 @@ def test_no_codec_is_taken_for_another(tmp_path, caplog, codec):
 def test_a_container_that_flags_no_keyframe_is_read_from_its_first_picture(tmp_path):
     segments, skipped, failures = segments_of(write_film(tmp_path / "a.swf", codec="flv", options={}))
     assert (sum(s.frames for s in segments), skipped, failures) == (60, Counter(), [])
+
+
+def without(path: Path, track: int) -> Path:
+    """A transport stream without the packets of a track that it announces."""
+    data = path.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    path.write_bytes(b"".join(p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != track))
+    return path
+
+
+@pytest.mark.parametrize("form", ["mpegts", "vob", "flv"])
+def test_video_that_begins_long_after_its_sound_is_footage(tmp_path, form):
+    path = write_film(tmp_path / f"a.{form}", form=form, first=100, sound=True, options=PLAIN)
+    segments, skipped, failures = segments_of(path)
+    assert (sum(s.frames for s in segments), skipped, failures) == (60, Counter(), [])
+    assert segments[0].start_us / 1e6 == pytest.approx(100, abs=0.3)
+
+
+def test_a_keyframe_that_comes_late_begins_the_footage(tmp_path):
+    """A transport stream that was cut behind the begin of a long group of pictures."""
+    path = write_film(tmp_path / "a.ts", 500, form="mpegts", options=PLAIN | {"g": "400", "sc_threshold": "0"})
+    path.write_bytes(path.read_bytes()[188 * 100 :])
+    segments, skipped, _ = segments_of(path)
+    assert sum(s.frames for s in segments) == 100
+    assert skipped.keys() == {"no_keyframe"}
+
+
+def test_where_no_video_was_found_is_told(tmp_path, monkeypatch):
+    path = write_film(tmp_path / "a.ts", form="mpegts", first=40, sound=True, options=PLAIN)
+    with monkeypatch.context() as patched:
+        patched.setattr("stream.feeds.source._FAR_BYTES", 1 << 10)
+        with pytest.raises(
+            SourceError, match=r"a\.ts: no picture is found in its video track, at least in its first 1 KiB$"
+        ):
+            Feed(str(path))
+    with pytest.raises(SourceError, match=r"a\.ts: no picture is found in its video track$"):
+        Feed(str(without(path, 256)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import logging
 import time
@@ -16,7 +15,6 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 import av
-import av.bitstream
 import av.error
 from av.container.core import Flags
 
@@ -41,8 +39,11 @@ from .tracks import (
     begin_late,
     codec_name,
     colours_of,
+    copy_of,
     display_of,
     find_film,
+    may_begin_late,
+    unpacked,
 )
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ DEFAULT_RATE: Final = 25
 #: Rates outside are not of pictures: encoders write their clock there.
 _RATES: Final = (Fraction(1, 2), Fraction(240))
 _EDIT_TICKS: Final = 48_000
+#: Of a file whose video begins long after its sound, so much is searched for the first picture, and held meanwhile.
+_FAR_BYTES: Final = 64 * 1024 * 1024
+_FAR_SECONDS: Final = 24 * 3600
 #: The first packets tell what the container leaves out; no more than this is held for it.
 _MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
 
@@ -97,6 +101,9 @@ class Feed:
         self._transcoder: Transcoder | None = None
         self._has_late_tracks = False
         self._container = self._open(uri)
+        if not self.live and may_begin_late(self._container):
+            self._container.close()
+            self._container = self._open(uri, far=True)
         try:
             self._begin()
         except (av.error.FFmpegError, ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -113,7 +120,8 @@ class Feed:
         found = recorded(path, dict(self._container.metadata), self.seconds)
         return replace(found, content_us=content_us(path))
 
-    def _open(self, uri: str) -> Any:
+    def _open(self, uri: str, *, far: bool = False) -> Any:
+        """Open the feed; `far`: look further for its tracks than libav does by itself."""
         # Where libav invents presentation times for H.264, they are in decoding order.
         options = {"fflags": "-genpts"}
         if self.live and uri.lower().startswith("rtsp"):
@@ -121,6 +129,8 @@ class Feed:
             options["rtsp_transport"] = "tcp"
         elif not self.live and not Path(uri).is_file():
             self._refuse("no such file")
+        if far:
+            options |= {"probesize": str(_FAR_BYTES), "analyzeduration": str(_FAR_SECONDS * av.time_base)}
         asked = time.monotonic()
         timeout = OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
         try:
@@ -135,11 +145,11 @@ class Feed:
         """Choose the film, read its first packets, and tell from them what the container leaves out."""
         film = find_film(self._container.streams.video)
         if film is None or self._container.format.name in TEXT_FORMATS:
-            self._refuse("holds no video track")
+            self._refuse("holds no video track" + self._how_far())
         if film.codec_context is None:
             self._refuse("its video track is of a codec that cannot be decoded here")
         if film.time_base is None or film.codec_context.width == 0:
-            self._refuse("the video track does not tell its picture size or time base")
+            self._refuse("no picture is found in its video track" + self._how_far())
         codec = codec_name(film)
         if codec not in ORDERS:
             # What libav makes of decoding times is right where at most one picture is held back.
@@ -164,7 +174,7 @@ class Feed:
             height=film.codec_context.height,
             time_base=Fraction(film.time_base) / fineness,
             display=colours_of(film) if self.live else display_of(film, first),
-            template=film if self._change is None else _copy_of(film),
+            template=film if self._change is None else copy_of(film),
         )
         rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
         self._packets = self._timed(begin, rest, track)
@@ -314,7 +324,7 @@ class Feed:
         asked = time.monotonic()
         packets = self._container.demux(self._ending.tracks)
         if self._is_packed:
-            packets = _unpacked(packets, self._film)
+            packets = unpacked(packets, self._film)
         try:
             for packet in packets:
                 if packet.size:
@@ -326,6 +336,12 @@ class Feed:
         except Exception as error:  # noqa: BLE001  damage, whatever libav and PyAV make of it
             why = self._reason(error, asked, READ_TIMEOUT_SECONDS)
             raise SourceError(f"{self.name}: reading failed ({why})", cause=why) from None
+
+    def _how_far(self) -> str:
+        """Where video was looked for, of a file that is not told as a whole by its beginning."""
+        if self.live or not may_begin_late(self._container):
+            return ""
+        return f", at least in its first {_FAR_BYTES >> 10} KiB" if self._container.size > _FAR_BYTES else ""
 
     def _refuse(self, why: str) -> NoReturn:
         raise SourceError(f"{self.name}: {why}", cause=why)
@@ -347,18 +363,6 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-def _copy_of(film: Any) -> Any:
-    """The track as it is now: libav changes it where a transport stream goes on in another codec."""
-    return av.open(io.BytesIO(), "w", format="mpegts").add_stream_from_template(film, opaque=True)
-
-
-def _unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
-    """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
-    unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
-    for packet in packets:
-        yield from unpack.filter(packet) if packet.stream_index == film.index else (packet,)
 
 
 def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import av
+import av.bitstream
 import av.error
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
@@ -27,6 +29,8 @@ _NOT_FILM: Final = (
 TEXT_FORMATS: Final = frozenset({"tty", "bin", "xbin", "idf", "adf"})
 #: Those of a codec without a container, in which pictures are told apart by start codes.
 RAW_FORMATS: Final = frozenset({"h264", "hevc", "mpegvideo", "m4v"})
+#: Those that tell what a track is by its first packets only.
+_WITHOUT_INDEX: Final = frozenset({"mpegts", "mpeg", "flv"})
 #: How the names of those end that read single pictures.
 PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
 #: At the end of a file, where tracks that began late are looked for.
@@ -57,6 +61,13 @@ def find_film(tracks: Sequence[av.VideoStream]) -> av.VideoStream | None:
     return None if film is None or film.disposition & _NOT_FILM else film
 
 
+def may_begin_late(container: Any) -> bool:
+    """Whether no picture was seen when the container was opened, and there may be some further on."""
+    film = find_film(container.streams.video)
+    is_seen = film is not None and film.codec_context is not None and film.codec_context.width > 0
+    return container.format.name in _WITHOUT_INDEX and not is_seen
+
+
 def begin_late(container: Any) -> bool:
     """Whether at the end of a transport stream's file there is video that was not there when it was opened.
 
@@ -77,6 +88,18 @@ def begin_late(container: Any) -> bool:
 def codec_name(track: av.VideoStream) -> str:
     """The codec's own name, whatever the decoder of it is called."""
     return track.codec_context.codec.canonical_name
+
+
+def copy_of(film: Any) -> Any:
+    """The track as it is now: libav changes it where a transport stream goes on in another codec."""
+    return av.open(io.BytesIO(), "w", format="mpegts").add_stream_from_template(film, opaque=True)
+
+
+def unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
+    """Packets of a picture each: DivX puts a B picture beside the one before it, and an empty one in its place."""
+    unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
+    for packet in packets:
+        yield from unpack.filter(packet) if packet.stream_index == film.index else (packet,)
 
 
 def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:
