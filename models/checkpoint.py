@@ -139,8 +139,9 @@ def find(model: str) -> Checkpoint:
         return _read(hub.download(model.upper(), cache_folder() / "hub"))
     zoo = [name.lower() for name in hub.ZOO]
     near = difflib.get_close_matches(model.lower(), [*names, *zoo], n=1)
+    why = "a folder, expected a file or a name" if path.is_dir() else "no such file"
     raise UnknownModelError(
-        f"unknown model {model!r}: no such file{f'; did you mean {near[0]!r}?' if near else '.'} "
+        f"unknown model {model!r}: {why}{f'; did you mean {near[0]!r}?' if near else '.'} "
         f"Shipped models: {', '.join(names)}; architectures with PyTorchVideo's weights for Kinetics, which are "
         f"downloaded: {', '.join(zoo)}"
     )

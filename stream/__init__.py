@@ -36,7 +36,7 @@ from .errors import (
     SourceError,
     StreamError,
 )
-from .feeds.addresses import check_address, is_live, may_be_film
+from .feeds.addresses import check_address, is_live, may_be_film, what_is_there
 from .feeds.agent import Attached, Pace, attach, is_film
 from .feeds.cutting.joining import write_joined
 from .feeds.cutting.segmenter import Segmenter, SegmentLimits
@@ -135,5 +135,6 @@ __all__ = [
     "token_of_command",
     "trace_headers",
     "trace_of",
+    "what_is_there",
     "write_joined",
 ]

@@ -294,6 +294,34 @@ def test_every_row_that_cannot_be_used_is_named_at_once_and_can_be_skipped(tmp_p
     assert "4 of 7 rows that are wrong are left out" in said[1]
 
 
+def test_a_row_that_names_a_folder_is_told_so_and_is_wrong_rather_than_missing(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    files(tmp_path, "a.mp4")
+    lists = {
+        "labels.csv": ("path,label\na.mp4,x\nclips,x\npipe.mp4,x\n", 3, 4),
+        "below/labels.csv": ("path,label\na.mp4,x\nclips,x\npipe.mp4,x\n", 3, 4),
+        "labels.txt": ("a.mp4 0\nclips 0\npipe.mp4 0\n", 2, 3),
+    }
+    for name, (text, folder, pipe) in lists.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(TrainingError) as caught:
+            find_examples([path], {})
+        assert f"{name}, line {folder}: clips: a folder; expected a video file" in str(caught.value)
+        assert f"{name}, line {pipe}: pipe.mp4: neither a file nor a folder" in str(caught.value)
+        assert "--skip-bad-rows goes on without the 2 rows that are wrong" in str(caught.value)
+
+
+def test_a_file_is_taken_before_a_folder_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "lists" / "a.mp4").mkdir(parents=True)
+    files(tmp_path, "a.mp4")
+    (tmp_path / "lists" / "labels.csv").write_text("path,label\na.mp4,x\n")
+    [example] = find_examples([tmp_path / "lists" / "labels.csv"], {})
+    assert example.path == tmp_path / "a.mp4"
+
+
 def test_thousands_of_missing_files_are_told_in_a_bounded_list(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(
         "label,youtube_id,time_start,time_end\n" + "".join(f"yoga,v{n},0,10\n" for n in range(5000))

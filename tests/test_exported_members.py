@@ -22,7 +22,8 @@ EXPORTS = {
         SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
         announced_frames attach attach_all camera_id camera_of cameras_of check_address check_camera_id child_trace
         decode display_name escape_address find_files is_film is_live may_be_film quiet_after recorded_order sample_file
-        sample_pieces split_address token_of_command trace_headers trace_of write_joined
+        sample_pieces split_address token_of_command trace_headers trace_of what_is_there
+        write_joined
     """,
     services: "HOST ApacheBroker EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken",
 }

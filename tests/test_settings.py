@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         load_settings(tmp_path / "missing.toml", {})
     with pytest.raises(SettingsError, match=r"missing\.toml: no such settings file"):
         load_settings(environment={"CLIPLINE_SETTINGS": "missing.toml"})
-    with pytest.raises(SettingsError, match="no such settings file"):
+    with pytest.raises(SettingsError, match="a folder; expected a settings file"):
         load_settings(tmp_path, {})
     for content in (b"kafka = ", b"\xff\xfe"):
         (tmp_path / "broken.toml").write_bytes(content)

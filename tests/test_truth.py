@@ -181,6 +181,18 @@ def test_name_of_two_files_asks_for_more_of_it(tmp_path: Path):
         place_truth(read_truth(tmp_path / "t.csv", {}), timelines, LABELS)
 
 
+def test_a_row_that_names_a_folder_is_told_so(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("file,label,start,end\nin/a,fight,1,2\n")
+    rows = read_truth(tmp_path / "t.csv", {})
+    told = r"line 2: 'in/a' is a folder of this footage; expected a camera or a file, such as 'in/a/x.mp4'"
+    with pytest.raises(TruthError, match=told):
+        check_truth(rows, {"gate": ["/there/in/a/x.mp4"]})
+    _, [note] = place_truth(rows, [timeline("gate", "/there/in/a/x.mp4")], LABELS)
+    assert note.endswith("'in/a' is a folder of this footage; expected a camera or a file, such as 'in/a/x.mp4'")
+    with pytest.raises(TruthError, match=f"{tmp_path}: a folder; expected a CSV or JSON file"):
+        read_truth(tmp_path, {})
+
+
 def test_absent_file_is_named():
     with pytest.raises(TruthError, match="/no/such: no such file"):
         read_truth(Path("/no/such"), {})

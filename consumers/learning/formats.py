@@ -10,7 +10,7 @@ from consumers.annotations import Annotation, activitynet_annotations
 from consumers.tables import Line, read_table, read_text, seconds_of
 from consumers.terminal.wording import count
 from models import TrainingError, normal_label
-from stream import VIDEO_SUFFIXES
+from stream import VIDEO_SUFFIXES, what_is_there
 
 from .examples import Example, Rows, Say
 
@@ -161,15 +161,17 @@ def _existing(data: Path, text: str, rows: Rows) -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: something else is there.
     """
     windows = PureWindowsPath(text)
     # A name may hold backslashes where Windows is unknown: as it is comes first.
     spellings = (PurePosixPath(text), PurePosixPath(*windows.parts) if not windows.drive else PurePosixPath())
     bases = (data.parent, data.parent.parent)
-    for spelling in spellings:
-        for base in bases:
-            if spelling.name and (found := base / spelling).is_file():
-                return found
+    places = [base / spelling for spelling in spellings if spelling.name for base in bases]
+    if found := next((place for place in places if place.is_file()), None):
+        return found
+    if why := next(filter(None, (what_is_there(place, "a video file") for place in places)), None):
+        raise ValueError(f"{text}: {why}")
     if not (windows.drive or windows.root or PurePosixPath(text).is_absolute()):
         raise FileNotFoundError(f"no such file: {text}")
     parts = (windows if windows.drive or "\\" in text else PurePosixPath(text)).parts[1:]

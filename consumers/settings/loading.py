@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from stream import display_name
+from stream import display_name, what_is_there
 
 from .addresses import resolve
 from .section import PART, SettingsError
@@ -74,7 +74,8 @@ def settings_file(path: Path | None = None, environment: Mapping[str, str] | Non
     environment = os.environ if environment is None else environment
     named = path or (Path(environment["CLIPLINE_SETTINGS"]) if "CLIPLINE_SETTINGS" in environment else None)
     if named is not None and not named.is_file():
-        raise SettingsError(f"{display_name(str(named))}: no such settings file")
+        why = what_is_there(named, "a settings file") or "no such settings file"
+        raise SettingsError(f"{display_name(str(named))}: {why}")
     return named or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
 
 

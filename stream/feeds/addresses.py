@@ -29,6 +29,13 @@ def check_address(uri: str) -> None:
         raise SourceError(f"{display_name(uri)}: {expected}", cause=expected)
 
 
+def what_is_there(path: Path, expected: str) -> str | None:
+    """What a path is that is to be a file and is none, for errors; None if nothing is there."""
+    if path.is_dir():
+        return f"a folder; expected {expected}"
+    return f"neither a file nor a folder (a pipe or a device?); expected {expected}" if path.exists() else None
+
+
 def to_url(uri: str) -> str:
     """`uri` as libav wants it: it takes `08:00:00.mp4` for a protocol, and knows protocols in small letters only."""
     if not is_live(uri):

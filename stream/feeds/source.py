@@ -21,7 +21,7 @@ from av.container.core import Flags
 from stream.credentials import escape_address, escape_hint
 from stream.errors import SourceError
 
-from .addresses import display_name, is_live, to_url
+from .addresses import display_name, is_live, to_url, what_is_there
 from .codecs.changes import CodecChange, can_tell
 from .codecs.coding import ANNEX_B
 from .codecs.picture_order import ORDERS
@@ -128,7 +128,7 @@ class Feed:
             # UDP loses packets without saying so; a lost packet would be an undecodable picture later.
             options["rtsp_transport"] = "tcp"
         elif not self.live and not Path(uri).is_file():
-            self._refuse("no such file")
+            self._refuse(what_is_there(Path(uri), "a video file") or "no such file")
         if far:
             options |= {"probesize": str(_FAR_BYTES), "analyzeduration": str(_FAR_SECONDS * av.time_base)}
         asked = time.monotonic()

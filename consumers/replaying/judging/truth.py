@@ -26,6 +26,7 @@ from consumers.tables import Line, TableError, bounded, read_table, seconds_of
 from consumers.terminal.wording import count
 from consumers.times import parse_time_us
 from models import normal_label, same_but_for_case
+from stream import what_is_there
 
 _NAMES: Final = ("camera_or_file", "camera", "file", "path", "video")
 
@@ -79,7 +80,7 @@ def read_truth(
             a bound), or labels differ in case only.
     """
     if not path.is_file():
-        raise TruthError(f"{path}: no such file of truth")
+        raise TruthError(f"{path}: {what_is_there(path, 'a CSV or JSON file') or 'no such file of truth'}")
     found: list[TruthRow] = []
     problems: list[str] = []
     try:
@@ -157,7 +158,8 @@ def check_truth(truth_rows: Sequence[TruthRow], pieces: Mapping[str, Sequence[st
         if row.name in pieces or any(_ends_with(path, _parts(row.name)) for path in paths):
             return
     if truth_rows:
-        raise TruthError(f"{truth_rows[0].where}: {_unknown(truth_rows[0], pieces)}; no row is about this footage")
+        why = _unknown(truth_rows[0], pieces, paths)
+        raise TruthError(f"{truth_rows[0].where}: {why}; no row is about this footage")
 
 
 def place_truth(
@@ -211,7 +213,9 @@ def place_truth(
     ]
     if unknown:
         row = unknown[0]
-        notes.append(f"{count(len(unknown), 'row')} of truth left out, first {row.where}: {_unknown(row, cameras)}")
+        paths = [PurePath(piece.name).parts for timeline in timelines for piece in timeline.pieces]
+        why = _unknown(row, cameras, paths)
+        notes.append(f"{count(len(unknown), 'row')} of truth left out, first {row.where}: {why}")
     if outside:
         notes.append(
             f"{count(len(outside), 'row')} of truth left out, first {outside[0].where}: outside the footage's time"
@@ -268,7 +272,10 @@ def _interval_us(row: TruthRow, place: _Place) -> tuple[int, int] | None:
     return start_us, place.begin_us + round(row.end * 1e6)
 
 
-def _unknown(row: TruthRow, cameras: Collection[str]) -> str:
+def _unknown(row: TruthRow, cameras: Collection[str], paths: Sequence[tuple[str, ...]]) -> str:
+    """Why a row is about nothing, where there are these cameras and files."""
+    if inside := _below(_parts(row.name), paths):
+        return f"{row.name!r} is a folder of this footage; expected a camera or a file, such as {inside!r}"
     near = difflib.get_close_matches(row.name, cameras, n=1)
     return f"{row.name!r} is neither a camera nor a file of this footage" + (
         f"; did you mean {near[0]!r}?" if near else ""
@@ -298,6 +305,15 @@ def _parts(name: str) -> tuple[str, ...]:
     """The parts of a path, which Windows may have written."""
     path = PureWindowsPath(name) if "\\" in name else PurePath(name)
     return path.parts[1:] if path.drive else path.parts
+
+
+def _below(folder: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> str | None:
+    """The first of `paths` that lies in `folder`, from there on."""
+    for path in paths:
+        for begin in range(len(path) - len(folder)):
+            if folder and path[begin : begin + len(folder)] == folder:
+                return PurePath(*path[begin:]).as_posix()
+    return None
 
 
 def _ends_with(path: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
