@@ -179,3 +179,72 @@ def test_the_first_segment_of_an_epoch_is_not_lost_where_its_agent_died_behind_i
     replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
     assert said(replay, "gate") == ([told(p) for p in heard.predictions], [told(e) for e in heard.events])
     assert {p.epoch_us for p in heard.predictions} == {segments[0].epoch_us for segments in epochs}
+
+
+YEAR_US = 365 * 24 * 3600 * 1_000_000
+
+
+def moved(segment: Segment, by_us: int, **more: int) -> Segment:
+    return replace(
+        segment,
+        epoch_us=segment.epoch_us + by_us,
+        start_us=segment.start_us + by_us,
+        end_us=segment.end_us + by_us,
+        **more,
+    )
+
+
+#: By name: what strays, made of a film's segments, and behind which of them it comes.
+STRAYS: dict[str, Callable[[list[Segment]], tuple[Segment, int]]] = {
+    "years ahead": lambda film: (moved(film[2], 9 * YEAR_US), 3),
+    "years ago": lambda film: (moved(film[2], -9 * YEAR_US), 3),
+    "a leap amid the epoch": lambda film: (
+        replace(film[5], start_us=film[5].start_us + YEAR_US, end_us=film[5].end_us + YEAR_US),
+        3,
+    ),
+    "a number that comes too soon": lambda film: (replace(film[4], sequence=5_000_000), 3),
+    "other bytes": lambda film: (replace(film[1], data=film[2].data), 3),
+    "runs backwards": lambda film: (moved(film[4], -60_000_000, sequence=film[4].sequence + 1), 5),
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_of_segments_with_forged_times_a_replay_says_what_the_worker_said(tmp_path, stray):
+    film = write_video(tmp_path / "film.mp4", 160, rate=10, gop=4, size=(64, 48), frame=blinking((20, 60), (90, 140)))
+    segments = segments_of(film, 1_700_000_000_000_000, 0)
+    forged, behind = STRAYS[stray](segments)
+    transport = MemoryTransport()
+    ensure_topics(transport, SETTINGS.topics)
+    for segment in [*segments[:behind], forged, *segments[behind:]]:
+        transport.append(SETTINGS.topics.segments, *segment.encode())
+    heard = Overheard(transport)
+    work_off(Worker(heard, Brightness(), SPEC, RULES, SETTINGS))
+    replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
+    assert said(replay, "gate") == ([told(p) for p in heard.predictions], [told(e) for e in heard.events])
+    assert heard.events
+    assert replay.seconds < 20
+
+
+class Sent(MemoryTransport):
+    """Where each record was sent so long after the one before."""
+
+    seconds = 2
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for each in super().read(ranges):
+            yield replace(each, sent_us=1_700_000_000_000_000 + each.offset * self.seconds * 1_000_000)
+
+
+def test_a_forged_time_before_all_others_costs_no_more_than_the_time_in_which_its_camera_falls_silent(tmp_path):
+    film = write_video(tmp_path / "film.mp4", 900, rate=10, gop=4, size=(64, 48), frame=blinking((700, 740)))
+    segments = segments_of(film, 1_700_000_000_000_000, 0)
+    transport = Sent()
+    transport.ensure_topics([Topic(SETTINGS.topics.segments, 1)])
+    for segment in [moved(segments[2], 9 * YEAR_US), *segments]:
+        transport.append(SETTINGS.topics.segments, *segment.encode())
+    replay = replayed([f"kafka://{SETTINGS.topics.segments}"], tmp_path / "traces", transport=transport)
+    (timeline,) = replay.timelines
+    assert timeline.seconds > 0.5 * 90
+    predictions, events = said(replay, "gate")
+    assert predictions
+    assert events

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -47,6 +47,13 @@ _SHORTEST_US: Final = 1_000
 _LEAP_US: Final = 60_000_000
 
 Reason = Literal["fenced", "stale_epoch", "stray_epoch", "stray_segment", "other_bytes"]
+WHY_LEFT_OUT: Final[Mapping[Reason, str]] = {
+    "fenced": "another agent has claimed the camera since",
+    "stale_epoch": "it began before the open one",
+    "stray_epoch": "it began later, and did not go on",
+    "stray_segment": "its number or its time does not follow",
+    "other_bytes": "with the same times and other bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)

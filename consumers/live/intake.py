@@ -23,7 +23,7 @@ from consumers.settings import LoadSettings
 from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
 from .accounts import NO_CAMERA
-from .feed_guard import Arrival, FeedGuard, Reason
+from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
 from .locating import EventLocator
 from .measures import Measures
 from .offsets import Footage, OffsetLedger
@@ -38,13 +38,6 @@ log = logging.getLogger(__name__)
 
 #: How often it is said of a camera that there is another feed under its name.
 _TELL_SECONDS: Final = 60.0
-_OTHER_FEED: Final[Mapping[Reason, str]] = {
-    "fenced": "another agent has claimed the camera since",
-    "stale_epoch": "it began before the open one",
-    "stray_epoch": "it began later, and did not go on",
-    "stray_segment": "its number or its time does not follow",
-    "other_bytes": "with the same times and other bytes",
-}
 
 
 class Outbox(Protocol):
@@ -272,7 +265,7 @@ class Intake:
                 "do two agents send under this name?",
                 segment.camera,
                 record.where,
-                _OTHER_FEED[reason],
+                WHY_LEFT_OUT[reason],
             )
         if reason == "fenced" and status is not None:
             status.fenced_at = now

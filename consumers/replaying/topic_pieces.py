@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.live.feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard
 from consumers.times import parse_time_us
 from stream import (
     CAMERA_ID,
+    Decoded,
     Partition,
+    Record,
     Segment,
     SegmentError,
     SourceError,
@@ -33,10 +36,12 @@ _AHEAD_US: Final = 3600 * 1_000_000
 _LOOK_BACK: Final = 128
 #: How many records before the footage are looked at, at most, for the begin of the group of pictures that it begins in.
 _MAX_CONTEXT: Final = 16_384
+#: A camera of which nothing was sent for so long was silent: `worker.idle_seconds`, as it is by default.
+_IDLE_US: Final = 60_000_000
 
 
 class LostSegmentError(SegmentError):
-    """In the place of a segment that cannot be read or was sent by a fenced agent, with the frames it announces."""
+    """In the place of a segment that cannot be read or is of another feed, with the frames it announces."""
 
     def __init__(self, error: SegmentError, frames: int) -> None:
         super().__init__(error.where, error.reason)
@@ -85,10 +90,11 @@ class TopicPiece:
     def segments(self, camera: str) -> Iterator[Item]:
         """Yield the camera's segments under the name `camera`, and an error in place of each that cannot be read."""
         before = {self.partition: (self.context_offset, self.offsets[0])}
-        for item in _read_topic(self.transport, before, self.camera, (None, None)):
+        for item in _read_topic(self.transport, before, self.camera):
             if isinstance(item.segment, Segment):
                 yield ContextSegment(replace(item.segment, camera=camera))
-        for item in _read_topic(self.transport, {self.partition: self.offsets}, self.camera, self.interval_us):
+        items = _read_topic(self.transport, {self.partition: self.offsets}, self.camera)
+        for item in _within(_of_one_feed(items), self.interval_us):
             segment = item.segment
             yield segment if isinstance(segment, LostSegmentError) else replace(segment, camera=camera)
 
@@ -109,7 +115,7 @@ def topic_pieces(source: str, camera: str | None, transport: Transport) -> list[
     if interval_us[0] is not None and ranges:
         ranges = _without_earlier(transport, ranges, wanted, interval_us[0])
     found: dict[tuple[str, Partition], _TopicContent] = defaultdict(_TopicContent)
-    for item in _read_topic(transport, ranges, wanted, interval_us):
+    for item in _within(_of_one_feed(_read_topic(transport, ranges, wanted)), interval_us):
         found[item.camera, item.partition].add(item)
     kept = transport.offsets(topic)
     found_pieces = [
@@ -138,37 +144,94 @@ def check_camera(camera: str | None, where: str) -> None:
 @dataclass(frozen=True, slots=True)
 class _TopicSegment:
     camera: str
-    partition: Partition
-    offset: int
+    record: Record = field(repr=False)
     segment: Segment | LostSegmentError
+    #: Event time of its begin and end, if it tells them.
+    times_us: tuple[int, int] | None = None
+
+    @property
+    def partition(self) -> Partition:
+        return self.record.topic, self.record.partition
+
+    @property
+    def offset(self) -> int:
+        return self.record.offset
 
 
 def _read_topic(
     transport: Transport,
     ranges: dict[Partition, tuple[int, int]],
     camera: str | None,
-    interval_us: tuple[int | None, int | None],
 ) -> Iterator[_TopicSegment]:
-    begin_us, end_us = interval_us
-    claims: dict[str, int] = {}
     for record in transport.read(ranges):
         name = (record.key or b"").decode(errors="replace")
         if camera is not None and name != camera:
             continue
-        segment: Segment | LostSegmentError
         try:
             segment = Segment.decode(record.key, record.headers, record.value, record.where)
-            claim = claims[name] = max(segment.claim, claims.get(name, 0))
-            if (begin_us is not None and segment.end_us < begin_us) or (
-                end_us is not None and segment.start_us >= end_us
-            ):
-                continue
-            if 0 < segment.claim < claim:
-                fenced = SegmentError(record.where, "another agent has claimed the camera since")
-                segment = LostSegmentError(fenced, segment.frames)
         except SegmentError as error:
-            segment = LostSegmentError(error, announced_frames(record.headers, record.value))
-        yield _TopicSegment(name, (record.topic, record.partition), record.offset, segment)
+            frames = announced_frames(record.headers, record.value)
+            yield _TopicSegment(name, record, LostSegmentError(error, frames))
+        else:
+            yield _TopicSegment(name, record, segment, (segment.start_us, segment.end_us))
+
+
+def _within(items: Iterable[_TopicSegment], interval_us: tuple[int | None, int | None]) -> Iterator[_TopicSegment]:
+    """The items of which something lies in an interval of event time, and those that tell no time."""
+    begin_us, end_us = interval_us
+    for item in items:
+        start, end = item.times_us or (begin_us, begin_us)
+        if (begin_us is None or end is None or end >= begin_us) and (end_us is None or start is None or start < end_us):
+            yield item
+
+
+def _of_one_feed(items: Iterable[_TopicSegment]) -> Iterator[_TopicSegment]:
+    """The items as a worker's guard lets them through, with errors in the place of what it leaves out.
+
+    One that it holds back comes behind those that decide about it.
+    """
+    guards: dict[tuple[str, Partition], _Guarded] = defaultdict(_Guarded)
+    for item in items:
+        yield from guards[item.camera, item.partition].take(item)
+    for guarded in guards.values():
+        yield from guarded.end()
+
+
+@dataclass(slots=True)
+class _Guarded:
+    """What a worker that keeps up makes of a camera's segments by their times and claims."""
+
+    guard: FeedGuard = field(default_factory=FeedGuard)
+    open_epoch_us: int | None = None
+    #: When the newest one was sent that was let through.
+    heard_us: int = 0
+
+    def take(self, item: _TopicSegment) -> Iterator[_TopicSegment]:
+        if isinstance(item.segment, LostSegmentError):
+            yield item
+            return
+        if self.heard_us and item.record.sent_us - self.heard_us >= _IDLE_US:
+            yield from self.end()
+        # Nothing is decoded here.
+        yield from self._judged(Arrival(item.record, item.segment, Decoded((), [])))
+
+    def end(self) -> Iterator[_TopicSegment]:
+        """The camera has fallen silent: its epoch is over, and what was held back begins another."""
+        self.open_epoch_us = None
+        for arrival in self.guard.waiting():
+            yield from self._judged(arrival)
+
+    def _judged(self, arrival: Arrival) -> Iterator[_TopicSegment]:
+        for each, reason in self.guard.take(arrival, self.open_epoch_us):
+            segment, record = each.segment, each.record
+            found: Segment | LostSegmentError = segment
+            if reason is None:
+                self.open_epoch_us = None if segment.is_end else segment.epoch_us
+                self.heard_us = arrival.record.sent_us
+            else:
+                why = f"of another feed: {WHY_LEFT_OUT[reason]}"
+                found = LostSegmentError(SegmentError(record.where, why), segment.frames)
+            yield _TopicSegment(segment.camera, record, found, (segment.start_us, segment.end_us))
 
 
 def _without_earlier(
@@ -188,7 +251,7 @@ def _without_earlier(
         first, count = min(max(kept, hints[partition]), end), _LOOK_BACK
         while first > kept:
             earlier = max(kept, first - count)
-            items = _read_topic(transport, {partition: (earlier, first)}, camera, (begin_us, None))
+            items = _within(_read_topic(transport, {partition: (earlier, first)}, camera), (begin_us, None))
             if all(isinstance(item.segment, LostSegmentError) for item in items):
                 break
             first, count = earlier, 4 * count
@@ -208,7 +271,9 @@ class _TopicContent:
     digest: Any = field(default_factory=hashlib.sha256)
 
     def add(self, item: _TopicSegment) -> None:
-        self.first, self.last = item.offset if self.first < 0 else self.first, item.offset
+        # One that was held back comes behind later ones.
+        self.first = item.offset if self.first < 0 else min(self.first, item.offset)
+        self.last = max(self.last, item.offset)
         segment = item.segment
         if isinstance(segment, LostSegmentError):
             self.digest.update(f"bad {item.offset};".encode())
@@ -240,7 +305,7 @@ class _TopicContent:
         first, count = self.first, _LOOK_BACK
         while first > kept and self.first - first < _MAX_CONTEXT:
             earlier = max(kept, first - count)
-            for item in _read_topic(transport, {partition: (earlier, first)}, camera, (None, None)):
+            for item in _read_topic(transport, {partition: (earlier, first)}, camera):
                 segment = item.segment
                 if isinstance(segment, LostSegmentError) or segment.continues:
                     continue
