@@ -20,10 +20,13 @@ from models import CheckpointError, Classifier, EngineError, TrainingError, Unkn
 from models.classical.descriptors import PARTS
 from models.classical.kinds import CLASSICAL
 from models.classical.model import ClassicalModel, Parameters
+from models.classical.strategy import Classical
 from models.evaluation.figures import evaluate
 from models.networks.zoo import create, describe
-from models.training.footage import Footage
+from models.training import distributed
+from models.training.footage import Footage, TrainingSet
 from models.training.recipe import Augmentation, Recipe
+from models.training.strategy import Part
 from models.training.trainer import Trainer
 from models.windowing import sliding_windows
 from tests.videos import write_video
@@ -364,3 +367,22 @@ def test_trained_from_files_it_is_evaluated_like_any_model(tmp_path: Path, monke
 def test_curves_of_what_has_no_epochs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no curves"):
         train_command(TrainOptions([tmp_path], tmp_path / "m", RECIPE, tensorboard=tmp_path), Console())
+
+
+def test_processes_that_train_together_describe_a_share_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = MOVING[:9]
+    recipe = replace(RECIPE, architecture="classical")
+    described: list[dict[int, object]] = []
+
+    def gathered(part: dict[int, object]) -> dict[int, object]:
+        described.append(part)
+        return {**described[0], **part}
+
+    monkeypatch.setattr(distributed, "gathered", gathered)
+    learnt = np.arange(9)
+    for world, rank in ((1, 0), (2, 0), (2, 1)):
+        monkeypatch.setattr(distributed, "world", lambda world=world: world)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        strategy = Classical(TrainingSet(few, recipe), recipe, lambda *_: None, lambda *_: None)
+        strategy.train(Part("all", recipe, learnt, learnt[:0], None, None))
+    assert [sorted(part) for part in described] == [list(range(9)), [0, 2, 4, 6, 8], [1, 3, 5, 7]]

@@ -133,6 +133,7 @@ def _read(
     if counted is not None and not any(counted in str(e.path) for e in examples):
         raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
     if options.data_options.skip_bad_rows:
+        _decode_shares(examples, recipe, show)
         examples = readable(examples, _sampling(recipe), show, notes.warn)
     digests = file_digests(examples)
     for warning in check_examples(examples, digests):
@@ -163,16 +164,18 @@ def _provenance(
 def load_videos(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Frames]:
     """Decode the examples in the size and at the rate that the recipe needs.
 
-    Processes that train together share the work, and the frames if they share a cache.
-
     Raises:
         TrainingError: some cannot be decoded; all of them are named.
     """
-    sampling = _sampling(recipe)
+    _decode_shares(examples, recipe, show)
+    return load_frames(examples, _sampling(recipe), show)
+
+
+def _decode_shares(examples: Sequence[Example], recipe: Recipe, show: Progress) -> None:
+    """Decode ahead: processes that train together share the work, and the frames if they share a cache."""
     if distributed.world() > 1:
-        decode_ahead(examples[distributed.rank() :: distributed.world()], sampling, show)
+        decode_ahead(examples[distributed.rank() :: distributed.world()], _sampling(recipe), show)
         distributed.wait_for_all()
-    return load_frames(examples, sampling, show)
 
 
 def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) -> list[Footage]:

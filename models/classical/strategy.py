@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
+from models.training import distributed
 from models.training.footage import TrainingSet
 from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress, Trained
@@ -115,17 +116,20 @@ class Classical:
         return self._data.once("classical descriptions", self._describe_all)
 
     def _describe_all(self) -> list[_Described]:
-        described = []
+        """Each process that trains along describes its share, and all of them get every description."""
+        count, described = len(self._data.videos), {}
+        mine = range(distributed.rank(), count, distributed.world())
         kept = self._data.computed("classical descriptions", self._describe)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             try:
-                for done, one in enumerate(pool.map(kept.of, range(len(self._data.videos))), start=1):
-                    described.append(_Described(one["windows"], one["learnt"]))
-                    self._progress("features", done, len(self._data.videos))
+                for index, one in zip(mine, pool.map(kept.of, mine), strict=True):
+                    described[index] = _Described(one["windows"], one["learnt"])
+                    self._progress("features", min(len(described) * distributed.world(), count), count)
             except BaseException:  # Ctrl-C, mostly: what waits in the pool would be described first
                 pool.shutdown(cancel_futures=True)
                 raise
-        return described
+        everything = distributed.gathered(described)
+        return [everything[index] for index in range(count)]
 
     def _describe(self, index: int) -> dict[str, np.ndarray]:
         frames = self._data.videos[index].frames
