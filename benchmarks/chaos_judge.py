@@ -16,7 +16,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from consumers.live.progress import CameraProgress, decode_progress
+from consumers.live.handover.progress import CameraProgress, decode_progress
 from consumers.live.tracker import Rule
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event

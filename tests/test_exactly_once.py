@@ -262,7 +262,7 @@ def test_state_that_cannot_be_used_is_said_and_the_camera_begins_anew(records, d
     group, topic = SETTINGS.worker.group, SETTINGS.topics.state
     (stored,) = {r.partition for r in transport.read(transport.offsets(topic)) if r.key == f"{group}/camera-0".encode()}
     transport.append(topic, f"{group}/camera-0".encode(), [], damage, stored)
-    with caplog.at_level(logging.WARNING, logger="consumers.live.handover"):
+    with caplog.at_level(logging.WARNING, logger="consumers.live.handover.state_topic"):
         work(transport)
     assert caplog.text.count("state that cannot be used") == 1
     assert f"{topic}[{stored}]@" in caplog.text

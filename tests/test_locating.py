@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumers.live.locating import EventLocator
+from consumers.live.handover.locating import EventLocator
 from consumers.records.event import Event
 from stream import Segment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from consumers.live.offsets import Footage, OffsetLedger
+from consumers.live.handover.offsets import Footage, OffsetLedger
 
 P, Q = ("segments", 0), ("segments", 1)
 

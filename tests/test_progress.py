@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consumers.live.handover.progress import (
+    CameraProgress,
+    PartitionProgress,
+    decode_progress,
+    encode_progress,
+    progress_key,
+)
 from consumers.live.intake import Intake
 from consumers.live.measures import Measures
 from consumers.live.pipeline import Outcome, ScoredWindow
-from consumers.live.progress import CameraProgress, PartitionProgress, decode_progress, encode_progress, progress_key
 from consumers.live.silence import SilenceWatch
 from consumers.live.tracker import Rule
 from consumers.records.dead_letter import DeadLetter

@@ -24,14 +24,14 @@ from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segm
 
 from .accounts import NO_CAMERA
 from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
-from .locating import EventLocator
+from .handover.locating import EventLocator
+from .handover.offsets import Footage, OffsetLedger
+from .handover.progress import CameraProgress, FeedProgress, PartitionProgress
+from .handover.taken import TakenRecords
 from .measures import Measures
-from .offsets import Footage, OffsetLedger
 from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
-from .progress import CameraProgress, FeedProgress, PartitionProgress
 from .silence import SilenceWatch
 from .status import WorkerStatus
-from .taken import TakenRecords
 from .tracker import Rule
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ from stream import (
 )
 
 from .accounts import Accounts
-from .offsets import Footage
+from .handover.offsets import Footage
 from .tracker import Rule, Tracker, TrackerState
 
 log = logging.getLogger(__name__)

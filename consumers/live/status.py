@@ -15,7 +15,7 @@ from stream import Partition, Record, Segment
 
 from .accounts import CameraCounts
 from .feed_guard import FeedGuard
-from .locating import EventLocator
+from .handover.locating import EventLocator
 from .pipeline import Outcome, Pipeline, ScoredWindow
 from .snapshot import CameraSnapshot, WorkerSnapshot
 

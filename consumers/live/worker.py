@@ -34,14 +34,14 @@ from consumers.topics import ensure_topics
 from stream import EVERYTHING, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
 from .decode_queue import DecodeQueue
-from .handover import StateTopic
+from .handover.starting import GroupStart
+from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
 from .load import LoadControl
 from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
-from .starting import GroupStart
 from .tracker import Rule
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from consumers.live.accounts import CameraCounts
+from consumers.live.measures import Measures
 from stream import Partition, Record
 
-from .accounts import CameraCounts
-from .measures import Measures
 from .progress import PartitionProgress
 
 log = logging.getLogger(__name__)

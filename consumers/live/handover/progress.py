@@ -15,13 +15,13 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from consumers.live.accounts import CameraCounts
+from consumers.live.feed_guard import GuardState
+from consumers.live.pipeline import PipelineState
 from consumers.records.fields import RecordError
 from stream import CAMERA_ID
 
-from .accounts import CameraCounts
-from .feed_guard import GuardState
 from .locating import LocatorState
-from .pipeline import PipelineState
 
 
 @dataclass(frozen=True, slots=True)
