@@ -3,9 +3,9 @@
 What other packages use is exported here, embedded servers from `stream.services`.
 """
 
-from .broker.kafka import KafkaTransport
-from .broker.kafka_address import KafkaAddress, KafkaSecurity, Mechanism, Protocol, Secret, token_of_command
-from .broker.memory import MemoryTransport
+from .broker.kafka.address import KafkaAddress, KafkaSecurity, Mechanism, Protocol, Secret, token_of_command
+from .broker.kafka.transport import KafkaTransport
+from .broker.memory.transport import MemoryTransport
 from .broker.transport import (
     MAX_RECORD_BYTES,
     Consumer,

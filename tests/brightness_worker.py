@@ -18,7 +18,7 @@ from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.settings import Settings
 from stream import ClipSpec, KafkaTransport
-from stream.broker import kafka_consumer
+from stream.broker.kafka import consumer as kafka_consumer
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}

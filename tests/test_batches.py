@@ -8,8 +8,8 @@ from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream import KafkaTransport, Topic
-from stream.broker import batches
-from stream.broker.batches import Unreadable, _Records
+from stream.broker.kafka import batches
+from stream.broker.kafka.batches import Unreadable, _Records
 
 PARTITION = TopicPartition("segments", 0)
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}

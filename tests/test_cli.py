@@ -50,7 +50,7 @@ from tests.videos import write_video
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments, words, monkeypatch):
-    monkeypatch.setattr("stream.broker.kafka_connection.CONNECT_TIMEOUT_MS", 300)
+    monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 300)
     result = clipline(*arguments)
     assert result.returncode == 2, result.stderr
     assert words in result.stderr

@@ -16,7 +16,7 @@ import pytest
 from consumers.settings import Settings, SettingsError, load_settings, override
 from consumers.setup.services import is_own_broker, is_own_redis
 from stream import BrokerError, EntryError, KafkaAddress, KafkaSecurity, KafkaTransport, Secret, ServiceError
-from stream.broker.kafka_address import token_of_command
+from stream.broker.kafka.address import token_of_command
 
 CANARY = "cAn4ry7Qx2"
 USER = {"protocol": "SASL_SSL", "mechanism": "SCRAM-SHA-512", "user": "worker", "password": CANARY}
@@ -141,7 +141,7 @@ def closing() -> Iterator[str]:
 
 
 def test_trying_again_and_again_leaves_nothing_open_and_the_vendor_logs_no_password(closing, monkeypatch, caplog):
-    monkeypatch.setattr("stream.broker.kafka_connection.CONNECT_TIMEOUT_MS", 150)
+    monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 150)
     security = replace(load(**USER).broker.security, protocol="SASL_PLAINTEXT")
     with caplog.at_level(logging.DEBUG):
         for number in range(3):

@@ -34,7 +34,7 @@ from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
-from stream.broker import kafka_consumer as kafka_transport
+from stream.broker.kafka import consumer as kafka_transport
 from stream.segment import Display
 from stream.services import Service
 from tests.videos import write_video

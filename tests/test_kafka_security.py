@@ -40,7 +40,7 @@ def kafka(certificates: Certificates) -> Iterator[SecuredKafka]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch) -> None:
-    monkeypatch.setattr("stream.broker.kafka_connection.CONNECT_TIMEOUT_MS", 2000)
+    monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 2000)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kafka.admin import NewPartitions
 from consumers.live.worker import Worker
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, FencedError, KafkaTransport, MemoryTransport, Partition, Topic, Transport
-from stream.broker import kafka_consumer
+from stream.broker.kafka import consumer as kafka_consumer
 from stream.broker.transport import GroupInstance
 from tests import test_rebalance
 from tests.replays import RULES, SPEC, Brightness

@@ -17,7 +17,7 @@ from consumers.live.worker import COMMIT_SECONDS, Worker
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import Headers, KafkaTransport, MemoryTransport, Transport, attach
-from stream.broker import kafka_consumer as kafka_transport
+from stream.broker.kafka import consumer as kafka_transport
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 

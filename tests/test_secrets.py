@@ -48,7 +48,7 @@ def keys(section: Any = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("stream.broker.kafka_connection.CONNECT_TIMEOUT_MS", 50)
+    monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 50)
     return tmp_path
 
 

@@ -30,7 +30,9 @@ from stream import (
     Topic,
     Transport,
 )
-from stream.broker import kafka_consumer, kafka_publisher, memory
+from stream.broker.kafka import consumer as kafka_consumer
+from stream.broker.kafka import publisher as kafka_publisher
+from stream.broker.memory import transport as memory
 from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS
 from stream.services import ApacheBroker
 from stream.services.processes import _free_ports
@@ -390,7 +392,7 @@ def test_who_missed_a_generation_of_its_group_reads_from_the_commit(apache_broke
 _KILLED = """
 import os, sys
 from stream import KafkaTransport
-from stream.broker import kafka_publisher
+from stream.broker.kafka import publisher as kafka_publisher
 address, name, topic, timeout = sys.argv[1:]
 kafka_publisher.TRANSACTION_TIMEOUT_SECONDS = float(timeout)
 publisher = KafkaTransport(address).publisher(name)

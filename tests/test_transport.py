@@ -29,9 +29,11 @@ from stream import (
     Topic,
     Transport,
 )
-from stream.broker import kafka_connection, kafka_consumer, kafka_producer
 from stream.broker.assignment import Assignment
-from stream.broker.kafka_connection import mapped
+from stream.broker.kafka import connection as kafka_connection
+from stream.broker.kafka import consumer as kafka_consumer
+from stream.broker.kafka import producer as kafka_producer
+from stream.broker.kafka.connection import mapped
 from stream.broker.transport import record_size
 from stream.services import EmbeddedBroker
 from tests.waiting import read

@@ -1,6 +1,6 @@
 """How records move: the narrow interface that the rest of Clipline sees.
 
-`KafkaTransport` (kafka.py) is the real part, `MemoryTransport` (memory.py) its twin; both pass the same tests.
+`KafkaTransport` (kafka/) is the real part, `MemoryTransport` (memory/) its twin; both pass the same tests.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
 
+from stream.broker.plain_publisher import PlainPublisher
+from stream.broker.transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
 from stream.errors import BrokerError, EntryError
 
-from . import kafka_connection
-from .kafka_address import KafkaAddress
-from .kafka_connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
-from .kafka_consumer import KafkaConsumer
-from .kafka_entry import REFUSED_ENTRY, check_entry, not_let_in
-from .kafka_producer import KafkaProducer
-from .kafka_publisher import KafkaPublisher
-from .plain_publisher import PlainPublisher
-from .transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
+from . import connection
+from .address import KafkaAddress
+from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
+from .consumer import KafkaConsumer
+from .entry import REFUSED_ENTRY, check_entry, not_let_in
+from .producer import KafkaProducer
+from .publisher import KafkaPublisher
 
 #: The request by which a broker tells of its transactions: Apache Kafka since 3.0. The embedded broker takes part in
 #: transactions, but does not end those of producers that died, and knows no such request.
@@ -60,7 +60,7 @@ class KafkaTransport:
         try:
             if at_once:
                 check_listening(self._at)
-            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=connection.CONNECT_TIMEOUT_MS)
             try:
                 node = admin.describe_cluster()["brokers"][0]["broker_id"]
                 self._is_transactional = _DESCRIBE_TRANSACTIONS in admin.get_broker_version_data(node).api_versions
@@ -78,7 +78,7 @@ class KafkaTransport:
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
         with mapped("asking for topics", self._at):
             check_listening(self._at)
-            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+            admin = opened(KafkaAdminClient, self._at, request_timeout_ms=connection.CONNECT_TIMEOUT_MS)
             try:
                 # Asked for all first: the embedded broker makes a topic that it is asked for by name.
                 present = sorted(set(topics) & set(admin.list_topics()))

@@ -11,11 +11,11 @@ from typing import Any, Final
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
+from stream.broker.transport import MAX_RECORD_BYTES
 from stream.errors import BrokerError, EntryError
 
-from .kafka_address import KafkaAddress
-from .kafka_entry import REFUSED_ENTRY, check_entry, not_let_in
-from .transport import MAX_RECORD_BYTES
+from .address import KafkaAddress
+from .entry import REFUSED_ENTRY, check_entry, not_let_in
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: Where modules need it, they ask for it here: tests shorten it.

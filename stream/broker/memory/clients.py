@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from stream.broker.assignment import Assignment
+from stream.broker.transport import Partition, Polled, check_record_size
 from stream.errors import BrokerError, FencedError
 from stream.headers import Headers
 
-from .assignment import Assignment
-from .transport import Partition, Polled, check_record_size
-
 if TYPE_CHECKING:
-    from .memory import MemoryTransport
+    from .transport import MemoryTransport
 
 
 class MemoryProducer:

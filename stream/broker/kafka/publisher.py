@@ -24,15 +24,15 @@ from kafka import errors as kafka_errors
 from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.structs import OffsetAndMetadata
 
+from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS, Consumer, Partition, check_record_size
 from stream.errors import BrokerError
 from stream.headers import Headers
 
-from .kafka_address import KafkaAddress
-from .kafka_connection import mapped, text_of
-from .kafka_consumer import KafkaConsumer
-from .kafka_membership import fenced
-from .kafka_producer import Outbox, open_producer
-from .transport import TRANSACTION_TIMEOUT_SECONDS, Consumer, Partition, check_record_size
+from .address import KafkaAddress
+from .connection import mapped, text_of
+from .consumer import KafkaConsumer
+from .membership import fenced
+from .producer import Outbox, open_producer
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from stream.broker.transport import Partition, Record
 from stream.headers import Headers
-
-from .transport import Partition, Record
 
 
 class Transaction:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from stream.broker.transport import Consumer, Partition, check_record_size
 from stream.headers import Headers
 
-from .memory_log import Transaction
-from .transport import Consumer, Partition, check_record_size
+from .log import Transaction
 
 if TYPE_CHECKING:
-    from .memory import MemoryTransport
+    from .transport import MemoryTransport
 
 
 class MemoryPublisher:

@@ -13,16 +13,16 @@ from kafka import KafkaConsumer as VendorConsumer
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
+from stream.broker.assignment import Assignment
+from stream.broker.transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
 from stream.errors import BrokerError
 
-from . import kafka_connection
-from .assignment import Assignment
+from . import connection
+from .address import KafkaAddress
 from .batches import Unreadable, fetch_what_was_resumed, keep_reading
-from .kafka_address import KafkaAddress
-from .kafka_connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
-from .kafka_ends import Ends
-from .kafka_membership import Named, fenced, keep_join, leave
-from .transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
+from .connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, mapped, opened
+from .ends import Ends
+from .membership import Named, fenced, keep_join, leave
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
@@ -239,7 +239,7 @@ class KafkaConsumer:
         with mapped("asking for offsets by time", self._address):
             # A broker knows milliseconds: of the one that has begun, so that nothing sent within it is left out.
             asked = {TopicPartition(*p): max(0, time_us // 1000) for p in ends}
-            found = self._consumer.offsets_for_times(asked, timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+            found = self._consumer.offsets_for_times(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
         # The embedded broker says offset 0 of no time, where Apache Kafka says that there is none.
         known = {(p.topic, p.partition): at.offset for p, at in found.items() if at is not None and at.timestamp >= 0}
         return {**ends, **known}
@@ -405,12 +405,12 @@ class KafkaConsumer:
     def leave(self) -> None:
         self._has_left = True
         if self._group is not None:
-            leave(self._consumer, kafka_connection.CONNECT_TIMEOUT_SECONDS)
+            leave(self._consumer, connection.CONNECT_TIMEOUT_SECONDS)
 
     def close(self) -> None:
         # It has nothing in hand that could get lost; a group without its broker finds out by itself.
         with contextlib.suppress(Exception):
-            self._consumer.close(autocommit=False, timeout_ms=kafka_connection.CONNECT_TIMEOUT_MS)
+            self._consumer.close(autocommit=False, timeout_ms=connection.CONNECT_TIMEOUT_MS)
 
 
 def _record(read: Any) -> Record:

@@ -8,11 +8,11 @@ from typing import Any, Final
 from kafka import KafkaProducer as VendorProducer
 from kafka import errors as kafka_errors
 
+from stream.broker.transport import check_record_size
 from stream.headers import Headers
 
-from .kafka_address import KafkaAddress
-from .kafka_connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, mapped, opened
-from .transport import check_record_size
+from .address import KafkaAddress
+from .connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, mapped, opened
 
 #: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024

@@ -18,14 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from stream.errors import BrokerError
-from stream.headers import Headers
-
-from .memory_clients import MemoryConsumer, MemoryProducer
-from .memory_log import Log, Transaction, partition_of
-from .memory_publisher import MemoryPublisher
-from .plain_publisher import PlainPublisher
-from .transport import (
+from stream.broker.plain_publisher import PlainPublisher
+from stream.broker.transport import (
     OPEN_TRANSACTIONS_SECONDS,
     TRANSACTION_TIMEOUT_SECONDS,
     Consumer,
@@ -38,6 +32,12 @@ from .transport import (
     Record,
     Topic,
 )
+from stream.errors import BrokerError
+from stream.headers import Headers
+
+from .clients import MemoryConsumer, MemoryProducer
+from .log import Log, Transaction, partition_of
+from .publisher import MemoryPublisher
 
 #: Records of a partition that one `poll` returns at most.
 _MAX_RECORDS: Final = 64

@@ -19,7 +19,7 @@ from kafka.net.sasl import get_sasl_mechanism
 
 from stream.errors import EntryError
 
-from .kafka_address import KafkaAddress, KafkaSecurity
+from .address import KafkaAddress, KafkaSecurity
 
 _SECONDS: Final = 2.0
 #: "Which versions do you speak?", the one request that every listener answers before it knows who asks.
