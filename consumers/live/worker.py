@@ -15,6 +15,7 @@ Results may then come again after a kill, with the same ids.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -31,7 +32,7 @@ from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import EVERYTHING, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
+from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
 from .decode_queue import DecodeQueue
 from .handover.starting import GroupStart
@@ -264,7 +265,9 @@ class Worker:
         """Where the partitions end, as of a second ago: what a fetch told of it may be old by the time it is read."""
         if time.monotonic() >= self._ends_asked_at + _ASK_SECONDS:
             self._ends_asked_at = time.monotonic()
-            self._known_ends = {p: end for p, (_, end) in (self._consumer.progress() or {}).items()}
+            # A broker that is away is no fault of the record that is about to be decoded.
+            with contextlib.suppress(BrokerError):
+                self._known_ends = {p: end for p, (_, end) in (self._consumer.progress() or {}).items()}
         return self._known_ends
 
     def _work_off(self) -> None:
