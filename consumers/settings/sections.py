@@ -132,7 +132,7 @@ class WorkerSettings(Section):
         examples=["earliest", "2026-11-24T08:00:00Z"],
         description="Where a new group begins: with what comes from now on, with the earliest segments that the broker "
         "keeps, or with those that were sent at a time or later. A group that has begun before goes on where it "
-        "stopped. `clipline run` and `clipline up` begin at their own start.",
+        "stopped. `clipline run` begins at its own start.",
     )
     stride_seconds: float | None = Field(
         None,
