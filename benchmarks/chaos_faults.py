@@ -200,7 +200,8 @@ def intrude(stand: Stand) -> bool:
 
     def look() -> None:
         if not intruder.runs:
-            if "reads it already" not in intruder.log:
+            # Where both came while nobody read the camera, the later claim wins.
+            if "reads it already" not in intruder.log and "has taken it over" not in intruder.log:
                 stand.violations.append(f"{intruder.name} ended, and not because it was told of {first.name}")
         elif first.process is process and min(first.age, time.monotonic() - stand.away_at) > _TELL_SECONDS:
             stand.violations.append(f"{intruder.name} goes on beside {first.name}")
