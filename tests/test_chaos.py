@@ -164,7 +164,8 @@ def test_the_judge_misses_footage_that_its_agent_never_sent(chaos_judge, undistu
     )
     films = [chaos_judge.Film("camera-0", whole, START_US)]
     verdict = judge_of(chaos_judge, settings, transport, tmp_path / "traces").judge(CAMERAS, films)
-    assert set(verdict.differences) == {"lost"}
+    # The longer film was encoded anew: where the shorter one ends, its pictures may be others.
+    assert {"lost"} <= set(verdict.differences) <= {"lost", "wrong_scores"}
     assert all("camera-0" in each for each in verdict.lost)
 
 
