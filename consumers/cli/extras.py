@@ -27,6 +27,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
         ),
         "full",
     ),
+    **dict.fromkeys(("opentelemetry",), "otel"),
     **dict.fromkeys(("timm",), "timm"),
     **dict.fromkeys(("tensorboard",), "dev"),
 }

@@ -222,7 +222,7 @@ class Pipeline:
             if isinstance(step, ScoredWindow):
                 trace = step.prediction.trace
                 events += [
-                    replace(event, trace=child_trace(trace, f"{event.id}-{event.revision}"))
+                    replace(event, trace=child_trace(trace, f"{event.id}-{event.revision}"), cause=trace)
                     for event in tracker.push(step.prediction)
                 ]
             elif isinstance(step, FeedEnd):

@@ -134,12 +134,19 @@ class Worker:
         snapshot = self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
         return replace(snapshot, lost_to_retention=self.lost_to_retention)
 
-    def run(self, stop: Callable[[], bool], for_good: Callable[[], bool] = lambda: False) -> None:
+    def run(
+        self,
+        stop: Callable[[], bool],
+        for_good: Callable[[], bool] = lambda: False,
+        *,
+        told: Callable[[Sequence[Outcome], Sequence[Event]], None] | None = None,
+    ) -> None:
         """Work until `stop()`; then commit what is done and leave the group. The next one goes on from there.
 
         Args:
             stop: asked often.
             for_good: whether a worker with a name leaves the group, too, which else waits for it to come back.
+            told: of results, once they are committed.
 
         Raises:
             FencedError: another worker has our name.
@@ -148,7 +155,7 @@ class Worker:
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
-        self._name, self._stop = self._transactional_name(), stop
+        self._name, self._stop, self._told = self._transactional_name(), stop, told
         self._publisher = self._transport.publisher(self._name)
         self._consumer = self._transport.consumer(
             [self._topics.segments], self._settings.group, instance=self._settings.group_instance
@@ -329,6 +336,8 @@ class Worker:
         self._intake.ledger.committed(due)
         for outcomes, events in self._sent:
             self._status.published(outcomes, events, self.measures.latency_seconds.observe)
+            if self._told is not None:
+                self._told(outcomes, events)
         self._sent, self._taken_at = [], None
 
     def _positions(self) -> dict[Partition, int]:

@@ -73,6 +73,8 @@ class Event:
     segments: str | None = field(default=None, compare=False)
     #: Its place in a trace, see `stream.child_trace`; None where it belongs to none, as where a feed fell silent.
     trace: str | None = field(default=None, compare=False)
+    #: The place of the prediction that let the report be made. Known to who made it: records do not tell.
+    cause: str | None = field(default=None, compare=False)
 
     @property
     def time_us(self) -> int:

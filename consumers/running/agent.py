@@ -20,6 +20,7 @@ from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
 from .monitors import AgentMonitor
+from .spans import sent_spans
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()
@@ -59,6 +60,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         live = [name for name, address in addresses.items() if is_live(address) and not is_film(address)]
         waiting = [first] if first is not None else []
         with (
+            sent_spans("agent", process) as spans,
             spool_of(settings, process.id if live else None) as spool,
             Courier(
                 lambda: waiting.pop() if waiting else link.open(),
@@ -66,11 +68,12 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 spool=spool,
                 limits=limits_of(settings),
                 stop=ending.stop.is_set,
+                told=spans.stored if spans else None,
             ) as courier,
             ending.last(courier.put_aside),
             reported_cameras(connect, settings.topics, process, lambda: [s for s in newest if gone(s.camera) is None]),
         ):
-            monitor.courier = courier
+            monitor.courier, monitor.spans = courier, spans
 
             def tell(states: Sequence[FeedState]) -> None:
                 monitor.turn()

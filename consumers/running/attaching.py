@@ -31,6 +31,7 @@ from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
 from .monitors import AgentMonitor
+from .spans import sent_spans
 from .spool import Spool
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def attach_camera(
         return ending.stop.is_set() or claims.taken_by(camera) is not None or _is_late(kafka, exit_after_seconds)
 
     with (
+        sent_spans("agent", agent) as spans,
         kafka,
         endpoint(settings.metrics, monitor),
         claims,
@@ -112,6 +114,7 @@ def attach_camera(
             spool=spool,
             limits=limits_of(settings),
             stop=is_over,
+            told=spans.stored if spans else None,
         ) as courier,
         ending.last(courier.put_aside),
         reported_camera(
@@ -125,7 +128,7 @@ def attach_camera(
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
         ) as report,
     ):
-        monitor.courier = courier
+        monitor.courier, monitor.spans = courier, spans
 
         def tell(state: Attached) -> None:
             state.on_disk = courier.on_disk

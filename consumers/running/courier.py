@@ -75,6 +75,7 @@ class Courier:
         spool: Spool | None,
         limits: Limits,
         stop: Callable[[], bool],
+        told: Callable[[Waiting], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare.
@@ -85,10 +86,11 @@ class Courier:
             spool: where they lie on disk; without one they wait in memory.
             limits: of what lies on disk. What is beyond them is dropped, the oldest first.
             stop: whether the agent is to end; asked often.
+            told: of each segment, once the broker has stored it.
             clock: seconds that only go forward.
         """
         self._connect, self._live = connect, live
-        self._spool, self._limits, self._stop, self._clock = spool, limits, stop, clock
+        self._spool, self._limits, self._stop, self._told, self._clock = spool, limits, stop, told, clock
         self._changed = threading.Condition()
         #: Of live cameras, and of files.
         self._lives, self._files = WaitingQueue(), WaitingQueue()
@@ -252,8 +254,7 @@ class Courier:
         with self._changed:
             for queue in (self._lives, self._files):
                 for waiting in list(itertools.islice(queue.waiting, queue.in_flight)):
-                    queue.remove(waiting)
-                    self.sent += 1
+                    self._note_stored(queue, waiting)
                 queue.in_flight = 0
             self._well_at = self._clock()
             if self._said_disk and not self._lives.on_disk:
@@ -328,9 +329,15 @@ class Courier:
         with self._changed:
             for queue, waiting in doubtful:
                 if (waiting.camera, waiting.claim, waiting.place) in stored:
-                    queue.remove(waiting)
+                    self._note_stored(queue, waiting)
                 elif waiting.claim:
                     waiting.was_sent = False
+
+    def _note_stored(self, queue: WaitingQueue, waiting: Waiting) -> None:
+        queue.remove(waiting)
+        self.sent += 1
+        if self._told is not None:
+            self._told(waiting)
 
     def _keep_bounds(self) -> None:
         """Put what waits on disk while the broker is away, and drop what is too much or too old."""

@@ -23,6 +23,7 @@ from consumers.terminal.wording import duration
 from stream import FeedState, FeedStatus
 
 from .courier import Courier
+from .spans import Spans
 
 #: Skipped frames have a dozen reasons, but a record may name any: those beyond so many are counted as "other".
 _MAX_REASONS: Final = 32
@@ -69,6 +70,7 @@ class WorkerMonitor:
         self._live = Liveness(settings.metrics.stuck_seconds)
         self._serving: Serving | None = None
         self._shown = _Monotonic()
+        self.spans: Spans | None = None
 
     @property
     def serving(self) -> Serving | None:
@@ -105,6 +107,7 @@ class WorkerMonitor:
             facts |= {"model": serving.classifier.id, "engine": serving.classifier.engine}
         yield _info("worker", self._process, facts)
         yield from _health(self._age_seconds(), self._away(), self.awaited())
+        yield from _sent_spans(self.spans)
         if serving is None:
             return
         yield from serving.worker.measures.registry.collect()
@@ -162,6 +165,7 @@ class AgentMonitor:
         self._live = Liveness(settings.metrics.stuck_seconds)
         self._turned_at = time.monotonic()
         self.courier: Courier | None = None
+        self.spans: Spans | None = None
 
     def turn(self) -> None:
         """The main loop turns."""
@@ -184,6 +188,7 @@ class AgentMonitor:
     def collect(self) -> Iterator[Metric]:
         yield _info("agent", self._process, {})
         yield from _health(self._age_seconds(), self._kafka_away(), self.awaited())
+        yield from _sent_spans(self.spans)
         yield from _feeds(self._feeds(), time.time_ns() // 1000)
         if (courier := self.courier) is not None:
             yield from _spool(courier)
@@ -306,6 +311,16 @@ def _health(age_seconds: float, kafka_away: str | None, awaited: Iterable[str]) 
     yield _gauge("turn_age_seconds", "Seconds since the main loop turned, but for waiting for the broker.", age_seconds)
     yield _gauge("broker_away", "1 while the broker is waited for.", kafka_away is not None)
     yield _gauge("ready", "1 while nothing is waited for, as /readyz says.", not list(awaited))
+
+
+def _sent_spans(spans: Spans | None) -> Iterator[Metric]:
+    if spans is not None:
+        family = CounterMetricFamily(
+            "clipline_spans", "Spans for a collector, by what became of them.", labels=["fate"]
+        )
+        for fate, number in spans.counts().items():
+            family.add_metric([fate], number)
+        yield family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

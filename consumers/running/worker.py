@@ -24,6 +24,7 @@ from .child import EXIT_REFUSED, Run
 from .ending import Ending
 from .endpoint import endpoint
 from .monitors import WorkerMonitor
+from .spans import Spans, sent_spans
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,12 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         SettingsError: settings and model do not fit.
     """
     monitor = WorkerMonitor(settings, process)
-    with endpoint(settings.metrics, monitor), open_worker(settings) as serving:
-        monitor.serving = serving
+    with (
+        endpoint(settings.metrics, monitor),
+        sent_spans("worker", process) as spans,
+        open_worker(settings) as serving,
+    ):
+        monitor.serving, monitor.spans = serving, spans
         log.info(
             "working: model %s, engine %s, group %s",
             serving.classifier.id,
@@ -57,7 +62,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
             log.warning("raises %s", NO_EVENTS)
 
         def run(ending: Ending) -> None:
-            run_worker(serving, settings, process, ending)
+            run_worker(serving, settings, process, ending, spans)
             for name, counts in sorted(serving.worker.counts.items()):
                 log.info("%s: %s", name, counts.summary())
 
@@ -105,7 +110,13 @@ def keep_working(
 
     threading.Thread(target=give_up, name="exit after", daemon=True).start()
     monitor = WorkerMonitor(settings, process, lambda: kafka.awaited)
-    with kafka, endpoint(settings.metrics, monitor), contextlib.ExitStack() as stack:
+    with (
+        kafka,
+        endpoint(settings.metrics, monitor),
+        sent_spans("worker", process) as spans,
+        contextlib.ExitStack() as stack,
+    ):
+        monitor.spans = spans
         stack.callback(over.set)
         while not ending.stop.is_set():
             try:
@@ -116,7 +127,7 @@ def keep_working(
                     work.enter_context(show(serving))
                     monitor.serving = serving
                     work.callback(setattr, monitor, "serving", None)
-                    run_worker(serving, settings, process, ending)
+                    run_worker(serving, settings, process, ending, spans)
             except BrokerError as error:
                 log.warning("%s: the worker begins anew when it answers", error)
                 _wait_for(settings.broker, ending.stop.is_set)
@@ -134,8 +145,8 @@ def _wait_for(kafka: KafkaAddress, stop: Callable[[], bool]) -> None:
             return
 
 
-def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, ending: Ending) -> None:
-    """Work until the process is to end, sending the worker's state to its topic meanwhile.
+def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, ending: Ending, spans: Spans | None) -> None:
+    """Work until the process is to end, sending the worker's state to its topic meanwhile, and spans where asked.
 
     Raises:
         BrokerError: the broker is gone for longer than the retries last.
@@ -150,4 +161,4 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, endin
         engine=serving.classifier.engine,
     )
     with ending.last(serving.leave), reporter:
-        serving.worker.run(ending.stop.is_set, lambda: ending.is_for_good)
+        serving.worker.run(ending.stop.is_set, lambda: ending.is_for_good, told=spans.committed if spans else None)
