@@ -72,8 +72,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courier_module, "_END_SECONDS", 0.3)
 
 
-def courier(broker: Broker, folder: Path, *, limits: Limits = HUGE, stop=lambda: False, agent="a", **how) -> Courier:
-    return Courier(broker.connect(**how), live=["gate"], spool=Spool(folder, agent), limits=limits, stop=stop)
+def courier(
+    broker: Broker, folder: Path, *, limits: Limits = HUGE, stop=lambda: False, agent="a", told=None, **how
+) -> Courier:
+    spool = Spool(folder, agent)
+    return Courier(broker.connect(**how), live=["gate"], spool=spool, limits=limits, stop=stop, told=told)
 
 
 def numbers(broker: Broker) -> list[int]:
@@ -98,9 +101,9 @@ def test_segments_wait_on_disk_and_are_sent_in_order_with_their_claim(tmp_path):
     assert not list(tmp_path.rglob("*.segment"))
 
 
-def test_what_arrived_although_nobody_said_so_is_not_sent_again(tmp_path):
-    broker = Broker()
-    with courier(broker, tmp_path) as sender:
+def test_what_arrived_although_nobody_said_so_is_not_sent_again_and_told_of_once(tmp_path):
+    broker, told = Broker(), []
+    with courier(broker, tmp_path, told=lambda waiting: told.append(waiting.place[1])) as sender:
         broker.loses_answer = True
         send(sender, range(5))
         assert eventually(lambda: broker.is_away)
@@ -109,7 +112,8 @@ def test_what_arrived_although_nobody_said_so_is_not_sent_again(tmp_path):
         send(sender, [9])
         broker.is_away = False
         sender.flush()
-    assert numbers(broker) == list(range(10))
+    assert numbers(broker) == list(range(10)) == told
+    assert sender.sent == 10
 
 
 def test_the_next_agent_sends_what_a_killed_one_left_first_and_nothing_twice(tmp_path):

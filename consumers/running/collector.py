@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _MAX_WAITING: Final = 8192
 #: How long what waits may take to be sent when the process ends.
 _END_SECONDS: Final = 2.0
+_LIBRARY: Final = logging.getLogger(trace_exporter.__name__)
 _KINDS: Final = {"segment": SpanKind.PRODUCER, "window": SpanKind.CONSUMER, "event": SpanKind.PRODUCER}
 
 
@@ -88,13 +89,15 @@ class Collector:
         )
 
     def __enter__(self) -> Self:
+        _LIBRARY.addFilter(self._exporter.hear)
         return self
 
     def __exit__(self, *_: object) -> None:
         over = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         over.start()
         over.join(_END_SECONDS)
-        self._exporter.close()
+        self._exporter.shutdown()
+        _LIBRARY.removeFilter(self._exporter.hear)
         if lost := self._taken + self._overflown - self._exporter.sent:
             log.warning("%d of %d spans were not sent", lost, self._taken + self._overflown)
 
@@ -103,11 +106,9 @@ class _Exporter(SpanExporter):
     """Counts, and says once that the collector does not take spans, where the library says so each time."""
 
     def __init__(self) -> None:
-        self._said = logging.getLogger(trace_exporter.__name__)
         self._status: int | None = None
         self._fails = False
         self._exporter = trace_exporter.OTLPSpanExporter()
-        self._said.addFilter(self._hear)
         #: Spans that are on their way, were sent or dropped; of those, sent and dropped.
         self.begun = self.sent = self.dropped = 0
 
@@ -132,13 +133,11 @@ class _Exporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Give up what is on its way."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    def _hear(self, record: logging.LogRecord) -> bool:
+    def hear(self, record: logging.LogRecord) -> bool:
+        """Take a line of the library's log for the status in it; it is not logged."""
         numbers = [each for each in record.args or () if isinstance(each, int)]
         self._status = numbers[0] if numbers else self._status
         return False
