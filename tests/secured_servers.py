@@ -136,6 +136,7 @@ def secured_redis(
     clients: str = "no",
     ends: dt.datetime | None = None,
     name: str = "redis",
+    watches: int | None = None,
 ) -> Iterator[int]:
     """A server that speaks TLS only and knows a user `clipline`, who may do `acl`; its port.
 
@@ -143,6 +144,7 @@ def secured_redis(
         clients: whether it asks for a certificate, "yes" or "no".
         ends: when its own certificate does.
         name: of that certificate.
+        watches: port of the primary that it watches as a sentinel under the name "lights", for anybody who asks.
     """
     (port,) = _free_ports(1)
     certificate, key = certificates.issued(name, "localhost", ends=ends)
@@ -154,14 +156,23 @@ def secured_redis(
         f"tls-ca-cert-file {certificates.ca_file}",
         f"tls-auth-clients {clients}",
         f"bind {HOST}",
-        'save ""',
         f"dir {folder}",
-        f"user clipline on >{PASSWORD} {acl}",
-        "user default off",
     ]
-    file = folder / "redis.conf"
+    if watches is None:
+        lines += ['save ""', f"user clipline on >{PASSWORD} {acl}", "user default off"]
+    else:
+        lines += [
+            "tls-replication yes",
+            "sentinel resolve-hostnames yes",
+            "sentinel announce-hostnames yes",
+            f"sentinel monitor lights localhost {watches} 1",
+            "sentinel auth-user lights clipline",
+            f"sentinel auth-pass lights {PASSWORD}",
+        ]
+    file = folder / f"{name}.conf"
     file.write_text("\n".join(lines) + "\n")
-    with subprocess.Popen([program, str(file)], stdout=subprocess.DEVNULL) as server:
+    mode = [] if watches is None else ["--sentinel"]
+    with subprocess.Popen([program, str(file), *mode], stdout=subprocess.DEVNULL) as server:
         try:
             deadline = time.monotonic() + 10
             while time.monotonic() < deadline:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.outputs.redis_connection import SinkError, connect_redis, open_redis
+from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, open_redis
 from consumers.settings import SettingsError, load_settings
 
 trustme = pytest.importorskip("trustme")
@@ -83,6 +83,38 @@ def test_a_server_that_wants_a_certificate_lets_its_owner_in(variables, certific
         assert "set redis_security.certificate_file and key_file" in refusal(at)
         with_own = at | {f"CLIPLINE_REDIS_SECURITY__{name}": value for name, value in own.items()}
         connect_redis(load_settings(environment=with_own).redis).close()
+
+
+@pytest.fixture
+def watched(variables, port, certificates, tmp_path) -> Iterator[dict[str, str]]:
+    """The server behind a sentinel that speaks TLS only, too, and wants a certificate of ours."""
+    certificate, key = certificates.issued("watcher")
+    own = {"CERTIFICATE_FILE": str(certificate), "KEY_FILE": str(key)}
+    with secured_redis(tls_redis(), certificates, tmp_path, clients="yes", name="sentinel", watches=port) as sentinel:
+        # The first one is not there.
+        address = f"rediss+sentinel://localhost:1,localhost:{sentinel}/lights/0"
+        yield variables | {
+            "CLIPLINE_REDIS": address,
+            **{f"CLIPLINE_REDIS_SECURITY__{name}": value for name, value in own.items()},
+        }
+
+
+def test_sentinels_are_asked_by_tls_as_the_server_is(watched):
+    settings = load_settings(environment=watched)
+    check_redis_url(settings.redis)
+    for connect in (connect_redis, open_redis):
+        with connect(settings.redis) as client:
+            assert client.execute_command("ACL", "WHOAMI") in {b"clipline", "clipline"}
+            assert client.set("seen", 1)
+
+
+def test_who_does_not_come_in_to_sentinels_is_told_what_to_set(watched, certificates):
+    stranger = {"CLIPLINE_REDIS_SECURITY__CA_FILE": str(certificates.stranger_file)}
+    assert "nobody signed whom we trust" in refusal(watched | stranger)
+    without = {n: v for n, v in watched.items() if not n.endswith(("CERTIFICATE_FILE", "KEY_FILE"))}
+    assert "set redis_security.certificate_file and key_file" in refusal(without)
+    unknown = {"CLIPLINE_REDIS": watched["CLIPLINE_REDIS"].replace("/lights/", "/nights/")}
+    assert "(no sentinel names a primary 'nights': Error 111 connecting to localhost:1." in refusal(watched | unknown)
 
 
 def test_an_address_without_tls_takes_no_certificates(variables):

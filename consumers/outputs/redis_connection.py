@@ -2,11 +2,12 @@
 
 redis://user:password@host:6379/0                  rediss:// for TLS; further hosts behind commas are tried in turn
 unix:///run/redis.sock
-redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS
+redis+sentinel://host:26379,host:26379/mymaster/0  rediss+sentinel:// for TLS, to the sentinels, too
 """
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from stream import display_name, split_address
 
@@ -28,6 +29,8 @@ _SENTINEL: Final = "+sentinel://"
 _SENTINEL_PORT: Final = 26379
 #: Codes of OpenSSL.
 _WRONG_HOST: Final = (62, 64)
+
+_AWAY: Final = (ConnectionRefusedError, TimeoutError, socket.gaierror)
 
 #: What a server says that has no room, is a replica, loads its data, or may not be used by this user (yet).
 _PASSING_WORDS: Final = (
@@ -65,6 +68,7 @@ _CLOSED_WORDS: Final = (
     "closes the connection amid TLS; it may want a certificate of ours: "
     "set redis_security.certificate_file and key_file"
 )
+_NO_TLS: Final = "speaks no TLS there: begin its address with redis://, or redis+sentinel:// for sentinels"
 #: What to set, by the signs of it in what a server or OpenSSL says.
 _REFUSALS: Final = {
     ("WRONGPASS", "NOAUTH"): _UNKNOWN_USER,
@@ -73,7 +77,7 @@ _REFUSALS: Final = {
         *("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE", "ALERT_UNKNOWN_CA"),
         "alert certificate required",
     ): "wants a certificate of ours that is valid: set redis_security.certificate_file and key_file",
-    ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"): "speaks no TLS there: begin its address with redis://",
+    ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"): _NO_TLS,
 }
 
 
@@ -239,15 +243,40 @@ def _primary(url: str, options: dict[str, Any]) -> redis.Redis:
         raise ValueError("the name of the primary is missing: redis+sentinel://host:port/NAME/0")
     # User, password, database and parameters are read as the vendor reads those of one server.
     one = replace(parts, scheme="redis://", place=f"-/{database}{question}{parameters}")
-    options = {**parse_url(one.escaped()), **options, "ssl": parts.scheme.startswith("rediss")}  # type: ignore[no-untyped-call]
+    options = {**parse_url(one.escaped()), **options, "ssl": parts.scheme.lower().startswith("rediss")}  # type: ignore[no-untyped-call]
     del options["host"]
+    tls = {key: value for key, value in options.items() if key.startswith("ssl")}
     sentinels = [
         (host, int(port) if port else _SENTINEL_PORT)
         for host, _, port in (each.partition(":") for each in hosts.split(","))
     ]
-    watch = Sentinel(sentinels, sentinel_kwargs={**_timeouts(), "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-untyped-call]
+    watch = _Sentinels(sentinels, sentinel_kwargs={**_timeouts(), **tls, "retry": Retry(NoBackoff(), 0)})  # type: ignore[no-untyped-call]
     found: redis.Redis = watch.master_for(name, **options)  # type: ignore[no-untyped-call]
     return found
+
+
+class _Sentinels(Sentinel):
+    """Keeps the reason where no sentinel lets us in, of which the vendor's error holds the words only."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            reasons = list(self._reasons())
+            told = f"no sentinel names a primary {service_name!r}"
+            if not reasons:
+                raise MasterNotFoundError(told) from None
+            # One that is there and refuses tells more than one that is not.
+            first = min(reasons, key=lambda reason: any(isinstance(cause, _AWAY) for cause in _causes(reason)))
+            raise MasterNotFoundError(f"{told}: {first}") from first
+        return found
+
+    def _reasons(self) -> Iterator[Exception]:
+        for sentinel in self.sentinels:
+            try:
+                sentinel.ping()
+            except (redis.ConnectionError, redis.TimeoutError) as reason:
+                yield reason
 
 
 def _connect_cluster(url: str) -> RedisCluster:

@@ -343,8 +343,8 @@ class Settings(Section):
         "redis://127.0.0.1:6379/0",
         description="The Redis server or Redis Cluster, redis://host:port/database; several hosts are separated by "
         "commas; rediss:// for TLS, unix:// for a socket, redis+sentinel://host:port,host:port/name/database for the "
-        "primary that sentinels know by that name. With a "
-        "password: redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
+        "primary that sentinels know by that name, rediss+sentinel:// where both speak TLS. With a password: "
+        "redis://:${REDIS_PASSWORD}@host:port/database, where ${NAME} stands for an environment variable.",
     )
     shutdown_seconds: float = Field(
         8.0,
