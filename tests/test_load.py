@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from consumers.live import load as load_module
 from consumers.live import worker as worker_module
 from consumers.live.load import LoadControl
 from consumers.live.worker import Worker
@@ -311,3 +312,34 @@ def test_subscribers_of_events_pass_over_what_is_told_of_load():
     for damaged in (value.replace(b"gate", b"dock"), b"{", value.replace(b"entered", b"began")):
         with pytest.raises(RecordError, match="here: expected"):
             LoadChange.decode(key, headers, damaged, "here")
+
+
+def test_a_broker_that_does_not_tell_its_ends_changes_no_level(
+    film: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    transport, settings = MemoryTransport(), settings_of("degrade")
+    send(transport, settings, film, *(f"camera-{n}" for n in range(4)))
+    clock[0] = 11.0
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    monkeypatch.setattr(worker_module, "_ASK_SECONDS", 0.0)
+    turns = 0
+
+    def stop() -> bool:
+        nonlocal turns
+        turns += 1
+        if turns == 2:
+            monkeypatch.setattr(worker._consumer, "progress", lambda: None)
+        return worker.counts["camera-0"].windows > 20
+
+    worker.run(stop)
+    assert {each.change for each in changes(transport, settings)} == {"entered"}
+
+
+def test_cameras_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load_module, "MAX_ACCOUNTS", 3)
+    control = LoadControl(SPEC, rule("degrade"), nobody)
+    for number in range(9):
+        control.plan(segment(0, camera=f"camera-{number}"), 40)
+    assert len(control._paces) == 3
+    control.forget_all_but({"camera-8"})
+    assert list(control._paces) == ["camera-8"]

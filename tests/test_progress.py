@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import logging
 import random
 import zlib
@@ -470,3 +472,40 @@ def test_progress_that_cannot_be_used_says_what_is_wrong_with_it():
     for _, change in list(run.intake.changes()):
         if isinstance(change, CameraProgress):
             assert decode_progress(GROUP, *encode_progress(GROUP, change), "state[0]@1") == change
+
+
+def with_number(value: Any, path: tuple[Any, ...], number: int) -> Any:
+    """JSON with another number at a path."""
+    if not path:
+        return number
+    copied = value.copy()
+    copied[path[0]] = with_number(value[path[0]], path[1:], number)
+    return copied
+
+
+def paths_of_numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths_of_numbers(each, (*path, key))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield path
+
+
+@pytest.mark.parametrize("number", [-2, 1 << 32, 1 << 62, 10**25])
+def test_no_number_on_the_state_topic_ends_a_worker(number):
+    steps, chance = course(7), random.Random(number)
+    run = Run(SPECS[0], in_a_hurry=True)
+    for step in steps[:100]:
+        run.feed(step)
+    run.commit()
+    kept, offsets = dict(run.kept), dict(run.offsets)
+    for key, value in kept.items():
+        body = json.loads(value)
+        for path in chance.sample(found := list(paths_of_numbers(body)), min(40, len(found))):
+            run.kept = kept | {key: json.dumps(with_number(body, path, number)).encode()}
+            run.offsets = dict(offsets)
+            with contextlib.suppress(RecordError):  # as the state topic tells it: it begins anew
+                restart(run, steps[:100])
+                for step in steps[100:]:
+                    run.feed(step)
+                run.commit()

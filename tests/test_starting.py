@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers.live import worker as worker_module
 from consumers.live.worker import Worker
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import Settings, SettingsError, override
 from consumers.topics import ensure_topics
 from stream import BrokerError, KafkaTransport, MemoryTransport, Partition, Transport, attach
+from stream.broker.memory.log import Log
+from stream.broker.transport import Existing
 from tests.replays import RULES, SPEC, Brightness
 from tests.videos import write_video
 
@@ -210,3 +213,54 @@ def test_a_record_of_the_start_that_cannot_be_read_is_as_none(film: Path, caplog
 def test_asking_a_consumer_without_a_group_for_its_offsets_is_refused():
     with pytest.raises(BrokerError, match="without a group"):
         MemoryTransport().consumer([]).committed()
+
+
+class Replaced(MemoryTransport):
+    """Its topic of segments can be deleted and made anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
+        return {
+            name: Existing(f"{each.id}-{self.number}", each.partitions)
+            for name, each in super().existing(topics).items()
+        }
+
+    def replace(self, topic: str) -> None:
+        self.number += 1
+        for partition in [p for p in self._logs if p[0] == topic]:
+            self._logs[partition] = Log(partition)
+
+
+@pytest.mark.parametrize("sent", [1, 2, 3])
+def test_a_topic_that_was_made_anew_is_read_from_its_start(film: Path, sent: int):
+    """Whatever its offsets are by the time that it is noticed: fewer, as many or more than were committed."""
+    transport, settings = Replaced(), settings_of("earliest", topics={"partitions": 1})
+    for number in range(2):
+        send(transport, settings, film, "a", START_US + number * 60_000_000)
+    work(transport, settings)
+    transport.replace(settings.topics.segments)
+    for number in range(sent):
+        send(transport, settings, film, "b", START_US + number * 60_000_000)
+    work(transport, settings)
+    assert [each for each in windows(transport, settings) if each[0] == "b"] == [
+        ("b", START_US + number * 60_000_000) for number in range(sent)
+    ]
+
+
+def test_a_worker_notices_that_its_topic_was_made_anew(film: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker_module, "_TOPIC_SECONDS", 0.0)
+    transport, settings = Replaced(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    over = at_the_end(worker)
+
+    def stop() -> bool:
+        if over():
+            transport.number += 1
+        return False
+
+    with pytest.raises(BrokerError, match="was deleted and made anew"):
+        worker.run(stop)

@@ -82,7 +82,7 @@ def deadletter(
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    r"""Look at records that could not be used, and send them again.
+    """Look at records that could not be used, and send them again.
 
     Workers put what they cannot decode on the topic of dead letters, with the
     reason. list shows the newest first. retry sends one record to the segments

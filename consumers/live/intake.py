@@ -126,17 +126,15 @@ class Intake:
         if steps := [step for arrival in status.guard.waiting() for step in self._take(arrival)]:
             self.publish(steps)
 
-    def drop(self, partitions: frozenset[Partition]) -> list[str]:
-        """Forget partitions: whoever has them now knows of them what was committed. Return their cameras."""
-        cameras = [name for name, account in self._accounts.items() if account.partition in partitions]
-        for name in cameras:
+    def drop(self, partitions: frozenset[Partition]) -> None:
+        """Forget partitions: whoever has them now knows of them what was committed."""
+        for name in [name for name, account in self._accounts.items() if account.partition in partitions]:
             self._remove(name)
         self.status.revoked(partitions)
         self.ledger.revoke(partitions)
         self.taken.drop(partitions)
         self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
         self._count_no_camera()
-        return cameras
 
     def restore(self, topic: str, progress: Iterable[CameraProgress | PartitionProgress]) -> None:
         """Go on from the progress of partitions of `topic` that came."""
@@ -146,7 +144,12 @@ class Intake:
             if isinstance(each, PartitionProgress):
                 self.taken.restore(partition, each)
             else:
-                ended += self._restore_camera(partition, each)
+                try:
+                    ended += self._restore_camera(partition, each)
+                except (ValueError, OverflowError, ArithmeticError, LookupError) as error:
+                    log.warning("state of camera %s cannot be used: it begins anew (%s)", each.camera, error)
+                    self._remove(each.camera)
+                    self.status.forget(each.camera)
         self._count_no_camera()
         if ended:
             self._publish([], ended)

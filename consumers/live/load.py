@@ -12,13 +12,14 @@ whoever has nothing else to read is not behind, whatever the clocks say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consumers.settings import LoadRule, LoadSettings
 from stream import EVERYTHING, ClipSpec, Effort, Segment, Thinning
 
+from .accounts import MAX_ACCOUNTS
 from .pipeline import Camera
 
 #: From level to level, less.
@@ -64,12 +65,13 @@ class LoadControl:
     def rule_of(self, camera: str) -> LoadRule:
         return pace.rule if (pace := self._paces.get(camera)) else self._settings.rule_of(camera)
 
-    def forget(self, cameras: Iterable[str]) -> None:
-        """Cameras are read by others, or from elsewhere."""
-        for name in cameras:
-            self._paces.pop(name, None)
+    def forget_all_but(self, cameras: Container[str]) -> None:
+        """The others are read by another worker, or from elsewhere."""
+        self._paces = {name: pace for name, pace in self._paces.items() if name in cameras}
 
     def _begin(self, name: str) -> _Pace:
+        if len(self._paces) >= MAX_ACCOUNTS:  # names are foreign text
+            del self._paces[next(iter(self._paces))]
         pace = self._paces[name] = _Pace(self._settings.rule_of(name))
         if (camera := self._known(name)) is not None:
             pace.level, pace.epoch_us = camera.effort.level, camera.clipper.epoch_us

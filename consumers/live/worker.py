@@ -54,6 +54,8 @@ COMMIT_SECONDS: Final = 0.25
 _UNREAD_SEGMENTS: Final = 4
 #: How often a broker is asked where partitions end.
 _ASK_SECONDS: Final = 1.0
+#: How often it is looked whether the topic was made anew.
+_TOPIC_SECONDS: Final = 60.0
 
 
 class Worker:
@@ -87,6 +89,7 @@ class Worker:
         #: Where partitions end, and when that was asked.
         self._known_ends: Mapping[Partition, int] = {}
         self._ends_asked_at = float("-inf")
+        self._topic_checked_at = time.monotonic()
         #: By partition, how many cameras it has.
         self._cameras_on: Counter[Partition] = Counter()
         self._status = self._intake.status
@@ -173,6 +176,7 @@ class Worker:
                 self._take_records()
                 self._work_off()
                 self._close_idle_cameras()
+                self._check_topic()
                 if self._commit_in() <= 0:
                     self._commit()
                 self._count_lag()
@@ -242,6 +246,7 @@ class Worker:
                 return
             self._drop(polled.revoked)
             begun = self._restore(polled.assigned)
+        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
         for record in polled.records:
             partition = partition_of(record)
             if partition in begun:
@@ -274,7 +279,8 @@ class Worker:
             self._ends_asked_at = time.monotonic()
             # A broker that is away is no fault of the record that is about to be decoded.
             with contextlib.suppress(BrokerError):
-                self._known_ends = {p: end for p, (_, end) in (self._consumer.progress() or {}).items()}
+                if (progress := self._consumer.progress()) is not None:
+                    self._known_ends = {p: end for p, (_, end) in progress.items()}
         return self._known_ends
 
     def _work_off(self) -> None:
@@ -288,6 +294,21 @@ class Worker:
             steps += self._intake.take(*taken)
         if steps:
             self._intake.publish(steps)
+
+    def _check_topic(self) -> None:
+        """Look now and then whether the segments are on another topic by now: offsets say nothing of it.
+
+        Raises:
+            BrokerError: they are. A worker that begins anew reads it from its start.
+        """
+        if time.monotonic() < self._topic_checked_at + _TOPIC_SECONDS:
+            return
+        self._topic_checked_at = time.monotonic()
+        is_made_anew = False
+        with contextlib.suppress(BrokerError):  # a broker that is away is waited for elsewhere
+            is_made_anew = self._state.is_made_anew()
+        if is_made_anew:
+            raise BrokerError(f"topic {self._topics.segments} was deleted and made anew")
 
     def _close_idle_cameras(self) -> None:
         if not self._intake.silence.is_due:
@@ -356,7 +377,7 @@ class Worker:
         """Go on with partitions where another worker, or this one, stopped.
 
         Returns:
-            those that nobody has read yet: they are read from where the group began.
+            those that are not read from where the group stopped: nobody has read them yet, or the topic was made anew.
         """
         if not partitions:
             return frozenset()
@@ -366,13 +387,16 @@ class Worker:
             self._intake.taken.deleted(partition, first_kept.get(partition, 0))
         if self._intake.has_changed:
             self._note_taken()
-        unread = {partition for partition in partitions if self._intake.taken.is_new(partition)}
-        if not (unread and (unread := unread - self._consumer.committed().keys())):
-            return frozenset()
-        starts = self._start.offsets()
-        begun = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
+        # The group's offsets are of the topic that is no more, too.
+        begun = {p: first_kept.get(p, 0) for p in partitions if p[1] in self._state.anew}
         self._consumer.seek(begun)
-        return frozenset(begun)
+        unread = {p for p in partitions if self._intake.taken.is_new(p) and p not in begun}
+        if not (unread and (unread := unread - self._consumer.committed().keys())):
+            return frozenset(begun)
+        starts = self._start.offsets()
+        named = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
+        self._consumer.seek(named)
+        return frozenset(begun | named)
 
     def _note_deleted(self, partition: Partition) -> None:
         """Ask what the broker has deleted: some offsets of a partition are not there."""
@@ -383,13 +407,13 @@ class Worker:
         """Forget all that is known of partitions."""
         if not partitions:
             return
-        self._load.forget(self._intake.drop(partitions))
+        self._intake.drop(partitions)
+        self._load.forget_all_but(self._intake.pipeline.cameras)
         self._queue.remove(lambda record: partition_of(record) in partitions)
         if partitions >= self._partitions:
             self._sent, self._taken_at = [], None
 
     def _count_lag(self) -> None:
-        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
         unread = sum(self._consumer.lag().values())
         self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
 

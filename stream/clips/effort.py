@@ -41,6 +41,8 @@ class Thinning:
     def __init__(self, changes: Iterable[tuple[int, int]] = ()) -> None:
         #: From which window on each so-many-th is wanted, ascending.
         self._changes = deque(changes)
+        if any(every < 1 for _, every in self._changes):
+            raise ValueError(f"windows {list(self._changes)}: expected each first, second, …")
 
     @property
     def changes(self) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ Ids of cameras hold no slash. All that is known of a partition lies on one parti
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -70,6 +71,9 @@ class PartitionProgress:
     version: Literal[1] = 1
 
 
+#: The end of the year 9998, and the largest number of a segment.
+_LATEST_US: Final = 253_370_764_800_000_000
+_LARGEST: Final = (1 << 63) - 1
 _CAMERA: Final = TypeAdapter(CameraProgress)
 _PARTITION: Final = TypeAdapter(PartitionProgress)
 
@@ -84,6 +88,22 @@ def encode_progress(group: str, progress: CameraProgress | PartitionProgress) ->
 def progress_key(group: str, camera: str) -> bytes:
     """The key of a camera's record."""
     return f"{group}/{camera}".encode()
+
+
+def _check_numbers(value: Any, where: str, name: str = "") -> None:
+    """Refuse numbers that nothing can be counted or timed with.
+
+    Raises:
+        RecordError: there is one.
+    """
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_numbers(each, where, key)
+    elif isinstance(value, list):
+        for each in value:
+            _check_numbers(each, where, name)
+    elif isinstance(value, int) and not -1 <= value <= (_LATEST_US if name.endswith("_us") else _LARGEST):
+        raise RecordError(f"{where}: {name} = {value}: expected a number of this size or time before 9999")
 
 
 def decode_progress(
@@ -104,8 +124,11 @@ def decode_progress(
     elif not CAMERA_ID.fullmatch(name):
         return None
     try:
+        _check_numbers(json.loads(value), where)
         found = adapter.validate_json(value)
-    except ValidationError as error:
+    except (ValidationError, json.JSONDecodeError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise RecordError(f"{where}: Invalid JSON: {error}") from None
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise RecordError(f"{where}: {place or 'the record'}: {first['msg']}") from None

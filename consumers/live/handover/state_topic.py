@@ -31,6 +31,8 @@ class StateTopic:
         self._segments_id = found[topics.segments].id
         #: Records that could not be used.
         self.unusable = 0
+        #: Partitions of which the newest `read` found what was known of a topic that is no more.
+        self.anew: frozenset[int] = frozenset()
 
     def write(
         self,
@@ -65,10 +67,24 @@ class StateTopic:
         for record in self._transport.read_to_end({(self._topic, n % self._partitions) for n in sorted(numbers)}):
             newest[record.partition, record.key] = record
         found = [each for record in newest.values() if (each := self._decode(record)) is not None]
+        self.anew = frozenset(
+            each.partition
+            for each in found
+            if isinstance(each, PartitionProgress) and each.topic_id != self._segments_id
+        )
         bounds = self._transport.offsets(self._segments)
         ends = {number: end for (_, number), (_, end) in bounds.items()}
         known = [self._at_most(each, ends.get(each.partition, 0)) for each in found if each.partition in numbers]
         return known, {partition: first for partition, (first, _) in bounds.items() if partition[1] in numbers}
+
+    def is_made_anew(self) -> bool:
+        """Whether the segments topic is another one than when this worker began. Asks the broker.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        found = self._transport.existing([self._segments]).get(self._segments)
+        return found is not None and found.id != self._segments_id
 
     def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
         if record.value is None:
