@@ -183,6 +183,10 @@ class WorkerReporter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Tell that the worker has ended; by any thread, and once."""
         self._done.set()
         self._thread.join(_END_SECONDS)
 

@@ -160,5 +160,5 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, endin
         group=settings.worker.group,
         engine=serving.classifier.engine,
     )
-    with ending.last(serving.leave), reporter:
+    with ending.last(serving.leave), reporter, ending.last(reporter.end):
         serving.worker.run(ending.stop.is_set, lambda: ending.is_for_good, told=spans.committed if spans else None)
