@@ -153,7 +153,7 @@ def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(s
     over = threading.Event()
     watcher = threading.Thread(target=site.watch_command_lines, args=(over,))
     watcher.start()
-    worker = site.start("worker", "work")
+    worker = site.start("worker", "work", "--from", "earliest")
     follower = site.start("reader", "events", "--follow", "--all", "--json")
     try:
         film = ROOT / "consumers" / "footage" / "gate.mp4"
