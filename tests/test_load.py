@@ -14,7 +14,9 @@ import pytest
 
 from consumers.live import load as load_module
 from consumers.live import worker as worker_module
-from consumers.live.load import LoadControl
+from consumers.live.load import LEVELS, LoadControl
+from consumers.live.pipeline import Camera
+from consumers.live.tracker import Tracker
 from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
@@ -22,7 +24,19 @@ from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import LoadSettings, Settings, SettingsError, override
 from consumers.topics import ensure_topics
-from stream import Clip, Clipper, ClipSpec, Decoded, MemoryTransport, Sample, Segment, attach, decode
+from stream import (
+    EVERYTHING,
+    Clip,
+    Clipper,
+    ClipSpec,
+    Decoded,
+    Effort,
+    MemoryTransport,
+    Sample,
+    Segment,
+    attach,
+    decode,
+)
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
@@ -343,3 +357,27 @@ def test_cameras_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
     assert len(control._paces) == 3
     control.forget_all_but({"camera-8"})
     assert list(control._paces) == ["camera-8"]
+
+
+@pytest.mark.parametrize(
+    ("before", "policy", "level"),
+    [
+        (LEVELS[2], "degrade", 2),
+        (LEVELS[2], "live", 0),
+        (Effort(1, skipped="behind"), "live", 1),
+        (Effort(1, skipped="behind"), "degrade", 0),
+        (LEVELS[2], "catch-up", 0),
+    ],
+)
+def test_a_level_is_kept_by_the_next_worker_if_the_policy_is_the_same(before: Effort, policy: str, level: int):
+    camera = Camera(Clipper(SPEC), Tracker(RULES), effort=before)
+    control = LoadControl(SPEC, rule(policy), lambda _: camera)
+    assert control.plan(segment(0), 20)[1].level == level
+
+
+@pytest.mark.parametrize("policy", ["degrade", "live"])
+def test_with_the_end_of_its_feed_a_camera_is_degraded_no_more(policy: str):
+    control = LoadControl(SPEC, rule(policy), nobody)
+    assert levels(control, 40) == [1]
+    assert control.plan(segment(1, end=True), 40) == ([], EVERYTHING)
+    assert control.plan(segment(2), 20)[1].level == 0

@@ -264,3 +264,22 @@ def test_a_worker_notices_that_its_topic_was_made_anew(film: Path, monkeypatch: 
 
     with pytest.raises(BrokerError, match="was deleted and made anew"):
         worker.run(stop)
+
+
+def test_what_retention_took_before_anything_was_taken_is_counted(film: Path):
+    """The group has begun, and no worker was there while footage came and went."""
+    transport, settings = Retaining(), settings_of("now", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    work(transport, settings)
+    ((partition, (_, end)),) = transport.offsets(settings.topics.segments).items()
+    for number in range(1, 4):
+        send(transport, settings, film, "a", START_US + number * 60_000_000)
+    transport.delete_before(partition, end + 5)
+    assert work(transport, settings).lost_to_retention == 5
+
+
+def test_a_group_cannot_begin_in_the_future(film: Path):
+    transport, settings = MemoryTransport(), settings_of("2999-01-01")
+    send(transport, settings, film, "a")
+    with pytest.raises(SettingsError, match="expected a time that is past"):
+        work(transport, settings)

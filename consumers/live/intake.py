@@ -246,10 +246,13 @@ class Intake:
             return
         policy = self._load.rule_of(segment.camera).policy
         change: Change = "entered" if not before else "changed" if effort.level else "left"
-        log.warning(
-            "camera %s: %s %s, level %d; its segments wait for %.0f s",
-            *(segment.camera, policy, change, effort.level, effort.behind_seconds),
-        )
+        if effort.level:
+            log.warning(
+                "camera %s is behind, its segments wait for %.0f s: it is classified in part only (%s, level %d)",
+                *(segment.camera, effort.behind_seconds, policy, effort.level),
+            )
+        else:
+            log.warning("camera %s: all of its footage is classified again", segment.camera)
         self._outbox.load(
             LoadChange(
                 segment.camera, segment.epoch_us, segment.start_us, policy, effort.level, change, effort.behind_seconds

@@ -53,7 +53,8 @@ class LoadControl:
         if segment.epoch_us != pace.epoch_us:
             pace.epoch_us, pace.wanted = segment.epoch_us, Thinning()
         if segment.is_end:
-            return [], Effort(pace.level)
+            pace.level = 0
+            return [], EVERYTHING
         effort = replace(self._effort(pace, segment, behind_seconds), behind_seconds=behind_seconds)
         if effort.skipped:
             return [], effort
@@ -74,7 +75,10 @@ class LoadControl:
             del self._paces[next(iter(self._paces))]
         pace = self._paces[name] = _Pace(self._settings.rule_of(name))
         if (camera := self._known(name)) is not None:
-            pace.level, pace.epoch_us = camera.effort.level, camera.clipper.epoch_us
+            # A level is that of a policy, and the camera may have another one by now.
+            is_of_live = camera.effort.skipped == _NOTHING.skipped
+            pace.level = camera.effort.level if is_of_live == (pace.rule.policy == "live") else 0
+            pace.epoch_us = camera.clipper.epoch_us
             pace.wanted = Thinning(camera.clipper.state.thinned)
         return pace
 

@@ -246,7 +246,6 @@ class Worker:
                 return
             self._drop(polled.revoked)
             begun = self._restore(polled.assigned)
-        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
         for record in polled.records:
             partition = partition_of(record)
             if partition in begun:
@@ -269,18 +268,17 @@ class Worker:
         waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us else 0.0
         if waited > self._load.rule_of(segment.camera).leave_seconds:
             # Clocks may differ: whoever has nothing else to read is not behind.
-            others = self._ends().get(partition, record.offset) - record.offset
+            others = self._ask_ends().get(partition, record.offset) - record.offset
             waited *= others > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
         return self._load.plan(segment, waited)
 
-    def _ends(self) -> Mapping[Partition, int]:
+    def _ask_ends(self) -> Mapping[Partition, int]:
         """Where the partitions end, as of a second ago: what a fetch told of it may be old by the time it is read."""
         if time.monotonic() >= self._ends_asked_at + _ASK_SECONDS:
             self._ends_asked_at = time.monotonic()
-            # A broker that is away is no fault of the record that is about to be decoded.
-            with contextlib.suppress(BrokerError):
-                if (progress := self._consumer.progress()) is not None:
-                    self._known_ends = {p: end for p, (_, end) in progress.items()}
+            self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
+            if (progress := self._consumer.progress()) is not None:
+                self._known_ends = {p: end for p, (_, end) in progress.items()}
         return self._known_ends
 
     def _work_off(self) -> None:
@@ -396,6 +394,8 @@ class Worker:
         starts = self._start.offsets()
         named = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
         self._consumer.seek(named)
+        for partition, offset in named.items():
+            self._intake.taken.begin(partition, offset)
         return frozenset(begun | named)
 
     def _note_deleted(self, partition: Partition) -> None:

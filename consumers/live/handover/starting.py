@@ -10,13 +10,14 @@ A partition that is not named was added later, and is read from its start.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.settings import TopicSettings
+from consumers.settings import SettingsError, TopicSettings
 from consumers.times import parse_time_us
 from stream import Partition, Transport
 
@@ -51,6 +52,7 @@ class GroupStart:
 
         Raises:
             BrokerError: the broker does not answer.
+            SettingsError: the group is new and would begin in the future.
         """
         if self._found is None:
             if (found := self._read()) is None:
@@ -96,6 +98,10 @@ class GroupStart:
         if self._begin == "now":
             return {number: end for (_, number), (_, end) in self._bounds().items()}
         since_us = parse_time_us(self._begin)
+        if since_us > time.time_ns() // 1000:
+            raise SettingsError(
+                f"worker.start (--from) = {self._begin}: expected a time that is past, now, or earliest"
+            )
         ends = self._bounds()
         first = self._transport.sent_since(self._segments, since_us)
         return {

@@ -52,6 +52,10 @@ class TakenRecords:
         """Whether no record of a partition was taken yet."""
         return partition not in self._partitions
 
+    def begin(self, partition: Partition, offset: int) -> None:
+        """Note where the group begins with a partition: what is deleted behind it is lost, too."""
+        self._partitions.setdefault(partition, _Taken(offset))
+
     def next_offset(self, partition: Partition) -> int:
         """The one after the newest record that was taken; 0 before the first."""
         return taken.offset if (taken := self._partitions.get(partition)) is not None else 0
