@@ -148,6 +148,7 @@ def test_a_list_of_brokers_of_which_the_first_is_down_will_do(embedded_broker, t
     assert sum(s.frames for s in stored(settings)) == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_first", ["unknown", "127.0.0.2"])
 def test_a_broker_whose_name_gets_another_address_is_found_there(
     embedded_broker, tmp_path, topics_prefix, monkeypatch, at_first

@@ -91,7 +91,7 @@ def published(
     thread = threading.Thread(target=worker.run, args=(done.is_set,))
     thread.start()
     deadline = time.monotonic() + 30
-    while worker.counts["lobby"].pending or worker.counts["lobby"].frames < 120:
+    while worker.counts["lobby"].pending or worker.counts["lobby"].frames < 120 or worker.active_events():
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)

@@ -107,6 +107,7 @@ def test_what_retention_removed_is_named(footage: Path, tmp_path: Path):
         find_evidence(Shortened(whole, last + 1), SETTINGS.topics, event.id, 2.0, 1.0)
 
 
+@pytest.mark.slow
 def test_what_apache_kafka_deleted_is_named(footage: Path, apache_broker, topics_prefix: str, tmp_path: Path):
     transport = KafkaTransport(apache_broker.address)
     settings = SETTINGS.model_copy(

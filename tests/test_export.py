@@ -181,6 +181,7 @@ def test_calibration_clips_of_another_shape_are_refused(checkpoints: dict[str, P
         export(find(str(checkpoints["x3d_xs"])), tmp_path / "m.xml", "int8", np.zeros((2, 4, 32, 31, 3), np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA has the operators that a processor lacks")
 def test_model_that_does_not_run_in_the_precision_is_refused_and_leaves_what_was_there(
     checkpoints: dict[str, Path], tmp_path: Path
@@ -424,6 +425,7 @@ def labelled_footage(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_export_command_writes_the_file_and_measures_it_beside_the_original(
     checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ class Unhurried(Overheard):
         time.sleep(0.03)
 
 
+@pytest.mark.slow
 def test_one_worker_or_three_that_come_and_go(footage: Path):
     cameras = [f"camera-{n}" for n in range(6)]
 

@@ -150,6 +150,7 @@ def test_a_group_that_has_joined_and_committed_nothing_yet_counts_as_a_reader():
             reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.2, 1.5], ids=["at once", "while the group forms"])
 def test_a_member_that_leaves_while_its_group_forms_blocks_nobody(seconds):
     with EmbeddedBroker(max_bytes=MEGABYTE) as broker:

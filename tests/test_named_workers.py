@@ -145,6 +145,7 @@ def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(
         member.consumer.close()
 
 
+@pytest.mark.slow
 def test_of_two_workers_with_one_name_the_newer_goes_on_and_no_window_is_lost_or_told_twice(
     transport, footage: Path, topics_prefix: str
 ):

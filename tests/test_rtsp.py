@@ -165,6 +165,7 @@ def test_a_camera_that_dies_is_tried_again_and_begins_a_new_epoch(footage, embed
     assert attached.error is None
 
 
+@pytest.mark.slow
 def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_path, caplog):
     need_rtsp()
     footage = write_video(

@@ -137,6 +137,7 @@ def film(tmp_path) -> Path:
     return write_video(tmp_path / "film.mp4", 1200, **QUICK)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
     need_rtsp()

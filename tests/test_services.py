@@ -190,6 +190,7 @@ def test_a_service_outlives_the_thread_that_started_it() -> None:
         redis.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 def test_apache_kafka_keeps_its_data_through_sigkill_of_its_parent_and_lets_nobody_else_in(
     apache_broker: Service, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_partition_that_came_back_begins_anew(watch, clock):
     assert look(watch, clock, 50, {P: 3}, {P: 7}) is None
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_for_a_while_closes_no_camera(embedded_broker, topics_prefix: str, tmp_path: Path):
     """Real pauses, longer than the time after which a camera is gone, while its footage keeps coming."""
     settings = Settings.model_validate(

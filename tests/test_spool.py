@@ -135,8 +135,9 @@ def test_the_next_agent_sends_what_a_killed_one_left_first_and_nothing_twice(tmp
         sender.flush()
     assert numbers(broker) == [*range(8), 100, 101, 102]
     claims = [s.claim for s in broker.log]
-    assert claims[:3] == [9] * 3
-    assert claims[8:] == [12] * 3
+    # How many the killed one sent before the broker went is up to chance.
+    assert claims == sorted(claims)
+    assert (claims[0], claims[8:]) == (9, [12] * 3)
     assert not list(tmp_path.rglob("*.segment"))
 
 

@@ -78,7 +78,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("films") / "film.mp4", 40, rate=10, gop=5, size=(64, 48))
 
 
-@pytest.fixture(params=["memory", "embedded", "apache"])
+@pytest.fixture(params=["memory", pytest.param("embedded", marks=pytest.mark.slow), "apache"])
 def transport(request: pytest.FixtureRequest) -> Transport:
     if request.param == "memory":
         return MemoryTransport()

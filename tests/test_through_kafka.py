@@ -46,6 +46,7 @@ def through(footage: Path, settings=SETTINGS, *, own_broker: bool, told: list | 
     return found
 
 
+@pytest.mark.slow
 def test_footage_that_is_too_much_at_once_is_taken_camera_by_camera(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -98,6 +99,7 @@ def test_camera_that_an_embedded_broker_cannot_hold_is_refused_at_once(footage: 
         through(footage, own_broker=True)
 
 
+@pytest.mark.slow
 def test_topics_on_a_broker_that_was_named_are_gone_afterwards(footage: Path, broker):
     def topics() -> set[str]:
         admin = KafkaAdminClient(bootstrap_servers=[broker.address])

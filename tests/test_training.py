@@ -119,6 +119,7 @@ def test_every_remedy_for_imbalance_learns_and_is_served(tmp_path, imbalance):
     assert served.predict(rare[0].frames[:8:2])[served.labels.index(rare[0].label)] > 0.5
 
 
+@pytest.mark.slow
 def test_ensemble_of_whole_networks_is_created_again_by_its_name(tmp_path):
     trainer = Trainer(footage(), replace(RECIPE, architecture="x3d_xs", imbalance="ensemble", members=2, epochs=1))
     network = trainer.fit()
@@ -329,6 +330,7 @@ def test_state_of_thinned_footage_and_of_another_recipe_of_the_same_trainer_is_n
         np.testing.assert_array_equal(kept.validate(2, **options).scores.scores, expected.scores.scores)
 
 
+@pytest.mark.slow
 def test_state_of_other_pictures_of_the_same_names_and_lengths_is_not_gone_on_from(tmp_path):
     Trainer(footage(), RECIPE, folder=tmp_path / "state").fit()
     darker = [replace(f, frames=f.frames // 2) for f in footage()]
@@ -337,6 +339,7 @@ def test_state_of_other_pictures_of_the_same_names_and_lengths_is_not_gone_on_fr
         assert torch.equal(weights[name], value), name
 
 
+@pytest.mark.slow
 def test_fewer_epochs_do_not_go_on_from_the_state_of_more(tmp_path):
     Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(3)
     weights = Trainer(footage(), RECIPE, folder=tmp_path / "state").fit(1).state_dict()

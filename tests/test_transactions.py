@@ -369,6 +369,7 @@ def test_without_transactions_everything_is_stored_before_the_offsets(kind, requ
     assert not publisher.is_open
 
 
+@pytest.mark.slow
 def test_who_missed_a_generation_of_its_group_reads_from_the_commit(apache_broker, topics_prefix, closed):
     """A member that is shut out amid a rebalance: kafka-python keeps its positions, although others had its share."""
     transport = KafkaTransport(apache_broker.address)

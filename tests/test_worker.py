@@ -230,6 +230,7 @@ def test_next_worker_goes_on_where_the_last_one_stopped_without_losing_a_window(
     assert set(said) == expected
 
 
+@pytest.mark.slow
 def test_worker_that_is_killed_leaves_nothing_undone(
     embedded_broker, redis_url: str, topics_prefix: str, tmp_path: Path
 ) -> None:
