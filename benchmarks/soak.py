@@ -33,7 +33,7 @@ _SAMPLE_SECONDS: Final = 5.0
 #: A group has no offsets before its first transaction.
 _SETTLED_SECONDS: Final = 30.0
 #: What may grow in an hour, by quantity: noise of a measurement, far below what a month would need to hurt.
-_LIMITS: Final = {"memory_mb": 10.0, "files": 1.0, "threads": 1.0, "redis_mb": 5.0, "lag": 20.0}
+LIMITS: Final = {"memory_mb": 10.0, "files": 1.0, "threads": 1.0, "redis_mb": 5.0, "lag": 20.0}
 
 
 def sample(process: int) -> dict[str, float]:
@@ -129,7 +129,7 @@ def main() -> None:
         texts = [file.read_text("utf-8") for file in [*logs.iterdir(), folder / "run.log"]]
     warnings = [line for text in texts for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
     slopes = {name: round(slope(values), 2) for name, values in points.items()}
-    grew = {name: value for name, value in slopes.items() if value > _LIMITS[name.split()[-1]]}
+    grew = {name: value for name, value in slopes.items() if value > LIMITS[name.split()[-1]]}
     result = {
         "minutes": options.minutes,
         "cameras": options.cameras,
