@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.live import worker as worker_module
+from consumers.live.handover.marks import Mark, thinned
 from consumers.live.worker import Worker
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import Settings, SettingsError, override
@@ -283,3 +284,91 @@ def test_a_group_cannot_begin_in_the_future(film: Path):
     send(transport, settings, film, "a")
     with pytest.raises(SettingsError, match="expected a time that is past"):
         work(transport, settings)
+
+
+class Cut(MemoryTransport):
+    """Loses its newest records, as a broker without replicas may when its power is cut."""
+
+    def cut(self, topic: str, count: int) -> None:
+        (log,) = (log for (name, _), log in self._logs.items() if name == topic)
+        del log._entries[len(log._entries) - count :]
+
+
+@pytest.mark.parametrize(("lost", "sent"), [(1, 0), (3, 1), (5, 1), (5, 4), (99, 1)])
+def test_what_comes_in_place_of_segments_that_the_broker_lost_is_classified(
+    film: Path, sent: int, lost: int, caplog: pytest.LogCaptureFixture
+):
+    """Whether the topic is shorter by then than it was, as long, or longer; and what was told is told once."""
+    transport, settings = Cut(), settings_of("earliest", topics={"partitions": 1}, worker={"idle_seconds": 0.5})
+    topic = settings.topics.segments
+    for number in range(4):
+        send(transport, settings, film, "a", START_US + number * 60_000_000)
+    work(transport, settings)
+    ((_, end),) = transport.offsets(topic).values()
+    lost = min(lost, end)
+    told = len(list(transport.read(transport.offsets(settings.topics.predictions))))
+    transport.cut(topic, lost)
+    for number in range(sent):
+        send(transport, settings, film, "b", START_US + number * 60_000_000)
+    with caplog.at_level(logging.WARNING):
+        worker = work(transport, settings)
+        work(transport, settings)
+    records = list(transport.read(transport.offsets(settings.topics.predictions)))
+    found = [Prediction.decode(r.key, r.headers, r.value, r.where) for r in records]
+    assert len({each.id for each in found}) == len(found) == told // 4 * (4 + sent)
+    counted = worker.measures.lost_by_broker._value.get()
+    assert lost <= counted <= 2 * lost
+    (said,) = (line.getMessage() for line in caplog.records if "the broker has lost" in line.getMessage())
+    assert said.startswith(f"{topic}[0]: the broker has lost {counted:.0f} of its newest segments, offsets ")
+    assert f"to {end - 1}, which" in said
+
+
+def test_a_worker_notices_that_the_broker_lost_what_it_has_read(film: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker_module, "_TOPIC_SECONDS", 0.0)
+    transport, settings = Cut(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    over = at_the_end(worker)
+    is_cut = False
+
+    def stop() -> bool:
+        nonlocal is_cut
+        if over() and worker.lag == 0 and not is_cut:
+            is_cut = True
+            transport.cut(settings.topics.segments, 1)
+            send(transport, settings, film, "b")
+        return False
+
+    with pytest.raises(BrokerError, match=r"segments\[0\] does not hold any more what was read"):
+        worker.run(stop)
+    work(transport, settings)
+    assert windows(transport, settings) == [("a", START_US), ("b", START_US)]
+
+
+def test_a_consumer_that_is_sent_back_to_the_start_does_not_pass_over_what_is_new(film: Path):
+    """As one is whose broker ends before it."""
+    transport, settings = Cut(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    over = at_the_end(worker)
+
+    def stop() -> bool:
+        if over():
+            transport.cut(settings.topics.segments, 2)
+            worker._consumer.seek({(settings.topics.segments, 0): 0})
+        return False
+
+    with pytest.raises(BrokerError, match=r"segments\[0\] does not hold any more what was read"):
+        worker.run(stop)
+
+
+def test_marks_are_few_and_no_more_than_twice_as_far_back_as_what_is_looked_for():
+    marks: list[Mark] = []
+    for taken in range(1, 2000):
+        marks.append(Mark(taken - 1, taken))
+        if taken % 97 == 0:
+            marks = thinned(marks, taken)
+            assert len(marks) < 30
+            for lost in range(1, taken):
+                at = next((mark.offset for mark in reversed(marks) if mark.offset < taken - lost), -1)
+                assert taken - 1 - at <= 2 * lost

@@ -76,6 +76,11 @@ class GuardState:
     #: The highest that came.
     claim: int = 0
 
+    def before(self, offset: int) -> GuardState:
+        """What holds of it where records from an offset on are other ones."""
+        is_there = self.held_offset is not None and self.held_offset < offset
+        return self if is_there else replace(self, held_offset=None)
+
 
 class FeedGuard:
     """Of one camera."""

@@ -70,6 +70,11 @@ class Measures:
             "Segments that the broker deleted for their age or size before this worker came to them.",
             registry=registry,
         )
+        self.lost_by_broker = Counter(
+            "clipline_lost_by_broker_records",
+            "Segments that this worker's group had taken and that the broker lost since.",
+            registry=registry,
+        )
         # A series that is not there cannot be told from one that stayed at zero.
         for outcome in ("committed", "aborted"):
             self.transactions.labels(outcome)

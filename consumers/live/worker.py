@@ -250,6 +250,9 @@ class Worker:
             partition = partition_of(record)
             if partition in begun:
                 continue  # it was read from elsewhere
+            if self._intake.ledger.repeats(partition, record.offset):
+                # A consumer that is behind the end begins at the start.
+                raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold any more what was read of it")
             if self._intake.ledger.skips(partition, record.offset):
                 self._note_deleted(partition)
             self._intake.ledger.read(partition, record.offset)
@@ -297,16 +300,20 @@ class Worker:
         """Look now and then whether the segments are on another topic by now: offsets say nothing of it.
 
         Raises:
-            BrokerError: they are. A worker that begins anew reads it from its start.
+            BrokerError: they are, or the broker has lost records that were read. A worker that begins anew finds out
+                what is to be read.
         """
         if time.monotonic() < self._topic_checked_at + _TOPIC_SECONDS:
             return
         self._topic_checked_at = time.monotonic()
-        is_made_anew = False
+        is_made_anew, lost = False, None
         with contextlib.suppress(BrokerError):  # a broker that is away is waited for elsewhere
             is_made_anew = self._state.is_made_anew()
+            lost = next(iter(self._state.lost_tails(self._intake.taken.known())), None)
         if is_made_anew:
             raise BrokerError(f"topic {self._topics.segments} was deleted and made anew")
+        if lost is not None:
+            raise BrokerError(f"{lost[0]}[{lost[1]}] does not hold any more what was read of it")
 
     def _close_idle_cameras(self) -> None:
         if not self._intake.silence.is_due:
@@ -381,12 +388,18 @@ class Worker:
             return frozenset()
         progress, first_kept = self._state.read(partitions)
         self._intake.restore(self._topics.segments, progress)
+        lost = {p: self._state.lost[p[1]] for p in partitions if p[1] in self._state.lost}
+        for partition, first in lost.items():
+            self._intake.taken.lose_tail(partition, first)
         for partition in partitions:
             self._intake.taken.deleted(partition, first_kept.get(partition, 0))
         if self._intake.has_changed:
             self._note_taken()
         # The group's offsets are of the topic that is no more, too.
         begun = {p: first_kept.get(p, 0) for p in partitions if p[1] in self._state.anew}
+        if lost:
+            committed = self._consumer.committed()
+            begun |= {p: min(first, committed.get(p, first)) for p, first in lost.items()}
         self._consumer.seek(begun)
         unread = {p for p in partitions if self._intake.taken.is_new(p) and p not in begun}
         if not (unread and (unread := unread - self._consumer.committed().keys())):

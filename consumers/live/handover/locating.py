@@ -36,6 +36,17 @@ class LocatorState:
     #: Of the newest segment; None where that was the end.
     number: int | None = None
 
+    def before(self, offset: int) -> LocatorState:
+        """What holds of it where records from an offset on are other ones."""
+        places = {
+            name: replace(place, last_offset=min(place.last_offset, offset - 1))
+            for name, place in self.places.items()
+            if place.first_offset < offset
+        }
+        if self.first_offset < offset:
+            return replace(self, places=places)
+        return LocatorState(places)
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:

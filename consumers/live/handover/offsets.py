@@ -65,6 +65,10 @@ class OffsetLedger:
         """Whether the next record of a partition has an offset behind the one after the last."""
         return offset > self._next.get(partition, offset)
 
+    def repeats(self, partition: Partition, offset: int) -> bool:
+        """Whether the next record of a partition has an offset before the one after the last."""
+        return offset < self._next.get(partition, 0)
+
     def holds(self, partition: Partition, offset: int, footage: Footage) -> None:
         """Note what a record shows."""
         self._open[partition][offset].footage = footage

@@ -23,6 +23,7 @@ from consumers.records.fields import RecordError
 from stream import CAMERA_ID
 
 from .locating import LocatorState
+from .marks import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class PartitionProgress:
     no_camera: CameraCounts = field(default_factory=CameraCounts)
     #: Records that the broker had deleted before anybody took them.
     lost_to_retention: int = 0
+    #: Records that were taken and are not there any more, though nobody deleted them.
+    lost_by_broker: int = 0
+    #: By which it is seen whether they are.
+    marks: tuple[Mark, ...] = ()
     #: Of the segments topic that the offsets are of.
     topic_id: str = ""
     version: Literal[1] = 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from consumers.records.fields import RecordError
 from consumers.settings import TopicSettings
 from stream import Partition, Publisher, Record, Transport
 
+from .marks import Known, lost_tails
 from .progress import CameraProgress, PartitionProgress, decode_progress, encode_progress, progress_key
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class StateTopic:
         self.unusable = 0
         #: Partitions of which the newest `read` found what was known of a topic that is no more.
         self.anew: frozenset[int] = frozenset()
+        #: Those that do not hold any more what was taken of them, and from which offset on.
+        self.lost: Mapping[int, int] = {}
 
     def write(
         self,
@@ -73,8 +76,17 @@ class StateTopic:
             if isinstance(each, PartitionProgress) and each.topic_id != self._segments_id
         )
         bounds = self._transport.offsets(self._segments)
-        ends = {number: end for (_, number), (_, end) in bounds.items()}
-        known = [self._at_most(each, ends.get(each.partition, 0)) for each in found if each.partition in numbers]
+        found = [each for each in found if each.partition in numbers]
+        taken = {
+            (self._segments, each.partition): Known(each.taken, each.marks)
+            for each in found
+            if isinstance(each, PartitionProgress) and each.topic_id == self._segments_id
+        }
+        there = {partition: each for partition, each in taken.items() if partition in bounds}
+        lost = lost_tails(self._transport, there, bounds)
+        self.lost = {number: first for (_, number), first in lost.items()}
+        ends = {number: end for (_, number), (_, end) in bounds.items()} | self.lost
+        known = [self._at_most(each, ends.get(each.partition, 0)) for each in found]
         return known, {partition: first for partition, (first, _) in bounds.items() if partition[1] in numbers}
 
     def is_made_anew(self) -> bool:
@@ -85,6 +97,15 @@ class StateTopic:
         """
         found = self._transport.existing([self._segments]).get(self._segments)
         return found is not None and found.id != self._segments_id
+
+    def lost_tails(self, known: Mapping[Partition, Known]) -> Mapping[Partition, int]:
+        """Of partitions that do not hold any more what was taken of them: the first offset that may be another's.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        bounds = self._transport.offsets(self._segments)
+        return lost_tails(self._transport, {p: each for p, each in known.items() if p in bounds}, bounds)
 
     def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
         if record.value is None:
@@ -98,14 +119,17 @@ class StateTopic:
 
     def _at_most(self, progress: CameraProgress | PartitionProgress, end: int) -> CameraProgress | PartitionProgress:
         """Leave out what is said of offsets that the topic does not hold, or that are of another topic."""
-        last = end if progress.topic_id == self._segments_id else 0
+        is_anew = progress.topic_id != self._segments_id
+        last = 0 if is_anew else end
         if isinstance(progress, PartitionProgress):
-            if progress.taken > last:
-                log.warning(
-                    "%s[%d] lost records or was made anew: it is read again", self._segments, progress.partition
-                )
-            return replace(progress, taken=min(progress.taken, last))
+            if not is_anew:
+                return progress  # see `lost`
+            if progress.taken:
+                log.warning("%s[%d] was made anew: it is read from its start", self._segments, progress.partition)
+            return replace(progress, taken=0, marks=())
         if progress.next_offset <= last:
             return progress
-        feed = progress.feed and replace(progress.feed, guard=replace(progress.feed.guard, held_offset=None))
+        feed = progress.feed and replace(
+            progress.feed, guard=progress.feed.guard.before(last), locator=progress.feed.locator.before(last)
+        )
         return replace(progress, next_offset=last, feed=feed)

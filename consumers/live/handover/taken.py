@@ -14,6 +14,7 @@ from consumers.live.accounts import CameraCounts
 from consumers.live.measures import Measures
 from stream import Partition, Record
 
+from .marks import Known, Mark, mark_of, thinned
 from .progress import PartitionProgress
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ class _Taken:
     offset: int = 0
     no_camera: CameraCounts = field(default_factory=CameraCounts)
     lost_to_retention: int = 0
+    lost_by_broker: int = 0
+    marks: list[Mark] = field(default_factory=list)
 
 
 class TakenRecords:
@@ -67,6 +70,7 @@ class TakenRecords:
         if 0 < taken.offset < first:
             self._lose(partition, taken, first)
         taken.offset = record.offset + 1
+        taken.marks.append(mark_of(record))
         self._changed[partition] = None
 
     def deleted(self, partition: Partition, first: int) -> None:
@@ -88,7 +92,31 @@ class TakenRecords:
         return total
 
     def restore(self, partition: Partition, progress: PartitionProgress) -> None:
-        self._partitions[partition] = _Taken(progress.taken, progress.no_camera, progress.lost_to_retention)
+        self._partitions[partition] = _Taken(
+            progress.taken,
+            progress.no_camera,
+            progress.lost_to_retention,
+            progress.lost_by_broker,
+            list(progress.marks),
+        )
+
+    def known(self) -> dict[Partition, Known]:
+        """What was taken of each partition."""
+        return {p: Known(taken.offset, tuple(taken.marks[-1:])) for p, taken in self._partitions.items()}
+
+    def lose_tail(self, partition: Partition, first: int) -> None:
+        """Take anew what has offsets from `first` on: the records that were taken there are lost, and others come."""
+        taken = self._partitions[partition]
+        lost = taken.offset - first
+        log.warning(
+            "%s[%d]: the broker has lost %d of its newest segments, offsets %d to %d, which this group had taken (was "
+            "its power cut, with one replica?): what it has in their place by now is read, and nothing is told twice",
+            *(*partition, lost, first, taken.offset - 1),
+        )
+        taken.offset, taken.marks = first, [mark for mark in taken.marks if mark.offset < first]
+        taken.lost_by_broker += lost
+        self._measures.lost_by_broker.inc(lost)
+        self._changed[partition] = None
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
@@ -100,8 +128,18 @@ class TakenRecords:
         """What a successor has to know since the last call."""
         for partition in self._changed:
             taken = self._partitions[partition]
-            progress = PartitionProgress(partition[1], taken.offset, taken.no_camera, taken.lost_to_retention)
-            yield partition, progress
+            taken.marks = thinned(taken.marks, taken.offset)
+            yield (
+                partition,
+                PartitionProgress(
+                    partition[1],
+                    taken.offset,
+                    taken.no_camera,
+                    taken.lost_to_retention,
+                    taken.lost_by_broker,
+                    tuple(taken.marks),
+                ),
+            )
         self._changed = {}
 
     def _lose(self, partition: Partition, taken: _Taken, first: int) -> None:
