@@ -35,6 +35,7 @@ from consumers.topics import ensure_topics
 from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
 from .decode_queue import DecodeQueue
+from .handover.keys import transactional_id
 from .handover.starting import GroupStart
 from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
@@ -225,7 +226,8 @@ class Worker:
                 "this broker keeps no transactions: after a kill, predictions and events may come again, with the "
                 "same ids (at least once)"
             )
-        return f"{self._settings.group}-{self._settings.instance or uuid.uuid4()}"
+        group, instance = self._settings.group, self._settings.instance
+        return f"{group}-{uuid.uuid4()}" if instance is None else transactional_id(group, instance)
 
     def _take_records(self) -> None:
         if self._consumer.is_rejoining:

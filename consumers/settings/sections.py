@@ -95,6 +95,19 @@ class TopicSettings(Section):
         return f"{self.prefix}.workers.state"
 
 
+def check_group(text: str) -> str:
+    """Return the name of a group of workers.
+
+    Raises:
+        ValueError: there can be no such group.
+    """
+    if not text.isprintable():
+        raise ValueError("expected no control characters")
+    if text.endswith(".redis"):
+        raise ValueError("expected another ending than .redis: that is the name of a group that fills Redis")
+    return text
+
+
 def check_start(text: str) -> str:
     """Return where a new group begins.
 
@@ -121,7 +134,7 @@ class WorkerSettings(Section):
         description="What runs the model. auto takes OpenVINO where it is installed and can run the model, else "
         "PyTorch; openvino-f32 computes in 32 bits where openvino would use bf16.",
     )
-    group: str = Field(
+    group: Annotated[str, AfterValidator(check_group)] = Field(
         "clipline-classify",
         min_length=1,
         description="Kafka consumer group. Workers of one group share the cameras; a second group with another model "

@@ -5,7 +5,8 @@
     GROUP//NUMBER            up to where the records of a partition are accounted for
     GROUP//start             where the group began, see starting.py
 
-Ids of cameras hold no slash. All that is known of a partition lies on one partition of the state topic.
+Ids of cameras hold no slash; where the name of a group does, see keys.py. All that is known of a partition lies on one
+partition of the state topic.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from consumers.live.pipeline import PipelineState
 from consumers.records.fields import RecordError
 from stream import CAMERA_ID
 
+from .keys import group_key, name_of
 from .locating import LocatorState
 from .marks import Mark
 
@@ -87,12 +89,12 @@ def encode_progress(group: str, progress: CameraProgress | PartitionProgress) ->
     """Return key and value of the record."""
     if isinstance(progress, CameraProgress):
         return progress_key(group, progress.camera), _CAMERA.dump_json(progress)
-    return f"{group}//{progress.partition}".encode(), _PARTITION.dump_json(progress)
+    return group_key(group, f"/{progress.partition}"), _PARTITION.dump_json(progress)
 
 
 def progress_key(group: str, camera: str) -> bytes:
     """The key of a camera's record."""
-    return f"{group}/{camera}".encode()
+    return group_key(group, camera)
 
 
 def _check_numbers(value: Any, where: str, name: str = "") -> None:
@@ -119,10 +121,9 @@ def decode_progress(
     Raises:
         RecordError: the record is of this group and cannot be used.
     """
-    name = (key or b"").decode(errors="replace")
-    if not name.startswith(f"{group}/"):
+    name = name_of(group, key)
+    if name is None:
         return None
-    name = name[len(group) + 1 :]
     adapter: TypeAdapter[Any] = _CAMERA
     if name.startswith("/") and name[1:].isdecimal():
         adapter = _PARTITION

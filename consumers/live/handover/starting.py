@@ -21,6 +21,8 @@ from consumers.settings import SettingsError, TopicSettings
 from consumers.times import parse_time_us
 from stream import Partition, Transport
 
+from .keys import group_key
+
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ class GroupStart:
         """Begin at `begin`: "earliest", "now", or a time such as 2026-11-24T08:00:00Z, if it has not begun before."""
         self._transport, self._segments, self._state = transport, topics.segments, topics.state
         self._group, self._begin = group, begin
-        self._key = f"{group}//start".encode()
+        self._key = group_key(group, "/start")
         self._found: Mapping[int, int] | None = None
 
     def offsets(self) -> Mapping[int, int]:
