@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 
+from consumers.live import arrivals
 from consumers.live import load as load_module
 from consumers.live import worker as worker_module
+from consumers.live.arrivals import Arrivals
 from consumers.live.load import LEVELS, LoadControl
 from consumers.live.pipeline import Camera
 from consumers.live.tracker import Tracker
@@ -37,6 +41,7 @@ from stream import (
     attach,
     decode,
 )
+from stream.broker.memory import log as log_module
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
 
@@ -233,10 +238,10 @@ def settings_of(policy: str) -> Settings:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds by which the worker's clock is ahead of the broker's."""
-    ahead = [0.0]
-    real = time.time
-    monkeypatch.setattr(worker_module.time, "time", lambda: real() + ahead[0])
+    """Seconds that go by once a worker has asked where its partitions end for the first time."""
+    ahead, calls = [0.0], itertools.count()
+    real = time.monotonic
+    monkeypatch.setattr(arrivals, "now", lambda: real() + (ahead[0] if next(calls) else 0.0))
     return ahead
 
 
@@ -279,6 +284,55 @@ def test_a_worker_with_a_backlog_applies_the_policy_tells_it_and_accounts_for_ev
     assert all(10 < each.behind_seconds < 20 for each in said if each.change == "entered")
     if policy == "live":
         assert all(account.skipped["behind"] > 0 for account in worker.counts.values())
+
+
+@pytest.mark.parametrize("policy", ["degrade", "live"])
+@pytest.mark.parametrize("skew", [-600, 600])
+def test_no_clock_of_an_agent_degrades_its_camera(film: Path, monkeypatch: pytest.MonkeyPatch, policy: str, skew: int):
+    """Its segments wait in dozens, but have only just come."""
+    ours = time.time_ns
+    theirs = SimpleNamespace(monotonic=time.monotonic, time_ns=lambda: ours() + skew * 10**9)
+    monkeypatch.setattr(log_module, "time", theirs)
+    transport, settings = MemoryTransport(), settings_of(policy)
+    send(transport, settings, film, "late")
+    worker = Worker(transport, Brightness(), SPEC, RULES, settings)
+    work_off(worker)
+    assert changes(transport, settings) == []
+    assert worker.counts["late"].windows == 99
+
+
+def test_how_long_a_record_has_waited_is_seen_from_where_its_partition_ended_when():
+    here, there = ("segments", 0), ("segments", 1)
+    seen = Arrivals()
+    assert seen.waited(here, 0, 5.0) is None
+    for second in range(11):
+        seen.note({here: 100 + 10 * second, there: 50}, 1000.0 + second)
+    assert seen.waited(here, 114, 1010.0) == pytest.approx(8.5)
+    assert seen.waited(here, 199, 1010.0) == 0
+    assert seen.waited(here, 200, 1010.0) == 0
+    assert seen.waited(here, 0, 1010.0) == pytest.approx(20.0), "what came before us came as fast"
+    assert seen.waited(there, 0, 1010.0) == pytest.approx(10.0), "at least as long as we know of it"
+    assert seen.unread(here, 195) == 5
+    seen.note({here: 3}, 1011.0)
+    assert seen.waited(here, 0, 1012.0) is None, "another topic"
+    assert seen.waited(there, 0, 1012.0) is None, "another worker's by now"
+
+
+def test_of_a_partition_that_stands_still_no_more_is_kept_than_since_when():
+    seen = Arrivals()
+    for second in range(5000):
+        seen.note({("segments", 0): 7 + (second == 4999)}, float(second))
+    assert seen.waited(("segments", 0), 3, 5000.0) == pytest.approx(5000 + 4 * 4999)
+    assert seen.waited(("segments", 0), 7, 5000.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("policy", ["degrade", "live"])
+def test_a_level_stays_while_it_is_not_known_how_long_segments_have_waited(policy: str):
+    control = LoadControl(SPEC, rule(policy), nobody)
+    assert levels(control, 31) == [1]
+    assert [control.plan(segment(n), None)[1].level for n in (1, 2)] == [1, 1]
+    assert control.plan(segment(3), 0)[1].level == 0
+    assert control.plan(segment(4), None)[1].level == 0
 
 
 def test_a_worker_that_has_read_everything_is_not_behind_whatever_the_clocks_say(film: Path, clock: list[float]):

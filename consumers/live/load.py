@@ -6,8 +6,8 @@
                         ◀─ back to 0 ─   every 2nd window  every 4th         and keyframes only
     live          level 0                level 1: nothing, until a segment has waited for less than 5 s
 
-Decided when a segment is read, before it is decoded. A segment has waited since it was sent, if others wait behind it:
-whoever has nothing else to read is not behind, whatever the clocks say.
+Decided when a segment is read, before it is decoded. A segment has waited since it came to its topic, if others wait
+behind it: whoever has nothing else to read is not behind. No clock of an agent enters, see arrivals.py.
 """
 
 from __future__ import annotations
@@ -47,24 +47,31 @@ class LoadControl:
         self._spec, self._settings, self._known = spec, settings, known
         self._paces: dict[str, _Pace] = {}
 
-    def plan(self, segment: Segment, behind_seconds: float) -> tuple[list[int], Effort]:
-        """Decide what is made of a segment: the times of the pictures that are wanted, and how much that is."""
+    @property
+    def is_idle(self) -> bool:
+        """Whether all is made of every camera, however far behind."""
+        rules = (self._settings, *self._settings.classes.values())
+        return all(rule.policy == "catch-up" for rule in rules)
+
+    def plan(self, segment: Segment, behind_seconds: float | None) -> tuple[list[int], Effort]:
+        """Decide what is made of a segment: the times of the pictures that are wanted, and how much that is.
+
+        Where it is not known how far behind it is, as much as of the one before.
+        """
         pace = self._paces.get(segment.camera) or self._begin(segment.camera)
         if segment.epoch_us != pace.epoch_us:
             pace.epoch_us, pace.wanted = segment.epoch_us, Thinning()
         if segment.is_end:
             pace.level = 0
             return [], EVERYTHING
-        effort = replace(self._effort(pace, segment, behind_seconds), behind_seconds=behind_seconds)
+        effort = self._kept(pace, segment) if behind_seconds is None else self._effort(pace, segment, behind_seconds)
+        effort = replace(effort, behind_seconds=behind_seconds or 0.0)
         if effort.skipped:
             return [], effort
         sample = -((segment.epoch_us - segment.start_us) // self._spec.spacing_us)
         pace.wanted.forget_before(self._spec.windows_with(sample).start)
         pace.wanted.note(self._spec.first_window(segment), effort.every)
         return self._spec.sample_times_us(segment, pace.wanted), effort
-
-    def rule_of(self, camera: str) -> LoadRule:
-        return pace.rule if (pace := self._paces.get(camera)) else self._settings.rule_of(camera)
 
     def forget_all_but(self, cameras: Container[str]) -> None:
         """The others are read by another worker, or from elsewhere."""
@@ -93,11 +100,18 @@ class LoadControl:
             elif behind_seconds <= rule.leave_seconds and not segment.continues:
                 # What it continues was not decoded.
                 pace.level = 0
-            return _NOTHING if pace.level else EVERYTHING
+            return self._kept(pace, segment)
         if behind_seconds <= rule.leave_seconds:
             pace.level = 0
         else:
             pace.level = min(len(LEVELS) - 1, max(pace.level, int(behind_seconds // rule.enter_seconds)))
+        return self._kept(pace, segment)
+
+    @staticmethod
+    def _kept(pace: _Pace, segment: Segment) -> Effort:
+        """What the level of a camera makes of a segment."""
+        if pace.rule.policy == "live":
+            return _NOTHING if pace.level else EVERYTHING
         effort = LEVELS[pace.level]
         is_long = segment.continues or segment.continued
         return _NO_KEYFRAME if effort.keyframes_only and is_long else effort

@@ -34,6 +34,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
 
+from . import arrivals
 from .decode_queue import DecodeQueue
 from .handover.keys import transactional_id
 from .handover.starting import GroupStart
@@ -87,8 +88,7 @@ class Worker:
             load=settings.load,
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
-        #: Where partitions end, and when that was asked.
-        self._known_ends: Mapping[Partition, int] = {}
+        self._arrivals = arrivals.Arrivals()
         self._ends_asked_at = float("-inf")
         self._topic_checked_at = time.monotonic()
         #: By partition, how many cameras it has.
@@ -248,6 +248,7 @@ class Worker:
                 return
             self._drop(polled.revoked)
             begun = self._restore(polled.assigned)
+        self._ask_ends()
         for record in polled.records:
             partition = partition_of(record)
             if partition in begun:
@@ -270,21 +271,22 @@ class Worker:
             camera = self._intake.pipeline.cameras.get(segment.camera)
             effort = EVERYTHING if camera is None else Effort(camera.effort.level, camera.effort.every)
             return [] if segment.is_end else self._spec.sample_times_us(segment), effort
-        waited = max(0.0, time.time() - record.sent_us / 1e6) if record.sent_us else 0.0
-        if waited > self._load.rule_of(segment.camera).leave_seconds:
-            # Clocks may differ: whoever has nothing else to read is not behind.
-            others = self._ask_ends().get(partition, record.offset) - record.offset
-            waited *= others > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition])
+        waited: float | None = 0.0
+        # Whoever has nothing else to read is not behind.
+        unread = self._arrivals.unread(partition, record.offset)
+        if unread > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition]):
+            waited = self._arrivals.waited(partition, record.offset, arrivals.now())
         return self._load.plan(segment, waited)
 
-    def _ask_ends(self) -> Mapping[Partition, int]:
-        """Where the partitions end, as of a second ago: what a fetch told of it may be old by the time it is read."""
-        if time.monotonic() >= self._ends_asked_at + _ASK_SECONDS:
-            self._ends_asked_at = time.monotonic()
-            self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
-            if (progress := self._consumer.progress()) is not None:
-                self._known_ends = {p: end for p, (_, end) in progress.items()}
-        return self._known_ends
+    def _ask_ends(self) -> None:
+        """Ask where the partitions end: what a fetch told of it may be old by the time it is read."""
+        now = arrivals.now()
+        if self._load.is_idle or now < self._ends_asked_at + _ASK_SECONDS:
+            return
+        self._ends_asked_at = now
+        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
+        if (progress := self._consumer.progress()) is not None:
+            self._arrivals.note({p: end for p, (_, end) in progress.items()}, now)
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""

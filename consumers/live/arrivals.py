@@ -1,0 +1,70 @@
+"""For how long a record has waited on its topic, by no clock but our own.
+
+asked at      0 s     1 s     2 s     3 s                 the time at which a record was sent is that of its agent's
+end           100     110     120     130                 clock, which may be minutes late or ahead
+record 115    is there at 1.5 s: it has waited since then
+record 80     was there before we were: at 10 a second, it came 2 s before
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from stream import Partition
+
+#: So many ends of a partition are kept: a quarter of an hour, asked each second.
+_KNOWN: Final = 900
+#: Nothing is known of what was there before us until we have looked for so long.
+_LEAST_SECONDS: Final = 2.0
+
+
+def now() -> float:
+    """Seconds of the clock that all this goes by."""
+    return time.monotonic()
+
+
+class Arrivals:
+    """Of the partitions of one worker."""
+
+    def __init__(self) -> None:
+        #: When it was asked where a partition ends, and what the answer was; of equal ones the first and the last.
+        self._ends: dict[Partition, deque[tuple[float, int]]] = {}
+
+    def note(self, ends: Mapping[Partition, int], at: float) -> None:
+        """Note where the worker's partitions end now."""
+        self._ends = {p: self._ends.get(p) or deque(maxlen=_KNOWN) for p in ends}
+        for partition, end in ends.items():
+            known = self._ends[partition]
+            if known and known[-1][1] > end:
+                known.clear()  # it is another topic, or has lost its newest records
+            if len(known) > 1 and known[-2][1] == end:
+                known.pop()
+            known.append((at, end))
+
+    def unread(self, partition: Partition, offset: int) -> int:
+        """How many offsets there were from this one on when it was asked last."""
+        known = self._ends.get(partition)
+        return max(0, known[-1][1] - offset) if known else 0
+
+    def waited(self, partition: Partition, offset: int, at: float) -> float | None:
+        """Seconds since the record at an offset was stored; None where that is not known yet."""
+        known = self._ends.get(partition)
+        if not known:
+            return None
+        (first_at, first_end), (last_at, last_end) = known[0], known[-1]
+        if offset >= last_end:
+            return 0.0
+        if offset < first_end:
+            if at - first_at < _LEAST_SECONDS:
+                return None
+            # What came before we looked came as fast as what came since; if nothing did, that is all that is known.
+            grown = last_end - first_end
+            before = (first_end - offset) * (last_at - first_at) / grown if grown else 0.0
+            return at - first_at + before
+        after = bisect_right(known, offset, key=lambda each: each[1])
+        (since, begin), (until, end) = known[after - 1], known[after]
+        return at - (since + (until - since) * (offset + 1 - begin) / (end - begin))
