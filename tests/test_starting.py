@@ -13,6 +13,7 @@ import pytest
 
 from consumers.live import worker as worker_module
 from consumers.live.handover.marks import Mark, thinned
+from consumers.live.handover.starting import goes_on
 from consumers.live.worker import Worker
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import Settings, SettingsError, override
@@ -284,6 +285,29 @@ def test_a_group_cannot_begin_in_the_future(film: Path):
     send(transport, settings, film, "a")
     with pytest.raises(SettingsError, match="expected a time that is past"):
         work(transport, settings)
+
+
+def test_a_group_that_has_begun_says_where_it_goes_on_and_how_to_begin_elsewhere(
+    film: Path, caplog: pytest.LogCaptureFixture
+):
+    transport, settings = MemoryTransport(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    with caplog.at_level(logging.INFO):
+        work(transport, settings)
+        assert "has begun before" not in caplog.text
+        work(transport, settings)
+    ((_, end),) = transport.offsets(settings.topics.segments).values()
+    (said,) = (line.getMessage() for line in caplog.records if "has begun before" in line.getMessage())
+    assert said == (
+        f"group clipline-classify has begun before and goes on where it stopped, at clipline.segments[0]@{end}: "
+        "worker.start (--from) = earliest is for new groups; give another name with --group to begin there"
+    )
+
+
+def test_of_many_partitions_on_which_a_group_goes_on_a_few_are_named():
+    said = goes_on("a", "now", "segments", dict.fromkeys(range(20), 7))
+    assert "segments[7]@7 and 12 more: " in said
+    assert "segments[8]" not in said
 
 
 class Cut(MemoryTransport):

@@ -199,6 +199,7 @@ def work(
             show,
             loading=lambda: errors.status("loading the model"),
             exit_after_seconds=exit_after,
+            asks_start=begin is not None or settings.worker.start != "now",
         )
         if console.is_terminal and serving is not None:
             for name, counts in sorted(serving.worker.counts.items()):

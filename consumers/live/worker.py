@@ -37,7 +37,7 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record,
 from . import arrivals
 from .decode_queue import DecodeQueue
 from .handover.keys import transactional_id
-from .handover.starting import GroupStart
+from .handover.starting import GroupStart, goes_on
 from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
 from .load import LoadControl
@@ -104,6 +104,9 @@ class Worker:
         self.lag = 0
         #: Those of them that nobody has worked on yet.
         self.waiting = 0
+        #: Says where the group goes on, if it began before: who asked for a start is not given it.
+        self.say_where: Callable[[str], None] = log.info
+        self._has_said_where = False
         #: When the loop of `run` came round last, `time.monotonic()`; None before it runs.
         self.turned_at: float | None = None
 
@@ -406,6 +409,7 @@ class Worker:
             begun |= {p: min(first, committed.get(p, first)) for p, first in lost.items()}
         self._consumer.seek(begun)
         unread = {p for p in partitions if self._intake.taken.is_new(p) and p not in begun}
+        self._say_where(partitions - unread)
         if not (unread and (unread := unread - self._consumer.committed().keys())):
             return frozenset(begun)
         starts = self._start.offsets()
@@ -414,6 +418,13 @@ class Worker:
         for partition, offset in named.items():
             self._intake.taken.begin(partition, offset)
         return frozenset(begun | named)
+
+    def _say_where(self, partitions: frozenset[Partition]) -> None:
+        """Say once where the group goes on that has taken something of these partitions before."""
+        if partitions and not self._has_said_where:
+            self._has_said_where = True
+            taken = {number: self._intake.taken.next_offset((topic, number)) for topic, number in partitions}
+            self.say_where(goes_on(self._settings.group, self._settings.start, self._topics.segments, taken))
 
     def _note_deleted(self, partition: Partition) -> None:
         """Ask what the broker has deleted: some offsets of a partition are not there."""

@@ -77,6 +77,7 @@ def keep_working(
     *,
     loading: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
     exit_after_seconds: float | None = None,
+    asks_start: bool = False,
 ) -> Serving | None:
     """Work until the process is to end; a broker that is away is waited for, and then all begins anew with what it has.
 
@@ -87,6 +88,7 @@ def keep_working(
         show: what is shown while a worker works.
         loading: what is shown while the model is loaded.
         exit_after_seconds: give up when the broker has been away for so long; never, if None.
+        asks_start: somebody asked where the group is to begin, and is told if it does not.
 
     Returns:
         The last worker; None where there was none.
@@ -124,6 +126,8 @@ def keep_working(
                     # Nothing is in hand while a model is loaded.
                     with loading(), ending.within(0):
                         serving = work.enter_context(open_worker(settings))
+                    if asks_start:
+                        serving.worker.say_where, asks_start = log.warning, False
                     work.enter_context(show(serving))
                     monitor.serving = serving
                     work.callback(setattr, monitor, "serving", None)

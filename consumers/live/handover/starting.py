@@ -37,6 +37,18 @@ class _Start:
 
 
 _START: Final = TypeAdapter(_Start)
+#: So many partitions are named where a group goes on.
+_NAMED: Final = 8
+
+
+def goes_on(group: str, begin: str, topic: str, offsets: Mapping[int, int]) -> str:
+    """Where a group that has begun before goes on, in one line: by number of partition, the offset that is next."""
+    places = [f"{topic}[{number}]@{offset}" for number, offset in sorted(offsets.items())]
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return (
+        f"group {group} has begun before and goes on where it stopped, at {', '.join(places[:_NAMED])}{more}: "
+        f"worker.start (--from) = {begin} is for new groups; give another name with --group to begin there"
+    )
 
 
 class GroupStart:
