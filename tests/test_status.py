@@ -21,7 +21,7 @@ from consumers.records.process import ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.running import overview as overview_module
 from consumers.running.overview import States, StatesFollower, overview, read_states
-from consumers.settings import TopicSettings
+from consumers.settings import TopicSettings, WorkerSettings
 from consumers.terminal.run_view import PlainRun
 from consumers.terminal.status_view import StatusView
 from stream import Attached, FeedState, KafkaTransport, MemoryTransport
@@ -161,6 +161,31 @@ def test_a_camera_that_another_agent_took_over_is_not_lost():
     assert not now.problems
 
 
+def test_a_worker_that_another_one_has_succeeded_is_not_missed():
+    """In a rolling restart: it ended without a word, and its name is there again."""
+    before = worker(age=60, worker=replace(WORKER, id="pod-a-1"), instance="gate")
+    after = worker(classified("a"), worker=replace(WORKER, id="pod-b-1"), instance="gate")
+    now = overview(states(camera("a"), before, after), NOW_US)
+    assert now.problems == ()
+    assert [line.state for line in now.workers] == [after]
+    assert any("worker 1  gate (pod-b-1)  1 camera" in line for line in drawn(now))
+
+
+def test_a_worker_that_nobody_has_succeeded_is_missed_under_its_name():
+    dead = worker(age=60, worker=replace(WORKER, id="pod-a-1"), instance="gate")
+    others = [
+        worker(age=60.5, worker=replace(WORKER, id="pod-c-1"), instance="gate"),
+        worker(worker=replace(WORKER, id="pod-d-1"), instance="gate", group="another"),
+        worker(classified("a"), worker=replace(WORKER, id="pod-e-1")),
+    ]
+    assert problems(camera("a"), dead, *others) == ["worker gate (pod-a-1) died without a word 1 min 0 s ago"]
+
+
+def test_a_worker_that_ended_in_order_is_not_missed():
+    ended = worker(age=60, worker=replace(WORKER, id="hub-77"), status="ended")
+    assert problems(camera("a"), ended, worker(classified("a"))) == []
+
+
 def test_an_agent_that_was_fenced_and_still_sends_is_said_with_the_camera():
     seen = replace(classified("gate"), fenced=125, fenced_seconds=4.0)
     now = overview(states(camera("gate"), worker(seen)), NOW_US)
@@ -238,10 +263,12 @@ def test_a_workers_snapshot_becomes_its_record():
         events_total=0,
         newest_events=(),
     )
-    state = worker_state(snapshot, WORKER, "working", "g", "torch", NOW_US)
+    state = worker_state(snapshot, WORKER, "working", WorkerSettings(group="g", instance="gate"), "torch", NOW_US)
     assert state.cameras == (WorkerCamera("gate", 2, 0.5, 0.25, "fight", 0.9, 2_000_000),)
     assert (state.lag, state.model, state.engine) == (3, "m", "torch")
-    assert worker_state(snapshot, WORKER, "ended", "g", "torch", NOW_US).cameras == ()
+    assert (state.group, state.instance) == ("g", "gate")
+    assert WorkerState.decode(state.encode()[2], "there") == state
+    assert worker_state(snapshot, WORKER, "ended", WorkerSettings(), "torch", NOW_US).cameras == ()
 
 
 def test_why_a_camera_does_not_open_is_said_at_once_where_no_terminal_shows_it():

@@ -14,7 +14,7 @@ from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.records.camera_state import CameraState
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import Status, WorkerCamera, WorkerState
-from consumers.settings import TopicSettings
+from consumers.settings import TopicSettings, WorkerSettings
 from stream import Attached, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
 
 from .outages import Refusals
@@ -169,11 +169,11 @@ class WorkerReporter:
         worker: ProcessInfo,
         snapshot: Callable[[], WorkerSnapshot],
         *,
-        group: str,
+        settings: WorkerSettings,
         engine: str,
     ) -> None:
         self._transport, self._topics, self._worker = transport, topics, worker
-        self._snapshot, self._group, self._engine = snapshot, group, engine
+        self._snapshot, self._settings, self._engine = snapshot, settings, engine
         self._producer: Producer | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker state", daemon=True)
@@ -206,7 +206,8 @@ class WorkerReporter:
         if self._producer is None:
             ensure_state_topics(self._transport, self._topics)
             self._producer = self._transport.producer()
-        state = worker_state(self._snapshot(), self._worker, status, self._group, self._engine, time.time_ns() // 1000)
+        now_us = time.time_ns() // 1000
+        state = worker_state(self._snapshot(), self._worker, status, self._settings, self._engine, now_us)
         self._producer.send(self._topics.workers_state, *state.encode())
         self._producer.flush()
 
@@ -217,14 +218,14 @@ class WorkerReporter:
 
 
 def worker_state(
-    snapshot: WorkerSnapshot, worker: ProcessInfo, status: Status, group: str, engine: str, time_us: int
+    snapshot: WorkerSnapshot, worker: ProcessInfo, status: Status, settings: WorkerSettings, engine: str, time_us: int
 ) -> WorkerState:
     """What a worker's snapshot says to others. One that has ended has no cameras any more."""
     cameras = () if status == "ended" else tuple(_camera(c) for c in snapshot.cameras)
     return WorkerState(
         worker=worker,
         status=status,
-        group=group,
+        group=settings.group,
         model=snapshot.model,
         engine=engine,
         cameras=cameras,
@@ -235,6 +236,7 @@ def worker_state(
         awaited=snapshot.awaited,
         redis_behind=snapshot.redis_behind,
         lost_to_retention=snapshot.lost_to_retention,
+        instance=settings.instance,
     )
 
 

@@ -67,6 +67,13 @@ class WorkerState:
     redis_behind: int | None = None
     #: Segments that the broker deleted before a worker came to them; None where the worker does not say.
     lost_to_retention: int | None = None
+    #: The name that it keeps over restarts and machines; None where it has none.
+    instance: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called where people read it."""
+        return self.worker.id if self.instance is None else f"{self.instance} ({self.worker.id})"
 
     def body(self) -> dict[str, Any]:
         return {
@@ -98,6 +105,7 @@ class WorkerState:
             "awaited": list(self.awaited),
             "redis_behind": self.redis_behind,
             "lost_to_retention": self.lost_to_retention,
+            "instance": self.instance,
             "time_us": self.time_us,
         }
 
@@ -131,6 +139,7 @@ class WorkerState:
             awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
             redis_behind=optional(body, "redis_behind", int, where),
             lost_to_retention=optional(body, "lost_to_retention", int, where),
+            instance=optional(body, "instance", str, where),
         )
 
 

@@ -253,10 +253,18 @@ def _age(time_us: int, now_us: int) -> float:
 
 
 def _workers(states: Mapping[str, WorkerState], now_us: int) -> Iterator[WorkerLine]:
+    #: Of those with a name, which another process may go on under: when it was heard of last.
+    heard_us: dict[tuple[str, str], int] = {}
+    for state in states.values():
+        if state.instance is not None:
+            name = state.group, state.instance
+            heard_us[name] = max(state.time_us, heard_us.get(name, 0))
     for _, state in sorted(states.items()):
         age = _age(state.time_us, now_us)
-        if age <= FORGET_SECONDS:
-            yield WorkerLine(state, age, dead=age > DEAD_SECONDS and state.status != "ended")
+        is_silent = age > DEAD_SECONDS and state.status != "ended"
+        is_succeeded = state.instance is not None and state.time_us < heard_us[state.group, state.instance]
+        if age <= FORGET_SECONDS and not (is_silent and is_succeeded):
+            yield WorkerLine(state, age, dead=is_silent)
 
 
 def _camera(state: CameraState, alive: Sequence[WorkerState], now_us: int) -> CameraLine:
@@ -324,7 +332,7 @@ def _dead(cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: S
             yield f"agent {agent.agent.id} died without a word {duration(agent.age_seconds)} ago ({', '.join(lost)})"
     for worker in workers:
         if worker.dead:
-            yield f"worker {worker.state.worker.id} died without a word {duration(worker.age_seconds)} ago"
+            yield f"worker {worker.state.name} died without a word {duration(worker.age_seconds)} ago"
 
 
 def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_us: int) -> Iterator[str]:
@@ -343,7 +351,7 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
             yield f"{line.state.feed.camera} is classified in part only, until it is no longer behind (see [load])"
     for state in alive:
         for service in state.awaited:
-            yield f"worker {state.worker.id} waits for {service}"
+            yield f"worker {state.name} waits for {service}"
         waiting = state.lag if state.waiting is None else state.waiting
         if waiting > _MAX_LAG * max(1, len(state.cameras)):
-            yield f"{count(waiting, 'segment')} wait for worker {state.worker.id}"
+            yield f"{count(waiting, 'segment')} wait for worker {state.name}"

@@ -161,7 +161,7 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, endin
         settings.topics,
         process,
         serving.snapshot,
-        group=settings.worker.group,
+        settings=settings.worker,
         engine=serving.classifier.engine,
     )
     with ending.last(serving.leave), reporter, ending.last(reporter.end):

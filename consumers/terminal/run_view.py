@@ -75,7 +75,7 @@ class PlainRun:
             status = "died without a word" if worker.dead else state.status
             if self._workers.get(state.worker.id) != status:
                 self._workers[state.worker.id] = status
-                self.say(f"worker {state.worker.id}: {status}, model {state.model} on {state.engine}")
+                self.say(f"worker {state.name}: {status}, model {state.model} on {state.engine}")
 
     def _show_camera(self, line: CameraLine) -> None:
         feed, classified = line.state.feed, line.classified

@@ -71,7 +71,7 @@ class StatusView:
         for number, worker in enumerate(self._now.workers, 1):
             state = worker.state
             waiting = state.lag if state.waiting is None else state.waiting
-            words = f"worker {number}  {state.worker.id}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
+            words = f"worker {number}  {state.name}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
             line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
             if (state.redis_behind or 0) >= _REDIS_BEHIND_SHOWN and not worker.dead and state.status == "working":
