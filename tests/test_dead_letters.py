@@ -152,9 +152,14 @@ def test_dead_letters_from_the_command_line(broker, topics_prefix: str, tmp_path
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    missing = clipline("deadletter", "list", **variables)
-    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
-    assert f"no topic {topics.deadletter}" in missing.stderr
+    none = clipline("deadletter", "list", "--json", **variables)
+    said = f"no dead letters: the topic {topics.deadletter} does not exist yet\n"
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", said)
+    for action in ("show", "retry"):
+        missing = clipline("deadletter", action, f"{topics.deadletter}[0]@0", **variables)
+        assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+        assert f"there is no topic {topics.deadletter} yet" in missing.stderr
+    assert "deleted 0 dead letters (the topic does not exist yet)" in run("purge", "--all")
     send(transport, topics, letter(0), letter(1, "dock", "a header cannot be read: \x1b[31m"))
     time.sleep(0.01)
     middle = datetime.now(UTC).isoformat()
@@ -176,9 +181,13 @@ def test_dead_letters_from_the_command_line(broker, topics_prefix: str, tmp_path
         refused = clipline("deadletter", "purge", "--all", **variables)
         assert (refused.returncode, "cannot delete records" in refused.stderr) == (2, True)
         return
-    run("purge", "--before", middle)
-    assert run("list", "--json").count("\n") == 2
-    run("purge", "--all")
+    publisher = transport.publisher(topics_prefix)
+    publisher.send(topics.deadletter, *letter(4).encode())  # its transaction's end has an offset, too
+    publisher.commit(transport.consumer([topics.segments], topics_prefix), {})
+    publisher.close()
+    assert "deleted 2 dead letters\n" in run("purge", "--before", middle)
+    assert run("list", "--json").count("\n") == 3
+    assert "deleted 3 dead letters\n" in run("purge", "--all")
     assert run("list") == ""
     assert clipline("deadletter", "show", name, **variables).returncode == 2
 

@@ -99,6 +99,7 @@ def deadletter(
       clipline deadletter purge --before 2026-11-01T00:00:00Z
     """
     from consumers.outputs.dead_letters import DeadLetters, delete_dead_letters
+    from consumers.terminal.wording import count
     from stream import KafkaTransport
 
     _check(
@@ -120,10 +121,12 @@ def deadletter(
     transport = KafkaTransport(settings.broker, at_once=True)
     letters = DeadLetters(transport, settings.topics)
     if action is DeadLetterAction.list:
-        _list(letters, camera, reason, since_us, limit or 20, as_json=as_json)
+        yet = "" if letters.has_topic else f": the topic {settings.topics.deadletter} does not exist yet"
+        _list(letters, camera, reason, since_us, limit or 20, as_json=as_json, yet=yet)
     elif action is DeadLetterAction.purge:
         deleted = delete_dead_letters(transport, settings.topics, before_us)
-        console.print(f"{settings.topics.deadletter}: deleted {deleted} offsets", soft_wrap=True)
+        yet = "" if letters.has_topic else " (the topic does not exist yet)"
+        console.print(f"{settings.topics.deadletter}: deleted {count(deleted, 'dead letter')}{yet}", soft_wrap=True)
     elif action is DeadLetterAction.show:
         _show(letters, str(record), save)
     else:
@@ -150,7 +153,14 @@ def _check(action: DeadLetterAction, record: str | None, given: dict[str, Any]) 
 
 
 def _list(
-    letters: DeadLetters, camera: str | None, reason: str | None, since_us: int | None, limit: int, *, as_json: bool
+    letters: DeadLetters,
+    camera: str | None,
+    reason: str | None,
+    since_us: int | None,
+    limit: int,
+    *,
+    as_json: bool,
+    yet: str,
 ) -> None:
     from consumers.terminal.console import print_json
     from consumers.terminal.dead_letters import body, line
@@ -167,7 +177,7 @@ def _list(
         else:
             console.print(line(each), soft_wrap=True)
     if not shown:
-        errors.print("no dead letters", style="yellow")
+        errors.print(f"no dead letters{yet}", style="yellow")
     elif next(wanted, None) is not None:
         errors.print(f"the newest {shown}; --limit COUNT shows more", style="yellow")
 

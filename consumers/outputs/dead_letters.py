@@ -39,18 +39,19 @@ class DeadLetters:
     """Those of one broker; what is read is committed."""
 
     def __init__(self, transport: Transport, topics: TopicSettings) -> None:
-        """Look for the topic.
+        """Look for the topic; where there is none yet, there are no dead letters.
 
         Raises:
-            SourceError: it does not exist.
             BrokerError: the broker is gone.
         """
         self._transport, self._topics = transport, topics
-        if not transport.existing([topics.deadletter]):
-            raise SourceError(f"there is no topic {topics.deadletter}: no worker has run on this broker")
+        #: Whether the topic exists: the first worker makes it.
+        self.has_topic = bool(transport.existing([topics.deadletter]))
 
     def newest(self, since_us: int | None = None) -> Iterator[Summary]:
         """What was sent since then, the newest first."""
+        if not self.has_topic:
+            return
         bounds = self._transport.offsets(self._topics.deadletter)
         since = {} if since_us is None else self._transport.sent_since(self._topics.deadletter, since_us)
         parts = [self._backwards(p, max(first, since.get(p, first)), end) for p, (first, end) in bounds.items()]
@@ -76,6 +77,8 @@ class DeadLetters:
         if place is None or place["topic"] != topic:
             raise SourceError(f"{name}: expected the name of a dead letter, such as {topic}[0]@17")
         partition, offset = (topic, int(place["partition"])), int(place["offset"])
+        if not self.has_topic:
+            raise SourceError(f"{name}: there is no topic {topic} yet: no worker has run on this broker")
         bounds = self._transport.offsets(topic)
         if partition not in bounds:
             raise SourceError(f"{name}: {topic} has partitions 0 to {len(bounds) - 1}")
@@ -108,19 +111,24 @@ class DeadLetters:
 
 
 def delete_dead_letters(transport: KafkaTransport, topics: TopicSettings, before_us: int | None) -> int:
-    """Delete those that were sent before a time, or all, and return how many offsets that were.
+    """Delete those that were sent before a time, or all, and return how many that were.
+
+    They are read to be counted: offsets are also of the ends of transactions.
 
     Raises:
         BrokerError: the broker refuses, or cannot delete records.
     """
+    if not transport.existing([topics.deadletter]):
+        return 0
     bounds = transport.offsets(topics.deadletter)
     ends = {partition: end for partition, (_, end) in bounds.items()}
     if before_us is not None:
         ends = {**ends, **transport.sent_since(topics.deadletter, before_us)}
     to_delete = {partition: end for partition, end in ends.items() if end > bounds[partition][0]}
+    count = sum(1 for _ in transport.read({p: (bounds[p][0], end) for p, end in to_delete.items()}))
     if to_delete:
         transport.delete_before(to_delete)
-    return sum(end - bounds[partition][0] for partition, end in to_delete.items())
+    return count
 
 
 def _summary(record: Record) -> Summary:
