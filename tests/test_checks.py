@@ -14,12 +14,18 @@ from typer.testing import CliRunner
 
 from consumers.cli.main import app
 from consumers.files import hold_folder
+from consumers.outputs.states import ensure_state_topics
+from consumers.records.camera_claim import CameraClaim
+from consumers.records.camera_state import CameraState
+from consumers.records.prediction import rfc3339
+from consumers.records.process import ProcessInfo
 from consumers.settings import CameraSettings, SegmentSettings, Settings, load_settings
 from consumers.setup import check_cameras as cameras_room
 from consumers.setup import checks, services
 from consumers.setup.check_cameras import check_camera, check_cameras
 from consumers.setup.checks import check_machine, check_model, check_services, read_settings
 from consumers.setup.finding import Finding
+from stream import FeedState, KafkaTransport
 from stream.services import EmbeddedRedis
 from tests.cameras import camera, need_rtsp
 from tests.videos import write_video
@@ -192,6 +198,30 @@ def test_topics_that_are_too_small_are_errors(apache_broker, topics_prefix):
     found = by_subject(check_services(small_settings))[f"topic {small}.segments"]
     assert found.level == "error"
     assert "1000000 bytes" in found.text
+
+
+def test_cameras_that_another_agent_reads_are_warnings(embedded_broker, topics_prefix):
+    topics = {"prefix": topics_prefix}
+    cameras = {name: {"url": "film.mp4"} for name in ("claimed", "read", "ended", "over", "free")}
+    settings = settings_of(kafka=embedded_broker.address, topics=topics, cameras=cameras)
+    agent, now_us = ProcessInfo("hub-agent", "hub", 41, "1.0", 1_795_838_400_000_000), time.time_ns() // 1000
+    transport = KafkaTransport(embedded_broker.address)
+    ensure_state_topics(transport, settings.topics)
+    producer = transport.producer()
+    for name, at_us in (("claimed", now_us), ("over", now_us - 60_000_000), ("ended", now_us - 9_000_000)):
+        producer.send(settings.topics.cameras_claims, *CameraClaim(name, at_us, agent, at_us).encode())
+    for name, status in (("read", "live"), ("ended", "ended")):
+        feed = FeedState(name, status, now_us)
+        producer.send(settings.topics.cameras_state, *CameraState(feed, agent, now_us).encode())
+    producer.flush()
+    producer.close()
+    found = {each.subject: each for each in check_services(settings) if each.subject.startswith("camera ")}
+    assert set(found) == {"camera claimed", "camera read"}
+    assert {each.level for each in found.values()} == {"warning"}
+    assert found["camera read"].text.startswith(
+        f"hub-agent (process 41 on hub) reads it already, since {rfc3339(agent.started_us)}: a second agent is refused"
+    )
+    assert f"since {rfc3339(now_us)}" in found["camera claimed"].text
 
 
 def test_a_redis_that_drops_keys_is_a_warning(free_ports):

@@ -30,7 +30,7 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import TopicSettings
 from stream import BrokerError, Producer, Record, Segment, SegmentError, Transport
 
-from .overview import DEAD_SECONDS
+from .overview import DEAD_SECONDS, read_states
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,22 @@ def holder_of(claim: CameraClaim | None, state: CameraState | None) -> ProcessIn
         if is_fresh and (state is None or state.time_us < claim.time_us) and _may_live(claim.agent):
             return claim.agent
     return reader_of(state)
+
+
+def readers(transport: Transport, topics: TopicSettings, cameras: Iterable[str]) -> dict[str, tuple[ProcessInfo, int]]:
+    """By camera that an agent reads now: the agent, and since when, wall clock in microseconds.
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    claims = read_claims(transport, topics) if transport.existing([topics.cameras_claims]) else {}
+    states = read_states(transport, topics).cameras
+    found = {}
+    for camera in cameras:
+        claim = claims.get(camera)
+        if (agent := holder_of(claim, states.get(camera))) is not None:
+            found[camera] = agent, agent.started_us if claim is None or claim.agent != agent else claim.time_us
+    return found
 
 
 def standing_claims(

@@ -17,6 +17,8 @@ from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import clip_spec, tracker_rules
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
+from consumers.records.prediction import rfc3339
+from consumers.running.claims import readers
 from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
@@ -198,11 +200,19 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         transport = KafkaTransport(settings.broker)
         yield Finding("ok", "broker", f"{settings.kafka} answers, Kafka {transport.version()} or newer")
         described = transport.described(names)
+        others = readers(transport, topics, settings.cameras)
     except BrokerError as error:
         yield Finding("error", "broker", str(error))
         return
     if missing := [name for name in names if name not in described]:
         yield Finding("ok", "topics", f"made at the first start: {', '.join(missing)}")
+    for camera, (agent, since_us) in others.items():
+        yield Finding(
+            "warning",
+            f"camera {camera}",
+            f"{agent.id} (process {agent.pid} on {agent.host}) reads it already, since {rfc3339(since_us)}: a second "
+            "agent is refused; end that one, give this camera another name, or take it over with --take-over",
+        )
     segments = described.get(topics.segments)
     if segments is None:
         return
