@@ -177,7 +177,7 @@ def _list(
         else:
             console.print(line(each), soft_wrap=True)
     if not shown:
-        errors.print(f"no dead letters{yet}", style="yellow")
+        errors.print(f"no dead letters{yet}", style="yellow", soft_wrap=True)
     elif next(wanted, None) is not None:
         errors.print(f"the newest {shown}; --limit COUNT shows more", style="yellow")
 
