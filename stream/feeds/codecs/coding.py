@@ -18,6 +18,7 @@ from .nal import (
     set_id,
     units,
 )
+from .picture_format import is_intra_h263, told_format, told_headers
 
 #: Codecs whose packets are units behind start codes.
 ANNEX_B: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
@@ -27,13 +28,14 @@ class Coding:
     """Reads each packet of a track in turn, and keeps the newest parameter sets."""
 
     def __init__(self, track: Track) -> None:
-        self._codec = ANNEX_B.get(track.codec)
+        self._name, self._codec = track.codec, ANNEX_B.get(track.codec)
         #: New settings of the decoder, of codecs that keep them apart from the pictures; None while the track's hold.
         self.extradata: bytes | None = None
         #: Pictures of intra slices alone are all that this stream has to begin with.
         self.intra_suffices = False
         #: Whether a decoder has to begin anew with the newest packet.
         self.has_changed = False
+        self._format: bytes | None = None
         self._prefix = 0
         self._sets: dict[tuple[int, int], bytes] = {}
         self._take_extradata(bytes(track.template.codec_context.extradata or b""))
@@ -47,7 +49,7 @@ class Coding:
                 self.extradata = packet.extradata
             self._take_extradata(packet.extradata)
         if self._codec is None:
-            return packet, Access(0 if packet.keyframe else None, packet.keyframe)
+            return packet, self._read_format(packet)
         access = read_access(self._codec, packet.data, self._prefix)
         for unit in access.parameter_sets:
             self._note(unit)
@@ -66,6 +68,18 @@ class Coding:
             return data
         at = int(bool(parts) and is_delimiter(self._codec, parts[0]))
         return framed([*parts[:at], *(unit for _, unit in sorted(self._sets.items())), *parts[at:]])
+
+    def _read_format(self, packet: Packet) -> Access:
+        is_key = packet.keyframe
+        if self._name == "h263":
+            is_key = is_intra_h263(packet.data)  # every picture is a keyframe to some containers
+        told = told_format(self._name, packet.data) if is_key else None
+        if told is not None:
+            if self._format not in (None, told):
+                self.has_changed = True
+                self.extradata = told_headers(self._name, packet.data) or self.extradata
+            self._format = told
+        return Access(0 if is_key else None, is_key)
 
     def _take_extradata(self, extradata: bytes) -> None:
         if self._codec is not None:

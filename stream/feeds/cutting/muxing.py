@@ -6,13 +6,14 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import av
 import av.error
 
 from stream.errors import SourceError
-from stream.feeds.packets import Packet, Track
+from stream.feeds.codecs.coding import ANNEX_B
+from stream.feeds.packets import Packet, Track, for_decoder
 from stream.segment import TICKS_PER_SECOND, Container
 
 #: Keeps decoding times positive when the first frames are reordered.
@@ -57,6 +58,7 @@ def mux(
             if container == "nut" and not _IS_MOV.match(track.template.container.format.name):
                 # The tag may be all that tells one form of a codec from another. QuickTime's are a language of its own.
                 stream.codec_context.codec_tag = track.template.codec_context.codec_tag
+            stream.codec_context.width, stream.codec_context.height = track.width, track.height
             stream.time_base = Fraction(1, rate)
             if extradata is not None:
                 stream.codec_context.extradata = extradata
@@ -77,12 +79,18 @@ def mux(
     return buffer.getvalue()
 
 
-def picture_size(data: bytes, container: Container) -> tuple[int, int] | None:
-    """Width and height of the pictures in a segment's bytes, as its parameter sets tell them; None if they do not."""
-    options = {"probesize": str(max(len(data), 2048))}
+def picture_size(packets: Sequence[Packet], track: Track, extradata: bytes | None = None) -> tuple[int, int] | None:
+    """Width and height of the first picture that a new decoder gives of `packets`; None if it gives none."""
+    template = track.template.codec_context
+    codec = template.codec if template.codec.is_decoder else av.Codec(track.codec, "r")
+    context: Any = av.CodecContext.create(codec, "r")
+    context.thread_count = 1
+    if track.codec not in ANNEX_B:  # these hold their parameter sets
+        context.extradata = template.extradata if extradata is None else extradata
     try:
-        with av.open(io.BytesIO(data), "r", format=container, options=options) as opened:
-            context = opened.streams.video[0].codec_context
-            return (context.width, context.height) if context.width else None
-    except (av.error.FFmpegError, ValueError, IndexError):
-        return None
+        for packet in (*packets, None):
+            for frame in context.decode(None if packet is None else for_decoder(packet.data)):
+                return frame.width, frame.height
+    except (av.error.FFmpegError, ValueError):
+        pass
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final
 
@@ -91,9 +91,10 @@ class Writer:
         """The next segment: what the draft holds, up to the presentation time `end`."""
         assert draft.packets[0].pts is not None
         assert self._epoch_us is not None
-        data = mux(draft.packets, self._track, self._container, self._to_ticks, self._camera, draft.extradata)
         if draft.is_resized:
-            self._size = picture_size(data, self._container) or self._size
+            self._size = picture_size(draft.packets, self._track, draft.extradata) or self._size
+        track = replace(self._track, width=self._size[0], height=self._size[1])
+        data = mux(draft.packets, track, self._container, self._to_ticks, self._camera, draft.extradata)
         start_us = self._to_us(draft.start)
         if not draft.continues:
             self._group_us = start_us
@@ -135,8 +136,8 @@ class Writer:
             end_us=self.last_end_us,
             container=self._container,
             codec=self._track.codec,
-            width=self._track.width,
-            height=self._track.height,
+            width=self._size[0],
+            height=self._size[1],
             frames=0,
             first_tick=0,
             data=b"",
