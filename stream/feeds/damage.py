@@ -60,6 +60,12 @@ class Ending:
             if before is not None and track == self._film.index:
                 self._longest_step = max(self._longest_step, end - before)
 
+    @property
+    def seconds(self) -> Fraction | None:
+        """How far the file was read, from its begin; None where packets have no times."""
+        ends = [self._ends[track.index] * track.time_base for track in self.tracks if track.index in self._ends]
+        return max(ends) - self._begin if ends else None
+
     def cuts_off(self, last: Any) -> bool:
         """Whether a file's last packet is half of one."""
         if self._format == "mpegts":
@@ -70,8 +76,7 @@ class Ending:
     def note(self, failure: str | None) -> str | None:
         """What to tell a user once all packets were read; `failure` is why no more could be."""
         failure = failure or self._cut_off()
-        ends = [self._ends[track.index] * track.time_base for track in self.tracks if track.index in self._ends]
-        reached = max(ends) - self._begin if ends else None
+        reached = self.seconds
         announced = None if self._announced is None else self._announced - self._begin
         tolerance = max(_TOLERANCE_SECONDS, 2 * self._longest_step * self._film.time_base)
         if reached is None or announced is None or announced - reached <= tolerance:

@@ -25,6 +25,7 @@ from .addresses import display_name, is_live, to_url, what_is_there
 from .codecs.changes import CodecChange, can_tell
 from .codecs.coding import ANNEX_B
 from .codecs.picture_order import ORDERS
+from .codecs.rest import Rest, find_rest, part_of
 from .codecs.transcoding import Transcoder
 from .cutting.carriers import carrier
 from .damage import Ending, why_unreadable
@@ -104,6 +105,7 @@ class Feed:
         if not self.live and may_begin_late(self._container):
             self._container.close()
             self._container = self._open(uri, far=True)
+        self._rest = None if self.live else self._find_rest(uri)
         try:
             self._begin()
         except (av.error.FFmpegError, ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -120,8 +122,27 @@ class Feed:
         found = recorded(path, dict(self._container.metadata), self.seconds)
         return replace(found, content_us=content_us(path))
 
-    def _open(self, uri: str, *, far: bool = False) -> Any:
-        """Open the feed; `far`: look further for its tracks than libav does by itself."""
+    def _find_rest(self, uri: str) -> Rest | None:
+        """What of a file is of another codec than its beginning; the container is opened again without it."""
+        film = find_film(self._container.streams.video)
+        if film is None or film.codec_context is None:
+            return None
+        rest = find_rest(Path(uri), self._container.format.name, codec_name(film), track=film.id)
+        if rest is not None:
+            name = self._container.format.name
+            self._container.close()
+            self._container = self._open(uri, end=rest.begin, form=name)
+        return rest
+
+    def _open(self, uri: str, *, far: bool = False, end: int | None = None, form: str | None = None) -> Any:
+        """Open the feed.
+
+        Args:
+            uri: where it is.
+            far: look further for its tracks than libav does by itself.
+            end: so many bytes of a file are read.
+            form: libav's name of the container; what the bytes look like, if None.
+        """
         # Where libav invents presentation times for H.264, they are in decoding order.
         options = {"fflags": "-genpts"}
         if self.live and uri.lower().startswith("rtsp"):
@@ -133,8 +154,9 @@ class Feed:
             options |= {"probesize": str(_FAR_BYTES), "analyzeduration": str(_FAR_SECONDS * av.time_base)}
         asked = time.monotonic()
         timeout = OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
+        address = to_url(escape_address(uri)) if end is None else part_of(Path(uri), 0, end)
         try:
-            return av.open(to_url(escape_address(uri)), options=options, timeout=timeout, metadata_errors="replace")
+            return av.open(address, format=form, options=options, timeout=timeout, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
             why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
             if not self.live:
@@ -156,7 +178,7 @@ class Feed:
             self._container.flags |= Flags.gen_pts.value
         self._film, self._ending = film, Ending(self._container, film)
         name = self._container.format.name
-        is_told = can_tell(codec) and name in {"mpegts", *RAW_FORMATS}
+        is_told = can_tell(codec) and (name in {"mpegts", *RAW_FORMATS} or (self.live and name == "mpeg"))
         self._change = CodecChange(codec, loses_one=name == "mpegts") if is_told else None
         self._is_packed = codec == "mpeg4" and self._container.format.name == "avi"
         source = self._of_film()
@@ -310,11 +332,19 @@ class Feed:
             why = f"its codec changes from {codec} to {change.other}"
             if self.live:
                 raise SourceError(f"{self.name}: {why}", cause=why)
-            self.notes.append(f"ends early: {why}; what follows is left out")
+            self._note_change(codec, change.other)
             self.left_out["other_codec"] += change.lost
         self.left_out["other_codec"] += sum(packet.pts is not None for packet in packets)
 
+    def _note_change(self, codec: str, other: str) -> None:
+        seconds = self._ending.seconds
+        after = "" if seconds is None else f" after {float(seconds):.1f} s"
+        self.notes.append(f"ends early: its codec changes from {codec} to {other}{after}; what follows is left out")
+
     def _note_ending(self, failure: str | None) -> None:
+        if self._rest is not None:
+            self._note_change(codec_name(self._film), self._rest.codec)
+            self.left_out["other_codec"] += self._rest.pictures()
         if note := self._ending.note(failure):
             self.notes.append(note)
         if self._has_late_tracks or begin_late(self._container):

@@ -27,17 +27,22 @@ _MPEG4: Final = rb"(?P<mpeg4>[\xb0\xb6])"
 _MPEG2_IN_MPEG4: Final = rb"(?P<mpeg2video>\xb3(?!.{3}\x00\x00\x01))"
 
 
-def _any_of(*marks: bytes) -> re.Pattern[bytes]:
+#: Of all codecs that are told apart.
+MARKS: Final = (_H264, _HEVC, _MPEG2, _MPEG4)
+
+
+def any_of(*marks: bytes) -> re.Pattern[bytes]:
+    """What finds one of the marks behind a start code; its last group is named as the codec."""
     return re.compile(_START + b"(?:" + b"|".join(marks) + b")", re.DOTALL)
 
 
 #: By codec: what none of its packets holds, and of which codec it is.
-_FOREIGN: Final = {
-    "h264": _any_of(_HEVC, _MPEG2, _MPEG4),
-    "hevc": _any_of(_H264, _MPEG2, _MPEG4),
-    "mpeg1video": _any_of(_H264, _HEVC, _MPEG4),
-    "mpeg2video": _any_of(_H264, _HEVC, _MPEG4),
-    "mpeg4": _any_of(_H264, _HEVC, _MPEG2_IN_MPEG4),
+FOREIGN: Final = {
+    "h264": any_of(_HEVC, _MPEG2, _MPEG4),
+    "hevc": any_of(_H264, _MPEG2, _MPEG4),
+    "mpeg1video": any_of(_H264, _HEVC, _MPEG4),
+    "mpeg2video": any_of(_H264, _HEVC, _MPEG4),
+    "mpeg4": any_of(_H264, _HEVC, _MPEG2_IN_MPEG4),
 }
 #: Fewer bytes are a delimiter and no picture.
 _LEAST_PICTURE_BYTES: Final = 12
@@ -48,7 +53,7 @@ _MAX_PIECES: Final = 256
 
 def can_tell(codec: str) -> bool:
     """Whether another codec is told apart from this one."""
-    return codec in _FOREIGN
+    return codec in FOREIGN
 
 
 class CodecChange:
@@ -71,7 +76,7 @@ class CodecChange:
             return
         pieces: list[Packet] = []
         for packet in packets:
-            found = _FOREIGN[self._codec].search(packet.data)
+            found = FOREIGN[self._codec].search(packet.data)
             if found is not None:
                 self.other = str(found.lastgroup)
                 # libav's parser did not see where the last picture ended.

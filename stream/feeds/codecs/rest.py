@@ -1,0 +1,140 @@
+"""Where a file goes on in another codec, of formats that are read by one parser to their end.
+
+Of a programme stream, or a stream without a container, libav keeps the parser that it began with: of what the other
+codec wrote nothing comes, or pieces that are no pictures. So such a file is searched for the change beforehand, read
+up to there, and what follows is counted by itself.
+
+    file      … P8 P9 │ Q0 Q1 … │ R0 …
+    film      … P8 P9 ┘                   read up to the first change
+    the rest            2 …       1 …     counted piece by piece, each by the parser of its own codec
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import av
+import av.error
+
+from .changes import FOREIGN, MARKS, any_of
+
+#: Formats that are searched, and the codec that a stream without a container is of.
+_FORMATS: Final = {
+    "h264": "h264",
+    "hevc": "hevc",
+    "mpeg1video": "mpegvideo",
+    "mpeg2video": "mpegvideo",
+    "mpeg4": "m4v",
+    "mjpeg": "mjpeg",
+}
+_PROGRAMME: Final = "mpeg"
+#: How a JPEG picture begins, with what hardly any bytes of another codec are by chance.
+_JPEG: Final = rb"(?P<mjpeg>\xff\xd8\xff(?:\xe0\x00\x10JFIF|\xe1..Exif|\xdb\x00[\x43\x84]\x00|\xfe\x00.Lavc))"
+_FOREIGN: Final = {
+    **{codec: re.compile(marks.pattern + b"|" + _JPEG, re.DOTALL) for codec, marks in FOREIGN.items()},
+    # Behind the end of a picture: within one, any bytes may be.
+    "mjpeg": re.compile(rb"(?<=\xff\xd9)\x00?" + any_of(*MARKS).pattern, re.DOTALL),
+}
+_BLOCK_BYTES: Final = 8 * 1024 * 1024
+#: A mark lies in so many bytes, with what is looked at before and behind it.
+_MARK_BYTES: Final = 64
+_PACK: Final = b"\0\0\1\xba"
+#: Packets of a programme stream: which track they are of, and how long they are (ISO/IEC 13818-1, 2.4.3.6).
+_PES: Final = re.compile(rb"\x00\x00\x01([\xbb-\xef])(..)", re.DOTALL)
+_MAX_PES_BYTES: Final = 6 + 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What follows a change of codec."""
+
+    path: Path
+    #: Of the container that the film is in.
+    format: str
+    #: The codec that follows.
+    codec: str
+    #: In bytes.
+    begin: int
+    #: Of the film in a programme stream.
+    track: int = 0
+
+    def pictures(self) -> int:
+        """How many there are, at least one."""
+        count, piece = 0, self
+        while True:
+            after = find_rest(piece.path, piece.format, piece.codec, piece.begin, piece.track)
+            count += max(1, piece._packets(None if after is None else after.begin))
+            if after is None:
+                return count
+            piece = after
+
+    def _packets(self, end: int | None) -> int:
+        count = 0
+        kind = self.format if self.format == _PROGRAMME else _FORMATS[self.codec]
+        try:
+            with av.open(part_of(self.path, self.begin, end), format=kind) as container:
+                tracks = container.streams.video
+                film = next((track for track in tracks if track.id == self.track), tracks[0])
+                for packet in container.demux(film):
+                    count += bool(packet.size)
+        except (av.error.FFmpegError, OSError, ValueError, LookupError):
+            pass  # damaged there, or cut off: what came before counts
+        return count
+
+
+def part_of(path: Path, begin: int, end: int | None) -> str:
+    """The address under which libav reads these bytes of a file."""
+    size = path.stat().st_size if end is None else end
+    return f"subfile,,start,{begin},end,{size},,:file:{path}"
+
+
+def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: int = 0) -> Rest | None:
+    """What follows the first change of codec behind `begin`; None if there is none, or it cannot be told.
+
+    Args:
+        path: the file.
+        format_name: libav's name of its container.
+        codec: libav's name of that which it begins with.
+        begin: in bytes.
+        track: libav's number of the film's track in a programme stream.
+    """
+    is_programme = format_name == _PROGRAMME
+    if codec not in _FOREIGN or not (is_programme or format_name == _FORMATS[codec]):
+        return None
+    with path.open("rb") as file:
+        for at, block in _blocks(file, begin):
+            for found in _FOREIGN[codec].finditer(block):
+                place = found.start()
+                if is_programme and (place := _pack_of(block, place, track)) < 0:
+                    continue
+                if at + place > begin:
+                    return Rest(path, format_name, str(found.lastgroup), at + place, track)
+    return None
+
+
+def _blocks(file: BinaryIO, begin: int) -> Iterator[tuple[int, bytes]]:
+    """The file from `begin` on, in blocks that overlap by what a mark in them needs."""
+    at = begin
+    file.seek(at)
+    held = b""
+    while block := file.read(_BLOCK_BYTES):
+        held += block
+        yield at, held
+        kept = min(len(held), _MAX_PES_BYTES + _MARK_BYTES)
+        at, held = at + len(held) - kept, held[-kept:]
+
+
+def _pack_of(block: bytes, place: int, track: int) -> int:
+    """Where the pack begins that holds `place`; -1 if nothing of the track is there."""
+    nearest = None
+    for packet in _PES.finditer(block, max(0, place - _MAX_PES_BYTES), place):
+        if packet.start() + 6 + int.from_bytes(packet[2], "big") > place:
+            nearest = packet
+    if nearest is None or nearest[1][0] != track & 0xFF:
+        return -1
+    pack = block.rfind(_PACK, 0, nearest.start())
+    return nearest.start() if pack < 0 else pack
