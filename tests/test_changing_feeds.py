@@ -81,7 +81,7 @@ def test_what_cannot_be_made_sense_of_ends_a_feed_and_no_process(tmp_path, monke
 
     path = write_film(tmp_path / "a.mkv", options=PLAIN)
     with Feed(str(path)) as feed:
-        monkeypatch.setattr("stream.feeds.source._packet", broken)
+        monkeypatch.setattr("stream.feeds.source.packet_of", broken)
         with pytest.raises(SourceError, match=r"a\.mkv: reading failed \(RecursionError: deep\)"):
             list(feed.packets())
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeAlias
+from typing import Any, Final, NoReturn, Self
 
 import av
 import av.error
@@ -25,14 +25,15 @@ from .addresses import display_name, is_live, to_url, what_is_there
 from .codecs.changes import CodecChange, can_tell
 from .codecs.coding import ANNEX_B
 from .codecs.picture_order import ORDERS
-from .codecs.rest import Rest, find_rest, part_of
+from .codecs.rest import WITHOUT_CONTAINER, Rest, find_rest, format_at_begin, part_of
 from .codecs.transcoding import Transcoder
 from .cutting.carriers import carrier
 from .damage import Ending, why_unreadable
+from .demuxed import AvPacket, first_packets, numbered, packet_of
 from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import Recorded, content_us, recorded
-from .times.timestamps import MAX_REORDER, in_picture_order, with_decoding_times, with_gaps_filled
+from .times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
 from .tracks import (
     PICTURE_FORMATS,
     RAW_FORMATS,
@@ -59,10 +60,6 @@ _EDIT_TICKS: Final = 48_000
 #: Of a file whose video begins long after its sound, so much is searched for the first picture, and held meanwhile.
 _FAR_BYTES: Final = 64 * 1024 * 1024
 _FAR_SECONDS: Final = 24 * 3600
-#: The first packets tell what the container leaves out; no more than this is held for it.
-_MAX_FIRST_BYTES: Final = 16 * 1024 * 1024
-
-_AvPacket: TypeAlias = "av.Packet[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +121,17 @@ class Feed:
 
     def _find_rest(self, uri: str) -> Rest | None:
         """What of a file is of another codec than its beginning; the container is opened again without it."""
+        path, form = Path(uri), self._container.format.name
+        if form in WITHOUT_CONTAINER and (begins_as := format_at_begin(path)) not in (None, form):
+            self._container.close()
+            self._container, form = self._open(uri, form=begins_as), begins_as
         film = find_film(self._container.streams.video)
         if film is None or film.codec_context is None:
             return None
-        rest = find_rest(Path(uri), self._container.format.name, codec_name(film), track=film.id)
+        rest = find_rest(path, form, codec_name(film), track=film.id)
         if rest is not None:
-            name = self._container.format.name
             self._container.close()
-            self._container = self._open(uri, end=rest.begin, form=name)
+            self._container = self._open(uri, end=rest.begin, form=form)
         return rest
 
     def _open(self, uri: str, *, far: bool = False, end: int | None = None, form: str | None = None) -> Any:
@@ -182,12 +182,12 @@ class Feed:
         self._change = CodecChange(codec, loses_one=name == "mpegts") if is_told else None
         self._is_packed = codec == "mpeg4" and self._container.format.name == "avi"
         source = self._of_film()
-        first = [] if self.live else _first_packets(source)
+        first = [] if self.live else first_packets(source)
         if len(first) == 1 and self._container.format.name.endswith(PICTURE_FORMATS):
             self._refuse("is a single picture")
         # Pieces of an edit list are joined with ticks between two pictures: QuickTime's 600 a second may be too few.
         fineness = ceil(film.time_base * _EDIT_TICKS) if self._container.format.name.startswith("mov") else 1
-        begin = list(self._of_one_codec((_packet(packet, fineness) for packet in first), codec))
+        begin = list(self._of_one_codec((packet_of(packet, fineness) for packet in first), codec))
         if begin and codec not in ANNEX_B and not any(packet.keyframe for packet in begin):
             begin[0] = replace(begin[0], keyframe=True)  # a container that flags none: where a player begins
         track = Track(
@@ -198,7 +198,7 @@ class Feed:
             display=colours_of(film) if self.live else display_of(film, first),
             template=film if self._change is None else copy_of(film),
         )
-        rest = self._of_one_codec((_packet(packet, fineness) for packet in source), codec)
+        rest = self._of_one_codec((packet_of(packet, fineness) for packet in source), codec)
         self._packets = self._timed(begin, rest, track)
         zero = self._zero(begin, track.time_base)
         if self.live:
@@ -256,7 +256,7 @@ class Feed:
             if self._reading.rate is None and self._told_rate() is None:
                 self.notes.append(f"has no times of its own: taken as {DEFAULT_RATE} pictures a second (see --fps)")
             if order is None:
-                packets = _numbered(packets, interval)
+                packets = numbered(packets, interval)
         if order is not None and any(p.pts is None for p in begin):
             return in_picture_order(packets, order, interval)
         # Of a file the first packets all have times: what is missing later is rare and single.
@@ -290,12 +290,12 @@ class Feed:
                 return round(own)  # microseconds are coarser than some tracks' ticks
         return round(ticks)
 
-    def _of_film(self) -> Iterator[_AvPacket]:
+    def _of_film(self) -> Iterator[AvPacket]:
         """The film's packets, as they come. Damage that ends a file is a note, unless nothing could be read."""
         if self.live:
             yield from self._demuxed()
             return
-        held: _AvPacket | None = None  # the last packet of a file may be half a picture
+        held: AvPacket | None = None  # the last packet of a file may be half a picture
         failure: str | None = None
         try:
             for packet in self._demuxed():
@@ -350,7 +350,7 @@ class Feed:
         if self._has_late_tracks or begin_late(self._container):
             self.notes.append("another video track, or another programme, begins in the middle: it is left out")
 
-    def _demuxed(self) -> Iterator[_AvPacket]:
+    def _demuxed(self) -> Iterator[AvPacket]:
         asked = time.monotonic()
         packets = self._container.demux(self._ending.tracks)
         if self._is_packed:
@@ -393,33 +393,3 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-def _first_packets(packets: Iterator[_AvPacket]) -> list[_AvPacket]:
-    first: list[_AvPacket] = []
-    size = 0
-    for packet in packets:
-        first.append(packet)
-        size += packet.size
-        if len(first) >= MAX_REORDER or size >= _MAX_FIRST_BYTES:
-            break
-    return first
-
-
-def _packet(packet: _AvPacket, fineness: int) -> Packet:
-    """The packet, in ticks that are so many times finer."""
-    changed = bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
-    return Packet(
-        bytes(packet),
-        None if packet.pts is None else packet.pts * fineness,
-        None if packet.dts is None else packet.dts * fineness,
-        (packet.duration or 0) * fineness,
-        packet.is_keyframe,
-        discard=packet.is_discard,
-        extradata=changed,
-    )
-
-
-def _numbered(packets: Iterable[Packet], interval: int) -> Iterator[Packet]:
-    for number, packet in enumerate(packets):
-        yield replace(packet, pts=number * interval, dts=number * interval)

@@ -30,15 +30,24 @@ _FORMATS: Final = {
     "mpeg2video": "mpegvideo",
     "mpeg4": "m4v",
     "mjpeg": "mjpeg",
+    "av1": "obu",
 }
 _PROGRAMME: Final = "mpeg"
 #: How a JPEG picture begins, with what hardly any bytes of another codec are by chance.
 _JPEG: Final = rb"(?P<mjpeg>\xff\xd8\xff(?:\xe0\x00\x10JFIF|\xe1..Exif|\xdb\x00[\x43\x84]\x00|\xfe\x00.Lavc))"
+#: A delimiter and a sequence header of AV1. No stream with start codes holds so many zeros but before one.
+_AV1: Final = rb"(?P<av1>\x12\x00\x0a[\x05-\x30]\x00\x00\x00(?!\x01))"
 _FOREIGN: Final = {
-    **{codec: re.compile(marks.pattern + b"|" + _JPEG, re.DOTALL) for codec, marks in FOREIGN.items()},
+    **{codec: re.compile(b"|".join((marks.pattern, _JPEG, _AV1)), re.DOTALL) for codec, marks in FOREIGN.items()},
     # Behind the end of a picture: within one, any bytes may be.
-    "mjpeg": re.compile(rb"(?<=\xff\xd9)\x00?" + any_of(*MARKS).pattern, re.DOTALL),
+    "mjpeg": re.compile(rb"(?<=\xff\xd9)(?:" + _AV1 + rb"|\x00?" + any_of(*MARKS).pattern + b")", re.DOTALL),
+    # Units tell their length, and so where the last one ends.
+    "av1": re.compile(b"(?:" + _JPEG + rb"|\x00?" + any_of(*MARKS).pattern + b")", re.DOTALL),
 }
+_BEGIN: Final = re.compile(b"|".join((_JPEG, _AV1, rb"\x00?" + any_of(*MARKS).pattern)), re.DOTALL)
+#: What libav may take a stream for that begins as one codec and goes on as another, from whose bytes it judges.
+WITHOUT_CONTAINER: Final = frozenset(_FORMATS.values()) | {"vvc", "evc", "cavsvideo", "avs2", "avs3"}
+_UNIT_HEAD_BYTES: Final = 10
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
 #: A mark lies in so many bytes, with what is looked at before and behind it.
 _MARK_BYTES: Final = 64
@@ -53,7 +62,7 @@ class Rest:
     """What follows a change of codec."""
 
     path: Path
-    #: Of the container that the film is in.
+    #: libav's name of the container that it is in.
     format: str
     #: The codec that follows.
     codec: str
@@ -74,9 +83,8 @@ class Rest:
 
     def _packets(self, end: int | None) -> int:
         count = 0
-        kind = self.format if self.format == _PROGRAMME else _FORMATS[self.codec]
         try:
-            with av.open(part_of(self.path, self.begin, end), format=kind) as container:
+            with av.open(part_of(self.path, self.begin, end), format=self.format) as container:
                 tracks = container.streams.video
                 film = next((track for track in tracks if track.id == self.track), tracks[0])
                 for packet in container.demux(film):
@@ -90,6 +98,13 @@ def part_of(path: Path, begin: int, end: int | None) -> str:
     """The address under which libav reads these bytes of a file."""
     size = path.stat().st_size if end is None else end
     return f"subfile,,start,{begin},end,{size},,:file:{path}"
+
+
+def format_at_begin(path: Path) -> str | None:
+    """Of which stream without a container the first bytes are, by libav's name; None if they do not tell."""
+    with path.open("rb") as file:
+        found = _BEGIN.match(file.read(_MARK_BYTES))
+    return _FORMATS[str(found.lastgroup)] if found else None
 
 
 def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: int = 0) -> Rest | None:
@@ -106,14 +121,42 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
     if codec not in _FOREIGN or not (is_programme or format_name == _FORMATS[codec]):
         return None
     with path.open("rb") as file:
+        if codec == "av1":
+            begin = _end_of_units(file, begin)
+            file.seek(begin)
+            found = _FOREIGN[codec].match(file.read(_MARK_BYTES))
+            return _rest(path, format_name, found, begin, track) if found else None
         for at, block in _blocks(file, begin):
             for found in _FOREIGN[codec].finditer(block):
                 place = found.start()
                 if is_programme and (place := _pack_of(block, place, track)) < 0:
                     continue
                 if at + place > begin:
-                    return Rest(path, format_name, str(found.lastgroup), at + place, track)
+                    return _rest(path, format_name, found, at + place, track)
     return None
+
+
+def _rest(path: Path, format_name: str, found: re.Match[bytes], begin: int, track: int) -> Rest:
+    codec = str(found.lastgroup)
+    return Rest(path, format_name if format_name == _PROGRAMME else _FORMATS[codec], codec, begin, track)
+
+
+def _end_of_units(file: BinaryIO, begin: int) -> int:
+    """Where the units of AV1 end that follow one another from `begin` on (AV1, 5.3)."""
+    while True:
+        file.seek(begin)
+        head = file.read(_UNIT_HEAD_BYTES)
+        at = 2 if head and head[0] & 4 else 1
+        # One of a raw stream tells its length, and leaves two bits 0.
+        if len(head) <= at or head[0] & 0x83 != 2:
+            return begin
+        size = shift = 0
+        while at < len(head):
+            size |= (head[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if not head[at - 1] & 0x80:
+                break
+        begin += at + size
 
 
 def _blocks(file: BinaryIO, begin: int) -> Iterator[tuple[int, bytes]]:
