@@ -51,6 +51,9 @@ _UNIT_HEAD_BYTES: Final = 10
 _BLOCK_BYTES: Final = 8 * 1024 * 1024
 #: A mark lies in so many bytes, with what is looked at before and behind it.
 _MARK_BYTES: Final = 64
+#: Where a file goes on in another track, too, none of the first one comes for so long.
+_BESIDE_BYTES: Final = 1024 * 1024
+_VIDEO: Final = range(0xE0, 0xF0)
 _PACK: Final = b"\0\0\1\xba"
 #: Packets of a programme stream: which track they are of, and how long they are (ISO/IEC 13818-1, 2.4.3.6).
 _PES: Final = re.compile(rb"\x00\x00\x01([\xbb-\xef])(..)", re.DOTALL)
@@ -126,11 +129,18 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
             file.seek(begin)
             found = _FOREIGN[codec].match(file.read(_MARK_BYTES))
             return _rest(path, format_name, found, begin, track) if found else None
+        beside: set[int] = set()  # other tracks of a programme, along the film
         for at, block in _blocks(file, begin):
             for found in _FOREIGN[codec].finditer(block):
                 place = found.start()
-                if is_programme and (place := _pack_of(block, place, track)) < 0:
-                    continue
+                if is_programme:
+                    number, place = _packet_at(block, place)
+                    if number not in _VIDEO or number in beside:
+                        continue
+                    if number != track & 0xFF and _comes_soon(file, at + found.start(), track & 0xFF):
+                        beside.add(number)
+                        continue
+                    track = 0x100 | number
                 if at + place > begin:
                     return _rest(path, format_name, found, at + place, track)
     return None
@@ -171,13 +181,22 @@ def _blocks(file: BinaryIO, begin: int) -> Iterator[tuple[int, bytes]]:
         at, held = at + len(held) - kept, held[-kept:]
 
 
-def _pack_of(block: bytes, place: int, track: int) -> int:
-    """Where the pack begins that holds `place`; -1 if nothing of the track is there."""
+def _packet_at(block: bytes, place: int) -> tuple[int, int]:
+    """The number of the track that `place` is of, -1 if it is of none, and where the pack with it begins."""
     nearest = None
     for packet in _PES.finditer(block, max(0, place - _MAX_PES_BYTES), place):
         if packet.start() + 6 + int.from_bytes(packet[2], "big") > place:
             nearest = packet
-    if nearest is None or nearest[1][0] != track & 0xFF:
-        return -1
+    if nearest is None:
+        return -1, -1
     pack = block.rfind(_PACK, 0, nearest.start())
-    return nearest.start() if pack < 0 else pack
+    return nearest[1][0], nearest.start() if pack < 0 else pack
+
+
+def _comes_soon(file: BinaryIO, place: int, number: int) -> bool:
+    """Whether a packet of the track of this number follows soon, as tracks of one programme are beside each other."""
+    back = file.tell()
+    file.seek(place)
+    is_there = b"\0\0\1" + bytes([number]) in file.read(_BESIDE_BYTES)
+    file.seek(back)
+    return is_there
