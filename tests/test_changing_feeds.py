@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from stream import Feed, Footage, Picture, Segment, SourceError, decode
 from tests.films import write_film
+from tests.videos import picture
 
 PLAIN = {"bf": "0", "preset": "ultrafast"}
 
@@ -102,6 +104,17 @@ def test_the_half_picture_at_the_end_of_a_file_that_is_cut_off_is_counted(tmp_pa
 CODECS = {"h264": "libx264", "hevc": "libx265", "mpeg2video": "mpeg2video", "mpeg4": "mpeg4"}
 
 
+#: Of a stream without a container.
+FORMS = {
+    "h264": "h264",
+    "hevc": "hevc",
+    "mpeg2video": "mpeg2video",
+    "mpeg4": "m4v",
+    "mjpeg": "mjpeg",
+    "av1": "obu",
+}
+
+
 @pytest.fixture(scope="module")
 def programmes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Sixty frames of each codec, under the same numbers of tracks."""
@@ -126,23 +139,71 @@ def test_a_change_of_codec_amid_a_transport_stream_is_a_named_end(tmp_path, capl
     assert f"ends early: its codec changes from {codec} to {other}" in caplog.text
 
 
-@pytest.mark.parametrize(("codec", "other"), [("h264", "hevc"), ("hevc", "h264"), ("h264", "mpeg4")])
-def test_a_change_of_codec_amid_a_raw_stream_is_a_named_end(tmp_path, caplog, codec, other):
-    films = [
-        write_film(
-            tmp_path / name,
-            form="m4v" if name == "mpeg4" else name,
-            codec=CODECS[name],
-            options={"preset": "ultrafast"},
-        )
-        for name in (codec, other)
-    ]
-    both = tmp_path / f"both.{codec}"
-    both.write_bytes(b"".join(film.read_bytes() for film in films))
-    segments, skipped, _ = segments_of(both)
-    assert sum(s.frames for s in segments) == 60
-    assert skipped.keys() == {"other_codec"}
-    assert f"ends early: its codec changes from {codec} to {other}" in caplog.text
+def film_of(folder: Path, codec: str, frames: int, form: str) -> bytes:
+    options = PLAIN if codec == "h264" else {"preset": "12", "svtav1-params": "lp=1:pred-struct=1"}
+    return write_film(
+        folder / f"{codec}-{frames}.{form}",
+        frames,
+        form=form,
+        codec={**CODECS, "mjpeg": "mjpeg", "av1": "libsvtav1"}[codec],
+        options=options if codec in {"h264", "av1"} else {"preset": "ultrafast"} if codec == "hevc" else {},
+        pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p",
+    ).read_bytes()
+
+
+def assert_ends_where_the_codec_changes(
+    both: Path, caplog: pytest.LogCaptureFixture, codec: str, others: list[str]
+) -> None:
+    """Of films of 10 pictures of `codec` and 20 of each of the others."""
+    segments, skipped, failures = segments_of(both)
+    assert (sum(s.frames for s in segments), segments[-1].is_end, segments[0].codec) == (10, True, codec)
+    assert (skipped, failures) == ({"other_codec": 20 * len(others)}, [])
+    for segment in segments:
+        if not segment.is_end:
+            decode(segment, [segment.start_us], Picture(24, 32))
+    assert f"{both.name}: ends early: its codec changes from {codec} to {others[0]}" in caplog.text
+
+
+@pytest.fixture(scope="module", params=["vob", "raw"])
+def streams(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[tuple[str, int], bytes]]:
+    """Films of 10 and of 20 frames of each codec, in programme streams or without a container."""
+    folder = tmp_path_factory.mktemp(request.param)
+    forms = FORMS if request.param == "raw" else dict.fromkeys(CODECS, "vob")
+    return request.param, {(codec, n): film_of(folder, codec, n, forms[codec]) for codec in forms for n in (10, 20)}
+
+
+def test_a_change_of_codec_amid_a_stream_of_one_parser_is_a_named_end_with_every_picture_counted(
+    tmp_path, caplog, streams
+):
+    """The parser that libav began with makes nothing of what follows, or pieces that are no pictures."""
+    kind, films = streams
+    codecs = sorted({codec for codec, _ in films})
+    for codec, other in itertools.permutations(codecs, 2):
+        both = tmp_path / f"{codec}-{other}.film"
+        both.write_bytes(films[codec, 10] + films[other, 20])
+        assert_ends_where_the_codec_changes(both, caplog, codec, [other])
+    both = tmp_path / "back.film"
+    both.write_bytes(films["hevc", 10] + films["mpeg4", 20] + films["mpeg2video", 20] + films["mpeg4", 20])
+    assert_ends_where_the_codec_changes(both, caplog, "hevc", ["mpeg4", "mpeg2video", "mpeg4"])
+    assert ("after 0.3 s; what follows is left out" in caplog.text) == (kind == "vob")
+
+
+def test_a_second_track_beside_the_film_is_no_change_of_its_codec(tmp_path, caplog):
+    path = tmp_path / "two.mpg"
+    with av.open(str(path), "w", format="vob") as out:
+        tracks = [out.add_stream(codec, rate=25) for codec in ("mpeg2video", "libx264")]
+        for track in tracks:
+            track.width, track.height, track.pix_fmt = 160, 96, "yuv420p"
+        for number in range(50):
+            for track in tracks:
+                image = av.VideoFrame.from_ndarray(picture(number), "rgb24")
+                image.pts, image.time_base = number, Fraction(1, 25)
+                out.mux(track.encode(image))
+        for track in tracks:
+            out.mux(track.encode(None))
+    segments, skipped, failures = segments_of(path)
+    assert (sum(s.frames for s in segments), skipped, failures) == (50, Counter(), [])
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "mpeg4"])

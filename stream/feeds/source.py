@@ -161,6 +161,8 @@ class Feed:
             why = self._reason(error, asked, OPEN_TIMEOUT_SECONDS) + escape_hint(uri)
             if not self.live:
                 why = why_unreadable(Path(uri)) or why
+                if form is None and (begins_as := format_at_begin(Path(uri))):
+                    return self._open(uri, form=begins_as)
             raise SourceError(f"{self.name}: cannot be opened as video ({why})", cause=why) from None
 
     def _begin(self) -> None:
