@@ -124,6 +124,13 @@ def _h263(data: bytes) -> bytes | None:
     return bytes([data[4] >> 2 & 7]) if is_intra_h263(data) else None
 
 
+def _flv1(data: bytes) -> bytes:
+    """The size of H.263 as Flash has it: one of a table, or two numbers of one or two bytes."""
+    bits = int.from_bytes(data[:16].ljust(16, b"\0"), "big")
+    more = {0: 16, 1: 32}.get(bits >> 95 & 7, 0)
+    return (bits >> 95 - more & (1 << 3 + more) - 1).to_bytes(5, "big")
+
+
 def _png(data: bytes) -> bytes | None:
     return data[16:26] if data[12:16] == b"IHDR" else None
 
@@ -137,5 +144,6 @@ _READERS: Final[dict[str, Callable[[bytes], bytes | None]]] = {
     "mpeg2video": _mpeg12,
     "mpeg4": _mpeg4,
     "h263": _h263,
+    "flv1": _flv1,
     "png": _png,
 }
