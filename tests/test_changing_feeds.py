@@ -13,7 +13,7 @@ import av
 import pytest
 
 from stream import Feed, Footage, Picture, Segment, SourceError, decode
-from tests.films import write_film
+from tests.films import with_second_description, write_film
 from tests.videos import picture
 
 PLAIN = {"bf": "0", "preset": "ultrafast"}
@@ -186,6 +186,15 @@ def test_a_change_of_codec_amid_a_stream_of_one_parser_is_a_named_end_with_every
     both.write_bytes(films["hevc", 10] + films["mpeg4", 20] + films["mpeg2video", 20] + films["mpeg4", 20])
     assert_ends_where_the_codec_changes(both, caplog, "hevc", ["mpeg4", "mpeg2video", "mpeg4"])
     assert ("after 0.3 s; what follows is left out" in caplog.text) == (kind == "vob")
+
+
+def test_pictures_of_another_codec_in_one_track_of_an_mp4_file_are_counted(tmp_path, caplog):
+    """libav passes over what is not described as it began, and says nothing."""
+    film = write_film(tmp_path / "a.mp4", 50, options=PLAIN)
+    path = with_second_description(film, write_film(tmp_path / "b.mp4", 30, codec="mpeg4"))
+    segments, skipped, failures = segments_of(path)
+    assert (sum(s.frames for s in segments), skipped, failures) == (50, {"other_codec": 30}, [])
+    assert "a.mp4: 30 pictures are of another codec than h264: they are left out" in caplog.text
 
 
 def test_a_second_track_beside_the_film_is_no_change_of_its_codec(tmp_path, caplog):

@@ -44,6 +44,7 @@ from .tracks import (
     copy_of,
     display_of,
     find_film,
+    in_other_codecs,
     may_begin_late,
     unpacked,
 )
@@ -135,13 +136,9 @@ class Feed:
         return rest
 
     def _open(self, uri: str, *, far: bool = False, end: int | None = None, form: str | None = None) -> Any:
-        """Open the feed.
+        """Open the feed, or the first `end` bytes of a file, in the format `form` where that is known.
 
-        Args:
-            uri: where it is.
-            far: look further for its tracks than libav does by itself.
-            end: so many bytes of a file are read.
-            form: libav's name of the container; what the bytes look like, if None.
+        `far`: look further for its tracks than libav does by itself.
         """
         # Where libav invents presentation times for H.264, they are in decoding order.
         options = {"fflags": "-genpts"}
@@ -347,6 +344,11 @@ class Feed:
         if self._rest is not None:
             self._note_change(codec_name(self._film), self._rest.codec)
             self.left_out["other_codec"] += self._rest.pictures()
+        if others := in_other_codecs(self._container, self._film):
+            self.notes.append(
+                f"{others} pictures are of another codec than {codec_name(self._film)}: they are left out"
+            )
+            self.left_out["other_codec"] += others
         if note := self._ending.note(failure):
             self.notes.append(note)
         if self._has_late_tracks or begin_late(self._container):

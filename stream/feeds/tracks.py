@@ -85,6 +85,19 @@ def begin_late(container: Any) -> bool:
         return False  # damaged there, or nothing is
 
 
+def in_other_codecs(container: Any, film: Any) -> int:
+    """How many pictures of an MP4 track are of another codec than the film, as its index tells; libav passes them over."""
+    if not film.frames or not container.format.name.startswith("mov"):
+        return 0
+    try:
+        # An edit list takes pictures out of the index that a player does not show.
+        with av.open(container.name, options={"advanced_editlist": "0"}) as whole:
+            read = len(whole.streams[film.index].index_entries)
+    except (av.error.FFmpegError, OSError, ValueError, LookupError):
+        return 0  # gone meanwhile
+    return max(0, int(film.frames) - read)
+
+
 def codec_name(track: av.VideoStream) -> str:
     """The codec's own name, whatever the decoder of it is called."""
     return track.codec_context.codec.canonical_name

@@ -18,7 +18,7 @@ from .nal import (
     set_id,
     units,
 )
-from .picture_format import is_intra_h263, told_format, told_headers
+from .picture_format import is_intra_h263, tells_format, told_format, told_headers
 
 #: Codecs whose packets are units behind start codes.
 ANNEX_B: Final[dict[str, Codec]] = {"h264": "h264", "hevc": "hevc"}
@@ -33,6 +33,8 @@ class Coding:
         self.extradata: bytes | None = None
         #: Pictures of intra slices alone are all that this stream has to begin with.
         self.intra_suffices = False
+        #: Whether the pictures tell their size, and where it changes.
+        self.tells_size = self._codec is not None or tells_format(track.codec)
         #: Whether a decoder has to begin anew with the newest packet.
         self.has_changed = False
         self._format: bytes | None = None

@@ -31,6 +31,11 @@ _SEQUENCE_OBU: Final = 1
 _EXTENDED: Final = 7
 
 
+def tells_format(codec: str) -> bool:
+    """Whether pictures of a codec say it."""
+    return codec in _READERS
+
+
 def told_format(codec: str, data: bytes) -> bytes | None:
     """What a picture says of its size and format, to be compared with the newest before; None if it says nothing."""
     reader = _READERS.get(codec)

@@ -85,7 +85,8 @@ class Segmenter:
         self._last_dts: int | None = None
         self._last_pts = 0
         self._interval = 0  # distance between the two newest frames in presentation order
-        self._is_resized = False
+        # libav reads ahead to describe a track, and tells the size of what it came to.
+        self._is_resized = self._coding.tells_size
         self._open: Draft | None = None
         self._closing: Draft | None = None
         self._cut: Packet | None = None
