@@ -86,7 +86,7 @@ def begin_late(container: Any) -> bool:
 
 
 def in_other_codecs(container: Any, film: Any) -> int:
-    """How many pictures of an MP4 track are of another codec than the film, as its index tells; libav passes them over."""
+    """How many pictures of an MP4 track are of another codec than the film; libav passes them over in silence."""
     if not film.frames or not container.format.name.startswith("mov"):
         return 0
     try:

@@ -11,6 +11,7 @@ up to there, and what follows is counted by itself.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,14 +38,16 @@ _PROGRAMME: Final = "mpeg"
 _JPEG: Final = rb"(?P<mjpeg>\xff\xd8\xff(?:\xe0\x00\x10JFIF|\xe1..Exif|\xdb\x00[\x43\x84]\x00|\xfe\x00.Lavc))"
 #: A delimiter and a sequence header of AV1. No stream with start codes holds so many zeros but before one.
 _AV1: Final = rb"(?P<av1>\x12\x00\x0a[\x05-\x30]\x00\x00\x00(?!\x01))"
-_FOREIGN: Final = {
-    **{codec: re.compile(b"|".join((marks.pattern, _JPEG, _AV1)), re.DOTALL) for codec, marks in FOREIGN.items()},
-    # Behind the end of a picture: within one, any bytes may be.
-    "mjpeg": re.compile(rb"(?<=\xff\xd9)(?:" + _AV1 + rb"|\x00?" + any_of(*MARKS).pattern + b")", re.DOTALL),
-    # Units tell their length, and so where the last one ends.
-    "av1": re.compile(b"(?:" + _JPEG + rb"|\x00?" + any_of(*MARKS).pattern + b")", re.DOTALL),
-}
 _BEGIN: Final = re.compile(b"|".join((_JPEG, _AV1, rb"\x00?" + any_of(*MARKS).pattern)), re.DOTALL)
+_EOI: Final = b"\xff\xd9"
+#: By codec. Patterns that begin with fixed bytes are found fast, each by itself.
+_FOREIGN: Final = {
+    **{codec: (marks, re.compile(_JPEG, re.DOTALL), re.compile(_AV1, re.DOTALL)) for codec, marks in FOREIGN.items()},
+    # Behind the end of a picture: within one, any bytes may be.
+    "mjpeg": (re.compile(re.escape(_EOI) + rb"(?:" + _AV1 + rb"|\x00?" + any_of(*MARKS).pattern + b")", re.DOTALL),),
+    # Units tell their length, and so where the last one ends.
+    "av1": (),
+}
 #: What libav may take a stream for that begins as one codec and goes on as another, from whose bytes it judges.
 WITHOUT_CONTAINER: Final = frozenset(_FORMATS.values()) | {"vvc", "evc", "cavsvideo", "avs2", "avs3"}
 _UNIT_HEAD_BYTES: Final = 10
@@ -127,12 +130,12 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
         if codec == "av1":
             begin = _end_of_units(file, begin)
             file.seek(begin)
-            found = _FOREIGN[codec].match(file.read(_MARK_BYTES))
-            return _rest(path, format_name, found, begin, track) if found else None
+            is_other = _BEGIN.match(file.read(_MARK_BYTES))
+            return _rest(path, format_name, is_other, begin, track) if is_other else None
         beside: set[int] = set()  # other tracks of a programme, along the film
         for at, block in _blocks(file, begin):
-            for found in _FOREIGN[codec].finditer(block):
-                place = found.start()
+            for found in _found(codec, block):
+                place = found.start() + (len(_EOI) if codec == "mjpeg" else 0)
                 if is_programme:
                     number, place = _packet_at(block, place)
                     if number not in _VIDEO or number in beside:
@@ -144,6 +147,11 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
                 if at + place > begin:
                     return _rest(path, format_name, found, at + place, track)
     return None
+
+
+def _found(codec: str, block: bytes) -> Iterator[re.Match[bytes]]:
+    """The marks of other codecs, in their order."""
+    return heapq.merge(*(marks.finditer(block) for marks in _FOREIGN[codec]), key=re.Match.start)
 
 
 def _rest(path: Path, format_name: str, found: re.Match[bytes], begin: int, track: int) -> Rest:
