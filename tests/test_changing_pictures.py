@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +67,7 @@ DEAR = {
 }
 CODINGS = CHEAP | DEAR
 Part = tuple[int, tuple[int, int], str]
+Encode = Callable[[Coding, Part, int], list[av.Packet]]
 LIMITS = SegmentLimits(0.3, 0.7)
 
 
@@ -84,14 +86,14 @@ def encoded(coding: Coding, part: Part, first: int) -> list[av.Packet]:
     return packets + context.encode(None)
 
 
-def write_parts(path: Path, coding: Coding, form: str, parts: Sequence[Part]) -> Path:
+def write_parts(path: Path, coding: Coding, form: str, parts: Sequence[Part], encode: Encode = encoded) -> Path:
     """One track of which each part was encoded by itself: so many frames, of a size and a format."""
     with av.open(str(path), "w", format=form) as out:
         track = out.add_stream(coding.encoder, rate=25, options=coding.options)
         _, (track.width, track.height), track.pix_fmt = parts[0]
         first = 0
         for part in parts:
-            for packet in encoded(coding, part, first):
+            for packet in encode(coding, part, first):
                 copy = av.Packet(bytes(packet))
                 copy.stream, copy.time_base = track, Fraction(1, 25)
                 copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
@@ -145,6 +147,31 @@ def films(draw: st.DrawFn) -> tuple[Coding, str, list[Part]]:
 def test_films_that_change_in_any_way_lose_no_picture(tmp_path_factory, film):
     coding, form, parts = film
     path = write_parts(tmp_path_factory.getbasetemp() / f"changing.{form}", coding, form, parts)
+    assert_each_picture_is_its_own(path, parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "pictures"),
+    [
+        ("mpeg4", "avi", rb"\x00\x00\x01[\xb3\xb6]"),
+        ("mpeg4", "m4v", rb"\x00\x00\x01[\xb3\xb6]"),
+        ("mpeg2", "mpegts", rb"\x00\x00\x01[\xb8\x00]"),
+        ("mpeg2", "matroska", rb"\x00\x00\x01[\xb8\x00]"),
+    ],
+)
+def test_headers_that_come_once_hold_for_the_segments_that_follow(tmp_path, name, form, pictures):
+    def encoded_with_headers_once(coding: Coding, part: Part, first: int) -> list[av.Packet]:
+        begin, *rest = encoded(coding, part, first)
+        bare = []
+        for packet in rest:
+            data = bytes(packet)
+            copy = av.Packet(data[re.search(pictures, data).start() :])
+            copy.pts, copy.dts, copy.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+            bare.append(copy)
+        return [begin, *bare]
+
+    parts: list[Part] = [(30, LARGE, "yuv420p"), (30, SMALL, "yuv420p"), (30, LOWER, "yuv420p")]
+    path = write_parts(tmp_path / f"a.{form}", CODINGS[name], form, parts, encoded_with_headers_once)
     assert_each_picture_is_its_own(path, parts)
 
 

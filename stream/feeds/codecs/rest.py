@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -134,7 +134,8 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
             return _rest(path, format_name, is_other, begin, track) if is_other else None
         beside: set[int] = set()  # other tracks of a programme, along the film
         for at, block in _blocks(file, begin):
-            for found in _found(codec, block):
+            # A programme stream carries codecs with start codes, whose marks come first.
+            for found in _found(_FOREIGN[codec][: 1 if is_programme else None], block):
                 place = found.start() + (len(_EOI) if codec == "mjpeg" else 0)
                 if is_programme:
                     number, place = _packet_at(block, place)
@@ -149,9 +150,9 @@ def find_rest(path: Path, format_name: str, codec: str, begin: int = 0, track: i
     return None
 
 
-def _found(codec: str, block: bytes) -> Iterator[re.Match[bytes]]:
-    """The marks of other codecs, in their order."""
-    return heapq.merge(*(marks.finditer(block) for marks in _FOREIGN[codec]), key=re.Match.start)
+def _found(patterns: Sequence[re.Pattern[bytes]], block: bytes) -> Iterator[re.Match[bytes]]:
+    """What any of the patterns finds, in its order."""
+    return heapq.merge(*(pattern.finditer(block) for pattern in patterns), key=re.Match.start)
 
 
 def _rest(path: Path, format_name: str, found: re.Match[bytes], begin: int, track: int) -> Rest:
