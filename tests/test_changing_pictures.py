@@ -180,3 +180,17 @@ def test_training_sees_pictures_that_become_smaller(tmp_path):
     path = write_parts(tmp_path / "a.avi", CODINGS["mjpeg"], "avi", parts)
     [run] = sample_file(path, spacing_seconds=0.04, height=24, width=48)
     assert [number_of(image) for image in np.asarray(run)] == list(range(60))
+
+
+@pytest.mark.parametrize(("pictures", "size"), [(1, SMALL), (2, (SMALL[0], 2 * SMALL[1]))])
+def test_jpegs_of_half_the_announced_height_are_fields_if_there_are_two(tmp_path, pictures, size):
+    coding, path = CODINGS["mjpeg"], tmp_path / "a.avi"
+    with av.open(str(path), "w") as out:
+        track = out.add_stream("mjpeg", rate=25)
+        track.width, track.height, track.pix_fmt = SMALL[0], 2 * SMALL[1], "yuvj420p"
+        for packet in encoded(coding, (20, SMALL, "yuvj420p"), 0):
+            copy = av.Packet(bytes(packet) * pictures)
+            copy.stream, copy.time_base, copy.is_keyframe = track, Fraction(1, 25), True
+            copy.pts = copy.dts = packet.pts
+            out.mux(copy)
+    assert_each_picture_is_its_own(path, [(20, size, "yuvj420p")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -80,17 +81,24 @@ def mux(
 
 
 def picture_size(packets: Sequence[Packet], track: Track, extradata: bytes | None = None) -> tuple[int, int] | None:
-    """Width and height of the first picture that a new decoder gives of `packets`; None if it gives none."""
+    """Width and height of the first picture that a new decoder gives of `packets`; None if it gives none.
+
+    Args:
+        packets: in decoding order.
+        track: with the size that is announced.
+        extradata: how to decode them, where that differs from the track's.
+    """
     template = track.template.codec_context
     codec = template.codec if template.codec.is_decoder else av.Codec(track.codec, "r")
-    context: Any = av.CodecContext.create(codec, "r")
-    context.thread_count = 1
-    if track.codec not in ANNEX_B:  # these hold their parameter sets
-        context.extradata = template.extradata if extradata is None else extradata
-    try:
-        for packet in (*packets, None):
-            for frame in context.decode(None if packet is None else for_decoder(packet.data)):
-                return frame.width, frame.height
-    except (av.error.FFmpegError, ValueError):
-        pass
+    # JPEGs of half the height that was announced may be fields, two to a picture: only then that size gives a picture.
+    for size in ((track.width, track.height), (0, 0)):
+        context: Any = av.CodecContext.create(codec, "r")
+        context.thread_count = 1
+        context.width, context.height = size
+        if track.codec not in ANNEX_B:  # these hold their parameter sets
+            context.extradata = template.extradata if extradata is None else extradata
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            for packet in (*packets, None):
+                for frame in context.decode(None if packet is None else for_decoder(packet.data)):
+                    return frame.width, frame.height
     return None

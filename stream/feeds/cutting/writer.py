@@ -57,7 +57,6 @@ class Writer:
         """
         self._camera = check_camera_id(camera)
         self._track = track
-        self._size = track.width, track.height
         self._container = track.container
         tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
         # Whole numbers, for what is done with every packet: arithmetic on fractions costs as much as muxing.
@@ -92,13 +91,13 @@ class Writer:
         assert draft.packets[0].pts is not None
         assert self._epoch_us is not None
         if draft.is_resized:
-            self._size = picture_size(draft.packets, self._track, draft.extradata) or self._size
-        track = replace(self._track, width=self._size[0], height=self._size[1])
-        data = mux(draft.packets, track, self._container, self._to_ticks, self._camera, draft.extradata)
+            size = picture_size(draft.packets, self._track, draft.extradata)
+            if size is not None:
+                self._track = replace(self._track, width=size[0], height=size[1])
+        data = mux(draft.packets, self._track, self._container, self._to_ticks, self._camera, draft.extradata)
         start_us = self._to_us(draft.start)
         if not draft.continues:
             self._group_us = start_us
-        width, height = self._size
         segment = Segment(
             camera=self._camera,
             epoch_us=self._epoch_us,
@@ -107,8 +106,8 @@ class Writer:
             end_us=self._to_us(end),
             container=self._container,
             codec=self._track.codec,
-            width=width,
-            height=height,
+            width=self._track.width,
+            height=self._track.height,
             frames=len(draft.shown),
             first_tick=self._to_ticks(draft.packets[0].pts),
             data=data,
@@ -136,8 +135,8 @@ class Writer:
             end_us=self.last_end_us,
             container=self._container,
             codec=self._track.codec,
-            width=self._size[0],
-            height=self._size[1],
+            width=self._track.width,
+            height=self._track.height,
             frames=0,
             first_tick=0,
             data=b"",
