@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
 import weakref
@@ -44,7 +45,10 @@ class StoredFrames:
         return np.array(self._mapped()[index])
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        yield from self._mapped()
+        # Part by part: what of a map was read counts as memory of the process until the map is closed.
+        step = max(_BLOCK_BYTES // max(math.prod(self.shape[1:]), 1), 1)
+        for begin in range(0, len(self), step):
+            yield from self[begin : begin + step]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  numpy's protocol
         return np.array(self._mapped(), dtype=dtype)

@@ -67,8 +67,9 @@ class FittedHead:
         network = build_network(part.recipe, self._data.labels, self._device)
         assert isinstance(network, MoveNetMotion)
         descriptors = self._descriptors(network)
-        videos = [descriptors.learnt(int(i)).to(self._device) for i in part.learnt]
-        _fit(network.head, videos, self._data.truth[part.learnt], self._data.labels, part.recipe)
+        rows, counts = _joined([descriptors.learnt(int(i)) for i in part.learnt])
+        truth = self._data.truth[part.learnt]
+        _fit(network.head, rows.to(self._device), counts, truth, self._data.labels, part.recipe)
         self._progress(part.name, 1, 1)
         return Trained(network, 0, 0.0)
 
@@ -115,21 +116,30 @@ def check_motion_clips(recipe: Recipe) -> None:
         )
 
 
+def _joined(videos: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
+    """The rows (W, F) of all videos as one (M, F), and how many each has; nobody needs them twice in memory."""
+    return torch.cat(list(videos)), [len(v) for v in videos]
+
+
 def _fit(
-    head: LinearHead, videos: Sequence[torch.Tensor], truth: np.ndarray, labels: tuple[str, ...], recipe: Recipe
+    head: LinearHead,
+    rows: torch.Tensor,
+    counts: Sequence[int],
+    truth: np.ndarray,
+    labels: tuple[str, ...],
+    recipe: Recipe,
 ) -> None:
-    """Fit to the descriptors (W, F) of each video, with labels (N,).
+    """Fit to descriptors (M, F): the first counts[0] of them are of the first video, with label truth[0], and so on.
 
     Every video counts alike, and with "weights" every label.
     """
-    rows = torch.cat(list(videos))  # (M, F)
-    of_rows = np.repeat(truth, [len(v) for v in videos])
-    weight = torch.cat([torch.full((len(v),), 1 / len(v)) for v in videos])
+    of_rows = np.repeat(truth, counts)
+    weight = torch.cat([torch.full((count,), 1 / count) for count in counts])
     if recipe.imbalance == "weights":
         by_label = class_weights(np.bincount(truth, minlength=len(labels)))
         weight *= torch.from_numpy(by_label[of_rows])
     elif recipe.imbalance == "smote":
         made, of_rows = synthetic_minority(rows.cpu().numpy(), of_rows, labels, seed=recipe.seed)
         rows = torch.from_numpy(made).to(rows.device)
-        weight = torch.full((len(of_rows),), len(videos) / len(of_rows))
+        weight = torch.full((len(of_rows),), len(counts) / len(of_rows))
     head.fit(rows, torch.from_numpy(of_rows).to(rows.device), weight.to(rows.device))
