@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from consumers.learning.examples import Example
 from consumers.learning.frame_cache import FrameCache, Reel, StoredFrames
 from consumers.learning.frames import Sampling, load_frames
-from stream import Feed, Picture, SourceError, sample_file, sample_pieces
+from stream import Feed, Packet, Picture, SourceError, sample_file, sample_pieces
 from stream.clips import sampling
 from tests.films import with_edits
 from tests.videos import write_video
@@ -52,11 +52,26 @@ def alone(path: Path, start: float, end: float | None) -> list[np.ndarray] | str
 def test_pieces_of_one_pass_are_those_that_are_read_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: str, at_once: int
 ) -> None:
-    path = FILMS[film](tmp_path)
     monkeypatch.setattr(sampling, "_MAX_AT_ONCE", at_once)
-    found = dict(sample_pieces(path, PIECES, list, Picture(24, 40), 0.1))
-    assert sorted(found) == list(range(len(PIECES)))
-    for index, (start, end) in enumerate(PIECES):
+    check_pieces(FILMS[film](tmp_path), PIECES)
+
+
+AWKWARD = ("av1.mp4", "bframes.avi", "gdr.mp4", "rot90.mp4", "timelapse_1fps.mp4", "trimmed.mp4", "trunc_fs.mp4")
+
+
+@pytest.mark.parametrize("film", AWKWARD)
+def test_pieces_of_real_films_are_those_that_are_read_alone(shared_data: Path, film: str) -> None:
+    check_pieces(shared_data / "awkward" / film, [(4.0, 4.5), (0.0, 0.3), (4.013, 4.2), (1.51, None), (900.0, 901.0)])
+
+
+def test_pieces_of_real_camera_footage_are_those_that_are_read_alone(shared_data: Path) -> None:
+    check_pieces(shared_data / "footage" / "vtest.avi", [(5.05, 5.4), (1.0, 1.2), (5.31, 5.9), (5.5, 5.6)])
+
+
+def check_pieces(path: Path, pieces: Sequence[tuple[float, float | None]]) -> None:
+    found = dict(sample_pieces(path, pieces, list, Picture(24, 40), 0.1))
+    assert sorted(found) == list(range(len(pieces)))
+    for index, (start, end) in enumerate(pieces):
         expected, runs = alone(path, start, end), found[index]
         if isinstance(runs, SourceError):
             assert str(runs) == expected
@@ -66,26 +81,34 @@ def test_pieces_of_one_pass_are_those_that_are_read_alone(
             np.testing.assert_array_equal(np.stack(run), one)
 
 
-def test_a_hundred_annotations_of_a_film_open_it_once_for_each_core(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("cores", "passes"), [(1, 1), (2, 2), (64, 4)])
+def test_a_hundred_annotations_of_a_film_read_it_once_for_each_core_and_never_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, passes: int
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("consumers.learning.frames.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("consumers.learning.frames.os.cpu_count", lambda: cores)
     path = FILMS["mp4"](tmp_path)
     opened: list[str] = []
+    read: list[Packet] = []
 
     class Counted(Feed):
         def __init__(self, uri: str, *rest: Any) -> None:
             opened.append(uri)
             super().__init__(uri, *rest)
 
+        def packets(self) -> Iterator[Packet]:
+            for packet in super().packets():
+                read.append(packet)
+                yield packet
+
     monkeypatch.setattr(sampling, "Feed", Counted)
     rows = [Example(path, "x", "g", n * 0.05, n * 0.05 + 0.3) for n in range(100)]
     frames = load_frames(rows, Sampling(0.1, 24, 40, "stretch"), lambda *_: None)
-    assert len(opened) == 2
+    assert len(opened) == passes
+    assert len(read) <= passes * 150  # of 150 pictures
     assert {len(f) for f in frames} == {3}
     load_frames(rows, Sampling(0.1, 24, 40, "stretch"), lambda *_: None)
-    assert len(opened) == 2, "what is kept is not read again"
+    assert len(opened) == passes, "what is kept is not read again"
     np.testing.assert_array_equal(frames[50], alone(path, 2.5, 2.8)[0])
 
 
@@ -118,6 +141,28 @@ def test_memory_holds_a_little_of_a_long_reel(tmp_path: Path) -> None:
     assert frames.shape == (600, 192, 192, 3)
     np.testing.assert_array_equal(frames[:, 7, 7, 1], np.arange(600) % 256)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+
+
+def test_memory_holds_a_little_of_frames_that_are_gone_through(tmp_path: Path) -> None:
+    kept = tmp_path / "a.npy"
+    np.lib.format.open_memmap(kept, "w+", np.uint8, (1200, 192, 192, 3))[::7] = 1  # 133 MB
+    frames = StoredFrames(kept, (1200, 192, 192, 3), lambda: np.zeros(0))
+    before = peak = mapped_bytes()
+    total = 0
+    for number, frame in enumerate(frames):
+        total += int(frame[0, 0, 0])
+        peak = max(peak, mapped_bytes()) if number % 50 == 0 else peak
+    assert total == 172
+    assert peak - before < 30e6
+
+
+def mapped_bytes() -> int:
+    """What of files this process has read through maps, and has not let go of."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc to tell what is mapped")
+    (line,) = [line for line in status.read_text().splitlines() if line.startswith("RssFile")]
+    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize("count", [0, 3, 200])

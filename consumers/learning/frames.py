@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Final
 
 from models import Contract, Frames, TrainingError, cache_folder
 from stream import Fit, Picture, SourceError, sample_pieces
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 #: Told a task's name, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
 _Part = tuple[Path, float, float | None]
+#: Of one file at a time. Only decoding runs beside other passes; reading to where a piece begins does not.
+_MAX_PASSES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ def _in_threads(
 
 def _shared_out(files: Sequence[list[Example]]) -> Iterator[Sequence[Example]]:
     """Pieces of one file that are sampled in one pass: all of them, unless there are fewer files than cores."""
-    shares = max((os.cpu_count() or 1) // max(len(files), 1), 1)
+    shares = min(max((os.cpu_count() or 1) // max(len(files), 1), 1), _MAX_PASSES)
     for pieces in files:
         pieces.sort(key=lambda e: e.start_seconds)
         size = -(-len(pieces) // shares)
