@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from consumers.learning.datasets import Example
 from consumers.learning.scoring import score_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
+from models.training.computed import Computed
+from models.training.recipe import Recipe
+from models.training.samples import OVERSAMPLE, Features
 from models.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
@@ -106,3 +110,42 @@ def test_windows_of_a_long_example_are_asked_about_in_parts(tmp_path: Path, monk
     [scores] = score_frames(served, [example], [frames], lambda *_: None).scores
     assert sizes == [8, 8, 4]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_of_what_was_computed_of_a_video_only_what_is_used_is_read(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((2, 5000, 1280), np.float32)  # 51 MB
+    asked: list[int] = []
+
+    def compute(index: int) -> dict[str, np.ndarray]:
+        asked.append(index)
+        return {"served": rows[0, :3] + index, "rows": rows}
+
+    kept = Computed(tmp_path, compute)
+    kept.all(2, lambda *_: None)
+    tracemalloc.start()
+    window = np.array(kept.part(1, "rows")[1, [4990, 7, 4999]])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e6
+    np.testing.assert_array_equal(window, rows[1, [4990, 7, 4999]])
+    np.testing.assert_array_equal(kept.part(1, "served"), rows[0, :3] + 1)
+    assert asked == [0, 1]
+    (tmp_path / "1.npz").write_bytes((tmp_path / "1.npz").read_bytes()[:100])
+    np.testing.assert_array_equal(kept.part(1, "served"), rows[0, :3] + 1)
+    assert asked == [0, 1, 1], "what was cut short is computed again"
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_features_in_a_file_are_those_in_memory(tmp_path: Path, *, folder: bool) -> None:
+    recipe = Recipe("cnn_lstm", frames=4)
+    rows = np.random.default_rng(0).random((2, 9000, 3), np.float32)
+    kept = Computed(tmp_path if folder else None, lambda _: {"rows": rows})
+    features = Features(lambda index: kept.part(index, "rows"), np.zeros(1, int), recipe, torch.device("cpu"))
+    windows = sliding_windows(9000, 4, OVERSAMPLE)
+    parts = list(features.windows_of(0))
+    assert [len(part) for part in parts] == [1024, 1024, len(windows) - 2048]
+    np.testing.assert_array_equal(torch.cat(parts), rows[0, windows])
+    np.testing.assert_array_equal(features.views_of(0), rows[:, windows])
+    drawn = features.sample(0, np.random.default_rng(3)).numpy()
+    assert drawn.shape == (4, 3)
+    assert all((rows == picture).all(2).any() for picture in drawn)

@@ -6,15 +6,21 @@ next video. Processes that train together share the work and hold the results in
 
 from __future__ import annotations
 
+import os
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from models.files import replacing
 
 from . import distributed
+
+#: Before the name of a member of a zip archive; its last two numbers are the lengths of that and of what follows it.
+_MEMBER_HEAD: Final = struct.Struct("<4s22xHH")
 
 
 class Computed:
@@ -61,5 +67,27 @@ class Computed:
             self._held[index] = found
         return found
 
+    def part(self, index: int, name: str) -> np.ndarray:
+        """One of the arrays of a video. Where it lies on disk it is mapped: only what is used of it is read."""
+        if index not in self._held and self._folder is not None:
+            try:
+                return _mapped(self._folder / f"{index}.npz", name)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # as in `of`
+                pass
+        return self.of(index)[name]
+
     def _is_there(self, index: int) -> bool:
         return index in self._held or (self._folder is not None and (self._folder / f"{index}.npz").is_file())
+
+
+def _mapped(kept: Path, name: str) -> np.ndarray:
+    """An array of a file that `numpy.savez` wrote, which does not compress."""
+    with zipfile.ZipFile(kept) as archive:
+        member = archive.getinfo(f"{name}.npy")
+    with kept.open("rb") as file:
+        file.seek(member.header_offset)
+        *_, name_length, extra_length = _MEMBER_HEAD.unpack(file.read(_MEMBER_HEAD.size))
+        file.seek(name_length + extra_length, os.SEEK_CUR)
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(file, dtype, "r", file.tell(), shape)

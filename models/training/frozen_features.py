@@ -97,19 +97,16 @@ class FrozenFeatures:
 
         kept = self._data.computed("features of a frozen image network", compute)
         kept.all(len(videos), lambda done, total: self._progress("features", done, total))
-        rows = [torch.from_numpy(kept.of(index)["rows"]).to(self._device) for index in range(len(videos))]
-        return Features(rows, self._data.truth, self._recipe)
+        return Features(lambda index: kept.part(index, "rows"), self._data.truth, self._recipe, self._device)
 
     def _with_synthetic(self, features: Features, rows: np.ndarray) -> FixedWindows:
         """The windows of all views of the videos, as other remedies see them, with synthetic ones of rare labels."""
-        real = [features.views_of(int(i)).flatten(0, 1) for i in rows]
+        real = [np.concatenate(features.views_of(int(i))) for i in rows]
         truth = np.repeat(self._data.truth[rows], [len(w) for w in real])
-        made, truth = synthetic_minority(
-            torch.cat(real).cpu().numpy(), truth, self._data.labels, seed=self._recipe.seed
-        )
+        made, truth = synthetic_minority(np.concatenate(real), truth, self._data.labels, seed=self._recipe.seed)
         return FixedWindows(made.astype(np.float32), truth, self._device)
 
 
 def _scores(head: nn.Module, features: Features, index: int) -> np.ndarray:
     with torch.inference_mode():
-        return scores_of(head(features.windows_of(index)))
+        return scores_of(torch.cat([head(windows) for windows in features.windows_of(index)]))

@@ -19,7 +19,7 @@ from models.frames import Frames
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
-from models.windowing import sliding_windows
+from models.windowing import in_batches, sliding_windows
 
 from .augmentation import ClipTransform, random_window
 from .footage import TrainingSet
@@ -29,6 +29,8 @@ from .recipe import Recipe
 OVERSAMPLE: Final = 2
 #: So many pictures at a time: their early feature maps fit in a processor's cache.
 _FEATURE_BATCH: Final = 8
+#: So many windows of features are scored at once.
+_WINDOWS_AT_ONCE: Final = 1024
 
 
 class Pixels:
@@ -55,28 +57,35 @@ class Pixels:
 class Features:
     """Windows of the features of videos, (T, F), of an augmented view that is drawn each time."""
 
-    loads_beside: Final = False  # on the device of the network that computed them
+    loads_beside: Final = False  # reading them takes no time
 
-    def __init__(self, features: Sequence[torch.Tensor], truth: np.ndarray, recipe: Recipe) -> None:
-        """`features` holds (V, N, F) for each video."""
-        self._features, self.truth, self._recipe = features, truth, recipe
+    def __init__(
+        self, features: Callable[[int], np.ndarray], truth: np.ndarray, recipe: Recipe, device: torch.device
+    ) -> None:
+        """`features` gives (V, N, F) of a video, of which only what is used is read."""
+        self._features, self.truth, self._recipe, self._device = features, truth, recipe, device
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        features, recipe = self._features[index], self._recipe
+        features, recipe = self._features(index), self._recipe
         window = random_window(features.shape[1], recipe.frames, OVERSAMPLE, recipe.augmentation.speed, generator)
-        return features[generator.integers(len(features)), window]
+        return torch.from_numpy(np.array(features[generator.integers(len(features)), window]))
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
-        return batch
+        return batch.to(self._device)
 
-    def windows_of(self, index: int) -> torch.Tensor:
-        """The windows (W, T, F) of the video as it is."""
-        return self.views_of(index)[0]
+    def windows_of(self, index: int) -> Iterator[torch.Tensor]:
+        """The windows (n, T, F) of the video as it is, some at a time: they overlap, and a video may be long."""
+        features = self._features(index)
+        for windows in in_batches(self._windows(features), _WINDOWS_AT_ONCE):
+            yield self.inputs(torch.from_numpy(np.array(features[0, windows])))
 
-    def views_of(self, index: int) -> torch.Tensor:
+    def views_of(self, index: int) -> np.ndarray:
         """The windows (V, W, T, F) of the video as it is, and of its augmented views."""
-        features = self._features[index]
-        return features[:, sliding_windows(features.shape[1], self._recipe.frames, OVERSAMPLE)]
+        features = self._features(index)
+        return np.array(features[:, self._windows(features)])
+
+    def _windows(self, features: np.ndarray) -> np.ndarray:
+        return sliding_windows(features.shape[1], self._recipe.frames, OVERSAMPLE)
 
 
 class Descriptors:
@@ -108,11 +117,11 @@ class Descriptors:
 
     def learnt(self, index: int) -> torch.Tensor:
         """The rows (M, F) of a video to learn from: of windows as they are, and of the same ones mirrored."""
-        return torch.from_numpy(self._rows.of(index)["learnt"])
+        return torch.from_numpy(np.array(self._rows.part(index, "learnt")))
 
     def served(self, index: int) -> torch.Tensor:
         """The rows (W, F) of a video as it is, of windows half a window apart."""
-        return torch.from_numpy(self._rows.of(index)["served"])
+        return torch.from_numpy(np.array(self._rows.part(index, "served")))
 
     def _windows(self, index: int) -> np.ndarray:
         # Speed is not varied here, so frames between those of the grid would only cost time.
