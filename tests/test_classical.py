@@ -376,13 +376,13 @@ def test_processes_that_train_together_describe_a_share_each(monkeypatch: pytest
 
     def gathered(part: dict[int, object]) -> dict[int, object]:
         described.append(part)
-        return {**described[0], **part}
+        return part
 
     monkeypatch.setattr(distributed, "gathered", gathered)
     learnt = np.arange(9)
-    for world, rank in ((1, 0), (2, 0), (2, 1)):
+    for world, rank in ((2, 0), (2, 1)):
         monkeypatch.setattr(distributed, "world", lambda world=world: world)
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         strategy = Classical(TrainingSet(few, recipe), recipe, lambda *_: None, lambda *_: None)
         strategy.train(Part("all", recipe, learnt, learnt[:0], None, None))
-    assert [sorted(part) for part in described] == [list(range(9)), [0, 2, 4, 6, 8], [1, 3, 5, 7]]
+    assert [sorted(part) for part in described] == [[0, 2, 4, 6, 8], [1, 3, 5, 7]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
-from models.training import distributed
+from models.training.computed import Computed
 from models.training.footage import TrainingSet
 from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress, Trained
@@ -43,14 +42,6 @@ class FittedClassical:
         return {name: torch.from_numpy(values) for name, values in self.model.state().items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """The descriptions of one video's windows."""
-
-    windows: np.ndarray  # (W, F), all of them, as they are
-    learnt: np.ndarray  # (V, F), some of them and their mirror images
-
-
 class Classical:
     """A classifier of scikit-learn on descriptions of windows, which are computed once for all folds."""
 
@@ -77,7 +68,7 @@ class Classical:
         check_clip(recipe.frames, recipe.size)
 
     def train(self, part: Part) -> Trained[FittedClassical]:
-        videos = [self._descriptions()[i].learnt for i in part.learnt]
+        videos = [self._descriptions().part(int(i), "learnt") for i in part.learnt]
         truth = np.repeat(self._data.truth[part.learnt], [len(v) for v in videos])
         if len(np.unique(truth)) < 2:
             raise TrainingError(f"all footage to learn from is {self._data.labels[truth[0]]!r}: try fewer folds")
@@ -94,7 +85,7 @@ class Classical:
         return Trained(FittedClassical(model), 0, 0.0)
 
     def score(self, model: FittedClassical, index: int) -> np.ndarray:
-        return model.model.scores(self._descriptions()[index].windows)
+        return model.model.scores(self._descriptions().part(index, "windows"))
 
     def average(self, models: Sequence[FittedClassical]) -> FittedClassical:
         raise NotImplementedError("an ensemble is refused by `check`")
@@ -112,24 +103,18 @@ class Classical:
         recipe = self._recipe
         return Parameters.default(recipe.architecture, balanced=recipe.imbalance == "weights", seed=recipe.seed)
 
-    def _descriptions(self) -> list[_Described]:
+    def _descriptions(self) -> Computed:
+        """Of each video: descriptions (W, F) of its `windows` as they are, and (V, F) of those that are `learnt`."""
         return self._data.once("classical descriptions", self._describe_all)
 
-    def _describe_all(self) -> list[_Described]:
-        """Each process that trains along describes its share, and all of them get every description."""
-        count, described = len(self._data.videos), {}
-        mine = range(distributed.rank(), count, distributed.world())
-        kept = self._data.computed("classical descriptions", self._describe)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            try:
-                for index, one in zip(mine, pool.map(kept.of, mine), strict=True):
-                    described[index] = _Described(one["windows"], one["learnt"])
-                    self._progress("features", min(len(described) * distributed.world(), count), count)
-            except BaseException:  # Ctrl-C, mostly: what waits in the pool would be described first
-                pool.shutdown(cancel_futures=True)
-                raise
-        everything = distributed.gathered(described)
-        return [everything[index] for index in range(count)]
+    def _describe_all(self) -> Computed:
+        found = self._data.computed("classical descriptions", self._describe)
+        found.all(
+            len(self._data.videos),
+            lambda done, total: self._progress("features", done, total),
+            threads=os.cpu_count() or 1,
+        )
+        return found
 
     def _describe(self, index: int) -> dict[str, np.ndarray]:
         frames = self._data.videos[index].frames

@@ -10,6 +10,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -31,20 +32,28 @@ class Computed:
         self._folder, self._compute = folder, compute
         self._held: dict[int, Mapping[str, np.ndarray]] = {}
 
-    def all(self, count: int, progress: Callable[[int, int], None]) -> None:
+    def all(self, count: int, progress: Callable[[int, int], None], *, threads: int = 1) -> None:
         """Compute what is not there yet of the first `count` videos; `progress` is told how many there are.
 
-        First of none: one video may take minutes.
+        First of none: one video may take minutes. So many `threads` compute at a time, where that helps.
         """
         progress(0, count)
         if distributed.world() > 1:
             self._held |= distributed.share_out(range(count), self._compute)
             progress(count, count)
             return
-        for index in range(count):
-            if not self._is_there(index):
-                self.of(index)
-            progress(index + 1, count)
+        if threads == 1:
+            for index in range(count):
+                self._compute_once(index)
+                progress(index + 1, count)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for done, _ in enumerate(pool.map(self._compute_once, range(count)), start=1):
+                    progress(done, count)
+            except BaseException:  # Ctrl-C, mostly: what waits in the pool would be computed first
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def of(self, index: int) -> Mapping[str, np.ndarray]:
         """The arrays of a video."""
@@ -76,8 +85,10 @@ class Computed:
                 pass
         return self.of(index)[name]
 
-    def _is_there(self, index: int) -> bool:
-        return index in self._held or (self._folder is not None and (self._folder / f"{index}.npz").is_file())
+    def _compute_once(self, index: int) -> None:
+        if index in self._held or (self._folder is not None and (self._folder / f"{index}.npz").is_file()):
+            return
+        self.of(index)
 
 
 def _mapped(kept: Path, name: str) -> np.ndarray:
