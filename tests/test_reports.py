@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import WindowScores
+from stream import Feed
+from stream.clips import sampling
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, blinking
 from tests.videos import write_video
 
@@ -212,6 +215,37 @@ def test_tables_sort_by_names_and_by_figures_and_say_so(seen: Any):
         ["0", "1", "1"],
         ["1", "1", "0"],
     ]
+
+
+def test_film_of_many_examples_is_read_once_and_a_long_example_is_shown_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    film = write_video(tmp_path / "a.mp4", 200, rate=10, gop=10, size=(64, 48), frame=blinking((30, 60)))
+    opened: list[str] = []
+
+    class Counted(Feed):
+        def __init__(self, uri: str, *rest: Any) -> None:
+            opened.append(uri)
+            super().__init__(uri, *rest)
+
+    monkeypatch.setattr(sampling, "Feed", Counted)
+    examples = [Example(film, "fight", "g", start, end) for start, end in ((15, 17), (0, None), (3, 4), (9.5, 11))]
+    windows = WindowScores(
+        ("normal", "fight"),
+        np.array([0, 1, 1, 0]),
+        tuple(np.array([[0.5 + n / 10, 0.5 - n / 10]]) for n in range(4)),
+        tuple("abcd"),
+        tuple(f"{n}.mp4" for n in range(4)),
+    )
+    checkpoint = Checkpoint(tmp_path / "m.safetensors", CONTRACT, "m-01234567")
+    page = write_evaluation(checkpoint, windows, evaluate(windows.by_clip(), windows), examples)
+    assert opened == [str(film)]
+    times = [re.findall(r"at ([\d.]+) s", strip) for strip in page.split("<figure")[1:]]
+    # Ordered as the page is: mistakes first. Of the whole film 100 pictures are taken, and 25 of them held.
+    shown = [strip for strip in times if strip]
+    assert ["15.0", "15.4", "15.8", "16.0", "16.4", "16.8"] in shown
+    assert ["3.0", "3.2", "3.4", "3.4", "3.6", "3.8"] in shown
+    assert ["0.0", "4.0", "8.0", "11.2", "15.2", "19.2"] in shown
 
 
 def test_plots_are_drawn_in_the_colours_of_the_page():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from models.evaluation.bootstrap import ROUNDS
 from models.evaluation.calibration import calibration_bins
 from models.evaluation.figures import Evaluation
 from models.evaluation.scores import ClipScores, WindowScores
-from stream import sample_file
+from stream import Image, Picture, SourceError, sample_pieces
 
 from .examples import Example
 
@@ -30,6 +31,8 @@ _MOST_RIGHT: Final = 6
 #: Rows of the table of clips: a page has to open.
 _MOST_CLIPS: Final = 2000
 _FRAMES: Final = 6
+#: Of one example, of which those are chosen.
+_MOST_HELD: Final = 36
 _HEIGHT: Final = 120
 _SPACING_SECONDS: Final = 0.2
 _FIGURE_NAMES: Final = {
@@ -200,28 +203,61 @@ def _sections(clips: Sequence[_Clip], examples: Sequence[Example]) -> list[Strip
     wrong = [n for n in surest if clips[n].said != clips[n].truth]
     right = [n for n in surest if clips[n].said == clips[n].truth]
     sections = []
-    for title, rows, most, nothing, kind in (
+    kinds = (
         ("Mistakes", wrong, _MOST_WRONG, "None: every clip is right.", "bad"),
         ("Right, the surest first", right, _MOST_RIGHT, "No clip is right.", "good"),
-    ):
-        strips = [_strip(clips[n], examples[n], kind) for n in rows[:most]]
+    )
+    taken = iter(_taken([examples[n] for _, rows, most, *_ in kinds for n in rows[:most]]))
+    for title, rows, most, nothing, kind in kinds:
+        strips = [_strip(clips[n], examples[n], next(taken), kind) for n in rows[:most]]
         sections.append(StripSection(title, strips, len(rows), nothing))
     return sections
 
 
-def _strip(clip: _Clip, example: Example, kind: str) -> FilmStrip:
-    runs = sample_file(
-        example.path,
-        spacing_seconds=_SPACING_SECONDS,
-        height=_HEIGHT,
-        width=_HEIGHT * 4 // 3,
-        start_seconds=example.start_seconds,
-        end_seconds=example.end_seconds,
-    )
-    frames = max(runs, key=len)  # the piece that was scored
-    places = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
+class _Few:
+    """Pictures of a run, evenly spaced, of which memory holds a few: an example may be hours long."""
+
+    def __init__(self) -> None:
+        self.held: list[Image] = []
+        #: Pictures of the run from one of these to the next.
+        self.step = 1
+        self._seen = 0
+
+    def append(self, image: Image, /) -> None:
+        if self._seen % self.step == 0:
+            self.held.append(image)
+        self._seen += 1
+        if len(self.held) > _MOST_HELD:
+            self.held, self.step = self.held[::2], 2 * self.step
+
+    def __len__(self) -> int:
+        return self._seen
+
+
+def _taken(examples: Sequence[Example]) -> list[_Few]:
+    """Pictures of each example; those of one file are taken in one pass over it.
+
+    Raises:
+        SourceError: a file can no longer be read.
+    """
+    of_file: dict[Path, list[int]] = defaultdict(list)
+    for number, example in enumerate(examples):
+        of_file[example.path].append(number)
+    found: dict[int, _Few] = {}
+    for path, numbers in of_file.items():
+        pieces = [(examples[n].start_seconds, examples[n].end_seconds) for n in numbers]
+        for index, runs in sample_pieces(path, pieces, _Few, Picture(_HEIGHT, _HEIGHT * 4 // 3), _SPACING_SECONDS):
+            if isinstance(runs, SourceError):
+                raise runs
+            found[numbers[index]] = max(runs, key=len)  # the piece that was scored
+    return [found[number] for number in range(len(examples))]
+
+
+def _strip(clip: _Clip, example: Example, few: _Few, kind: str) -> FilmStrip:
+    places = np.linspace(0, len(few.held) - 1, _FRAMES).round().astype(int).tolist()
     pictures = [
-        Frame(f"{example.start_seconds + place * _SPACING_SECONDS:.1f} s", jpeg(frames[place])) for place in places
+        Frame(f"{example.start_seconds + place * few.step * _SPACING_SECONDS:.1f} s", jpeg(few.held[place]))
+        for place in places
     ]
     detail = f"the model says {clip.said} ({clip.score:.2f}), it is {clip.truth}"
     return FilmStrip(clip.name, detail, pictures, kind=kind)
