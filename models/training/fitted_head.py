@@ -67,7 +67,7 @@ class FittedHead:
         network = build_network(part.recipe, self._data.labels, self._device)
         assert isinstance(network, MoveNetMotion)
         descriptors = self._descriptors(network)
-        rows, counts = _joined([descriptors.learnt(int(i)) for i in part.learnt])
+        rows, counts = _learnt(descriptors, part.learnt.tolist())
         truth = self._data.truth[part.learnt]
         _fit(network.head, rows.to(self._device), counts, truth, self._data.labels, part.recipe)
         self._progress(part.name, 1, 1)
@@ -116,9 +116,15 @@ def check_motion_clips(recipe: Recipe) -> None:
         )
 
 
-def _joined(videos: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
-    """The rows (W, F) of all videos as one (M, F), and how many each has; nobody needs them twice in memory."""
-    return torch.cat(list(videos)), [len(v) for v in videos]
+def _learnt(descriptors: Descriptors, videos: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
+    """The rows (M, F) of all videos to learn from, and how many each has."""
+    counts = [descriptors.count_learnt(video) for video in videos]
+    # Filled in place: thousands of small pieces, joined and let go, would stay with the process.
+    rows, begin = torch.empty(sum(counts), MoveNetMotion.FEATURES), 0
+    for video, count in zip(videos, counts, strict=True):
+        rows[begin : begin + count] = descriptors.learnt(video)
+        begin += count
+    return rows, counts
 
 
 def _fit(

@@ -119,6 +119,10 @@ class Descriptors:
         """The rows (M, F) of a video to learn from: of windows as they are, and of the same ones mirrored."""
         return torch.from_numpy(np.array(self._rows.part(index, "learnt")))
 
+    def count_learnt(self, index: int) -> int:
+        """How many rows of a video are to be learnt from."""
+        return len(self._rows.part(index, "learnt"))
+
     def served(self, index: int) -> torch.Tensor:
         """The rows (W, F) of a video as it is, of windows half a window apart."""
         return torch.from_numpy(np.array(self._rows.part(index, "served")))
