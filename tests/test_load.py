@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ import pytest
 
 from consumers.live import arrivals
 from consumers.live import load as load_module
-from consumers.live import worker as worker_module
 from consumers.live.arrivals import Arrivals
 from consumers.live.load import LEVELS, LoadControl
 from consumers.live.pipeline import Camera
@@ -306,14 +306,16 @@ def test_how_long_a_record_has_waited_is_seen_from_where_its_partition_ended_whe
     seen = Arrivals()
     assert seen.waited(here, 0, 5.0) is None
     for second in range(11):
-        seen.note({here: 100 + 10 * second, there: 50}, 1000.0 + second)
+        seen.note({here: 100 + 10 * second, there: 50}, Counter({here: 2}), 1000.0 + second)
     assert seen.waited(here, 114, 1010.0) == pytest.approx(8.5)
-    assert seen.waited(here, 199, 1010.0) == 0
+    assert seen.waited(here, 191, 1010.0) == pytest.approx(0.8)
+    assert seen.waited(here, 192, 1010.0) == 0, "four of each camera are no backlog"
     assert seen.waited(here, 200, 1010.0) == 0
     assert seen.waited(here, 0, 1010.0) == pytest.approx(20.0), "what came before us came as fast"
     assert seen.waited(there, 0, 1010.0) == pytest.approx(10.0), "at least as long as we know of it"
-    assert seen.unread(here, 195) == 5
-    seen.note({here: 3}, 1011.0)
+    seen.note(None, Counter(), 1010.5)
+    assert seen.waited(there, 0, 1010.5) == pytest.approx(10.5), "the broker does not tell"
+    seen.note({here: 30}, Counter(), 1011.0)
     assert seen.waited(here, 0, 1012.0) is None, "another topic"
     assert seen.waited(there, 0, 1012.0) is None, "another worker's by now"
 
@@ -321,9 +323,9 @@ def test_how_long_a_record_has_waited_is_seen_from_where_its_partition_ended_whe
 def test_of_a_partition_that_stands_still_no_more_is_kept_than_since_when():
     seen = Arrivals()
     for second in range(5000):
-        seen.note({("segments", 0): 7 + (second == 4999)}, float(second))
-    assert seen.waited(("segments", 0), 3, 5000.0) == pytest.approx(5000 + 4 * 4999)
-    assert seen.waited(("segments", 0), 7, 5000.0) == pytest.approx(1.0)
+        seen.note({("segments", 0): 7 + 10 * (second == 4999)}, Counter(), float(second))
+    assert seen.waited(("segments", 0), 3, 5000.0) == pytest.approx(5000 + 0.4 * 4999)
+    assert seen.waited(("segments", 0), 7, 5000.0) == pytest.approx(1.9)
 
 
 @pytest.mark.parametrize("policy", ["degrade", "live"])
@@ -389,7 +391,7 @@ def test_a_broker_that_does_not_tell_its_ends_changes_no_level(
     send(transport, settings, film, *(f"camera-{n}" for n in range(4)))
     clock[0] = 11.0
     worker = Worker(transport, Brightness(), SPEC, RULES, settings)
-    monkeypatch.setattr(worker_module, "_ASK_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "ASK_SECONDS", 0.0)
     turns = 0
 
     def stop() -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,8 +18,12 @@ from stream import Partition
 
 #: So many ends of a partition are kept: a quarter of an hour, asked each second.
 _KNOWN: Final = 900
+#: How often a broker is asked where partitions end.
+ASK_SECONDS: Final = 1.0
 #: Nothing is known of what was there before us until we have looked for so long.
 _LEAST_SECONDS: Final = 2.0
+#: So many unread segments of each camera of a partition are no backlog.
+_UNREAD_SEGMENTS: Final = 4
 
 
 def now() -> float:
@@ -33,9 +37,19 @@ class Arrivals:
     def __init__(self) -> None:
         #: When it was asked where a partition ends, and what the answer was; of equal ones the first and the last.
         self._ends: dict[Partition, deque[tuple[float, int]]] = {}
+        #: By partition, how many cameras it has.
+        self._cameras: Counter[Partition] = Counter()
+        self._asked_at = float("-inf")
 
-    def note(self, ends: Mapping[Partition, int], at: float) -> None:
-        """Note where the worker's partitions end now."""
+    def is_due(self, at: float) -> bool:
+        """Whether it is to be asked again where partitions end: what a fetch told of it may be old by then."""
+        return at >= self._asked_at + ASK_SECONDS
+
+    def note(self, ends: Mapping[Partition, int] | None, cameras: Counter[Partition], at: float) -> None:
+        """Note where the worker's partitions end now, if the broker told, and how many cameras each has."""
+        self._asked_at, self._cameras = at, cameras
+        if ends is None:
+            return
         self._ends = {p: self._ends.get(p) or deque(maxlen=_KNOWN) for p in ends}
         for partition, end in ends.items():
             known = self._ends[partition]
@@ -45,18 +59,16 @@ class Arrivals:
                 known.pop()
             known.append((at, end))
 
-    def unread(self, partition: Partition, offset: int) -> int:
-        """How many offsets there were from this one on when it was asked last."""
-        known = self._ends.get(partition)
-        return max(0, known[-1][1] - offset) if known else 0
-
     def waited(self, partition: Partition, offset: int, at: float) -> float | None:
-        """Seconds since the record at an offset was stored; None where that is not known yet."""
+        """Seconds since the record at an offset was stored; None where that is not known yet.
+
+        0 where few wait behind it: whoever has nothing else to read is not behind.
+        """
         known = self._ends.get(partition)
         if not known:
             return None
         (first_at, first_end), (last_at, last_end) = known[0], known[-1]
-        if offset >= last_end:
+        if last_end - offset <= _UNREAD_SEGMENTS * max(1, self._cameras[partition]):
             return 0.0
         if offset < first_end:
             if at - first_at < _LEAST_SECONDS:

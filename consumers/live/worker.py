@@ -52,10 +52,6 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_SECONDS: Final = 0.25
 #: What was taken is committed at the end of the first batch after so long.
 COMMIT_SECONDS: Final = 0.25
-#: So many unread segments of each camera of a partition are no backlog.
-_UNREAD_SEGMENTS: Final = 4
-#: How often a broker is asked where partitions end.
-_ASK_SECONDS: Final = 1.0
 #: How often it is looked whether the topic was made anew.
 _TOPIC_SECONDS: Final = 60.0
 
@@ -89,10 +85,7 @@ class Worker:
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
         self._arrivals = arrivals.Arrivals()
-        self._ends_asked_at = float("-inf")
         self._topic_checked_at = time.monotonic()
-        #: By partition, how many cameras it has.
-        self._cameras_on: Counter[Partition] = Counter()
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
@@ -268,28 +261,21 @@ class Worker:
 
     def _plan(self, record: Record, segment: Segment) -> tuple[list[int], Effort]:
         """How much is made of a segment."""
-        partition = partition_of(record)
         if self._intake.is_accounted(record):
             # What is made of it was decided; its pictures are taken once more.
             camera = self._intake.pipeline.cameras.get(segment.camera)
             effort = EVERYTHING if camera is None else Effort(camera.effort.level, camera.effort.every)
             return [] if segment.is_end else self._spec.sample_times_us(segment), effort
-        waited: float | None = 0.0
-        # Whoever has nothing else to read is not behind.
-        unread = self._arrivals.unread(partition, record.offset)
-        if unread > _UNREAD_SEGMENTS * max(1, self._cameras_on[partition]):
-            waited = self._arrivals.waited(partition, record.offset, arrivals.now())
-        return self._load.plan(segment, waited)
+        return self._load.plan(segment, self._arrivals.waited(partition_of(record), record.offset, arrivals.now()))
 
     def _ask_ends(self) -> None:
-        """Ask where the partitions end: what a fetch told of it may be old by the time it is read."""
+        """Ask where the partitions end, where it matters how long records have waited."""
         now = arrivals.now()
-        if self._load.is_idle or now < self._ends_asked_at + _ASK_SECONDS:
+        if self._load.is_idle or not self._arrivals.is_due(now):
             return
-        self._ends_asked_at = now
-        self._cameras_on = Counter(status.partition for status in self._status.cameras.values())
-        if (progress := self._consumer.progress()) is not None:
-            self._arrivals.note({p: end for p, (_, end) in progress.items()}, now)
+        progress = self._consumer.progress()
+        ends = None if progress is None else {partition: end for partition, (_, end) in progress.items()}
+        self._arrivals.note(ends, Counter(status.partition for status in self._status.cameras.values()), now)
 
     def _work_off(self) -> None:
         """Finish the oldest records that are decoded (at least one that completes something), as one batch."""
