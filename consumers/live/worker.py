@@ -37,6 +37,7 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record,
 from . import arrivals
 from .decode_queue import DecodeQueue
 from .handover.keys import transactional_id
+from .handover.marks import Known
 from .handover.starting import GroupStart, goes_on
 from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
@@ -86,6 +87,8 @@ class Worker:
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
         self._arrivals = arrivals.Arrivals()
         self._topic_checked_at = time.monotonic()
+        #: What had been taken of each partition when it was looked last.
+        self._known: Mapping[Partition, Known] = {}
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
@@ -302,7 +305,11 @@ class Worker:
         is_made_anew, lost = False, None
         with contextlib.suppress(BrokerError):  # a broker that is away is waited for elsewhere
             is_made_anew = self._state.is_made_anew()
-            lost = next(iter(self._state.lost_tails(self._intake.taken.known())), None)
+            known = self._intake.taken.known()
+            # What has been taken since may be of what came in place of what was lost.
+            before = {partition: each for partition, each in self._known.items() if partition in known}
+            lost = next(iter(self._state.lost_tails(before) | self._state.lost_tails(known)), None)
+            self._known = known
         if is_made_anew:
             raise BrokerError(f"topic {self._topics.segments} was deleted and made anew")
         if lost is not None:

@@ -98,7 +98,7 @@ class StateTopic:
         found = self._transport.existing([self._segments]).get(self._segments)
         return found is not None and found.id != self._segments_id
 
-    def lost_tails(self, known: Mapping[Partition, Known]) -> Mapping[Partition, int]:
+    def lost_tails(self, known: Mapping[Partition, Known]) -> dict[Partition, int]:
         """Of partitions that do not hold any more what was taken of them: the first offset that may be another's.
 
         Raises:
