@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import redis
@@ -86,6 +86,25 @@ def processes(root: int) -> dict[str, int]:
     return found
 
 
+def summary(
+    options: argparse.Namespace, points: dict[str, list[tuple[float, float]]], logs: list[str]
+) -> dict[str, Any]:
+    """What grew, and what was complained of."""
+    warnings = [line for text in logs for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
+    slopes = {name: round(slope(values), 2) for name, values in points.items()}
+    grew = {name: value for name, value in slopes.items() if value > LIMITS[name.split()[-1]]}
+    return {
+        "minutes": options.minutes,
+        "cameras": options.cameras,
+        "workers": options.workers,
+        "growth_an_hour": slopes,
+        "last": {name: round(values[-1][1], 1) for name, values in points.items()},
+        "largest": {name: round(max(value for _, value in values), 1) for name, values in points.items()},
+        "grew": grew,
+        "warnings": warnings[:20],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -130,22 +149,10 @@ def main() -> None:
             command.end()
             proxy.close()
         texts = [file.read_text("utf-8") for file in [*logs.iterdir(), folder / "run.log"]]
-    warnings = [line for text in texts for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
-    slopes = {name: round(slope(values), 2) for name, values in points.items()}
-    grew = {name: value for name, value in slopes.items() if value > LIMITS[name.split()[-1]]}
-    result = {
-        "minutes": options.minutes,
-        "cameras": options.cameras,
-        "workers": options.workers,
-        "growth_an_hour": slopes,
-        "last": {name: round(values[-1][1], 1) for name, values in points.items()},
-        "largest": {name: round(max(value for _, value in values), 1) for name, values in points.items()},
-        "grew": grew,
-        "warnings": warnings[:20],
-    }
+    result = summary(options, points, texts)
     Path("build/soak.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
-    if grew or warnings:
+    if result["grew"] or result["warnings"]:
         sys.exit(1)
     shutil.rmtree(folder)
 
