@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
+from stream import Feed
 from stream.feeds.codecs.picture_order import ORDERS, PictureOrder
 from stream.feeds.packets import Packet
 from stream.feeds.times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
@@ -110,6 +111,19 @@ def test_first_packets_without_a_decoding_time_get_one_before_the_others():
         for n, (time, dts) in enumerate([(0, None), (160, None), (80, 0), (40, 40), (120, 80)])
     ]
     assert [p.dts for p in with_decoding_times(packets, STEP)] == [-80, -40, 0, 40, 80]
+
+
+def test_behind_a_step_back_pictures_are_decoded_in_ascending_time(tmp_path):
+    films = [write_film(tmp_path / f"{n}.mkv", 60, options={"bf": "3", "b-pyramid": "normal"}) for n in range(2)]
+    joined = tmp_path / "joined.mkv"
+    joined.write_bytes(b"".join(film.read_bytes() for film in films))
+    with Feed(str(joined)) as feed:
+        packets = list(feed.packets())
+    first, second = packets[:60], packets[60:]
+    assert [p.pts for p in second] == [p.pts for p in first]
+    dts = [p.dts for p in second]
+    assert all(a <= b for a, b in itertools.pairwise(dts))
+    assert all(p.dts <= p.pts for p in second)
 
 
 def test_damaged_headers_leave_a_picture_where_it_was_decoded(tmp_path):

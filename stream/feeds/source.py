@@ -33,7 +33,7 @@ from .demuxed import AvPacket, first_packets, numbered, packet_of
 from .packets import Packet, Track
 from .times.edits import played
 from .times.recorded import Recorded, content_us, recorded
-from .times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
+from .times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled, with_own_decoding_times
 from .tracks import (
     PICTURE_FORMATS,
     RAW_FORMATS,
@@ -261,6 +261,8 @@ class Feed:
         # Of a file the first packets all have times: what is missing later is rare and single.
         counts = order if self.live and order is not None and order.counts_time else None
         timed = with_decoding_times(with_gaps_filled(packets, counts, interval), interval)
+        if self._container.format.name in {"matroska,webm", "rtsp"}:
+            timed = with_own_decoding_times(timed, interval)
         return timed if self.live else played(timed)
 
     def _rate(self) -> Fraction:

@@ -227,6 +227,41 @@ def with_decoding_times(packets: Iterable[Packet], interval: int) -> Iterator[Pa
     yield from source
 
 
+def with_own_decoding_times(packets: Iterable[Packet], interval: int) -> Iterator[Packet]:
+    """Give decoding times to what follows a step back in time, where libav makes them of presentation times.
+
+    It still knows what was shown before the step, and so takes each picture behind it for one that is shown when it is
+    decoded: 0, 160, 80, 40, 120. Pictures can only be written with times of decoding that ascend.
+
+    Args:
+        packets: in decoding order, of a container without decoding times.
+        interval: from a picture to the next, in ticks.
+    """
+    recent: deque[int] = deque(maxlen=MAX_REORDER)  # shown when, of those since the last step back
+    delay = 0  # how many pictures decoding runs ahead of the screen
+    last_dts: int | None = None  # as libav tells it
+    is_behind = False
+    for packet in packets:
+        pts, dts = packet.pts, packet.dts
+        if pts is None or dts is None:
+            yield packet
+            continue
+        is_step = last_dts is not None and dts == pts and dts < last_dts
+        # Behind a step each picture that is shown before one that was decoded earlier looks like a step, too.
+        if is_step and (not is_behind or pts < min(recent)):
+            is_behind = True
+            recent.clear()
+        delay = max(delay, sum(other > pts for other in recent))
+        recent.append(pts)
+        last_dts = dts
+        if is_behind and delay:
+            ahead = delay + 1 - len(recent)
+            dts = recent[0] - ahead * interval if ahead > 0 else sorted(recent)[-delay - 1]
+            yield replace(packet, dts=min(dts, pts))
+        else:
+            yield packet
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     packet: Packet
