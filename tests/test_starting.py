@@ -268,6 +268,41 @@ def test_a_worker_notices_that_its_topic_was_made_anew(film: Path, monkeypatch: 
         worker.run(stop)
 
 
+class Unanswered(MemoryTransport):
+    """As Apache Kafka: of what is sent to a topic that is not there nothing is heard, and nothing is committed."""
+
+    is_lost = False
+
+    def delete(self, topic: str) -> None:
+        del self._partitions[topic]
+
+    def append(self, topic: str, *record: Any) -> None:
+        self.is_lost = self.is_lost or topic not in self._partitions
+        if topic in self._partitions:
+            super().append(topic, *record)
+
+    def end(self, name: str, publisher: Any, transaction: Any, consumer: Any, offsets: Any) -> bool:
+        is_lost, self.is_lost = self.is_lost, False
+        return super().end(name, publisher, transaction, None if is_lost else consumer, offsets) and not is_lost
+
+
+def test_a_topic_of_results_that_is_deleted_is_made_anew(film: Path):
+    transport, settings = Unanswered(), settings_of("earliest", topics={"partitions": 1})
+    send(transport, settings, film, "a")
+    worker, topic = Worker(transport, Brightness(), SPEC, RULES, settings), settings.topics.predictions
+    deadline, deleted = time.monotonic() + 5, list[str]()
+
+    def stop() -> bool:
+        if not deleted:
+            deleted.append(topic)
+            transport.delete(topic)
+        assert time.monotonic() < deadline
+        return bool(transport.existing([topic]) and windows(transport, settings))
+
+    worker.run(stop)
+    assert windows(transport, settings) == [("a", START_US)]
+
+
 def test_what_retention_took_before_anything_was_taken_is_counted(film: Path):
     """The group has begun, and no worker was there while footage came and went."""
     transport, settings = Retaining(), settings_of("now", topics={"partitions": 1})

@@ -353,6 +353,8 @@ class Worker:
         self._publisher.flush()
         if not self._publisher.commit(self._consumer, offsets):
             log.info("the group has moved on: what was not committed is read again")
+            # Or a topic was deleted: then no answer comes, and no word why.
+            ensure_topics(self._transport, self._topics)
             self._begin_again()
             return
         now = time.monotonic()
