@@ -10,10 +10,15 @@ from pathlib import Path
 import av
 import pytest
 
-from stream import Feed
+from stream import Feed, Segmenter
 from stream.feeds.codecs.picture_order import ORDERS, PictureOrder
 from stream.feeds.packets import Packet
-from stream.feeds.times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled
+from stream.feeds.times.timestamps import (
+    in_picture_order,
+    with_decoding_times,
+    with_gaps_filled,
+    with_own_decoding_times,
+)
 from tests.films import write_film
 
 STEP = 40  # Matroska's milliseconds, at 25 a second
@@ -113,17 +118,40 @@ def test_first_packets_without_a_decoding_time_get_one_before_the_others():
     assert [p.dts for p in with_decoding_times(packets, STEP)] == [-80, -40, 0, 40, 80]
 
 
-def test_behind_a_step_back_pictures_are_decoded_in_ascending_time(tmp_path):
-    films = [write_film(tmp_path / f"{n}.mkv", 60, options={"bf": "3", "b-pyramid": "normal"}) for n in range(2)]
+@pytest.mark.parametrize("name", ["h264 pyramid", "mpeg4"])
+def test_behind_a_step_back_pictures_are_decoded_in_ascending_time(name: str, tmp_path: Path):
+    codec, options = STREAMS[name]
+    films = [write_film(tmp_path / f"{n}.mkv", 60, codec=codec, options=options) for n in range(2)]
     joined = tmp_path / "joined.mkv"
     joined.write_bytes(b"".join(film.read_bytes() for film in films))
     with Feed(str(joined)) as feed:
         packets = list(feed.packets())
+        segmenter = Segmenter("cam", feed.track)
+        segments = [s for p in packets for s in segmenter.push(p)] + segmenter.end()
     first, second = packets[:60], packets[60:]
     assert [p.pts for p in second] == [p.pts for p in first]
-    dts = [p.dts for p in second]
-    assert all(a <= b for a, b in itertools.pairwise(dts))
     assert all(p.dts <= p.pts for p in second)
+    assert all(a.dts < b.dts for a, b in itertools.pairwise(second))
+    assert sum(s.frames for s in segments) == 120
+    assert not any(s.skipped for s in segments)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_decoding_times_that_are_those_of_the_screen_are_put_right(live):
+    """As libav tells those of a Matroska file whose video begins half a minute after its sound."""
+    times = [(0, 0), (160, 160), (80, None), (40, 40), (120, 120), (320, 160), (240, 240), (200, 200), (280, 280)]
+    packets = [Packet(b"x", time, dts, 0, keyframe=not time) for time, dts in times]
+    timed = list(with_own_decoding_times(packets, STEP, live=live))
+    assert pts(timed) == [time for time, _ in times]
+    assert [p.dts for p in timed[4:]] == [80, 120, 160, 200, 240]
+    if not live:
+        assert [p.dts for p in timed[:4]] == [-80, -40, 0, 40]
+
+
+def test_of_a_camera_no_packet_waits_for_the_next():
+    packets = iter([Packet(b"x", time, time, 0, keyframe=True) for time in (0, 40)])
+    assert next(with_own_decoding_times(packets, STEP, live=True)).pts == 0
+    assert next(packets).pts == 40
 
 
 def test_damaged_headers_leave_a_picture_where_it_was_decoded(tmp_path):

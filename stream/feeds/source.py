@@ -262,7 +262,7 @@ class Feed:
         counts = order if self.live and order is not None and order.counts_time else None
         timed = with_decoding_times(with_gaps_filled(packets, counts, interval), interval)
         if self._container.format.name in {"matroska,webm", "rtsp"}:
-            timed = with_own_decoding_times(timed, interval)
+            timed = with_own_decoding_times(timed, interval, live=self.live)
         return timed if self.live else played(timed)
 
     def _rate(self) -> Fraction:

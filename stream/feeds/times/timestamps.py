@@ -227,39 +227,70 @@ def with_decoding_times(packets: Iterable[Packet], interval: int) -> Iterator[Pa
     yield from source
 
 
-def with_own_decoding_times(packets: Iterable[Packet], interval: int) -> Iterator[Packet]:
-    """Give decoding times to what follows a step back in time, where libav makes them of presentation times.
+def with_own_decoding_times(packets: Iterable[Packet], interval: int, *, live: bool) -> Iterator[Packet]:
+    """Give decoding times where those that libav makes of presentation times are wrong.
 
-    It still knows what was shown before the step, and so takes each picture behind it for one that is shown when it is
-    decoded: 0, 160, 80, 40, 120. Pictures can only be written with times of decoding that ascend.
+    Behind a step back in time it still knows what was shown before, and takes each picture for one that is shown when
+    it is decoded: 0, 160, 80, 40, 120. So it does at the begin of a film that it has not looked far enough into.
 
     Args:
         packets: in decoding order, of a container without decoding times.
         interval: from a picture to the next, in ticks.
+        live: nothing is held back; else the first packets are, at the begin and behind a step back.
     """
-    recent: deque[int] = deque(maxlen=MAX_REORDER)  # shown when, of those since the last step back
-    delay = 0  # how many pictures decoding runs ahead of the screen
-    last_dts: int | None = None  # as libav tells it
-    is_behind = False
+    run, held = _Run(interval), list[Packet]()
     for packet in packets:
+        if packet.pts is not None and run.is_left_by(packet, packet.pts):
+            yield from map(run.timed, held)
+            run, held = _Run(interval), []
+        run.see(packet)
+        held.append(packet)
+        if live or run.seen > MAX_REORDER:
+            yield from map(run.timed, held)
+            held = []
+    yield from map(run.timed, held)
+
+
+class _Run:
+    """Packets between two steps back in time."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self.seen = 0
+        self._recent: deque[int] = deque(maxlen=MAX_REORDER)
+        self._timed: deque[int] = deque(maxlen=MAX_REORDER)
+        #: How many pictures decoding runs ahead of the screen.
+        self._delay = 0
+        self._last_dts: int | None = None
+        self._is_wrong = False
+
+    def is_left_by(self, packet: Packet, pts: int) -> bool:
+        """Whether time steps back with a packet, rather than that it is shown before others."""
+        if self._last_dts is None or packet.dts is None or pts >= min(self._recent):
+            return False
+        return packet.dts > pts or packet.dts < self._last_dts
+
+    def see(self, packet: Packet) -> None:
+        self.seen += 1
         pts, dts = packet.pts, packet.dts
-        if pts is None or dts is None:
-            yield packet
-            continue
-        is_step = last_dts is not None and dts == pts and dts < last_dts
-        # Behind a step each picture that is shown before one that was decoded earlier looks like a step, too.
-        if is_step and (not is_behind or pts < min(recent)):
-            is_behind = True
-            recent.clear()
-        delay = max(delay, sum(other > pts for other in recent))
-        recent.append(pts)
-        last_dts = dts
-        if is_behind and delay:
-            ahead = delay + 1 - len(recent)
-            dts = recent[0] - ahead * interval if ahead > 0 else sorted(recent)[-delay - 1]
-            yield replace(packet, dts=min(dts, pts))
-        else:
-            yield packet
+        if pts is None:
+            return
+        self._delay = max(self._delay, sum(other > pts for other in self._recent))
+        self._recent.append(pts)
+        if dts is not None:
+            is_back = self._last_dts is not None and dts < self._last_dts
+            self._is_wrong = self._is_wrong or dts > pts or (is_back and dts == pts)
+            self._last_dts = dts
+
+    def timed(self, packet: Packet) -> Packet:
+        if packet.pts is None:
+            return packet
+        self._timed.append(packet.pts)
+        if not (self._is_wrong and self._delay):
+            return packet
+        ahead = self._delay + 1 - len(self._timed)
+        dts = self._timed[0] - ahead * self._interval if ahead > 0 else sorted(self._timed)[-self._delay - 1]
+        return replace(packet, dts=min(dts, packet.pts))
 
 
 @dataclass(frozen=True, slots=True)
