@@ -102,9 +102,6 @@ class Proxy:
 class ProxiedBroker(ApacheBroker):
     """A node of Apache Kafka that tells its clients to come through a proxy; it can be killed and started again."""
 
-    #: It reads its logs again, on a machine that is busy with all else.
-    _deadline_seconds = 180.0
-
     def __init__(
         self,
         data_dir: Path,

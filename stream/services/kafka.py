@@ -96,8 +96,8 @@ class ApacheBroker(Service):
     """
 
     name = _APACHE
-    # A cold JVM on a machine that is busy with tests.
-    _deadline_seconds = 60.0
+    # A cold JVM, which reads its logs again, on a machine that boots or is busy; one that ends is noticed at once.
+    _deadline_seconds = 180.0
     #: How long a predecessor that is still closing its files is waited for.
     _lock_seconds: ClassVar[float] = 10.0
 
