@@ -286,7 +286,7 @@ def test_a_worker_with_a_backlog_applies_the_policy_tells_it_and_accounts_for_ev
         assert all(account.skipped["behind"] > 0 for account in worker.counts.values())
 
 
-@pytest.mark.parametrize("policy", ["degrade", "live"])
+@pytest.mark.parametrize("policy", ["catch-up", "degrade", "live"])
 @pytest.mark.parametrize("skew", [-600, 600])
 def test_no_clock_of_an_agent_degrades_its_camera(film: Path, monkeypatch: pytest.MonkeyPatch, policy: str, skew: int):
     """Its segments wait in dozens, but have only just come."""
@@ -299,6 +299,9 @@ def test_no_clock_of_an_agent_degrades_its_camera(film: Path, monkeypatch: pytes
     work_off(worker)
     assert changes(transport, settings) == []
     assert worker.counts["late"].windows == 99
+    (camera,) = worker.snapshot().cameras
+    assert camera.behind_seconds is not None
+    assert camera.behind_seconds < 30, "no clock of an agent makes its camera late"
 
 
 def test_how_long_a_record_has_waited_is_seen_from_where_its_partition_ended_when():

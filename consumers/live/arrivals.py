@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
-from stream import Partition
+from stream import Partition, Record
 
 #: So many ends of a partition are kept: a quarter of an hour, asked each second.
 _KNOWN: Final = 900
@@ -24,6 +24,8 @@ ASK_SECONDS: Final = 1.0
 _LEAST_SECONDS: Final = 2.0
 #: So many unread segments of each camera of a partition are no backlog.
 _UNREAD_SEGMENTS: Final = 4
+#: A sender's clock is believed while it is no more wrong than this.
+_CLOCK_SECONDS: Final = 5.0
 
 
 def now() -> float:
@@ -80,3 +82,9 @@ class Arrivals:
         after = bisect_right(known, offset, key=lambda each: each[1])
         (since, begin), (until, end) = known[after - 1], known[after]
         return at - (since + (until - since) * (offset + 1 - begin) / (end - begin))
+
+    def late(self, record: Record) -> float:
+        """Seconds since a record was stored: by the clock of who sent it, unless ours tells that it is wrong."""
+        by_sender = max(0.0, time.time() - record.sent_us / 1e6)
+        by_us = self.waited((record.topic, record.partition), record.offset, now())
+        return by_sender if by_us is None or abs(by_sender - by_us) <= _CLOCK_SECONDS else by_us

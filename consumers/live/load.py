@@ -47,12 +47,6 @@ class LoadControl:
         self._spec, self._settings, self._known = spec, settings, known
         self._paces: dict[str, _Pace] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether all is made of every camera, however far behind."""
-        rules = (self._settings, *self._settings.classes.values())
-        return all(rule.policy == "catch-up" for rule in rules)
-
     def plan(self, segment: Segment, behind_seconds: float | None) -> tuple[list[int], Effort]:
         """Decide what is made of a segment: the times of the pictures that are wanted, and how much that is.
 

@@ -122,13 +122,23 @@ class WorkerStatus:
         self._silent = {name: status for name, status in self._silent.items() if status.partition not in partitions}
 
     def published(
-        self, steps: Sequence[Outcome], events: Sequence[Event], told_seconds: Callable[[float], None]
+        self,
+        steps: Sequence[Outcome],
+        events: Sequence[Event],
+        late: Callable[[Record], float],
+        told_seconds: Callable[[float], None],
     ) -> None:
-        """Note what has just been published; `told_seconds` hears how long after its segment's arrival each was."""
-        now_us = time.time_ns() // 1000
+        """Note what has just been published.
+
+        Args:
+            steps: windows with their scores, and ends of feeds.
+            events: what was told of them.
+            late: tells for how long a segment has been on its topic, in seconds.
+            told_seconds: hears that of each window's newest segment.
+        """
         for step in steps:
             if isinstance(step, ScoredWindow) and step.window.record is not None and step.window.record.sent_us:
-                seconds = max(0.0, (now_us - step.window.record.sent_us) / 1e6)
+                seconds = late(step.window.record)
                 self._latencies_seconds.append(seconds)
                 told_seconds(seconds)
                 if (status := self.find(step.camera)) is not None:

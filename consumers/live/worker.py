@@ -272,9 +272,9 @@ class Worker:
         return self._load.plan(segment, self._arrivals.waited(partition_of(record), record.offset, arrivals.now()))
 
     def _ask_ends(self) -> None:
-        """Ask where the partitions end, where it matters how long records have waited."""
+        """Ask where the partitions end now."""
         now = arrivals.now()
-        if self._load.is_idle or not self._arrivals.is_due(now):
+        if not self._arrivals.is_due(now):
             return
         progress = self._consumer.progress()
         ends = None if progress is None else {partition: end for partition, (_, end) in progress.items()}
@@ -363,7 +363,7 @@ class Worker:
         self.measures.transaction_seconds.observe(now - self._taken_at)
         self._intake.ledger.committed(due)
         for outcomes, events in self._sent:
-            self._status.published(outcomes, events, self.measures.latency_seconds.observe)
+            self._status.published(outcomes, events, self._arrivals.late, self.measures.latency_seconds.observe)
             if self._told is not None:
                 self._told(outcomes, events)
         self._sent, self._taken_at = [], None
