@@ -266,12 +266,13 @@ class Intake:
         now = time.monotonic()
         if status is not None and now - status.other_feed_told >= _TELL_SECONDS:
             status.other_feed_told = now
+            has_moved = status.partition != partition_of(record)
             log.warning(
-                "camera %s: %s is of another feed (%s) and is left out, as are those like it: "
-                "do two agents send under this name?",
+                "camera %s: %s is of another feed (%s) and is left out, as are those like it: %s",
                 segment.camera,
                 record.where,
                 WHY_LEFT_OUT[reason],
+                "were partitions added while segments waited?" if has_moved else "do two agents send under this name?",
             )
         if reason == "fenced" and status is not None:
             status.fenced_at = now
