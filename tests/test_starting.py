@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumers.live import worker as worker_module
+from consumers.live.handover import segments_watch
 from consumers.live.handover.marks import Mark, thinned
 from consumers.live.handover.starting import goes_on
 from consumers.live.worker import Worker
@@ -253,7 +253,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_start(film: Path, sent: int
 
 
 def test_a_worker_notices_that_its_topic_was_made_anew(film: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker_module, "_TOPIC_SECONDS", 0.0)
+    monkeypatch.setattr(segments_watch, "_LOOK_SECONDS", 0.0)
     transport, settings = Replaced(), settings_of("earliest", topics={"partitions": 1})
     send(transport, settings, film, "a")
     worker = Worker(transport, Brightness(), SPEC, RULES, settings)
@@ -383,7 +383,7 @@ def test_what_comes_in_place_of_segments_that_the_broker_lost_is_classified(
 
 
 def test_a_worker_notices_that_the_broker_lost_what_it_has_read(film: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(worker_module, "_TOPIC_SECONDS", 0.0)
+    monkeypatch.setattr(segments_watch, "_LOOK_SECONDS", 0.0)
     transport, settings = Cut(), settings_of("earliest", topics={"partitions": 1})
     send(transport, settings, film, "a")
     worker = Worker(transport, Brightness(), SPEC, RULES, settings)

@@ -15,7 +15,6 @@ Results may then come again after a kill, with the same ids.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import time
@@ -37,7 +36,7 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record,
 from . import arrivals
 from .decode_queue import DecodeQueue
 from .handover.keys import transactional_id
-from .handover.marks import Known
+from .handover.segments_watch import SegmentsWatch
 from .handover.starting import GroupStart, goes_on
 from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
@@ -53,8 +52,6 @@ log = logging.getLogger(__name__)
 _IDLE_POLL_SECONDS: Final = 0.25
 #: What was taken is committed at the end of the first batch after so long.
 COMMIT_SECONDS: Final = 0.25
-#: How often it is looked whether the topic was made anew.
-_TOPIC_SECONDS: Final = 60.0
 
 
 class Worker:
@@ -86,9 +83,6 @@ class Worker:
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
         self._arrivals = arrivals.Arrivals()
-        self._topic_checked_at = time.monotonic()
-        #: What had been taken of each partition when it was looked last.
-        self._known: Mapping[Partition, Known] = {}
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
@@ -157,6 +151,7 @@ class Worker:
         """
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
+        watch = SegmentsWatch(self._state)
         self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
         self._name, self._stop, self._told = self._transactional_name(), stop, told
         self._publisher = self._transport.publisher(self._name)
@@ -176,7 +171,7 @@ class Worker:
                 self._take_records()
                 self._work_off()
                 self._close_idle_cameras()
-                self._check_topic()
+                watch.look(self._intake.taken.known)
                 if self._commit_in() <= 0:
                     self._commit()
                 self._count_lag()
@@ -291,29 +286,6 @@ class Worker:
             steps += self._intake.take(*taken)
         if steps:
             self._intake.publish(steps)
-
-    def _check_topic(self) -> None:
-        """Look now and then whether the segments are on another topic by now: offsets say nothing of it.
-
-        Raises:
-            BrokerError: they are, or the broker has lost records that were read. A worker that begins anew finds out
-                what is to be read.
-        """
-        if time.monotonic() < self._topic_checked_at + _TOPIC_SECONDS:
-            return
-        self._topic_checked_at = time.monotonic()
-        is_made_anew, lost = False, None
-        with contextlib.suppress(BrokerError):  # a broker that is away is waited for elsewhere
-            is_made_anew = self._state.is_made_anew()
-            known = self._intake.taken.known()
-            # What has been taken since may be of what came in place of what was lost.
-            before = {partition: each for partition, each in self._known.items() if partition in known}
-            lost = next(iter(self._state.lost_tails(before) | self._state.lost_tails(known)), None)
-            self._known = known
-        if is_made_anew:
-            raise BrokerError(f"topic {self._topics.segments} was deleted and made anew")
-        if lost is not None:
-            raise BrokerError(f"{lost[0]}[{lost[1]}] does not hold any more what was read of it")
 
     def _close_idle_cameras(self) -> None:
         if not self._intake.silence.is_due:

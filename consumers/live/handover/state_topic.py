@@ -25,7 +25,7 @@ class StateTopic:
 
     def __init__(self, transport: Transport, topics: TopicSettings, group: str) -> None:
         self._transport, self._group = transport, group
-        self._segments, self._topic = topics.segments, topics.state
+        self.segments, self._topic = topics.segments, topics.state
         found = transport.existing([topics.state, topics.segments])
         self._partitions = found[topics.state].partitions
         #: Offsets say nothing any more where the topic was deleted and made anew.
@@ -75,10 +75,10 @@ class StateTopic:
             for each in found
             if isinstance(each, PartitionProgress) and each.topic_id != self._segments_id
         )
-        bounds = self._transport.offsets(self._segments)
+        bounds = self._transport.offsets(self.segments)
         found = [each for each in found if each.partition in numbers]
         taken = {
-            (self._segments, each.partition): Known(each.taken, each.marks)
+            (self.segments, each.partition): Known(each.taken, each.marks)
             for each in found
             if isinstance(each, PartitionProgress) and each.topic_id == self._segments_id
         }
@@ -95,7 +95,7 @@ class StateTopic:
         Raises:
             BrokerError: the broker does not answer.
         """
-        found = self._transport.existing([self._segments]).get(self._segments)
+        found = self._transport.existing([self.segments]).get(self.segments)
         return found is not None and found.id != self._segments_id
 
     def lost_tails(self, known: Mapping[Partition, Known]) -> dict[Partition, int]:
@@ -104,7 +104,7 @@ class StateTopic:
         Raises:
             BrokerError: the broker does not answer.
         """
-        bounds = self._transport.offsets(self._segments)
+        bounds = self._transport.offsets(self.segments)
         return lost_tails(self._transport, {p: each for p, each in known.items() if p in bounds}, bounds)
 
     def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
@@ -125,7 +125,7 @@ class StateTopic:
             if not is_anew:
                 return progress  # see `lost`
             if progress.taken:
-                log.warning("%s[%d] was made anew: it is read from its start", self._segments, progress.partition)
+                log.warning("%s[%d] was made anew: it is read from its start", self.segments, progress.partition)
             return replace(progress, taken=0, marks=())
         if progress.next_offset <= last:
             return progress
