@@ -1,13 +1,15 @@
-"""The one thing that serving needs of a model: clips in, scores out."""
+"""The one thing that serving needs of a model: pictures in, scores of windows out."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from .checkpoint import find
 from .contract import Contract
 from .engines.choice import open_engine
-from .engines.engine import Engine
+from .engines.engine import Engine, Features, Picture, Scores
 from .errors import ClipError
 
 
@@ -41,6 +43,36 @@ class Classifier:
     @property
     def engine(self) -> str:
         return self._engine.name
+
+    def encode(self, pictures: Sequence[Picture]) -> list[Features]:
+        """What the model finds in each picture (H, W, 3) uint8 by itself, for any window that the picture is in.
+
+        A model that looks at whole clips only gives the pictures back.
+
+        Raises:
+            ClipError: a picture is not what the contract asks for.
+        """
+        expected = self.contract.clip_shape[1:]
+        for picture in pictures:
+            if picture.shape != expected or picture.dtype != np.uint8:
+                raise ClipError(
+                    f"picture of shape {picture.shape} and type {picture.dtype}: {self.id} expects "
+                    f"({', '.join(map(str, expected))}) of uint8"
+                )
+        return self._engine.encode(pictures)
+
+    def score(self, windows: Sequence[Sequence[Features]]) -> Scores:
+        """Scores (B, L) float32 of windows, each what `encode` gave for its T pictures.
+
+        Those of a window do not depend on what shares the batch, nor on what was encoded together.
+
+        Raises:
+            ClipError: a window has too few or too many pictures.
+        """
+        for window in windows:
+            if len(window) != self.contract.frames:
+                raise ClipError(f"window of {len(window)} pictures: {self.id} expects {self.contract.frames}")
+        return self._engine.score(windows)
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
         """Scores of clips (B, T, H, W, 3) uint8 as (B, L) float32, or of one clip (T, H, W, 3) as (L,).

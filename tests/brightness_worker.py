@@ -19,12 +19,13 @@ from consumers.live.worker import Worker
 from consumers.settings import Settings
 from stream import ClipSpec, KafkaTransport
 from stream.broker.kafka import consumer as kafka_consumer
+from tests.scorers import WholeClips
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
 
 
-class Brightness:
+class Brightness(WholeClips):
     id, labels = "brightness", ("dark", "bright")
 
     def predict(self, frames: np.ndarray) -> np.ndarray:

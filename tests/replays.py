@@ -21,6 +21,7 @@ from consumers.replaying.store import TraceStore
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, Headers, MemoryTransport, Transport, attach
+from tests.scorers import WholeClips
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32, fit="stretch")
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=2.0)}
@@ -29,7 +30,7 @@ SETTINGS = Settings.model_validate({"topics": {"partitions": 4}, "worker": {"sta
 Said = tuple[bytes, Headers, bytes]
 
 
-class Brightness:
+class Brightness(WholeClips):
     """A scorer whose truth is in the pixels: the share of light in a clip. Counts what it is asked."""
 
     id, labels = "brightness", ("dark", "bright")

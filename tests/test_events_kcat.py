@@ -37,6 +37,7 @@ from stream import ClipSpec, KafkaTransport, Record, Segment, attach
 from stream.broker.kafka import consumer as kafka_transport
 from stream.segment import Display
 from stream.services import Service
+from tests.scorers import WholeClips
 from tests.videos import write_video
 
 REQUIRE = "CLIPLINE_REQUIRE_RTSP"
@@ -50,7 +51,7 @@ def kcat_missing() -> str | None:
     return None if shutil.which("kcat") else "needs kcat (Debian: kcat)"
 
 
-class Scripted:
+class Scripted(WholeClips):
     """A classifier that finds the label in windows of the second half of a second, of every two."""
 
     id = "scripted-1"

@@ -31,7 +31,7 @@ from models import (
 from models.checkpoint import DEFAULT_MODEL
 from models.engines import choice, conversion
 from models.engines.export import probes
-from models.engines.torch import TorchEngine
+from models.engines.torch import TorchGraph, serving_module
 from models.networks.zoo import create
 from tests.checkpoints import contract, write_checkpoint
 
@@ -300,7 +300,7 @@ def test_conversion_that_fails_leaves_the_process_its_warnings(tmp_path: Path, m
         def forward(self, _clips: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(conversion, "serving_module", lambda _: Unconvertible())
+    monkeypatch.setattr(conversion, "factored_module", lambda _: Unconvertible())
     checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors", "x3d_xs")))
 
     def state() -> tuple[object, ...]:
@@ -343,14 +343,11 @@ def test_checkpoint_that_could_not_be_found_again_is_refused_before_the_work(tmp
 def test_calls_on_a_gpu_always_have_the_same_number_of_clips(tmp_path: Path) -> None:
     """The padding is tried on the processor: what kernels a GPU chooses for one shape cannot be seen here."""
     checkpoint = find(str(write_checkpoint(tmp_path / "m.safetensors")))
-    engine = TorchEngine(checkpoint, 1)
-    clips = probes(checkpoint)
-    expected = engine.run(clips)
+    module, clips = serving_module(checkpoint), probes(checkpoint)
     seen: list[int] = []
-    module = engine._module
-    engine._module = lambda batch: seen.append(len(batch)) or module(batch)
-    engine._pads, engine._at_once = True, 3
-    np.testing.assert_allclose(engine.run(clips), expected, atol=1e-6)
+    graph = TorchGraph(lambda batch: seen.append(len(batch)) or module(batch), torch.device("cpu"), 3, pads=True)
+    expected = Classifier.load(str(checkpoint.path), "torch").predict(clips)
+    np.testing.assert_allclose(np.stack(graph.run(clips)), expected, atol=1e-6)
     assert seen == [3, 3]
 
 

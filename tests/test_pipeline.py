@@ -7,7 +7,8 @@ import pytest
 
 from consumers.live.pipeline import Pipeline, ScoredWindow, UnscoredWindow, Window, round_scores
 from consumers.records.prediction import SCORE_DIGITS
-from stream import Clip, ClipSpec
+from stream import Clip, ClipSpec, Sample
+from tests.scorers import WholeClips
 
 RANDOM = np.random.default_rng(5)
 COUNT = 20_000
@@ -33,7 +34,7 @@ def test_scores_are_rounded_to_the_very_numbers_that_round_gives(scores):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_a_window_whose_score_is_no_number_is_skipped_with_a_reason_and_ends_nothing_else(number, caplog):
-    class Broken:
+    class Broken(WholeClips):
         id = "broken-1"
         labels = ("fight", "normal")
 
@@ -41,10 +42,8 @@ def test_a_window_whose_score_is_no_number_is_skipped_with_a_reason_and_ends_not
             return np.array([(0.9, 0.1), (number, 0.1), (0.8, 0.2)], np.float32)[: len(frames)]
 
     pipeline = Pipeline(Broken(), ClipSpec(2, 100_000, 200_000, 8, 8), {})
-    clips = [
-        Clip("gate", 0, n, n * 200_000, (n + 1) * 200_000, np.zeros((2, 8, 8, 3), np.uint8), (0, 1), 5)
-        for n in range(3)
-    ]
+    black = Sample(0, 0, np.zeros((8, 8, 3), np.uint8))
+    clips = [Clip("gate", 0, n, n * 200_000, (n + 1) * 200_000, (black, black), 5) for n in range(3)]
     steps = pipeline.classify([Window(clip, clip.end_us) for clip in clips])
     assert [type(step) for step in steps] == [ScoredWindow, UnscoredWindow, ScoredWindow]
     pipeline.count(steps)

@@ -34,6 +34,7 @@ from consumers.records.fields import RecordError
 from consumers.records.load_change import LoadChange
 from consumers.settings import LoadSettings
 from stream import EVERYTHING, ClipSpec, Decoded, Effort, Partition, Record, Sample, Segment, SegmentError
+from tests.scorers import WholeClips
 
 TOPIC, GROUP = "clipline.segments", "a/group"
 SECOND = 1_000_000
@@ -46,7 +47,7 @@ SPECS = [
 ]
 
 
-class Brightness:
+class Brightness(WholeClips):
     id, labels = "brightness", ("dark", "bright")
 
     def predict(self, frames: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from stream import (
     attach,
 )
 from tests.checkpoints import write_checkpoint
+from tests.scorers import WholeClips
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -39,7 +40,7 @@ SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, widt
 RULES = {"bright": Rule(start=0.6, end=0.5, min_seconds=0.8, cooldown_seconds=1.0, update_seconds=10.0)}
 
 
-class Brightness:
+class Brightness(WholeClips):
     """A scorer whose truth is in the pixels: the share of light in a clip."""
 
     id, labels = "brightness", ("dark", "bright")

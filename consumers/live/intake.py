@@ -23,13 +23,14 @@ from consumers.settings import LoadSettings
 from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
 from .accounts import NO_CAMERA
+from .features import Scorer
 from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
 from .handover.locating import EventLocator
 from .handover.offsets import Footage, OffsetLedger
 from .handover.progress import CameraProgress, FeedProgress, PartitionProgress
 from .handover.taken import TakenRecords
 from .measures import Measures
-from .pipeline import FeedEnd, Outcome, Pipeline, Scorer, Window
+from .pipeline import FeedEnd, Outcome, Pipeline, Window
 from .silence import SilenceWatch
 from .status import WorkerStatus
 from .tracker import Rule

@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -33,23 +32,11 @@ from stream import (
 )
 
 from .accounts import Accounts
+from .features import FrameFeatures, Scorer
 from .handover.offsets import Footage
 from .tracker import Rule, Tracker, TrackerState
 
 log = logging.getLogger(__name__)
-
-
-class Scorer(Protocol):
-    """The part of `models.Classifier` that is needed here."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def labels(self) -> Sequence[str]: ...
-
-    def predict(self, frames: np.ndarray) -> np.ndarray:
-        """Clips (B, T, H, W, 3) uint8 to scores (B, L) float32."""
 
 
 @dataclass(slots=True)
@@ -133,6 +120,7 @@ class Pipeline:
 
     def __init__(self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule]) -> None:
         self._scorer, self._spec, self._rules = scorer, spec, rules
+        self._features = FrameFeatures(scorer)
         self.cameras: dict[str, Camera] = {}
         self.counts = Accounts(self.cameras.__contains__)
 
@@ -208,10 +196,10 @@ class Pipeline:
         A score that is no finite number would hold events open or shut for ever, and is not JSON: such a window has no
         prediction.
 
-        Touches no camera's state: it may run beside `push`, in another thread.
+        Touches no camera's state: it may run beside `push`, in one other thread.
         """
         clips = [step.clip for step in steps if isinstance(step, Window)]
-        rows = iter(round_scores(self._scorer.predict(np.stack([clip.frames for clip in clips]))) if clips else ())
+        rows = iter(round_scores(self._features.score(clips)) if clips else ())
         return [self._outcome(step, next(rows)) if isinstance(step, Window) else step for step in steps]
 
     def track(self, steps: Sequence[Outcome]) -> list[Event]:

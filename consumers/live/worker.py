@@ -35,6 +35,7 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record,
 
 from . import arrivals
 from .decode_queue import DecodeQueue
+from .features import Scorer
 from .handover.keys import transactional_id
 from .handover.segments_watch import SegmentsWatch
 from .handover.starting import GroupStart, goes_on
@@ -42,7 +43,7 @@ from .handover.state_topic import StateTopic
 from .intake import Intake, partition_of
 from .load import LoadControl
 from .measures import Measures
-from .pipeline import FeedEnd, Outcome, ScoredWindow, Scorer, Window
+from .pipeline import FeedEnd, Outcome, ScoredWindow, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
 from .tracker import Rule

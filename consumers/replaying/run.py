@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any, Final
 
 from consumers.live.decode_queue import DecodeQueue
-from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, Scorer, UnscoredWindow, Window
+from consumers.live.features import Scorer
+from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, UnscoredWindow, Window
 from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Segment, SegmentError, SourceError
 
 from .sources import Piece

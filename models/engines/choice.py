@@ -21,13 +21,15 @@ from models.errors import EngineError
 from .converted import needs_conversion
 from .engine import Engine
 from .files import FORM_NAMES
-from .openvino import OpenVinoEngine
+from .openvino import open_openvino
 
 ENGINES: Final = ("auto", "openvino", "openvino-f32", "torch")
 #: Nobody asks for it by name: what scikit-learn runs is run by nothing else.
 CLASSICAL_ENGINE: Final = PREFIX
 #: What drivers of GPUs that torch uses show on Linux: NVIDIA's, NVIDIA's or AMD's under WSL, AMD's (ROCm).
 _GPU_DEVICES: Final = tuple(Path(name) for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
+#: How networks are cut into graphs. To be changed with anything that rounds scores in another way.
+_GRAPHS: Final = "encoder+head"
 #: By the first word of an engine's name.
 _PACKAGES: Final = {
     "openvino": ("openvino",),
@@ -38,7 +40,8 @@ _PACKAGES: Final = {
 
 def engine_version(engine: str) -> str:
     """The versions of what an engine that was opened computes with: another may round scores in another way."""
-    return " ".join(importlib.metadata.version(package) for package in _PACKAGES.get(engine.partition("-")[0], ()))
+    versions = (importlib.metadata.version(package) for package in _PACKAGES.get(engine.partition("-")[0], ()))
+    return " ".join([*versions, _GRAPHS])
 
 
 def open_engine(name: str, checkpoint: Checkpoint, threads: int | None) -> Engine:
@@ -52,14 +55,14 @@ def open_engine(name: str, checkpoint: Checkpoint, threads: int | None) -> Engin
     # Each engine is imported only where it runs: torch and scikit-learn take seconds.
     if name == CLASSICAL_ENGINE:
         check_installed()
-        from models.classical.engine import ClassicalEngine  # noqa: PLC0415
+        from models.classical.engine import open_classical  # noqa: PLC0415
 
-        return ClassicalEngine(checkpoint, threads)
+        return open_classical(checkpoint, threads)
     if name == "torch":
-        from .torch import TorchEngine  # noqa: PLC0415
+        from .torch import open_torch  # noqa: PLC0415
 
-        return TorchEngine(checkpoint, threads)
-    return OpenVinoEngine(checkpoint, threads, exact=name == "openvino-f32")
+        return open_torch(checkpoint, threads)
+    return open_openvino(checkpoint, threads, exact=name == "openvino-f32")
 
 
 def choose_engine(name: str, checkpoint: Checkpoint) -> str:

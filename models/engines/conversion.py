@@ -13,29 +13,49 @@ import torch
 
 from models.checkpoint import Checkpoint
 
-from .files import require_openvino
-from .torch import serving_module
+from .files import FACTORED, require_openvino
+from .torch import FactoredModule, ServingModule, factored_module
 
 
 def convert(checkpoint: Checkpoint) -> Any:
-    """The network as an `openvino.Model`, from one uint8 clip (1, T, H, W, 3) to scores (1, L).
+    """The network as an `openvino.Model`; encoder and head side by side where it factors, see `parts_of`.
 
     Raises:
         CheckpointError: the weights cannot be read.
         EngineError: OpenVINO is not installed.
     """
     ov = require_openvino()
-    shape = (1, *checkpoint.contract.clip_shape)
-    module = serving_module(checkpoint)
+    module = factored_module(checkpoint)
+    blanks = blank_inputs(module, checkpoint)
     with warnings.catch_warnings(), _logging_kept():
         # OpenVINO converts through torch.jit, whose deprecation is nothing a user of ours can act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
         # The graph is for clips of one shape, so what follows from a shape is a number.
         warnings.filterwarnings("ignore", message=".*Python integer.*", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        # A zero clip traces without values that depend on data.
-        return ov.convert_model(
-            module, example_input=torch.zeros(shape, dtype=torch.uint8), input=[(list(shape), ov.Type.u8)]
+        # Zeros trace without values that depend on data.
+        model = ov.convert_model(
+            module,
+            example_input=tuple(blanks.values()),
+            input=[
+                (list(blank.shape), ov.Type.u8 if blank.dtype == torch.uint8 else ov.Type.f32)
+                for blank in blanks.values()
+            ],
         )
+    if isinstance(module, FactoredModule):
+        for (given, name), to, end in zip(FACTORED.items(), model.inputs, model.outputs, strict=True):
+            to.get_tensor().set_names({given})
+            end.get_tensor().set_names({name})
+    return model
+
+
+def blank_inputs(module: FactoredModule | ServingModule, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """An input of zeros for each that a module takes, by name."""
+    clip = torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
+    if not isinstance(module, FactoredModule):
+        return {"clips": clip}
+    with torch.inference_mode():
+        features = torch.zeros((1, checkpoint.contract.frames, module.encoder(clip[:, 0]).shape[1]))
+    return dict(zip(FACTORED, (clip[:, 0], features), strict=True))
 
 
 def store_in_halves(model: Any) -> None:

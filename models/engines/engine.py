@@ -1,22 +1,70 @@
-"""What an engine is: clips in, scores out."""
+"""What an engine is: pictures in, features out; windows of features in, scores out.
+
+    pictures ─▶ encoder ─▶ features ─▶ head ─▶ scores
+    (H, W, 3)              (F,)         (T, F)  (L,)
+
+Where a network does not look at each picture by itself first, its encoder hands pictures on as they are, and the head
+is the whole network. Callers do the same for both.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
+#: (H, W, 3)
+Picture: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 #: (B, T, H, W, 3)
 Clips: TypeAlias = np.ndarray[tuple[int, int, int, int, int], np.dtype[np.uint8]]
+#: What an encoder gives for a picture: (F,) float32, or the picture itself.
+Features: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: (B, L)
 Scores: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
+#: So many whole clips at once: the features of their pictures are in memory together.
+_CLIPS_AT_ONCE: Final = 32
 
-class Engine(Protocol):
-    """A model that is loaded and ready. Normalising and softmax are part of it; scores of a clip sum to one."""
+
+class Graph(Protocol):
+    """A computation that is loaded and ready. What it gives for an item depends on that item alone."""
+
+    def run(self, items: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """One array for each item, in their order; all items have one shape."""
+
+
+class AsTheyAre:
+    """Hands its items on."""
+
+    def run(self, items: Iterable[np.ndarray]) -> list[np.ndarray]:
+        return list(items)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model that is loaded and ready. Normalising and softmax are part of it; scores of a window sum to one."""
 
     #: What it computes with and how, for people: "openvino-bf16". Its first word names the engine.
     name: str
+    head: Graph
+    encoder: Graph = field(default_factory=AsTheyAre)
+
+    def encode(self, pictures: Iterable[Picture]) -> list[Features]:
+        """The features of each picture."""
+        return self.encoder.run(pictures)
+
+    def score(self, windows: Sequence[Sequence[Features]]) -> Scores:
+        """Scores (B, L) of windows, each the features of T pictures."""
+        scores: Scores = np.stack(self.head.run(np.stack(window) for window in windows))
+        return scores
 
     def run(self, clips: Clips) -> Scores:
-        """(B, T, H, W, 3) uint8 to (B, L)."""
+        """Scores (B, L) of whole clips."""
+        length, parts = clips.shape[1], []
+        for begin in range(0, len(clips), _CLIPS_AT_ONCE):
+            part = clips[begin : begin + _CLIPS_AT_ONCE]
+            features = self.encode(picture for clip in part for picture in clip)
+            parts.append(self.score([features[i : i + length] for i in range(0, len(features), length)]))
+        return np.concatenate(parts)

@@ -1,6 +1,8 @@
 """A checkpoint becomes a file that is served without it: OpenVINO IR, ONNX or a `torch.export` program.
 
-The graph is that of serving, from one uint8 clip (1, T, H, W, 3) to scores (1, L): normalising and softmax are in it.
+The graph is that of serving, with normalising and softmax. Of a network that factors there are two side by side: from a
+uint8 `picture` (1, H, W, 3) to what is `encoded` (1, F), and from the `features` of a window's pictures (1, T, F) to
+`scores` (1, L). Of others, and in a .pt2, there is one, from a uint8 clip (1, T, H, W, 3) to scores (1, L).
 What each precision means:
 
               .xml (OpenVINO)      .onnx                .pt2 (torch.export)
@@ -37,10 +39,10 @@ from models.checkpoint import Checkpoint, find
 from models.errors import CheckpointError, EngineError, ExportError
 
 from .choice import open_engine
-from .conversion import convert, store_in_halves
+from .conversion import blank_inputs, convert, store_in_halves
 from .engine import Clips, Scores
-from .files import FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of, save_openvino
-from .torch import serving_module
+from .files import FACTORED, FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of, save_openvino
+from .torch import FactoredModule, factored_module, serving_module
 from .trust import trust
 
 #: Clips beyond this many are not looked at: NNCF's own default.
@@ -190,8 +192,7 @@ def _write_openvino(
     model = convert(checkpoint)
     if precision == "int8":
         assert calibration is not None
-        clips = [clip[None] for clip in calibration[:MAX_CALIBRATION_CLIPS]]
-        model = _quantised(model, clips)
+        model = _quantised(model, checkpoint, calibration)
         _check_quantised(any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()), checkpoint)
     if precision == "f32":
         store_in_halves(model)
@@ -203,11 +204,13 @@ def _write_openvino(
 def _write_onnx(
     checkpoint: Checkpoint, path: Path, precision: Precision, calibration: Clips | None, metadata: dict[str, str]
 ) -> None:
+    module = factored_module(checkpoint)
+    blanks = blank_inputs(module, checkpoint)
     program: Any = torch.onnx.export(
-        serving_module(checkpoint),
-        (_blank_clip(checkpoint),),
-        input_names=["clips"],
-        output_names=["scores"],
+        module,
+        tuple(blanks.values()),
+        input_names=list(blanks),
+        output_names=list(FACTORED.values()) if isinstance(module, FactoredModule) else ["scores"],
         dynamo=True,
         verbose=False,
     )
@@ -216,20 +219,17 @@ def _write_onnx(
         _halve_weights(model)
     if precision == "int8":
         assert calibration is not None
-        model = _quantised(model, [{"clips": clip[None]} for clip in calibration[:MAX_CALIBRATION_CLIPS]])
+        model = _quantised(model, checkpoint, calibration)
         _check_quantised(any(node.op_type == "QuantizeLinear" for node in model.graph.node), checkpoint)
     helper.set_model_props(model, metadata)
     onnx.save(model, str(path))
 
 
 def _write_torch(checkpoint: Checkpoint, path: Path, precision: Precision, metadata: dict[str, str]) -> None:
-    program = torch.export.export(serving_module(checkpoint, precision), (_blank_clip(checkpoint),))
+    blank_clip = torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
+    program = torch.export.export(serving_module(checkpoint, precision), (blank_clip,))
     program.example_inputs = None  # would be stored as a pickle
     torch.export.save(program, path, extra_files=metadata)
-
-
-def _blank_clip(checkpoint: Checkpoint) -> Any:
-    return torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
 
 
 def _halve_weights(model: Any) -> None:
@@ -248,18 +248,31 @@ def _halve_weights(model: Any) -> None:
     graph.node.extend(nodes)
 
 
-def _quantised(model: Any, samples: list[Any]) -> Any:
+def _quantised(model: Any, checkpoint: Checkpoint, calibration: Clips) -> Any:
     # NNCF reports its use over the internet unless it believes that it is being tested.
     os.environ.setdefault("NNCF_CI", "1")
     import nncf  # noqa: PLC0415
 
     # Not by nncf.set_log_level, which sets the handlers' levels, too: of those that others share they would stay so.
     logging.getLogger("nncf").setLevel(logging.ERROR)
+    samples = _samples(checkpoint, calibration[:MAX_CALIBRATION_CLIPS])
     # Symmetric for activations, too: on a processor with bfloat16, OpenVINO does not run depthwise 3D convolutions
     # whose input has a zero point (docs/export.md).
     return nncf.quantize(
         model, nncf.Dataset(samples), preset=nncf.QuantizationPreset.PERFORMANCE, subset_size=len(samples)
     )
+
+
+def _samples(checkpoint: Checkpoint, clips: Clips) -> list[dict[str, np.ndarray]]:
+    """What flows into a model on some clips, by name of the input: of a clip's pictures one, each time another."""
+    module = factored_module(checkpoint)
+    if not isinstance(module, FactoredModule):
+        return [{"clips": clip[None]} for clip in clips]
+    encoder = open_engine("torch", checkpoint, None)
+    return [
+        dict(zip(FACTORED, (clip[None, number % len(clip)], np.stack(encoder.encode(clip))[None]), strict=True))
+        for number, clip in enumerate(clips)
+    ]
 
 
 def _check_quantised(found: bool, checkpoint: Checkpoint) -> None:  # noqa: FBT001

@@ -32,6 +32,8 @@ Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8"]
 FORMS: Final[dict[str, Form]] = {".xml": "openvino", ".onnx": "onnx", ".pt2": "torch"}
 FORM_NAMES: Final[dict[Form, str]] = {"openvino": "OpenVINO IR", "onnx": "ONNX", "torch": "torch.export"}
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+#: Of a file that holds encoder and head: what the outputs are called, by input.
+FACTORED: Final = {"picture": "encoded", "features": "scores"}
 _NOTE_KEY: Final = "clipline_export"
 _IR_NOTE: Final = re.compile(rf'<{_NOTE_KEY} value="([^"]*)"')
 #: How OpenVINO calls the reader of each, and where that reader puts what the file says of itself.
@@ -139,6 +141,26 @@ def read_openvino(path: Path, core: Any) -> Any:
         return core.read_model(path)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: damaged ({reason_of(error)})") from None
+
+
+def parts_of(model: Any) -> tuple[Any, ...]:
+    """An OpenVINO model as head and encoder, each from one input to one output; a whole network as it is.
+
+    Raises:
+        CheckpointError: it has other inputs and outputs.
+    """
+    if len(model.inputs) == len(model.outputs) == 1:
+        return (model,)
+    try:
+        ends = {name: (model.input(given), model.output(name)) for given, name in FACTORED.items()}
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"a model of {len(model.inputs)} inputs and {len(model.outputs)} outputs: expected those of one that "
+            f"Clipline made ({reason_of(error)})"
+        ) from None
+    ov = require_openvino()
+    encoder, head = (ov.Model([to.get_node()], [given.get_node()], name) for name, (given, to) in ends.items())
+    return head, encoder
 
 
 def reason_of(error: Exception) -> str:

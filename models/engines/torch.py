@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,15 +16,16 @@ from torch.export.passes import move_to_device_pass
 from models.checkpoint import Checkpoint
 from models.contract import Contract
 from models.errors import CheckpointError
+from models.networks.factored import Factored
 from models.networks.zoo import create
 
-from .engine import Clips, Scores
+from .engine import Engine
 from .files import Precision, check_archive
 from .trust import read_trusted
 
-#: Clips of one call on a processor: beyond it, more at once are no faster.
+#: Whole clips of one call on a processor: beyond it, more at once are no faster.
 _AT_ONCE: Final = 32
-#: Clips of each call on a GPU. Always as many, since for another number a GPU chooses other kernels, which round in
+#: Items of each call on a GPU. Always as many, since for another number a GPU chooses other kernels, which round in
 #: another way: the score of a clip must not depend on how many others are classified with it (live 16, in a replay 32).
 _ON_GPU: Final = 16
 _DTYPES: Final[dict[Precision, torch.dtype]] = {
@@ -32,35 +35,93 @@ _DTYPES: Final[dict[Precision, torch.dtype]] = {
 }
 
 
+class _Normalised(nn.Module):
+    """Clips (B, T, H, W, 3) uint8 to pixels (B, 3, T, H, W) as a network wants them."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        mean, std = torch.tensor(contract.mean), torch.tensor(contract.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1, 1))
+        self.register_buffer("shift", (mean / std).view(1, 3, 1, 1, 1))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips.permute(0, 4, 1, 2, 3).float() * self.scale - self.shift
+
+
 class ServingModule(nn.Module):
     """A network between uint8 clips (B, T, H, W, 3) and scores (B, L) in float32.
 
     The network itself computes in `dtype`; normalising and softmax in float32.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
     def __init__(self, network: nn.Module, contract: Contract, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network.to(dtype)
+        self.normalise, self.network = _Normalised(contract), network.to(dtype)
         self._dtype, self._temperature = dtype, contract.temperature
-        mean, std = torch.tensor(contract.mean), torch.tensor(contract.std)
-        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1, 1))
-        self.register_buffer("shift", (mean / std).view(1, 3, 1, 1, 1))
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        pixels = clips.permute(0, 4, 1, 2, 3).float() * self.scale - self.shift  # (B, 3, T, H, W)
-        logits = self.network(pixels.to(self._dtype)).float()  # (B, L)
+        logits = self.network(self.normalise(clips).to(self._dtype)).float()  # (B, L)
         return torch.softmax(logits / self._temperature, dim=1)
 
 
+class EncoderModule(nn.Module):
+    """A network's encoder, from uint8 pictures (N, H, W, 3) to features (N, F) in float32."""
+
+    def __init__(self, network: Factored, contract: Contract) -> None:
+        super().__init__()
+        self.normalise, self.network = _Normalised(contract), network
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.network.encode(self.normalise(pictures[:, None])[:, :, 0])
+
+
+class HeadModule(nn.Module):
+    """A network's head, from features of windows (B, T, F) to scores (B, L), in float32."""
+
+    def __init__(self, network: Factored, contract: Contract) -> None:
+        super().__init__()
+        self.network, self._temperature = network, contract.temperature
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.network.classify(features) / self._temperature, dim=1)
+
+
+class FactoredModule(nn.Module):
+    """Encoder and head side by side: what converters and exporters take as one."""
+
+    def __init__(self, network: Factored, contract: Contract) -> None:
+        super().__init__()
+        self.encoder, self.head = EncoderModule(network, contract), HeadModule(network, contract)
+
+    def forward(self, picture: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.encoder(picture), self.head(features)
+
+
 def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> ServingModule:
-    """Build the network of a checkpoint with its weights; `precision` is a floating-point one.
+    """Build the whole network of a checkpoint with its weights; `precision` is a floating-point one.
 
     Raises:
         CheckpointError: the weights are damaged, or not those of the architecture.
     """
+    return ServingModule(_network(checkpoint), checkpoint.contract, _DTYPES[precision]).eval()
+
+
+def factored_module(checkpoint: Checkpoint) -> FactoredModule | ServingModule:
+    """Encoder and head of the network of a checkpoint, in float32; the whole network where it does not factor.
+
+    Raises:
+        CheckpointError: as `serving_module`.
+    """
+    network = _network(checkpoint)
+    if isinstance(network, Factored):
+        return FactoredModule(network, checkpoint.contract).eval()
+    return ServingModule(network, checkpoint.contract, torch.float32).eval()
+
+
+def _network(checkpoint: Checkpoint) -> nn.Module:
     contract = checkpoint.contract
     network = create(contract.architecture, len(contract.labels), frames=contract.frames, size=contract.height)
     try:
@@ -70,7 +131,7 @@ def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> Serv
             f"{checkpoint.path}: its weights are not those of {contract.architecture} "
             f"({str(error).splitlines()[-1].strip()})"
         ) from None
-    return ServingModule(network, contract, _DTYPES[precision]).eval()
+    return network
 
 
 def has_cuda() -> bool:
@@ -78,40 +139,50 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-class TorchEngine:
+def open_torch(checkpoint: Checkpoint, threads: int | None) -> Engine:
     """Eager torch, in float32: on a GPU where torch finds one (CUDA; ROCm goes by that name), else on the processor.
 
-    An exported program computes in the precision that it was exported with, one clip at a time; others some at a time,
-    so that a long recording's clips do not take memory for all of them at once. On a GPU every call has the same number
-    of clips, and TF32 is off, so that a clip has the same scores whatever it is classified with.
+    An exported program computes in the precision that it was exported with, one clip at a time; other whole networks
+    some at a time, so that a long recording's clips do not take memory for all of them at once. On a GPU every call has
+    the same number of items, and TF32 is off, so that each has the same result whatever it is computed with.
+
+    Raises:
+        CheckpointError: the file is damaged, or its weights are not those of the architecture.
     """
+    device = torch.device("cuda" if has_cuda() else "cpu")
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        exact_on_gpu()
+    elif threads is not None:
+        torch.set_num_threads(threads)
+    name = f"torch-{device.type}"
+    if checkpoint.export is not None:
+        return Engine(name, TorchGraph(_program(checkpoint.path, device.type), device, 1, pads=on_gpu))
+    module = factored_module(checkpoint).to(device)
+    if isinstance(module, FactoredModule):
+        # On a processor one is as fast as several, and rounds in one way.
+        at_once = _ON_GPU if on_gpu else 1
+        head, encoder = (TorchGraph(m, device, at_once, pads=on_gpu) for m in (module.head, module.encoder))
+        return Engine(name, head, encoder)
+    return Engine(name, TorchGraph(module, device, _ON_GPU if on_gpu else _AT_ONCE, pads=on_gpu))
 
-    def __init__(self, checkpoint: Checkpoint, threads: int | None) -> None:
-        self._device = torch.device("cuda" if has_cuda() else "cpu")
-        self.name = f"torch-{self._device.type}"
-        if threads is not None and self._device.type == "cpu":
-            torch.set_num_threads(threads)
-        if checkpoint.export is None:
-            self._module: Any = serving_module(checkpoint).to(self._device)
-        else:
-            self._module = _program(checkpoint.path, self._device.type)
-        on_gpu = self._device.type == "cuda"
-        if on_gpu:
-            exact_on_gpu()
-        self._at_once = 1 if checkpoint.export is not None else _ON_GPU if on_gpu else _AT_ONCE
-        self._pads = on_gpu
 
-    def run(self, clips: Clips) -> Scores:
+class TorchGraph:
+    """A module that computes `at_once` items in each call; with `pads` always as many, the last one repeated."""
+
+    def __init__(self, module: Any, device: torch.device, at_once: int, *, pads: bool) -> None:
+        self._module, self._device, self._at_once, self._pads = module, device, at_once, pads
+
+    def run(self, items: Iterable[np.ndarray]) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        waiting = iter(items)
         with torch.inference_mode():
-            parts = torch.split(torch.from_numpy(np.ascontiguousarray(clips)), self._at_once)
-            found = [self._module(self._whole(part).to(self._device)).float()[: len(part)] for part in parts]
-            scores: Scores = torch.cat(found).cpu().numpy()
-        return scores
-
-    def _whole(self, part: torch.Tensor) -> torch.Tensor:
-        """The clips, on a GPU as many as in every call: the last one is repeated."""
-        lacking = self._at_once - len(part) if self._pads else 0
-        return torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])]) if lacking else part
+            while part := list(itertools.islice(waiting, self._at_once)):
+                lacking = self._at_once - len(part) if self._pads else 0
+                batch = torch.from_numpy(np.stack([*part, *part[-1:] * lacking]))
+                rows = self._module(batch.to(self._device)).float()[: len(part)].cpu().numpy()
+                found.extend(row.copy() for row in rows)  # each may be kept for longer than the others
+        return found
 
 
 def exact_on_gpu() -> None:

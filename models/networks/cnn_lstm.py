@@ -20,6 +20,7 @@ from torch import nn
 
 from models.errors import UnknownModelError
 
+from .factored import Factored
 from .movenet import PoseBackbone, pose_backbone
 
 LITE0: Final = "lite0"
@@ -40,7 +41,7 @@ class State:
     frames: int
 
 
-class CnnLstm(nn.Module):
+class CnnLstm(Factored):
     """An image network per frame and a recurrent head.
 
     Args:
@@ -67,17 +68,18 @@ class CnnLstm(nn.Module):
         head = AttentionHead if bidirectional else LstmHead
         self.head: Any = head(self.features, classes, hidden, dropout)
 
-    def frame_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised pictures (N, 3, H, W) to features (N, F)."""
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.backbone(images)
         return features
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(features)
+        return logits
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         batch, channels, frames, height, width = clips.shape
         images = clips.transpose(1, 2).reshape(batch * frames, channels, height, width)
-        features = self.frame_features(images).reshape(batch, frames, self.features)  # (B, T, F)
-        logits: torch.Tensor = self.head(features)
-        return logits
+        return self.classify(self.encode(images).reshape(batch, frames, self.features))
 
     def forward_step(self, images: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
         """Take the next frame of each of B streams, (B, 3, H, W): logits (B, L) of all frames so far, and the state.
@@ -87,7 +89,7 @@ class CnnLstm(nn.Module):
         """
         if not isinstance(self.head, LstmHead):
             raise TypeError("a bidirectional CNN-LSTM cannot step frame by frame: it needs the whole clip")
-        return self.head.forward_step(self.frame_features(images), state)
+        return self.head.forward_step(self.encode(images), state)
 
 
 def _change(features: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,8 @@ from torch.nn import functional
 
 from models.checkpoint import find
 
+from .factored import Factored
+
 #: Inverse strength of the logistic regression's L2 penalty, per video, on features of mean square 1 / F.
 _INVERSE_PENALTY: Final = 30.0
 _MAX_STEPS: Final = 500
@@ -86,6 +88,8 @@ class PoseBackbone(nn.Module):
     #: Blocks whose output is used, beside that of the last convolution.
     TAPS: Final = (9, 12, 15)
     CHANNELS: Final = (96, 144, 240, 1280)
+    #: How many pixels of a picture, in each direction, are one place of a map.
+    STRIDES: Final = (16, 16, 32, 32)
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,17 +170,31 @@ class LinearHead(nn.Module):
             self.classify.bias.copy_(bias)
 
 
-class MoveNetMotion(nn.Module):
-    """Normalised clips (B, 3, T, H, W) to logits (B, L)."""
+class MoveNetMotion(Factored):
+    """Normalised clips (B, 3, T, H, W) to logits (B, L).
+
+    Features of a picture are its maps, one after another; `classify` takes those of pictures of `size` pixels.
+    """
 
     #: Which depth's appearance is used.
     _APPEARANCE: Final = 2
     FEATURES: Final = sum(PoseBackbone.CHANNELS) + PoseBackbone.CHANNELS[_APPEARANCE]
 
-    def __init__(self, classes: int, *, pretrained: bool = False) -> None:
+    def __init__(self, classes: int, *, size: int = 192, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone = pose_backbone(pretrained=pretrained)
         self.head = LinearHead(self.FEATURES, classes)
+        self._places = [math.ceil(size / stride) ** 2 for stride in PoseBackbone.STRIDES]
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([m.flatten(1) for m in self.backbone(images)], dim=1)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        shapes = list(zip(PoseBackbone.CHANNELS, self._places, strict=True))
+        maps = torch.split(features, [channels * places for channels, places in shapes], dim=2)
+        descriptors = self._pooled([m.reshape(*m.shape[:2], *shape) for m, shape in zip(maps, shapes, strict=True)])
+        logits: torch.Tensor = self.head(descriptors)
+        return logits
 
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
         """Clips (B, 3, T, H, W) to descriptors (B, F)."""

@@ -170,7 +170,7 @@ def _inflated(classes: int, frames: int, size: int, pretrained: bool) -> nn.Modu
 
 
 def _motion(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
-    return MoveNetMotion(classes, pretrained=pretrained)
+    return MoveNetMotion(classes, size=size, pretrained=pretrained)
 
 
 def _recurrent(name: str) -> Architecture:

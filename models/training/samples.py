@@ -214,7 +214,7 @@ def video_features(
                 torch.set_rng_state(drawn)  # every picture of a view is varied alike
                 pixels = torch.from_numpy(part).permute(0, 3, 1, 2) if number == 0 else transform(part)
                 images = normalise(pixels.unsqueeze(2))[:, :, 0].contiguous(memory_format=torch.channels_last)
-                rows.append(network.frame_features(images))
+                rows.append(network.encode(images))
             views.append(torch.cat(rows))
         return torch.stack(views)
 

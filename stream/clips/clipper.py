@@ -107,14 +107,25 @@ class Clip:
     window: int
     start_us: int
     end_us: int
-    #: (T, H, W, 3) uint8 RGB.
-    frames: Frames = field(repr=False)
-    #: Event times of the frames; `start_us + i * spacing` is when frame i was sampled, at or after its own time.
-    times_us: tuple[int, ...] = field(repr=False)
+    #: Its T pictures, of which windows that overlap share some.
+    samples: tuple[Sample, ...] = field(repr=False)
     #: How many of the feed's frames this is the first window to span: what becomes "classified" with it.
     frames_spanned: int
-    #: Whether some pictures are earlier ones than were to be shown, see `Effort.keyframes_only`.
-    has_held_frames: bool = False
+
+    @property
+    def frames(self) -> Frames:
+        """(T, H, W, 3) uint8 RGB, put together anew each time."""
+        return np.stack([sample.image for sample in self.samples])
+
+    @property
+    def times_us(self) -> tuple[int, ...]:
+        """Event times of the frames; `start_us + i * spacing` is when frame i was sampled, at or after its own time."""
+        return tuple(sample.frame_us for sample in self.samples)
+
+    @property
+    def has_held_frames(self) -> bool:
+        """Whether some pictures are earlier ones than were to be shown, see `Effort.keyframes_only`."""
+        return any(sample.is_held for sample in self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,17 +378,14 @@ class Clipper:
         end_us = start_us + spec.span_us
         if len(chosen) < spec.frames or self._end_us < end_us:
             return None
-        samples = [sample for _, sample in chosen]
         clip = Clip(
             camera=camera,
             epoch_us=epoch_us,
             window=self._window,
             start_us=start_us,
             end_us=end_us,
-            frames=np.stack([sample.image for sample in samples]),
-            times_us=tuple(sample.frame_us for sample in samples),
+            samples=tuple(sample for _, sample in chosen),
             frames_spanned=self._drop_waiting(end_us),
-            has_held_frames=any(sample.is_held for sample in samples),
         )
         self._go_on(epoch_us, "between")
         return clip

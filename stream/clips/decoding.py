@@ -46,9 +46,9 @@ MAX_DELAY: Final = 64
 LATER: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Sample:
-    """The picture shown at a time."""
+    """The picture shown at a time. Windows that overlap share the object: what is computed of it can be kept by it."""
 
     #: The time asked for, event time in µs.
     at_us: int

@@ -1,0 +1,58 @@
+"""What a model found in pictures, kept as long as a window may still need it.
+
+    windows of a batch ─▶ pictures that are new ─▶ encode ─▶ features by sample ─▶ score ─▶ scores of the windows
+
+The clipper holds a sample until no window to come needs it, a window that waits holds its own; features go with the
+sample. So there is nothing to evict, and features are never those of another picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from stream import Clip, Image, Sample
+
+
+class Scorer(Protocol):
+    """The part of `models.Classifier` that is needed here."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+    def encode(self, pictures: Sequence[Image]) -> Sequence[np.ndarray]:
+        """Features of each picture (H, W, 3) uint8; how they look is the model's affair."""
+
+    def score(self, windows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """Scores (B, L) float32 of windows, each the features of T pictures."""
+
+
+class FrameFeatures:
+    """Scores clips of any cameras, and gives each picture to the model's encoder once."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._known: WeakKeyDictionary[Sample, np.ndarray] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        """Of how many samples features are kept."""
+        return len(self._known)
+
+    def score(self, clips: Sequence[Clip]) -> np.ndarray:
+        """Scores (B, L) float32."""
+        self._encode([sample for clip in clips for sample in clip.samples])
+        return self._scorer.score([[self._known[sample] for sample in clip.samples] for clip in clips])
+
+    def _encode(self, samples: Sequence[Sample]) -> None:
+        # One picture may be shown at several times: by its identity, while the samples hold it.
+        found: dict[int, Any] = {id(s.image): self._known[s] for s in samples if s in self._known}
+        new = {id(s.image): s.image for s in samples if id(s.image) not in found}
+        found |= zip(new, self._scorer.encode(list(new.values())), strict=True)
+        for sample in samples:
+            self._known[sample] = found[id(sample.image)]
