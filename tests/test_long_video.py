@@ -88,7 +88,7 @@ def test_torch_takes_many_clips_in_parts_and_gives_the_scores_of_each(tmp_path: 
     served = Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors", architecture)), engine="torch")
     clips = np.random.default_rng(0).integers(0, 256, (70, FRAMES, 32, 32, 3), dtype=np.uint8)
     sizes: list[int] = []
-    served._engine._module.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))  # type: ignore[attr-defined]
+    served._engine.head._module.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))  # type: ignore[attr-defined]
     together = served.predict(clips)
     assert sum(sizes) == 70
     assert max(sizes) <= 32

@@ -1,0 +1,276 @@
+"""A sampled frame goes through a model's encoder once, and scores keep every bit whatever shares a batch."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+import torch
+
+from consumers.live.features import FrameFeatures
+from consumers.live.pipeline import Pipeline, ScoredWindow
+from consumers.live.worker import Worker
+from consumers.replaying.replay import replay
+from consumers.replaying.run import ScoringSetup
+from consumers.replaying.sources import find_recordings
+from consumers.replaying.store import TraceStore
+from consumers.topics import ensure_topics
+from models import Classifier, ClipError, find, save
+from models.engines import conversion
+from models.engines.export import export
+from models.engines.files import parts_of, save_openvino
+from models.engines.torch import serving_module
+from stream import Clip, ClipSpec, Decoded, MemoryTransport, Sample, Segment, attach, decode
+from tests.checkpoints import write_checkpoint
+from tests.replays import SETTINGS, Overheard, work_off
+from tests.videos import write_video
+
+FACTORED = ["movenet-motion", "cnn-lstm"]
+#: Windows overlap by half, as they do for the shipped models.
+SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=32, width=32)
+START_US = 1_700_000_000_000_000
+#: What a whole-clip graph differs in: the same sums in another order.
+TOLERANCE = 1e-5
+
+
+class Counted:
+    """A model that notes which pictures its encoder is given."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self.id, self.labels = classifier.id, classifier.labels
+        self.pictures = 0
+        self.batches: list[int] = []
+
+    def encode(self, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        self.pictures += len(pictures)
+        return self._classifier.encode(pictures)
+
+    def score(self, windows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        self.batches.append(len(windows))
+        return self._classifier.score(windows)
+
+
+def smaller(name: str, folder: Path) -> Path:
+    """A shipped model for small clips: one that was trained has scores that differ."""
+    shipped, path = find(name), folder / f"{name}.safetensors"
+    save(path, shipped.state(), replace(shipped.contract, frames=SPEC.frames, height=SPEC.height, width=SPEC.width))
+    return path
+
+
+@pytest.fixture(scope="module", params=FACTORED)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return smaller(request.param, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return Classifier.load(str(smaller("movenet-motion", tmp_path_factory.mktemp("model"))), "openvino", 1)
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight seconds in which something moves, faster from second to second."""
+    dots = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+    def frame(number: int, width: int, height: int) -> np.ndarray:
+        picture = np.repeat(np.repeat(dots, height // 6, 0), width // 8, 1)
+        return np.roll(picture, number * (1 + number // 40), axis=1)
+
+    return write_video(
+        tmp_path_factory.mktemp("footage") / "gate.mp4", 200, rate=25, gop=25, size=(64, 48), frame=frame
+    )
+
+
+@pytest.fixture(scope="module")
+def segments(footage: Path) -> list[Segment]:
+    transport = MemoryTransport()
+    send(footage, "gate", transport)
+    records = transport.read(transport.offsets(SETTINGS.topics.segments))
+    found = [Segment.decode(r.key or b"", r.headers, r.value or b"", r.where) for r in records]
+    return [segment for segment in found if not segment.is_end]
+
+
+def send(footage: Path, camera: str, transport: MemoryTransport) -> None:
+    ensure_topics(transport, SETTINGS.topics)
+    topic, limits = SETTINGS.topics.segments, SETTINGS.segments.limits
+    attach(str(footage), camera, transport.producer(), topic, limits=limits, pace="max", start_us=START_US)
+
+
+def decoded(segments: Sequence[Segment]) -> Iterator[tuple[Segment, Decoded]]:
+    for segment in segments:
+        yield segment, decode(segment, SPEC.sample_times_us(segment), SPEC.picture)
+
+
+def scores(outcomes: Sequence[object]) -> list[tuple[int, dict[str, float]]]:
+    return [(o.prediction.window, dict(o.prediction.scores)) for o in outcomes if isinstance(o, ScoredWindow)]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "openvino-f32", "torch"])
+def test_windows_score_to_the_last_bit_the_same_whatever_was_encoded_and_scored_together(checkpoint: Path, engine: str):
+    model = Classifier.load(str(checkpoint), engine, 1)
+    pictures = np.random.default_rng(2).integers(0, 256, (13, 32, 32, 3), dtype=np.uint8)
+    begins = range(0, 10, 2)
+    together = model.encode(pictures)
+    expected = model.score([together[b : b + 4] for b in begins])
+    assert len(np.unique(expected[:, 0])) == len(begins), "all windows score alike: the test shows nothing"
+    alone = [model.encode([picture])[0] for picture in pictures]
+    backwards = model.encode(pictures[::-1])[::-1]
+    for features in (alone, backwards):
+        one_by_one = np.concatenate([model.score([features[b : b + 4]]) for b in begins])
+        np.testing.assert_array_equal(one_by_one, expected)
+        np.testing.assert_array_equal(model.score([features[b : b + 4] for b in begins[::-1]])[::-1], expected)
+    np.testing.assert_array_equal(model.predict(np.stack([pictures[b : b + 4] for b in begins])), expected)
+
+
+def test_encoder_and_head_score_as_the_whole_network(checkpoint: Path):
+    clips = np.random.default_rng(3).integers(0, 256, (5, 4, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        whole = serving_module(find(str(checkpoint)))(torch.from_numpy(clips)).numpy()
+    for engine in ("torch", "openvino-f32"):
+        np.testing.assert_allclose(Classifier.load(str(checkpoint), engine, 1).predict(clips), whole, atol=TOLERANCE)
+
+
+def test_model_that_does_not_factor_goes_the_same_way(tmp_path: Path):
+    model = Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors", "x3d_xs")), "openvino-f32", 1)
+    pictures = list(np.random.default_rng(4).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
+    features = model.encode(pictures)
+    assert all(found is picture for found, picture in zip(features, pictures, strict=True))
+    clips = np.stack([pictures[b : b + 4] for b in (0, 2)])
+    np.testing.assert_array_equal(model.score([features[0:4], features[2:6]]), model.predict(clips))
+
+
+def test_each_sampled_frame_is_encoded_once(motion: Classifier, segments: list[Segment]):
+    counted = Counted(motion)
+    pipeline = Pipeline(counted, SPEC, {})
+    outcomes = [o for s, d in decoded(segments) for o in pipeline.classify(pipeline.push(s, d))]
+    windows = [window for window, _ in scores(outcomes)]
+    assert windows == list(range(19))
+    assert counted.pictures == windows[-1] * SPEC.samples_per_stride + SPEC.frames
+    assert len(counted.batches) > 5
+
+
+def test_score_does_not_depend_on_when_windows_come_or_on_what_other_cameras_show(
+    motion: Classifier, segments: list[Segment]
+):
+    one = Pipeline(motion, SPEC, {})
+    by_segment = [o for s, d in decoded(segments) for o in one.classify(one.push(s, d))]
+    two = Pipeline(motion, SPEC, {})
+    at_once = two.classify([step for s, d in decoded(segments) for step in two.push(s, d)])
+    several = Pipeline(motion, SPEC, {})
+    mixed = []
+    for segment, pictures in decoded(segments):
+        steps = several.push(segment, pictures)
+        for name, change in (("hall", 40), ("yard", 90)):
+            other = [Sample(s.at_us, s.frame_us, np.roll(s.image, change, axis=0)) for s in pictures.samples]
+            there = Segment(**{f: getattr(segment, f) for f in segment.__slots__} | {"camera": name})
+            steps += several.push(there, Decoded(pictures.frame_times_us, other))
+        mixed += [o for o in several.classify(steps) if o.camera == "gate"]
+    assert scores(by_segment) == scores(at_once) == scores(mixed)
+    assert len({tuple(found.values()) for _, found in scores(by_segment)}) > 10, "the test shows nothing"
+
+
+def test_successor_encodes_again_what_its_open_windows_hold_and_scores_the_same(
+    motion: Classifier, segments: list[Segment]
+):
+    undisturbed = Pipeline(motion, SPEC, {})
+    expected = scores([o for s, d in decoded(segments) for o in undisturbed.classify(undisturbed.push(s, d))])
+    for cut in range(1, len(segments)):
+        first, then = Pipeline(motion, SPEC, {}), Counted(motion)
+        found = [o for s, d in decoded(segments[:cut]) for o in first.classify(first.push(s, d))]
+        second = Pipeline(then, SPEC, {})
+        second.restore("gate", first.state("gate"))
+        needed_us = second.cameras["gate"].clipper.needed_from_us or 0
+        for segment, pictures in decoded([s for s in segments[:cut] if s.end_us > needed_us]):
+            second.refill(segment, pictures)
+        again = [o for s, d in decoded(segments[cut:]) for o in second.classify(second.push(s, d))]
+        assert scores(found + again) == expected, cut
+        made = len(scores(again))
+        assert then.pictures == (made - 1) * SPEC.samples_per_stride + SPEC.frames if made else not then.pictures
+
+
+def test_live_work_and_replay_say_the_same_and_encode_as_often(motion: Classifier, footage: Path, tmp_path: Path):
+    transport = MemoryTransport()
+    for camera in ("gate", "hall"):
+        send(footage, camera, transport)
+    heard, live, again = Overheard(transport), Counted(motion), Counted(motion)
+    work_off(Worker(heard, live, SPEC, {}, SETTINGS))
+    recordings, _ = find_recordings([str(footage)], "gate", START_US, SETTINGS.segments.limits, lambda: transport)
+    found = replay(recordings, ScoringSetup(again, SPEC, threads=1), "openvino", TraceStore(tmp_path))
+    assert found is not None
+    replayed = {p.window: p.scores for p in found.timelines[0].predictions()}
+    assert len(replayed) == 19
+    for camera in ("gate", "hall"):
+        assert {p.window: p.scores for p in heard.predictions if p.camera == camera} == replayed
+    assert live.pictures == 2 * again.pictures == 2 * (18 * SPEC.samples_per_stride + SPEC.frames)
+
+
+def clip(window: int, samples: Sequence[Sample]) -> Clip:
+    return Clip("gate", 0, window, window * 400_000, window * 400_000 + 800_000, tuple(samples), 10)
+
+
+def test_picture_that_is_shown_at_several_times_is_encoded_once(motion: Classifier):
+    """A camera that is slower than the model samples, or of which only keyframes are decoded."""
+    counted = Counted(motion)
+    images = np.random.default_rng(5).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    samples = [Sample(n * 200_000, 0, image) for n, image in enumerate(image for image in images for _ in range(2))]
+    features = FrameFeatures(counted)
+    features.score([clip(0, samples[0:4])])
+    features.score([clip(1, samples[2:6])])
+    assert counted.pictures == 3
+
+
+def test_features_are_kept_no_longer_than_a_window_may_need_them(motion: Classifier, segments: list[Segment]):
+    pipeline = Pipeline(motion, SPEC, {})
+    for segment, pictures in decoded(segments):
+        pipeline.classify(pipeline.push(segment, pictures))
+        del pictures
+        gc.collect()
+        assert len(pipeline._features) <= SPEC.frames
+    pipeline.close("gate")
+    pipeline.forget("gate")
+    gc.collect()
+    assert len(pipeline._features) == 0
+
+
+def test_window_of_another_length_and_picture_of_another_size_are_refused(motion: Classifier):
+    with pytest.raises(
+        ClipError, match=r"picture of shape \(16, 32, 3\) and type uint8: movenet-motion-\w+ expects \(32, 32, 3\)"
+    ):
+        motion.encode([np.zeros((16, 32, 3), np.uint8)])
+    with pytest.raises(ClipError, match=r"window of 3 pictures: movenet-motion-\w+ expects 4"):
+        motion.score([motion.encode(np.zeros((3, 32, 32, 3), np.uint8))])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+def test_exported_file_holds_encoder_and_head(checkpoint: Path, tmp_path: Path, suffix: str):
+    exported = export(find(str(checkpoint)), tmp_path / f"m{suffix}").checkpoint
+    model = openvino.Core().read_model(exported.path)
+    head, encoder = parts_of(model)
+    assert list(encoder.input(0).shape) == [1, 32, 32, 3]
+    assert list(head.output(0).shape) == [1, 2]
+    pictures = list(np.random.default_rng(6).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
+    served, original = (Classifier.load(str(path), "openvino-f32", 1) for path in (exported.path, checkpoint))
+    mine, theirs = ([m.encode(pictures)[b : b + 4] for b in (0, 2)] for m in (served, original))
+    np.testing.assert_allclose(served.score(mine), original.score(theirs), atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_file_that_was_exported_whole_still_serves(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = find(str(checkpoint))
+    exported = export(source, tmp_path / "new.xml").checkpoint
+    assert exported.export is not None
+    monkeypatch.setattr(conversion, "factored_module", serving_module)
+    old = conversion.convert(source)
+    for key, value in (exported.contract.encode() | exported.export.encode()).items():
+        old.set_rt_info(value, [key])
+    save_openvino(old, tmp_path / "old.xml")
+    clips = np.random.default_rng(7).integers(0, 256, (3, 4, 32, 32, 3), dtype=np.uint8)
+    before, now = (Classifier.load(str(tmp_path / f"{name}.xml"), "openvino-f32", 1) for name in ("old", "new"))
+    np.testing.assert_allclose(before.predict(clips), now.predict(clips), atol=TOLERANCE)
