@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,11 @@ from .contract import Contract
 from .engines.choice import open_engine
 from .engines.engine import Engine, Features, Picture, Scores
 from .errors import ClipError
+from .frames import Frames
+from .windowing import in_batches
+
+#: So many windows of a video at once: engines compute them side by side.
+_WINDOWS_AT_ONCE: Final = 32
 
 
 class Classifier:
@@ -89,3 +95,20 @@ class Classifier:
             )
         scores = self._engine.run(clips)  # (B, L)
         return scores[0] if single else scores
+
+    def predict_windows(self, frames: Frames, windows: np.ndarray) -> np.ndarray:
+        """Scores (W, L) float32 of windows, given by the places (W, T) of their pictures in a video; places ascend.
+
+        Each picture is encoded once, and no more of a long video is in memory than some windows need.
+
+        Raises:
+            ClipError: the frames, or the number of places, are not what the contract asks for.
+        """
+        scores, known = [], dict[int, Features]()
+        for batch in in_batches(windows, _WINDOWS_AT_ONCE):
+            places = sorted({*batch.ravel().tolist()})
+            known = {place: known[place] for place in places if place in known}
+            new = [place for place in places if place not in known]
+            known |= zip(new, self.encode([frames[place] for place in new]), strict=True)
+            scores.append(self.score([[known[place] for place in window] for window in batch.tolist()]))
+        return np.concatenate(scores)

@@ -102,13 +102,15 @@ def test_windows_of_a_long_example_are_asked_about_in_parts(tmp_path: Path, monk
     served = Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors")), engine="torch")
     frames = np.random.default_rng(0).integers(0, 256, (43, 32, 32, 3), dtype=np.uint8)
     expected = served.predict(frames[sliding_windows(43, FRAMES)])
-    sizes: list[int] = []
-    predict = Classifier.predict
-    monkeypatch.setattr(Classifier, "predict", lambda self, clips: sizes.append(len(clips)) or predict(self, clips))
-    monkeypatch.setattr("consumers.learning.scoring._WINDOWS_AT_ONCE", 8)
+    windows, pictures = list[int](), list[int]()
+    score, encode = Classifier.score, Classifier.encode
+    monkeypatch.setattr(Classifier, "score", lambda self, given: windows.append(len(given)) or score(self, given))
+    monkeypatch.setattr(Classifier, "encode", lambda self, given: pictures.append(len(given)) or encode(self, given))
+    monkeypatch.setattr("models.classifier._WINDOWS_AT_ONCE", 8)
     example = Example(tmp_path / "long.mp4", "fight", "group")
     [scores] = score_frames(served, [example], [frames], lambda *_: None).scores
-    assert sizes == [8, 8, 4]
+    assert windows == [8, 8, 4]
+    assert sum(pictures) == 42, "each picture of a window once"
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 

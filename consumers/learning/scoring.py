@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 
 from models import Classifier, Contract, Frames, TrainingError
 from models.evaluation.scores import WindowScores
-from models.windowing import in_batches, sliding_windows
+from models.windowing import sliding_windows
 
 from .examples import Example
 from .frames import Progress, frames_for
-
-#: So many windows are classified in one call: engines run them in parallel.
-_WINDOWS_AT_ONCE: Final = 128
 
 
 def score_examples(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> WindowScores:
@@ -36,8 +32,7 @@ def score_frames(
     rows = []
     for done, frames in enumerate(videos, start=1):
         windows = sliding_windows(len(frames), contract.frames)  # (W, T)
-        scores = [classifier.predict(frames[batch]) for batch in in_batches(windows, _WINDOWS_AT_ONCE)]
-        rows.append(np.concatenate(scores).astype(np.float64))
+        rows.append(classifier.predict_windows(frames, windows).astype(np.float64))
         progress("classifying", done, len(videos))
     return WindowScores(
         contract.labels,

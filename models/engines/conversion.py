@@ -30,8 +30,8 @@ def convert(checkpoint: Checkpoint) -> Any:
     with warnings.catch_warnings(), _logging_kept():
         # OpenVINO converts through torch.jit, whose deprecation is nothing a user of ours can act on.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
-        # The graph is for clips of one shape, so what follows from a shape is a number.
-        warnings.filterwarnings("ignore", message=".*Python integer.*", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        # The graph is for clips of one shape, so what follows from a shape is a number, or true.
+        warnings.filterwarnings("ignore", message=".*Python (integer|boolean).*", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         # Zeros trace without values that depend on data.
         model = ov.convert_model(
             module,
