@@ -50,6 +50,10 @@ class Classifier:
     def engine(self) -> str:
         return self._engine.name
 
+    @property
+    def _none(self) -> Scores:
+        return np.empty((0, len(self.labels)), np.float32)
+
     def encode(self, pictures: Sequence[Picture]) -> list[Features]:
         """What the model finds in each picture (H, W, 3) uint8 by itself, for any window that the picture is in.
 
@@ -78,7 +82,7 @@ class Classifier:
         for window in windows:
             if len(window) != self.contract.frames:
                 raise ClipError(f"window of {len(window)} pictures: {self.id} expects {self.contract.frames}")
-        return self._engine.score(windows)
+        return self._engine.score(windows) if windows else self._none
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
         """Scores of clips (B, T, H, W, 3) uint8 as (B, L) float32, or of one clip (T, H, W, 3) as (L,).
@@ -93,7 +97,7 @@ class Classifier:
                 f"clip of shape {frames.shape} and type {frames.dtype}: {self.id} expects "
                 f"(B, {', '.join(map(str, self.contract.clip_shape))}) of uint8"
             )
-        scores = self._engine.run(clips)  # (B, L)
+        scores = self._engine.run(clips) if len(clips) else self._none  # (B, L)
         return scores[0] if single else scores
 
     def predict_windows(self, frames: Frames, windows: np.ndarray) -> np.ndarray:
