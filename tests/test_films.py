@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream import Clip, Clipper, ClipSpec, Decoder, Feed, Packet, Segment, Segmenter, SegmentLimits
@@ -118,6 +118,8 @@ limits = st.builds(SegmentLimits, st.sampled_from([0.3, 0.5]), st.sampled_from([
 
 
 @given(films, shapes, limits)
+# A picture between two gaps comes behind one that lies beyond both.
+@example(Film("h264, B-frames", 10, 12), Shape(0, 0, ((106, 3.0), (107, 8.0))), SegmentLimits(0.3, 0.7))
 @settings(max_examples=120, deadline=None)
 def test_every_frame_has_a_fate_and_every_picture_is_the_right_one(folder, film, shape, limits):
     segments, packets, times = shaped(film, shape, folder, limits)

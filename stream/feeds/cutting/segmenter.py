@@ -191,6 +191,7 @@ class Segmenter:
             self._carried = len(self._gap)
             self._open_draft.add(packet, counts=True)
             self._note_time(packet)
+            self._rejoin()
         else:
             self._carried = self._carried if self._gap else 0
             self._gap.append((packet, access))
@@ -201,6 +202,18 @@ class Segmenter:
                 break
             done += self._leave_gap()
         return done
+
+    def _rejoin(self) -> None:
+        """Count what was kept and, after what has come since, lies behind no gap any more; the open segment has it."""
+        for ahead in sorted((p for p, _ in self._gap if not p.discard), key=lambda p: p.pts or 0):
+            assert ahead.pts is not None
+            if self._is_behind_gap(ahead.pts):
+                break
+            self._open_draft.show(ahead)
+            self._note_time(ahead)
+        kept = [one for one in self._gap if one[0].discard or self._is_behind_gap(one[0].pts or 0)]
+        self._gap = kept if any(not p.discard for p, _ in kept) else []
+        self._carried = len(self._gap)
 
     def _leave_gap(self) -> list[Segment]:
         """End the epoch before a gap, and begin the one behind it."""

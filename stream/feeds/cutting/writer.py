@@ -37,11 +37,15 @@ class Draft:
 
     def add(self, packet: Packet, *, counts: bool) -> None:
         """Take the next packet; it `counts` where its frame is one that the segment speaks of."""
-        assert packet.pts is not None
         self.packets.append(packet)
         self.bytes += len(packet.data)
         if counts:
-            self.shown.append(packet.pts)
+            self.show(packet)
+
+    def show(self, packet: Packet) -> None:
+        """Speak of the frame of a packet that was taken, too."""
+        assert packet.pts is not None
+        self.shown.append(packet.pts)
 
 
 class Writer:
