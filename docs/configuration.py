@@ -71,7 +71,8 @@ def page() -> str:
         parts.append("")
     parts.append(
         f"`{NAME}` stands for a name of your own. Variables with the prefix that are no settings: `CLIPLINE_SETTINGS`, "
-        "`CLIPLINE_KAFKA_LIBS` (the folder of Apache Kafka's jars).\n"
+        "`CLIPLINE_KAFKA_LIBS` (the folder of Apache Kafka's jars), `CLIPLINE_MODEL_MIRROR` (the address of a folder "
+        "with PyTorchVideo's checkpoints, from which `kinetics/x3d_s` and its like are downloaded instead).\n"
     )
     return "\n".join(parts)
 

@@ -24,6 +24,7 @@ from . import hub
 from .contract import Contract
 from .engines.files import FORM_NAMES, FORMS, Export, digest_of, read_exported
 from .errors import CheckpointError, UnknownModelError
+from .fetching import Progress
 from .files import replacing
 
 #: By which a checkpoint is told from what was exported of one.
@@ -120,8 +121,10 @@ def name_of(checkpoint: Checkpoint) -> str:
     return checkpoint.path.stem if checkpoint.path in shipped().values() else str(checkpoint.path)
 
 
-def find(model: str) -> Checkpoint:
+def find(model: str, progress: Progress | None = None) -> Checkpoint:
     """Find a shipped model by name, a checkpoint or an exported model by path, or one of PyTorchVideo's by either.
+
+    One of PyTorchVideo's that is named and not here yet is fetched; `progress` is told how far that is.
 
     Raises:
         UnknownModelError: there is neither such a name nor such a file.
@@ -135,15 +138,14 @@ def find(model: str) -> Checkpoint:
     path = Path(model)
     if path.is_file():
         return _read(path)
-    if model.upper() in hub.ZOO:
-        return _read(hub.download(model.upper(), cache_folder() / "hub"))
-    zoo = [name.lower() for name in hub.ZOO]
-    near = difflib.get_close_matches(model.lower(), [*names, *zoo], n=1)
+    if zoo_name := hub.zoo_name(model):
+        return _read(hub.download(zoo_name, cache_folder() / "hub", progress))
+    near = difflib.get_close_matches(model.lower(), [*names, *hub.zoo_names()], n=1)
     why = "a folder, expected a file or a name" if path.is_dir() else "no such file"
     raise UnknownModelError(
         f"unknown model {model!r}: {why}{f'; did you mean {near[0]!r}?' if near else '.'} "
         f"Shipped models: {', '.join(names)}; architectures with PyTorchVideo's weights for Kinetics, which are "
-        f"downloaded: {', '.join(zoo)}"
+        f"downloaded: {', '.join(hub.zoo_names())}"
     )
 
 

@@ -230,7 +230,9 @@ def test_pytorchvideo_checkpoint_that_was_fetched_before_loads_by_name(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "clipline" / "hub").mkdir(parents=True)
     path = hub_checkpoint(tmp_path / "clipline" / "hub")
-    assert find("x3d_xs").path == path
+    assert {find(name).path for name in ("kinetics/x3d_xs", "x3d_xs", "X3D_XS")} == {path}
+    with pytest.raises(UnknownModelError, match="did you mean 'kinetics/x3d_xs'"):
+        find("kinetics/x3d_xx")
 
 
 def test_pytorchvideo_checkpoint_that_cannot_be_fetched_says_what_to_do(

@@ -119,7 +119,12 @@ def test_an_unknown_variable_is_an_error_too(name):
 
 
 def test_variables_of_tools_beside_it_are_no_settings():
-    environment = {"CLIPLINE_KAFKA_LIBS": "/x", "CLIPLINE_REQUIRE_APACHE": "1", "CLIPLINE_REQUIRE_RTSP": "1"}
+    environment = {
+        "CLIPLINE_KAFKA_LIBS": "/x",
+        "CLIPLINE_MODEL_MIRROR": "x",
+        "CLIPLINE_REQUIRE_APACHE": "1",
+        "CLIPLINE_REQUIRE_RTSP": "1",
+    }
     assert load_settings(environment=environment) == Settings()
 
 

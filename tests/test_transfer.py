@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 
 from consumers.learning.datasets import Example
 from consumers.learning.train import TrainOptions, load_footage
-from models import TrainingError
+from models import TrainingError, find
 from models.networks.zoo import create
 from models.training.augmentation import BatchMix, ClipTransform, random_window
 from models.training.recipe import Augmentation, Recipe
@@ -183,3 +186,63 @@ def test_footage_is_decoded_and_served_as_the_recipe_fits_it(tmp_path, monkeypat
     examples = [Example(path, "fight", "g")]
     (one,) = load_footage(examples, recipe, lambda *_: None)
     assert (one.frames[:, :, :4].mean() > 150) == (fit == "crop")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """The address of a server of the folder `mirror`."""
+    (tmp_path / "mirror").mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "mirror")) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_command_fetches_and_fine_tunes_a_kinetics_checkpoint(tmp_path, mirror):
+    """From a file of PyTorchVideo's form to a model of one's own labels: all but the last stage is Kinetics'."""
+    torch.manual_seed(5)
+    kinetics = create("x3d_xs", 400).state_dict()
+    # As their training left it: with the state of the optimizer.
+    whole = {"epoch": 299, "model_state": kinetics, "optimizer_state": {"state": {}}}
+    torch.save(whole, tmp_path / "mirror" / "X3D_XS.pyth")
+    for label, shade in (("dark", 40), ("bright", 200)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(2):
+            write_video(
+                tmp_path / "data" / label / f"{number}.mp4",
+                12,
+                rate=5,
+                size=(48, 48),
+                frame=lambda n, w, h, shade=shade, at=number: np.full((h, w, 3), shade + 7 * at + n, np.uint8),
+            )
+    own = tmp_path / "own.safetensors"
+    options = ("--from", "kinetics/x3d_xs", "--trained-stages", 1, "--size", 32, "--epochs", 1, "--folds", 2)
+    places = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CLIPLINE_MODEL_MIRROR": mirror}
+    result = clipline("train", tmp_path / "data", *options, "--batch", 2, "-o", own, **places)
+    assert result.returncode == 0, result.stderr
+    assert "X3D_XS.pyth, MB: 15 of 15" in result.stderr
+    made = find(str(own))
+    assert (made.contract.architecture, made.contract.labels) == ("x3d_xs", ("bright", "dark"))
+    assert (made.contract.frames, made.contract.spacing_seconds, made.contract.fit) == (4, 0.4, "crop")
+    weights = {name: value for name, value in made.state().items() if not name.startswith("blocks.5")}
+    assert len(weights) > 300
+    assert all(torch.equal(value, kinetics[name].half().float()) for name, value in weights.items() if value.ndim > 1)
+    assert made.state()["blocks.5.proj.weight"].shape == (2, 2048)
+
+
+def test_kinetics_checkpoint_that_cannot_be_fetched_ends_the_command_in_one_line(tmp_path, mirror):
+    for label in ("dark", "bright"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        (tmp_path / "data" / label / "a.mp4").touch()
+    places = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CLIPLINE_MODEL_MIRROR": mirror}
+    result = clipline("train", tmp_path / "data", "--from", "kinetics/x3d_s", **places)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    by_hand = f"download {mirror}/X3D_S.pyth by hand and put it at {tmp_path / 'cache/clipline/hub/X3D_S.pyth'}"
+    assert by_hand in result.stderr

@@ -19,6 +19,7 @@ from .options import (
     renamed_labels,
 )
 
+_DEFAULT = "movenet_motion"
 _OF_MODEL = {"show_default": "the architecture's"}
 _OF_CLIP = {"show_default": "that of --from, else the architecture's"}
 _MODEL, _TRAINING, _VARIATION, _VALIDATION = "Model", "Training", "Augmentation and class balance", "Validation"
@@ -34,15 +35,20 @@ def train(
         "model.safetensors"
     ),
     arch: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Architecture: one that `clipline models --zoo` lists, or classical."),
-    ] = "movenet_motion",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Architecture: one that `clipline models --zoo` lists, or classical.",
+            show_default=f"that of --from, else {_DEFAULT}",
+        ),
+    ] = None,
     begin_from: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="MODEL",
-            help="Fine-tune this checkpoint or PyTorchVideo model. Its classifier is replaced if the labels differ.",
+            help="Fine-tune this model: a checkpoint, a shipped one's name, or kinetics/x3d_xs, kinetics/x3d_s or "
+            "kinetics/x3d_m, which are downloaded once. Its classifier is replaced if the labels differ.",
             show_default=False,
         ),
     ] = None,
@@ -185,8 +191,10 @@ def train(
     \b
     Examples (with footage of your own):
       clipline train data/ -o own.safetensors
-      clipline train labels.csv --arch x3d_s --from X3D_S.pyth \\
+      clipline train labels.csv --from kinetics/x3d_s \\
         --trained-stages 2 --layer-decay 0.5
+    The same without internet, from a file that you fetched:
+      clipline train labels.csv --from X3D_S.pyth --trained-stages 2
     How good would hand-made features be?
       clipline train labels.csv --arch classical
     On four GPUs:
@@ -199,6 +207,7 @@ def train(
     from models.training.recipe import Augmentation, Recipe
     from models.training.transfer import usual_clip
 
+    arch = _architecture(arch, begin_from)
     clip = usual_clip(arch, begin_from)  # an unknown name is told before anything is decoded
     try:
         recipe = Recipe(
@@ -242,6 +251,21 @@ def train(
         tensorboard=tensorboard,
     )
     train_command(options, errors)
+
+
+def _architecture(given: str | None, begin_from: str | None) -> str:
+    """The architecture to train; the model to begin from is fetched if need be."""
+    from consumers.terminal.progress import task_progress
+    from models import find
+    from models.networks.zoo import describe
+
+    if given is not None:
+        describe(given)  # an unknown name is told before anything is fetched
+    if begin_from is None:
+        return given or _DEFAULT
+    with task_progress(errors) as progress:
+        begun = find(begin_from, progress).contract.architecture
+    return given or begun
 
 
 def _named_as_option(message: str) -> str:

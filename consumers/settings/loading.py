@@ -26,7 +26,10 @@ ENVIRONMENT_PREFIX: Final = "CLIPLINE_"
 DEFAULT_FILE: Final = Path("clipline.toml")
 #: Variables with the prefix that are not settings.
 _OTHER_VARIABLES: Final = frozenset(
-    {"CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"}
+    {
+        *("CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_MODEL_MIRROR"),
+        *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"),
+    }
 )
 #: Variables that Kubernetes sets in every container for a service whose name begins with "clipline".
 _KUBERNETES: Final = (
