@@ -243,6 +243,6 @@ def test_kinetics_checkpoint_that_cannot_be_fetched_ends_the_command_in_one_line
         (tmp_path / "data" / label / "a.mp4").touch()
     places = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "CLIPLINE_MODEL_MIRROR": mirror}
     result = clipline("train", tmp_path / "data", "--from", "kinetics/x3d_s", **places)
-    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     by_hand = f"download {mirror}/X3D_S.pyth by hand and put it at {tmp_path / 'cache/clipline/hub/X3D_S.pyth'}"
     assert by_hand in result.stderr
