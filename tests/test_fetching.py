@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from models import CheckpointError
 from models.hub import MIRROR, download
@@ -28,6 +30,7 @@ class Server:
     cuts: list[int] = field(default_factory=list)
     status: int = 200
     moved: bool = False
+    tls: ssl.SSLContext | None = None
     #: Path and Range of every request.
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     address: str = ""
@@ -38,6 +41,15 @@ def server() -> Iterator[Server]:
     told = Server()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            """As a proxy that leads to this same server, with TLS inside."""
+            assert told.tls is not None
+            told.asked.append((self.path, None))
+            self.send_response(200)
+            self.end_headers()
+            with told.tls.wrap_socket(self.connection, server_side=True) as inside:
+                Handler(inside, self.client_address, self.server)
+
         def do_GET(self) -> None:
             begins = self.headers["Range"]
             told.asked.append((self.path, begins))
@@ -206,6 +218,20 @@ def test_proxy_of_the_environment_is_asked(
     monkeypatch.setenv(variable, server.address)
     assert download("X3D_S", tmp_path).read_bytes() == CONTENT
     assert server.asked == [("http://mirror.invalid/kinetics/X3D_S.pyth", None)]
+
+
+def test_https_goes_through_the_proxy_with_the_certificates_of_the_environment(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mirror.invalid").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv(MIRROR, "https://mirror.invalid/kinetics/")
+    monkeypatch.setenv("https_proxy", server.address)
+    server.tls = context
+    assert download("X3D_S", tmp_path).read_bytes() == CONTENT
+    assert server.asked == [("mirror.invalid:443", None), ("/kinetics/X3D_S.pyth", None)]
 
 
 @pytest.mark.parametrize(
