@@ -126,14 +126,18 @@ def _fetched(address: str, files: _Files, progress: Progress | None) -> Path:
         before = _size(part)
         try:
             _go_on(opener, address, files, progress)
-        except (_Cut, TimeoutError, ConnectionError, http.client.IncompleteRead) as error:
-            fruitless = 0 if _size(part) > before else fruitless + 1
+        except urllib.error.HTTPError:
+            raise
+        except (_Cut, TimeoutError, ConnectionError, http.client.IncompleteRead, urllib.error.URLError) as error:
+            kept = _size(part)
+            if not kept and isinstance(error, urllib.error.URLError):
+                raise  # an address that is wrong, or a network that was never there
+            fruitless = 0 if kept > before else fruitless + 1
             if fruitless == _TRIES:
-                megabytes = (
-                    f"{_size(part) / _MEGABYTE:.1f} MB are kept and gone on from" if _size(part) else "nothing came"
-                )
+                reason = getattr(error, "reason", None) or str(error) or "too early"
                 raise OSError(
-                    f"the connection ends again and again: {str(error) or 'too early'}; {megabytes}"
+                    f"the connection ends again and again: {reason}; {kept / _MEGABYTE:.1f} MB are kept, and the same "
+                    "command goes on from there"
                 ) from None
             time.sleep(_PAUSE_SECONDS)
         else:
