@@ -42,6 +42,7 @@ CHECKPOINTS = REPOSITORY / "models" / "checkpoints"
 NOT_RUN = {
     **dict.fromkeys(
         (
+            "train labels.csv --from X3D_S.pyth --trained-stages 2",
             "train labels.csv --from kinetics/x3d_s --trained-stages 2 --layer-decay 0.5",
             "train labels.csv --from kinetics/x3d_s --trained-stages 2 --layer-decay 0.5 -o own.safetensors",
         ),
