@@ -21,15 +21,16 @@ ending = Ending({seconds}, 7)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
 with ending.listen(), ending.last(lambda: time.sleep(60)), ending.last(lambda: print("left", flush=True)):
     print("ready", flush=True)
+    ending.is_done = {is_done}
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     ctypes.CDLL(None).sleep(60)
 """
 
 
 @contextlib.contextmanager
-def hanging(seconds: float | None) -> Iterator[subprocess.Popen[str]]:
+def hanging(seconds: float | None, *, is_done: bool = False) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", HANGING.format(seconds=seconds)],
+        [sys.executable, "-c", HANGING.format(seconds=seconds, is_done=is_done)],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         text=True,
@@ -40,6 +41,14 @@ def hanging(seconds: float | None) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def test_what_has_stored_everything_is_cut_short_without_a_complaint():
+    with hanging(1.0, is_done=True) as process:
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=10)
+    assert "not all was finished" not in said
+    assert "left" in said.splitlines()
 
 
 def test_what_hangs_gets_its_time_then_its_last_acts_and_ends_with_its_own_code():

@@ -55,6 +55,8 @@ class Ending:
         self.why: str | None = None
         #: Whether the process is to end.
         self.stop = threading.Event()
+        #: All that matters is stored and said: what is left may be cut short without a word.
+        self.is_done = False
         self._acts: list[Callable[[], None]] = []
         self._writer: socket.socket | None = None
         #: Nobody starts this process again: a person has ended it, or whoever runs it is gone.
@@ -147,7 +149,7 @@ class Ending:
     def _give_up(self) -> None:
         assert self.seconds is not None
         # Whatever the main thread hangs in, it may hold a lock that one of them wants.
-        wanted = [self._say, *self._acts] if self.seconds else []
+        wanted = [*([] if self.is_done else [self._say]), *self._acts] if self.seconds else []
         acts = [threading.Thread(target=act, name="last act", daemon=True) for act in wanted]
         for each in acts:
             each.start()

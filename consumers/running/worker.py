@@ -166,3 +166,5 @@ def run_worker(serving: Serving, settings: Settings, process: ProcessInfo, endin
     )
     with ending.last(serving.leave), reporter, ending.last(reporter.end):
         serving.worker.run(ending.stop.is_set, lambda: ending.is_for_good, told=spans.committed if spans else None)
+    # Redis may still be brought up to date; whoever comes next does it, too.
+    ending.is_done = True
