@@ -6,6 +6,7 @@ import io
 import itertools
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from stream import Feed, Packet, Reading, Segment, Segmenter, SourceError, sample_file
+from stream import Feed, Footage, Packet, Reading, Segment, Segmenter, SourceError, sample_file
 from stream.feeds.packets import for_decoder
 from stream.segment import Display
 from tests.cameras import camera, need_rtsp
@@ -432,3 +433,17 @@ def test_the_first_picture_of_a_camera_counts_though_it_comes_without_a_time(tmp
         ticks = recorded.track.time_base / feed.track.time_base
     assert [p.pts - feed.track.zero for p in packets] == [round(pts * ticks) for pts in expected]
     assert all(p.dts <= p.pts for p in packets)
+
+
+@pytest.mark.slow
+def test_every_picture_of_all_shared_footage_is_in_a_segment_or_has_a_reason(shared_data):
+    suffixes = {".mp4", ".avi", ".mkv", ".h264", ".flv"}
+    films = [path for path in sorted(shared_data.rglob("*")) if path.suffix in suffixes]
+    assert films
+    for path in films:
+        segments = list(Footage([path], "cam", start_us=0).segments())
+        told = sum(each.frames + sum(each.skipped.values()) for each in segments)
+        with av.open(str(path)) as container:
+            packets = container.demux(*container.streams.video)
+            shown = Counter(packet.stream_index for packet in packets if packet.size and not packet.is_discard)
+        assert told == max(shown.values()), path.relative_to(shared_data)  # a cover is a track, too
