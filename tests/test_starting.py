@@ -75,6 +75,18 @@ def at_the_end(worker: Worker, seconds: float = 30) -> Callable[[], bool]:
     return is_over
 
 
+def once_done(worker: Worker, happens: Callable[[], None]) -> Callable[[], bool]:
+    """Never stops a worker; lets something happen whenever it has worked off all that there is."""
+    is_over = at_the_end(worker)
+
+    def stop() -> bool:
+        if is_over():
+            happens()
+        return False
+
+    return stop
+
+
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("films") / "film.mp4", 40, rate=10, gop=5, size=(64, 48))
@@ -257,15 +269,12 @@ def test_a_worker_notices_that_its_topic_was_made_anew(film: Path, monkeypatch: 
     transport, settings = Replaced(), settings_of("earliest", topics={"partitions": 1})
     send(transport, settings, film, "a")
     worker = Worker(transport, Brightness(), SPEC, RULES, settings)
-    over = at_the_end(worker)
 
-    def stop() -> bool:
-        if over():
-            transport.number += 1
-        return False
+    def replace_topic() -> None:
+        transport.number += 1
 
     with pytest.raises(BrokerError, match="was deleted and made anew"):
-        worker.run(stop)
+        worker.run(once_done(worker, replace_topic))
 
 
 class Unanswered(MemoryTransport):
@@ -409,16 +418,13 @@ def test_a_consumer_that_is_sent_back_to_the_start_does_not_pass_over_what_is_ne
     transport, settings = Cut(), settings_of("earliest", topics={"partitions": 1})
     send(transport, settings, film, "a")
     worker = Worker(transport, Brightness(), SPEC, RULES, settings)
-    over = at_the_end(worker)
 
-    def stop() -> bool:
-        if over():
-            transport.cut(settings.topics.segments, 2)
-            worker._consumer.seek({(settings.topics.segments, 0): 0})
-        return False
+    def send_back() -> None:
+        transport.cut(settings.topics.segments, 2)
+        worker._consumer.seek({(settings.topics.segments, 0): 0})
 
     with pytest.raises(BrokerError, match=r"segments\[0\] does not hold any more what was read"):
-        worker.run(stop)
+        worker.run(once_done(worker, send_back))
 
 
 def test_marks_are_few_and_no_more_than_twice_as_far_back_as_what_is_looked_for():

@@ -1,4 +1,4 @@
-"""For how long a record has waited on its topic, by no clock but our own.
+"""For how long a record has waited on its topic: by our own clock, and by its sender's only where ours agrees.
 
 asked at      0 s     1 s     2 s     3 s                 the time at which a record was sent is that of its agent's
 end           100     110     120     130                 clock, which may be minutes late or ahead
