@@ -20,6 +20,7 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
 
+from .allocation import give_back_early
 from .ending import Ending
 from .logs import log_to_stderr
 
@@ -119,6 +120,7 @@ class _Child:
 
 def main() -> None:
     """Run the role that the command line names."""
+    give_back_early()
     child = _Child()
     role, name = sys.argv[1:]
     with child.ending.listen():
