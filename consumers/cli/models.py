@@ -1,4 +1,4 @@
-"""The commands about models: train, evaluate, compare, export, list."""
+"""The commands about models: train, distill, evaluate, compare, export, list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .distill import distill
 from .help import ADVANCED
 from .options import (
     MODEL_HELP,
@@ -35,7 +36,7 @@ PrecisionName = Literal["f32", "f16", "bf16", "int8"]
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (train, evaluate, compare, export, models):
+    for command in (train, distill, evaluate, compare, export, models):
         app.command()(command)
 
 

@@ -56,6 +56,12 @@ def load_frames(examples: Sequence[Example], sampling: Sampling, progress: Progr
     return [loaded[_part(e)] for e in examples]
 
 
+def try_frames(example: Example, sampling: Sampling) -> Frames | str:
+    """The frames (N, H, W, 3) uint8 of one example, or why there are none."""
+    loaded, problems = _decode([example], sampling, lambda *_: None)
+    return loaded[_part(example)] if loaded else problems[0]
+
+
 def readable(examples: Sequence[Example], sampling: Sampling, progress: Progress, say: Say) -> list[Example]:
     """The examples that can be decoded; `say` is told how many cannot. What was decoded is kept for `load_frames`.
 

@@ -16,6 +16,8 @@ _QUIET: Final = ("normal",)
 #: What a contract's `training` calls the footage that temperature and thresholds were fitted to, and that set int8.
 CALIBRATION_FOOTAGE: Final = "calibration"
 INT8_FOOTAGE: Final = "int8_calibration"
+#: And the models that it was taught by, each as `began_from` describes it.
+TEACHERS: Final = "teachers"
 _FITTED: Final = {
     CALIBRATION_FOOTAGE: "has its temperature and thresholds from",
     INT8_FOOTAGE: "has its ranges of int8 from",
@@ -43,14 +45,15 @@ def quiet_labels(contract: Contract) -> tuple[str, ...]:
 
 
 def began_from(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a checkpoint keeps of the one that its training began from: its id, and the digests of all its footage."""
+    """What a checkpoint keeps of the one that it began from or learnt from: its id, and digests of all its footage."""
     return {"model": checkpoint.id, "footage": _all_footage(checkpoint)}
 
 
 def _all_footage(checkpoint: Checkpoint) -> list[str]:
-    """Digests of the footage that a model has learnt from, and of that which its training began from."""
+    """Digests of the footage that a model has learnt from, as have those that its training began from or imitated."""
     training = checkpoint.contract.training
-    return sampled([*training.get("footage", ()), *training.get("began_from", {}).get("footage", ())])
+    before = [training.get("began_from", {}), *training.get(TEACHERS, ())]
+    return sampled([*training.get("footage", ()), *(d for model in before for d in model.get("footage", ()))])
 
 
 def warn_of_training_data(

@@ -16,7 +16,7 @@ import numpy as np
 Scores = np.ndarray[tuple[int, int], np.dtype[np.floating[Any]]]
 Labels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 #: A score of 0 has no logarithm.
-_LEAST_SCORE: Final = 1e-12
+LEAST_SCORE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class WindowScores:
     def log_loss(self) -> float:
         """Mean over clips of the mean negative log-likelihood of their windows."""
         own = zip(self.scores, self.truth, strict=True)
-        return float(np.mean([-np.log(np.maximum(rows[:, label], _LEAST_SCORE)).mean() for rows, label in own]))
+        return float(np.mean([-np.log(np.maximum(rows[:, label], LEAST_SCORE)).mean() for rows, label in own]))
 
     def by_window(self) -> tuple[Labels, Scores, np.ndarray]:
         """Truth (M,), scores (M, L) and clip (M,), an index, of each window."""
@@ -93,7 +93,7 @@ class WindowScores:
 
 def apply_temperature(scores: Scores, temperature: float) -> Scores:
     """Scores (W, L) as they would be with the logits divided by `temperature`."""
-    logits = np.log(np.maximum(scores, _LEAST_SCORE)) / temperature
+    logits = np.log(np.maximum(scores, LEAST_SCORE)) / temperature
     exponent = np.exp(logits - logits.max(1, keepdims=True))
     scaled: Scores = exponent / exponent.sum(1, keepdims=True)
     return scaled

@@ -37,7 +37,8 @@ class ClipTransform:
 class BatchMix:
     """MixUp or CutMix over a batch, either with the same probability if both are wanted.
 
-    Takes clips (B, 3, T, H, W) or features (B, T, F) and labels (B,); returns the mixed batch and targets (B, L).
+    Takes clips (B, 3, T, H, W) or features (B, T, F) and labels, (B,) or as scores (B, L); returns the mixed batch and
+    targets (B, L).
     """
 
     def __init__(self, augmentation: Augmentation, classes: int) -> None:
@@ -50,7 +51,7 @@ class BatchMix:
 
     def __call__(self, batch: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not self._mixes or len(batch) < 2:
-            return batch, torch.nn.functional.one_hot(labels, self._classes).float()
+            return batch, labels if labels.ndim > 1 else torch.nn.functional.one_hot(labels, self._classes).float()
         mix = self._mixes[int(torch.randint(len(self._mixes), ()))]
         # torchvision mixes pictures, so features are passed as pictures of one channel.
         shaped = batch if batch.ndim == 5 else batch[:, None]

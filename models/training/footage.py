@@ -33,8 +33,13 @@ class Footage:
 class TrainingSet:
     """Checked footage with its labels and groups as arrays; row i of everything belongs to video i."""
 
-    def __init__(self, footage: Sequence[Footage], recipe: Recipe) -> None:
+    def __init__(self, footage: Sequence[Footage], recipe: Recipe, labels: tuple[str, ...] | None = None) -> None:
         """Check that a model can be trained on the footage by the recipe.
+
+        Args:
+            footage: the videos; none may be enough for a model that has others to learn from.
+            recipe: how.
+            labels: what a teacher knows, if there is one; the footage need not show all of it.
 
         Raises:
             TrainingError: fewer than two labels, a label that cannot be both learnt and held out, or pictures of
@@ -42,12 +47,13 @@ class TrainingSet:
         """
         self.videos = tuple(footage)
         #: Names, the quiet ones first.
-        self.labels = _labels(footage, recipe.quiet)
+        self.labels = _labels(footage, recipe.quiet) if labels is None else labels
+        _check_held_out(footage, self.labels)
         sizes = {f.frames.shape[1:] for f in footage}
-        if sizes != {(recipe.size, recipe.size, 3)}:
+        if sizes - {(recipe.size, recipe.size, 3)}:
             raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
         #: Indices into `labels`, (N,).
-        self.truth = np.array([self.labels.index(f.label) for f in footage])
+        self.truth = np.array([self.labels.index(f.label) for f in footage], int)
         #: Videos of one group show the same scene, (N,).
         self.groups = np.array([f.group for f in footage])
         #: Where what is computed of the videos is kept, so that a stopped run goes on; None for in memory.
@@ -81,17 +87,25 @@ def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]
     """Return the labels, the quiet ones first.
 
     Raises:
-        TrainingError: fewer than two labels, or a label that cannot be both learnt and held out.
+        TrainingError: fewer than two labels.
     """
     labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
     if len(labels) < 2:
         raise TrainingError(f"labels {labels}: expected at least two")
+    return labels
+
+
+def _check_held_out(footage: Sequence[Footage], labels: Sequence[str]) -> None:
+    """Refuse a label that cannot be both learnt and held out.
+
+    Raises:
+        TrainingError: with its name.
+    """
     for label in labels:
         videos = [f for f in footage if f.label == label]
         if len(videos) == 1:
             raise TrainingError(f"label {label!r}: only one video ({videos[0].name}), so none can be held out")
-        if len(groups := {f.group for f in videos}) < 2:
+        if videos and len(groups := {f.group for f in videos}) < 2:
             raise TrainingError(
                 f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
             )
-    return labels

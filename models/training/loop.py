@@ -51,7 +51,7 @@ class Samples(Protocol):
 
     @property
     def truth(self) -> np.ndarray:
-        """The label of each sample, (N,)."""
+        """The label of each sample, (N,), or what teachers say of it, (N, L)."""
 
     @property
     def loads_beside(self) -> bool:
@@ -216,7 +216,7 @@ class _Loop:
         rank, world = distributed.rank(), distributed.world()
         batches = _batches(self._run.order(self._epoch), recipe.batch)
         shares = [batch[rank::world] for batch in batches]
-        loader: DataLoader[tuple[torch.Tensor, int]] = DataLoader(
+        loader: DataLoader[tuple[torch.Tensor, Any]] = DataLoader(
             _Epoch(self._run.samples, recipe.seed, self._epoch),
             batch_sampler=shares,  # type: ignore[arg-type]  # any iterable of lists of indices will do
             num_workers=_loaders(self._run),
@@ -265,15 +265,15 @@ class _Loop:
         self._progress(self._run.name, self._epoch, self._run.recipe.epochs)
 
 
-class _Epoch(Dataset[tuple[torch.Tensor, int]]):
+class _Epoch(Dataset[tuple[torch.Tensor, Any]]):
     """The samples with the randomness of one epoch."""
 
     def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
         self._samples, self._seed, self._epoch = samples, seed, epoch
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any]:
         generator = np.random.default_rng([self._seed, self._epoch, int(index)])
-        return self._samples.sample(int(index), generator), int(self._samples.truth[index])
+        return self._samples.sample(int(index), generator), self._samples.truth[index]
 
 
 def _loaders(run: Run) -> int:

@@ -20,7 +20,7 @@ from .fitted_head import check_motion_clips
 from .footage import TrainingSet
 from .imbalance import oversampled
 from .loop import Progress, Run, Samples, Trained, train
-from .objective import Classification
+from .objective import Classification, Objective
 from .recipe import Recipe
 from .samples import OVERSAMPLE, Normalise, Pixels, scores_of
 from .strategy import EpochLog, Part
@@ -98,12 +98,30 @@ def run_steps(
     data: TrainingSet,
     *,
     score: Callable[[nn.Module, int], np.ndarray],
+    objective: Objective | None = None,
+    order: Callable[[int], np.ndarray] | None = None,
     frozen: Sequence[nn.Module] = (),
     progress: Progress,
     log: EpochLog,
 ) -> Trained[nn.Module]:
-    """Train `network` on the `rows` of `samples`; `score` gives the scores of a video, to choose the best epoch."""
+    """Train `network` on the `rows` of `samples`.
+
+    Args:
+        network: what learns.
+        samples: what it learns from.
+        rows: indices of the samples of each epoch.
+        part: what is trained.
+        data: the videos that choose the best epoch.
+        score: gives the scores of a video.
+        objective: what is minimised; None: the recipe's loss of labels.
+        order: the rows of each epoch in order; None: all of them, as the recipe says.
+        frozen: modules that do not learn.
+        progress: told how many epochs are done.
+        log: told the figures of each epoch.
+    """
     recipe, device = part.recipe, distributed.device()
+    if objective is None:
+        objective = Classification(recipe, np.bincount(samples.truth[rows], minlength=len(data.labels)), device)
 
     def judge(candidate: nn.Module) -> float:
         scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
@@ -115,8 +133,8 @@ def run_steps(
             part.name,
             recipe,
             samples,
-            Classification(recipe, np.bincount(samples.truth[rows], minlength=len(data.labels)), device),
-            _order(rows, samples.truth, recipe),
+            objective,
+            order or _order(rows, samples.truth, recipe),
             device,
             frozen,
             judge if len(part.chooses_epoch) else None,

@@ -5,6 +5,7 @@ Trainer            cross-validation, ensembles, unfinished state
    ▼
 Strategy
    ├── Steps            gradient steps on pixels: the whole network, or its last stages
+   │   └── Distilled    the same, towards the scores of teachers
    ├── FrozenFeatures   gradient steps of a head, on features that a frozen image network computed once
    ├── FittedHead       a logistic regression on motion features from a fixed pose network
    └── Classical        a classifier of scikit-learn on hand-made features

@@ -28,6 +28,7 @@ from models.evaluation.folds import split_by_group
 from models.versions import code_version, library_versions
 
 from . import distributed, unfinished
+from .distillation import Distilled, Taught
 from .fitted_head import FittedHead
 from .footage import Footage, TrainingSet
 from .frozen_features import FrozenFeatures
@@ -67,6 +68,7 @@ class Trainer:
         *,
         folder: Path | None = None,
         log: EpochLog = lambda *_: None,
+        taught: Taught | None = None,
     ) -> None:
         """Check recipe and data.
 
@@ -76,6 +78,7 @@ class Trainer:
             progress: told a task's name, how much of it is done, and how much there is.
             folder: where the unfinished state is kept, from which the same call continues after a kill.
             log: told the name of a part and the figures of each of its epochs.
+            taught: what teachers say of the footage and of more, for a model that is to imitate them.
 
         Raises:
             TrainingError: fewer than two labels, a label in one group only, pictures of differing sizes, or a recipe
@@ -83,11 +86,10 @@ class Trainer:
             UnknownModelError: there is no such architecture.
             EngineError: a package that it needs is not installed.
         """
-        way = strategy_for(recipe)
-        way.check(recipe)
         self._recipe, self._progress, self._folder, self._log = recipe, progress, folder, log
-        self._data = TrainingSet(footage, recipe)
-        self._strategy = way(self._data, recipe, progress, log)
+        self._taught = taught
+        self._data = TrainingSet(footage, recipe, None if taught is None else taught.labels)
+        self._strategy = self._way(recipe)
         #: What an earlier run of the same work left, in words for the user; None if nothing.
         self.left: str | None = None
         if folder is not None:
@@ -101,12 +103,18 @@ class Trainer:
         Raises:
             TrainingError: the recipe sets what its architecture ignores.
         """
-        way = strategy_for(recipe)
-        way.check(recipe)
         other = copy.copy(self)
         other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
-        other._strategy = way(self._data, recipe, self._progress, self._log)  # noqa: SLF001
+        other._strategy = self._way(recipe)  # noqa: SLF001
         return other
+
+    def _way(self, recipe: Recipe) -> Strategy[Any]:
+        if self._taught is not None:
+            Distilled.check(recipe)
+            return Distilled(self._data, recipe, self._progress, self._log, self._taught)
+        way = strategy_for(recipe)
+        way.check(recipe)
+        return way(self._data, recipe, self._progress, self._log)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -168,9 +176,10 @@ class Trainer:
         model: Savable = self._train(everything, "all footage", inner=False, last_epoch=epochs).model
         return model
 
-    def contract(self, model: Savable, validation: CrossValidation, provenance: Mapping[str, Any]) -> Contract:
+    def contract(self, model: Savable, validation: CrossValidation | None, provenance: Mapping[str, Any]) -> Contract:
         """The contract of a model from `fit`: temperature and thresholds from held-out scores, and its provenance."""
-        epochs = {"epochs": validation.epochs} if self._strategy.has_epochs else {}
+        last = self._recipe.epochs if validation is None else validation.epochs
+        epochs = {"epochs": last} if self._strategy.has_epochs else {}
         whole = {**provenance, **epochs, **self._strategy.provenance(model)}
         return contract_of(self._recipe, self._architecture(), self.labels, validation, whole)
 
@@ -251,7 +260,8 @@ class Trainer:
             footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
             self._progress("fingerprints", done, len(self._data.videos))
         story = [self._recipe.describe(), begin_from and find(begin_from).id, footage, library_versions(*_LIBRARIES)]
-        return unfinished.claim(folder, [*story, code_version(Path(__file__).parents[1])])
+        taught = [] if self._taught is None else [self._taught.story, self._taught.temperature]
+        return unfinished.claim(folder, [*story, *taught, code_version(Path(__file__).parents[1])])
 
     def _kept(self, name: str, suffix: str, recipe: Recipe, *story: Any) -> Path | None:
         """Where the state of some work is kept; it depends on `story` beside the footage."""

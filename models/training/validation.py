@@ -85,10 +85,13 @@ def contract_of(
     recipe: Recipe,
     architecture: str,
     labels: tuple[str, ...],
-    validation: CrossValidation,
+    validation: CrossValidation | None,
     provenance: Mapping[str, Any],
 ) -> Contract:
-    """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores."""
+    """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores.
+
+    Without these, its scores are taken as they are, and it has neither thresholds nor figures.
+    """
     mean, std = statistics(recipe.architecture)
     return Contract(
         architecture=architecture,
@@ -100,8 +103,8 @@ def contract_of(
         fit=recipe.fit,
         mean=mean,
         std=std,
-        temperature=round(validation.temperature, 4),
-        thresholds=validation.thresholds,
+        temperature=1.0 if validation is None else round(validation.temperature, 4),
+        thresholds={} if validation is None else validation.thresholds,
         training=provenance,
-        metrics=validation.metrics(),
+        metrics={} if validation is None else validation.metrics(),
     )

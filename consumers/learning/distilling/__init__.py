@@ -1,0 +1,1 @@
+"""`clipline distill`: a student learns from what teachers say of footage."""
