@@ -99,7 +99,7 @@ def distill(
         option(
             panel=MODEL,
             metavar="NAME",
-            help="Architecture of the student: a network that `clipline models --zoo` lists.",
+            help="Architecture: one that `clipline models --zoo` lists.",
             show_default=f"that of --from, else {_DEFAULT}",
         ),
     ] = None,

@@ -15,7 +15,7 @@ GROUPS: Final = {
     "Run": ("demo", "init", "check", "run", "up", "attach", "work"),
     "Look": ("status", "events", "evidence", "deadletter", "redis", "models"),
     "Judge": ("replay", "tune", "evaluate", "compare"),
-    "Learn": ("train", "distill", "export"),
+    "Learn": ("train", "distill", "mine", "export"),
 }
 #: Commands that stand in no group are listed under this heading; a test fails where there is one.
 UNGROUPED: Final = "Other"

@@ -33,7 +33,7 @@ from .options import (
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (replay, tune, evidence):
+    for command in (replay, tune, mine, evidence):
         app.command()(command)
 
 
@@ -254,6 +254,80 @@ def tune(
     with stop_on_signal() as stop:
         code = run_tune(
             settings, options, budget=budget, output=output, report=report, out=console, errors=errors, stop=stop.is_set
+        )
+    raise typer.Exit(code)
+
+
+def mine(
+    sources: SourcesArgument,
+    labels: RequiredLabelsOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="List of labelled footage to write, a CSV file.")
+    ] = Path("mined.csv"),
+    taught_as: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="LABEL",
+            help="What the footage is to be taught as.",
+            show_default="the model's label that raises no events",
+        ),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="COUNT", help="Write this many intervals, those with the highest scores.", show_default="all"
+        ),
+    ] = None,
+    label_map: LabelMapOption = None,
+    skip_bad_rows: SkipBadRowsOption = False,
+    model: ModelOption = None,
+    camera: CameraOption = None,
+    start: StartOption = None,
+    fps: FpsOption = None,
+    transcode: TranscodeOption = False,
+    match: MatchOption = "overlap",
+    overlap: OverlapOption = 0.0,
+    onset_window: OnsetOption = (2.0, 10.0),
+    engine: EngineOption = None,
+    stride: StrideOption = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """List where a model alarmed and nothing happened, to train on.
+
+    The footage is replayed and compared with the truth, as `clipline replay`
+    does (what that has classified is not classified again). The list names
+    files and times, so nothing is copied, and `clipline train` takes it beside
+    other lists.
+
+    \b
+    Examples (with footage and labels of your own):
+      clipline mine footage/ --labels truth.csv -o mined.csv
+      clipline mine footage/ --labels truth.csv --model own.safetensors \\
+        --most 200
+    Then:
+      clipline train labels.csv mined.csv -o better.safetensors
+    """
+    from consumers.replaying.command import ReplayOptions
+    from consumers.replaying.mining import run_mine
+    from stream import Reading
+
+    settings = command_settings(settings_file, None, None, model=model, engine=engine, stride_seconds=stride)
+    options = ReplayOptions(
+        sources=tuple(sources),
+        camera=camera,
+        start_us=parse_start(start),
+        labels=labels,
+        renamed=renamed_labels(label_map),
+        match=match,
+        overlap=overlap,
+        onset_window=onset_window,
+        reading=Reading(fps, transcode),
+        skip_bad_rows=skip_bad_rows,
+    )
+    with stop_on_signal() as stop:
+        code = run_mine(
+            settings, options, label=taught_as, most=most, output=output, out=console, errors=errors, stop=stop.is_set
         )
     raise typer.Exit(code)
 

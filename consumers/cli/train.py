@@ -62,7 +62,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Architecture: one that `clipline models --zoo` lists, or classical.",
+            help="Architecture: one that `clipline models --zoo` lists.",
             show_default=f"that of --from, else {_DEFAULT}",
         ),
     ] = None,
