@@ -42,6 +42,14 @@ class Example:
         if self.end_seconds is not None and not self.start_seconds < self.end_seconds < math.inf:
             raise ValueError(f"end {self.end_seconds:g}: expected seconds, more than the start, {self.start_seconds:g}")
 
+    @property
+    def name(self) -> str:
+        """The file, and which part of it, for people."""
+        if self.start_seconds == 0 and self.end_seconds is None:
+            return str(self.path)
+        end = "end" if self.end_seconds is None else f"{self.end_seconds:g} s"
+        return f"{self.path} from {self.start_seconds:g} s to {end}"
+
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:

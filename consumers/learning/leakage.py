@@ -17,7 +17,7 @@ from consumers.tables import bounded
 from consumers.terminal.wording import count
 from models import Frames, TrainingError
 
-from .alike import find_alike, hashes_of, joined
+from .alike import Alike, find_alike, hashes_of, joined
 from .examples import Example, unusable_files
 
 #: 48 bits distinguish millions of files; so many digests take 150 KB of a checkpoint.
@@ -96,6 +96,9 @@ def check_pictures(
     named = "; ".join(f"{examples[p.first].path} and {examples[p.second].path}" for p in pairs[:_NAMED_PAIRS])
     more = f"; and {len(pairs) - _NAMED_PAIRS} more" if len(pairs) > _NAMED_PAIRS else ""
     told = f"{count(len(pairs), 'pair')} of videos of different groups look alike: {named}{more}"
+    differing = [p for p in pairs if examples[p.first].label != examples[p.second].label]
+    if differing:
+        told += f" ({_of_two_labels(examples, differing)})"
     if not merge:
         advice = "give them one group, or make one of the groups of all of them with --merge-alike"
         return list(examples), [f"{told}. If they are of one scene or recording, accuracy is too high: {advice}"]
@@ -103,6 +106,15 @@ def check_pictures(
     before, after = len(set(groups)), len(set(one))
     merged = [replace(e, group=group, is_grouped=e.is_grouped) for e, group in zip(examples, one, strict=True)]
     return merged, [f"{told}; {before} groups became {after}"]
+
+
+def _of_two_labels(examples: Sequence[Example], pairs: Sequence[Alike]) -> str:
+    """What is said of videos that look alike and have different labels: one of these may be wrong."""
+    first, second = examples[pairs[0].first], examples[pairs[0].second]
+    return (
+        f"{len(pairs)} of these with two labels, of which one may be wrong; first: {first.path} is {first.label}, "
+        f"{second.path} {second.label}"
+    )
 
 
 def file_digests(examples: Sequence[Example]) -> dict[Path, str]:

@@ -39,7 +39,7 @@ def score_frames(
         np.array([contract.labels.index(e.label) for e in examples]),
         tuple(rows),
         tuple(e.group for e in examples),
-        tuple(_name(e) for e in examples),
+        tuple(e.name for e in examples),
     )
 
 
@@ -56,10 +56,3 @@ def check_labels(model_id: str, contract: Contract, examples: Sequence[Example])
         )
     if not examples:
         raise TrainingError("no labelled footage is left: expected at least one example")
-
-
-def _name(example: Example) -> str:
-    if example.start_seconds == 0 and example.end_seconds is None:
-        return str(example.path)
-    end = "end" if example.end_seconds is None else f"{example.end_seconds:g} s"
-    return f"{example.path} from {example.start_seconds:g} s to {end}"

@@ -32,6 +32,7 @@ from models.training.validation import CrossValidation
 from .datasets import find_examples
 from .examples import DataOptions, Example
 from .frames import Progress, Sampling, decode_ahead, load_frames, readable, trim_frames
+from .label_errors import label_doubts
 from .leakage import check_examples, check_pictures, file_digests
 from .provenance import describe_footage, describe_run
 from .trained_on import began_from, warn_of_training_data
@@ -122,6 +123,8 @@ def _train(
     save(options.output, dict(model.state_dict()), contract)
     trainer.finish()
     _sum_up(console, options.output, contract.labels, validation)
+    if (doubts := label_doubts(validation.scores)) is not None:
+        notes.warn(doubts)
 
 
 def _read(
@@ -188,7 +191,7 @@ def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) ->
 
 
 def _as_footage(examples: Sequence[Example], videos: Sequence[Frames]) -> list[Footage]:
-    return [Footage(str(e.path), e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
+    return [Footage(e.name, e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
 
 
 def _sampling(recipe: Recipe) -> Sampling:

@@ -109,7 +109,7 @@ def _distill(options: DistillOptions, folder: Path, console: Output, notes: Note
     distributed.wait_for_all()
     learnt = _taught(options, recipe, teachers, folder, notes, show)
     videos = [
-        Footage(str(e.path), e.label, e.group, lesson.frames)
+        Footage(e.name, e.label, e.group, lesson.frames)
         for e, lesson in zip(learnt.labelled, learnt.taught.labelled, strict=True)
     ]
     trainer = Trainer(videos, recipe, show, folder=folder / "student", taught=learnt.taught)
