@@ -493,3 +493,30 @@ def test_files_that_cannot_be_opened_are_all_named(tmp_path: Path) -> None:
 def test_folder_in_the_place_of_a_video_is_passed_over(tmp_path: Path) -> None:
     files(tmp_path, "x/a.mp4", "x/parts.mp4/b.mp4")
     assert [name for name, *_ in told(tmp_path)] == ["a.mp4", "b.mp4"]
+
+
+def test_what_lies_outside_of_events_of_long_footage_is_the_label_for_nothing(tmp_path: Path) -> None:
+    write_video(tmp_path / "long.mp4", 600, rate=10, gop=10, size=(32, 24))  # a minute
+    write_video(tmp_path / "whole.mp4", 20, rate=10, size=(32, 24))
+    (tmp_path / "events.csv").write_text(
+        "path,start,end,label,group\nlong.mp4,10,14,fight,gate\nlong.mp4,0:40,0:45,fall,gate\nlong.mp4,14.5,16,fight,gate\n"
+        "whole.mp4,,,fight,door\n"
+    )
+    said: list[str] = []
+    found = find_examples(tmp_path / "events.csv", {}, DataOptions(rest="normal"), said.append)
+    rest = [e for e in found if e.label == "normal"]
+    assert all(e.path.name == "long.mp4" and e.group.endswith("/gate") and e.is_grouped for e in rest)
+    spans = [(round(e.start_seconds, 3), round(e.end_seconds or 0, 3)) for e in rest]
+    assert spans == [(0, 9), (17, 24.333), (24.333, 31.667), (31.667, 39), (46, 53), (53, 60)]
+    assert said == ["6 pieces (0.8 min) of 1 file outside of its events taken for 'normal'"]
+    assert len(find_examples(tmp_path / "events.csv", {})) == len(found) - len(rest)
+
+
+def test_an_event_without_an_end_leaves_nothing_after_it(tmp_path: Path) -> None:
+    write_video(tmp_path / "long.mp4", 300, rate=10, gop=10, size=(32, 24))
+    (tmp_path / "events.csv").write_text(
+        "path,start,end,label\nlong.mp4,20,,fight\nlong.mp4,5,7,fight\nlong.mp4,24,25,fall\n"
+    )
+    found = find_examples(tmp_path / "events.csv", {}, DataOptions(rest="normal"))
+    rest = [(e.start_seconds, e.end_seconds) for e in found if e.label == "normal"]
+    assert rest == [(0.0, 4.0), (8.0, pytest.approx(13.5)), (pytest.approx(13.5), 19.0)]

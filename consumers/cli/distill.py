@@ -12,6 +12,7 @@ from .options import (
     EngineOption,
     GroupByOption,
     LabelMapOption,
+    RestOption,
     SkipBadRowsOption,
     SkipMissingOption,
     check_data,
@@ -89,6 +90,7 @@ def distill(
     skip_missing: SkipMissingOption = False,
     skip_bad_rows: SkipBadRowsOption = False,
     group_by: GroupByOption = None,
+    rest: RestOption = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Continue what a stopped run of this command left, or start anew.")
     ] = True,
@@ -170,7 +172,7 @@ def distill(
     for model in (teacher, *(also or [])):
         find(model)  # a file that is not there is said first, and before torch is imported
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
     check_data(labelled or [], renamed, handling)
     from consumers.learning.distilling.command import DistillOptions, distill_command
     from models.training.recipe import Augmentation, Recipe

@@ -18,6 +18,7 @@ from .options import (
     LabelMapOption,
     PrintJsonOption,
     ReportOption,
+    RestOption,
     SkipBadRowsOption,
     SkipMissingOption,
     check_data,
@@ -47,6 +48,7 @@ def evaluate(
     skip_missing: SkipMissingOption = False,
     skip_bad_rows: SkipBadRowsOption = False,
     group_by: GroupByOption = None,
+    rest: RestOption = None,
     report: ReportOption = None,
     json_file: JsonOption = None,
     calibrated: Annotated[
@@ -82,7 +84,7 @@ def evaluate(
 
     find(model)
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
     check_data(data, renamed, handling)
     from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 
@@ -111,6 +113,7 @@ def compare(
     skip_missing: SkipMissingOption = False,
     skip_bad_rows: SkipBadRowsOption = False,
     group_by: GroupByOption = None,
+    rest: RestOption = None,
     json_file: JsonOption = None,
     engine: EngineOption = None,
 ) -> None:
@@ -126,7 +129,7 @@ def compare(
     for model in (first, second):
         find(model)
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
     check_data(data, renamed, handling)
     from consumers.learning.evaluate import CompareOptions, compare_command
 

@@ -220,6 +220,16 @@ GroupByOption = Annotated[
     ),
 ]
 
+RestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rest",
+        metavar="LABEL",
+        help="Label of what lies outside of the rows of a file: for lists of events in long footage.",
+        show_default="nothing is said about it",
+    ),
+]
+
 # What is written.
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE, as JSON.")
@@ -356,11 +366,13 @@ def check_data(data: Sequence[Path], renamed: Mapping[str, str], options: DataOp
         find_examples(data, renamed, options)
 
 
-def data_options(*, skip_missing: bool, skip_bad_rows: bool, group_by: str | None = None) -> DataOptions:
-    """What to do about rows of labelled footage that cannot be used, and about footage without groups.
+def data_options(
+    *, skip_missing: bool, skip_bad_rows: bool, group_by: str | None = None, rest: str | None = None
+) -> DataOptions:
+    """What to do about rows of labelled footage that cannot be used, without groups, and about what no row is of.
 
     Raises:
-        BadParameter: `group_by` is no regular expression.
+        BadParameter: `group_by` is no regular expression, or `rest` is empty.
     """
     from consumers.learning.examples import DataOptions
 
@@ -368,4 +380,6 @@ def data_options(*, skip_missing: bool, skip_bad_rows: bool, group_by: str | Non
         pattern = None if group_by is None else re.compile(group_by)
     except re.error as error:
         raise typer.BadParameter(f"--group-by {group_by!r}: expected a regular expression ({error})") from None
-    return DataOptions(skip_missing, skip_bad_rows, pattern)
+    if rest is not None and not rest.strip():
+        raise typer.BadParameter("--rest: expected the name of a label")
+    return DataOptions(skip_missing, skip_bad_rows, pattern, rest)

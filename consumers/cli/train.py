@@ -11,6 +11,7 @@ from .options import (
     DataArgument,
     GroupByOption,
     LabelMapOption,
+    RestOption,
     SkipBadRowsOption,
     SkipMissingOption,
     check_data,
@@ -80,6 +81,7 @@ def train(
     skip_missing: SkipMissingOption = False,
     skip_bad_rows: SkipBadRowsOption = False,
     group_by: GroupByOption = None,
+    rest: RestOption = None,
     merge_alike: Annotated[
         bool, typer.Option("--merge-alike", help="Make one group of the groups of videos that look alike.")
     ] = False,
@@ -178,7 +180,7 @@ def train(
       torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
     check_data(data, renamed, handling)
     from consumers.learning.train import TrainOptions, train_command
     from models.training.recipe import Augmentation, Recipe

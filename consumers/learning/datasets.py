@@ -16,6 +16,7 @@ from models import TrainingError, same_but_for_case
 
 from .examples import DEFAULT_OPTIONS, DataOptions, Example, Rows, Say
 from .formats import read_rows
+from .rest import with_rest
 
 
 def find_examples(
@@ -58,6 +59,8 @@ def find_examples(
     if (question := same_but_for_case(e.label for e in found)) is not None:
         raise TrainingError(question)
     found = _distinct(found, say)
+    if options.rest is not None:
+        found = with_rest(found, options.rest, say)
     return (
         found
         if options.group_by is None

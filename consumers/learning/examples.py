@@ -61,6 +61,8 @@ class DataOptions:
     skip_bad_rows: bool = False
     #: Finds the group in a file's path: what its groups match, or all of the match.
     group_by: re.Pattern[str] | None = None
+    #: The label of what lies outside of the rows of a file; None: nobody said anything about it.
+    rest: str | None = None
 
 
 DEFAULT_OPTIONS: Final = DataOptions()
@@ -98,7 +100,7 @@ class Rows:
         kept, longer = [], []
         for e in self.examples:
             if (e.start_seconds > 0 or e.end_seconds is not None) and e.path not in lengths:
-                lengths[e.path] = _seconds(e.path)
+                lengths[e.path] = footage_seconds(e.path)
             length = lengths.get(e.path)
             if length is not None and e.start_seconds >= length:
                 self._bad.append(
@@ -152,7 +154,7 @@ def _these(count: int, which: str) -> str:
     return f"the row {which.replace('that are', 'that is')}" if count == 1 else f"the {count} rows {which}"
 
 
-def _seconds(path: Path) -> float | None:
+def footage_seconds(path: Path) -> float | None:
     """Length of a file; None if it does not say, or cannot be opened (which is told when it is decoded)."""
     try:
         with Feed(str(path)) as feed:
