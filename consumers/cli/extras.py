@@ -28,6 +28,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
         "full",
     ),
     **dict.fromkeys(("opentelemetry",), "otel"),
+    **dict.fromkeys(("optuna",), "trials"),
     **dict.fromkeys(("timm",), "timm"),
     **dict.fromkeys(("tensorboard",), "dev"),
 }

@@ -149,6 +149,16 @@ def train(
     # Validation.
     folds: FoldsOption = 5,
     used_folds: UsedFoldsOption = None,
+    trials: Annotated[
+        int | None,
+        option(
+            panel=VALIDATION,
+            min=2,
+            metavar="COUNT",
+            help="Try this many learning rates and the like on the training part of each fold alone; keep the best.",
+            show_default="none",
+        ),
+    ] = None,
     counted: Annotated[
         str | None,
         option(
@@ -226,6 +236,7 @@ def train(
         folds=folds,
         used_folds=used_folds,
         counted=counted,
+        trials=trials,
         resume=resume,
         tensorboard=tensorboard,
     )

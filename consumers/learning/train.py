@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
@@ -27,6 +29,7 @@ from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
 from models.training.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
+from models.training.trials import SEARCHED, Trials, check_trials
 from models.training.validation import CrossValidation
 
 from .datasets import find_examples
@@ -58,6 +61,8 @@ class TrainOptions:
     merge_alike: bool = False
     #: Continue from what a killed run of the same command left.
     resume: bool = True
+    #: So many recipes are tried on the training part of each fold; None: only the one that was given.
+    trials: int | None = None
     #: Where TensorBoard's files go.
     tensorboard: Path | None = None
     #: What to do about rows that cannot be used, and about footage without groups.
@@ -77,6 +82,8 @@ def train_command(options: TrainOptions, console: Output) -> None:
     if options.tensorboard is not None and not strategy.has_epochs:
         raise TrainingError(f"{recipe.architecture} has no epochs, so there are no curves for --tensorboard")
     strategy.check(recipe)
+    if options.trials is not None:
+        check_trials(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
     with distributed.joined(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
@@ -114,11 +121,18 @@ def _train(
     trainer = Trainer(_as_footage(examples, videos), recipe, show, folder=unfinished, log=log)
     if trainer.left is not None:
         notes.say(trainer.left, style="")
-    validation = trainer.validate(options.folds, _counts(options.counted), options.used_folds)
+    trials = None if options.trials is None else Trials(trainer, recipe, options.trials, show)
+    validation = trainer.validate(
+        options.folds, _counts(options.counted), options.used_folds, choose=None if trials is None else trials.choose
+    )
+    if trials is not None:
+        trainer = trainer.under(trials.choose("all footage", np.arange(len(videos))))
     model = trainer.fit(validation.epochs)
     if not distributed.is_first():
         return
     provenance = _provenance(options, examples, digests, begun) | describe_run()
+    if trials is not None:
+        provenance["trials"] = {"count": options.trials, "of": list(SEARCHED)}
     contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
     save(options.output, dict(model.state_dict()), contract)
     trainer.finish()

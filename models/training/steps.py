@@ -125,7 +125,7 @@ def run_steps(
 
     def judge(candidate: nn.Module) -> float:
         scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
-        return _metric(data.window_scores(part.chooses_epoch, scores.__getitem__), recipe.metric)
+        return metric_of(data.window_scores(part.chooses_epoch, scores.__getitem__), recipe.metric)
 
     return train(
         network,
@@ -156,7 +156,7 @@ def _order(rows: np.ndarray, truth: np.ndarray, recipe: Recipe) -> Callable[[int
     return order
 
 
-def _metric(clips: WindowScores, name: str) -> float:
+def metric_of(clips: WindowScores, name: str) -> float:
     """The recipe's metric, better when larger; the loss is that of windows, which training minimises."""
     if name == "loss":
         return -clips.log_loss()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from models.classical.strategy import Classical
 from models.contract import Contract
 from models.errors import TrainingError
 from models.evaluation.folds import split_by_group
+from models.evaluation.scores import WindowScores
 from models.versions import code_version, library_versions
 
 from . import distributed, unfinished
@@ -97,15 +98,18 @@ class Trainer:
             if distributed.world() == 1:
                 self._data.folder = folder
 
-    def under(self, recipe: Recipe) -> Trainer:
+    def under(self, recipe: Recipe, progress: Progress | None = None) -> Trainer:
         """The same footage with another recipe that samples and augments it alike: computed features are shared.
+
+        `progress` is told in place of what this trainer tells, if it is given.
 
         Raises:
             TrainingError: the recipe sets what its architecture ignores.
         """
         other = copy.copy(self)
-        other._recipe = recipe  # noqa: SLF001  it is a Trainer, too
-        other._strategy = self._way(recipe)  # noqa: SLF001
+        other._progress = progress or self._progress  # noqa: SLF001  it is a Trainer, too
+        other._recipe = recipe  # noqa: SLF001
+        other._strategy = other._way(recipe)  # noqa: SLF001
         return other
 
     def _way(self, recipe: Recipe) -> Strategy[Any]:
@@ -132,6 +136,7 @@ class Trainer:
         only: Callable[[Footage], bool] = lambda _: True,
         used: int | None = None,
         learn_from: Callable[[np.ndarray], np.ndarray] = lambda learnt: learnt,
+        choose: Callable[[str, np.ndarray], Recipe] | None = None,
     ) -> CrossValidation:
         """For each of the first `used` folds (all if None), train on the others and score it.
 
@@ -140,6 +145,7 @@ class Trainer:
             only: chooses the videos that are counted; the others are learnt from all the same.
             used: how many folds are held out, one after the other.
             learn_from: may thin out the videos of a training part, given their indices.
+            choose: the recipe of a fold, given its name and the indices of its training part; None: this trainer's.
 
         Raises:
             TrainingError: a part cannot be learnt from.
@@ -153,7 +159,8 @@ class Trainer:
             for name, (learnt, _) in zip(names, splits, strict=True):
                 self._inner_split(learnt, name, self._recipe.seed)  # refuse before anything is trained
         for name, (learnt, held) in zip(names, splits, strict=True):
-            fold = self._validate_fold(name, learnt, held)
+            trainer = self if choose is None else self.under(choose(name, learnt))
+            fold = trainer._validate_fold(name, learnt, held)  # noqa: SLF001
             found |= {int(i): s.numpy() for i, s in fold["scores"].items()}
             epochs.append(fold["epochs"])
             waiting.append(fold["waiting"])
@@ -166,6 +173,20 @@ class Trainer:
             epochs=round(float(np.mean(epochs))),
             waiting=float(np.mean(waiting)),
         )
+
+    def held_out_within(self, name: str, chosen: np.ndarray, folds: int) -> Iterator[WindowScores]:
+        """Cross-validate within the `chosen` videos: yield all scores so far, each time that a fold was held out.
+
+        Raises:
+            TrainingError: they cannot be divided.
+        """
+        self._check_divisible(chosen, name, "to try recipes on: leave out --trials")
+        found: dict[int, np.ndarray] = {}
+        splits = split_by_group(self._data.truth[chosen], self._data.groups[chosen], folds, self._recipe.seed)
+        for number, (learnt, held) in enumerate(splits, start=1):
+            fold = self._validate_fold(f"{name}, inner fold {number}", chosen[learnt], chosen[held])
+            found |= {int(i): s.numpy() for i, s in fold["scores"].items()}
+            yield self._data.window_scores(list(found), found.__getitem__)
 
     def fit(self, epochs: int | None = None) -> Savable:
         """Train on everything, until as many epochs as were best in validation, or all of the recipe's if None.
@@ -240,17 +261,20 @@ class Trainer:
 
     def _inner_split(self, chosen: np.ndarray, name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the videos of a training part those to learn from, and those that choose the best epoch."""
+        self._check_divisible(chosen, name, "to choose the best epoch: leave out --patience")
+        truth, groups = self._data.truth[chosen], self._data.groups[chosen]
+        learnt, held = split_by_group(truth, groups, _INNER_FOLDS, seed)[0]
+        return chosen[learnt], chosen[held]
+
+    def _check_divisible(self, chosen: np.ndarray, name: str, purpose: str) -> None:
         truth, groups = self._data.truth[chosen], self._data.groups[chosen]
         for index in np.unique(truth):
             own = set(groups[truth == index])
             if len(own) < 2:
                 raise TrainingError(
                     f"{name}: all footage of label {self.labels[index]!r} to learn from is of one group "
-                    f"({str(own.pop())!r}), so none can be held out to choose the best epoch: leave out --patience, "
-                    "or add footage of more groups"
+                    f"({str(own.pop())!r}), so none can be held out {purpose}, or add footage of more groups"
                 )
-        learnt, held = split_by_group(truth, groups, _INNER_FOLDS, seed)[0]
-        return chosen[learnt], chosen[held]
 
     def _claim(self, folder: Path) -> str | None:
         """Keep the state that a run of the same recipe on the same footage left; remove that of any other run."""
