@@ -296,6 +296,7 @@ def test_all_footage_that_cannot_be_decoded_is_named_and_can_be_left_out(teacher
         (["TEACHER", "films", "--arch", "x3d_xxs"], "unknown architecture 'x3d_xxs'"),
         (["TEACHER", "films", "--crop", "7"], "--crop 7"),
         (["TEACHER", "films", "--labelled", "labels.csv"], "labels fall: teacher"),
+        (["TEACHER", "films", "--labelled", "single.csv"], "label 'fight': only one video (films/0.mp4)"),
         (["TEACHER", "films", "-o", "films"], "films: cannot be written"),
     ],
 )
@@ -306,6 +307,7 @@ def test_what_cannot_be_done_is_said_in_a_line(
     (tmp_path / "empty").mkdir()
     films(tmp_path / "films", 1)
     (tmp_path / "labels.csv").write_text("path,label\nfilms/0.mp4,fall\n")
+    (tmp_path / "single.csv").write_text("path,label\nfilms/0.mp4,fight\n")
     other = write_checkpoint(tmp_path / "other.safetensors", labels=("normal", "fall"))
     told = clipline("distill", *(str({"TEACHER": teacher, "OTHER": other}.get(a, a)) for a in arguments))
     assert told.returncode == 2

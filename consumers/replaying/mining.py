@@ -192,9 +192,9 @@ def _table(mined: Sequence[Mined], label: str, output: Path) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
-    folder = output.resolve().parent
+    folder = output.absolute().parent
     for m in mined:
-        file = Path(m.file).resolve()
+        file = Path(m.file).absolute()  # not resolved: a link's name is what people know
         # What lies beside or below the list moves with it.
         path = os.path.relpath(file, folder) if file.is_relative_to(folder) else str(file)
         table.writerow((path, label, f"{m.start:g}", f"{m.end:g}", m.camera, m.alarm, f"{m.score:.3f}"))

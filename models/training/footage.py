@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class TrainingSet:
         self.videos = tuple(footage)
         #: Names, the quiet ones first.
         self.labels = _labels(footage, recipe.quiet) if labels is None else labels
-        _check_held_out(footage, self.labels)
+        check_held_out(footage)
         sizes = {f.frames.shape[1:] for f in footage}
         if sizes - {(recipe.size, recipe.size, 3)}:
             raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
@@ -95,17 +95,30 @@ def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]
     return labels
 
 
-def _check_held_out(footage: Sequence[Footage], labels: Sequence[str]) -> None:
+class Labelled(Protocol):
+    """A labelled video, whether or not it is decoded yet."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+def check_held_out(footage: Sequence[Labelled]) -> None:
     """Refuse a label that cannot be both learnt and held out.
 
     Raises:
         TrainingError: with its name.
     """
-    for label in labels:
+    for label in dict.fromkeys(f.label for f in footage):
         videos = [f for f in footage if f.label == label]
         if len(videos) == 1:
             raise TrainingError(f"label {label!r}: only one video ({videos[0].name}), so none can be held out")
-        if videos and len(groups := {f.group for f in videos}) < 2:
+        if len(groups := {f.group for f in videos}) < 2:
             raise TrainingError(
                 f"label {label!r}: all of its footage is of one group ({groups.pop()!r}), so none can be held out"
             )

@@ -32,7 +32,7 @@ from models import TrainingError, check_writable, save
 from models.evaluation.folds import possible_folds
 from models.training import distributed
 from models.training.distillation import Distilled, Lesson, Opinion, Taught, agreement
-from models.training.footage import Footage
+from models.training.footage import Footage, check_held_out
 from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
 from models.training.trainer import Trainer
@@ -164,6 +164,7 @@ def _labelled(options: DistillOptions, teachers: Teachers, notes: Notes) -> list
     names = known_labels(teachers.checkpoints, options.renamed)
     examples = find_examples(options.labelled, names, options.data_options, notes.warn)
     check_labels(teachers.checkpoints[0].id, teachers.contract, examples)
+    check_held_out(examples)  # before hours of scoring
     return examples
 
 
