@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from .errors import CheckpointError
 from .labels import normal_label
+from .views import MULTIPLE
 
 CONTRACT_VERSION: Final = 1
 _KEY: Final = "clipline"
@@ -44,6 +45,8 @@ class Contract:
     #: Per channel R, G, B, of pixels scaled to 0..1.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    #: In how many views of half that size the network sees a picture: 2 are the whole and where most moves (views.py).
+    views: int = 1
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0
     #: By label; a label without one makes no events.
@@ -60,6 +63,11 @@ class Contract:
             raise ValueError(
                 f"clip {self.frames}x{self.height}x{self.width} every {self.spacing_seconds} s: "
                 "expected positive numbers"
+            )
+        if self.views not in {1, 2} or (self.views == 2 and (self.height % MULTIPLE or self.width != self.height)):
+            raise ValueError(
+                f"{self.views} views of {self.height}x{self.width}: expected 1, or 2 of square pictures whose size is "
+                f"a multiple of {MULTIPLE}"
             )
         if self.fit not in {"stretch", "crop"}:
             raise ValueError(f"fit {self.fit!r}: expected 'stretch' or 'crop'")

@@ -53,9 +53,11 @@ def blank_inputs(module: FactoredModule | ServingModule, checkpoint: Checkpoint)
     clip = torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
     if not isinstance(module, FactoredModule):
         return {"clips": clip}
+    contract = checkpoint.contract
+    view = clip[:, 0, : contract.height // contract.views, : contract.width // contract.views].contiguous()
     with torch.inference_mode():
-        features = torch.zeros((1, checkpoint.contract.frames, module.encoder(clip[:, 0]).shape[1]))
-    return dict(zip(FACTORED, (clip[:, 0], features), strict=True))
+        features = torch.zeros((1, contract.frames, contract.views * module.encoder(view).shape[1]))
+    return dict(zip(FACTORED, (view, features), strict=True))
 
 
 def store_in_halves(model: Any) -> None:

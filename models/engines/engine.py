@@ -57,8 +57,12 @@ class Engine:
 
     def score(self, windows: Sequence[Sequence[Features]]) -> Scores:
         """Scores (B, L) of windows, each the features of T pictures."""
-        scores: Scores = np.stack(self.head.run(np.stack(window) for window in windows))
+        scores: Scores = np.stack(self.head.run(self.joined(windows)))
         return scores
+
+    def joined(self, windows: Sequence[Sequence[Features]]) -> Iterable[np.ndarray]:
+        """What the head is given for each window, (T, F)."""
+        return (np.stack(window) for window in windows)
 
     def run(self, clips: Clips) -> Scores:
         """Scores (B, L) of whole clips."""

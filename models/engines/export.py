@@ -37,6 +37,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import Checkpoint, find
 from models.errors import CheckpointError, EngineError, ExportError
+from models.views import whole_of
 
 from .choice import open_engine
 from .conversion import blank_inputs, convert, store_in_halves
@@ -155,6 +156,11 @@ def _check_request(checkpoint: Checkpoint, form: Form, precision: Precision, cal
         )
     if (reason := refusal(form, precision)) is not None:
         raise ExportError(reason)
+    if form == "torch" and checkpoint.contract.views > 1:
+        raise ExportError(
+            f"{checkpoint.id}: where its second view looks is chosen outside the network, and a .pt2 file holds whole "
+            "networks only; expected .xml or .onnx"
+        )
     if precision != "int8":
         return
     if calibration is None or not len(calibration):
@@ -269,9 +275,11 @@ def _samples(checkpoint: Checkpoint, clips: Clips) -> list[dict[str, np.ndarray]
     if not isinstance(module, FactoredModule):
         return [{"clips": clip[None]} for clip in clips]
     encoder = open_engine("torch", checkpoint, None)
+    seen = whole_of if checkpoint.contract.views == 2 else np.asarray
     return [
-        dict(zip(FACTORED, (clip[None, number % len(clip)], np.stack(encoder.encode(clip))[None]), strict=True))
+        dict(zip(FACTORED, (seen(clip[number % len(clip)])[None], features[None]), strict=True))
         for number, clip in enumerate(clips)
+        for features in encoder.joined([encoder.encode(clip)])
     ]
 
 

@@ -22,6 +22,7 @@ from models.networks.zoo import create
 from .engine import Engine
 from .files import Precision, check_archive
 from .trust import read_trusted
+from .two_views import engine_of
 
 #: Whole clips of one call on a processor: beyond it, more at once are no faster.
 _AT_ONCE: Final = 32
@@ -163,7 +164,7 @@ def open_torch(checkpoint: Checkpoint, threads: int | None) -> Engine:
         # On a processor one is as fast as several, and rounds in one way.
         at_once = _ON_GPU if on_gpu else 1
         head, encoder = (TorchGraph(m, device, at_once, pads=on_gpu) for m in (module.head, module.encoder))
-        return Engine(name, head, encoder)
+        return engine_of(checkpoint.contract, name, head, encoder)
     return Engine(name, TorchGraph(module, device, _ON_GPU if on_gpu else _AT_ONCE, pads=on_gpu))
 
 

@@ -190,10 +190,7 @@ class MoveNetMotion(Factored):
         return torch.cat([m.flatten(1) for m in self.backbone(images)], dim=1)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        shapes = list(zip(PoseBackbone.CHANNELS, self._places, strict=True))
-        maps = torch.split(features, [channels * places for channels, places in shapes], dim=2)
-        descriptors = self._pooled([m.reshape(*m.shape[:2], *shape) for m, shape in zip(maps, shapes, strict=True)])
-        logits: torch.Tensor = self.head(descriptors)
+        logits: torch.Tensor = self.head(self._pooled(self._maps(features)))
         return logits
 
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
@@ -233,13 +230,23 @@ class MoveNetMotion(Factored):
             raise ValueError(f"{seen} pictures: window {done} needs {ends[done] + 1}")
         return rows
 
+    def _maps(self, features: torch.Tensor) -> list[torch.Tensor]:
+        """Features (B, T, F) as maps (B, T, C, h w) of each depth."""
+        shapes = list(zip(PoseBackbone.CHANNELS, self._places, strict=True))
+        maps = torch.split(features, [channels * places for channels, places in shapes], dim=2)
+        return [m.reshape(*m.shape[:2], *shape) for m, shape in zip(maps, shapes, strict=True)]
+
     def _pooled(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         found = []
         for depth, m in enumerate(maps):  # (B, T, F, h w)
             if depth == self._APPEARANCE:
                 found.append(m.amax(3).mean(1))
-            found.append((m[:, 1:] - m[:, :-1]).abs().mean(1).amax(2))
+            found.append(self._change(m).mean(1).amax(2))
         return torch.cat(found, dim=1)
+
+    def _change(self, maps: torch.Tensor) -> torch.Tensor:
+        """How much each place of maps (B, T, C, h w) changes, time after time."""
+        return (maps[:, 1:] - maps[:, :-1]).abs()
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.describe(clips))

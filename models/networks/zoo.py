@@ -26,6 +26,7 @@ from .cnn_lstm import LITE0, MOVENET, CnnLstm
 from .ensemble import Averaged
 from .inflation import InflatedLite0
 from .movenet import MoveNetMotion
+from .movenet_views import MoveNetViews
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 #: (labels, T, H = W, pretrained) to a module.
@@ -61,6 +62,8 @@ class Architecture:
     build: _Build
     #: None where nobody has published one.
     published: Published | None = None
+    #: In how many views it sees each picture (models/views.py).
+    views: int = 1
 
 
 def create(
@@ -173,6 +176,10 @@ def _motion(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module
     return MoveNetMotion(classes, size=size, pretrained=pretrained)
 
 
+def _two_views(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return MoveNetViews(classes, size=size, pretrained=pretrained)
+
+
 def _recurrent(name: str) -> Architecture:
     kind, _, backbone = name.partition(":")
     backbone = backbone or LITE0
@@ -184,6 +191,9 @@ def _recurrent(name: str) -> Architecture:
 
 
 def _ensemble(members: int, one: Architecture) -> Architecture:
+    if one.views > 1:  # an average is a whole network, and where the second view looks is chosen outside of it
+        raise UnknownModelError(f"{members}*{one.name}: there are no ensembles of networks that see two views")
+
     def build(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001
         network = one.build(classes, frames, size, pretrained)
         if isinstance(network, CnnLstm):
@@ -235,6 +245,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
         Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
+        Architecture("movenet_views", 8, 0.13, 384, _LITE0, _two_views, views=2),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),

@@ -1,4 +1,4 @@
-"""Fit the classifier of `movenet_motion`: a logistic regression on motion features from a fixed pose network.
+"""Fit the classifier of `movenet_motion` or `movenet_views`: a logistic regression on motion features from a fixed pose network.
 
 It is fitted in one step, so options of gradient steps (epochs, learning rate …) do not apply, and a recipe that sets
 them is refused.
@@ -14,6 +14,8 @@ import torch
 
 from models.errors import TrainingError
 from models.networks.movenet import LinearHead, MoveNetMotion
+from models.networks.zoo import describe
+from models.views import MULTIPLE
 
 from . import distributed
 from .footage import TrainingSet
@@ -24,9 +26,8 @@ from .samples import Descriptors, Normalise, scores_of
 from .strategy import EpochLog, Part
 from .transfer import build_network
 
-_ARCHITECTURE: Final = "movenet_motion"
-#: Motion needs two pictures.
-_MIN_FRAMES: Final = 2
+#: How many pictures the change that each looks at needs.
+_MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3}
 _USED: Final = frozenset(
     {
         *("architecture", "frames", "spacing_seconds", "size", "fit", "trained_stages", "imbalance", "begin_from"),
@@ -60,7 +61,7 @@ class FittedHead:
     @staticmethod
     def is_meant(recipe: Recipe) -> bool:
         """Whether a recipe asks for it: movenet_motion, of which only the head learns."""
-        return recipe.architecture == _ARCHITECTURE and recipe.trained_stages in {None, 1}
+        return recipe.architecture in _MIN_FRAMES and recipe.trained_stages in {None, 1}
 
     def train(self, part: Part) -> Trained[MoveNetMotion]:
         torch.manual_seed(part.recipe.seed)
@@ -104,15 +105,22 @@ class FittedHead:
 
 
 def check_motion_clips(recipe: Recipe) -> None:
-    """Refuse clips that are too short to show motion, where the architecture works on motion.
+    """Refuse clips that are too short to show motion, where the architecture works on motion, and odd sizes.
 
     Raises:
-        TrainingError: clips of one frame.
+        TrainingError: clips of too few frames, or of pictures that cannot be seen in two views.
     """
-    if recipe.architecture.rpartition("*")[2] == _ARCHITECTURE and recipe.frames < _MIN_FRAMES:
+    architecture = recipe.architecture.rpartition("*")[2]
+    needed = _MIN_FRAMES.get(architecture, 1)
+    if recipe.frames < needed:
         raise TrainingError(
-            f"clips of {recipe.frames} frame: {recipe.architecture} compares each frame with the next, "
-            f"and needs at least {_MIN_FRAMES}"
+            f"clips of {recipe.frames} frame{'s' * (recipe.frames > 1)}: {recipe.architecture} compares frames that "
+            f"follow one another, and needs at least {needed}"
+        )
+    if describe(recipe.architecture).views > 1 and recipe.size % MULTIPLE:
+        raise TrainingError(
+            f"pictures of {recipe.size} pixels: {recipe.architecture} sees each in two views, and needs a multiple of "
+            f"{MULTIPLE}"
         )
 
 

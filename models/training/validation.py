@@ -14,7 +14,7 @@ from models.errors import TrainingError
 from models.evaluation.calibration import choose_thresholds, fit_held_out_temperatures, fit_temperature
 from models.evaluation.figures import Evaluation, Figure, evaluate
 from models.evaluation.scores import ClipScores, WindowScores
-from models.networks.zoo import statistics
+from models.networks.zoo import describe
 
 from .recipe import Recipe
 
@@ -92,7 +92,8 @@ def contract_of(
 
     Without these, its scores are taken as they are, and it has neither thresholds nor figures.
     """
-    mean, std = statistics(recipe.architecture)
+    designed = describe(recipe.architecture)
+    mean, std = designed.statistics
     return Contract(
         architecture=architecture,
         labels=labels,
@@ -103,6 +104,7 @@ def contract_of(
         fit=recipe.fit,
         mean=mean,
         std=std,
+        views=designed.views,
         temperature=1.0 if validation is None else round(validation.temperature, 4),
         thresholds={} if validation is None else validation.thresholds,
         training=provenance,

@@ -1,0 +1,66 @@
+"""An engine for networks that see each picture twice: whole, and the half where most of a window moves.
+
+    picture ─▶ whole ─▶ encoder ─┐
+       │                         ├─▶ head ─▶ scores
+       └─▶ half at the window's  │
+           place ─▶ encoder ─────┘
+
+What an encoder found in a half is kept with the picture, since the windows that share it mostly look at one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.contract import Contract
+from models.views import Cells, cells_of, half_at, place_of, whole_of
+
+from .engine import Engine, Features, Graph, Picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A picture and what was found in it so far."""
+
+    picture: Picture
+    cells: Cells
+    whole: Features
+    #: By place.
+    halves: dict[int, Features] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoViewEngine(Engine):
+    """What `encode` gives are `Seen`, for `score` alone."""
+
+    def encode(self, pictures: Iterable[Picture]) -> list[Any]:
+        given = list(pictures)
+        wholes = [whole_of(picture) for picture in given]
+        found = self.encoder.run(wholes)
+        return [Seen(p, cells_of(w), f) for p, w, f in zip(given, wholes, found, strict=True)]
+
+    def joined(self, windows: Sequence[Sequence[Any]]) -> Iterable[np.ndarray]:
+        """What the head is given for each window, (T, 2 F)."""
+        places = [place_of([seen.cells for seen in window]) for window in windows]
+        new: dict[tuple[int, int], Seen] = {
+            (id(seen), place): seen
+            for window, place in zip(windows, places, strict=True)
+            for seen in window
+            if place not in seen.halves
+        }
+        halves = self.encoder.run(half_at(seen.picture, place) for (_, place), seen in new.items())
+        for ((_, place), seen), half in zip(new.items(), halves, strict=True):
+            seen.halves[place] = half
+        for window, place in zip(windows, places, strict=True):
+            yield np.stack([np.concatenate([seen.whole, seen.halves[place]]) for seen in window])
+
+
+def engine_of(contract: Contract, name: str, head: Graph, encoder: Graph | None = None) -> Engine:
+    """The engine for a model, by the number of its views."""
+    if encoder is None:
+        return Engine(name, head)
+    return (TwoViewEngine if contract.views == 2 else Engine)(name, head, encoder)

@@ -1,0 +1,104 @@
+"""What a pose network sees change in two views of a camera: the whole picture, and the half where most moves.
+
+    clip        x0 … xT-1     (B, 3, T, 2S, 2S)
+    views       of each picture the whole at half its size, and the half at the window's place (models/views.py)
+    pose net    f0 … fT-1     maps of four depths of both views; to what follows, the second view is more places
+    change      mean over time of |ft+1 - 2 ft + ft-1| at every place, then the maximum over places
+    appearance  maximum over places of one depth, mean over time
+    head        standardised, then one linear layer, as in movenet.py
+
+Second differences tell how erratic a place is: who walks past changes a place steadily, who fights does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from models.views import Cells, Picture, cells_of, half_at, place_of, whole_of
+
+from .movenet import PICTURES_AT_ONCE, MoveNetMotion
+
+_Maps = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A picture of a window: of both views the maps of each depth (F, h w)."""
+
+    picture: Picture
+    cells: Cells
+    whole: _Maps
+    halves: dict[int, _Maps] = field(default_factory=dict)
+
+
+class MoveNetViews(MoveNetMotion):
+    """Normalised clips (B, 3, T, 2S, 2S) to logits (B, L); pictures are encoded a view (S, S) at a time.
+
+    Features of a picture are those of its whole, then those of its half.
+    """
+
+    views: ClassVar = 2
+
+    def __init__(self, classes: int, *, size: int = 384, pretrained: bool = False) -> None:
+        super().__init__(classes, size=size // self.views, pretrained=pretrained)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        whole, half = features.chunk(self.views, dim=2)
+        maps = [torch.cat(pair, dim=3) for pair in zip(self._maps(whole), self._maps(half), strict=True)]
+        logits: torch.Tensor = self.head(self._pooled(maps))
+        return logits
+
+    def describe(self, clips: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(clips.shape[2])[None]
+        return torch.cat([self.describe_windows([clip.transpose(0, 1)], places) for clip in clips])
+
+    def describe_windows(self, pictures: Iterable[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+        rows: list[torch.Tensor] = []
+        kept: dict[int, _Seen] = {}
+        begins, ends, seen = places.amin(1).tolist(), places.amax(1).tolist(), 0
+        for part in pictures:
+            kept |= {seen + k: picture for k, picture in enumerate(self._look(part))}
+            seen += len(part)
+            while len(rows) < len(places) and ends[len(rows)] < seen:
+                rows.append(self._row([kept[place] for place in places[len(rows)].tolist()], part))
+            needed = begins[len(rows)] if len(rows) < len(places) else seen
+            kept = {place: picture for place, picture in kept.items() if place >= needed}
+        if len(rows) < len(places):
+            raise ValueError(f"{seen} pictures: window {len(rows)} needs {ends[len(rows)] + 1}")
+        return torch.cat(rows)
+
+    def _look(self, part: torch.Tensor) -> list[_Seen]:
+        """Pictures (n, 3, 2S, 2S) with the maps of their whole."""
+        # As they were before they were normalised: views are made as they are when the model serves, to the last bit.
+        levels = ((part + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        wholes = [whole_of(picture) for picture in levels]
+        maps = self._encoded(wholes, part)
+        return [_Seen(p, cells_of(w), m) for p, w, m in zip(levels, wholes, maps, strict=True)]
+
+    def _row(self, window: Sequence[_Seen], like: torch.Tensor) -> torch.Tensor:
+        """The descriptors (1, F) of a window."""
+        place = place_of([seen.cells for seen in window])
+        new = {id(seen): seen for seen in window if place not in seen.halves}
+        maps = self._encoded([half_at(seen.picture, place) for seen in new.values()], like)
+        for seen, found in zip(new.values(), maps, strict=True):
+            seen.halves[place] = found
+        depths = zip(*([torch.cat(pair, dim=1) for pair in zip(s.whole, s.halves[place], strict=True)] for s in window))
+        return self._pooled([torch.stack(depth)[None] for depth in depths])
+
+    def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[_Maps]:
+        """Maps of each depth (F, h w) of views (S, S, 3), where and in what precision `like` is."""
+        found: list[_Maps] = []
+        for begin in range(0, len(views), PICTURES_AT_ONCE):
+            part = torch.from_numpy(np.stack(views[begin : begin + PICTURES_AT_ONCE])).to(like.device)
+            images = part.permute(0, 3, 1, 2).to(like.dtype) / 127.5 - 1
+            depths = self.backbone(images.contiguous(memory_format=torch.channels_last))
+            found += zip(*(m.flatten(2).contiguous() for m in depths), strict=True)
+        return found
+
+    def _change(self, maps: torch.Tensor) -> torch.Tensor:
+        return (maps[:, 2:] - 2 * maps[:, 1:-1] + maps[:, :-2]).abs()

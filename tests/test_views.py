@@ -1,0 +1,133 @@
+"""The second view: where it looks, and that it looks there wherever a model is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import Classifier, ExportError, TrainingError, UnknownModelError, find
+from models.contract import Contract
+from models.engines.export import export
+from models.networks.movenet_views import MoveNetViews
+from models.networks.zoo import create
+from models.training.fitted_head import FittedHead
+from models.training.recipe import Recipe
+from models.views import cells_of, half_at, place_of, whole_of
+from models.windowing import sliding_windows
+from tests.checkpoints import write_checkpoint
+
+FRAMES, SIZE = 4, 64
+#: Row and column, in quarters of the picture, of a dot that only one place, or one before all others, has inside.
+DOTS = [(0, 0, 0), (0, 3, 2), (3, 0, 6), (3, 3, 8), (1, 1, 0), (2, 2, 4)]
+
+
+def scene(row: int, column: int, count: int = FRAMES, *, seed: int = 0) -> np.ndarray:
+    """Pictures (count, SIZE, SIZE, 3) that stand still but for one quarter by one quarter, which flickers."""
+    generator = np.random.default_rng(seed)
+    pictures = np.repeat(generator.integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8), count, 0)
+    quarter = SIZE // 4
+    part = np.s_[:, row * quarter : (row + 1) * quarter, column * quarter : (column + 1) * quarter]
+    pictures[part] = generator.integers(0, 256, pictures[part].shape, dtype=np.uint8)
+    return pictures
+
+
+def place(pictures: np.ndarray) -> int:
+    return place_of([cells_of(whole_of(picture)) for picture in pictures])
+
+
+@pytest.mark.parametrize(("row", "column", "expected"), DOTS)
+def test_second_view_looks_where_something_moves(row: int, column: int, expected: int) -> None:
+    pictures = scene(row, column)
+    found = place(pictures)
+    assert found == expected
+    moving = np.abs(np.diff(pictures.astype(int), axis=0)).sum()
+    halves = np.stack([half_at(picture, found) for picture in pictures])
+    assert np.abs(np.diff(halves.astype(int), axis=0)).sum() == moving > 0
+
+
+def test_second_view_of_a_still_picture_is_the_first_place() -> None:
+    assert place(np.repeat(scene(0, 0)[:1], FRAMES, 0)) == 0
+
+
+def test_whole_is_the_mean_of_four_pixels_each() -> None:
+    picture = scene(1, 2)[0]
+    expected = np.floor(picture.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean((1, 3)) + 0.5)
+    np.testing.assert_array_equal(whole_of(picture), expected)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("views") / "m.safetensors"
+    return write_checkpoint(path, "movenet_views", frames=FRAMES, height=SIZE, width=SIZE, views=2)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino-f32"])
+def test_every_way_to_ask_gives_the_same_scores(checkpoint: Path, engine: str) -> None:
+    model = Classifier.load(str(checkpoint), engine, 1)
+    pictures = np.concatenate([scene(0, 0, 5), scene(3, 3, 5, seed=1), scene(2, 1, 5, seed=2)])
+    windows = sliding_windows(len(pictures), FRAMES)
+    expected = model.predict_windows(pictures, windows)
+    assert len(np.unique(expected[:, 0])) == len(windows)
+    np.testing.assert_array_equal(model.predict(pictures[windows]), expected)
+    encoded = model.encode(list(pictures))
+    backwards = [model.score([[encoded[k] for k in window]])[0] for window in windows[::-1]]
+    np.testing.assert_array_equal(np.stack(backwards[::-1]), expected)
+    network = create("movenet_views", 2, frames=FRAMES, size=SIZE).eval()
+    network.load_state_dict(find(str(checkpoint)).state())
+    clips = torch.from_numpy(pictures[windows]).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    with torch.inference_mode():
+        whole = torch.softmax(network(clips), 1).numpy()
+    np.testing.assert_allclose(whole, expected, atol=2e-3)
+
+
+def test_half_is_encoded_once_while_windows_look_at_one_place(checkpoint: Path) -> None:
+    model = Classifier.load(str(checkpoint), "torch", 1)
+    encoder = model._engine.encoder
+    asked: list[int] = []
+
+    class Counted:
+        def run(self, items: object) -> list[np.ndarray]:
+            given = list(items)  # type: ignore[call-overload]
+            asked.append(len(given))
+            return encoder.run(given)
+
+    object.__setattr__(model._engine, "encoder", Counted())
+    pictures = scene(3, 0, 10)
+    encoded = model.encode(list(pictures))
+    for window in sliding_windows(10, FRAMES):
+        model.score([[encoded[k] for k in window]])
+    assert asked == [10, 4, 2, 2, 2]
+
+
+def test_windows_are_described_as_their_clips_are() -> None:
+    network = MoveNetViews(2, size=SIZE, pretrained=True).eval()
+    pictures = torch.from_numpy(np.concatenate([scene(0, 0, 5), scene(3, 3, 5)])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    windows = torch.from_numpy(sliding_windows(len(pictures), FRAMES))
+    with torch.inference_mode():
+        found = network.describe_windows(pictures.split(4), windows)
+        alone = network.describe(pictures[windows].transpose(1, 2))
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+def test_export_holds_both_graphs_and_a_pt2_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    clips = np.stack([scene(0, 3), scene(2, 2)])
+    made = export(find(str(checkpoint)), tmp_path / "m.onnx").checkpoint
+    assert made.contract.views == 2
+    expected = Classifier.load(str(checkpoint), "openvino-f32", 1).predict(clips)
+    np.testing.assert_allclose(Classifier.load(str(made.path), "openvino-f32", 1).predict(clips), expected, atol=1e-4)
+    with pytest.raises(ExportError, match=r"a .pt2 file holds whole networks only; expected .xml or .onnx"):
+        export(find(str(checkpoint)), tmp_path / "m.pt2")
+
+
+def test_what_cannot_be_seen_in_two_views_is_refused() -> None:
+    with pytest.raises(TrainingError, match="pictures of 100 pixels: movenet_views sees each in two views"):
+        FittedHead.check(Recipe("movenet_views", size=100))
+    with pytest.raises(TrainingError, match="clips of 2 frames: movenet_views compares frames"):
+        FittedHead.check(Recipe("movenet_views", frames=2, size=64))
+    with pytest.raises(UnknownModelError, match=r"3\*movenet_views: there are no ensembles of networks that see two"):
+        create("3*movenet_views")
+    with pytest.raises(ValueError, match="2 views of 100x100"):
+        Contract("x", ("a", "b"), 4, 0.1, 100, 100, "stretch", (0.5,) * 3, (0.5,) * 3, views=2)  # type: ignore[arg-type]
