@@ -24,7 +24,7 @@ SpacingOption = Annotated[
 ]
 SizeOption = Annotated[
     int | None,
-    option(panel=MODEL, min=32, max=320, metavar="PIXELS", help="Height and width of a frame.", **OF_CLIP),
+    option(panel=MODEL, min=32, max=640, metavar="PIXELS", help="Height and width of a frame.", **OF_CLIP),
 ]
 DropoutOption = Annotated[
     float | None, option(panel=MODEL, metavar="SHARE", help="Probability of dropout.", **OF_MODEL)

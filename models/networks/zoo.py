@@ -245,7 +245,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("mvit_v2_s", 16, 4, 224, _torchvision("mvit_v2_s"), 80.757),
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
         Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
-        Architecture("movenet_views", 8, 0.13, 384, _LITE0, _two_views, views=2),
+        Architecture("movenet_views", 10, 0.13, 384, _LITE0, _two_views, views=2),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),
