@@ -45,7 +45,7 @@ class Contract:
     #: Per channel R, G, B, of pixels scaled to 0..1.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    #: In how many views of half that size the network sees a picture: 2 are the whole and where most moves (views.py).
+    #: In how many views the network sees a picture: 2, of half its size, are the whole and where most moves (views.py).
     views: int = 1
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0

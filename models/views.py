@@ -1,14 +1,15 @@
 """A second look at where most moves: what people far away do is a few pixels of the whole picture.
 
     picture (2S, 2S, 3)  ──┬─▶  whole  (S, S, 3), every four pixels averaged
-                           └─▶  half   (S, S, 3), cut out at one of nine places
+                           └─▶  close  (S, S, 3), a third of the picture each way, enlarged, at one of 25 places
 
-    places   0 1 2    a quarter of the picture apart, so that they overlap: whoever is cut by the border of one
-             3 4 5    is inside another
-             6 7 8
+    places    0  1  2  3  4    a sixth of the picture apart, so that they overlap by half: whoever is cut by the border
+              5  6  7  8  9    of one is inside another
+              …
 
 A window looks at one place, where most changed from picture to picture of its own: nothing but the window decides, so
-live work, replay and a successor look at the same place. All sums are of whole numbers: there is nothing to round.
+live work, replay and a successor look at the same place. All sums are of whole numbers: there is nothing to round
+in one way here and in another there.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Picture: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 #: Brightness of the cells of a whole picture, (S / 4, S / 4).
 Cells: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.int32]]
 
-#: A picture's height and width are a multiple of this many pixels: a cell is 8 of them, a step between places 2 cells.
-MULTIPLE: Final = 32
+#: A picture's height and width are a multiple of this many pixels: a cell is 8 of them, a sixth whole cells.
+MULTIPLE: Final = 48
 #: Cells of the whole picture are of so many pixels, each way.
 _CELL: Final = 4
-#: Places each way, and how many quarters of the picture a half is, each way.
-_PLACES, _HALF = 3, 2
-_QUARTERS: Final = 4
+#: Each way: steps between places in a picture, steps that a close view covers, and places.
+_STEPS, _COVERED = 6, 2
+_PLACES: Final = _STEPS - _COVERED + 1
 
 
 def whole_of(picture: Picture) -> Picture:
@@ -48,20 +49,42 @@ def cells_of(whole: Picture) -> Cells:
 
 def place_of(cells: Sequence[Cells]) -> int:
     """The place at which most changes from picture to picture; of several alike the first."""
-    stacked = np.stack(cells)
-    change = np.abs(np.diff(stacked, axis=0)).sum(0, dtype=np.int64)
-    quarter = len(change) // _QUARTERS
-    quarters = change.reshape(_QUARTERS, quarter, _QUARTERS, quarter).sum((1, 3))
+    change = np.abs(np.diff(np.stack(cells), axis=0)).sum(0, dtype=np.int64)
+    step = len(change) // _STEPS
+    steps = change.reshape(_STEPS, step, _STEPS, step).sum((1, 3))
     inside = [
-        quarters[row : row + _HALF, column : column + _HALF].sum()
+        steps[row : row + _COVERED, column : column + _COVERED].sum()
         for row in range(_PLACES)
         for column in range(_PLACES)
     ]
     return int(np.argmax(inside))
 
 
-def half_at(picture: Picture, place: int) -> Picture:
-    """The half (S, S, 3) of a picture (2S, 2S, 3) at a place."""
-    size = len(picture) // 2
-    row, column = (step * size // _HALF for step in divmod(place, _PLACES))
-    return picture[row : row + size, column : column + size]
+def close_at(picture: Picture, place: int) -> Picture:
+    """The close view (S, S, 3) of a picture (2S, 2S, 3) at a place, enlarged by half, between pixels linearly."""
+    size = len(picture)
+    row, column = (step * size // _STEPS for step in divmod(place, _PLACES))
+    covered = size * _COVERED // _STEPS
+    part = picture[row : row + covered, column : column + covered].astype(np.uint16)
+    # 36 times the pixels, which is at most 9,180.
+    both = _enlarged(_enlarged(part).swapaxes(0, 1)).swapaxes(0, 1)
+    close: Picture = ((both + 18) // 36).astype(np.uint8)
+    return close
+
+
+def _enlarged(rows: np.ndarray) -> np.ndarray:
+    """From rows (2N, …) three for each two (3N, …), times 6: their middles lie a sixth beside, between, a sixth beside.
+
+    given      |     0     |     1     |
+    wanted     |   0   |   1   |   2   |
+    """
+    even, odd = rows[0::2], rows[1::2]
+    wanted = np.empty((3 * len(even), *rows.shape[1:]), rows.dtype)
+    wanted[0::3] = 5 * even
+    wanted[0] += even[0]
+    wanted[3::3] += odd[:-1]
+    wanted[1::3] = 3 * (even + odd)
+    wanted[2::3] = 5 * odd
+    wanted[2:-1:3] += even[1:]
+    wanted[-1] += odd[-1]
+    return wanted

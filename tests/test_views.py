@@ -15,21 +15,21 @@ from models.networks.movenet_views import MoveNetViews
 from models.networks.zoo import create
 from models.training.fitted_head import FittedHead
 from models.training.recipe import Recipe
-from models.views import cells_of, half_at, place_of, whole_of
+from models.views import cells_of, close_at, place_of, whole_of
 from models.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
-FRAMES, SIZE = 4, 64
-#: Row and column, in quarters of the picture, of a dot that only one place, or one before all others, has inside.
-DOTS = [(0, 0, 0), (0, 3, 2), (3, 0, 6), (3, 3, 8), (1, 1, 0), (2, 2, 4)]
+FRAMES, SIZE = 4, 96
+#: Row and column, in sixths of the picture, of what moves, and the first place that has it inside.
+MOVING = [(0, 0, 0), (0, 5, 4), (5, 0, 20), (5, 5, 24), (1, 1, 0), (2, 3, 7)]
 
 
 def scene(row: int, column: int, count: int = FRAMES, *, seed: int = 0) -> np.ndarray:
-    """Pictures (count, SIZE, SIZE, 3) that stand still but for one quarter by one quarter, which flickers."""
+    """Pictures (count, SIZE, SIZE, 3) that stand still but for a sixth by a sixth, which flickers."""
     generator = np.random.default_rng(seed)
     pictures = np.repeat(generator.integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8), count, 0)
-    quarter = SIZE // 4
-    part = np.s_[:, row * quarter : (row + 1) * quarter, column * quarter : (column + 1) * quarter]
+    sixth = SIZE // 6
+    part = np.s_[:, row * sixth : (row + 1) * sixth, column * sixth : (column + 1) * sixth]
     pictures[part] = generator.integers(0, 256, pictures[part].shape, dtype=np.uint8)
     return pictures
 
@@ -38,14 +38,13 @@ def place(pictures: np.ndarray) -> int:
     return place_of([cells_of(whole_of(picture)) for picture in pictures])
 
 
-@pytest.mark.parametrize(("row", "column", "expected"), DOTS)
+@pytest.mark.parametrize(("row", "column", "expected"), MOVING)
 def test_second_view_looks_where_something_moves(row: int, column: int, expected: int) -> None:
     pictures = scene(row, column)
     found = place(pictures)
     assert found == expected
-    moving = np.abs(np.diff(pictures.astype(int), axis=0)).sum()
-    halves = np.stack([half_at(picture, found) for picture in pictures])
-    assert np.abs(np.diff(halves.astype(int), axis=0)).sum() == moving > 0
+    close = np.stack([close_at(picture, found) for picture in pictures])
+    assert (np.abs(np.diff(close.astype(int), axis=0)).sum((0, 3)) > 0).mean() > 0.24, "a quarter of it moves"
 
 
 def test_second_view_of_a_still_picture_is_the_first_place() -> None:
@@ -58,6 +57,16 @@ def test_whole_is_the_mean_of_four_pixels_each() -> None:
     np.testing.assert_array_equal(whole_of(picture), expected)
 
 
+@pytest.mark.parametrize("place", [0, 7, 24])
+def test_close_view_is_a_third_of_the_picture_enlarged_between_pixels(place: int) -> None:
+    cv2 = pytest.importorskip("cv2")
+    picture = scene(1, 2)[0]
+    row, column = (step * SIZE // 6 for step in divmod(place, 5))
+    part = picture[row : row + SIZE // 3, column : column + SIZE // 3]
+    expected = cv2.resize(part, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(close_at(picture, place).astype(int), expected.astype(int), atol=1)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("views") / "m.safetensors"
@@ -67,7 +76,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("engine", ["torch", "openvino-f32"])
 def test_every_way_to_ask_gives_the_same_scores(checkpoint: Path, engine: str) -> None:
     model = Classifier.load(str(checkpoint), engine, 1)
-    pictures = np.concatenate([scene(0, 0, 5), scene(3, 3, 5, seed=1), scene(2, 1, 5, seed=2)])
+    pictures = np.concatenate([scene(0, 0, 5), scene(5, 5, 5, seed=1), scene(2, 1, 5, seed=2)])
     windows = sliding_windows(len(pictures), FRAMES)
     expected = model.predict_windows(pictures, windows)
     assert len(np.unique(expected[:, 0])) == len(windows)
@@ -83,7 +92,7 @@ def test_every_way_to_ask_gives_the_same_scores(checkpoint: Path, engine: str) -
     np.testing.assert_allclose(whole, expected, atol=2e-3)
 
 
-def test_half_is_encoded_once_while_windows_look_at_one_place(checkpoint: Path) -> None:
+def test_close_view_is_encoded_once_while_windows_look_at_one_place(checkpoint: Path) -> None:
     model = Classifier.load(str(checkpoint), "torch", 1)
     encoder = model._engine.encoder
     asked: list[int] = []
@@ -104,7 +113,9 @@ def test_half_is_encoded_once_while_windows_look_at_one_place(checkpoint: Path) 
 
 def test_windows_are_described_as_their_clips_are() -> None:
     network = MoveNetViews(2, size=SIZE, pretrained=True).eval()
-    pictures = torch.from_numpy(np.concatenate([scene(0, 0, 5), scene(3, 3, 5)])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pictures = (
+        torch.from_numpy(np.concatenate([scene(0, 0, 5), scene(5, 5, 5)])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    )
     windows = torch.from_numpy(sliding_windows(len(pictures), FRAMES))
     with torch.inference_mode():
         found = network.describe_windows(pictures.split(4), windows)
@@ -126,7 +137,7 @@ def test_what_cannot_be_seen_in_two_views_is_refused() -> None:
     with pytest.raises(TrainingError, match="pictures of 100 pixels: movenet_views sees each in two views"):
         FittedHead.check(Recipe("movenet_views", size=100))
     with pytest.raises(TrainingError, match="clips of 2 frames: movenet_views compares frames"):
-        FittedHead.check(Recipe("movenet_views", frames=2, size=64))
+        FittedHead.check(Recipe("movenet_views", frames=2, size=96))
     with pytest.raises(UnknownModelError, match=r"3\*movenet_views: there are no ensembles of networks that see two"):
         create("3*movenet_views")
     with pytest.raises(ValueError, match="2 views of 100x100"):

@@ -40,7 +40,11 @@ def open_openvino(checkpoint: Checkpoint, threads: int | None, *, exact: bool = 
     name = f"openvino-{'int8+' if int8 else ''}{'bf16' if bf16 else 'f32'}"
     model = converted(core, checkpoint) if checkpoint.export is None else read_openvino(checkpoint.path, core)
     try:
-        return engine_of(checkpoint.contract, name, *(OpenVinoGraph(core.compile_model(part, "CPU", options)) for part in parts_of(model)))
+        return engine_of(
+            checkpoint.contract,
+            name,
+            *(OpenVinoGraph(core.compile_model(part, "CPU", options)) for part in parts_of(model)),
+        )
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {checkpoint.id}: {reason_of(error)}") from None
 

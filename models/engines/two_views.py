@@ -1,11 +1,10 @@
-"""An engine for networks that see each picture twice: whole, and the half where most of a window moves.
+"""An engine for networks that see each picture twice: whole, and close up where most of a window moves.
 
-    picture ─▶ whole ─▶ encoder ─┐
-       │                         ├─▶ head ─▶ scores
-       └─▶ half at the window's  │
-           place ─▶ encoder ─────┘
+    picture ─▶ whole ──────────────▶ encoder ─┐
+       │                                      ├─▶ head ─▶ scores
+       └─▶ close, at the window's place ▶ encoder ─┘
 
-What an encoder found in a half is kept with the picture, since the windows that share it mostly look at one place.
+What an encoder found in a close view is kept with the picture, since the windows that share it mostly look at one place.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.contract import Contract
-from models.views import Cells, cells_of, half_at, place_of, whole_of
+from models.views import Cells, cells_of, close_at, place_of, whole_of
 
 from .engine import Engine, Features, Graph, Picture
 
@@ -30,7 +29,7 @@ class Seen:
     cells: Cells
     whole: Features
     #: By place.
-    halves: dict[int, Features] = field(default_factory=dict)
+    closes: dict[int, Features] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +49,13 @@ class TwoViewEngine(Engine):
             (id(seen), place): seen
             for window, place in zip(windows, places, strict=True)
             for seen in window
-            if place not in seen.halves
+            if place not in seen.closes
         }
-        halves = self.encoder.run(half_at(seen.picture, place) for (_, place), seen in new.items())
-        for ((_, place), seen), half in zip(new.items(), halves, strict=True):
-            seen.halves[place] = half
+        closes = self.encoder.run(close_at(seen.picture, place) for (_, place), seen in new.items())
+        for ((_, place), seen), close in zip(new.items(), closes, strict=True):
+            seen.closes[place] = close
         for window, place in zip(windows, places, strict=True):
-            yield np.stack([np.concatenate([seen.whole, seen.halves[place]]) for seen in window])
+            yield np.stack([np.concatenate([seen.whole, seen.closes[place]]) for seen in window])
 
 
 def engine_of(contract: Contract, name: str, head: Graph, encoder: Graph | None = None) -> Engine:

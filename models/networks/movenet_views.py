@@ -1,7 +1,7 @@
-"""What a pose network sees change in two views of a camera: the whole picture, and the half where most moves.
+"""What a pose network sees change in two views of a camera: the whole picture, and close up where most moves.
 
     clip        x0 … xT-1     (B, 3, T, 2S, 2S)
-    views       of each picture the whole at half its size, and the half at the window's place (models/views.py)
+    views       of each picture the whole, and the close view at the window's place (models/views.py)
     pose net    f0 … fT-1     maps of four depths of both views; to what follows, the second view is more places
     change      mean over time of |ft+1 - 2 ft + ft-1| at every place, then the maximum over places
     appearance  maximum over places of one depth, mean over time
@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from models.views import Cells, Picture, cells_of, half_at, place_of, whole_of
+from models.views import Cells, Picture, cells_of, close_at, place_of, whole_of
 
 from .movenet import PICTURES_AT_ONCE, MoveNetMotion
 
@@ -33,13 +33,13 @@ class _Seen:
     picture: Picture
     cells: Cells
     whole: _Maps
-    halves: dict[int, _Maps] = field(default_factory=dict)
+    closes: dict[int, _Maps] = field(default_factory=dict)
 
 
 class MoveNetViews(MoveNetMotion):
     """Normalised clips (B, 3, T, 2S, 2S) to logits (B, L); pictures are encoded a view (S, S) at a time.
 
-    Features of a picture are those of its whole, then those of its half.
+    Features of a picture are those of its whole, then those of its close view.
     """
 
     views: ClassVar = 2
@@ -48,8 +48,8 @@ class MoveNetViews(MoveNetMotion):
         super().__init__(classes, size=size // self.views, pretrained=pretrained)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        whole, half = features.chunk(self.views, dim=2)
-        maps = [torch.cat(pair, dim=3) for pair in zip(self._maps(whole), self._maps(half), strict=True)]
+        whole, close = features.chunk(self.views, dim=2)
+        maps = [torch.cat(pair, dim=3) for pair in zip(self._maps(whole), self._maps(close), strict=True)]
         logits: torch.Tensor = self.head(self._pooled(maps))
         return logits
 
@@ -83,11 +83,11 @@ class MoveNetViews(MoveNetMotion):
     def _row(self, window: Sequence[_Seen], like: torch.Tensor) -> torch.Tensor:
         """The descriptors (1, F) of a window."""
         place = place_of([seen.cells for seen in window])
-        new = {id(seen): seen for seen in window if place not in seen.halves}
-        maps = self._encoded([half_at(seen.picture, place) for seen in new.values()], like)
+        new = {id(seen): seen for seen in window if place not in seen.closes}
+        maps = self._encoded([close_at(seen.picture, place) for seen in new.values()], like)
         for seen, found in zip(new.values(), maps, strict=True):
-            seen.halves[place] = found
-        depths = zip(*([torch.cat(pair, dim=1) for pair in zip(s.whole, s.halves[place], strict=True)] for s in window))
+            seen.closes[place] = found
+        depths = zip(*([torch.cat(pair, dim=1) for pair in zip(s.whole, s.closes[place], strict=True)] for s in window))
         return self._pooled([torch.stack(depth)[None] for depth in depths])
 
     def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[_Maps]:
