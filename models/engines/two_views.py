@@ -4,7 +4,7 @@
        │                                      ├─▶ head ─▶ scores
        └─▶ close, at the window's place ▶ encoder ─┘
 
-What an encoder found in a close view is kept with the picture, since the windows that share it mostly look at one place.
+What an encoder found in a close view is kept with the picture: windows that share it mostly look at one place.
 """
 
 from __future__ import annotations

@@ -186,6 +186,11 @@ class MoveNetMotion(Factored):
         self.head = LinearHead(self.FEATURES, classes)
         self._places = [math.ceil(size / stride) ** 2 for stride in PoseBackbone.STRIDES]
 
+    @classmethod
+    def row_shape(cls, frames: int) -> tuple[int, ...]:  # noqa: ARG003  other networks' depend on it
+        """What the descriptors of one window of so many frames are."""
+        return (cls.FEATURES,)
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         return torch.cat([m.flatten(1) for m in self.backbone(images)], dim=1)
 

@@ -81,14 +81,14 @@ class MoveNetViews(MoveNetMotion):
         return [_Seen(p, cells_of(w), m) for p, w, m in zip(levels, wholes, maps, strict=True)]
 
     def _row(self, window: Sequence[_Seen], like: torch.Tensor) -> torch.Tensor:
-        """The descriptors (1, F) of a window."""
+        """The descriptors of a window, one row."""
         place = place_of([seen.cells for seen in window])
         new = {id(seen): seen for seen in window if place not in seen.closes}
         maps = self._encoded([close_at(seen.picture, place) for seen in new.values()], like)
         for seen, found in zip(new.values(), maps, strict=True):
             seen.closes[place] = found
-        depths = zip(*([torch.cat(pair, dim=1) for pair in zip(s.whole, s.closes[place], strict=True)] for s in window))
-        return self._pooled([torch.stack(depth)[None] for depth in depths])
+        both = [[torch.cat(pair, dim=1) for pair in zip(s.whole, s.closes[place], strict=True)] for s in window]
+        return self._pooled([torch.stack(depth)[None] for depth in zip(*both, strict=True)])
 
     def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[_Maps]:
         """Maps of each depth (F, h w) of views (S, S, 3), where and in what precision `like` is."""

@@ -26,6 +26,7 @@ from .cnn_lstm import LITE0, MOVENET, CnnLstm
 from .ensemble import Averaged
 from .inflation import InflatedLite0
 from .movenet import MoveNetMotion
+from .movenet_lstm import MoveNetLstm
 from .movenet_views import MoveNetViews
 
 Statistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -180,6 +181,10 @@ def _two_views(classes: int, frames: int, size: int, pretrained: bool) -> nn.Mod
     return MoveNetViews(classes, size=size, pretrained=pretrained)
 
 
+def _change_lstm(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return MoveNetLstm(classes, size=size, pretrained=pretrained)
+
+
 def _recurrent(name: str) -> Architecture:
     kind, _, backbone = name.partition(":")
     backbone = backbone or LITE0
@@ -246,6 +251,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         _designed("swin3d_t", 32, 2, 224, _torchvision("swin3d_t"), 77.715, _IMAGENET),
         Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
         Architecture("movenet_views", 10, 0.13, 384, _LITE0, _two_views, views=2),
+        Architecture("movenet_lstm", 10, 0.13, 384, _LITE0, _change_lstm, views=2),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),

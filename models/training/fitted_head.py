@@ -1,6 +1,6 @@
-"""Fit the classifier of `movenet_motion` or `movenet_views`: a logistic regression on motion features from a fixed pose network.
+"""Fit the classifier of `movenet_motion` or `movenet_views`: a logistic regression on motion features, in one step.
 
-It is fitted in one step, so options of gradient steps (epochs, learning rate …) do not apply, and a recipe that sets
+The pose network below it is fixed. Options of gradient steps (epochs, learning rate …) do not apply, and a recipe that sets
 them is refused.
 """
 
@@ -27,7 +27,8 @@ from .strategy import EpochLog, Part
 from .transfer import build_network
 
 #: How many pictures the change that each looks at needs.
-_MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3}
+_MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3, "movenet_lstm": 3}
+_FITTED: Final = frozenset({"movenet_motion", "movenet_views"})
 _USED: Final = frozenset(
     {
         *("architecture", "frames", "spacing_seconds", "size", "fit", "trained_stages", "imbalance", "begin_from"),
@@ -61,16 +62,16 @@ class FittedHead:
     @staticmethod
     def is_meant(recipe: Recipe) -> bool:
         """Whether a recipe asks for it: movenet_motion, of which only the head learns."""
-        return recipe.architecture in _MIN_FRAMES and recipe.trained_stages in {None, 1}
+        return recipe.architecture in _FITTED and recipe.trained_stages in {None, 1}
 
     def train(self, part: Part) -> Trained[MoveNetMotion]:
         torch.manual_seed(part.recipe.seed)
         network = build_network(part.recipe, self._data.labels, self._device)
         assert isinstance(network, MoveNetMotion)
         descriptors = self._descriptors(network)
-        rows, counts = _learnt(descriptors, part.learnt.tolist())
+        rows, counts = learnt_rows(descriptors, part.learnt.tolist())
         truth = self._data.truth[part.learnt]
-        _fit(network.head, rows.to(self._device), counts, truth, self._data.labels, part.recipe)
+        fit_head(network.head, rows.to(self._device), counts, truth, self._data.labels, part.recipe)
         self._progress(part.name, 1, 1)
         return Trained(network, 0, 0.0)
 
@@ -124,18 +125,18 @@ def check_motion_clips(recipe: Recipe) -> None:
         )
 
 
-def _learnt(descriptors: Descriptors, videos: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
-    """The rows (M, F) of all videos to learn from, and how many each has."""
+def learnt_rows(descriptors: Descriptors, videos: Sequence[int]) -> tuple[torch.Tensor, list[int]]:
+    """The rows (M, …) of all videos to learn from, and how many each has."""
     counts = [descriptors.count_learnt(video) for video in videos]
     # Filled in place: thousands of small pieces, joined and let go, would stay with the process.
-    rows, begin = torch.empty(sum(counts), MoveNetMotion.FEATURES), 0
+    rows, begin = torch.empty(sum(counts), *descriptors.row_shape), 0
     for video, count in zip(videos, counts, strict=True):
         rows[begin : begin + count] = descriptors.learnt(video)
         begin += count
     return rows, counts
 
 
-def _fit(
+def fit_head(
     head: LinearHead,
     rows: torch.Tensor,
     counts: Sequence[int],

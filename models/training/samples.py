@@ -8,6 +8,7 @@ Descriptors    (F,), motion features of a window                         FittedH
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -95,7 +96,7 @@ class Descriptors:
     each video: they overlap, so the others add next to nothing, and `LEARNT_ROWS` fit into memory.
     """
 
-    #: Rows to learn from, of all videos together.
+    #: Rows of `MoveNetMotion.FEATURES` numbers to learn from, of all videos together; fewer where they are longer.
     LEARNT_ROWS: Final = 20_000
 
     def __init__(
@@ -109,8 +110,11 @@ class Descriptors:
         self._network, self._data, self._recipe, self._normalise = network, data, recipe, normalise
         self._served_every = max(1, recipe.frames // 2)
         self._mirrors = recipe.augmentation.flip
+        #: Of one row.
+        self.row_shape = network.row_shape(recipe.frames)
+        rows = self.LEARNT_ROWS * network.FEATURES // math.prod(self.row_shape)
         self._most = _windows_each(
-            [len(self._windows(i)) for i in range(len(data.videos))], self.LEARNT_ROWS // (1 + self._mirrors)
+            [len(self._windows(i)) for i in range(len(data.videos))], rows // (1 + self._mirrors)
         )
         self._rows = data.computed("motion descriptors", self._describe)
         self._rows.all(len(data.videos), progress)
@@ -164,12 +168,12 @@ def _windows_each(counts: Sequence[int], total: int) -> int:
 
 
 class FixedWindows:
-    """Windows of features that never vary, such as synthetic ones."""
+    """Windows of features that never vary, such as synthetic ones, or descriptors."""
 
     loads_beside: Final = False
 
     def __init__(self, features: np.ndarray, truth: np.ndarray, device: torch.device) -> None:
-        """Features (M, T, F), truth (M,)."""
+        """Features (M, T, F); truth (M,), or (M, L) as scores."""
         self._features, self.truth = torch.from_numpy(features).to(device), truth
 
     def sample(self, index: int, generator: np.random.Generator) -> torch.Tensor:  # noqa: ARG002  nothing varies

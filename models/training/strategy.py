@@ -8,6 +8,7 @@ Strategy
    │   └── Distilled    the same, towards the scores of teachers
    ├── FrozenFeatures   gradient steps of a head, on features that a frozen image network computed once
    ├── FittedHead       a logistic regression on motion features from a fixed pose network
+   ├── TaughtHead       gradient steps of an LSTM on these features over time, towards such a regression and the labels
    └── Classical        a classifier of scikit-learn on hand-made features
 """
 

@@ -38,6 +38,7 @@ from .loop import Progress, Trained
 from .recipe import Recipe
 from .steps import Steps
 from .strategy import EpochLog, Part, Savable, Strategy
+from .taught_head import TaughtHead
 from .validation import CrossValidation, contract_of, summarise
 
 #: One part in so many of the training groups is held out to choose the best epoch.
@@ -55,6 +56,8 @@ def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
         return Classical
     if FittedHead.is_meant(recipe):
         return FittedHead
+    if TaughtHead.is_meant(recipe):
+        return TaughtHead
     return FrozenFeatures if FrozenFeatures.is_meant(recipe) else Steps
 
 
