@@ -53,16 +53,18 @@ class ChangeLstm(nn.Module):
         whole = (descriptors[:, 0] - self.shift[0]) * self.scale[0]
         steps = (descriptors[:, 1:] - self.shift[1]) * self.scale[1]
         states, _ = self.lstm(self.dropout(self.project(steps)))
-        read: torch.Tensor = self.classify(self.dropout(states).mean(1))
-        return read + self.linear(whole)
+        logits: torch.Tensor = self.classify(self.dropout(states).mean(1)) + self.linear(whole)
+        return logits
 
 
 class MoveNetLstm(MoveNetViews):
     """Normalised clips (B, 3, T, 2S, 2S) to logits (B, L)."""
 
+    head: ChangeLstm  # type: ignore[assignment]  # reads another form of descriptors
+
     def __init__(self, classes: int, *, size: int = 384, pretrained: bool = False) -> None:
         super().__init__(classes, size=size, pretrained=pretrained)
-        self.head = ChangeLstm(self.FEATURES, classes)  # type: ignore[assignment]
+        self.head = ChangeLstm(self.FEATURES, classes)
 
     @classmethod
     def row_shape(cls, frames: int) -> tuple[int, ...]:

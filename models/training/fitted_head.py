@@ -1,7 +1,7 @@
 """Fit the classifier of `movenet_motion` or `movenet_views`: a logistic regression on motion features, in one step.
 
-The pose network below it is fixed. Options of gradient steps (epochs, learning rate …) do not apply, and a recipe that sets
-them is refused.
+The pose network below it is fixed. Options of gradient steps (epochs, learning rate …) do not apply, and a recipe that
+sets them is refused.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from models.errors import TrainingError
 from models.networks.movenet import LinearHead
-from models.networks.movenet_lstm import MoveNetLstm
+from models.networks.movenet_lstm import ChangeLstm, MoveNetLstm
 
 from . import distributed
 from .fitted_head import check_motion_clips, fit_head, learnt_rows
@@ -84,6 +84,7 @@ class TaughtHead:
             progress=self._progress,
             log=self._log,
         )
+        assert isinstance(trained.model, ChangeLstm)
         network.head = trained.model
         return Trained(network.eval(), trained.epochs, trained.waiting)
 
