@@ -1,8 +1,10 @@
-"""How many cameras a core carries, by model, stride and resolution: `python benchmarks/sizing.py [--write]`.
+"""How many cameras a core carries, by model, precision and resolution: `python benchmarks/sizing.py [--write]`.
 
-Each row is footage of one camera, made here, through what a worker does: segmenting, decoding, windows, the model.
-Counted is processor time, on all threads, for a second of footage; without a broker, which adds a few per cent
+Each row is footage of one camera, made here, through what a worker does: segmenting, decoding, windows, the model that
+ships. Counted is processor time, on all threads, for a second of footage; without a broker, which adds a few per cent
 (`make bench`). Cameras that a core carries is the inverse: leave room, for footage is not equally busy all the time.
+Beside each stands what decoding alone costs, into pictures of that model's size. All rows of one footage are measured
+in turns, several times; the median counts.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import argparse
 import platform
 import re
+import statistics
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,16 +24,17 @@ from footage import Footage, footage
 from consumers.live.assemble import clip_spec
 from consumers.live.pipeline import Pipeline
 from models import Classifier, shipped
-from stream import Decoder, Feed, Segmenter
+from stream import ClipSpec, Decoder, Feed, Segmenter
 
 BUILD: Final = Path(__file__).resolve().parents[1] / "build"
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "sizing.md"
 SECONDS: Final = 20
+#: Windows of one call, as a worker takes them.
+_AT_ONCE: Final = 16
 FOOTAGE: Final = {
     "1080p, 30 frames/s": Footage(SECONDS),
     "720p, 25 frames/s": Footage(SECONDS, 1280, 720, rate=25, gop=50, bits_per_second=2_000_000),
     "640x360, 15 frames/s": Footage(SECONDS, 640, 360, rate=15, gop=30, bits_per_second=600_000),
-    "320x240, 10 frames/s": Footage(SECONDS, 320, 240, rate=10, gop=20, bits_per_second=200_000),
 }
 
 
@@ -37,18 +42,28 @@ FOOTAGE: Final = {
 class Row:
     footage: str
     model: str
+    engine: str
     stride_seconds: float
     core_milliseconds: float
+    decoding_milliseconds: float
 
     @property
     def cells(self) -> list[str]:
-        cameras = 1000 / self.core_milliseconds
-        return [self.footage, self.model, f"{self.stride_seconds:g}", f"{self.core_milliseconds:.0f}", f"{cameras:.1f}"]
+        share = self.decoding_milliseconds / self.core_milliseconds
+        return [
+            self.footage,
+            self.model,
+            self.engine.removeprefix("openvino-"),
+            f"{self.stride_seconds:g}",
+            f"{self.core_milliseconds:.0f}",
+            f"{1000 / self.core_milliseconds:.1f}",
+            f"{share:.0%}",
+        ]
 
 
-def measure(name: str, file: Path, model: str, classifier: Classifier, stride_seconds: float | None) -> Row:
-    spec = clip_spec(classifier.contract, stride_seconds)
-    pipeline = Pipeline(classifier, spec, {})
+def measure(file: Path, spec: ClipSpec, classifier: Classifier | None) -> float:
+    """Core-milliseconds of one second of footage, through a model or only decoded."""
+    pipeline = None if classifier is None else Pipeline(classifier, spec, {})
     began, seconds = time.process_time(), 0.0
     with Feed(str(file)) as feed:
         segmenter = Segmenter("camera", feed.track)
@@ -56,13 +71,33 @@ def measure(name: str, file: Path, model: str, classifier: Classifier, stride_se
     waiting, decoder = [], Decoder(spec.picture)
     for segment in segments:
         seconds += segment.seconds
-        times_us = spec.sample_times_us(segment)
-        waiting += pipeline.push(segment, decoder.decode(segment, times_us, str(file)))
-        if len(waiting) >= 16:
+        decoded = decoder.decode(segment, spec.sample_times_us(segment), str(file))
+        if pipeline is None:
+            continue
+        waiting += pipeline.push(segment, decoded)
+        if len(waiting) >= _AT_ONCE:
             pipeline.classify(waiting)
             waiting = []
-    pipeline.classify(waiting)
-    return Row(name, model, spec.stride_us / 1e6, (time.process_time() - began) / seconds * 1000)
+    if pipeline is not None:
+        pipeline.classify(waiting)
+    return (time.process_time() - began) / seconds * 1000
+
+
+def rows_of(name: str, file: Path, classifiers: Mapping[str, Sequence[Classifier]], rounds: int) -> list[Row]:
+    """All models and engines on one footage, in turns."""
+    specs = {model: clip_spec(same[0].contract, None) for model, same in classifiers.items()}
+    jobs: dict[tuple[str, str], Classifier | None] = {(model, ""): None for model in classifiers}
+    jobs |= {(model, c.engine): c for model, same in classifiers.items() for c in same}
+    found: dict[tuple[str, str], list[float]] = {job: [] for job in jobs}
+    for _ in range(rounds):
+        for (model, engine), classifier in jobs.items():
+            found[model, engine].append(measure(file, specs[model], classifier))
+    median = {job: statistics.median(values) for job, values in found.items()}
+    return [
+        Row(name, model, engine, specs[model].stride_us / 1e6, median[model, engine], median[model, ""])
+        for model, engine in jobs
+        if engine
+    ]
 
 
 def processor() -> str:
@@ -75,24 +110,24 @@ def processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="Put the table into docs/sizing.md.")
+    parser.add_argument("--rounds", type=int, default=3, help="How often each row is measured (3).")
     arguments = parser.parse_args()
     lines = [
-        "| footage | model | stride, s | core-milliseconds per second of footage | cameras a core |",
-        "|---|---|---|---|---|",
+        "| footage | model | in | stride, s | core-ms a second of footage | cameras a core | of decoding alone |",
+        "|---|---|---|---|---|---|---|",
     ]
-    engines = set()
     files = {name: footage(wanted, BUILD / "footage") for name, wanted in FOOTAGE.items()}
+    classifiers = {}
     for model in shipped():
-        classifier = Classifier.load(model)
-        engines.add(classifier.engine)
-        own = clip_spec(classifier.contract, None).stride_us / 1e6
-        measure("", files["320x240, 10 frames/s"], model, classifier, None)  # what is made only once is not counted
-        for name, file in files.items():
-            for stride in (None, 2 * own):
-                row = measure(name, file, model, classifier, stride)
-                lines.append(f"| {' | '.join(row.cells)} |")
-                print(lines[-1], flush=True)
-    table = f"Measured on {processor()}, engine {', '.join(sorted(engines))}.\n\n" + "\n".join(lines)
+        exact, usual = Classifier.load(model, "openvino-f32"), Classifier.load(model, "openvino")
+        classifiers[model] = [exact] if usual.engine == exact.engine else [exact, usual]
+        for classifier in classifiers[model]:  # what is made only once is not counted
+            measure(files["640x360, 15 frames/s"], clip_spec(classifier.contract, None), classifier)
+    for name, file in files.items():
+        for row in rows_of(name, file, classifiers, arguments.rounds):
+            lines.append(f"| {' | '.join(row.cells)} |")
+            print(lines[-1], flush=True)
+    table = f"Measured on {processor()}; the median of {arguments.rounds} rounds.\n\n" + "\n".join(lines)
     if arguments.write:
         page = PAGE.read_text("utf-8")
         before, _, rest = page.partition("<!-- table -->\n")

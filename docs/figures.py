@@ -43,7 +43,7 @@ def _readme(contracts: dict[str, Contract], unseen: Unseen) -> str:
         clip = f"{contract.frames} frames of {contract.height}x{contract.width}, {contract.spacing_seconds:g} s apart"
         rows.append(
             f"| {_named(name)} | {', '.join(contract.labels)} | {clip} | {_held_out(contract)} | "
-            f"{unseen.models[name]} | {shipped()[name].stat().st_size / 1e6:.1f} |"
+            f"{_on_unseen(name, unseen)} | {shipped()[name].stat().st_size / 1e6:.1f} |"
         )
     return "\n".join([*rows, "", f"Unseen: {unseen.footage}. {_baseline(contracts, unseen)}", ""])
 
@@ -51,7 +51,7 @@ def _readme(contracts: dict[str, Contract], unseen: Unseen) -> str:
 def _accuracy(contracts: dict[str, Contract], unseen: Unseen) -> str:
     rows = ["| model | held-out accuracy | on unseen clips | made with |", "|---|---|---|---|"]
     rows += [
-        f"| {_named(name)} | {_held_out(contract)} | {unseen.models[name]} | its card |"
+        f"| {_named(name)} | {_held_out(contract)} | {_on_unseen(name, unseen)} | its card |"
         for name, contract in contracts.items()
     ]
     return "\n".join([*rows, "", f"Unseen: {unseen.footage}. {_baseline(contracts, unseen)}", ""])
@@ -61,8 +61,13 @@ def _card(name: str, contract: Contract, unseen: Unseen) -> str:
     reached = "" if unseen.reaches_baseline(contract.metrics) else ": more than this model"
     return (
         f"**Accuracy.** Five-fold cross-validation by source video: held-out {_held_out(contract)}, drawing whole "
-        f"sources. On {unseen.footage}: {unseen.models[name]}. {unseen.baseline_story}{reached}.\n"
+        f"sources. On {unseen.footage}: {_on_unseen(name, unseen)}. {unseen.baseline_story}{reached}.\n"
     )
+
+
+def _on_unseen(name: str, unseen: Unseen) -> str:
+    """Those who have the clips measure a model after it has shipped."""
+    return str(unseen.models[name]) if name in unseen.models else "not measured yet"
 
 
 def _named(name: str) -> str:
