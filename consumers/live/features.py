@@ -26,10 +26,10 @@ class Scorer(Protocol):
     @property
     def labels(self) -> Sequence[str]: ...
 
-    def encode(self, pictures: Sequence[Image]) -> Sequence[np.ndarray]:
+    def encode(self, pictures: Sequence[Image]) -> Sequence[Any]:
         """Features of each picture (H, W, 3) uint8; how they look is the model's affair."""
 
-    def score(self, windows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    def score(self, windows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Scores (B, L) float32 of windows, each the features of T pictures."""
 
 
@@ -38,7 +38,7 @@ class FrameFeatures:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._known: WeakKeyDictionary[Sample, np.ndarray] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Sample, Any] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         """Of how many samples features are kept."""

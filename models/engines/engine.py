@@ -19,7 +19,7 @@ import numpy as np
 Picture: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 #: (B, T, H, W, 3)
 Clips: TypeAlias = np.ndarray[tuple[int, int, int, int, int], np.dtype[np.uint8]]
-#: What an encoder gives for a picture: (F,) float32, or the picture itself.
+#: What an encoder gives for a picture: (F,) float32, or the picture itself. For two views `Seen`, a value of its own.
 Features: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 #: (B, L)
 Scores: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]
