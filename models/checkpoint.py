@@ -30,7 +30,7 @@ from .files import replacing
 #: By which a checkpoint is told from what was exported of one.
 SUFFIX: Final = ".safetensors"
 SHIPPED_FOLDER: Final = Path(__file__).parent / "checkpoints"
-DEFAULT_MODEL: Final = "movenet-motion"
+DEFAULT_MODEL: Final = "movenet-views"
 _MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
 
 

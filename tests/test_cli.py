@@ -103,7 +103,7 @@ def test_what_is_wrong_with_labelled_footage_is_said_before_torch_is_imported(tm
 
 def test_models_are_listed_line_by_line_where_a_table_has_no_room():
     lines = clipline("models", COLUMNS="80").stdout.splitlines()
-    assert "movenet-motion (default)" in lines
+    assert "movenet-views (default)" in lines
     assert re.search(r"^  held-out accuracy \(95 %\): \d\d\.\d % \(", "\n".join(lines), re.MULTILINE)
     assert not re.search(r"\d%", "\n".join(lines))
 
@@ -126,7 +126,7 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 def test_models_lists_what_ships_with_its_accuracy():
     result = clipline("models")
     assert result.returncode == 0
-    assert re.search(r"^movenet-motion \(default\)$(\n  .*)*?\d\d\.\d %", result.stdout, re.MULTILINE)
+    assert re.search(r"^movenet-views \(default\)$(\n  .*)*?\d\d\.\d %", result.stdout, re.MULTILINE)
     assert re.search(r"^x3d-xs$", result.stdout, re.MULTILINE)
 
 

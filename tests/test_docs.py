@@ -64,6 +64,7 @@ def test_figures_of_the_models_are_those_of_their_metadata_and_of_the_unseen_cli
         "accuracy.md",
         "cnn-lstm.md",
         "movenet-motion.md",
+        "movenet-views.md",
         "x3d-xs.md",
     }
     for path, text in written.items():

@@ -389,7 +389,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
     ("extras", "arguments", "code", "words"),
     [
         ("edge", ["--version"], 0, "clipline "),
-        ("edge", ["models"], 0, "movenet-motion (default)"),
+        ("edge", ["models"], 0, "movenet-views (default)"),
         ("edge", ["work", "--kafka", "127.0.0.1:1", "--exit-after", "1"], 2, "has not answered for 1 s"),
         ("edge", ["work", "--model", "x3d-xs", "--engine", "torch"], 2, "or leave the engine at auto"),
         ("edge", ["models", "--zoo"], 2, "pip install 'clipline[full]'"),

@@ -49,7 +49,7 @@ TrainedStagesOption = Annotated[
         panel=TRAINING,
         metavar="COUNT",
         help="Train only the last stages of the network: 1 is the classifier alone, 0 everything.",
-        show_default="1 for CNN-LSTMs and movenet_motion, else 0",
+        show_default="1 for CNN-LSTMs and networks on MoveNet, else 0",
     ),
 ]
 LayerDecayOption = Annotated[

@@ -51,7 +51,7 @@ from .recipe_options import (
     option,
 )
 
-_DEFAULT = "movenet_motion"
+_DEFAULT = "movenet_views"
 
 
 def train(

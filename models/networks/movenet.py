@@ -1,4 +1,4 @@
-"""What a pose network sees change: the model to begin with where a few hundred clips are all there is.
+"""What a pose network sees change, in one view: where a few hundred clips are all there is, and cores are dear.
 
     clip        x0 … xT-1     (B, 3, T, H, W)
     pose net    f0 … fT-1     maps of four depths of MoveNet MultiPose's backbone (MobileNetV2, width 1.5), frozen

@@ -1,4 +1,4 @@
-"""What a pose network sees change in two views of a camera: the whole picture, and close up where most moves.
+"""The model to begin with: what a pose network sees change in a whole picture, and close up where most moves.
 
     clip        x0 … xT-1     (B, 3, T, 2S, 2S)
     views       of each picture the whole, and the close view at the window's place (models/views.py)
