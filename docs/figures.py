@@ -82,7 +82,8 @@ def _held_out(contract: Contract) -> str:
 
 def _baseline(contracts: dict[str, Contract], unseen: Unseen) -> str:
     below = [f"`{name}`" for name, contract in contracts.items() if not unseen.reaches_baseline(contract.metrics)]
-    return f"{unseen.baseline_story}{': ' + ' and '.join(below) + ' do less' if below else ''}."
+    less = f": {' and '.join(below)} {'do' if len(below) > 1 else 'does'} less" if below else ""
+    return f"{unseen.baseline_story}{less}."
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def print_models(console: Output, *, as_json: bool = False) -> None:
     console.print()
     console.print("Held-out: of the clips that the models were chosen on, so too high.")
     console.print(f"Unseen: {unseen.footage}.")
-    console.print(f"{unseen.baseline_story}{'; ' + ' and '.join(below) + ' do less' if below else ''}.")
+    less = f"; {' and '.join(below)} {'do' if len(below) > 1 else 'does'} less" if below else ""
+    console.print(f"{unseen.baseline_story}{less}.")
     console.print("`clipline models --zoo` lists the architectures to train.")
 
 
