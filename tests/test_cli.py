@@ -124,7 +124,7 @@ def test_footage_that_is_no_video_is_named(tmp_path, embedded_broker):
 
 
 def test_models_lists_what_ships_with_its_accuracy():
-    result = clipline("models")
+    result = clipline("models", COLUMNS="80")
     assert result.returncode == 0
     assert re.search(r"^movenet-views \(default\)$(\n  .*)*?\d\d\.\d %", result.stdout, re.MULTILINE)
     assert re.search(r"^x3d-xs$", result.stdout, re.MULTILINE)

@@ -102,7 +102,7 @@ def scores(outcomes: Sequence[object]) -> list[tuple[int, dict[str, float]]]:
 @pytest.mark.parametrize("name", FACTORED)
 def test_windows_score_to_the_last_bit_the_same_whatever_was_encoded_and_scored_together(name: str, engine: str):
     model = Classifier.load(name, engine, 1)
-    pictures = random_pictures(model, 22)
+    pictures = random_pictures(model, 2 * model.contract.frames + 2)
     places = sliding_windows(len(pictures), model.contract.frames)
 
     def score(features: Sequence[np.ndarray], windows: Sequence[Sequence[int]]) -> np.ndarray:
