@@ -14,7 +14,7 @@ from models.errors import TrainingError
 from models.evaluation.calibration import choose_thresholds, fit_held_out_temperatures, fit_temperature
 from models.evaluation.figures import Evaluation, Figure, evaluate
 from models.evaluation.scores import ClipScores, WindowScores
-from models.networks.zoo import statistics
+from models.networks.zoo import describe
 
 from .recipe import Recipe
 
@@ -89,7 +89,7 @@ def contract_of(
     provenance: Mapping[str, Any],
 ) -> Contract:
     """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores."""
-    mean, std = statistics(recipe.architecture)
+    mean, std = describe(recipe.architecture).statistics
     return Contract(
         architecture=architecture,
         labels=labels,
@@ -100,6 +100,7 @@ def contract_of(
         fit=recipe.fit,
         mean=mean,
         std=std,
+        context=describe(architecture).context,
         temperature=round(validation.temperature, 4),
         thresholds=validation.thresholds,
         training=provenance,
