@@ -24,8 +24,8 @@ Picture: TypeAlias = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 Clips: TypeAlias = np.ndarray[tuple[int, int, int, int, int], np.dtype[np.uint8]]
 #: What an encoder gives for a picture: (F,) float32, or the picture itself.
 Features: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-#: What a continual network remembers of the pictures of one run, float32 arrays of fixed shapes: never changed in place,
-#: so that whoever holds one can go on from it at any time.
+#: What a continual network remembers of the pictures of one run: float32 arrays of fixed shapes, never changed in
+#: place, so that whoever holds one can go on from it at any time.
 State: TypeAlias = tuple[np.ndarray, ...]
 #: (B, L)
 Scores: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.float32]]

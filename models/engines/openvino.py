@@ -42,7 +42,8 @@ def open_openvino(checkpoint: Checkpoint, threads: int | None, *, exact: bool = 
         head, *rest = (core.compile_model(part, "CPU", options) for part in parts_of(model))
         if has_steps(model):
             return Engine(name, OpenVinoGraph(head), steps=OpenVinoSteps(*rest))
-        return Engine(name, OpenVinoGraph(head), *map(OpenVinoGraph, rest))
+        encoder = {"encoder": OpenVinoGraph(*rest)} if rest else {}
+        return Engine(name, OpenVinoGraph(head), **encoder)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {checkpoint.id}: {reason_of(error)}") from None
 
@@ -77,6 +78,7 @@ class OpenVinoSteps:
     def run(self, items: Iterable[tuple[Picture, State | None]]) -> list[tuple[Features, State]]:
         ov = require_openvino()
         found: list[tuple[Features, State]] = []
+        held: list[tuple[np.ndarray, ...]] = []  # what requests read, until they are done
         with self._lock:
             for picture, state in items:
                 outputs = [np.empty(shape, np.float32) for shape in self._shapes]
@@ -86,7 +88,8 @@ class OpenVinoSteps:
                     request.set_output_tensor(place, ov.Tensor(output, shared_memory=True))
                 begins = np.full(1, state is None, np.float32)
                 inputs = (picture[None], begins, *(each[None] for each in state or self._blank))
-                self._queue.start_async(dict(enumerate(inputs)))
+                held.append(inputs)
+                self._queue.start_async(dict(enumerate(inputs)), share_inputs=True)
                 features, *after = (output[0] for output in outputs)
                 found.append((features, tuple(after)))
             self._queue.wait_all()

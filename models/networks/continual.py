@@ -1,7 +1,7 @@
 """X3D that looks at each picture once and remembers, instead of looking at every clip whole: a continual 3D-CNN.
 
     picture   x0     x1     x2     x3   …
-    step      ├─ s0 ─┼─ s1 ─┼─ s2 ─┤         state: of each convolution over time, what it has to add to the next picture
+    step      ├─ s0 ─┼─ s1 ─┼─ s2 ─┤         state: what each convolution over time has to add to what follows
     features  f0     f1     f2     f3   …
     window           [f1    f2     f3]       mean, then the classifier: logits
 
@@ -78,7 +78,8 @@ class ContinualX3D(Continual):
         for block in (block for stage in stages for block in stage.res_blocks):
             x = _block(block, x, over_time)
         x = head.pool.pre_act(head.pool.pre_norm(head.pool.pre_conv(x)))
-        return x.mean((3, 4)).transpose(1, 2)
+        features: torch.Tensor = x.mean((3, 4)).transpose(1, 2)
+        return features
 
 
 def _block(block: Any, x: torch.Tensor, over_time: _OverTime) -> torch.Tensor:

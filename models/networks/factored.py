@@ -1,9 +1,9 @@
 """Networks that look at each picture once, so that windows can share what was found in a picture.
 
-    pictures    x0  x1  x2  x3 …         encode, once each: `Factored`; or step from one to the next: `Continual`
-    features    f0  f1  f2  f3 …
-    windows    [f0  f1  f2]              classify
-                   [f1  f2  f3]
+pictures    x0  x1  x2  x3 …         encode, once each: `Factored`; or step from one to the next: `Continual`
+features    f0  f1  f2  f3 …
+windows    [f0  f1  f2]              classify
+               [f1  f2  f3]
 """
 
 from __future__ import annotations
