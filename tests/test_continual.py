@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from models.engines.engine import State
 from models.networks.continual import ContinualX3D
 from models.networks.zoo import create, describe
 from models.windowing import sliding_windows
-from stream import Clip, Decoded, Effort, MemoryTransport, Sample, Segment, attach, decode
+from stream import ClipSpec, Decoded, Effort, MemoryTransport, Sample, Segment, attach, decode
 from tests.checkpoints import write_checkpoint
 from tests.replays import SETTINGS, Overheard, work_off
 from tests.videos import write_video
@@ -49,11 +50,6 @@ def model(path: Path) -> Classifier:
     return Classifier.load(str(path), "torch", 1)
 
 
-@pytest.fixture(scope="module")
-def spec(model: Classifier):
-    return clip_spec(model.contract, None)
-
-
 def pictures(count: int, seed: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -68,16 +64,17 @@ def walk(model: Classifier, images: Sequence[np.ndarray], state: State | None = 
     return found, state
 
 
-class TestNetwork:
-    @pytest.fixture(scope="class")
-    def network(self) -> ContinualX3D:
-        torch.manual_seed(0)
-        network = ContinualX3D(2, SIZE, 2.2).eval()
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm3d):
-                module.running_mean.uniform_(-0.2, 0.2)
-        return network
+@pytest.fixture(scope="module")
+def network() -> ContinualX3D:
+    torch.manual_seed(0)
+    network = ContinualX3D(2, SIZE, 2.2).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.uniform_(-0.2, 0.2)
+    return network
 
+
+class TestNetwork:
     @torch.inference_mode()
     def step_through(self, network: ContinualX3D, clips: torch.Tensor) -> torch.Tensor:
         begins, state, found = torch.ones(len(clips)), (torch.zeros(1),) * network.context, []
@@ -170,7 +167,7 @@ class TestSteps:
         np.testing.assert_array_equal(once_more, expected[6:], err_msg="stepping changed the state that it was given")
 
     def test_windows_of_a_video_remember_what_was_before_them(self, model: Classifier):
-        images = pictures(40)
+        images = pictures(14)
         places = sliding_windows(len(images), FRAMES)
         features, _ = walk(model, images)
         expected = model.score([[features[place] for place in window] for window in places])
@@ -179,11 +176,13 @@ class TestSteps:
         assert np.abs(model.predict(images[places[-1]]) - expected[-1]).max() > 0, "what was before does not count"
 
     def test_windows_between_others_and_of_a_short_video_score_as_by_themselves(self, model: Classifier):
-        images = pictures(46)
+        images = pictures(24)
         denser = sliding_windows(len(images), FRAMES, 2, denser=2)
         together = model.predict_windows(images, denser)
-        alone = [model.predict_windows(images, window[None])[0] for window in denser]
-        np.testing.assert_array_equal(together, alone)
+        for number in (0, 3, len(denser) - 1):
+            np.testing.assert_array_equal(
+                model.predict_windows(images, denser[number : number + 1])[0], together[number]
+            )
         short = sliding_windows(2, FRAMES)
         np.testing.assert_array_equal(model.predict_windows(images[:2], short)[0], model.predict(images[short[0]]))
 
@@ -208,22 +207,34 @@ class TestSteps:
         assert '"context"' not in replace(contract, context=0).encode()["clipline"]
 
 
-class Counted:
-    """A model that notes how many pictures it steps through, and in how many calls."""
+class Remembering:
+    """A model that says how bright it has been, of late more than long ago: quick, and all in numpy."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-        self.id, self.labels, self.encode, self.score = (
-            classifier.id,
-            classifier.labels,
-            classifier.encode,
-            classifier.score,
-        )
+    id, labels, context = "remembering", ("dark", "bright"), 9
+
+    def __init__(self) -> None:
         self.sizes: list[int] = []
 
     def step(self, images: Sequence[np.ndarray], states: Sequence[State | None]) -> list[tuple[np.ndarray, State]]:
         self.sizes.append(len(images))
-        return self._classifier.step(images, states)
+        found = []
+        for image, state in zip(images, states, strict=True):
+            light = image[: len(image) // 2].mean() / 255
+            before = np.full(self.context, light) if state is None else state[0]
+            light_of_late = np.array([*before, light])
+            weights = np.arange(1, self.context + 2)
+            found.append((light_of_late @ weights[:, None] / weights.sum(), (light_of_late[1:],)))
+        return found
+
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        raise AssertionError("pictures are stepped through, not encoded")
+
+    def score(self, windows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        bright = np.array([np.mean(window) for window in windows])
+        return np.stack([1 - bright, bright], 1).astype(np.float32)
+
+
+SPEC = ClipSpec(FRAMES, 100_000, 200_000, SIZE, SIZE, context=Remembering.context)
 
 
 @pytest.fixture(scope="module")
@@ -256,13 +267,13 @@ def segments(footage: Path) -> list[Segment]:
 
 
 @pytest.fixture(scope="module")
-def decoded(segments: list[Segment], spec) -> list[tuple[Segment, Decoded]]:
-    return [(s, decode(s, spec.sample_times_us(s), spec.picture)) for s in segments]
+def decoded(segments: list[Segment]) -> list[tuple[Segment, Decoded]]:
+    return [(s, decode(s, SPEC.sample_times_us(s), SPEC.picture)) for s in segments]
 
 
 @pytest.fixture(scope="module")
-def expected(model: Classifier, spec, decoded: list[tuple[Segment, Decoded]]) -> list[tuple[int, dict[str, float]]]:
-    found = scores(run(Pipeline(model, spec, {}), decoded))
+def expected(decoded: list[tuple[Segment, Decoded]]) -> list[tuple[int, dict[str, float]]]:
+    found = scores(run(Pipeline(Remembering(), SPEC, {}), decoded))
     assert len({tuple(each.values()) for _, each in found}) > 10, "windows score alike: the tests show nothing"
     return found
 
@@ -277,9 +288,9 @@ def scores(outcomes) -> list[tuple[int, dict[str, float]]]:
 
 
 class TestLive:
-    def test_each_picture_is_stepped_through_once_and_cameras_share_calls(self, model, spec, decoded, expected):
-        counted = Counted(model)
-        pipeline = Pipeline(counted, spec, {})
+    def test_each_picture_is_stepped_through_once_and_cameras_share_calls(self, decoded, expected):
+        counted = Remembering()
+        pipeline = Pipeline(counted, SPEC, {})
         found = []
         for segment, each in decoded:
             steps = pipeline.push(segment, each)
@@ -288,17 +299,17 @@ class TestLive:
             steps += pipeline.push(there, Decoded(each.frame_times_us, other))
             found += [o for o in pipeline.classify(steps) if o.camera == "gate"]
         assert scores(found) == expected
-        assert sum(counted.sizes) == 2 * ((len(expected) - 1) * spec.samples_per_stride + FRAMES)
+        assert sum(counted.sizes) == 2 * ((len(expected) - 1) * SPEC.samples_per_stride + FRAMES)
         assert set(counted.sizes) == {2}
 
-    def test_score_does_not_depend_on_when_windows_come(self, model, spec, decoded, expected):
-        pipeline = Pipeline(model, spec, {})
+    def test_score_does_not_depend_on_when_windows_come(self, decoded, expected):
+        pipeline = Pipeline(Remembering(), SPEC, {})
         steps = [step for segment, each in decoded for step in pipeline.push(segment, each)]
         assert scores(pipeline.classify(steps)) == expected
 
-    def test_successor_steps_through_what_counts_again_and_scores_the_same(self, model, spec, decoded, expected):
+    def test_successor_steps_through_what_counts_again_and_scores_the_same(self, decoded, expected):
         for cut in range(1, len(decoded), 2):
-            first, then = Pipeline(model, spec, {}), Pipeline(model, spec, {})
+            first, then = Pipeline(Remembering(), SPEC, {}), Pipeline(Remembering(), SPEC, {})
             found = scores(run(first, decoded[:cut]))
             then.restore("gate", first.state("gate"))
             needed_us = then.cameras["gate"].clipper.needed_from_us or 0
@@ -307,44 +318,56 @@ class TestLive:
                     then.refill(segment, each)
             assert found + scores(run(then, decoded[cut:])) == expected, cut
 
-    def test_footage_is_held_back_for_a_successor_as_far_as_it_counts(self, model, spec, decoded):
-        pipeline = Pipeline(model, spec, {})
+    def test_footage_is_held_back_for_a_successor_as_far_as_it_counts(self, decoded):
+        pipeline = Pipeline(Remembering(), SPEC, {})
         list(run(pipeline, decoded))
         clipper = pipeline.cameras["gate"].clipper
-        begin_us = START_US + clipper.state.window * spec.stride_us
-        assert clipper.needed_from_us == begin_us - CONTEXT * spec.spacing_us
+        begin_us = START_US + clipper.state.window * SPEC.stride_us
+        assert clipper.needed_from_us == begin_us - Remembering.context * SPEC.spacing_us
 
-    def test_nothing_is_remembered_across_a_gap(self, model, spec, decoded):
+    def test_nothing_is_remembered_across_a_gap(self, decoded):
         cut = [pair for number, pair in enumerate(decoded) if number != 3]
-        whole = scores(run(Pipeline(model, spec, {}), cut))
-        behind = scores(run(Pipeline(model, spec, {}), decoded[4:]))
+        whole = scores(run(Pipeline(Remembering(), SPEC, {}), cut))
+        behind = scores(run(Pipeline(Remembering(), SPEC, {}), decoded[4:]))
         assert whole[-len(behind) :] == behind
         # Nor by one that takes over in the middle of what follows the gap.
-        first, then = Pipeline(model, spec, {}), Pipeline(model, spec, {})
+        first, then = Pipeline(Remembering(), SPEC, {}), Pipeline(Remembering(), SPEC, {})
         found = scores(run(first, cut[:4]))
         then.restore("gate", first.state("gate"))
         for segment, each in cut[:4]:
             then.refill(segment, each)
         assert found + scores(run(then, cut[4:])) == whole
 
-    def test_windows_that_are_left_out_for_lack_of_time_change_no_others(self, model, spec, segments, expected):
-        pipeline, found = Pipeline(model, spec, {}), []
+    def test_windows_that_are_left_out_for_lack_of_time_change_no_others(self, segments, expected):
+        pipeline, found = Pipeline(Remembering(), SPEC, {}), []
         for number, segment in enumerate(segments):
-            each = decode(segment, spec.sample_times_us(segment), spec.picture)
+            each = decode(segment, SPEC.sample_times_us(segment), SPEC.picture)
             found += scores(run(pipeline, [(segment, replace(each, effort=Effort(1, every=3 if number > 1 else 1)))]))
         assert len(found) < len(expected)
         assert set(map(str, found)) < set(map(str, expected))
 
-    def test_state_goes_with_the_camera(self, model, spec, decoded):
-        pipeline = Pipeline(model, spec, {})
-        list(run(pipeline, decoded[:3]))
+    def test_state_goes_with_the_camera(self, decoded):
+        pipeline = Pipeline(Remembering(), SPEC, {})
+        for segment, each in decoded[:3]:
+            # Of its own: other tests hold the others.
+            samples = [Sample(sample.at_us, sample.frame_us, sample.image) for sample in each.samples]
+            list(run(pipeline, [(segment, replace(each, samples=samples))]))
+        del each, samples
         assert len(pipeline._features) == 1
         pipeline.close("gate")
         pipeline.forget("gate")
         gc.collect()
         assert len(pipeline._features) == 0
 
-    def test_live_work_and_replay_say_the_same(self, model, spec, footage, expected, tmp_path: Path):
+    @pytest.mark.parametrize(
+        "model", [Remembering(), pytest.param(None, marks=pytest.mark.slow, id="co_x3d_xs")], ids=["numpy", None]
+    )
+    def test_live_work_and_replay_say_the_same(
+        self, model: Any, footage: Path, request: pytest.FixtureRequest, tmp_path: Path
+    ):
+        if model is None:
+            model = Classifier.load(str(request.getfixturevalue("path")), "openvino", 1)
+        spec = SPEC if isinstance(model, Remembering) else clip_spec(model.contract, None)
         transport = MemoryTransport()
         for camera in ("gate", "hall"):
             send(footage, camera, transport)
@@ -353,7 +376,7 @@ class TestLive:
         recordings, _ = find_recordings([str(footage)], "gate", START_US, SETTINGS.segments.limits, lambda: transport)
         found = replay(recordings, ScoringSetup(model, spec, threads=1), "torch", TraceStore(tmp_path))
         assert found is not None
-        replayed = [(p.window, dict(p.scores)) for p in found.timelines[0].predictions()]
+        replayed = {p.window: p.scores for p in found.timelines[0].predictions()}
+        assert len(set(map(str, replayed.values()))) > 10
         for camera in ("gate", "hall"):
-            said = [(p.window, dict(p.scores)) for p in heard.predictions if p.camera == camera]
-            assert sorted(said, key=str) == sorted(replayed, key=str) == sorted(expected, key=str)
+            assert {p.window: p.scores for p in heard.predictions if p.camera == camera} == replayed

@@ -67,7 +67,12 @@ class SteppedFeatures:
 
     def __init__(self, scorer: StepScorer) -> None:
         self._scorer = scorer
-        self._stepped = Stepped[Sample](scorer.step, WeakKeyDictionary(), WeakKeyDictionary())
+        self._states: WeakKeyDictionary[Sample, Any] = WeakKeyDictionary()
+        self._stepped = Stepped[Sample](scorer.step, WeakKeyDictionary(), self._states)
+
+    def __len__(self) -> int:
+        """Of how many cameras state is kept."""
+        return len(self._states)
 
     def score(self, clips: Sequence[Clip]) -> np.ndarray:
         self._stepped.extend([(*clip.context, *clip.samples) for clip in clips], lambda sample: sample.image)

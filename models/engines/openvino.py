@@ -16,7 +16,7 @@ from models.checkpoint import Checkpoint
 from models.errors import EngineError
 
 from .converted import converted
-from .engine import Engine, Features, Picture, State
+from .engine import AsTheyAre, Engine, Features, Picture, State
 from .files import has_steps, parts_of, read_openvino, reason_of, require_openvino
 
 
@@ -42,8 +42,7 @@ def open_openvino(checkpoint: Checkpoint, threads: int | None, *, exact: bool = 
         head, *rest = (core.compile_model(part, "CPU", options) for part in parts_of(model))
         if has_steps(model):
             return Engine(name, OpenVinoGraph(head), steps=OpenVinoSteps(*rest))
-        encoder = {"encoder": OpenVinoGraph(*rest)} if rest else {}
-        return Engine(name, OpenVinoGraph(head), **encoder)
+        return Engine(name, OpenVinoGraph(head), OpenVinoGraph(*rest) if rest else AsTheyAre())
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {checkpoint.id}: {reason_of(error)}") from None
 
