@@ -14,7 +14,7 @@ from .engines.engine import Engine, Features, Picture, Scores, State
 from .errors import ClipError
 from .frames import Frames
 from .stepping import Stepped
-from .windowing import in_batches
+from .windowing import in_batches, with_context
 
 #: So many windows of a video at once: engines compute them side by side.
 _WINDOWS_AT_ONCE: Final = 32
@@ -148,16 +148,13 @@ class Classifier:
         scores = []
         stepped = Stepped[tuple[int, int]](self.step, {}, {})
         for batch in in_batches(windows, _WINDOWS_AT_ONCE):
-            runs = [_run(window, self.contract.context) for window in batch.tolist()]
+            runs = [_numbered(with_context(window, self.contract.context)) for window in batch.tolist()]
             stepped.extend(runs, lambda key: frames[key[0]])
             scores.append(self.score([[stepped.features[key] for key in run[-batch.shape[1] :]] for run in runs]))
             stepped.keep({key for run in runs for key in run})
         return np.concatenate(scores)
 
 
-def _run(window: Sequence[int], context: int) -> list[tuple[int, int]]:
-    """The pictures before a window that count, and its own, each with its number of those that are of one place."""
-    step = window[1] - window[0] if len(window) > 1 else 0
-    before = [] if step == 0 else [place for back in range(context, 0, -1) if (place := window[0] - back * step) >= 0]
-    own = [(place, window[:index].count(place)) for index, place in enumerate(window)]
-    return [*((place, 0) for place in before), *own]
+def _numbered(run: Sequence[int]) -> list[tuple[int, int]]:
+    """Places of a run, each with its number among those of one place: a short video repeats its last picture."""
+    return [(place, run[:index].count(place)) for index, place in enumerate(run)]

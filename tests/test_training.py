@@ -69,7 +69,9 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
     assert not np.array_equal(first, weights(1))
 
 
-@pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs", "movenet_motion"])
+@pytest.mark.parametrize(
+    "architecture", ["cnn_lstm", "x3d_xs", "movenet_motion", pytest.param("co_x3d_xs", marks=pytest.mark.slow)]
+)
 def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     """Decoding is shared; this holds the rest together: normalisation, frozen statistics, float16 on disk."""
     recipe = FITTED if architecture == FITTED.architecture else replace(RECIPE, architecture=architecture)
