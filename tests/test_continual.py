@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.topics import ensure_topics
-from models import CheckpointError, Classifier, ClipError, find
+from models import CheckpointError, Classifier, ClipError, ExportError, find
 from models.engines.engine import State
+from models.engines.export import export
 from models.networks.continual import ContinualX3D
 from models.networks.zoo import create, describe
 from models.windowing import sliding_windows
@@ -165,6 +167,30 @@ class TestSteps:
         np.testing.assert_array_equal(again, expected[6:])
         once_more, _ = walk(model, images[6:], state)
         np.testing.assert_array_equal(once_more, expected[6:], err_msg="stepping changed the state that it was given")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("form", ["checkpoint", ".xml", ".onnx"])
+    def test_openvino_steps_as_torch_does(self, model: Classifier, path: Path, tmp_path: Path, form: str):
+        images = pictures(8)
+        served = path if form == "checkpoint" else export(find(str(path)), tmp_path / f"co{form}").checkpoint.path
+        other = Classifier.load(str(served), "openvino-f32", 1)
+        (expected, _), (found, state) = walk(model, images), walk(other, images)
+        np.testing.assert_allclose(other.score([found[-FRAMES:]]), model.score([expected[-FRAMES:]]), atol=1e-5)
+        together = other.step([images[0], images[1], images[0]], [None, state, state])
+        alone = [
+            other.step([image], [before])[0]
+            for image, before in ((images[0], None), (images[1], state), (images[0], state))
+        ]
+        for (one, _), (two, _) in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+    @pytest.mark.parametrize(
+        ("suffix", "precision", "why"),
+        [(".pt2", "f32", "a .pt2 is a whole network"), (".xml", "int8", "what a continual model remembers")],
+    )
+    def test_export_that_cannot_hold_steps_is_refused(self, path: Path, tmp_path: Path, suffix, precision, why: str):
+        with pytest.raises(ExportError, match=why):
+            export(find(str(path)), tmp_path / f"co{suffix}", precision)
 
     def test_windows_of_a_video_remember_what_was_before_them(self, model: Classifier):
         images = pictures(14)
@@ -380,3 +406,26 @@ class TestLive:
         assert len(set(map(str, replayed.values()))) > 10
         for camera in ("gate", "hall"):
             assert {p.window: p.scores for p in heard.predictions if p.camera == camera} == replayed
+
+    def test_worker_that_takes_over_says_what_one_that_was_never_stopped_would(self, footage: Path):
+        alone = MemoryTransport()
+        send(footage, "gate", alone)
+        undisturbed = Overheard(alone)
+        work_off(Worker(undisturbed, Remembering(), SPEC, {}, SETTINGS))
+        stored = list(alone.read(alone.offsets(SETTINGS.topics.segments)))
+        transport = MemoryTransport()
+        ensure_topics(transport, SETTINGS.topics)
+        heard = Overheard(transport)
+        for part in (stored[:4], stored[4:5], stored[5:]):
+            for record in part:
+                transport.append(record.topic, record.key or b"", record.headers, record.value)
+            count = len(heard.predictions)
+            if part[-1] is stored[-1]:
+                work_off(Worker(heard, Remembering(), SPEC, {}, SETTINGS))
+                continue
+            stop = time.monotonic() + 20
+            Worker(heard, Remembering(), SPEC, {}, SETTINGS).run(
+                lambda count=count, stop=stop: len(heard.predictions) > count or time.monotonic() > stop
+            )
+        assert {p.window: p.scores for p in heard.predictions} == {p.window: p.scores for p in undisturbed.predictions}
+        assert len(heard.predictions) == len(undisturbed.predictions) > 10
