@@ -11,7 +11,7 @@ from .checkpoint import find
 from .contract import Contract
 from .engines.choice import open_engine
 from .engines.engine import Engine, Features, Picture, Scores, State
-from .errors import ClipError
+from .errors import CheckpointError, ClipError
 from .frames import Frames
 from .stepping import Stepped
 from .windowing import in_batches, with_context
@@ -41,7 +41,13 @@ class Classifier:
             UnknownModelError, CheckpointError, EngineError: with what was found and what was expected.
         """
         checkpoint = find(model)
-        return cls(checkpoint.contract, open_engine(engine, checkpoint, threads), checkpoint.id)
+        contract, opened = checkpoint.contract, open_engine(engine, checkpoint, threads)
+        if (opened.steps is None) != (contract.context == 0):
+            raise CheckpointError(
+                f"{checkpoint.path}: a context of {contract.context} frames, and {contract.architecture} looks at "
+                "whole clips here; expected none"
+            )
+        return cls(contract, opened, checkpoint.id)
 
     @property
     def labels(self) -> tuple[str, ...]:

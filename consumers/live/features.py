@@ -53,9 +53,11 @@ class Features(Protocol):
 
 def features_for(scorer: Scorer, context: int) -> Features:
     """What looks at pictures for a scorer whose windows remember so many pictures before their first."""
-    if context and isinstance(scorer, StepScorer):
-        return SteppedFeatures(scorer)
-    return FrameFeatures(scorer)
+    if not context:
+        return FrameFeatures(scorer)
+    if not isinstance(scorer, StepScorer):
+        raise TypeError(f"{scorer.id} does not step, and its windows are to remember {context} pictures")
+    return SteppedFeatures(scorer)
 
 
 class SteppedFeatures:
