@@ -41,7 +41,7 @@ def convert(checkpoint: Checkpoint) -> Any:
                 for blank in blanks.values()
             ],
         )
-    if not isinstance(module, ServingModule):
+    if isinstance(module, FactoredModule | ContinualModule):
         for ends, names in ((model.inputs, blanks), (model.outputs, output_names(module))):
             for end, name in zip(ends, names, strict=True):
                 end.get_tensor().set_names({name})
@@ -53,7 +53,7 @@ def blank_inputs(
 ) -> dict[str, torch.Tensor]:
     """An input of zeros for each that a module takes, by name."""
     clip = torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
-    if isinstance(module, ServingModule):
+    if not isinstance(module, FactoredModule | ContinualModule):
         return {"clips": clip}
     picture, length = clip[:, 0], checkpoint.contract.frames
     with torch.inference_mode():
@@ -68,7 +68,7 @@ def blank_inputs(
 
 def output_names(module: FactoredModule | ContinualModule | ServingModule) -> list[str]:
     """What a module gives, by name."""
-    if isinstance(module, ServingModule):
+    if not isinstance(module, FactoredModule | ContinualModule):
         return ["scores"]
     states = module.steps.network.context if isinstance(module, ContinualModule) else 0
     return [*FACTORED.values(), *(f"{STATE[1]}_{n}" for n in range(states))]
