@@ -17,6 +17,7 @@ import torch
 from consumers.live.assemble import clip_spec
 from consumers.live.pipeline import Pipeline, ScoredWindow
 from consumers.live.worker import Worker
+from consumers.replaying import run as replay_run
 from consumers.replaying.replay import replay
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
@@ -412,6 +413,30 @@ class TestLive:
         assert len(set(map(str, replayed.values()))) > 10
         for camera in ("gate", "hall"):
             assert {p.window: p.scores for p in heard.predictions if p.camera == camera} == replayed
+
+    @pytest.mark.parametrize("place", [2.0, 4.0])
+    def test_replay_that_was_cut_off_goes_on_there_and_says_the_same(
+        self, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: float
+    ):
+        monkeypatch.setattr(replay_run, "_PART_SECONDS", 0.0)  # a part after each batch
+        monkeypatch.setattr(replay_run, "_AHEAD", 1)  # and a batch of a segment or two
+
+        def replayed(folder: str, **options: Any) -> dict[int, Any]:
+            found, _ = find_recordings([str(footage)], "gate", START_US, SETTINGS.segments.limits, MemoryTransport)
+            setup = ScoringSetup(Remembering(), SPEC, threads=1)
+            ended = replay(found, setup, "torch", TraceStore(tmp_path / folder), **options)
+            assert ended is not None
+            return {p.window: p.scores for p in ended.timelines[0].predictions()}
+
+        def cut(name: str, done: float, _: float) -> None:
+            if name == "classifying" and done >= place:
+                raise InterruptedError
+
+        whole = replayed("whole")
+        with pytest.raises(InterruptedError):
+            replayed("parts", progress=cut)
+        assert list((tmp_path / "parts").glob("*.part.npz"))
+        assert replayed("parts") == whole
 
     def test_worker_that_takes_over_says_what_one_that_was_never_stopped_would(self, footage: Path):
         alone = MemoryTransport()

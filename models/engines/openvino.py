@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.checkpoint import Checkpoint
-from models.errors import EngineError
+from models.errors import CheckpointError, EngineError
 
 from .converted import converted
 from .engine import AsTheyAre, Engine, Features, Picture, State
@@ -41,7 +41,12 @@ def open_openvino(checkpoint: Checkpoint, threads: int | None, *, exact: bool = 
     try:
         head, *rest = (core.compile_model(part, "CPU", options) for part in parts_of(model))
         if has_steps(model):
-            return Engine(name, OpenVinoGraph(head), steps=OpenVinoSteps(*rest))
+            steps = OpenVinoSteps(*rest)
+            if checkpoint.contract.context != steps.context:
+                raise CheckpointError(
+                    f"{checkpoint.path}: a context of {checkpoint.contract.context} frames, expected {steps.context}"
+                )
+            return Engine(name, OpenVinoGraph(head), steps=steps)
         return Engine(name, OpenVinoGraph(head), OpenVinoGraph(*rest) if rest else AsTheyAre())
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {checkpoint.id}: {reason_of(error)}") from None
@@ -72,6 +77,8 @@ class OpenVinoSteps:
         self._queue = require_openvino().AsyncInferQueue(compiled)
         self._lock = threading.Lock()
         self._shapes = [tuple(each.shape) for each in compiled.outputs]
+        #: How many pictures back it looks: one array of state for each.
+        self.context = len(self._shapes) - 1
         self._blank = tuple(np.zeros(shape[1:], np.float32) for shape in self._shapes[1:])
 
     def run(self, items: Iterable[tuple[Picture, State | None]]) -> list[tuple[Features, State]]:

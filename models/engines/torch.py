@@ -154,7 +154,7 @@ def factored_module(checkpoint: Checkpoint) -> FactoredModule | ContinualModule 
     if isinstance(network, Factored):
         return FactoredModule(network, checkpoint.contract).eval()
     if isinstance(network, Continual) and checkpoint.contract.context:
-        if checkpoint.contract.context < network.context:
+        if checkpoint.contract.context != network.context:
             raise CheckpointError(
                 f"{checkpoint.path}: a context of {checkpoint.contract.context} frames, expected that of "
                 f"{checkpoint.contract.architecture}, {network.context}"
