@@ -22,6 +22,8 @@ from consumers.replaying.replay import replay
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
+from consumers.settings import Settings
+from consumers.setup.checks import check_model
 from consumers.topics import ensure_topics
 from models import CheckpointError, Classifier, ClipError, ExportError, find
 from models.engines.engine import State
@@ -225,6 +227,13 @@ class TestSteps:
             model.step([np.zeros((1, 2, 3), np.uint8)], [None])
         with pytest.raises(ClipError, match=r"x3d-xs-\w+ has no memory"):
             Classifier.load("x3d-xs", "openvino", 1).step([], [])
+
+    @pytest.mark.parametrize(("stride", "warns"), [(None, True), (0.2, True), (0.1, False)])
+    def test_check_says_where_whole_clips_cost_less(self, path: Path, stride: float | None, warns: bool):  # noqa: FBT001
+        settings = Settings.model_validate({"worker": {"model": str(path), "stride_seconds": stride}})
+        said = [finding.text for finding in check_model(settings) if finding.subject == "stride"]
+        why = "a window every 0.2 s: x3d_xs costs less than co_x3d_xs, unless worker.stride_seconds is 0.1 or less"
+        assert said == ([why] if warns else [])
 
     def test_context_that_is_not_the_networks_is_refused(self, tmp_path: Path):
         with pytest.raises(CheckpointError, match="a context of 3 frames, expected that of co_x3d_xs, 28"):
