@@ -15,6 +15,7 @@ from .errors import (
 )
 from .frames import Frames
 from .labels import normal_label, same_but_for_case
+from .stepping import Step, Stepped
 from .versions import code_version, library_versions
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "ExportError",
     "Frames",
     "ModelError",
+    "Step",
+    "Stepped",
     "Threshold",
     "TrainingError",
     "UnknownModelError",

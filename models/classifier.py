@@ -10,10 +10,11 @@ import numpy as np
 from .checkpoint import find
 from .contract import Contract
 from .engines.choice import open_engine
-from .engines.engine import Engine, Features, Picture, Scores
-from .errors import ClipError
+from .engines.engine import Engine, Features, Picture, Scores, State
+from .errors import CheckpointError, ClipError
 from .frames import Frames
-from .windowing import in_batches
+from .stepping import Stepped
+from .windowing import in_batches, with_context
 
 #: So many windows of a video at once: engines compute them side by side.
 _WINDOWS_AT_ONCE: Final = 32
@@ -40,7 +41,13 @@ class Classifier:
             UnknownModelError, CheckpointError, EngineError: with what was found and what was expected.
         """
         checkpoint = find(model)
-        return cls(checkpoint.contract, open_engine(engine, checkpoint, threads), checkpoint.id)
+        contract, opened = checkpoint.contract, open_engine(engine, checkpoint, threads)
+        if (opened.steps is None) != (contract.context == 0):
+            raise CheckpointError(
+                f"{checkpoint.path}: a context of {contract.context} frames, and {contract.architecture} looks at "
+                "whole clips here; expected none"
+            )
+        return cls(contract, opened, checkpoint.id)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -60,8 +67,31 @@ class Classifier:
         A model that looks at whole clips only gives the pictures back.
 
         Raises:
-            ClipError: a picture is not what the contract asks for.
+            ClipError: a picture is not what the contract asks for, or the model is one that steps.
         """
+        if self._engine.steps is not None:
+            raise ClipError(f"{self.id} goes from picture to picture with state: expected `step`, not `encode`")
+        self._check(pictures)
+        return self._engine.encode(pictures)
+
+    def step(self, pictures: Sequence[Picture], states: Sequence[State | None]) -> list[tuple[Features, State]]:
+        """What a continual model finds in the next picture of each of N runs, say cameras, and the state after it.
+
+        What it finds in one does not depend on the others, so that runs may come, go, and be of any rate.
+
+        Args:
+            pictures: of each run the next, (H, W, 3) uint8.
+            states: of each run what this gave for the picture before; None where a run begins.
+
+        Raises:
+            ClipError: a picture is not what the contract asks for, or the model does not step.
+        """
+        if self._engine.steps is None:
+            raise ClipError(f"{self.id} has no memory: expected a model whose contract has context")
+        self._check(pictures)
+        return self._engine.steps.run(zip(pictures, states, strict=True))
+
+    def _check(self, pictures: Sequence[Picture]) -> None:
         expected = self.contract.clip_shape[1:]
         for picture in pictures:
             if picture.shape != expected or picture.dtype != np.uint8:
@@ -69,7 +99,6 @@ class Classifier:
                     f"picture of shape {picture.shape} and type {picture.dtype}: {self.id} expects "
                     f"({', '.join(map(str, expected))}) of uint8"
                 )
-        return self._engine.encode(pictures)
 
     def score(self, windows: Sequence[Sequence[Features]]) -> Scores:
         """Scores (B, L) float32 of windows, each what `encode` gave for its T pictures.
@@ -103,11 +132,15 @@ class Classifier:
     def predict_windows(self, frames: Frames, windows: np.ndarray) -> np.ndarray:
         """Scores (W, L) float32 of windows, given by the places (W, T) of their pictures in a video; places ascend.
 
-        Each picture is encoded once, and no more of a long video is in memory than some windows need.
+        Each picture is encoded once, and no more of a long video is in memory than some windows need. With a continual
+        model the pictures before a window count, too, as they do live: at the window's own spacing, from the video's
+        begin on.
 
         Raises:
             ClipError: the frames, or the number of places, are not what the contract asks for.
         """
+        if self._engine.steps is not None:
+            return self._predict_stepped(frames, windows)
         scores, known = [], dict[int, Features]()
         for batch in in_batches(windows, _WINDOWS_AT_ONCE):
             places = sorted({*batch.ravel().tolist()})
@@ -116,3 +149,18 @@ class Classifier:
             known |= zip(new, self.encode([frames[place] for place in new]), strict=True)
             scores.append(self.score([[known[place] for place in window] for window in batch.tolist()]))
         return np.concatenate(scores)
+
+    def _predict_stepped(self, frames: Frames, windows: np.ndarray) -> np.ndarray:
+        scores = []
+        stepped = Stepped[tuple[int, int]](self.step, {}, {})
+        for batch in in_batches(windows, _WINDOWS_AT_ONCE):
+            runs = [_numbered(with_context(window, self.contract.context)) for window in batch.tolist()]
+            stepped.extend(runs, lambda key: frames[key[0]])
+            scores.append(self.score([[stepped.features[key] for key in run[-batch.shape[1] :]] for run in runs]))
+            stepped.keep({key for run in runs for key in run})
+        return np.concatenate(scores)
+
+
+def _numbered(run: Sequence[int]) -> list[tuple[int, int]]:
+    """Places of a run, each with its number among those of one place: a short video repeats its last picture."""
+    return [(place, run[:index].count(place)) for index, place in enumerate(run)]

@@ -49,6 +49,8 @@ class Contract:
     views: int = 1
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0
+    #: So many frames before a clip count, too, where they are known: a continual model's memory.
+    context: int = 0
     #: By label; a label without one makes no events.
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     #: What it was trained on and how.
@@ -69,6 +71,8 @@ class Contract:
                 f"{self.views} views of {self.height}x{self.width}: expected 1, or 2 of square pictures whose size is "
                 f"a multiple of {MULTIPLE}"
             )
+        if self.context < 0:
+            raise ValueError(f"context of {self.context} frames: expected none or more")
         if self.fit not in {"stretch", "crop"}:
             raise ValueError(f"fit {self.fit!r}: expected 'stretch' or 'crop'")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -85,7 +89,11 @@ class Contract:
 
     def encode(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
-        return {_KEY: json.dumps({"version": CONTRACT_VERSION, **asdict(self)}, sort_keys=True)}
+        values = {"version": CONTRACT_VERSION, **asdict(self)}
+        if not self.context:
+            # As before there was any. A program that does not know of it refuses the file of a model that has some.
+            del values["context"]
+        return {_KEY: json.dumps(values, sort_keys=True)}
 
     @classmethod
     def decode(cls, metadata: Mapping[str, str] | None, where: str) -> Contract:

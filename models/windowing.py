@@ -9,7 +9,7 @@ window 3               x x x x
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,6 +28,13 @@ def sliding_windows(length: int, frames: int, step: int = 1, *, denser: int = 1)
     begins = np.arange(0, max(1, length - step * frames + 1), max(1, step * (frames // 2) // denser))
     indices: np.ndarray = np.minimum(begins[:, None] + step * np.arange(frames), length - 1)
     return indices
+
+
+def with_context(window: Sequence[int], context: int) -> list[int]:
+    """The frames of a window, and those before it that count, at its own spacing: at most `context`."""
+    step = window[1] - window[0] if len(window) > 1 else 0
+    reach = min(context, window[0] // step) if step else 0
+    return [*(window[0] - back * step for back in range(reach, 0, -1)), *window]
 
 
 def in_batches(windows: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -19,9 +19,10 @@ from .broker.transport import (
     Topic,
     Transport,
 )
-from .clips.clipper import Clip, Clipper, ClipperState, ClipSpec
+from .clips.clipper import Clip, Clipper, ClipperState
 from .clips.decoding import Decoded, Decoder, Sample, decode
 from .clips.effort import EVERYTHING, Effort, Thinning
+from .clips.grid import ClipSpec
 from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
 from .clips.sampling import SampleReader, sample_file, sample_pieces

@@ -69,7 +69,9 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
     assert not np.array_equal(first, weights(1))
 
 
-@pytest.mark.parametrize("architecture", ["cnn_lstm", "x3d_xs", "movenet_motion"])
+@pytest.mark.parametrize(
+    "architecture", ["cnn_lstm", "x3d_xs", "movenet_motion", pytest.param("co_x3d_xs", marks=pytest.mark.slow)]
+)
 def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     """Decoding is shared; this holds the rest together: normalisation, frozen statistics, float16 on disk."""
     recipe = FITTED if architecture == FITTED.architecture else replace(RECIPE, architecture=architecture)
@@ -79,8 +81,9 @@ def test_served_scores_are_those_that_training_measured(tmp_path, architecture):
     save(tmp_path / "m.safetensors", network.state_dict(), contract)
     served = Classifier.load(str(tmp_path / "m.safetensors"), engine="torch")
     for index, video in enumerate(footage()):
-        windows = np.stack([video.frames[b : b + 8 : 2] for b in (0, 4)])
-        np.testing.assert_allclose(served.predict(windows), trainer._strategy.score(network, index), atol=5e-3)
+        windows = np.array([range(b, b + 8, 2) for b in (0, 4)])
+        scores = served.predict_windows(video.frames, windows)
+        np.testing.assert_allclose(scores, trainer._strategy.score(network, index), atol=5e-3)
 
 
 def test_cnn_lstm_learns_what_is_easy_to_see():

@@ -30,7 +30,8 @@ def clip_spec(contract: Contract, stride_seconds: float | None) -> ClipSpec:
     else:
         stride_us = round(stride_seconds * 1e6)
     try:
-        return ClipSpec(contract.frames, spacing_us, stride_us, contract.height, contract.width, contract.fit)
+        shape = contract.height, contract.width
+        return ClipSpec(contract.frames, spacing_us, stride_us, *shape, contract.fit, contract.context)
     except ValueError as error:
         raise SettingsError(f"worker.stride_seconds: {error}") from None
 

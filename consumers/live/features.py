@@ -3,17 +3,19 @@
     windows of a batch ─▶ pictures that are new ─▶ encode ─▶ features by sample ─▶ score ─▶ scores of the windows
 
 The clipper holds a sample until no window to come needs it, a window that waits holds its own; features go with the
-sample. So there is nothing to evict, and features are never those of another picture.
+sample. So there is nothing to evict, and features are never those of another picture. So it is with the state of a
+continual model: it goes with the newest sample of its camera.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from models import Step, Stepped
 from stream import Clip, Image, Sample
 
 
@@ -31,6 +33,53 @@ class Scorer(Protocol):
 
     def score(self, windows: Sequence[Sequence[Any]]) -> np.ndarray:
         """Scores (B, L) float32 of windows, each the features of T pictures."""
+
+
+@runtime_checkable
+class StepScorer(Scorer, Protocol):
+    """The part of a `models.Classifier` with memory."""
+
+    @property
+    def step(self) -> Step:
+        """Steps from picture to picture of cameras."""
+
+
+class Features(Protocol):
+    """Scores clips, and looks at each picture once."""
+
+    def score(self, clips: Sequence[Clip]) -> np.ndarray:
+        """Scores (B, L) float32."""
+
+
+def features_for(scorer: Scorer, context: int) -> Features:
+    """What looks at pictures for a scorer whose windows remember so many pictures before their first."""
+    if not context:
+        return FrameFeatures(scorer)
+    if not isinstance(scorer, StepScorer):
+        raise TypeError(f"{scorer.id} does not step, and its windows are to remember {context} pictures")
+    return SteppedFeatures(scorer)
+
+
+class SteppedFeatures:
+    """Scores clips of any cameras with a continual model, which is given each picture once, in its order.
+
+    Scores follow from a clip and its context alone. Where the state that a clip goes on from is not there (the first
+    clip, behind a gap, after a hand-over), the pictures of its context are stepped through once more.
+    """
+
+    def __init__(self, scorer: StepScorer) -> None:
+        self._scorer = scorer
+        self._states: WeakKeyDictionary[Sample, Any] = WeakKeyDictionary()
+        self._stepped = Stepped[Sample](scorer.step, WeakKeyDictionary(), self._states)
+
+    def __len__(self) -> int:
+        """Of how many cameras state is kept."""
+        return len(self._states)
+
+    def score(self, clips: Sequence[Clip]) -> np.ndarray:
+        self._stepped.extend([(*clip.context, *clip.samples) for clip in clips], lambda sample: sample.image)
+        known = self._stepped.features
+        return self._scorer.score([[known[sample] for sample in clip.samples] for clip in clips])
 
 
 class FrameFeatures:

@@ -32,7 +32,7 @@ from stream import (
 )
 
 from .accounts import Accounts
-from .features import FrameFeatures, Scorer
+from .features import Scorer, features_for
 from .handover.offsets import Footage
 from .tracker import Rule, Tracker, TrackerState
 
@@ -120,7 +120,7 @@ class Pipeline:
 
     def __init__(self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule]) -> None:
         self._scorer, self._spec, self._rules = scorer, spec, rules
-        self._features = FrameFeatures(scorer)
+        self._features = features_for(scorer, spec.context)
         self.cameras: dict[str, Camera] = {}
         self.counts = Accounts(self.cameras.__contains__)
 

@@ -21,7 +21,7 @@ from consumers.records.prediction import rfc3339
 from consumers.running.claims import readers
 from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
-from stream import MAX_RECORD_BYTES, BrokerError, KafkaTransport, display_name
+from stream import MAX_RECORD_BYTES, BrokerError, ClipSpec, KafkaTransport, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
@@ -30,6 +30,8 @@ from .services import KAFKA_PORT, REDIS_PORT, is_own_broker, is_own_redis, liste
 #: What a worker with a shipped model takes, about.
 _WORKER_MEGABYTES: Final = 700
 _LOW_DISK_MEGABYTES: Final = 1000
+#: A step costs as much as about so many pictures of a whole clip (docs/sizing.md).
+_STEP_COST: Final = 4
 #: Processor features with which OpenVINO computes in bf16.
 _BF16: Final = {"avx512_bf16": "bf16", "amx_bf16": "AMX bf16"}
 #: Policies under which Redis drops what it was told to keep.
@@ -138,17 +140,30 @@ def check_model(settings: Settings) -> Iterator[Finding]:
     )
     yield _engine(settings, checkpoint)
     try:
-        clip_spec(contract, settings.worker.stride_seconds)
+        spec = clip_spec(contract, settings.worker.stride_seconds)
         rules = tracker_rules(contract, settings.tracker)
     except SettingsError as error:
         yield Finding("error", "events", str(error))
         return
+    if contract.context and spec.samples_per_stride * _STEP_COST > spec.frames:
+        whole = contract.architecture.removeprefix("co_")
+        yield Finding(
+            "warning",
+            "stride",
+            f"a window every {spec.stride_us / 1e6:g} s: {whole} costs less than {contract.architecture}, unless "
+            f"worker.stride_seconds is {_paying_seconds(spec):g} or less",
+        )
     if rules:
         yield Finding("ok", "events", "raised for " + ", ".join(f"{k} (from {r.start:g})" for k, r in rules.items()))
     else:
         yield Finding(
             "warning", "events", "no label has a threshold, so no event is raised: set [tracker.labels.NAME] start"
         )
+
+
+def _paying_seconds(spec: ClipSpec) -> float:
+    """The longest stride at which steps cost no more than whole clips."""
+    return max(1, spec.frames // _STEP_COST) * spec.spacing_us / 1e6
 
 
 def _engine(settings: Settings, checkpoint: Checkpoint) -> Finding:

@@ -13,12 +13,12 @@ import torch
 
 from models.checkpoint import Checkpoint
 
-from .files import FACTORED, require_openvino
-from .torch import FactoredModule, ServingModule, factored_module
+from .files import BEGINS, FACTORED, STATE, require_openvino
+from .torch import ContinualModule, FactoredModule, ServingModule, factored_module
 
 
 def convert(checkpoint: Checkpoint) -> Any:
-    """The network as an `openvino.Model`; encoder and head side by side where it factors, see `parts_of`.
+    """The network as an `openvino.Model`; encoder, or steps, and head side by side where it has them, see `parts_of`.
 
     Raises:
         CheckpointError: the weights cannot be read.
@@ -41,23 +41,39 @@ def convert(checkpoint: Checkpoint) -> Any:
                 for blank in blanks.values()
             ],
         )
-    if isinstance(module, FactoredModule):
-        for (given, name), to, end in zip(FACTORED.items(), model.inputs, model.outputs, strict=True):
-            to.get_tensor().set_names({given})
-            end.get_tensor().set_names({name})
+    if isinstance(module, FactoredModule | ContinualModule):
+        for ends, names in ((model.inputs, blanks), (model.outputs, output_names(module))):
+            for end, name in zip(ends, names, strict=True):
+                end.get_tensor().set_names({name})
     return model
 
 
-def blank_inputs(module: FactoredModule | ServingModule, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+def blank_inputs(
+    module: FactoredModule | ContinualModule | ServingModule, checkpoint: Checkpoint
+) -> dict[str, torch.Tensor]:
     """An input of zeros for each that a module takes, by name."""
     clip = torch.zeros((1, *checkpoint.contract.clip_shape), dtype=torch.uint8)
-    if not isinstance(module, FactoredModule):
+    if not isinstance(module, FactoredModule | ContinualModule):
         return {"clips": clip}
     contract = checkpoint.contract
-    view = clip[:, 0, : contract.height // contract.views, : contract.width // contract.views].contiguous()
+    # One view of a picture, where the network sees several.
+    picture = clip[:, 0, : contract.height // contract.views, : contract.width // contract.views].contiguous()
     with torch.inference_mode():
-        features = torch.zeros((1, contract.frames, contract.views * module.encoder(view).shape[1]))
-    return dict(zip(FACTORED, (view, features), strict=True))
+        if isinstance(module, FactoredModule):
+            features = torch.zeros((1, contract.frames, contract.views * module.encoder(picture).shape[1]))
+            return dict(zip(FACTORED, (picture, features), strict=True))
+        state = module.steps.blank_state(picture)
+        features = torch.zeros((1, contract.frames, module.steps(picture, torch.ones(1), *state)[0].shape[1]))
+    states = {f"{STATE[0]}_{n}": each for n, each in enumerate(state)}
+    return {"picture": picture, BEGINS: torch.zeros(1), "features": features, **states}
+
+
+def output_names(module: FactoredModule | ContinualModule | ServingModule) -> list[str]:
+    """What a module gives, by name."""
+    if not isinstance(module, FactoredModule | ContinualModule):
+        return ["scores"]
+    states = module.steps.network.context if isinstance(module, ContinualModule) else 0
+    return [*FACTORED.values(), *(f"{STATE[1]}_{n}" for n in range(states))]
 
 
 def store_in_halves(model: Any) -> None:

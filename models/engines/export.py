@@ -2,7 +2,9 @@
 
 The graph is that of serving, with normalising and softmax. Of a network that factors there are two side by side: from a
 uint8 `picture` (1, H, W, 3) to what is `encoded` (1, F), and from the `features` of a window's pictures (1, T, F) to
-`scores` (1, L). Of others, and in a .pt2, there is one, from a uint8 clip (1, T, H, W, 3) to scores (1, L).
+`scores` (1, L). A continual network has steps in the place of the encoder: from `picture`, `begins` (1,), which is 1
+with the first picture of a run, and `state_0`, `state_1`, … to what is `encoded` and `next_state_0`, … Of others, and
+in a .pt2, there is one, from a uint8 clip (1, T, H, W, 3) to scores (1, L).
 What each precision means:
 
               .xml (OpenVINO)      .onnx                .pt2 (torch.export)
@@ -40,7 +42,7 @@ from models.errors import CheckpointError, EngineError, ExportError
 from models.views import whole_of
 
 from .choice import open_engine
-from .conversion import blank_inputs, convert, store_in_halves
+from .conversion import blank_inputs, convert, output_names, store_in_halves
 from .engine import Clips, Scores
 from .files import FACTORED, FORM_NAMES, FORMS, PRECISIONS, Export, Form, Precision, files_of, reason_of, save_openvino
 from .torch import FactoredModule, factored_module, serving_module
@@ -146,6 +148,18 @@ def export(
         raise ExportError(f"{output}: cannot be written ({error})") from None
 
 
+def _no_steps(form: Form, precision: Precision) -> str | None:
+    """Why a format cannot hold the steps of a continual model in a precision; None where it can."""
+    if form == "torch":
+        return (
+            "a .pt2 is a whole network, from a clip to scores, and this model goes from picture to picture with state; "
+            "expected an .xml or .onnx file"
+        )
+    if precision == "int8":
+        return "what a continual model remembers is not quantised: expected f32 or f16"
+    return None
+
+
 def _check_request(checkpoint: Checkpoint, form: Form, precision: Precision, calibration: Clips | None) -> None:
     if precision not in PRECISIONS:
         raise ExportError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
@@ -154,7 +168,8 @@ def _check_request(checkpoint: Checkpoint, form: Form, precision: Precision, cal
             f"{checkpoint.path}: is an exported model; expected the checkpoint that it was made from, "
             f"{checkpoint.export.source}"
         )
-    if (reason := refusal(form, precision)) is not None:
+    reason = refusal(form, precision) or (_no_steps(form, precision) if checkpoint.contract.context else None)
+    if reason is not None:
         raise ExportError(reason)
     if form == "torch" and checkpoint.contract.views > 1:
         raise ExportError(
@@ -216,7 +231,7 @@ def _write_onnx(
         module,
         tuple(blanks.values()),
         input_names=list(blanks),
-        output_names=list(FACTORED.values()) if isinstance(module, FactoredModule) else ["scores"],
+        output_names=output_names(module),
         dynamo=True,
         verbose=False,
     )

@@ -34,6 +34,10 @@ FORM_NAMES: Final[dict[Form, str]] = {"openvino": "OpenVINO IR", "onnx": "ONNX",
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 #: Of a file that holds encoder and head: what the outputs are called, by input.
 FACTORED: Final = {"picture": "encoded", "features": "scores"}
+#: Of one that holds steps and head: the input that says whether a picture is the first of its run.
+BEGINS: Final = "begins"
+#: What the inputs and outputs for state are called, each with its number.
+STATE: Final = ("state", "next_state")
 _NOTE_KEY: Final = "clipline_export"
 _IR_NOTE: Final = re.compile(rf'<{_NOTE_KEY} value="([^"]*)"')
 #: How OpenVINO calls the reader of each, and where that reader puts what the file says of itself.
@@ -143,22 +147,40 @@ def read_openvino(path: Path, core: Any) -> Any:
         raise CheckpointError(f"{path}: damaged ({reason_of(error)})") from None
 
 
+def has_steps(model: Any) -> bool:
+    """Whether an OpenVINO model is a continual one."""
+    return any(BEGINS in given.names for given in model.inputs)
+
+
 def parts_of(model: Any) -> tuple[Any, ...]:
     """An OpenVINO model as head and encoder, each from one input to one output; a whole network as it is.
+
+    Of a continual one it is head and steps; the latter go from picture, what begins and state to features and state.
 
     Raises:
         CheckpointError: it has other inputs and outputs.
     """
     if len(model.inputs) == len(model.outputs) == 1:
         return (model,)
+    ov = require_openvino()
     try:
         ends = {name: (model.input(given), model.output(name)) for given, name in FACTORED.items()}
+        if has_steps(model):
+            numbers = range(len(model.outputs) - len(FACTORED))
+            before, after = ([f"{end}_{n}" for n in numbers] for end in STATE)
+            return (
+                ov.Model([ends["scores"][1].get_node()], [ends["scores"][0].get_node()], "head"),
+                ov.Model(
+                    [model.output(name).get_node() for name in ("encoded", *after)],
+                    [model.input(name).get_node() for name in ("picture", BEGINS, *before)],
+                    "steps",
+                ),
+            )
     except RuntimeError as error:
         raise CheckpointError(
             f"a model of {len(model.inputs)} inputs and {len(model.outputs)} outputs: expected those of one that "
             f"Clipline made ({reason_of(error)})"
         ) from None
-    ov = require_openvino()
     encoder, head = (ov.Model([to.get_node()], [given.get_node()], name) for name, (given, to) in ends.items())
     return head, encoder
 

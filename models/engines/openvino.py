@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from models.checkpoint import Checkpoint
-from models.errors import EngineError
+from models.errors import CheckpointError, EngineError
 
 from .converted import converted
-from .engine import Engine
-from .files import parts_of, read_openvino, reason_of, require_openvino
+from .engine import Engine, Features, Picture, State
+from .files import has_steps, parts_of, read_openvino, reason_of, require_openvino
 from .two_views import engine_of
 
 
@@ -40,11 +40,15 @@ def open_openvino(checkpoint: Checkpoint, threads: int | None, *, exact: bool = 
     name = f"openvino-{'int8+' if int8 else ''}{'bf16' if bf16 else 'f32'}"
     model = converted(core, checkpoint) if checkpoint.export is None else read_openvino(checkpoint.path, core)
     try:
-        return engine_of(
-            checkpoint.contract,
-            name,
-            *(OpenVinoGraph(core.compile_model(part, "CPU", options)) for part in parts_of(model)),
-        )
+        head, *rest = (core.compile_model(part, "CPU", options) for part in parts_of(model))
+        if has_steps(model):
+            steps = OpenVinoSteps(*rest)
+            if checkpoint.contract.context != steps.context:
+                raise CheckpointError(
+                    f"{checkpoint.path}: a context of {checkpoint.contract.context} frames, expected {steps.context}"
+                )
+            return Engine(name, OpenVinoGraph(head), steps=steps)
+        return engine_of(checkpoint.contract, name, OpenVinoGraph(head), OpenVinoGraph(*rest) if rest else None)
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot run {checkpoint.id}: {reason_of(error)}") from None
 
@@ -65,6 +69,38 @@ class OpenVinoGraph:
                 self._queue.start_async({0: item[None]}, (found, index))
             self._queue.wait_all()
         return [found[i] for i in range(index + 1)]
+
+
+class OpenVinoSteps:
+    """A compiled step: a picture, whether it begins a run, and state, to features and state; all of batch size 1."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._queue = require_openvino().AsyncInferQueue(compiled)
+        self._lock = threading.Lock()
+        self._shapes = [tuple(each.shape) for each in compiled.outputs]
+        #: How many pictures back it looks: one array of state for each.
+        self.context = len(self._shapes) - 1
+        self._blank = tuple(np.zeros(shape[1:], np.float32) for shape in self._shapes[1:])
+
+    def run(self, items: Iterable[tuple[Picture, State | None]]) -> list[tuple[Features, State]]:
+        ov = require_openvino()
+        found: list[tuple[Features, State]] = []
+        held: list[tuple[np.ndarray, ...]] = []  # what requests read, until they are done
+        with self._lock:
+            for picture, state in items:
+                outputs = [np.empty(shape, np.float32) for shape in self._shapes]
+                request = self._queue[self._queue.get_idle_request_id()]
+                # Written where they will be kept: a state is larger than a picture.
+                for place, output in enumerate(outputs):
+                    request.set_output_tensor(place, ov.Tensor(output, shared_memory=True))
+                begins = np.full(1, state is None, np.float32)
+                inputs = (picture[None], begins, *(each[None] for each in state or self._blank))
+                held.append(inputs)
+                self._queue.start_async(dict(enumerate(inputs)), share_inputs=True)
+                features, *after = (output[0] for output in outputs)
+                found.append((features, tuple(after)))
+            self._queue.wait_all()
+        return found
 
 
 def _keep(request: Any, place: tuple[dict[int, np.ndarray], int]) -> None:

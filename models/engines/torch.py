@@ -16,10 +16,10 @@ from torch.export.passes import move_to_device_pass
 from models.checkpoint import Checkpoint
 from models.contract import Contract
 from models.errors import CheckpointError
-from models.networks.factored import Factored
+from models.networks.factored import Continual, Factored
 from models.networks.zoo import create
 
-from .engine import Engine
+from .engine import Engine, Features, Picture, State
 from .files import Precision, check_archive
 from .trust import read_trusted
 from .two_views import engine_of
@@ -79,10 +79,29 @@ class EncoderModule(nn.Module):
         return self.network.encode(self.normalise(pictures[:, None])[:, :, 0])
 
 
+class StepModule(nn.Module):
+    """A continual network's step, from uint8 pictures (N, H, W, 3) to features (N, F) and state, in float32."""
+
+    def __init__(self, network: Continual, contract: Contract) -> None:
+        super().__init__()
+        self.normalise, self.network = _Normalised(contract), network
+
+    def forward(self, pictures: torch.Tensor, begins: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        images = self.normalise(pictures[:, None])[:, :, 0]
+        features, after = self.network.step(images, begins, *state)
+        return features, *after
+
+    def blank_state(self, picture: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Zeros as the state of one run."""
+        with torch.inference_mode():
+            _, *state = self(picture, torch.ones(1), *[torch.zeros(1)] * self.network.context)
+        return tuple(torch.zeros(each.shape) for each in state)
+
+
 class HeadModule(nn.Module):
     """A network's head, from features of windows (B, T, F) to scores (B, L), in float32."""
 
-    def __init__(self, network: Factored, contract: Contract) -> None:
+    def __init__(self, network: Factored | Continual, contract: Contract) -> None:
         super().__init__()
         self.network, self._temperature = network, contract.temperature
 
@@ -101,6 +120,20 @@ class FactoredModule(nn.Module):
         return self.encoder(picture), self.head(features)
 
 
+class ContinualModule(nn.Module):
+    """Steps and head side by side, likewise."""
+
+    def __init__(self, network: Continual, contract: Contract) -> None:
+        super().__init__()
+        self.steps, self.head = StepModule(network, contract), HeadModule(network, contract)
+
+    def forward(
+        self, picture: torch.Tensor, begins: torch.Tensor, features: torch.Tensor, *state: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        encoded, *after = self.steps(picture, begins, *state)
+        return encoded, self.head(features), *after
+
+
 def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> ServingModule:
     """Build the whole network of a checkpoint with its weights; `precision` is a floating-point one.
 
@@ -110,8 +143,10 @@ def serving_module(checkpoint: Checkpoint, precision: Precision = "f32") -> Serv
     return ServingModule(_network(checkpoint), checkpoint.contract, _DTYPES[precision]).eval()
 
 
-def factored_module(checkpoint: Checkpoint) -> FactoredModule | ServingModule:
-    """Encoder and head of the network of a checkpoint, in float32; the whole network where it does not factor.
+def factored_module(checkpoint: Checkpoint) -> FactoredModule | ContinualModule | ServingModule:
+    """Encoder, or steps, and head of the network of a checkpoint, in float32; the whole network where it has none.
+
+    A continual network whose contract knows of no context is served as a whole one, too.
 
     Raises:
         CheckpointError: as `serving_module`.
@@ -119,6 +154,13 @@ def factored_module(checkpoint: Checkpoint) -> FactoredModule | ServingModule:
     network = _network(checkpoint)
     if isinstance(network, Factored):
         return FactoredModule(network, checkpoint.contract).eval()
+    if isinstance(network, Continual) and checkpoint.contract.context:
+        if checkpoint.contract.context != network.context:
+            raise CheckpointError(
+                f"{checkpoint.path}: a context of {checkpoint.contract.context} frames, expected that of "
+                f"{checkpoint.contract.architecture}, {network.context}"
+            )
+        return ContinualModule(network, checkpoint.contract).eval()
     return ServingModule(network, checkpoint.contract, torch.float32).eval()
 
 
@@ -165,6 +207,10 @@ def open_torch(checkpoint: Checkpoint, threads: int | None) -> Engine:
         at_once = _ON_GPU if on_gpu else 1
         head, encoder = (TorchGraph(m, device, at_once, pads=on_gpu) for m in (module.head, module.encoder))
         return engine_of(checkpoint.contract, name, head, encoder)
+    if isinstance(module, ContinualModule):
+        at_once = _ON_GPU if on_gpu else 1
+        steps = TorchSteps(module.steps, checkpoint.contract, device, at_once, pads=on_gpu)
+        return Engine(name, TorchGraph(module.head, device, at_once, pads=on_gpu), steps=steps)
     return Engine(name, TorchGraph(module, device, _ON_GPU if on_gpu else _AT_ONCE, pads=on_gpu))
 
 
@@ -183,6 +229,36 @@ class TorchGraph:
                 batch = torch.from_numpy(np.stack([*part, *part[-1:] * lacking]))
                 rows = self._module(batch.to(self._device)).float()[: len(part)].cpu().numpy()
                 found.extend(row.copy() for row in rows)  # each may be kept for longer than the others
+        return found
+
+
+class TorchSteps:
+    """Steps of a continual network, of `at_once` runs in each call; as `TorchGraph`."""
+
+    def __init__(
+        self, module: StepModule, contract: Contract, device: torch.device, at_once: int, *, pads: bool
+    ) -> None:
+        self._module, self._device, self._at_once, self._pads = module, device, at_once, pads
+        blank = torch.zeros((1, *contract.clip_shape[1:]), dtype=torch.uint8)
+        self._blank = tuple(each[0].numpy() for each in module.cpu().blank_state(blank))
+        module.to(device)
+
+    def run(self, items: Iterable[tuple[Picture, State | None]]) -> list[tuple[Features, State]]:
+        found: list[tuple[Features, State]] = []
+        waiting = iter(items)
+        with torch.inference_mode():
+            while part := list(itertools.islice(waiting, self._at_once)):
+                part_size, lacking = len(part), self._at_once - len(part) if self._pads else 0
+                pictures, states = zip(*part, *part[-1:] * lacking, strict=True)
+                begins = np.array([state is None for state in states], np.float32)
+                gathered = zip(*(state or self._blank for state in states), strict=True)
+                inputs = (np.stack(pictures), begins, *map(np.stack, gathered))
+                outputs = self._module(*(torch.from_numpy(each).to(self._device) for each in inputs))
+                columns = [column.float()[:part_size].cpu().numpy() for column in outputs]
+                for row in range(part_size):
+                    # Copies: each may be kept for longer than the others.
+                    features, *state = (column[row].copy() for column in columns)
+                    found.append((features, tuple(state)))
         return found
 
 

@@ -2,14 +2,16 @@
 
 A module maps normalised clips (B, 3, T, H, W) to logits (B, L). Names are those of pytorchvideo and torchvision, whose
 networks these are. CNN-LSTMs take an image network after a colon: `cnn_lstm`, `cnn_lstm:movenet`,
-`cnn_lstm:torchvision/resnet18`, `cnn_bilstm:timm/mobilenetv3_small_100`. A number in front makes an ensemble whose
-scores are averaged: `5*x3d_xs`; one of CNN-LSTMs shares the image network.
+`cnn_lstm:torchvision/resnet18`, `cnn_bilstm:timm/mobilenetv3_small_100`. `co_` in front of an X3D makes a continual one
+of the same weights (continual.py). A number in front makes an ensemble whose scores are averaged: `5*x3d_xs`; one of
+CNN-LSTMs shares the image network.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -39,6 +41,8 @@ _IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _AS_THEY_ARE: Final = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _LITE0: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS_FPS: Final = 30
+#: In each stage, to be multiplied by the depth factor.
+_X3D_BLOCKS: Final = (1, 2, 5, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Architecture:
     published: Published | None = None
     #: In how many views it sees each picture (models/views.py).
     views: int = 1
+    #: So many pictures before a clip count, too: of networks that go from picture to picture (factored.py).
+    context: int = 0
 
 
 def create(
@@ -133,6 +139,17 @@ def _x3d(depth_factor: float) -> _Build:
         return module
 
     return build
+
+
+def _continual(found: Architecture, depth_factor: float) -> Architecture:
+    def build(classes: int, frames: int, size: int, _: bool) -> nn.Module:  # noqa: FBT001, ARG001
+        from .continual import ContinualX3D  # noqa: PLC0415  as below
+
+        return ContinualX3D(classes, size, depth_factor)
+
+    # Each convolution over time looks one picture back, that of the stem two.
+    context = 2 + sum(math.ceil(blocks * depth_factor) for blocks in _X3D_BLOCKS)
+    return replace(found, name=f"co_{found.name}", build=build, published=None, context=context)
 
 
 def _resnet(name: str) -> _Build:
@@ -206,7 +223,8 @@ def _ensemble(members: int, one: Architecture) -> Architecture:
             return network
         return Averaged([network, *(one.build(classes, frames, size, pretrained) for _ in range(members - 1))])
 
-    return replace(one, name=f"{members}*{one.name}", build=build, published=None)
+    # Served whole clip by whole clip: state for each member would cost more than sharing pictures saves.
+    return replace(one, name=f"{members}*{one.name}", build=build, published=None, context=0)
 
 
 def _classical(name: str) -> Architecture:
@@ -229,13 +247,17 @@ def _designed(
     )
 
 
+_X3D: Final = (
+    (_designed("x3d_xs", 4, 12, 160, _x3d(2.2), 69.12), 2.2),
+    (_designed("x3d_s", 13, 6, 160, _x3d(2.2), 73.33), 2.2),
+    (_designed("x3d_m", 16, 5, 224, _x3d(2.2), 75.94), 2.2),
+    (_designed("x3d_l", 16, 5, 312, _x3d(5.0), 77.44), 5.0),
+)
 _ZOO: Final[Mapping[str, Architecture]] = {
     a.name: a
     for a in (
-        _designed("x3d_xs", 4, 12, 160, _x3d(2.2), 69.12),
-        _designed("x3d_s", 13, 6, 160, _x3d(2.2), 73.33),
-        _designed("x3d_m", 16, 5, 224, _x3d(2.2), 75.94),
-        _designed("x3d_l", 16, 5, 312, _x3d(5.0), 77.44),
+        *(found for found, _ in _X3D),
+        *(_continual(found, depth_factor) for found, depth_factor in _X3D),
         _designed("slow_r50", 8, 8, 224, _resnet("slow_r50"), 74.58),
         _designed("slowfast_r50", 32, 2, 224, _slowfast, 76.94),
         _designed("c2d_r50", 8, 8, 224, _resnet("c2d_r50"), 71.46),

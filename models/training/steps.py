@@ -12,8 +12,10 @@ from torch import nn
 from models.errors import TrainingError
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import WindowScores
+from models.frames import Frames
 from models.networks.ensemble import Averaged
-from models.windowing import in_batches, sliding_windows
+from models.networks.factored import Continual
+from models.windowing import in_batches, sliding_windows, with_context
 
 from . import distributed
 from .fitted_head import check_motion_clips
@@ -71,11 +73,20 @@ class Steps:
         frames = self._data.videos[index].frames
         windows = sliding_windows(len(frames), self._recipe.frames, OVERSAMPLE)  # (W, T)
         with torch.inference_mode():
+            if isinstance(model, Continual):
+                rows = [self._with_context(model, frames, window) for window in windows.tolist()]
+                return scores_of(torch.cat(rows))
             batches = (
                 torch.from_numpy(np.array(frames[batch])).permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W)
                 for batch in in_batches(windows, _EVALUATION_BATCH)
             )
             return scores_of(torch.cat([model(self._normalise(batch)) for batch in batches]))
+
+    def _with_context(self, model: Continual, frames: Frames, window: list[int]) -> torch.Tensor:
+        """Logits (1, L) of a window as it will be served: what was before it counts, too."""
+        run = with_context(window, model.context)
+        clip = torch.from_numpy(np.array(frames[np.array(run)]))[None].permute(0, 4, 1, 2, 3)
+        return model.classify(model.features(self._normalise(clip))[:, -len(window) :])
 
     def average(self, models: Sequence[nn.Module]) -> nn.Module:
         return Averaged(models).eval()

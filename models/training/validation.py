@@ -105,6 +105,7 @@ def contract_of(
         mean=mean,
         std=std,
         views=designed.views,
+        context=describe(architecture).context,
         temperature=1.0 if validation is None else round(validation.temperature, 4),
         thresholds={} if validation is None else validation.thresholds,
         training=provenance,

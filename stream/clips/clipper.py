@@ -26,7 +26,7 @@ from stream.segment import Segment
 
 from .decoding import Decoded, Sample
 from .effort import Thinning
-from .pictures import Fit, Picture
+from .grid import ClipSpec
 
 #: More of them than lie within a window.
 _GROUPS_KNOWN: Final = 1024
@@ -34,67 +34,6 @@ _GROUPS_KNOWN: Final = 1024
 _EPOCHS_KNOWN: Final = 32
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
-
-
-@dataclass(frozen=True, slots=True)
-class ClipSpec:
-    """What a model wants to see, and how often."""
-
-    frames: int
-    spacing_us: int
-    stride_us: int
-    height: int
-    width: int
-    fit: Fit = "stretch"
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.spacing_us < 1 or self.stride_us < 1:
-            raise ValueError(
-                f"clip of {self.frames} frames, {self.spacing_us} µs apart, every {self.stride_us} µs: "
-                "expected all positive"
-            )
-        if self.stride_us % self.spacing_us:
-            raise ValueError(
-                f"stride {self.stride_us / 1e6:g} s: expected a multiple of the model's frame spacing, "
-                f"{self.spacing_us / 1e6:g} s, so that windows share their frames"
-            )
-        Picture(self.height, self.width, self.fit)
-
-    @property
-    def picture(self) -> Picture:
-        return Picture(self.height, self.width, self.fit)
-
-    @property
-    def span_us(self) -> int:
-        return self.frames * self.spacing_us
-
-    @property
-    def samples_per_stride(self) -> int:
-        return self.stride_us // self.spacing_us
-
-    def first_window(self, segment: Segment) -> int:
-        """The first window that begins with the segment, or after its begin."""
-        return -((segment.epoch_us - segment.start_us) // self.stride_us)
-
-    def windows_with(self, sample: int) -> range:
-        """The windows that a sample of the grid is in."""
-        return range(
-            max(0, -((self.frames - 1 - sample) // self.samples_per_stride)), sample // self.samples_per_stride + 1
-        )
-
-    def sample_times_us(self, segment: Segment, wanted: Thinning | None = None) -> list[int]:
-        """The times in a segment at which some window samples, of those that are wanted; ascending."""
-        first = -((segment.epoch_us - segment.start_us) // self.spacing_us)
-        last = -((segment.epoch_us - segment.end_us) // self.spacing_us)
-        return [
-            segment.epoch_us + n * self.spacing_us
-            for n in range(first, last)
-            if (
-                n % self.samples_per_stride < self.frames
-                if wanted is None
-                else any(map(wanted.wants, self.windows_with(n)))
-            )
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +50,8 @@ class Clip:
     samples: tuple[Sample, ...] = field(repr=False)
     #: How many of the feed's frames this is the first window to span: what becomes "classified" with it.
     frames_spanned: int
+    #: The samples before the first, without a hole: as many as are known, `ClipSpec.context` at most.
+    context: tuple[Sample, ...] = field(default=(), repr=False)
 
     @property
     def frames(self) -> Frames:
@@ -149,6 +90,8 @@ class ClipperState:
     made: Mapping[int, int]
     #: See `Thinning.changes`.
     thinned: tuple[tuple[int, int], ...] = ()
+    #: From where on samples follow each other without a hole.
+    unbroken_from_us: int = 0
 
 
 class Clipper:
@@ -173,6 +116,7 @@ class Clipper:
         self._lead_reason = "head"
         self._epoch_frames = 0  # since the epoch's begin, or more where that was not seen
         self._end_us = 0  # up to where the epoch is known without a hole
+        self._unbroken_from_us = 0  # and from where on
         self._window = 0  # next to emit
         self._newest_sample = -1
         self._samples: deque[tuple[int, Sample]] = deque()  # by sample number
@@ -197,6 +141,7 @@ class Clipper:
         clipper._waiting.extend(itertools.accumulate(state.waiting_us))
         clipper._groups.extend((from_us, math.inf if end_us is None else end_us) for from_us, end_us in state.groups)
         clipper._made, clipper._wanted = dict(state.made), Thinning(state.thinned)
+        clipper._unbroken_from_us = state.unbroken_from_us
         clipper._is_refilling = True
         if (frames, spacing_us, stride_us) != clipper._grid:
             clipper._made = {epoch: -(-n * stride_us // spec.stride_us) for epoch, n in state.made.items()}
@@ -222,6 +167,7 @@ class Clipper:
             groups=tuple((from_us, None if end_us == math.inf else int(end_us)) for from_us, end_us in self._groups),
             made=dict(self._made),
             thinned=self._wanted.changes,
+            unbroken_from_us=self._unbroken_from_us,
         )
 
     def refill(self, segment: Segment, decoded: Decoded) -> None:
@@ -230,7 +176,7 @@ class Clipper:
             return
         for sample in (*decoded.late, *decoded.samples):
             number = (sample.at_us - self._epoch_us) // self.spec.spacing_us
-            newest = self._samples[-1][0] if self._samples else self._window * self.spec.samples_per_stride - 1
+            newest = self._samples[-1][0] if self._samples else self._first_needed - 1
             if newest < number <= self._newest_sample:
                 self._samples.append((number, sample))
 
@@ -248,7 +194,14 @@ class Clipper:
         """Event time from which footage is still needed; None when nothing is (no epoch is open)."""
         if self._epoch_us is None:
             return None
-        return self._epoch_us + self._window * self.spec.stride_us
+        return max(self._unbroken_from_us, self._window_start(self._window) - self.spec.context * self.spec.spacing_us)
+
+    @property
+    def _first_needed(self) -> int:
+        """Number of the first sample that a window to come is made of, or remembers."""
+        assert self._epoch_us is not None
+        assert self.needed_from_us is not None
+        return -((self._epoch_us - self.needed_from_us) // self.spec.spacing_us)
 
     def decode_from_us(self, time_us: int) -> int:
         """Event time with which a consumer has to begin that needs what is shown from `time_us` on."""
@@ -312,6 +265,7 @@ class Clipper:
 
     def _open(self, epoch_us: int, from_us: int, lead_reason: str) -> None:
         self._epoch_us, self._end_us, self._lead_reason = epoch_us, from_us, lead_reason
+        self._unbroken_from_us = from_us
         self._samples.clear()
         # The first window that lies wholly in what we have.
         self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
@@ -364,11 +318,11 @@ class Clipper:
         while True:
             first, start_us = self._window * spec.samples_per_stride, self._window_start(self._window)
             self._leave_out(self._lead_reason, before_us=start_us)
-            while self._samples and self._samples[0][0] < first:
+            while self._samples and self._samples[0][0] < self._first_needed:
                 self._samples.popleft()
             if self._end_us <= start_us:
                 return None  # nobody has decided yet whether it is wanted
-            chosen = list(itertools.islice(self._samples, spec.frames))
+            chosen = list(itertools.islice((s for s in self._samples if s[0] >= first), spec.frames))
             # Samples come in their order: where a later one is, an earlier one will not come any more.
             has_hole = any(number != first + i for i, (number, _) in enumerate(chosen))
             if self._wanted.wants(self._window) and not has_hole:
@@ -386,9 +340,17 @@ class Clipper:
             end_us=end_us,
             samples=tuple(sample for _, sample in chosen),
             frames_spanned=self._drop_waiting(end_us),
+            context=self._context(first),
         )
         self._go_on(epoch_us, "between")
         return clip
+
+    def _context(self, first: int) -> tuple[Sample, ...]:
+        """The samples before the first one of a window, as far as they follow each other without a hole."""
+        before = [each for each in self._samples if each[0] < first]
+        while before and before[-1][0] - before[0][0] >= len(before):
+            before.pop(0)
+        return tuple(sample for _, sample in before) if before and before[-1][0] == first - 1 else ()
 
     def _go_on(self, epoch_us: int, lead_reason: str) -> None:
         """The window is made, or left out for good; frames before the next one are skipped for a reason."""
