@@ -46,6 +46,7 @@ from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
+from .stillness import StillRule
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Worker:
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
             load=settings.load,
+            still=StillRule.of(rules, settings.gates),
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
         self._arrivals = arrivals.Arrivals()

@@ -111,6 +111,8 @@ class Clip:
     samples: tuple[Sample, ...] = field(repr=False)
     #: How many of the feed's frames this is the first window to span: what becomes "classified" with it.
     frames_spanned: int
+    #: Whether it is the first of its epoch, or behind a gap: nothing is known of what was just before.
+    is_first: bool = False
 
     @property
     def frames(self) -> Frames:
@@ -149,6 +151,8 @@ class ClipperState:
     made: Mapping[int, int]
     #: See `Thinning.changes`.
     thinned: tuple[tuple[int, int], ...] = ()
+    #: See `Clip.is_first`.
+    is_first: bool = True
 
 
 class Clipper:
@@ -181,6 +185,7 @@ class Clipper:
         self._groups: deque[tuple[int, float]] = deque(maxlen=_GROUPS_KNOWN)
         self._made: dict[int, int] = {}
         self._wanted = Thinning()
+        self._is_first = True  # the next clip
         self._is_refilling = False
 
     @classmethod
@@ -197,6 +202,7 @@ class Clipper:
         clipper._waiting.extend(itertools.accumulate(state.waiting_us))
         clipper._groups.extend((from_us, math.inf if end_us is None else end_us) for from_us, end_us in state.groups)
         clipper._made, clipper._wanted = dict(state.made), Thinning(state.thinned)
+        clipper._is_first = state.is_first
         clipper._is_refilling = True
         if (frames, spacing_us, stride_us) != clipper._grid:
             clipper._made = {epoch: -(-n * stride_us // spec.stride_us) for epoch, n in state.made.items()}
@@ -222,6 +228,7 @@ class Clipper:
             groups=tuple((from_us, None if end_us == math.inf else int(end_us)) for from_us, end_us in self._groups),
             made=dict(self._made),
             thinned=self._wanted.changes,
+            is_first=self._is_first,
         )
 
     def refill(self, segment: Segment, decoded: Decoded) -> None:
@@ -313,6 +320,7 @@ class Clipper:
     def _open(self, epoch_us: int, from_us: int, lead_reason: str) -> None:
         self._epoch_us, self._end_us, self._lead_reason = epoch_us, from_us, lead_reason
         self._samples.clear()
+        self._is_first = True
         # The first window that lies wholly in what we have.
         self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
         if (made := self._made.get(epoch_us, 0)) > self._window:
@@ -386,7 +394,9 @@ class Clipper:
             end_us=end_us,
             samples=tuple(sample for _, sample in chosen),
             frames_spanned=self._drop_waiting(end_us),
+            is_first=self._is_first,
         )
+        self._is_first = False
         self._go_on(epoch_us, "between")
         return clip
 
