@@ -237,13 +237,10 @@ class Pipeline:
         """
         clips = [step.clip for step in steps if isinstance(step, Window)]
         if self._gate is None:
-            found = self._compute(clips), [False] * len(clips)
+            fates = iter([(row, False) for row in self._compute(clips)])
         else:
-            found = self._gate.score(clips, self._compute)
-        rows, gated = map(iter, found)
-        return [
-            self._outcome(step, next(rows), gated=next(gated)) if isinstance(step, Window) else step for step in steps
-        ]
+            fates = iter(self._gate.score(clips, self._compute))
+        return [self._outcome(step, next(fates)) if isinstance(step, Window) else step for step in steps]
 
     def _compute(self, clips: Sequence[Clip]) -> list[list[float]]:
         return round_scores(self._features.score(clips)) if clips else []
@@ -282,7 +279,8 @@ class Pipeline:
         for event in events:
             self.counts[event.camera].events += event.state == "started"
 
-    def _outcome(self, window: Window, row: list[float], *, gated: bool) -> ScoredWindow | UnscoredWindow:
+    def _outcome(self, window: Window, fate: tuple[list[float], bool]) -> ScoredWindow | UnscoredWindow:
+        row, gated = fate
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
         clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))

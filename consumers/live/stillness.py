@@ -114,16 +114,13 @@ class StillGate:
         self._limits = [(i, rule.calm_below[label]) for i, label in enumerate(labels) if label in rule.calm_below]
         self._views: dict[str, _View] = {}
 
-    def score(
-        self, clips: Sequence[Clip], compute: Callable[[Sequence[Clip]], list[Row]]
-    ) -> tuple[list[Row], list[bool]]:
-        """Scores of clips, in the order of each camera's, and which of them were not computed but carried on.
+    def score(self, clips: Sequence[Clip], compute: Callable[[Sequence[Clip]], list[Row]]) -> list[tuple[Row, bool]]:
+        """Scores of clips, in the order of each camera's, and whether they were not computed but carried on.
 
         `compute` is called as often as decisions depend on scores; mostly once.
         """
         begins, views = self._sort(clips)
-        rows: list[Row] = [[] for _ in clips]
-        gated = [False] * len(clips)
+        found: list[tuple[Row, bool]] = [([], False) for _ in clips]
         open_ = list(range(len(clips)))
         while open_:
             asked, left = [], []
@@ -132,18 +129,18 @@ class StillGate:
                 if begins[i]:
                     asked.append(i)
                 elif view.asked == 0 and view.row is not None and view.calm_windows >= self._rule.calm_windows:
-                    rows[i], gated[i] = view.row, True
+                    found[i] = view.row, True
                 elif view.calm_windows + view.asked < self._rule.calm_windows:
                     view.asked += 1
                     asked.append(i)
                 else:
                     left.append(i)
             for i, row in zip(asked, compute([clips[i] for i in asked]) if asked else (), strict=True):
-                rows[i] = row
+                found[i] = row, False
                 if not begins[i]:
                     self._note(views[i], row)
             open_ = left
-        return rows, gated
+        return found
 
     def state(self, camera: str) -> ViewState | None:
         view = self._views.get(camera)
