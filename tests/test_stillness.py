@@ -49,7 +49,9 @@ def clip(number: int, *pictures: np.ndarray, epoch_us: int = 0, is_first: bool |
     pictures = pictures if len(pictures) > 1 else pictures * 2
     begin = epoch_us + number * 200_000
     samples = tuple(Sample(begin + i * 100_000, begin + i * 100_000, p) for i, p in enumerate(pictures))
-    return Clip("gate", epoch_us, number, begin, begin + 200_000, samples, 6, number == 0 if is_first is None else is_first)
+    return Clip(
+        "gate", epoch_us, number, begin, begin + 200_000, samples, 6, number == 0 if is_first is None else is_first
+    )
 
 
 def pipeline(rules: dict[str, Rule] = RULES, **settings: object) -> tuple[Pipeline, Brightness]:

@@ -145,6 +145,7 @@ class Pipeline:
             camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
         self.counts[segment.camera].take(segment)
         camera.newest_us, camera.effort = segment.end_us, decoded.effort
+        self.counts[segment.camera].still_segments += decoded.is_still
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
         steps: list[Window | FeedEnd] = [Window(clip, segment.end_us, record) for clip in clips]
@@ -243,7 +244,7 @@ class Pipeline:
         return [self._outcome(step, next(fates)) if isinstance(step, Window) else step for step in steps]
 
     def _compute(self, clips: Sequence[Clip]) -> list[list[float]]:
-        return round_scores(self._features.score(clips)) if clips else []
+        return round_scores(self._features.score([clip.exact() for clip in clips])) if clips else []
 
     def track(self, steps: Sequence[Outcome]) -> list[Event]:
         """Run the trackers over the steps in order. They see a gap where a window has no prediction."""

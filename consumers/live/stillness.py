@@ -37,6 +37,8 @@ CELLS: Final = 48
 CELL_DIFFERENCE: Final = 14
 PATCH_DIFFERENCE: Final = 6
 _PATCH: Final = 3
+#: Of the bytes of a keyframe, what a picture takes at most in which nothing moves.
+STILL_SHARE: Final = 0.02
 #: Scores from this on are not calm, whatever the rules: so most changes of rules change no scores.
 _NEVER_CALM: Final = 0.25
 
@@ -54,6 +56,8 @@ class StillRule:
     calm_windows: int
     #: A view is computed again after so long.
     refresh_us: int
+    #: See `stream.decode`; None where every segment is decoded.
+    still_share: float | None = None
 
     @classmethod
     def of(cls, rules: Mapping[str, Rule], settings: GateSettings) -> Self | None:
@@ -64,6 +68,7 @@ class StillRule:
             {label: min(rule.end, _NEVER_CALM) for label, rule in rules.items()},
             max((rule.smoothing for rule in rules.values()), default=1),
             round(settings.refresh_seconds * 1e6),
+            STILL_SHARE if settings.segments else None,
         )
 
 
@@ -189,7 +194,7 @@ class StillGate:
                 and all(view.shows(cells) for cells in pictures)
             )
             if view is None or not is_still:
-                view = self._views[clip.camera] = _View(clip.start_us, pictures[-1], (0, 0))
+                view = self._views[clip.camera] = _View(clip.start_us, cells_of(clip.samples[-1].exact().image), (0, 0))
             view.newest = clip.epoch_us, clip.window
             begins.append(not is_still)
             views.append(view)

@@ -161,7 +161,10 @@ class _Run:
     ) -> None:
         self._todo, self._setup, self._store, self._progress = deque(jobs), setup, store, progress
         self._decoding: DecodeQueue[tuple[_OpenTrace, int, Item]] = DecodeQueue(
-            setup.spec, setup.threads, limits=setup.limits
+            setup.spec,
+            setup.threads,
+            limits=setup.limits,
+            still_share=None if setup.still is None else setup.still.still_share,
         )
         self._threads = self._decoding.threads
         # No rules: events are made from the traces later.

@@ -15,6 +15,11 @@ class GateSettings(Section):
         description="Do not run the model on windows in which no picture differs from what the camera showed when it "
         "last was calm. They carry its last calm scores, marked `gated`. false: run it on every window.",
     )
+    segments: bool = Field(
+        True,  # noqa: FBT003  a default
+        description="Decode nothing but keyframes of a segment whose other pictures are so small in bytes that nothing "
+        "moves in them; the rest is decoded when a window is computed. Only with `pictures`. false: decode all.",
+    )
     refresh_seconds: float = Field(
         30.0,
         gt=0,

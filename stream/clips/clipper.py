@@ -17,16 +17,17 @@ import itertools
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
 
 from stream.segment import Segment
 
-from .decoding import Decoded, Sample
+from .decoding import Decoded
 from .effort import Thinning
 from .pictures import Fit, Picture
+from .samples import Sample
 
 #: More of them than lie within a window.
 _GROUPS_KNOWN: Final = 1024
@@ -118,6 +119,12 @@ class Clip:
     def frames(self) -> Frames:
         """(T, H, W, 3) uint8 RGB, put together anew each time."""
         return np.stack([sample.image for sample in self.samples])
+
+    def exact(self) -> Clip:
+        """The clip with the pictures of its own frames, where keyframes' stand in for some; see `Sample.exact`."""
+        if all(sample.rest is None for sample in self.samples):
+            return self
+        return replace(self, samples=tuple(sample.exact() for sample in self.samples))
 
     @property
     def times_us(self) -> tuple[int, ...]:
