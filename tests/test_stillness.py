@@ -1,4 +1,4 @@
-"""Where nothing moves nothing is computed, and nothing is missed: when, and that it is the same live, in replay, resumed."""
+"""Where nothing moves nothing is computed, and nothing is missed; and it is the same in any batch, and handed over."""
 
 from __future__ import annotations
 
@@ -49,9 +49,8 @@ def clip(number: int, *pictures: np.ndarray, epoch_us: int = 0, is_first: bool |
     pictures = pictures if len(pictures) > 1 else pictures * 2
     begin = epoch_us + number * 200_000
     samples = tuple(Sample(begin + i * 100_000, begin + i * 100_000, p) for i, p in enumerate(pictures))
-    return Clip(
-        "gate", epoch_us, number, begin, begin + 200_000, samples, 6, number == 0 if is_first is None else is_first
-    )
+    is_first = number == 0 if is_first is None else is_first
+    return Clip("gate", epoch_us, number, begin, begin + 200_000, samples, 6, is_first)
 
 
 def pipeline(rules: dict[str, Rule] = RULES, **settings: object) -> tuple[Pipeline, Brightness]:

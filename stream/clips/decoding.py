@@ -79,7 +79,8 @@ def decode(
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
     decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, the keyframes'
-    stand in for them until somebody asks for the exact ones. A segment that continues another has no pictures of its own: they are `missing`.
+    stand in for them until somebody asks for the exact ones. A segment that continues another has no pictures of its
+    own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
