@@ -38,7 +38,7 @@ CELL_DIFFERENCE: Final = 14
 PATCH_DIFFERENCE: Final = 6
 _PATCH: Final = 3
 #: Of the bytes of a keyframe, what a picture takes at most in which nothing moves.
-STILL_SHARE: Final = 0.02
+STILL_SHARE: Final = 0.006
 #: Scores from this on are not calm, whatever the rules: so most changes of rules change no scores.
 _NEVER_CALM: Final = 0.25
 
