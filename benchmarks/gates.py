@@ -14,16 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 from gate_tapes import SIZES, WEATHERS, Tape, sources, write_still, write_tapes
 
-from consumers.live.assemble import Classifier
 from consumers.replaying.command import (
     UNGATED,
     ReplayOptions,
@@ -34,7 +35,9 @@ from consumers.replaying.command import (
 )
 from consumers.settings import Settings
 from consumers.terminal.console import Output
-from stream import Image
+from models import Classifier
+from stream import Decoded, Image, decode
+from stream.clips.samples import Undecoded
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 BUILD: Final = ROOT / "build" / "gates"
@@ -60,28 +63,72 @@ class Counted:
         return self._classifier.encode(pictures)
 
 
+class Watched:
+    """Decodes, and counts the segments of which only keyframes were decoded in the end."""
+
+    def __init__(self) -> None:
+        self.segments = 0
+        self._rest: list[Undecoded] = []
+
+    def __call__(self, *arguments: Any, **named: Any) -> Decoded:
+        decoded = decode(*arguments, **named)
+        self.segments += 1
+        if (rest := next((s.rest for s in decoded.samples if s.rest is not None), None)) is not None:
+            self._rest.append(rest)
+        return decoded
+
+    @property
+    def undecoded(self) -> int:
+        return sum(not rest.is_decoded for rest in self._rest)
+
+
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What was left of the work."""
+    """What was left of the work, and what the scores of windows that were not computed would have been."""
 
-    windows: float
-    pictures: float
+    windows_computed: float
+    pictures_encoded: float
+    segments_undecoded: float
+    core_seconds: float
+    core_seconds_ungated: float
+    #: Windows whose score is above a threshold, ungated, and those of them that were not computed gated.
+    alarming: int
+    alarming_gated: int
+
+    @property
+    def row(self) -> dict[str, float]:
+        return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
 def measure(session: Session) -> Shares:
     """Classify the footage gated and ungated; predictions are kept."""
-    encoded: dict[bool, int] = {}
-    computed = 1.0
-    for is_gated in (True, False):
+    encoded, seconds, traces = [], [], []
+    watched = Watched()
+    for still in (session.setup.still, None):
         counted = Counted(session.classifier)
-        still = session.setup.still if is_gated else None
-        replayed = classify_footage(replace(session, setup=replace(session.setup, scorer=counted, still=still)), _never)
+        how = replace(session, setup=replace(session.setup, scorer=counted, still=still))
+        began = time.process_time()
+        with mock.patch("consumers.live.decode_queue.decode", watched if still else decode):
+            replayed = classify_footage(how, _never)
         assert replayed is not None
-        encoded[is_gated] = counted.pictures
-        if is_gated:
-            traces = [piece.trace for timeline in replayed.timelines for piece in timeline.pieces]
-            computed = 1 - sum(len(t.gated) for t in traces) / sum(len(t.places) for t in traces)
-    return Shares(computed, encoded[True] / encoded[False])
+        seconds.append(time.process_time() - began)
+        encoded.append(counted.pictures)
+        traces.append([piece.trace for timeline in replayed.timelines for piece in timeline.pieces])
+    alarming = alarming_gated = 0
+    for gated, ungated in zip(*traces, strict=True):
+        rules = [(ungated.labels.index(label), rule.start) for label, rule in session.rules.items()]
+        above = np.any([ungated.scores[:, column] >= start for column, start in rules], axis=0)
+        alarming += int(above.sum())
+        alarming_gated += int(above[gated.gated].sum())
+    windows = sum(len(t.places) for t in traces[0])
+    return Shares(
+        1 - sum(len(t.gated) for t in traces[0]) / windows,
+        encoded[0] / encoded[1],
+        watched.undecoded / watched.segments,
+        *seconds,
+        alarming,
+        alarming_gated,
+    )
 
 
 def found_of(ungated: Sequence[Mapping[str, Any]], gated: Sequence[Mapping[str, Any]]) -> Counter[bool]:
@@ -131,15 +178,14 @@ def main() -> int:
         found = found_of(ungated, content["events"])
         total += found
         late = [_delay(event, content["events"]) for event in ungated]
-        true = [(f["outcome"]) for f in ungated]
+        outcomes = [event["outcome"] for event in ungated]
         row = {
             "events_ungated": len(ungated),
             "found": found[True],
-            "true_found_ungated": true.count("detected"),
+            "true_found_ungated": outcomes.count("detected"),
             "true_found_gated": sum(e["outcome"] == "detected" for e in content["events"]),
             "later_at_most_s": max((d for d in late if d is not None), default=None),
-            "windows_computed": round(shares.windows, 3),
-            "pictures_encoded": round(shares.pictures, 3),
+            **shares.row,
         }
         rows[f"tapes, {weather}"] = row
         print(f"tapes, {weather}: {json.dumps(row)}", flush=True)
@@ -179,7 +225,7 @@ def _delay(event: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> flo
 def _without_truth(settings: Settings, file: Path, errors: Output) -> dict[str, float]:
     with open_session(settings, _options([str(file)], None), errors) as session:
         shares = measure(session)
-    row = {"windows_computed": round(shares.windows, 3), "pictures_encoded": round(shares.pictures, 3)}
+    row = shares.row
     print(f"{file.name}: {json.dumps(row)}", flush=True)
     return row
 

@@ -40,6 +40,11 @@ class Undecoded:
         self._decode = decode
         self._found: dict[int, Sample] | None = None
 
+    @property
+    def is_decoded(self) -> bool:
+        """Whether somebody has asked."""
+        return self._found is not None
+
     def exact(self, sample: Sample) -> Sample:
         """Decode the segment, the first time; a damaged one has nothing but its keyframes."""
         if self._found is None:
