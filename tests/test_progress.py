@@ -33,7 +33,7 @@ from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.load_change import LoadChange
-from consumers.settings import GateSettings, LoadSettings
+from consumers.settings import LoadSettings
 from stream import EVERYTHING, ClipSpec, Decoded, Effort, Partition, Record, Sample, Segment, SegmentError
 from tests.scorers import WholeClips
 
@@ -275,7 +275,8 @@ class Run:
             silence=silence,
             max_reread_seconds=600.0,
             load=LoadSettings(policy="degrade"),
-            still=StillRule.of(RULES, GateSettings(pictures=self.gated)),
+            # Not for "dark": it is always one or the other.
+            still=StillRule({"bright": 0.25}, 3, 20 * SECOND) if self.gated else None,
         )
         self.pictures = Pictures(self.spec, in_a_hurry=self.in_a_hurry)
         known = [decode_progress(GROUP, key, value, "kept") for key, value in self.kept.items()]
