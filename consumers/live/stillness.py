@@ -34,8 +34,8 @@ from .tracker import Rule
 #: Pictures are compared by the brightness of cells, so many along each side.
 CELLS: Final = 48
 #: From 0 to 255: by how much a cell's brightness, and that of three by three cells, may differ where nothing moves.
-CELL_DIFFERENCE: Final = 14
-PATCH_DIFFERENCE: Final = 6
+CELL_DIFFERENCE: Final = 10
+PATCH_DIFFERENCE: Final = 4
 _PATCH: Final = 3
 #: Of the bytes of a keyframe, what a picture takes at most in which nothing moves.
 STILL_SHARE: Final = 0.006
