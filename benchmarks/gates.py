@@ -36,8 +36,7 @@ from consumers.replaying.command import (
 from consumers.settings import Settings
 from consumers.terminal.console import Output
 from models import Classifier
-from stream import Decoded, Image, decode
-from stream.clips.samples import Undecoded
+from stream import Decoded, Image, Sample, decode
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 BUILD: Final = ROOT / "build" / "gates"
@@ -68,18 +67,17 @@ class Watched:
 
     def __init__(self) -> None:
         self.segments = 0
-        self._rest: list[Undecoded] = []
+        self._stand_ins: list[Sample] = []
 
     def __call__(self, *arguments: Any, **named: Any) -> Decoded:
         decoded = decode(*arguments, **named)
         self.segments += 1
-        if (rest := next((s.rest for s in decoded.samples if s.rest is not None), None)) is not None:
-            self._rest.append(rest)
+        self._stand_ins += [sample for sample in decoded.samples if sample.rest is not None][:1]
         return decoded
 
     @property
     def undecoded(self) -> int:
-        return sum(not rest.is_decoded for rest in self._rest)
+        return sum(sample.rest is not None and not sample.rest.is_decoded for sample in self._stand_ins)
 
 
 @dataclass(frozen=True, slots=True)
