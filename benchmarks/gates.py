@@ -159,8 +159,8 @@ def main() -> int:
     settings = Settings.model_validate({"worker": {"model": arguments.model}})
     clips = sources(Path("/none") if arguments.demo else SHARED, DEMO, arguments.clips)
     view = VTEST if VTEST.is_file() else DEMO / "courtyard.mp4"
-    tapes = [Tape(clip, size, weather) for clip in clips for size in SIZES for weather in WEATHERS]
-    folder = BUILD / f"tapes-{arguments.seed}-{len(tapes)}{'-demo' if arguments.demo else ''}"
+    tapes = [Tape(clip, size, weather) for clip in clips for size in SIZES for weather in arguments.weathers]
+    folder = BUILD / f"tapes-{arguments.seed}"
     truth = write_tapes(tapes, folder, view, arguments.seed)
     rows: dict[str, Any] = {}
     total: Counter[bool] = Counter()
