@@ -3,10 +3,10 @@
     tapes       still views in which people appear, in four sizes and four weathers (gate_tapes.py), with a seed; fights
                 are true events. Of the events that are found when every window is computed: how many are found gated
     static      a view in which nothing happens, in each weather
-    vtest       OpenCV's courtyard, in which somebody always walks, where it is installed
+    vtest       OpenCV's courtyard, in which somebody always walks, where it lies at ../shared
 
 Each is replayed as by `clipline replay --against ungated`, by the same code. Where ../shared has no surveillance clips,
-fights are those of the rendered demo.
+fights are those of the rendered demo (examples/scenes).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 BUILD: Final = ROOT / "build" / "gates"
 DEMO: Final = ROOT / "consumers" / "footage"
 SHARED: Final = ROOT.parent / "shared" / "data"
-VTEST: Final = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
+VTEST: Final = SHARED / "footage" / "vtest.avi"
+VIEW: Final = DEMO / "courtyard.mp4"
 #: Of the events that are found ungated.
 RECALL: Final = 0.99
 
@@ -158,10 +159,9 @@ def main() -> int:
     errors = Output(stderr=True)
     settings = Settings.model_validate({"worker": {"model": arguments.model}})
     clips = sources(Path("/none") if arguments.demo else SHARED, DEMO, arguments.clips)
-    view = VTEST if VTEST.is_file() else DEMO / "courtyard.mp4"
     tapes = [Tape(clip, size, weather) for clip in clips for size in SIZES for weather in arguments.weathers]
     folder = BUILD / f"tapes-{arguments.seed}"
-    truth = write_tapes(tapes, folder, view, arguments.seed)
+    truth = write_tapes(tapes, folder, VIEW, arguments.seed)
     rows: dict[str, Any] = {}
     total: Counter[bool] = Counter()
     for weather in arguments.weathers:
@@ -190,7 +190,7 @@ def main() -> int:
     for weather in arguments.weathers:
         still = BUILD / f"still-{weather}.mp4"
         if not still.is_file():
-            write_still(still, view, 60, weather, arguments.seed)
+            write_still(still, VIEW, 60, weather, arguments.seed)
         rows[f"static, {weather}"] = _without_truth(settings, still, errors)
     if VTEST.is_file():
         rows["vtest"] = _without_truth(settings, VTEST, errors)
