@@ -87,6 +87,7 @@ class Shares:
 
     windows_computed: float
     pictures_encoded: float
+    #: Of those that need nothing but their bytes.
     segments_undecoded: float
     core_seconds: float
     core_seconds_ungated: float
@@ -123,7 +124,7 @@ def measure(session: Session) -> Shares:
     return Shares(
         1 - sum(len(t.gated) for t in traces[0]) / windows,
         encoded[0] / encoded[1],
-        watched.undecoded / watched.segments,
+        watched.undecoded / max(1, watched.segments),
         *seconds,
         alarming,
         alarming_gated,
