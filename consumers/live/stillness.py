@@ -180,21 +180,24 @@ class StillGate:
     def _sort(self, clips: Sequence[Clip]) -> tuple[list[bool], list[_View]]:
         """Of each clip, whether a view begins with it, and its view."""
         begins, views, known = [], [], dict[int, Cells]()
+
+        def seen(image: Image) -> Cells:
+            if id(image) not in known:
+                known[id(image)] = cells_of(image)
+            return known[id(image)]
+
         for clip in clips:
-            pictures = []
-            for sample in clip.samples:
-                if id(sample.image) not in known:
-                    known[id(sample.image)] = cells_of(sample.image)
-                pictures.append(known[id(sample.image)])
             view = self._views.get(clip.camera)
             is_still = (
                 view is not None
                 and (not clip.is_first or view.newest == (clip.epoch_us, clip.window - 1))
                 and 0 <= clip.start_us - view.start_us < self._rule.refresh_us
-                and all(view.shows(cells) for cells in pictures)
+                # The newest first: where something moves, it tells.
+                and all(view.shows(seen(sample.image)) for sample in reversed(clip.samples))
             )
             if view is None or not is_still:
-                view = self._views[clip.camera] = _View(clip.start_us, cells_of(clip.samples[-1].exact().image), (0, 0))
+                reference = seen(clip.samples[-1].exact().image)
+                view = self._views[clip.camera] = _View(clip.start_us, reference, (0, 0))
             view.newest = clip.epoch_us, clip.window
             begins.append(not is_still)
             views.append(view)
