@@ -33,6 +33,7 @@ from chaos_services import Brokers, KillableRedis, LiveFeeds
 from chaos_stand import FOOTAGE, Plan, Stand
 
 from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.stillness import StillRule
 from consumers.outputs.redis_check import redis_differences
 from consumers.replaying.run import ScoringSetup
 from consumers.settings.loading import load_settings
@@ -102,10 +103,16 @@ def _hurt(stand: Stand) -> None:
 def _judge(stand: Stand) -> Verdict:
     settings = stand.settings
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
+    rules = tracker_rules(classifier.contract, settings.tracker)
+    spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
     judge = Judge(
         settings,
-        ScoringSetup(classifier, clip_spec(classifier.contract, settings.worker.stride_seconds)),
-        tracker_rules(classifier.contract, settings.tracker),
+        ScoringSetup(
+            classifier,
+            spec,
+            still=StillRule.of(rules, settings.gates, spec.context),
+        ),
+        rules,
         KafkaTransport(settings.kafka),
         functools.partial(committed, settings.kafka),
         stand.folder / "traces",

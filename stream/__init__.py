@@ -20,11 +20,12 @@ from .broker.transport import (
     Transport,
 )
 from .clips.clipper import Clip, Clipper, ClipperState
-from .clips.decoding import Decoded, Decoder, Sample, decode
+from .clips.decoding import Decoded, Decoder, decode
 from .clips.effort import EVERYTHING, Effort, Thinning
 from .clips.grid import ClipSpec
 from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
+from .clips.samples import Sample
 from .clips.sampling import SampleReader, sample_file, sample_pieces
 from .credentials import display_name, escape_address, split_address
 from .errors import (

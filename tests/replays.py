@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from consumers.live.stillness import StillRule
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.records.event import Event
@@ -165,7 +166,7 @@ def replayed(
         return transport
 
     recordings, _ = find_recordings(list(map(str, sources)), camera, start_us, settings.segments.limits, connect)
-    how = ScoringSetup(scorer or Brightness(), SPEC, threads=2)
+    how = ScoringSetup(scorer or Brightness(), SPEC, threads=2, still=StillRule.of(RULES, settings.gates))
     found = replay(recordings, how, "pixels", TraceStore(folder), **options)  # type: ignore[arg-type]
     assert found is not None
     return found

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from consumers.live.stillness import StillRule
 from consumers.live.worker import Worker
 from consumers.outputs.redis_check import redis_differences
 from consumers.outputs.redis_projection import RedisProjection
@@ -67,7 +68,7 @@ def judge_of(chaos_judge: Any, settings: Settings, transport: Transport, folder:
     def stored(topic: str) -> list[Record]:
         return list(transport.read(transport.offsets(topic)))
 
-    setup = ScoringSetup(Brightness(), SPEC, threads=1)
+    setup = ScoringSetup(Brightness(), SPEC, threads=1, still=StillRule.of(RULES, settings.gates))
     return chaos_judge.Judge(settings, setup, RULES, transport, read or stored, folder)
 
 

@@ -98,7 +98,7 @@ def replay(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Compare with a second model on the same footage. Needs --labels.",
+            help="Compare with a second model on the same footage, or with this one 'ungated'. Needs --labels.",
             autocompletion=shipped_models,
             show_default=False,
         ),

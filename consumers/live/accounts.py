@@ -25,6 +25,8 @@ class CameraCounts:
     skipped: Counter[str] = field(default_factory=Counter)
     dead_lettered: int = 0
     segments: int = 0
+    #: Of them: those of which only keyframes were decoded at first, since so little changes in them.
+    still_segments: int = 0
     dead_letters: int = 0
     windows: int = 0
     events: int = 0
@@ -63,6 +65,7 @@ class CameraCounts:
             "classified",
             "dead_lettered",
             "segments",
+            "still_segments",
             "dead_letters",
             "windows",
             "events",

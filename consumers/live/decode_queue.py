@@ -93,6 +93,7 @@ class DecodeQueue(Generic[Item]):
         max_picture_bytes: int = MAX_PICTURE_BYTES,
         limits: DecodeLimits | None = None,
         told_seconds: Callable[[float], None] = lambda _: None,
+        still_share: float | None = None,
     ) -> None:
         """Begin.
 
@@ -103,8 +104,9 @@ class DecodeQueue(Generic[Item]):
             max_picture_bytes: of decoded pictures that wait to be taken.
             limits: of one segment; the usual ones, if None.
             told_seconds: hears, by several threads, how long each segment took.
+            still_share: of segments that need nothing but their bytes, see `decode`.
         """
-        self._spec, self._limits = spec, limits
+        self._spec, self._limits, self._still_share = spec, limits, still_share
         self._max_picture_bytes, self._told_seconds = max_picture_bytes, told_seconds
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
@@ -241,8 +243,18 @@ class DecodeQueue(Generic[Item]):
         else:
             if group is not None and segment.epoch_us > group.segment.epoch_us and segment.sequence > 0:
                 del self._groups[camera]  # the feed began anew, and nobody said that the group is over
-            picture, limits, only = self._spec.picture, self._limits, task.effort.keyframes_only
-            self._submit(task, lambda: decode(segment, task.times_us, picture, where, limits, keyframes_only=only))
+            self._submit(
+                task,
+                lambda: decode(
+                    segment,
+                    task.times_us,
+                    self._spec.picture,
+                    where,
+                    self._limits,
+                    keyframes_only=task.effort.keyframes_only,
+                    still_share=self._still_share,
+                ),
+            )
 
     def _go_on(self, group: _Group[Item], task: _Task[Item]) -> None:
         """Decode the group's next segment when the one before is done."""

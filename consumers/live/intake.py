@@ -33,6 +33,7 @@ from .measures import Measures
 from .pipeline import FeedEnd, Outcome, Pipeline, Window
 from .silence import SilenceWatch
 from .status import WorkerStatus
+from .stillness import StillRule
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -76,10 +77,11 @@ class Intake:
         silence: SilenceWatch,
         max_reread_seconds: float,
         load: LoadSettings,
+        still: StillRule | None = None,
     ) -> None:
         self._outbox, self._measures, self._max_reread_seconds = outbox, measures, max_reread_seconds
         self._load = load
-        self.pipeline = Pipeline(scorer, spec, rules)
+        self.pipeline = Pipeline(scorer, spec, rules, still)
         self.counts = self.pipeline.counts
         self.counts.when_dropped = self._lose_account
         self.status = WorkerStatus()

@@ -34,6 +34,7 @@ from stream import (
 from .accounts import Accounts
 from .features import Scorer, features_for
 from .handover.offsets import Footage
+from .stillness import StillGate, StillRule, ViewState
 from .tracker import Rule, Tracker, TrackerState
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class PipelineState:
     clipper: ClipperState
     tracker: TrackerState
     effort: Effort = EVERYTHING
+    #: What it shows while nothing moves; None where it is not known, or every window is computed.
+    view: ViewState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,20 @@ Outcome = ScoredWindow | UnscoredWindow | FeedEnd
 class Pipeline:
     """The state of every camera, and the account of its frames."""
 
-    def __init__(self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule], still: StillRule | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            scorer: the model.
+            spec: what its windows look like.
+            rules: by label, when it is an event.
+            still: when a window is not computed; if None, each is.
+        """
         self._scorer, self._spec, self._rules = scorer, spec, rules
         self._features = features_for(scorer, spec.context)
+        self._gate = None if still is None else StillGate(still, scorer.labels)
         self.cameras: dict[str, Camera] = {}
         self.counts = Accounts(self.cameras.__contains__)
 
@@ -131,6 +145,7 @@ class Pipeline:
             camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
         self.counts[segment.camera].take(segment)
         camera.newest_us, camera.effort = segment.end_us, decoded.effort
+        self.counts[segment.camera].still_segments += decoded.is_still
         clips = camera.clipper.push(segment, decoded)
         self._count_skipped(segment.camera, camera)
         steps: list[Window | FeedEnd] = [Window(clip, segment.end_us, record) for clip in clips]
@@ -149,13 +164,33 @@ class Pipeline:
 
     def forget(self, name: str) -> None:
         self.cameras.pop(name, None)
+        if self._gate is not None:
+            self._gate.forget(name)
 
     def state(self, name: str) -> PipelineState:
         """What another pipeline has to know to go on with a camera."""
         camera = self.cameras[name]
         return PipelineState(
-            self._scorer.id, camera.newest_us, camera.clipper.state, camera.tracker.state, camera.effort
+            self._scorer.id,
+            camera.newest_us,
+            camera.clipper.state,
+            camera.tracker.state,
+            camera.effort,
+            self.view(name),
         )
+
+    def view(self, name: str) -> ViewState | None:
+        """What a camera shows while nothing moves, as far as windows were classified."""
+        return None if self._gate is None else self._gate.state(name)
+
+    def restore_view(self, name: str, view: ViewState | None) -> None:
+        """Go on with what a camera showed, to the same model.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if self._gate is not None and view is not None:
+            self._gate.restore(name, view)
 
     def restore(self, name: str, state: PipelineState) -> list[Event]:
         """Go on with a camera, as far as model, windows and rules are the same; return the events that end with them.
@@ -165,6 +200,7 @@ class Pipeline:
         clipper = Clipper.restored(self._spec, state.clipper)
         if state.model == self._scorer.id and state.clipper.grid == clipper.state.grid:
             tracker, ended = Tracker.restored(self._rules, state.tracker), state.tracker.ended(self._rules)
+            self.restore_view(name, state.view)
         else:
             tracker, ended = Tracker(self._rules), state.tracker.ended()
         self.cameras[name] = Camera(clipper, tracker, state.newest_us, state.effort)
@@ -196,11 +232,19 @@ class Pipeline:
         A score that is no finite number would hold events open or shut for ever, and is not JSON: such a window has no
         prediction.
 
-        Touches no camera's state: it may run beside `push`, in one other thread.
+        Where there is a rule for it, windows in which nothing moves are not computed; see `StillGate`.
+
+        Touches of a camera's state only its view: it may run beside `push`, in one other thread.
         """
         clips = [step.clip for step in steps if isinstance(step, Window)]
-        rows = iter(round_scores(self._features.score(clips)) if clips else ())
-        return [self._outcome(step, next(rows)) if isinstance(step, Window) else step for step in steps]
+        if self._gate is None:
+            fates = iter([(row, False) for row in self._compute(clips)])
+        else:
+            fates = iter(self._gate.score(clips, self._compute))
+        return [self._outcome(step, next(fates)) if isinstance(step, Window) else step for step in steps]
+
+    def _compute(self, clips: Sequence[Clip]) -> list[list[float]]:
+        return round_scores(self._features.score([clip.exact() for clip in clips])) if clips else []
 
     def track(self, steps: Sequence[Outcome]) -> list[Event]:
         """Run the trackers over the steps in order. They see a gap where a window has no prediction."""
@@ -222,7 +266,10 @@ class Pipeline:
         for step in steps:
             if isinstance(step, ScoredWindow):
                 counts = self.counts[step.camera]
-                counts.classified += step.window.clip.frames_spanned
+                if step.prediction.gated:
+                    counts.skipped["still"] += step.window.clip.frames_spanned
+                else:
+                    counts.classified += step.window.clip.frames_spanned
                 counts.windows += 1
                 counts.newest = step.prediction
             elif isinstance(step, UnscoredWindow):
@@ -233,7 +280,8 @@ class Pipeline:
         for event in events:
             self.counts[event.camera].events += event.state == "started"
 
-    def _outcome(self, window: Window, row: list[float]) -> ScoredWindow | UnscoredWindow:
+    def _outcome(self, window: Window, fate: tuple[list[float], bool]) -> ScoredWindow | UnscoredWindow:
+        row, gated = fate
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
         clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
@@ -246,6 +294,7 @@ class Pipeline:
             self._scorer.id,
             scores,
             degraded="keyframes" if clip.has_held_frames else None,
+            gated=gated,
         )
         trace = None if window.record is None else child_trace(trace_of(window.record.headers), found.id)
         return ScoredWindow(window, found if trace is None else replace(found, trace=trace))

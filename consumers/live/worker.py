@@ -46,6 +46,7 @@ from .measures import Measures
 from .pipeline import FeedEnd, Outcome, ScoredWindow, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
+from .stillness import StillRule
 from .tracker import Rule
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Worker:
         self._model = scorer.id
         self._alarms = {label: rule.start for label, rule in rules.items()}
         self.measures = Measures()
+        self._still = StillRule.of(rules, settings.gates, spec.context)
         self._intake = Intake(
             scorer,
             spec,
@@ -81,6 +83,7 @@ class Worker:
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
             load=settings.load,
+            still=self._still,
         )
         self._load = LoadControl(spec, settings.load, self._intake.pipeline.cameras.get)
         self._arrivals = arrivals.Arrivals()
@@ -165,6 +168,7 @@ class Worker:
             self._max_bytes,
             self._settings.decode_limits,
             told_seconds=self.measures.decode_seconds.observe,
+            still_share=None if self._still is None else self._still.still_share,
         )
         try:
             while not stop():

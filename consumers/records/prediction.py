@@ -43,6 +43,8 @@ class Prediction:
     trace: str | None = dataclass_field(default=None, compare=False)
     #: "keyframes" where a worker that could not keep up decoded no other pictures: a replay gives other scores.
     degraded: str | None = None
+    #: Whether nothing moved, so that the scores are the camera's last calm ones and the window was not computed.
+    gated: bool = False
 
     @property
     def id(self) -> str:
@@ -67,6 +69,8 @@ class Prediction:
         }
         if self.degraded is not None:
             body["degraded"] = self.degraded
+        if self.gated:
+            body["gated"] = True
         headers = [("content-type", b"application/json"), *trace_headers(self.trace)]
         return self.camera.encode(), headers, to_json(body).encode()
 
@@ -94,6 +98,7 @@ class Prediction:
             model=field(body, "model", str, where),
             scores={label: field(scores, label, float, f"{where}: scores") for label in scores},
             degraded=field(body, "degraded", str, where) if "degraded" in body else None,
+            gated=field(body, "gated", bool, where) if "gated" in body else False,
             trace=trace_of(headers),
         )
         if not scores:

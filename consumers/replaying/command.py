@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from consumers.files import content_digest, write_json, write_text
 from consumers.learning.trained_on import warn_of_training_data
 from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.stillness import StillRule
 from consumers.live.tracker import Rule
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.settings import Settings, override
@@ -52,6 +53,8 @@ from .through_kafka import replay_through_kafka
 #: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
 _WINDOW_ROUNDS: Final = 200
 INTERRUPTED: Final = 130
+#: In place of a second model: the first one, which computes every window.
+UNGATED: Final = "ungated"
 STOPPED: Final = "stopped; predictions so far are kept, and the same command continues from there"
 
 
@@ -71,7 +74,7 @@ class ReplayOptions:
     #: Over a real broker: an embedded one, or the one of the settings.
     through_kafka: bool = False
     own_broker: bool = True
-    #: Another model, on the same footage.
+    #: Another model, on the same footage, or `UNGATED`.
     against: str | None = None
     reading: Reading | None = None
     #: Go on without rows of truth that are wrong.
@@ -163,21 +166,23 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
         store = TraceStore(folder)
         with console.status("loading the model"):
             classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        setup = _setup(classifier, settings)
         rules = tracker_rules(classifier.contract, settings.tracker)
+        setup = _setup(classifier, settings, rules)
         if not rules:
             notes.warn(f"{classifier.id} has no thresholds and raises no events: set tracker.labels.<label>.start")
         yield Session(options, settings, tuple(recordings), truth_rows, classifier, setup, rules, store, notes)
 
 
-def _setup(classifier: Classifier, settings: Settings) -> ScoringSetup:
+def _setup(classifier: Classifier, settings: Settings, rules: Mapping[str, Rule]) -> ScoringSetup:
     worker = settings.worker
+    spec = clip_spec(classifier.contract, worker.stride_seconds)
     return ScoringSetup(
         classifier,
-        clip_spec(classifier.contract, worker.stride_seconds),
+        spec,
         worker.threads,
         worker.max_batch,
         worker.decode_limits,
+        StillRule.of(rules, settings.gates, spec.context),
     )
 
 
@@ -198,7 +203,8 @@ def run_replay(
     """
     gate = None if fail_if is None else Gate.parse(fail_if, WITHOUT_TRUTH if options.labels is None else FIGURES)
     if options.against is not None:
-        find(options.against)
+        if options.against != UNGATED:
+            find(options.against)
         if options.labels is None or options.through_kafka:
             raise ReplayError("--against needs --labels, and cannot be combined with --through-kafka")
     with open_session(settings, options, errors) as session:
@@ -266,7 +272,7 @@ def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult
         session.notes.warn(reason)
     if judged:
         models = [find(session.settings.worker.model)]
-        models += [find(session.options.against)] if session.options.against is not None else []
+        models += [find(session.options.against)] if session.options.against not in (None, UNGATED) else []
         files = [piece.file for recording in session.recordings for piece in recording.pieces if piece.file is not None]
         digests = {path: content_digest(path) for path in files}
         for model in models:
@@ -303,11 +309,15 @@ def _other(
     """Judge the model of --against on the same footage, with its own thresholds."""
     options = session.options
     assert options.against is not None
+    if options.against == UNGATED:
+        second = replace(session, setup=replace(session.setup, still=None))
+        replayed = classify_footage(second, stop)
+        return None if replayed is None else judge_events(replayed.timelines, session.rules, truth, options.matcher)
     settings = override(settings, {"worker": {"model": options.against}}, "--against")
     classifier = Classifier.load(options.against, engine=settings.worker.engine)
-    setup = _setup(classifier, settings)
     # The thresholds of `tracker.labels` were chosen for the first, and this one may lack these labels.
     rules = tracker_rules(classifier.contract, settings.tracker.model_copy(update={"labels": {}}))
+    setup = _setup(classifier, settings, rules)
     second = replace(session, classifier=classifier, setup=setup, rules=rules)
     if strange := sorted({t.label for t in truth} - set(rules)):
         raise ReplayError(
@@ -371,6 +381,7 @@ def result_json(
         "lost_frames": lost,
         "held_seconds": sum(p.trace.held_seconds for c in replayed.timelines for p in c.pieces),
         "windows": sum(len(p.trace.places) for c in replayed.timelines for p in c.pieces),
+        "gated_windows": sum(len(p.trace.gated) for c in replayed.timelines for p in c.pieces),
         "cameras": {c.camera: [p.name for p in c.pieces] for c in replayed.timelines},
         "clip": {
             "frames": session.setup.spec.frames,

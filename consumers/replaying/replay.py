@@ -67,6 +67,7 @@ def replay(
                     "model": setup.scorer.id,
                     "engine": [engine, engine_version(engine)],
                     "spec": asdict(setup.spec),
+                    "still": None if setup.still is None else asdict(setup.still),
                     "decoder": decoder_version(),
                 }
             )

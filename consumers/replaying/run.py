@@ -21,6 +21,7 @@ from typing import Any, Final
 from consumers.live.decode_queue import DecodeQueue
 from consumers.live.features import Scorer
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, UnscoredWindow, Window
+from consumers.live.stillness import StillRule
 from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Segment, SegmentError, SourceError
 
 from .sources import Piece
@@ -49,6 +50,8 @@ class ScoringSetup:
     max_batch: int = 32
     #: Of one segment.
     limits: DecodeLimits = field(default_factory=DecodeLimits)
+    #: When a window is not computed; if None, each is.
+    still: StillRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +161,14 @@ class _Run:
     ) -> None:
         self._todo, self._setup, self._store, self._progress = deque(jobs), setup, store, progress
         self._decoding: DecodeQueue[tuple[_OpenTrace, int, Item]] = DecodeQueue(
-            setup.spec, setup.threads, limits=setup.limits
+            setup.spec,
+            setup.threads,
+            limits=setup.limits,
+            still_share=None if setup.still is None else setup.still.still_share,
         )
         self._threads = self._decoding.threads
         # No rules: events are made from the traces later.
-        self._pipeline = Pipeline(setup.scorer, setup.spec, {})
+        self._pipeline = Pipeline(setup.scorer, setup.spec, {}, setup.still)
         self._traces: dict[str, _OpenTrace] = {}
         self._turn: deque[_OpenTrace] = deque()
         self._batches: deque[_Batch] = deque()
@@ -217,6 +223,7 @@ class _Run:
             trace.done, trace.needed, trace.windows = kept.done, kept.needed, len(kept.windows)
             trace.told = kept.windows
             trace.draft.undecoded, trace.draft.problems = kept.undecoded, list(kept.problems)
+            self._pipeline.restore_view(job.key, kept.view)
         self._traces[job.key] = trace
         self._turn.append(trace)
 
@@ -294,6 +301,8 @@ class _Run:
                     trace.draft.lose(step.window.clip.frames_spanned, str(step))
                     continue
                 p = step.prediction
+                if p.gated:
+                    trace.draft.gated.append(trace.windows)
                 trace.windows += 1
                 trace.draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, step.window.known_us))
                 trace.draft.scores.append(list(p.scores.values()))
@@ -313,8 +322,7 @@ class _Run:
         self._store.release(trace.job.key)
         del self._traces[trace.job.key]
         self._pipeline.counts.pop(trace.job.key, None)
-        if trace.job.key in self._pipeline.cameras:
-            self._pipeline.forget(trace.job.key)
+        self._pipeline.forget(trace.job.key)
 
     def _save_parts(self) -> None:
         # A part says where to continue after all that was taken, so all that was taken has to be in it.
@@ -323,8 +331,10 @@ class _Run:
             if not trace.claimed or trace.taken <= trace.done:
                 continue
             needed = trace.open[0][0] if trace.open else trace.taken
-            self._store.save_part(trace.job.key, len(self._setup.scorer.labels), trace.draft, trace.taken, needed)
-            trace.draft.places, trace.draft.scores, trace.draft.closes = [], [], []
+            key = trace.job.key
+            view = self._pipeline.view(key)
+            self._store.save_part(key, len(self._setup.scorer.labels), trace.draft, trace.taken, needed, view)
+            trace.draft.places, trace.draft.scores, trace.draft.closes, trace.draft.gated = [], [], [], []
             trace.done = trace.taken
         self._part_at = time.monotonic() + _PART_SECONDS
 

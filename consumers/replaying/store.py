@@ -17,23 +17,24 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 
 from consumers.files import replacing, trim_folder
+from consumers.live.stillness import ViewState
 from stream import Segment
 
 from .errors import StoreError
 from .trace import EPOCH, WINDOW, Trace
 
 #: Goes up with each change to decoding or windowing: traces made before it are no longer right.
-VERSION: Final = 3
+VERSION: Final = 4
 DEFAULT_BYTES: Final = 2 * 1024**3
 _MAX_PROBLEMS: Final = 20
-_ARRAYS: Final = ("places", "scores", "closes", "spans")
+_ARRAYS: Final = ("places", "scores", "closes", "gated", "spans")
 
 
 def trace_key(facts: Mapping[str, Any]) -> str:
@@ -49,6 +50,7 @@ class TraceDraft:
     places: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     closes: list[int] = field(default_factory=list)
+    gated: list[int] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     frames: int = 0
     #: Left out by the segmenter, by reason.
@@ -97,6 +99,8 @@ class UnfinishedTrace:
     needed: int
     undecoded: int
     problems: tuple[str, ...]
+    #: What the footage showed when nothing moved, see `Pipeline.view`.
+    view: ViewState | None
 
 
 class TraceStore:
@@ -131,6 +135,7 @@ class TraceStore:
             facts["skipped"],
             facts["alone"],
             facts["held_seconds"],
+            arrays["gated"],
         )
 
     def save(self, key: str, model: str, labels: tuple[str, ...], draft: TraceDraft, windows: int) -> None:
@@ -151,7 +156,7 @@ class TraceStore:
         claimed = key in self._locks
         parts = [part for path in self._parts(key) if (part := _read(path))] if claimed else []
         arrays = _arrays(draft, len(labels))
-        for name in ("places", "scores", "closes"):
+        for name in ("places", "scores", "closes", "gated"):
             arrays[name] = np.concatenate([*(part[name] for part, _ in parts), arrays[name]])
         if len(arrays["places"]) != windows:
             self.drop_parts(key)
@@ -173,12 +178,20 @@ class TraceStore:
         if claimed:
             self.drop_parts(key)
 
-    def save_part(self, key: str, labels: int, draft: TraceDraft, done: int, needed: int) -> None:
+    def save_part(
+        self, key: str, labels: int, draft: TraceDraft, done: int, needed: int, view: ViewState | None
+    ) -> None:
         """Keep what was classified since the part before, and where to go on: see `UnfinishedTrace`.
 
         Items are counted, not times: a topic may hold footage twice, or an archive behind what is newer.
         """
-        facts = {"done": done, "needed": needed, "undecoded": draft.undecoded, "problems": draft.problems}
+        facts = {
+            "done": done,
+            "needed": needed,
+            "undecoded": draft.undecoded,
+            "problems": draft.problems,
+            "view": None if view is None else asdict(view),
+        }
         # Soon read and removed: packing it would cost more than the room it takes meanwhile.
         self._write(self._part(key, len(self._parts(key))), _arrays(draft, labels), facts, np.savez)
 
@@ -194,8 +207,14 @@ class TraceStore:
             windows.update(map(tuple, arrays["places"][:, (EPOCH, WINDOW)].tolist()))
         if facts is None:
             return None
+        view = facts["view"]
         return UnfinishedTrace(
-            frozenset(windows), facts["done"], facts["needed"], facts["undecoded"], tuple(facts["problems"])
+            frozenset(windows),
+            facts["done"],
+            facts["needed"],
+            facts["undecoded"],
+            tuple(facts["problems"]),
+            None if view is None else ViewState(**view | {"shape": tuple(view["shape"])}),
         )
 
     def claim(self, key: str) -> bool:
@@ -283,6 +302,7 @@ def draft_trace(model: str, labels: tuple[str, ...], draft: TraceDraft) -> Trace
         dict(draft.skipped),
         draft.alone,
         draft.held_us / 1e6,
+        arrays["gated"],
     )
 
 
@@ -291,6 +311,7 @@ def _arrays(draft: TraceDraft, labels: int) -> dict[str, np.ndarray]:
         "places": np.array(draft.places, np.int64).reshape(-1, 5),
         "scores": np.array(draft.scores, np.float64).reshape(-1, labels),
         "closes": np.array(draft.closes, np.int64),
+        "gated": np.array(draft.gated, np.int64),
         "spans": np.array(draft.spans, np.int64).reshape(-1, 2),
     }
 

@@ -27,13 +27,14 @@ _ROWS_SHOWN: Final = 20
 
 def print_summary(out: Output, content: Mapping[str, Any]) -> None:
     """Print what happened, the verdict, and the figures; `content` is what --json writes."""
-    kept = content["kept_seconds"]
+    kept, gated = content["kept_seconds"], content["gated_windows"]
     _say(
         out,
         f"{content['model']}: {duration(content['footage_seconds'])} of footage from "
         f"{count(len(content['cameras']), 'camera')} in {duration(content['wall_seconds'])}, "
         f"{content['times_realtime']:.0f} times real time"
-        f"{f' ({duration(kept)} had been classified before)' if kept else ''}; {content['windows']} windows",
+        f"{f' ({duration(kept)} had been classified before)' if kept else ''}; {content['windows']} windows"
+        f"{f' ({gated} of them gated)' if gated else ''}",
     )
     if content["held_seconds"] >= 1:
         _say(out, f"pictures stood still for {duration(content['held_seconds'])}: no others came", "yellow")

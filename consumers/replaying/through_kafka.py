@@ -283,6 +283,8 @@ def _trace(predictions: Sequence[Prediction], setup: ScoringSetup, sent: _SentFi
     for p in predictions:
         ends_us = sent.ends_us[p.epoch_us]
         known_us = ends_us[bisect_left(ends_us, p.end_us)]
+        if p.gated:
+            draft.gated.append(len(draft.places))
         draft.places.append((p.epoch_us, p.window, p.start_us, p.end_us, known_us))
         draft.scores.append([p.scores[label] for label in labels])
     draft.closes = [sum(p[0] <= epoch_us for p in draft.places) for epoch_us in sent.closed]

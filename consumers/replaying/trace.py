@@ -51,6 +51,8 @@ class Trace:
     alone_frames: int = 0
     #: For how long pictures stood still because the camera sent no others.
     held_seconds: float = 0.0
+    #: (G,) numbers of the windows that carry scores of earlier ones, as nothing moved; ascending.
+    gated: Ints = field(default_factory=lambda: np.array([], np.int64), repr=False)
 
     @property
     def seconds(self) -> float:
@@ -76,11 +78,21 @@ class Trace:
         # Some at a time: a day's windows as objects would take a hundred times as much memory as in these arrays.
         for first in range(0, len(self.places), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
-            for (epoch, window, start, end, _), row in zip(
-                self.places[part].tolist(), self.scores[part, columns].tolist(), strict=True
+            places = self.places[part]
+            gated = np.isin(np.arange(first, first + len(places)), self.gated)
+            for (epoch, window, start, end, _), row, is_gated in zip(
+                places.tolist(), self.scores[part, columns].tolist(), gated.tolist(), strict=True
             ):
-                scores = dict(zip(wanted, row, strict=True))
-                yield Prediction(camera, begin_us + epoch, window, begin_us + start, begin_us + end, self.model, scores)
+                yield Prediction(
+                    camera,
+                    begin_us + epoch,
+                    window,
+                    begin_us + start,
+                    begin_us + end,
+                    self.model,
+                    dict(zip(wanted, row, strict=True)),
+                    gated=is_gated,
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,7 @@ def _accounts(counts: Mapping[str, CameraCounts]) -> Iterator[CounterMetricFamil
         shown[OTHERS] = others
     for name, text in (
         ("segments", "Segments that came from a camera."),
+        ("still_segments", "Of them: those of which only keyframes were decoded at first, as nothing moved."),
         ("windows", "Windows of a camera that were classified."),
         ("events", "Events of a camera that have started."),
     ):

@@ -21,6 +21,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 
 from .addresses import resolve
 from .feeding import CameraSettings, SegmentSettings
+from .gates import GateSettings
 from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .observing import LogSettings, MetricsSettings
@@ -41,6 +42,7 @@ __all__ = [
     "DEFAULT_FILE",
     "ENVIRONMENT_PREFIX",
     "CameraSettings",
+    "GateSettings",
     "KafkaSecuritySettings",
     "LabelSettings",
     "LoadRule",

@@ -22,6 +22,7 @@ from stream import (
 
 from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
+from .gates import GateSettings
 from .load import LoadSettings
 from .observing import LogSettings, MetricsSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section
@@ -376,6 +377,7 @@ class Settings(Section):
     run: RunSettings = Field(RunSettings(), description="Processes and services.")
     worker: WorkerSettings = Field(WorkerSettings(), description="Model and windows.")
     load: LoadSettings = Field(LoadSettings(), description="What happens to cameras that are behind.")
+    gates: GateSettings = Field(GateSettings(), description="What is not computed while nothing moves.")
     tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
     segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")

@@ -26,6 +26,7 @@ _SKIP_REASONS: Final = {
     "stray_epoch": "of another feed under this name",
     "stray_segment": "numbered or timed out of order",
     "unscored": "without a score",
+    "still": "not computed, as nothing moved",
     "no_timestamp": "without a time",
     "discontinuity": "after a jump in time",
     "no_keyframe": "before the first picture that can be decoded",

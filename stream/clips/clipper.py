@@ -17,16 +17,17 @@ import itertools
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
 
 from stream.segment import Segment
 
-from .decoding import Decoded, Sample
+from .decoding import Decoded
 from .effort import Thinning
 from .grid import ClipSpec
+from .samples import Sample
 
 #: More of them than lie within a window.
 _GROUPS_KNOWN: Final = 1024
@@ -52,11 +53,19 @@ class Clip:
     frames_spanned: int
     #: The samples before the first, without a hole: as many as are known, `ClipSpec.context` at most.
     context: tuple[Sample, ...] = field(default=(), repr=False)
+    #: Whether it is the first of its epoch, or behind a gap: nothing is known of what was just before.
+    is_first: bool = False
 
     @property
     def frames(self) -> Frames:
         """(T, H, W, 3) uint8 RGB, put together anew each time."""
         return np.stack([sample.image for sample in self.samples])
+
+    def exact(self) -> Clip:
+        """The clip with the pictures of its own frames, where keyframes' stand in for some; see `Sample.exact`."""
+        if all(sample.rest is None for sample in self.samples):
+            return self
+        return replace(self, samples=tuple(sample.exact() for sample in self.samples))
 
     @property
     def times_us(self) -> tuple[int, ...]:
@@ -92,6 +101,8 @@ class ClipperState:
     thinned: tuple[tuple[int, int], ...] = ()
     #: From where on samples follow each other without a hole.
     unbroken_from_us: int = 0
+    #: See `Clip.is_first`.
+    is_first: bool = True
 
 
 class Clipper:
@@ -125,6 +136,7 @@ class Clipper:
         self._groups: deque[tuple[int, float]] = deque(maxlen=_GROUPS_KNOWN)
         self._made: dict[int, int] = {}
         self._wanted = Thinning()
+        self._is_first = True  # the next clip
         self._is_refilling = False
 
     @classmethod
@@ -142,6 +154,7 @@ class Clipper:
         clipper._groups.extend((from_us, math.inf if end_us is None else end_us) for from_us, end_us in state.groups)
         clipper._made, clipper._wanted = dict(state.made), Thinning(state.thinned)
         clipper._unbroken_from_us = state.unbroken_from_us
+        clipper._is_first = state.is_first
         clipper._is_refilling = True
         if (frames, spacing_us, stride_us) != clipper._grid:
             clipper._made = {epoch: -(-n * stride_us // spec.stride_us) for epoch, n in state.made.items()}
@@ -168,6 +181,7 @@ class Clipper:
             made=dict(self._made),
             thinned=self._wanted.changes,
             unbroken_from_us=self._unbroken_from_us,
+            is_first=self._is_first,
         )
 
     def refill(self, segment: Segment, decoded: Decoded) -> None:
@@ -267,6 +281,7 @@ class Clipper:
         self._epoch_us, self._end_us, self._lead_reason = epoch_us, from_us, lead_reason
         self._unbroken_from_us = from_us
         self._samples.clear()
+        self._is_first = True
         # The first window that lies wholly in what we have.
         self._window = -(-(from_us - epoch_us) // self.spec.stride_us)
         if (made := self._made.get(epoch_us, 0)) > self._window:
@@ -341,7 +356,9 @@ class Clipper:
             samples=tuple(sample for _, sample in chosen),
             frames_spanned=self._drop_waiting(end_us),
             context=self._context(first),
+            is_first=self._is_first,
         )
+        self._is_first = False
         self._go_on(epoch_us, "between")
         return clip
 

@@ -39,25 +39,12 @@ from .effort import EVERYTHING, Effort
 from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
+from .samples import Sample, Undecoded
 
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
 #: A frame that has not come out when so many later ones have is not coming.
 LATER: Final = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Sample:
-    """The picture shown at a time. Windows that overlap share the object: what is computed of it can be kept by it."""
-
-    #: The time asked for, event time in µs.
-    at_us: int
-    #: Event time of the frame shown then, at or before it.
-    frame_us: int
-    #: (H, W, 3) uint8 RGB.
-    image: Image = field(repr=False)
-    #: Whether it is an earlier one than was to be shown, see `Effort.keyframes_only`.
-    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +61,8 @@ class Decoded:
     missing: str | None = None
     #: How much was made of the segment.
     effort: Effort = EVERYTHING
+    #: Whether its pictures are those of keyframes, which stand in for all, see `Sample.exact`.
+    is_still: bool = False
 
 
 def decode(
@@ -84,11 +73,14 @@ def decode(
     limits: DecodeLimits | None = None,
     *,
     keyframes_only: bool = False,
+    still_share: float | None = None,
 ) -> Decoded:
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
-    decoding can begin. A segment that continues another has no pictures of its own: they are `missing`.
+    decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, the keyframes'
+    stand in for them until somebody asks for the exact ones. A segment that continues another has no pictures of its
+    own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
@@ -100,7 +92,8 @@ def decode(
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
             shown = exact = shown_at(inside, times_us)
-            if keyframes_only:
+            is_still = still_share is not None and not keyframes_only and _is_still(packets, still_share)
+            if keyframes_only or is_still:
                 shown = _held(shown, packets, times)
             budget.check_pictures(len(set(shown)), picture)
             images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture, budget)
@@ -116,7 +109,18 @@ def decode(
             where, f"{len(missing)} of {len(shown)} pictures could not be decoded, first {missing[0]} µs"
         )
     pictures = zip(times_us, shown, exact, strict=True)
+    if is_still:
+        rest = Undecoded(lambda: decode(segment, times_us, picture, where, limits).samples)
+        stand_ins = [Sample(at, own, images[t], rest=None if t == own else rest) for at, t, own in pictures]
+        return Decoded(inside, stand_ins, is_still=True)
     return Decoded(inside, [Sample(at, t, images[t], is_held=t != wanted) for at, t, wanted in pictures])
+
+
+def _is_still(packets: list[SegmentPacket], share: float) -> bool:
+    """Whether pictures are so small, beside the keyframes that they refer to, that nothing moves in them."""
+    keyframes = [packet.size for packet in packets if packet.is_keyframe]
+    others = [packet.size for packet in packets if not packet.is_keyframe]
+    return bool(keyframes and others) and max(others) <= share * min(keyframes)
 
 
 def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:

@@ -15,8 +15,9 @@ from stream.feeds.cutting.segmenter import Segmenter
 from stream.feeds.source import Feed, Reading
 from stream.segment import Segment
 
-from .decoding import Decoder, Sample
+from .decoding import Decoder
 from .pictures import Fit, Image, Picture
+from .samples import Sample
 
 Frames = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 #: Start and end of a piece of a file, seconds; None for the end of the file.

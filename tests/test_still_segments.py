@@ -1,0 +1,87 @@
+"""Of segments in which nothing moves only keyframes are decoded; scores come of exact pictures all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.settings import override
+from stream import Decoded, Feed, Picture, Segment, Segmenter, decode
+from tests.replays import SETTINGS, SPEC, live, replayed, said
+from tests.videos import write_video
+
+RATE = 25
+PICTURE = Picture(24, 32, "stretch")
+START_US = 1_700_000_000_000_000
+_PLACE = np.random.default_rng(3).integers(0, 60, (30, 40, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+
+
+def scene(number: int, width: int, height: int) -> np.ndarray:
+    """A dark place with much in it; between 6 and 8 s a bright block crosses it, and at 8.2 s it is light for 3 s."""
+    picture = _PLACE[:height, :width].copy()
+    if 150 <= number < 200:
+        picture[80:140, (number - 150) * 5 :][:, :60] = 200
+    if 205 <= number < 280:
+        picture += np.uint8(160)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "gate.mp4"
+    return write_video(path, 16 * RATE, rate=RATE, gop=RATE, size=(320, 240), frame=scene)
+
+
+@pytest.fixture(scope="module")
+def segments(film: Path) -> list[Segment]:
+    with Feed(str(film)) as feed:
+        segmenter = Segmenter("gate", feed.track)
+        return [s for packet in feed.packets() for s in segmenter.push(packet)]
+
+
+def decoded(segment: Segment, share: float | None) -> Decoded:
+    return decode(segment, SPEC.sample_times_us(segment), PICTURE, still_share=share)
+
+
+def test_keyframes_stand_in_for_what_is_not_decoded_until_somebody_asks(segments: list[Segment]):
+    still = [segment for segment in segments if decoded(segment, 0.02).is_still]
+    assert 3 < len(still) < len(segments)
+    for segment in segments:
+        found, whole = decoded(segment, 0.02), decoded(segment, None)
+        assert found.frame_times_us == whole.frame_times_us
+        assert [s.frame_us for s in found.samples] == [s.frame_us for s in whole.samples]
+        exact = [sample.exact() for sample in found.samples]
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(exact, whole.samples, strict=True))
+        assert [sample.exact() for sample in found.samples] == exact, "windows that overlap share what is decoded"
+        if segment in still:
+            assert len({id(sample.image) for sample in found.samples}) == 1
+            assert not any(sample.is_held for sample in found.samples), "a replay gives the same scores"
+
+
+def test_a_segment_in_which_something_moves_is_decoded(segments: list[Segment]):
+    moving = [segment for segment in segments if 6_000_000 <= segment.start_us - segments[0].start_us < 8_000_000]
+    assert moving
+    assert not any(decoded(segment, 0.02).is_still for segment in moving)
+
+
+def test_what_is_computed_has_the_scores_of_a_run_without_gates(film: Path, tmp_path: Path):
+    found = {}
+    for gates in (True, False):
+        settings = override(SETTINGS, {"gates": {"pictures": gates}}, "test")
+        predictions, events, heard = live(film, "gate", START_US, settings=settings)
+        again = replayed([film], tmp_path / str(gates), start_us=START_US, settings=settings)
+        assert said(again, "gate") == (predictions, events)
+        found[gates] = heard.predictions, events
+    gated, ungated = found[True][0], found[False][0]
+    assert found[True][1] == found[False][1], "the same events"
+    assert len(found[True][1]) >= 2
+    assert not any(p.gated for p in ungated)
+    assert 10 < sum(p.gated for p in gated) < len(gated)
+    for with_gates, without in zip(gated, ungated, strict=True):
+        assert with_gates.id == without.id
+        if with_gates.gated:
+            assert with_gates.scores["bright"] == pytest.approx(without.scores["bright"], abs=0.02)
+        else:
+            assert with_gates.scores == without.scores
