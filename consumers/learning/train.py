@@ -154,6 +154,7 @@ def _train(
     held_out, test = [validation.scores], None
     if splits.test:
         # By the file that was written, as it will be served.
+        show("classifying", 0, len(splits.test))  # an engine may take long to take the model
         windows = score_frames(Classifier.load(str(options.output)), splits.test, test_videos, show)
         test = evaluation_of(contract, windows)
         held_out.append(windows.by_clip())

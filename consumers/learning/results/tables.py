@@ -18,6 +18,8 @@ _MOST_PAIRS: Final = 10
 _TITLES: Final = {
     **{recall_name(p): f"recall at {p} % false alarms" for p in FALSE_ALARM_PERCENTS},
     FALSE_WINDOWS: "false windows",
+    "auc": "AUC",
+    "macro_f1": "macro F1",
 }
 
 
