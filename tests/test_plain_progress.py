@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
@@ -26,3 +27,14 @@ def test_a_pipe_is_told_that_work_begins_its_quarters_and_every_few_seconds(monk
         "fold 1: 1 of 1",
         *(f"slow: {done} of 100" for done in (0, 1, 2)),
     ]
+
+
+def test_a_step_that_takes_long_is_told_to_go_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("consumers.terminal.progress._PLAIN_SECONDS", 0.05)
+    out = io.StringIO()
+    with task_progress(Output(file=out)) as show:
+        show("fold 1 of 5", 0, 1)
+        until = time.monotonic() + 10
+        while out.getvalue().count("fold 1 of 5: 0 of 1, ") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    assert out.getvalue().count("fold 1 of 5: 0 of 1, ") >= 2

@@ -374,10 +374,14 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         learnt.append(set(groups[run.order(0)]))
         with monkeypatch.context() as during:
             during.setattr(frozen_features, "_scores", lambda h, f, i: asked[-1].add(groups[i]) or score(h, f, i))
-            return loop.train(network, run, *others)
+            # What is only told while it trains is left out; what is chosen is the same without it.
+            return loop.train(network, replace(run, watch=None), *others)
 
-    monkeypatch.setattr("models.training.steps.train", watched)
-    assert trainer.validate(2).epochs < 40
+    with monkeypatch.context() as during:
+        during.setattr("models.training.steps.train", watched)
+        validation = trainer.validate(2)
+    assert validation.epochs < 40
+    assert np.array_equal(validation.scores.scores, trainer.validate(2).scores.scores)
     for (part, held), seen, taught in zip(trainer.split(2), asked, learnt, strict=True):
         assert seen
         assert not seen & taught
@@ -530,3 +534,43 @@ def test_gpu_and_processor_train_alike():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA GPU")
     assert Trainer(footage(6), replace(RECIPE, epochs=12)).validate(3).metrics()["accuracy"] == 1.0
+
+
+def test_gradients_of_small_batches_add_up_to_a_step_of_a_large_one():
+    """But for rounding; no batch normalisation or dropout looks at the batch."""
+
+    def weights(batch: int, accumulate: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        recipe = Recipe(epochs=2, batch=batch, accumulate=accumulate, imbalance="weights")
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        generator = np.random.default_rng(0)
+        truth = np.arange(14) % 2
+        samples = FixedWindows(generator.normal(size=(14, 3, 4)).astype(np.float32), truth, torch.device("cpu"))
+        objective = Classification(recipe, np.bincount(truth), torch.device("cpu"))
+        run = loop.Run("all", recipe, samples, objective, lambda epoch: np.arange(14), torch.device("cpu"))
+        return loop.train(network, run).model.state_dict()["1.weight"]
+
+    assert torch.allclose(weights(8, 1), weights(4, 2), atol=1e-6)
+    assert not torch.allclose(weights(8, 1), weights(4, 1), atol=1e-6)
+
+
+def test_accuracy_of_held_out_videos_is_told_over_epochs_and_outlives_a_kill(tmp_path):
+    recipe = replace(RECIPE, epochs=6)
+    whole = Trainer(footage(4), recipe, folder=tmp_path / "state").validate(2)
+    assert [p.epoch for p in whole.curve] == [1, 2, 3, 4, 5, 6]
+    told = [p.held_out for p in whole.curve if p.held_out is not None]
+    assert len(told) == 5
+    assert told[-1] == whole.evaluation.figures["accuracy"].value
+    again = Trainer(footage(4), recipe, folder=tmp_path / "state").validate(2)
+    assert again.curve == whole.curve
+
+
+def test_videos_that_are_held_out_by_the_user_are_never_learnt_from():
+    videos = [replace(f, is_held_out=f.group == "group-0") for f in footage(4)]
+    trainer = Trainer(videos, RECIPE)
+    ((learnt, held),) = trainer.split(5)
+    assert {videos[i].group for i in held} == {"group-0"}
+    assert not set(learnt) & set(held)
+    other = [replace(f, frames=255 - f.frames) if f.is_held_out else f for f in videos]
+    a, b = (Trainer(v, RECIPE).fit().state_dict() for v in (videos, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -24,6 +24,7 @@ from .options import (
 from .recipe_options import (
     MODEL,
     TRAINING,
+    AccumulateOption,
     AveragingOption,
     BatchOption,
     ColourOption,
@@ -50,6 +51,7 @@ from .recipe_options import (
     begun_architecture,
     named_as_option,
     option,
+    wait_without_spinning,
 )
 
 _DEFAULT = "x3d_xs"
@@ -133,6 +135,7 @@ def distill(
         ),
     ] = 2.0,
     epochs: EpochsOption = 12,
+    accumulate: AccumulateOption = 1,
     batch: BatchOption = 16,
     optimiser: OptimiserOption = "adamw",
     learning_rate: LearningRateOption = 5e-4,
@@ -171,6 +174,7 @@ def distill(
 
     for model in (teacher, *(also or [])):
         find(model)  # a file that is not there is said first, and before torch is imported
+    wait_without_spinning()
     renamed = renamed_labels(label_map)
     handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
     check_data(labelled or [], renamed, handling)
@@ -189,6 +193,7 @@ def distill(
             fit=clip.fit,
             epochs=epochs,
             batch=batch,
+            accumulate=accumulate,
             optimiser=optimiser,
             learning_rate=learning_rate,
             warm_up=warm_up,

@@ -352,7 +352,9 @@ def renamed_labels(label_map: list[str] | None) -> dict[str, str]:
     return renamed
 
 
-def check_data(data: Sequence[Path], renamed: Mapping[str, str], options: DataOptions) -> None:
+def check_data(
+    data: Sequence[Path], renamed: Mapping[str, str], options: DataOptions, test: Sequence[Path] = ()
+) -> None:
     """Read lists of labelled footage before a command imports torch: what is wrong with them is said at once.
 
     The command reads them again, and says what it left out.
@@ -363,7 +365,7 @@ def check_data(data: Sequence[Path], renamed: Mapping[str, str], options: DataOp
     from consumers.learning.datasets import find_examples
 
     if data:
-        find_examples(data, renamed, options)
+        find_examples(data, renamed, options, test=test)
 
 
 def data_options(

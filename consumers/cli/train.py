@@ -23,6 +23,7 @@ from .recipe_options import (
     TRAINING,
     VALIDATION,
     VARIATION,
+    AccumulateOption,
     AveragingOption,
     BatchOption,
     ColourOption,
@@ -49,6 +50,7 @@ from .recipe_options import (
     begun_architecture,
     named_as_option,
     option,
+    wait_without_spinning,
 )
 
 _DEFAULT = "movenet_views"
@@ -82,6 +84,15 @@ def train(
     skip_bad_rows: SkipBadRowsOption = False,
     group_by: GroupByOption = None,
     rest: RestOption = None,
+    quiet: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quiet",
+            metavar="LABEL",
+            help="A label that never raises an event. May be given several times.",
+            show_default="normal",
+        ),
+    ] = None,
     merge_alike: Annotated[
         bool, typer.Option("--merge-alike", help="Make one group of the groups of videos that look alike.")
     ] = False,
@@ -97,6 +108,7 @@ def train(
     # The loop.
     epochs: EpochsOption = 12,
     batch: BatchOption = 16,
+    accumulate: AccumulateOption = 1,
     optimiser: OptimiserOption = "adamw",
     learning_rate: LearningRateOption = 5e-4,
     warm_up: WarmUpOption = 0.15,
@@ -159,6 +171,25 @@ def train(
             show_default="none",
         ),
     ] = None,
+    test: Annotated[
+        list[Path] | None,
+        option(
+            "--test",
+            panel=VALIDATION,
+            metavar="DATA",
+            help="A list or folder that is never learnt from, and judges the model once, at the end. May be given "
+            "several times.",
+            show_default="rows of a column `split` that say test",
+        ),
+    ] = None,
+    learning_curve: Annotated[
+        bool,
+        option(
+            "--learning-curve",
+            panel=VALIDATION,
+            help="Also measure the accuracy of models that learn from fewer groups: would more footage help?",
+        ),
+    ] = False,
     counted: Annotated[
         str | None,
         option(
@@ -184,14 +215,17 @@ def train(
         --trained-stages 2 --layer-decay 0.5
     The same without internet, from a file that you fetched:
       clipline train labels.csv --from X3D_S.pyth --trained-stages 2
+    Rows that judge the model at the end, never learnt from:
+      clipline train labels.csv --test test.csv
     How good would hand-made features be?
       clipline train labels.csv --arch classical
     On four GPUs:
       torchrun --nproc-per-node 4 -m consumers.cli train labels.csv --arch x3d_s
     """
+    wait_without_spinning()
     renamed = renamed_labels(label_map)
     handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
-    check_data(data, renamed, handling)
+    check_data(data, renamed, handling, test=test or ())
     from consumers.learning.train import TrainOptions, train_command
     from models.training.recipe import Augmentation, Recipe
     from models.training.transfer import usual_clip
@@ -207,6 +241,7 @@ def train(
             fit=clip.fit,
             epochs=epochs,
             batch=batch,
+            accumulate=accumulate,
             optimiser=optimiser,
             learning_rate=learning_rate,
             warm_up=warm_up,
@@ -223,6 +258,7 @@ def train(
             augmentation=Augmentation(crop, flip, colour, rand_augment, speed, erasing, mixup, cutmix),
             begin_from=begin_from,
             seed=seed,
+            quiet=_quiet_labels(quiet),
         )
     except ValueError as error:
         raise typer.BadParameter(named_as_option(str(error))) from None
@@ -237,7 +273,17 @@ def train(
         used_folds=used_folds,
         counted=counted,
         trials=trials,
+        test=test or (),
+        learning_curve=learning_curve,
         resume=resume,
         tensorboard=tensorboard,
     )
     train_command(options, errors)
+
+
+def _quiet_labels(given: list[str] | None) -> tuple[str, ...]:
+    """Labels that never raise an event, as data are read; without any, the usual one."""
+    from models import normal_label
+    from models.training.recipe import Recipe
+
+    return tuple(dict.fromkeys(map(normal_label, given))) if given else Recipe().quiet

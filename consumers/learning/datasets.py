@@ -17,6 +17,7 @@ from models import TrainingError, same_but_for_case
 from .examples import DEFAULT_OPTIONS, DataOptions, Example, Rows, Say
 from .formats import read_rows
 from .rest import with_rest
+from .splits import TEST
 
 
 def find_examples(
@@ -24,12 +25,14 @@ def find_examples(
     renamed: Mapping[str, str],
     options: DataOptions = DEFAULT_OPTIONS,
     say: Say = lambda _: None,
+    *,
+    test: Sequence[Path] = (),
 ) -> list[Example]:
     """Read lists of labelled footage, each in one of these forms:
 
     - A folder with one folder a class.
-    - A CSV with the columns path, label and optionally start, end, group. Paths are relative to it or to the folder
-      above. An empty start or end means that of the file; without a group, each file is a group of its own.
+    - A CSV with the columns path, label and optionally start, end, group, split. Paths are relative to it or to the
+      folder above. An empty start or end means that of the file; without a group, each file is a group of its own.
     - A CSV of Kinetics (label, youtube_id, time_start, time_end); the trimmed files lie somewhere below it.
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
@@ -41,6 +44,7 @@ def find_examples(
         renamed: new names of labels; a label mapped to nothing is left out.
         options: what to do about rows that cannot be used, and about groups.
         say: told what was left out or guessed.
+        test: lists and folders of which everything is of the split "test".
 
     Raises:
         TrainingError: rows cannot be used (all of them are named, up to a bound), labels differ in case only, or
@@ -51,6 +55,10 @@ def find_examples(
     try:
         for path in paths:
             read_rows(path, rows)
+        before = len(rows.examples)
+        for path in test:
+            read_rows(path, rows)
+        rows.examples[before:] = [replace(e, split=TEST) for e in rows.examples[before:]]
     except TableError as error:
         raise TrainingError(str(error)) from None
     rows.check_ends()
@@ -64,19 +72,20 @@ def find_examples(
     return (
         found
         if options.group_by is None
-        else _grouped(found, options.group_by, [d if d.is_dir() else d.parent for d in paths])
+        else _grouped(found, options.group_by, [d if d.is_dir() else d.parent for d in (*paths, *test)])
     )
 
 
 def _distinct(examples: Sequence[Example], say: Say) -> list[Example]:
     """The examples without rows that say the same twice; rows of one file that overlap are told."""
-    rows: dict[tuple[Path, str, float, float | None], Example] = {}
+    # Rows of two splits are kept, since that is an error to be told.
+    rows: dict[tuple[Path, str, float, float | None, str], Example] = {}
     for e in examples:
-        first = rows.setdefault((e.path, e.label, e.start_seconds, e.end_seconds), e)
+        first = rows.setdefault(_content(e), e)
         if e.is_grouped and not first.is_grouped:
-            rows[e.path, e.label, e.start_seconds, e.end_seconds] = e
+            rows[_content(e)] = e
     if again := len(examples) - len(rows):
-        counts = Counter((e.path, e.label, e.start_seconds, e.end_seconds) for e in examples)
+        counts = Counter(map(_content, examples))
         first = next(rows[key] for key, n in counts.items() if n > 1)
         say(f"{count(again, 'row')} repeating another counted once; first: {first.where} ({first.path.name})")
     by_file: dict[Path, list[Example]] = {}
@@ -97,6 +106,10 @@ def _distinct(examples: Sequence[Example], say: Say) -> list[Example]:
             f"twice; first: {a.where} ({a.label}) and {b.where} ({b.label})"
         )
     return list(rows.values())
+
+
+def _content(e: Example) -> tuple[Path, str, float, float | None, str]:
+    return e.path, e.label, e.start_seconds, e.end_seconds, e.split
 
 
 def _grouped(examples: Sequence[Example], pattern: re.Pattern[str], folders: Sequence[Path]) -> list[Example]:

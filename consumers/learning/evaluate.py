@@ -16,7 +16,7 @@ from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_temperature
-from models.evaluation.figures import Evaluation, evaluate, number, shown
+from models.evaluation.figures import evaluate, number
 from models.evaluation.scores import WindowScores
 from models.evaluation.significance import compare_accuracy
 
@@ -26,7 +26,8 @@ from .frames import Sampling, readable
 from .leakage import check_examples, file_digests
 from .provenance import describe_footage, describe_run
 from .report import verdict, write_report
-from .scoring import score_examples
+from .results.tables import figure_title, print_classes, print_figures
+from .scoring import evaluation_of, score_examples
 from .trained_on import CALIBRATION_FOOTAGE, known_labels, quiet_labels, warn_of_training_data
 
 
@@ -82,8 +83,12 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
     warn_of_training_data(checkpoint, digests, warned)
     too_good = warned.warnings[before:]
     windows = _score(options.model, options.engine, examples, notes)
-    evaluation = evaluate(windows.by_clip(), windows)
-    _print(console, checkpoint.id, evaluation)
+    evaluation = evaluation_of(checkpoint.contract, windows)
+    console.print(
+        f"{checkpoint.id} on {evaluation.clips} clips of {evaluation.groups} groups", highlight=False, markup=False
+    )
+    print_figures(console, evaluation)
+    print_classes(console, evaluation)
     # Again: minutes and many lines lie between, or the figures go into a file.
     for warning in too_good:
         console.print(warning, style="yellow", soft_wrap=True)
@@ -117,9 +122,9 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
     table = Table(box=None)
     for name in ("", *(c.id for c in checkpoints)):
         table.add_column(name)
-    both = [evaluate(windows.by_clip(), windows) for windows in (a, b)]
+    both = [evaluation_of(c.contract, windows) for c, windows in zip(checkpoints, (a, b), strict=True)]
     for name in both[0].figures:
-        table.add_row(name.replace("_", " "), *(str(e.figures[name]) for e in both))
+        table.add_row(figure_title(name), *(str(e.figures[name]) for e in both))
     console.print(table)
     console.print()
     console.print(
@@ -163,25 +168,6 @@ def _score(model: str, engine: str, examples: Sequence[Example], notes: Output) 
     classifier = Classifier.load(model, engine)
     with task_progress(notes) as show:
         return score_examples(classifier, examples, show)
-
-
-def _print(console: Output, model_id: str, evaluation: Evaluation) -> None:
-    console.print(f"{model_id} on {evaluation.clips} clips of {evaluation.groups} groups", highlight=False)
-    figures = Table(box=None)
-    for name in ("", "value", "95 % interval"):
-        figures.add_column(name)
-    for name, f in evaluation.figures.items():
-        figures.add_row(name.replace("_", " "), shown(f.value), f.interval)
-    console.print(figures)
-    classes = Table(box=None)
-    classes.add_column("label")
-    for name in ("clips", "precision", "recall", "F1", "AUC", "average precision"):
-        classes.add_column(name, justify="right")
-    for c in evaluation.per_class:
-        classes.add_row(
-            c.label, str(c.clips), *(shown(v) for v in (c.precision, c.recall, c.f1, c.auc, c.average_precision))
-        )
-    console.print(classes)
 
 
 def _calibrate(

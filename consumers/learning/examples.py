@@ -31,6 +31,8 @@ class Example:
     end_seconds: float | None = None
     #: Whether somebody said which group it is in; else each file is taken for a group of its own.
     is_grouped: bool = False
+    #: "train", "val" or "test" where somebody said so; else "".
+    split: str = ""
     #: The file and line that says so, for errors.
     where: str = field(default="", compare=False)
 

@@ -13,9 +13,10 @@ from models import TrainingError, normal_label
 from stream import VIDEO_SUFFIXES, what_is_there
 
 from .examples import Example, Rows, Say
+from .splits import split_named
 
 _KINETICS: Final = ("label", "youtube_id", "time_start", "time_end")
-_COLUMNS: Final = frozenset({"path", "group", "set", "sequence", "start", "end", *_KINETICS})
+_COLUMNS: Final = frozenset({"path", "group", "set", "sequence", "start", "end", "split", *_KINETICS})
 #: What macOS leaves beside each file on foreign disks: its attributes, under the file's own suffix.
 _APPLE_DOUBLE: Final = "._"
 
@@ -68,7 +69,7 @@ def _from_csv(data: Path, rows: Rows) -> None:
     is_kinetics = set(columns) >= set(_KINETICS)
     if not is_kinetics and not set(columns) >= {"path", "label"}:
         raise TrainingError(
-            f"{data}: expected the columns path,label[,start,end][,group] "
+            f"{data}: expected the columns path,label[,start,end][,group][,split] "
             f"or Kinetics' {','.join(_KINETICS)}, found {', '.join(columns) or 'nothing'}"
         )
     by_name = _by_name(data.parent, rows.say) if is_kinetics else {}
@@ -93,7 +94,9 @@ def _row(data: Path, line: Line, rows: Rows) -> Example:
     path = _existing(data, line.get("path"), rows)
     name = line.get("group") or (f"{line.get('set')}-{line.get('sequence')}" if line.get("sequence") else "")
     group = rows.group(data.parent.name, name) if name else f"{data.parent.name}/{line.get('path')}"
-    return Example(path, label, group, start_seconds, end_seconds, is_grouped=bool(name))
+    return Example(
+        path, label, group, start_seconds, end_seconds, is_grouped=bool(name), split=split_named(line.get("split"))
+    )
 
 
 def _kinetics_row(data: Path, line: Line, by_name: Mapping[str, Path], rows: Rows) -> Example:
@@ -108,7 +111,8 @@ def _kinetics_row(data: Path, line: Line, by_name: Mapping[str, Path], rows: Row
     path = by_name.get(name) or by_name.get(video)
     if path is None:
         raise FileNotFoundError(f"no file {name}.* or {video}.* below {data.parent}")
-    return Example(path, label, rows.group(data.parent.name, video), is_grouped=True)
+    split = split_named(line.get("split"))
+    return Example(path, label, rows.group(data.parent.name, video), is_grouped=True, split=split)
 
 
 def _from_activitynet(data: Path, rows: Rows) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from consumers.cores import usable_cores
 from models import Contract, Frames, TrainingError, cache_folder
 from stream import Fit, Picture, SourceError, sample_pieces
 
@@ -136,7 +136,7 @@ def _in_threads(
         for e, runs in _sampled(some, sampling, cache):
             results.put((e, _kept(e, runs, sampling, cache)))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             shares = list(_shared_out(files))
             for some in shares:
@@ -156,7 +156,7 @@ def _in_threads(
 
 def _shared_out(files: Sequence[list[Example]]) -> Iterator[Sequence[Example]]:
     """Pieces of one file that are sampled in one pass: all of them, unless there are fewer files than cores."""
-    shares = min(max((os.cpu_count() or 1) // max(len(files), 1), 1), _MAX_PASSES)
+    shares = min(max(usable_cores() // max(len(files), 1), 1), _MAX_PASSES)
     for pieces in files:
         pieces.sort(key=lambda e: e.start_seconds)
         size = -(-len(pieces) // shares)

@@ -19,6 +19,7 @@ from models import Frames, TrainingError
 
 from .alike import Alike, find_alike, hashes_of, joined
 from .examples import Example, unusable_files
+from .frames import Progress
 
 #: 48 bits distinguish millions of files; so many digests take 150 KB of a checkpoint.
 _DIGEST_LETTERS: Final = 12
@@ -82,7 +83,7 @@ def groupless_warning(examples: Sequence[Example]) -> str | None:
 
 
 def check_pictures(
-    examples: Sequence[Example], videos: Sequence[Frames], *, merge: bool
+    examples: Sequence[Example], videos: Sequence[Frames], *, merge: bool, show: Progress = lambda *_: None
 ) -> tuple[list[Example], list[str]]:
     """Find videos (N, H, W, 3) of different groups that look alike.
 
@@ -90,7 +91,11 @@ def check_pictures(
         The examples, with the groups of such videos made one if `merge`, and what is to be said.
     """
     groups = [e.group for e in examples]
-    pairs = find_alike([hashes_of(frames) for frames in videos], groups)
+    hashes = []
+    for done, frames in enumerate(videos, start=1):
+        hashes.append(hashes_of(frames))
+        show("comparing", done, len(videos))
+    pairs = find_alike(hashes, groups)
     if not pairs:
         return list(examples), []
     named = "; ".join(f"{examples[p.first].path} and {examples[p.second].path}" for p in pairs[:_NAMED_PAIRS])
@@ -117,7 +122,7 @@ def _of_two_labels(examples: Sequence[Example], pairs: Sequence[Alike]) -> str:
     )
 
 
-def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
+def file_digests(examples: Sequence[Example], show: Progress = lambda *_: None) -> dict[Path, str]:
     """SHA-256 of each file.
 
     Raises:
@@ -126,11 +131,12 @@ def file_digests(examples: Sequence[Example]) -> dict[Path, str]:
     digests: dict[Path, str] = {}
     problems = []
     paths = dict.fromkeys(e.path for e in examples)
-    for path in paths:
+    for done, path in enumerate(paths, start=1):
         try:
             digests[path] = content_digest(path)
         except OSError as error:
             problems.append(f"{path}: {error.strerror}")
+        show("digests", done, len(paths))
     if problems:
         raise TrainingError(unusable_files(problems, len(paths)))
     return digests

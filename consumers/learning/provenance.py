@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from models.versions import code_version
+
 from .leakage import footage_sample
 
 #: What decodes, computes and fits: another version may give another file.
@@ -20,6 +22,10 @@ _PACKAGES: Final = (
     *("clipline", "torch", "torchvision", "pytorchvideo", "numpy", "av", "scikit-learn", "imbalanced-learn"),
     *("opencv-python-headless", "scikit-image"),
 )
+
+
+#: What decodes, trains and fits.
+_CODE: Final = tuple(Path(__file__).parents[2] / name for name in ("models", "stream"))
 
 
 def describe_footage(data: Sequence[Path], digests: Mapping[Path, str]) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def describe_run(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
     return {
         "command": shlex.join(["clipline", *map(_without_folders, given)]),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": {"python": platform.python_version(), "code": code_version(*_CODE)} | _versions(),
         "processor": f"{platform.machine()} {device}, {torch.get_num_threads()} threads",
     }
 

@@ -25,6 +25,7 @@ from models.evaluation.scores import ClipScores, WindowScores
 from stream import Image, Picture, SourceError, sample_pieces
 
 from .examples import Example
+from .results.tables import figure_title
 
 _MOST_WRONG: Final = 24
 _MOST_RIGHT: Final = 6
@@ -89,7 +90,7 @@ def write_report(
         rounds=f"{ROUNDS:,}",
         labels=judged.labels,
         figure_rows=[
-            (_FIGURE_NAMES.get(name, name), figure_text(f.value), interval_text(f.low, f.high))
+            (_FIGURE_NAMES.get(name, figure_title(name)), figure_text(f.value), interval_text(f.low, f.high))
             for name, f in evaluation.figures.items()
         ],
         drawn=[_roc(judged), _precision_recall(judged), _calibration(windows)],

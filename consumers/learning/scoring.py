@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from models import Classifier, Contract, Frames, TrainingError
+from models.evaluation.alarms import with_alarms, wrong_windows
+from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.scores import WindowScores
 from models.windowing import sliding_windows
 
 from .examples import Example
 from .frames import Progress, frames_for
+from .trained_on import quiet_labels
 
 
 def score_examples(classifier: Classifier, examples: Sequence[Example], progress: Progress) -> WindowScores:
@@ -41,6 +44,13 @@ def score_frames(
         tuple(e.group for e in examples),
         tuple(e.name for e in examples),
     )
+
+
+def evaluation_of(contract: Contract, windows: WindowScores) -> Evaluation:
+    """How good these scores are, and how the model alarms with its own thresholds."""
+    clips = windows.by_clip()
+    wrong = wrong_windows(windows, contract.thresholds)
+    return with_alarms(evaluate(clips, windows), clips, wrong, quiet_labels(contract))
 
 
 def check_labels(model_id: str, contract: Contract, examples: Sequence[Example]) -> None:

@@ -9,18 +9,17 @@ save            weights and contract                           models/checkpoint
 from __future__ import annotations
 
 import contextlib
+import difflib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Frames, TrainingError, check_writable, find, save
+from models import Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
 from models.evaluation.folds import possible_folds
 from models.training import distributed
 from models.training.footage import Footage
@@ -30,7 +29,7 @@ from models.training.samples import OVERSAMPLE
 from models.training.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
 from models.training.trials import SEARCHED, Trials, check_trials
-from models.training.validation import CrossValidation
+from models.training.validation import metrics_of
 
 from .datasets import find_examples
 from .examples import DataOptions, Example
@@ -38,7 +37,13 @@ from .frames import Progress, Sampling, decode_ahead, load_frames, readable, tri
 from .label_errors import label_doubts
 from .leakage import check_examples, check_pictures, file_digests
 from .provenance import describe_footage, describe_run
-from .trained_on import began_from, warn_of_training_data
+from .results.scores_file import scores_path, write_scores
+from .results.source_curve import Held, SourcePoint, source_curve
+from .results.summary import sum_up
+from .scoring import evaluation_of, score_frames
+from .splits import VALIDATION, Splits, check_leaks
+from .threads import one_thread_a_core
+from .trained_on import CALIBRATION_FOOTAGE, began_from, warn_of_training_data
 
 _NOT_HELD_OUT: Final = "Training begins from it, so the accuracy of clips held out here is too optimistic."
 
@@ -63,6 +68,10 @@ class TrainOptions:
     resume: bool = True
     #: So many recipes are tried on the training part of each fold; None: only the one that was given.
     trials: int | None = None
+    #: Lists and folders that judge the model at the end, and are never learnt from.
+    test: Sequence[Path] = ()
+    #: Also measure accuracy over the number of groups that are learnt from.
+    learning_curve: bool = False
     #: Where TensorBoard's files go.
     tensorboard: Path | None = None
     #: What to do about rows that cannot be used, and about footage without groups.
@@ -85,7 +94,7 @@ def train_command(options: TrainOptions, console: Output) -> None:
     if options.trials is not None:
         check_trials(recipe)
     unfinished = output.with_name(f".{output.name}.unfinished")
-    with distributed.joined(), contextlib.ExitStack() as stack:
+    with distributed.joined(), one_thread_a_core(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
         notes = Notes(console)
@@ -109,68 +118,98 @@ def _train(
 ) -> None:
     recipe = options.recipe
     show = stack.enter_context(task_progress(console))
-    examples, digests, begun = _read(options, notes, show)
+    splits, digests, begun = _read(options, notes, show)
     if not options.resume and distributed.is_first():
         shutil.rmtree(unfinished, ignore_errors=True)
     distributed.wait_for_all()
     log = stack.enter_context(_tensorboard(options.tensorboard))
-    videos = load_videos(examples, recipe, show)
-    examples, alike = check_pictures(examples, videos, merge=options.merge_alike)
+    videos = load_videos(splits.learnt, recipe, show)
+    # As it is served, not as it is learnt from; what cannot be decoded is told before training.
+    test_videos = load_frames(splits.test, _served(recipe), show) if splits.test else []
+    examples, alike = check_pictures(
+        [*splits.learnt, *splits.test], [*videos, *test_videos], merge=options.merge_alike, show=show
+    )
     for warning in alike:
         notes.warn(warning)
-    trainer = Trainer(_as_footage(examples, videos), recipe, show, folder=unfinished, log=log)
+    check_leaks(examples, digests)  # anew, since groups may have become one
+    splits = Splits.of(examples)
+    trainer = Trainer(_as_footage(splits.learnt, videos), recipe, show, folder=unfinished, log=log)
     if trainer.left is not None:
         notes.say(trainer.left, style="")
     trials = None if options.trials is None else Trials(trainer, recipe, options.trials, show)
-    validation = trainer.validate(
-        options.folds, _counts(options.counted), options.used_folds, choose=None if trials is None else trials.choose
-    )
+    how = Held(options.folds, options.used_folds, _counts(options.counted), None if trials is None else trials.choose)
+    validation = trainer.validate(how.folds, how.counts, how.used, choose=how.choose)
+    sources = source_curve(trainer, recipe, how, validation) if options.learning_curve else []
     if trials is not None:
-        trainer = trainer.under(trials.choose("all footage", np.arange(len(videos))))
+        trainer = trainer.under(trials.choose(*trainer.whole_part()))
     model = trainer.fit(validation.epochs)
     if not distributed.is_first():
         return
-    provenance = _provenance(options, examples, digests, begun) | describe_run()
+    provenance = _provenance(options, splits, digests, begun) | describe_run()
     if trials is not None:
         provenance["trials"] = {"count": options.trials, "of": list(SEARCHED)}
     contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
+    contract = replace(contract, metrics={**contract.metrics, **_curves(sources)})
     save(options.output, dict(model.state_dict()), contract)
+    held_out, test = [validation.scores], None
+    if splits.test:
+        # By the file that was written, as it will be served.
+        show("classifying", 0, len(splits.test))  # an engine may take long to take the model
+        windows = score_frames(Classifier.load(str(options.output)), splits.test, test_videos, show)
+        test = evaluation_of(contract, windows)
+        held_out.append(windows.by_clip())
+        contract = replace(contract, metrics={**contract.metrics, "test": metrics_of(test)})
+        save(options.output, dict(model.state_dict()), contract)
+    scores = scores_path(options.output)
+    write_scores(scores, held_out, [*splits.learnt, *splits.test])
     trainer.finish()
-    _sum_up(console, options.output, contract.labels, validation)
+    sum_up(console, options.output, contract.labels, validation, test, sources, scores)
     if (doubts := label_doubts(validation.scores)) is not None:
         notes.warn(doubts)
 
 
-def _read(
-    options: TrainOptions, notes: Notes, show: Progress
-) -> tuple[list[Example], dict[Path, str], Checkpoint | None]:
+def _read(options: TrainOptions, notes: Notes, show: Progress) -> tuple[Splits, dict[Path, str], Checkpoint | None]:
     """The examples, the digests of their files, and the model that training begins from; warnings are printed."""
     counted, recipe = options.counted, options.recipe
-    examples = find_examples(options.data, options.renamed, options.data_options, notes.warn)
+    examples = find_examples(options.data, options.renamed, options.data_options, notes.warn, test=options.test)
+    _check_quiet(recipe.quiet, {e.label for e in examples}, notes)
     if counted is not None and not any(counted in str(e.path) for e in examples):
         raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
     if options.data_options.skip_bad_rows:
         _decode_shares(examples, recipe, show)
         examples = readable(examples, _sampling(recipe), show, notes.warn)
-    digests = file_digests(examples)
+    splits = Splits.of(examples)
+    digests = file_digests(examples, show)
+    check_leaks(examples, digests)
     for warning in check_examples(examples, digests):
         notes.warn(warning)
     begun = None
     if recipe.begin_from is not None:
         begun = find(recipe.begin_from)
         warn_of_training_data(begun, digests, notes, _NOT_HELD_OUT)
-    return examples, digests, begun
+    return splits, digests, begun
 
 
 def _provenance(
-    options: TrainOptions, examples: Sequence[Example], digests: Mapping[Path, str], begun: Checkpoint | None
+    options: TrainOptions, splits: Splits, digests: Mapping[Path, str], begun: Checkpoint | None
 ) -> dict[str, Any]:
     """What a checkpoint keeps about its footage."""
-    parts = possible_folds([e.label for e in examples], [e.group for e in examples], options.folds)
-    by = "group" if all(e.is_grouped for e in examples) else "file"
-    held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by {by}"
+
+    def footage(examples: Sequence[Example]) -> dict[str, Any]:
+        return describe_footage(options.data, {e.path: digests[e.path] for e in examples})
+
+    examples = splits.train
+    if splits.validation:
+        held_out = f"{splits.told(splits.validation)} of the split 'val'"
+    else:
+        parts = possible_folds([e.label for e in examples], [e.group for e in examples], options.folds)
+        by = "group" if all(e.is_grouped for e in examples) else "file"
+        held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by {by}"
     return {
-        **describe_footage(options.data, digests),
+        **footage(examples),
+        # Temperature and thresholds are fitted to what is held out.
+        **({CALIBRATION_FOOTAGE: footage(splits.validation)} if splits.validation else {}),
+        **({"test": splits.told(splits.test)} if splits.test else {}),
         **({} if begun is None else {"began_from": began_from(begun)}),
         "videos": len(examples),
         "renamed": dict(options.renamed),
@@ -205,11 +244,36 @@ def load_footage(examples: Sequence[Example], recipe: Recipe, show: Progress) ->
 
 
 def _as_footage(examples: Sequence[Example], videos: Sequence[Frames]) -> list[Footage]:
-    return [Footage(e.name, e.label, e.group, f) for e, f in zip(examples, videos, strict=True)]
+    return [Footage(e.name, e.label, e.group, f, e.split == VALIDATION) for e, f in zip(examples, videos, strict=True)]
 
 
 def _sampling(recipe: Recipe) -> Sampling:
     return Sampling(recipe.spacing_seconds / OVERSAMPLE, recipe.size, recipe.size, recipe.fit)
+
+
+def _served(recipe: Recipe) -> Sampling:
+    return Sampling(recipe.spacing_seconds, recipe.size, recipe.size, recipe.fit)
+
+
+def _check_quiet(quiet: Sequence[str], labels: Collection[str], notes: Notes) -> None:
+    """Check the labels that are never to raise an event.
+
+    Raises:
+        TrainingError: there is no such label, and somebody named it.
+    """
+    for label in quiet if tuple(quiet) != Recipe().quiet else ():
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, n=1)
+            raise TrainingError(
+                f"--quiet {label!r}: expected a label of the footage ({', '.join(sorted(labels))})"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    if set(labels) <= set(quiet):
+        notes.warn("all labels are quiet, so the model raises no events")
+
+
+def _curves(sources: Sequence[SourcePoint]) -> dict[str, Any]:
+    return {"over_groups": [point.to_json() for point in sources]} if sources else {}
 
 
 def _counts(counted: str | None) -> Callable[[Footage], bool]:
@@ -248,17 +312,3 @@ def _tensorboard(folder: Path | None) -> Iterator[EpochLog]:
     finally:
         for writer in writers.values():
             writer.close()
-
-
-def _sum_up(console: Output, output: Path, labels: Sequence[str], validation: CrossValidation) -> None:
-    m = validation.metrics()
-    interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
-    console.print(
-        f"{output}: {', '.join(labels)}; held-out accuracy {m['accuracy']:.1%} "
-        f"({interval}{m['videos']} videos of {m['groups']} groups)"
-        + (f", AUC {m['auc']:.3f}" if m["auc"] is not None else "")
-        + (f"; {validation.waiting:.0%} of the training time was spent waiting for data" if validation.epochs else ""),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )

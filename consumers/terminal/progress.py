@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from consumers.terminal.console import Output
 
 _PLAIN_STEPS: Final = 4
-#: A line at least this often, where work goes on.
-_PLAIN_SECONDS: Final = 10.0
+#: A line at least this often while a task goes on, whether or not it gets anywhere.
+_PLAIN_SECONDS: Final = 5.0
 #: Before that a speed says nothing.
 _SPEED_SECONDS: Final = 0.5
 
@@ -22,39 +31,77 @@ _SPEED_SECONDS: Final = 0.5
 def task_progress(console: Output) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that is told the name of a task, how much of it is done and how much there is."""
     if not console.is_terminal:
-        yield _PlainTasks(console).show
+        tasks = _PlainTasks(console)
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_PLAIN_SECONDS / 5):
+                tasks.remind()
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        watcher.start()
+        try:
+            yield tasks.show
+        finally:
+            ended.set()
+            watcher.join()
         return
     columns = (
         TextColumn("{task.description:22}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),  # moves where a single step takes minutes
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        tasks: dict[str, TaskID] = {}
+        bars: dict[str, TaskID] = {}
 
         def show(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done)
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total)
+            progress.update(bars[name], completed=done)
 
         yield show
 
 
 class _PlainTasks:
-    """Lines where no bar can be drawn: when a task begins, at each quarter, and every few seconds of a long one."""
+    """Lines where no bar can be drawn: when a task begins, at each quarter, and every few seconds of a long one.
+
+    What is told from threads and what `remind` finds are told one after the other.
+    """
 
     def __init__(self, console: Output) -> None:
         self._console = console
-        #: By task: the quarter that was said last, and when that was.
-        self._said: dict[str, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+        #: By task: the quarter that was said last.
+        self._quarters: dict[str, int] = {}
+        #: The task of which something was heard last, how much of it is done and of how much; None before the first.
+        self._newest: tuple[str, int, int] | None = None
+        #: When it began, and when something was said last.
+        self._begun = self._said = 0.0
 
     def show(self, name: str, done: int, total: int) -> None:
-        now, quarter = time.monotonic(), done * _PLAIN_STEPS // max(1, total)
-        before, at = self._said.get(name, (-1, now))
-        if quarter > before or (done < total and now - at >= _PLAIN_SECONDS):
-            self._said[name] = max(before, quarter), now
-            self._console.print(f"{name}: {done} of {total}", soft_wrap=True)
+        with self._lock:
+            now, quarter = time.monotonic(), done * _PLAIN_STEPS // max(1, total)
+            if self._newest is None or self._newest[0] != name:
+                self._begun = now
+            self._newest = name, done, total
+            before = self._quarters.get(name, -1)
+            if quarter > before or (done < total and now - self._said >= _PLAIN_SECONDS):
+                self._quarters[name] = max(before, quarter)
+                self._said = now
+                self._console.print(f"{name}: {done} of {total}", soft_wrap=True)
+
+    def remind(self) -> None:
+        """Say how long the newest task has taken, if nothing was said for some seconds."""
+        with self._lock:
+            now = time.monotonic()
+            if self._newest is None or now - self._said < _PLAIN_SECONDS:
+                return
+            self._said = now
+            name, done, total = self._newest
+            doing = f"{name}: {done} of {total}" if done < total else f"after {name}"
+            self._console.print(f"{doing}, {now - self._begun:.0f} s", soft_wrap=True)
 
 
 @contextlib.contextmanager

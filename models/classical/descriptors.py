@@ -84,6 +84,7 @@ def describe_clip(clip: Clip) -> Floats:
 
 def _optical_flow(grey: np.ndarray) -> Floats:
     """(T - 1, H, W, 2) in hundredths of the height a frame."""
+    cv2.setNumThreads(1)  # clips are described beside each other: more threads would wait for the cores of these
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     still = np.zeros((*grey.shape[1:], 2), np.float32)
     flows = [dis.calc(before, after, still.copy()) for before, after in itertools.pairwise(grey)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -80,6 +79,7 @@ class Classical:
                 f"{len(samples)} clips to learn from: {self.architecture()} keeps them all and takes "
                 f"{MAX_SAMPLES} at most; train a network on so much footage"
             )
+        self._progress(part.name, 0, 1)
         model = ClassicalModel.fit(self._parameters(), len(self._data.labels), samples, truth)
         self._progress(part.name, 1, 1)
         return Trained(FittedClassical(model), 0, 0.0)
@@ -112,7 +112,7 @@ class Classical:
         found.all(
             len(self._data.videos),
             lambda done, total: self._progress("features", done, total),
-            threads=os.cpu_count() or 1,
+            threads=torch.get_num_threads(),
         )
         return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 
 from models.files import replacing
 
@@ -47,13 +48,18 @@ class Computed:
                 self._compute_once(index)
                 progress(index + 1, count)
             return
-        with ThreadPoolExecutor(threads) as pool:
+        # Each with one thread of torch: two videos side by side take less time than two threads on each, which wait for
+        # each other after every layer, spinning if other programs hold them up (docs/training.md).
+        before = torch.get_num_threads()
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
                 for done, _ in enumerate(pool.map(self._compute_once, range(count)), start=1):
                     progress(done, count)
             except BaseException:  # Ctrl-C, mostly: what waits in the pool would be computed first
                 pool.shutdown(cancel_futures=True)
                 raise
+            finally:
+                torch.set_num_threads(before)
 
     def of(self, index: int) -> Mapping[str, np.ndarray]:
         """The arrays of a video."""

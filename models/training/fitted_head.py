@@ -71,6 +71,7 @@ class FittedHead:
         descriptors = self._descriptors(network)
         rows, counts = learnt_rows(descriptors, part.learnt.tolist())
         truth = self._data.truth[part.learnt]
+        self._progress(part.name, 0, 1)
         fit_head(network.head, rows.to(self._device), counts, truth, self._data.labels, part.recipe)
         self._progress(part.name, 1, 1)
         return Trained(network, 0, 0.0)

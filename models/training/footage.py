@@ -28,6 +28,8 @@ class Footage:
     #: Videos of one group show the same scene; a split never divides a group.
     group: str
     frames: Frames
+    #: Whether it is never learnt from, but judges what learns from the rest, in place of cross-validation.
+    is_held_out: bool = False
 
 
 class TrainingSet:
@@ -48,7 +50,12 @@ class TrainingSet:
         self.videos = tuple(footage)
         #: Names, the quiet ones first.
         self.labels = _labels(footage, recipe.quiet) if labels is None else labels
-        check_held_out(footage)
+        #: (N,) what judges in place of cross-validation; nothing if there is to be one.
+        self.held_out = np.array([f.is_held_out for f in footage], bool)
+        if self.held_out.any():
+            _check_learnt(footage, self.labels)
+        else:
+            check_held_out(footage)
         sizes = {f.frames.shape[1:] for f in footage}
         if sizes - {(recipe.size, recipe.size, 3)}:
             raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
@@ -93,6 +100,18 @@ def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]
     if len(labels) < 2:
         raise TrainingError(f"labels {labels}: expected at least two")
     return labels
+
+
+def _check_learnt(footage: Sequence[Footage], labels: Sequence[str]) -> None:
+    """Refuse a label that is only held out.
+
+    Raises:
+        TrainingError: with its name.
+    """
+    learnt = {f.label for f in footage if not f.is_held_out}
+    for label in labels:
+        if label not in learnt:
+            raise TrainingError(f"label {label!r}: all of its footage is held out, so it cannot be learnt")
 
 
 class Labelled(Protocol):

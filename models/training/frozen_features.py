@@ -64,7 +64,7 @@ class FrozenFeatures:
             log=self._log,
         )
         network.head = trained.model
-        return Trained(network.eval(), trained.epochs, trained.waiting)
+        return Trained(network.eval(), trained.epochs, trained.waiting, trained.curve)
 
     def score(self, model: CnnLstm, index: int) -> np.ndarray:
         return _scores(model.head, self._features(model), index)

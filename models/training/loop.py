@@ -1,7 +1,9 @@
 """The training loop: the same for every network and objective, on a processor or GPUs, and after a kill.
 
     for each epoch
-        for each batch     samples ──▶ objective(network, batch) ──▶ gradients ──▶ optimiser, schedule, average
+        for each step
+            for each batch     samples ──▶ objective(network, batch) ──▶ gradients, which add up
+            optimiser, schedule, average
         judge              the metric on videos that are held out from the training part, if there are any
         keep               the unfinished state, from which the same run continues
 
@@ -11,12 +13,13 @@ not on whether the run was interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -38,6 +41,8 @@ Progress = Callable[[str, int, int], None]
 #: Processes that prepare clips for a GPU. Beside training on a processor they would only take its cores.
 _GPU_LOADERS: Final = 8
 _MAX_GRADIENT: Final = 1.0
+#: After so many epochs, spread over all, held-out videos are scored: after each would cost as much as training.
+_WATCHED_EPOCHS: Final = 5
 
 
 class Samples(Protocol):
@@ -67,6 +72,8 @@ class EpochStats:
     learning_rate: float
     #: The recipe's metric on the videos that choose the best epoch; None without such videos.
     metric: float | None
+    #: The accuracy on videos that nothing is chosen by; None where it was not measured.
+    held_out: float | None
     samples_per_second: float
     #: Share of the time that training waited for data.
     waiting: float
@@ -88,9 +95,21 @@ class Run:
     frozen: Sequence[nn.Module] = ()
     #: The recipe's metric on videos that are held out for it, better when larger; None trains all epochs.
     judge: Callable[[nn.Module], float] | None = None
+    #: The accuracy on videos that nothing is chosen by: it is told after some epochs, and nothing follows from it.
+    watch: Callable[[nn.Module], float] | None = None
     #: After which training ends, amid the schedule of the recipe's epochs; None trains them all.
     last_epoch: int | None = None
     state: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What an epoch came to."""
+
+    epoch: int
+    loss: float
+    #: The accuracy on held-out videos; None where it was not measured.
+    held_out: float | None
 
 
 M = TypeVar("M")
@@ -105,6 +124,8 @@ class Trained(Generic[M]):
     epochs: int
     #: Share of the time that training waited for data.
     waiting: float
+    #: How it learnt, epoch by epoch; nothing if it was fitted in one step.
+    curve: tuple[CurvePoint, ...] = ()
 
 
 def train(
@@ -139,31 +160,37 @@ class _Loop:
             self._optimiser = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
         else:
             self._optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        self._batches = len(_batches(run.order(0), recipe.batch))
-        self._schedule = _schedule(self._optimiser, recipe, recipe.epochs * self._batches)
+        self._steps = len(_steps(run.order(0), recipe))
+        self._schedule = _schedule(self._optimiser, recipe, recipe.epochs * self._steps)
+        self._last = min(recipe.epochs, run.last_epoch or recipe.epochs)
         self._average = _running_average(network, recipe.averaging) if recipe.averaging else None
         self._best: dict[str, Any] | None = None
         self._best_metric, self._best_epoch = -np.inf, 0
         self._epoch = 0
+        self._curve: list[CurvePoint] = []
         self._busy_seconds = self._waiting_seconds = 0.0
 
     def run(self) -> Trained[nn.Module]:
         self._restore()
-        last = min(self._run.recipe.epochs, self._run.last_epoch or self._run.recipe.epochs)
-        while self._epoch < last and not self._is_stale():
+        while self._epoch < self._last and not self._is_stale():
             stats = self._run_epoch()
+            self._curve.append(CurvePoint(stats.epoch, stats.loss, stats.held_out))
             self._keep()
             self._log(stats)
-            self._progress(self._run.name, self._epoch, last)
-        if self._epoch < last:
-            self._progress(self._run.name, last, last)  # stopped early
+            self._tell(0)
+        if self._epoch < self._last:
+            self._progress(self._run.name, self._last * self._steps, self._last * self._steps)  # stopped early
         if self._best is not None:
             self._network.load_state_dict(self._best)
         elif self._average is not None:
             self._network.load_state_dict(self._average.module.state_dict())
         seen = self._best_epoch if self._best is not None else self._epoch
         busy = self._busy_seconds + self._waiting_seconds
-        return Trained(self._network.eval(), seen, self._waiting_seconds / busy if busy else 0.0)
+        return Trained(self._network.eval(), seen, self._waiting_seconds / busy if busy else 0.0, tuple(self._curve))
+
+    def _tell(self, steps: int) -> None:
+        """Say how many steps are done, of which `steps` in an epoch that goes on."""
+        self._progress(self._run.name, self._epoch * self._steps + steps, self._last * self._steps)
 
     def _is_stale(self) -> bool:
         patience = self._run.recipe.patience
@@ -177,58 +204,88 @@ class _Loop:
         torch.manual_seed(_seed(recipe.seed, self._epoch, distributed.rank()))
         begun, waited, losses, count = time.perf_counter(), 0.0, 0.0, 0
         asked = begun
-        for share, clips, labels in self._loaded():
+        self._optimiser.zero_grad(set_to_none=True)
+        done = 0
+        for share, clips, labels, ends_step in self._loaded():
             waited += time.perf_counter() - asked
             batch = Batch(self._run.samples.inputs(clips), labels.to(device))
-            self._optimiser.zero_grad(set_to_none=True)
-            # Each process has its share of the batch; their gradients are averaged.
-            loss = self._run.objective(self._trained, batch) * share
+            with self._sent_on(ends_step=ends_step):
+                # Each process has its share of the step, in pieces; gradients of pieces add up, those of processes are
+                # averaged.
+                loss = self._run.objective(self._trained, batch)
+                (loss * share).backward()  # type: ignore[no-untyped-call]
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"{self._run.name}: the loss is no longer a number in epoch {self._epoch + 1}: "
                     "try a lower learning rate"
                 )
-            loss.backward()  # type: ignore[no-untyped-call]
+            losses, count = losses + float(loss.detach()) * len(clips), count + len(clips)
+            if not ends_step:
+                asked = time.perf_counter()
+                continue
             nn.utils.clip_grad_norm_(self._network.parameters(), _MAX_GRADIENT)
             self._optimiser.step()
             self._schedule.step()
             if self._average is not None:
                 self._average.update_parameters(self._network)
-            losses, count = losses + float(loss.detach()) * len(clips), count + len(clips)
+            self._optimiser.zero_grad(set_to_none=True)
+            done += 1
+            self._tell(done)
             asked = time.perf_counter()
         self._epoch += 1
         seconds = time.perf_counter() - begun
         self._busy_seconds += seconds - waited
         self._waiting_seconds += waited
         metric = self._judge()
+        held_out = self._watch()
         return EpochStats(
             self._epoch,
             losses / max(count, 1),
             float(self._schedule.get_last_lr()[-1]),
             metric,
+            held_out,
             count / seconds,
             waited / seconds,
         )
 
-    def _loaded(self) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-        """The share of this process in each batch: (its weight among the processes, samples, labels)."""
+    def _sent_on(self, *, ends_step: bool) -> contextlib.AbstractContextManager[None]:
+        """Processes exchange gradients at the end of a step only."""
+        if ends_step or not isinstance(self._trained, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        held: contextlib.AbstractContextManager[None] = self._trained.no_sync()
+        return held
+
+    def _loaded(self) -> Iterator[tuple[float, torch.Tensor, torch.Tensor, bool]]:
+        """The share of this process in each batch: (its weight in the step, samples, labels, ends the step)."""
         recipe = self._run.recipe
         rank, world = distributed.rank(), distributed.world()
-        batches = _batches(self._run.order(self._epoch), recipe.batch)
+        steps = _steps(self._run.order(self._epoch), recipe)
+        batches = [batch for step in steps for batch in step]
+        # Beside each batch: the samples of its step, and whether it is the last one.
+        places = [(sum(map(len, step)), batch is step[-1]) for step in steps for batch in step]
         shares = [batch[rank::world] for batch in batches]
         loader: DataLoader[tuple[torch.Tensor, Any]] = DataLoader(
             _Epoch(self._run.samples, recipe.seed, self._epoch),
             batch_sampler=shares,  # type: ignore[arg-type]  # any iterable of lists of indices will do
             num_workers=_loaders(self._run),
         )
-        for batch, share, (clips, labels) in zip(batches, shares, loader, strict=True):
-            yield len(share) * world / len(batch), clips, labels
+        for (size, ends_step), share, (clips, labels) in zip(places, shares, loader, strict=True):
+            yield len(share) * world / size, clips, labels, ends_step
+
+    def _candidate(self) -> nn.Module:
+        """The network as it would be kept now."""
+        candidate: nn.Module = self._network if self._average is None else self._average.module
+        return candidate.eval()
+
+    def _watch(self) -> float | None:
+        watched = np.linspace(0, self._last, min(self._last, _WATCHED_EPOCHS) + 1)[1:].round()
+        return self._run.watch(self._candidate()) if self._run.watch is not None and self._epoch in watched else None
 
     def _judge(self) -> float | None:
         if self._run.judge is None:
             return None
-        candidate = self._network if self._average is None else self._average.module
-        metric = self._run.judge(candidate.eval())
+        candidate = self._candidate()
+        metric = self._run.judge(candidate)
         if metric > self._best_metric:
             self._best_metric, self._best_epoch = metric, self._epoch
             self._best = copy.deepcopy(candidate.state_dict())
@@ -246,6 +303,7 @@ class _Loop:
                 "best": self._best,
                 "best_metric": self._best_metric,
                 "best_epoch": self._best_epoch,
+                "curve": [astuple(point) for point in self._curve],
                 "seconds": [self._busy_seconds, self._waiting_seconds],
             },
         )
@@ -261,8 +319,9 @@ class _Loop:
             self._average.load_state_dict(state["average"])
         self._best, self._best_metric, self._best_epoch = state["best"], state["best_metric"], state["best_epoch"]
         self._busy_seconds, self._waiting_seconds = state["seconds"]
+        self._curve = [CurvePoint(*point) for point in state["curve"]]
         self._epoch = state["epoch"]
-        self._progress(self._run.name, self._epoch, self._run.recipe.epochs)
+        self._tell(0)
 
 
 class _Epoch(Dataset[tuple[torch.Tensor, Any]]):
@@ -279,6 +338,11 @@ class _Epoch(Dataset[tuple[torch.Tensor, Any]]):
 def _loaders(run: Run) -> int:
     """How many processes prepare samples while this one trains."""
     return min(_GPU_LOADERS, os.cpu_count() or 1) if run.device.type == "cuda" and run.samples.loads_beside else 0
+
+
+def _steps(order: np.ndarray, recipe: Recipe) -> list[list[np.ndarray]]:
+    """The samples of each step in batches, whose gradients add up."""
+    return [_batches(step, recipe.batch) for step in _batches(order, recipe.batch * recipe.accumulate)]
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:

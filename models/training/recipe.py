@@ -70,6 +70,8 @@ class Recipe:
     fit: Fit = "stretch"
     epochs: int = 12
     batch: int = 16
+    #: Gradients of so many batches make one step: larger steps in the memory of a batch.
+    accumulate: int = 1
     optimiser: Optimiser = "adamw"
     learning_rate: float = 5e-4
     #: Share of the steps in which the learning rate rises; then it falls along a cosine.
@@ -104,6 +106,7 @@ class Recipe:
         _within("size", self.size, 16, 1024)
         _within("epochs", self.epochs, 1, 100_000)
         _within("batch", self.batch, 2, 4096)
+        _within("accumulate", self.accumulate, 1, 1024)
         _within("warm_up", self.warm_up, 0, 0.9)
         _within("label_smoothing", self.label_smoothing, 0, 0.9)
         if self.trained_stages is not None:

@@ -117,7 +117,7 @@ class Descriptors:
             [len(self._windows(i)) for i in range(len(data.videos))], rows // (1 + self._mirrors)
         )
         self._rows = data.computed("motion descriptors", self._describe)
-        self._rows.all(len(data.videos), progress)
+        self._rows.all(len(data.videos), progress, threads=torch.get_num_threads())
 
     def learnt(self, index: int) -> torch.Tensor:
         """The rows (M, F) of a video to learn from: of windows as they are, and of the same ones mirrored."""

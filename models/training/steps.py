@@ -138,6 +138,10 @@ def run_steps(
         scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
         return metric_of(data.window_scores(part.chooses_epoch, scores.__getitem__), recipe.metric)
 
+    def watch(candidate: nn.Module) -> float:
+        scores = distributed.share_out(part.watched, lambda index: score(candidate, index))
+        return _accuracy(data.window_scores(part.watched, scores.__getitem__))
+
     return train(
         network,
         Run(
@@ -149,6 +153,7 @@ def run_steps(
             device,
             frozen,
             judge if len(part.chooses_epoch) else None,
+            watch if len(part.watched) else None,
             part.last_epoch,
             part.state,
         ),
@@ -172,3 +177,7 @@ def metric_of(clips: WindowScores, name: str) -> float:
     if name == "loss":
         return -clips.log_loss()
     return evaluate(clips.by_clip(), rounds=0).figures[name].value
+
+
+def _accuracy(clips: WindowScores) -> float:
+    return float((clips.by_clip().scores.argmax(1) == clips.truth).mean())

@@ -15,7 +15,7 @@ Strategy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -54,6 +54,8 @@ class Part:
     last_epoch: int | None
     #: Where its unfinished state is kept; None for nowhere.
     state: Path | None
+    #: Indices of held-out videos on which accuracy is told while it learns; nothing follows from it.
+    watched: np.ndarray = field(default_factory=lambda: np.array([], int))
 
 
 class Strategy(Protocol[M]):

@@ -86,7 +86,7 @@ class TaughtHead:
         )
         assert isinstance(trained.model, ChangeLstm)
         network.head = trained.model
-        return Trained(network.eval(), trained.epochs, trained.waiting)
+        return Trained(network.eval(), trained.epochs, trained.waiting, trained.curve)
 
     def score(self, model: MoveNetLstm, index: int) -> np.ndarray:
         with torch.inference_mode():

@@ -10,9 +10,10 @@ A strategy (strategy.py) knows how a model learns; the trainer knows folds, ense
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +35,17 @@ from .fitted_head import FittedHead
 from .footage import Footage, TrainingSet
 from .frozen_features import FrozenFeatures
 from .imbalance import balanced_subsets
-from .loop import Progress, Trained
+from .loop import CurvePoint, Progress, Trained
 from .recipe import Recipe
 from .steps import Steps
 from .strategy import EpochLog, Part, Savable, Strategy
 from .taught_head import TaughtHead
-from .validation import CrossValidation, contract_of, summarise
+from .validation import CrossValidation, contract_of, mean_curve, summarise
 
 #: One part in so many of the training groups is held out to choose the best epoch.
 _INNER_FOLDS: Final = 5
+_ONLY_FOLD: Final = "fold 1 of 1"
+_NONE: Final = np.array([], int)
 #: Another version of these may compute other features and other models.
 _LIBRARIES: Final = (
     *("torch", "torchvision", "pytorchvideo", "timm", "numpy", "scipy", "scikit-learn", "scikit-image"),
@@ -133,6 +136,11 @@ class Trainer:
         """Indices into `labels` (N,), one a video."""
         return self._data.truth
 
+    @property
+    def groups(self) -> np.ndarray:
+        """The group of each video, (N,)."""
+        return self._data.groups
+
     def validate(
         self,
         folds: int,
@@ -140,8 +148,11 @@ class Trainer:
         used: int | None = None,
         learn_from: Callable[[np.ndarray], np.ndarray] = lambda learnt: learnt,
         choose: Callable[[str, np.ndarray], Recipe] | None = None,
+        title: str = "",
     ) -> CrossValidation:
         """For each of the first `used` folds (all if None), train on the others and score it.
+
+        Where some videos are held out by the user, these are the only fold.
 
         Args:
             folds: into how many the groups are divided.
@@ -149,15 +160,17 @@ class Trainer:
             used: how many folds are held out, one after the other.
             learn_from: may thin out the videos of a training part, given their indices.
             choose: the recipe of a fold, given its name and the indices of its training part; None: this trainer's.
+            title: before the names of folds, where they are trained more than once.
 
         Raises:
             TrainingError: a part cannot be learnt from.
         """
         found: dict[int, np.ndarray] = {}
         epochs: list[int] = []
+        curves: list[list[CurvePoint]] = []
         waiting: list[float] = []
         splits = [(learn_from(learnt), held) for learnt, held in self.split(folds)[:used]]
-        names = [f"fold {number} of {len(splits)}" for number in range(1, len(splits) + 1)]
+        names = [f"{title}fold {number} of {len(splits)}" for number in range(1, len(splits) + 1)]
         if self._recipe.patience is not None:
             for name, (learnt, _) in zip(names, splits, strict=True):
                 self._inner_split(learnt, name, self._recipe.seed)  # refuse before anything is trained
@@ -166,6 +179,7 @@ class Trainer:
             fold = trainer._validate_fold(name, learnt, held)  # noqa: SLF001
             found |= {int(i): s.numpy() for i, s in fold["scores"].items()}
             epochs.append(fold["epochs"])
+            curves.append([CurvePoint(*point) for point in fold["curve"]])
             waiting.append(fold["waiting"])
         order = [int(i) for _, held in splits for i in held]
         counted = np.array([only(self._data.videos[i]) for i in order])
@@ -175,6 +189,7 @@ class Trainer:
             self._recipe,
             epochs=round(float(np.mean(epochs))),
             waiting=float(np.mean(waiting)),
+            curve=mean_curve(curves),
         )
 
     def held_out_within(self, name: str, chosen: np.ndarray, folds: int) -> Iterator[WindowScores]:
@@ -195,10 +210,20 @@ class Trainer:
         """Train on everything, until as many epochs as were best in validation, or all of the recipe's if None.
 
         The learning rate goes as it went in validation, along the schedule of all the recipe's epochs.
+        Where some videos are held out by the user, it is the model that was judged by them.
         """
-        everything = np.arange(len(self._data.videos))
-        model: Savable = self._train(everything, "all footage", inner=False, last_epoch=epochs).model
+        name, learnt = self.whole_part()
+        if self._data.held_out.any():
+            judged: Savable = self._train(learnt, name, inner=True).model  # goes on from where its fold ended
+            return judged
+        model: Savable = self._train(learnt, name, inner=False, last_epoch=epochs).model
         return model
+
+    def whole_part(self) -> tuple[str, np.ndarray]:
+        """The name and the indices of all that the model that is kept may learn from."""
+        if self._data.held_out.any():
+            return _ONLY_FOLD, np.flatnonzero(~self._data.held_out)
+        return "all footage", np.arange(len(self._data.videos))
 
     def contract(self, model: Savable, validation: CrossValidation | None, provenance: Mapping[str, Any]) -> Contract:
         """The contract of a model from `fit`: temperature and thresholds from held-out scores, and its provenance."""
@@ -213,6 +238,8 @@ class Trainer:
 
     def split(self, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Indices (train, held out) of each fold; no group is in both."""
+        if self._data.held_out.any():
+            return [(np.flatnonzero(~self._data.held_out), np.flatnonzero(self._data.held_out))]
         return split_by_group(self._data.truth, self._data.groups, folds, self._recipe.seed)
 
     def finish(self) -> None:
@@ -229,21 +256,46 @@ class Trainer:
         kept = self._kept(name, "scores", self._recipe, learnt, held)
         if (state := unfinished.read(kept)) is not None:
             return state
-        trained = self._train(learnt, name, inner=True)
-        scores = distributed.share_out(held, lambda index: self._strategy.score(trained.model, index))
+        trained = self._train(learnt, name, inner=True, watched=held)
+        scores = self._score(trained.model, held, f"{name}, held out")
         state = {
             "scores": {i: torch.from_numpy(s) for i, s in scores.items()},
             "epochs": trained.epochs,
             "waiting": trained.waiting,
+            "curve": [astuple(point) for point in trained.curve],
         }
         unfinished.write(kept, state)
         return state
 
-    def _train(self, chosen: np.ndarray, name: str, *, inner: bool, last_epoch: int | None = None) -> Trained[Any]:
-        """Train on the chosen videos; `inner` holds some of them out to choose the best epoch, if the recipe does."""
+    def _score(self, model: Savable, videos: np.ndarray, name: str) -> dict[int, np.ndarray]:
+        """Scores (W, L) of the windows of videos, by index."""
+        mine = len(videos[distributed.rank() :: distributed.world()])
+        done = itertools.count(1)
+
+        def score(index: int) -> np.ndarray:
+            scores = self._strategy.score(model, index)
+            self._progress(name, next(done), mine)
+            return scores
+
+        return distributed.share_out(videos, score)
+
+    def _train(
+        self,
+        chosen: np.ndarray,
+        name: str,
+        *,
+        inner: bool,
+        last_epoch: int | None = None,
+        watched: np.ndarray = _NONE,
+    ) -> Trained[Any]:
+        """Train on the chosen videos; `inner` holds some of them out to choose the best epoch, if the recipe does.
+
+        On the `watched` videos accuracy is told while it learns.
+        """
         recipe = self._recipe
         if recipe.imbalance != "ensemble":
-            return self._strategy.train(self._part(chosen, name, recipe, inner=inner, last_epoch=last_epoch))
+            part = self._part(chosen, name, recipe, inner=inner, last_epoch=last_epoch)
+            return self._strategy.train(replace(part, watched=watched))
         generator = np.random.default_rng([recipe.seed, len(chosen)])
         members = []
         for number, subset in enumerate(balanced_subsets(chosen, self._data.truth, recipe.members, generator), start=1):
@@ -284,7 +336,7 @@ class Trainer:
         begin_from = self._recipe.begin_from
         footage = []
         for done, f in enumerate(self._data.videos, start=1):
-            footage.append((f.name, f.label, f.group, unfinished.fingerprint(f.frames)))
+            footage.append((f.name, f.label, f.group, f.is_held_out, unfinished.fingerprint(f.frames)))
             self._progress("fingerprints", done, len(self._data.videos))
         story = [self._recipe.describe(), begin_from and find(begin_from).id, footage, library_versions(*_LIBRARIES)]
         taught = [] if self._taught is None else [self._taught.story, self._taught.temperature]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,15 +11,24 @@ import numpy as np
 
 from models.contract import Contract, Threshold
 from models.errors import TrainingError
+from models.evaluation.alarms import (
+    FALSE_ALARM_PERCENTS,
+    FALSE_WINDOWS,
+    held_out_wrong_windows,
+    recall_name,
+    with_alarms,
+)
 from models.evaluation.calibration import choose_thresholds, fit_held_out_temperatures, fit_temperature
 from models.evaluation.figures import Evaluation, Figure, evaluate
 from models.evaluation.scores import ClipScores, WindowScores
 from models.networks.zoo import describe
 
+from .loop import CurvePoint
 from .recipe import Recipe
 
 #: Share of the other clips' windows that may pass a threshold: so many, since an event takes several in a row.
 _FALSE_ALARM_RATE: Final = 0.1
+_ALARMS: Final = (*map(recall_name, FALSE_ALARM_PERCENTS), FALSE_WINDOWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +44,38 @@ class CrossValidation:
     epochs: int
     #: Share of the time that training waited for data.
     waiting: float
+    #: How the models of the folds learnt, on average; nothing if they were fitted in one step.
+    curve: tuple[CurvePoint, ...] = ()
 
     def metrics(self) -> dict[str, Any]:
-        """Figures for a checkpoint's metadata; None where the videos do not allow one, or an interval."""
-        found = self.evaluation.figures
-        values = {
-            **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc")},
-            "calibration_error": found["calibration_error"].value,
-            "low": found["accuracy"].low,
-            "high": found["accuracy"].high,
-        }
-        return {
-            "videos": self.evaluation.clips,
-            "groups": self.evaluation.groups,
-            **{name: None if np.isnan(value) else round(value, 4) for name, value in values.items()},
-        }
+        """Figures for a checkpoint's metadata."""
+        return metrics_of(self.evaluation)
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
+    """Figures for a checkpoint's metadata; None where the videos do not allow one, or an interval."""
+    found = evaluation.figures
+    values = {
+        **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc", *_ALARMS)},
+        "calibration_error": found["calibration_error"].value,
+        "low": found["accuracy"].low,
+        "high": found["accuracy"].high,
+    }
+    return {
+        "videos": evaluation.clips,
+        "groups": evaluation.groups,
+        **{name: None if np.isnan(value) else round(value, 4) for name, value in values.items()},
+    }
 
 
 def summarise(
-    held: WindowScores, counted: np.ndarray, recipe: Recipe, *, epochs: int = 0, waiting: float = 0.0
+    held: WindowScores,
+    counted: np.ndarray,
+    recipe: Recipe,
+    *,
+    epochs: int = 0,
+    waiting: float = 0.0,
+    curve: tuple[CurvePoint, ...] = (),
 ) -> CrossValidation:
     """Fit temperature and thresholds to the held-out windows of the `counted` clips (N,), and compute their figures.
 
@@ -78,7 +100,19 @@ def summarise(
         evaluation = replace(evaluation, figures={**evaluation.figures, **unknown})
     else:
         evaluation = evaluate(scores, windows.scaled(others), seed=recipe.seed)
-    return CrossValidation(scores, evaluation, temperature, thresholds, epochs, waiting)
+    wrong = held_out_wrong_windows(windows, recipe.quiet, _FALSE_ALARM_RATE)
+    evaluation = with_alarms(evaluation, scores, wrong, recipe.quiet, seed=recipe.seed)
+    return CrossValidation(scores, evaluation, temperature, thresholds, epochs, waiting, curve)
+
+
+def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> tuple[CurvePoint, ...]:
+    """The mean over folds of each epoch, as far as all of them learnt."""
+    points = []
+    for of_epoch in zip(*curves, strict=False):  # with --patience some stop earlier
+        held_out = [p.held_out for p in of_epoch if p.held_out is not None]
+        loss = float(np.mean([p.loss for p in of_epoch]))
+        points.append(CurvePoint(of_epoch[0].epoch, loss, float(np.mean(held_out)) if held_out else None))
+    return tuple(points)
 
 
 def contract_of(

@@ -22,7 +22,11 @@ from consumers.learning.examples import DataOptions, Example, unusable_files
 from consumers.learning.frames import Progress, Sampling, load_frames, trim_frames
 from consumers.learning.leakage import check_examples
 from consumers.learning.provenance import describe_footage, describe_run
+from consumers.learning.results.summary import figures_line
+from consumers.learning.results.tables import print_classes
 from consumers.learning.scoring import check_labels
+from consumers.learning.splits import without_test
+from consumers.learning.threads import one_thread_a_core
 from consumers.learning.trained_on import TEACHERS, began_from, known_labels, quiet_labels, warn_of_training_data
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
@@ -75,7 +79,7 @@ def distill_command(options: DistillOptions, console: Output) -> None:
     check_writable(options.output)
     Distilled.check(options.recipe)
     folder = options.output.with_name(f".{options.output.name}.unfinished")
-    with distributed.joined(), contextlib.ExitStack() as stack:
+    with distributed.joined(), one_thread_a_core(), contextlib.ExitStack() as stack:
         if not distributed.is_first():
             console.quiet = True
         notes = Notes(console)
@@ -163,6 +167,7 @@ def _labelled(options: DistillOptions, teachers: Teachers, notes: Notes) -> list
     """The labelled footage, with labels that the teachers know."""
     names = known_labels(teachers.checkpoints, options.renamed)
     examples = find_examples(options.labelled, names, options.data_options, notes.warn)
+    examples = without_test(examples, notes.say)
     check_labels(teachers.checkpoints[0].id, teachers.contract, examples)
     check_held_out(examples)  # before hours of scoring
     return examples
@@ -217,11 +222,8 @@ def _sum_up(
     names = " and ".join(c.id for c in teachers.checkpoints)
     figures = ""
     if validation is not None:
-        m = validation.metrics()
-        interval = "" if m["low"] is None else f"95 % interval {m['low']:.1%} to {m['high']:.1%}, "
-        auc = "" if m["auc"] is None else f", AUC {m['auc']:.3f}"
         figures = (
-            f"held-out accuracy {m['accuracy']:.1%} ({interval}{m['videos']} videos of {m['groups']} groups){auc}; "
+            f"held-out {figures_line(validation.evaluation)}; "
             f"of what teaches it, on all {count(len(learnt.labelled), 'labelled video')}, "
             f"{_teachers_accuracy(learnt):.1%}; "
         )
@@ -231,7 +233,9 @@ def _sum_up(
         f"it says what it was taught on {agreed:.1%} of the windows that it learnt from",
         soft_wrap=True,
     )
-    if validation is None:
+    if validation is not None:
+        print_classes(console, validation.evaluation)
+    else:
         console.print("Nobody labelled this footage, so nothing is known of its accuracy: --labelled measures it.")
 
 
