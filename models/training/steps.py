@@ -135,11 +135,13 @@ def run_steps(
         objective = Classification(recipe, np.bincount(samples.truth[rows], minlength=len(data.labels)), device)
 
     def judge(candidate: nn.Module) -> float:
-        scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
+        with torch.inference_mode():
+            scores = distributed.share_out(part.chooses_epoch, lambda index: score(candidate, index))
         return metric_of(data.window_scores(part.chooses_epoch, scores.__getitem__), recipe.metric)
 
     def watch(candidate: nn.Module) -> float:
-        scores = distributed.share_out(part.watched, lambda index: score(candidate, index))
+        with torch.inference_mode():
+            scores = distributed.share_out(part.watched, lambda index: score(candidate, index))
         return _accuracy(data.window_scores(part.watched, scores.__getitem__))
 
     return train(
