@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
 
 #: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
 REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
+
+
+def pytest_runtest_teardown() -> None:
+    """Take the processor like everybody else: SVT-AV1, run by root, makes whoever encodes with it a real-time process.
+
+    Brokers that a test starts after it would be, too, and starve those of other tests.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
