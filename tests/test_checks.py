@@ -129,7 +129,7 @@ def test_logs_of_a_run_that_goes_on_are_an_error(tmp_path):
 def test_a_model_is_described_with_its_engine_and_its_events():
     found = by_subject(check_model(settings_of(tracker={"labels": {"fight": {"start": 0.9}}})))
     assert {f.level for f in found.values()} == {"ok"}
-    assert "6 frames of 192x192 a window" in found["model"].text
+    assert "10 frames of 384x384 a window" in found["model"].text
     assert found["engine"].text.startswith("openvino")
     assert found["events"].text == "raised for fight (from 0.9)"
 

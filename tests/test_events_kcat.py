@@ -246,7 +246,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     for name, headers in written.items():
         assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
         contract(name, "headers").validate({n: v.decode() for n, v in headers})
-    in_a_hurry = replace(prediction, degraded="keyframes")
+    in_a_hurry = replace(prediction, degraded="keyframes", gated=True)
     assert set(messages["prediction"]["payload"]["properties"]) == json.loads(in_a_hurry.encode()[2]).keys()
     for body in (prediction.encode()[2], in_a_hurry.encode()[2]):
         contract("prediction", "payload").validate(json.loads(body))

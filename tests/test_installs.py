@@ -114,6 +114,8 @@ def test_what_models_offers_to_other_packages() -> None:
         "ExportError",
         "Frames",
         "ModelError",
+        "Step",
+        "Stepped",
         "Threshold",
         "TrainingError",
         "UnknownModelError",

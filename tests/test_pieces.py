@@ -86,7 +86,7 @@ def test_a_hundred_annotations_of_a_film_read_it_once_for_each_core_and_never_on
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, passes: int
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("consumers.learning.frames.os.cpu_count", lambda: cores)
+    monkeypatch.setattr("consumers.learning.frames.usable_cores", lambda: cores)
     path = FILMS["mp4"](tmp_path)
     opened: list[str] = []
     read: list[Packet] = []

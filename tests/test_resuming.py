@@ -108,7 +108,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "labels.csv").write_text("path,label\na.mp4,fight\n")
     (tmp_path / "a.mp4").touch()
 
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("consumers.learning.train.find_examples", stopped)

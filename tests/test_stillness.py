@@ -50,7 +50,7 @@ def clip(number: int, *pictures: np.ndarray, epoch_us: int = 0, is_first: bool |
     begin = epoch_us + number * 200_000
     samples = tuple(Sample(begin + i * 100_000, begin + i * 100_000, p) for i, p in enumerate(pictures))
     is_first = number == 0 if is_first is None else is_first
-    return Clip("gate", epoch_us, number, begin, begin + 200_000, samples, 6, is_first)
+    return Clip("gate", epoch_us, number, begin, begin + 200_000, samples, 6, is_first=is_first)
 
 
 def pipeline(rules: dict[str, Rule] = RULES, **settings: object) -> tuple[Pipeline, Brightness]:

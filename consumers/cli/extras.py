@@ -22,6 +22,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
             "onnxscript",
             "pytorchvideo",
             "skimage",
+            "threadpoolctl",
             "torch",
             "torchvision",
         ),

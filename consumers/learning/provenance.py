@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from models.versions import code_version
+from models import code_version
 
 from .leakage import footage_sample
 
