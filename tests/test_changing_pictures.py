@@ -116,7 +116,11 @@ def assert_each_picture_is_its_own(path: Path, parts: Sequence[Part]) -> None:
     frames = sum(count for count, _, _ in parts)
     skipped = sum((Counter(s.skipped) for s in segments), footage.skipped)
     assert (sum(s.frames for s in segments), skipped, footage.failures) == (frames, Counter(), [])
-    assert [number_of(sample.image) for sample in samples] == list(range(frames))
+    # A programme stream has no time for pictures that begin in one packet: libav gives them that of the one before.
+    times = [sample.at_us for sample in samples]
+    shown = [len(times) - 1 - times[::-1].index(at_us) for at_us in times]
+    assert [number_of(sample.image) for sample in samples] == shown
+    assert len(samples) == frames
     sizes = [size for count, size, _ in parts for _ in range(count)]
     assert [(s.width, s.height) for s in segments for _ in range(s.frames)] == sizes
 
