@@ -34,9 +34,11 @@ _PLACES: Final = _STEPS - _COVERED + 1
 
 def whole_of(picture: Picture) -> Picture:
     """The picture (2S, 2S, 3) at half its size (S, S, 3)."""
-    wide = picture.astype(np.uint16)
-    rows = wide[0::2] + wide[1::2]
-    whole: Picture = ((rows[:, 0::2] + rows[:, 1::2] + 2) >> 2).astype(np.uint8)
+    pairs = np.add(picture[0::2], picture[1::2], dtype=np.uint16).reshape(len(picture) // 2, -1, 6)
+    whole = np.empty((len(pairs), pairs.shape[1], 3), np.uint8)
+    for colour in range(3):  # one after another: five times as quick as all of them together
+        sums = pairs[:, :, colour] + pairs[:, :, colour + 3]
+        whole[:, :, colour] = (sums + 2) >> 2
     return whole
 
 
@@ -65,10 +67,12 @@ def close_at(picture: Picture, place: int) -> Picture:
     size = len(picture)
     row, column = (step * size // _STEPS for step in divmod(place, _PLACES))
     covered = size * _COVERED // _STEPS
-    part = picture[row : row + covered, column : column + covered].astype(np.uint16)
-    # 36 times the pixels, which is at most 9,180.
-    both = _enlarged(_enlarged(part).swapaxes(0, 1)).swapaxes(0, 1)
-    close: Picture = ((both + 18) // 36).astype(np.uint8)
+    part = picture[row : row + covered, column : column + covered]
+    close = np.empty((size // 2, size // 2, 3), np.uint8)
+    for colour in range(3):
+        # 36 times the pixels, which is at most 9,180.
+        both = _enlarged(_enlarged(part[:, :, colour].astype(np.uint16)).T).T
+        close[:, :, colour] = (both + 18) // 36
     return close
 
 

@@ -55,7 +55,10 @@ class TwoViewEngine(Engine):
         for ((_, place), seen), close in zip(new.items(), closes, strict=True):
             seen.closes[place] = close
         for window, place in zip(windows, places, strict=True):
-            yield np.stack([np.concatenate([seen.whole, seen.closes[place]]) for seen in window])
+            features = np.empty((len(window), 2, *window[0].whole.shape), window[0].whole.dtype)
+            for row, seen in zip(features, window, strict=True):
+                row[0], row[1] = seen.whole, seen.closes[place]
+            yield features.reshape(len(window), -1)
 
 
 def engine_of(contract: Contract, name: str, head: Graph, encoder: Graph | None = None) -> Engine:
