@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consumers.live.pipeline import Pipeline, ScoredWindow, Window
+from consumers.live.stillness import StillRule
 from consumers.settings import override
-from stream import Decoded, Feed, Picture, Segment, Segmenter, decode
-from tests.replays import SETTINGS, SPEC, live, replayed, said
+from stream import Clip, Decoded, Feed, Picture, Sample, Segment, SegmentError, Segmenter, decode
+from stream.clips.samples import Undecoded
+from tests.replays import RULES, SETTINGS, SPEC, Brightness, live, replayed, said
 from tests.videos import write_video
 
 RATE = 25
@@ -58,6 +61,23 @@ def test_keyframes_stand_in_for_what_is_not_decoded_until_somebody_asks(segments
         if segment in still:
             assert len({id(sample.image) for sample in found.samples}) == 1
             assert not any(sample.is_held for sample in found.samples), "a replay gives the same scores"
+
+
+@pytest.mark.parametrize("damage", [SegmentError("gate", "damaged"), MemoryError()], ids=["damaged", "no memory"])
+def test_keyframes_are_held_where_the_rest_turns_out_to_be_damaged(damage: Exception) -> None:
+    asked = []
+
+    def broken() -> list[Sample]:
+        asked.append(1)
+        raise damage
+
+    rest, picture = Undecoded(broken), np.full((24, 32, 3), 10, np.uint8)
+    samples = tuple(Sample(at, at, picture, rest=rest) for at in range(4))
+    windows = [Window(Clip("gate", 0, number, 0, 4, samples, 4), 4) for number in range(3)]
+    said = Pipeline(Brightness(), SPEC, {}, StillRule.of(RULES, SETTINGS.gates)).classify(windows)
+    told = [(step.prediction.gated, step.prediction.degraded) for step in said if isinstance(step, ScoredWindow)]
+    assert told == [(False, "keyframes"), (False, "keyframes"), (True, None)]
+    assert asked == [1]
 
 
 def test_a_segment_in_which_something_moves_is_decoded(segments: list[Segment]):
