@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consumers.live.pipeline import Pipeline, ScoredWindow, Window
-from consumers.live.stillness import StillRule
+from consumers.live.stillness import STILL_SHARE, StillRule
 from consumers.settings import override
 from stream import Clip, Decoded, Feed, Picture, Sample, Segment, SegmentError, Segmenter, decode
 from stream.clips.samples import Undecoded
@@ -61,6 +61,22 @@ def test_keyframes_stand_in_for_what_is_not_decoded_until_somebody_asks(segments
         if segment in still:
             assert len({id(sample.image) for sample in found.samples}) == 1
             assert not any(sample.is_held for sample in found.samples), "a replay gives the same scores"
+
+
+def test_what_begins_between_keyframes_is_seen_however_much_detail_stands_still(tmp_path: Path) -> None:
+    detail = np.random.default_rng(4).integers(40, 130, (180, 320, 3), np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+
+    def passes_by(number: int, width: int, height: int) -> np.ndarray:
+        picture = detail.copy()
+        if 40 <= number < 49:  # gone when the next keyframe comes
+            picture[100:148, 200 + (number - 40) * 4 :][:, :24] = 230
+        return picture
+
+    path = write_video(tmp_path / "a.mp4", 75, rate=RATE, gop=RATE, size=(640, 360), frame=passes_by)
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("gate", feed.track)
+        found = [s for packet in feed.packets() for s in segmenter.push(packet)]
+    assert [decoded(segment, STILL_SHARE).is_still for segment in found] == [True, False]
 
 
 @pytest.mark.parametrize("damage", [SegmentError("gate", "damaged"), MemoryError()], ids=["damaged", "no memory"])

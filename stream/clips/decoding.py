@@ -43,6 +43,11 @@ from .samples import Sample, Undecoded
 
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
+#: Where nothing begins to move, no picture is so many times larger than the largest of those before it: of so many since
+#: the keyframe, and from so many on, as the first ones improve on the keyframe.
+_GROWS: Final = 1.5
+_STEADY: Final = 8
+_SETTLED: Final = 4
 #: A frame that has not come out when so many later ones have is not coming.
 LATER: Final = 3
 
@@ -79,7 +84,7 @@ def decode(
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
     decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, the keyframes'
-    stand in for them until somebody asks for the exact ones. A segment that continues another has no pictures of its
+    stand in for them until somebody asks for the exact ones, unless they grow amid the segment. A segment that continues another has no pictures of its
     own: they are `missing`.
 
     Raises:
@@ -117,10 +122,27 @@ def decode(
 
 
 def _is_still(packets: list[SegmentPacket], share: float) -> bool:
-    """Whether pictures are so small, beside the keyframes that they refer to, that nothing moves in them."""
+    """Whether pictures are so small, beside the keyframes that they refer to, that nothing moves in them.
+
+    A picture full of detail has large keyframes, and who is small in it takes little beside them.
+    """
     keyframes = [packet.size for packet in packets if packet.is_keyframe]
     others = [packet.size for packet in packets if not packet.is_keyframe]
-    return bool(keyframes and others) and max(others) <= share * min(keyframes)
+    is_small = bool(keyframes and others) and max(others) <= share * min(keyframes)
+    return is_small and not _grow(packets)
+
+
+def _grow(packets: list[SegmentPacket]) -> bool:
+    """Whether pictures become larger behind a keyframe: something begins to move, however much detail stands still."""
+    before: deque[int] = deque(maxlen=_STEADY)
+    for packet in packets:
+        if packet.is_keyframe:
+            before.clear()
+            continue
+        if len(before) >= _SETTLED and packet.size > _GROWS * max(before):
+            return True
+        before.append(packet.size)
+    return False
 
 
 def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:
