@@ -10,7 +10,7 @@ import pytest
 from consumers.live.pipeline import Pipeline, ScoredWindow, Window
 from consumers.live.stillness import STILL_SHARE, StillRule
 from consumers.settings import override
-from stream import Clip, Decoded, Feed, Picture, Sample, Segment, SegmentError, Segmenter, decode
+from stream import Clip, Decoded, Feed, Picture, Sample, Segment, Segmenter, SegmentError, decode
 from stream.clips.samples import Undecoded
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, live, replayed, said
 from tests.videos import write_video

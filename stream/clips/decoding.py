@@ -40,14 +40,10 @@ from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
 from .samples import Sample, Undecoded
+from .sizes import is_still_by_size
 
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
-#: Where nothing begins to move, no picture is so many times larger than the largest of those before it: of so many since
-#: the keyframe, and from so many on, as the first ones improve on the keyframe.
-_GROWS: Final = 1.5
-_STEADY: Final = 8
-_SETTLED: Final = 4
 #: A frame that has not come out when so many later ones have is not coming.
 LATER: Final = 3
 
@@ -83,9 +79,9 @@ def decode(
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
-    decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, the keyframes'
-    stand in for them until somebody asks for the exact ones, unless they grow amid the segment. A segment that continues another has no pictures of its
-    own: they are `missing`.
+    decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, and none is
+    larger than those before, the keyframes' stand in for them until somebody asks for the exact ones. A segment that
+    continues another has no pictures of its own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
@@ -97,7 +93,7 @@ def decode(
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
             shown = exact = shown_at(inside, times_us)
-            is_still = still_share is not None and not keyframes_only and _is_still(packets, still_share)
+            is_still = still_share is not None and not keyframes_only and is_still_by_size(packets, still_share)
             if keyframes_only or is_still:
                 shown = _held(shown, packets, times)
             budget.check_pictures(len(set(shown)), picture)
@@ -119,30 +115,6 @@ def decode(
         stand_ins = [Sample(at, own, images[t], rest=None if t == own else rest) for at, t, own in pictures]
         return Decoded(inside, stand_ins, is_still=True)
     return Decoded(inside, [Sample(at, t, images[t], is_held=t != wanted) for at, t, wanted in pictures])
-
-
-def _is_still(packets: list[SegmentPacket], share: float) -> bool:
-    """Whether pictures are so small, beside the keyframes that they refer to, that nothing moves in them.
-
-    A picture full of detail has large keyframes, and who is small in it takes little beside them.
-    """
-    keyframes = [packet.size for packet in packets if packet.is_keyframe]
-    others = [packet.size for packet in packets if not packet.is_keyframe]
-    is_small = bool(keyframes and others) and max(others) <= share * min(keyframes)
-    return is_small and not _grow(packets)
-
-
-def _grow(packets: list[SegmentPacket]) -> bool:
-    """Whether pictures become larger behind a keyframe: something begins to move, however much detail stands still."""
-    before: deque[int] = deque(maxlen=_STEADY)
-    for packet in packets:
-        if packet.is_keyframe:
-            before.clear()
-            continue
-        if len(before) >= _SETTLED and packet.size > _GROWS * max(before):
-            return True
-        before.append(packet.size)
-    return False
 
 
 def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:
