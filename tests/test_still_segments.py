@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from consumers.live.pipeline import Pipeline, ScoredWindow, Window
 from consumers.live.stillness import STILL_SHARE, StillRule
 from consumers.settings import override
-from stream import Clip, Decoded, Feed, Picture, Sample, Segment, Segmenter, SegmentError, decode
+from stream import Clip, Decoded, Decoder, Feed, Picture, Sample, Segment, Segmenter, SegmentError, decode
 from stream.clips.samples import Undecoded
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, live, replayed, said
 from tests.videos import write_video
@@ -61,6 +62,14 @@ def test_keyframes_stand_in_for_what_is_not_decoded_until_somebody_asks(segments
         if segment in still:
             assert len({id(sample.image) for sample in found.samples}) == 1
             assert not any(sample.is_held for sample in found.samples), "a replay gives the same scores"
+
+
+def test_a_segment_behind_an_unfinished_group_is_decoded_as_by_who_did_not_see_the_group(segments: list[Segment]):
+    decoder = Decoder(PICTURE, still_share=0.02)
+    decoder.decode(replace(segments[0], continued=True), SPEC.sample_times_us(segments[0]))
+    behind = segments[2]  # behind a gap
+    assert decoded(behind, 0.02).is_still
+    assert decoder.decode(behind, SPEC.sample_times_us(behind)).is_still
 
 
 def test_what_begins_between_keyframes_is_seen_however_much_detail_stands_still(tmp_path: Path) -> None:

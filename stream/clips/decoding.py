@@ -131,8 +131,11 @@ class Decoder:
     It gives the same pictures as one decoder that is given the whole group.
     """
 
-    def __init__(self, picture: Picture, limits: DecodeLimits | None = None) -> None:
-        self._picture, self._limits = picture, limits or DecodeLimits()
+    def __init__(
+        self, picture: Picture, limits: DecodeLimits | None = None, *, still_share: float | None = None
+    ) -> None:
+        """Begin; `still_share` is of segments that belong to no group, see `decode`."""
+        self._picture, self._limits, self._still_share = picture, limits or DecodeLimits(), still_share
         self._group: _Group | None = None
         self._late: list[Sample] = []
 
@@ -154,7 +157,9 @@ class Decoder:
         if segment.is_end:
             return self._give(Decoded((), []))
         if group is None and (segment.continues or not segment.continued):
-            return self._give(decode(segment, times_us, self._picture, where, self._limits))
+            return self._give(
+                decode(segment, times_us, self._picture, where, self._limits, still_share=self._still_share)
+            )
         with errors_named(segment, where):
             budget = Budget(self._limits, segment, where)
             group = group or _Group(segment, self._picture, budget, where)
