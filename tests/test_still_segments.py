@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from consumers.live.pipeline import Pipeline, ScoredWindow, Window
+from consumers.live.stillness import STILL_SHARE, StillRule
 from consumers.settings import override
-from stream import Decoded, Feed, Picture, Segment, Segmenter, decode
-from tests.replays import SETTINGS, SPEC, live, replayed, said
+from stream import Clip, Decoded, Decoder, Feed, Picture, Sample, Segment, Segmenter, SegmentError, decode
+from stream.clips.samples import Undecoded
+from tests.replays import RULES, SETTINGS, SPEC, Brightness, live, replayed, said
 from tests.videos import write_video
 
 RATE = 25
@@ -58,6 +62,47 @@ def test_keyframes_stand_in_for_what_is_not_decoded_until_somebody_asks(segments
         if segment in still:
             assert len({id(sample.image) for sample in found.samples}) == 1
             assert not any(sample.is_held for sample in found.samples), "a replay gives the same scores"
+
+
+def test_a_segment_behind_an_unfinished_group_is_decoded_as_by_who_did_not_see_the_group(segments: list[Segment]):
+    decoder = Decoder(PICTURE, still_share=0.02)
+    decoder.decode(replace(segments[0], continued=True), SPEC.sample_times_us(segments[0]))
+    behind = segments[2]  # behind a gap
+    assert decoded(behind, 0.02).is_still
+    assert decoder.decode(behind, SPEC.sample_times_us(behind)).is_still
+
+
+def test_what_begins_between_keyframes_is_seen_however_much_detail_stands_still(tmp_path: Path) -> None:
+    detail = np.random.default_rng(4).integers(40, 130, (180, 320, 3), np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+
+    def passes_by(number: int, width: int, height: int) -> np.ndarray:
+        picture = detail.copy()
+        if 40 <= number < 49:  # gone when the next keyframe comes
+            picture[100:148, 200 + (number - 40) * 4 :][:, :24] = 230
+        return picture
+
+    path = write_video(tmp_path / "a.mp4", 75, rate=RATE, gop=RATE, size=(640, 360), frame=passes_by)
+    with Feed(str(path)) as feed:
+        segmenter = Segmenter("gate", feed.track)
+        found = [s for packet in feed.packets() for s in segmenter.push(packet)]
+    assert [decoded(segment, STILL_SHARE).is_still for segment in found] == [True, False]
+
+
+@pytest.mark.parametrize("damage", [SegmentError("gate", "damaged"), MemoryError()], ids=["damaged", "no memory"])
+def test_keyframes_are_held_where_the_rest_turns_out_to_be_damaged(damage: Exception) -> None:
+    asked = []
+
+    def broken() -> list[Sample]:
+        asked.append(1)
+        raise damage
+
+    rest, picture = Undecoded(broken), np.full((24, 32, 3), 10, np.uint8)
+    samples = tuple(Sample(at, at, picture, rest=rest) for at in range(4))
+    windows = [Window(Clip("gate", 0, number, 0, 4, samples, 4), 4) for number in range(3)]
+    said = Pipeline(Brightness(), SPEC, {}, StillRule.of(RULES, SETTINGS.gates)).classify(windows)
+    told = [(step.prediction.gated, step.prediction.degraded) for step in said if isinstance(step, ScoredWindow)]
+    assert told == [(False, "keyframes"), (False, "keyframes"), (True, None)]
+    assert asked == [1]
 
 
 def test_a_segment_in_which_something_moves_is_decoded(segments: list[Segment]):

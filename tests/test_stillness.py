@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
-from consumers.live.pipeline import Pipeline, ScoredWindow, Window
-from consumers.live.stillness import StillRule, cells_of
+from consumers.live.pipeline import Pipeline, ScoredWindow, UnscoredWindow, Window
+from consumers.live.stillness import StillRule, ViewState, cells_of
 from consumers.live.tracker import Rule
 from consumers.records.prediction import Prediction
 from consumers.settings import GateSettings
@@ -113,6 +114,22 @@ def test_noise_of_a_sensor_opens_nothing():
         noisy = (np.clip(VIEW + rng.normal(0, 4, VIEW.shape), 0, 255).astype(np.uint8) for _ in range(2))
         clips.append(clip(n, *noisy))
     assert gated(run(through, clips)) == "xx" + "-" * 38
+
+
+def test_scores_that_are_no_numbers_are_no_part_of_the_state():
+    class Lost(Brightness):
+        def predict(self, frames: np.ndarray) -> np.ndarray:
+            return np.full((len(frames), 2), np.nan, np.float32)
+
+    through = Pipeline(Lost(), SPEC, {}, StillRule.of(RULES, GateSettings()))
+    found = run(through, [clip(n, shows()) for n in range(4)])
+    assert all(isinstance(step, UnscoredWindow) for step in found), "none is carried on"
+    view = through.view("gate")
+    stored = TypeAdapter(ViewState)
+    assert stored.validate_json(stored.dump_json(view)) == view
+    after, _ = pipeline()
+    after.restore_view("gate", view)
+    assert gated(run(after, [clip(n, shows()) for n in range(4, 8)])) == "x---"
 
 
 def test_a_view_that_is_not_calm_is_computed():

@@ -235,7 +235,7 @@ class DecodeQueue(Generic[Item]):
         elif group is not None and group.has_next(segment):
             self._go_on(group, task)
         elif segment.continued and not segment.continues:
-            decoder = Decoder(self._spec.picture, self._limits)
+            decoder = Decoder(self._spec.picture, self._limits, still_share=self._still_share)
             self._groups[camera] = _Group(decoder, segment.start_us, task.item, segment, task.outcome)
             self._submit(task, lambda: decoder.decode(segment, task.times_us, where))
         elif segment.is_end:

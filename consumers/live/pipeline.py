@@ -284,7 +284,9 @@ class Pipeline:
         row, gated = fate
         if not all(map(math.isfinite, row)):
             return UnscoredWindow(window)
-        clip, scores = window.clip, dict(zip(self._scorer.labels, row, strict=True))
+        # Of a window that was computed: with what its segments gave when they were decoded.
+        clip, shown = window.clip, window.clip if gated else window.clip.exact()
+        scores = dict(zip(self._scorer.labels, row, strict=True))
         found = Prediction(
             clip.camera,
             clip.epoch_us,
@@ -293,7 +295,7 @@ class Pipeline:
             clip.end_us,
             self._scorer.id,
             scores,
-            degraded="keyframes" if clip.has_held_frames else None,
+            degraded="keyframes" if shown.has_held_frames else None,
             gated=gated,
         )
         trace = None if window.record is None else child_trace(trace_of(window.record.headers), found.id)

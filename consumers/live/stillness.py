@@ -20,6 +20,7 @@ replay, whatever shares a batch; and it is small, so that it goes with the camer
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -159,7 +160,8 @@ class StillGate:
             view.start_us,
             view.reference.shape,
             base64.b64encode(view.reference.tobytes()).decode(),
-            {} if view.row is None else dict(zip(self._labels, view.row, strict=True)),
+            # No number (NaN) is not JSON, and nothing is carried on from one.
+            dict(zip(self._labels, view.row, strict=True)) if view.row and all(map(math.isfinite, view.row)) else {},
             view.calm_windows,
         )
 

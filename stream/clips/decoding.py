@@ -40,6 +40,7 @@ from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
 from .samples import Sample, Undecoded
+from .sizes import is_still_by_size
 
 #: A decoder that gives nothing for so many packets holds nothing back: no codec reorders pictures that far.
 MAX_DELAY: Final = 64
@@ -78,9 +79,9 @@ def decode(
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
-    decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, the keyframes'
-    stand in for them until somebody asks for the exact ones. A segment that continues another has no pictures of its
-    own: they are `missing`.
+    decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, and none is
+    larger than those before, the keyframes' stand in for them until somebody asks for the exact ones. A segment that
+    continues another has no pictures of its own: they are `missing`.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
@@ -92,7 +93,7 @@ def decode(
             if segment.continues:
                 return Decoded(inside, [], missing="no_keyframe")
             shown = exact = shown_at(inside, times_us)
-            is_still = still_share is not None and not keyframes_only and _is_still(packets, still_share)
+            is_still = still_share is not None and not keyframes_only and is_still_by_size(packets, still_share)
             if keyframes_only or is_still:
                 shown = _held(shown, packets, times)
             budget.check_pictures(len(set(shown)), picture)
@@ -116,13 +117,6 @@ def decode(
     return Decoded(inside, [Sample(at, t, images[t], is_held=t != wanted) for at, t, wanted in pictures])
 
 
-def _is_still(packets: list[SegmentPacket], share: float) -> bool:
-    """Whether pictures are so small, beside the keyframes that they refer to, that nothing moves in them."""
-    keyframes = [packet.size for packet in packets if packet.is_keyframe]
-    others = [packet.size for packet in packets if not packet.is_keyframe]
-    return bool(keyframes and others) and max(others) <= share * min(keyframes)
-
-
 def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:
     """For each time of a frame, that of the newest keyframe at or before it, or of the first one."""
     keyframes = sorted(time for packet, time in zip(packets, times, strict=True) if packet.is_keyframe)
@@ -137,8 +131,11 @@ class Decoder:
     It gives the same pictures as one decoder that is given the whole group.
     """
 
-    def __init__(self, picture: Picture, limits: DecodeLimits | None = None) -> None:
-        self._picture, self._limits = picture, limits or DecodeLimits()
+    def __init__(
+        self, picture: Picture, limits: DecodeLimits | None = None, *, still_share: float | None = None
+    ) -> None:
+        """Begin; `still_share` is of segments that belong to no group, see `decode`."""
+        self._picture, self._limits, self._still_share = picture, limits or DecodeLimits(), still_share
         self._group: _Group | None = None
         self._late: list[Sample] = []
 
@@ -160,7 +157,9 @@ class Decoder:
         if segment.is_end:
             return self._give(Decoded((), []))
         if group is None and (segment.continues or not segment.continued):
-            return self._give(decode(segment, times_us, self._picture, where, self._limits))
+            return self._give(
+                decode(segment, times_us, self._picture, where, self._limits, still_share=self._still_share)
+            )
         with errors_named(segment, where):
             budget = Budget(self._limits, segment, where)
             group = group or _Group(segment, self._picture, budget, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stream.errors import SegmentError
 
@@ -37,20 +37,25 @@ class Undecoded:
     """A segment of which only keyframes were decoded, since so little changes in it."""
 
     def __init__(self, decode: Callable[[], Sequence[Sample]]) -> None:
-        self._decode = decode
-        self._found: dict[int, Sample] | None = None
+        self._decode: Callable[[], Sequence[Sample]] | None = decode
+        self._found: dict[int, Sample] = {}
 
     @property
     def is_decoded(self) -> bool:
         """Whether somebody has asked."""
-        return self._found is not None
+        return self._decode is None
 
     def exact(self, sample: Sample) -> Sample:
-        """Decode the segment, the first time; a damaged one has nothing but its keyframes."""
-        if self._found is None:
+        """Decode the segment, the first time; of a damaged one keyframes are held for what is between them."""
+        if self._decode is not None:
+            decode, self._decode = self._decode, None  # it holds the segment's bytes
             try:
-                self._found = {each.at_us: each for each in self._decode()}
+                self._found = {each.at_us: each for each in decode()}
             except SegmentError as error:
                 log.warning("%s: its keyframes stand for what is between them", error)
-                self._found = {}
-        return self._found.setdefault(sample.at_us, sample)
+            except Exception:  # as where it is decoded at once: a record ends no worker, whatever it does
+                log.warning("a segment cannot be decoded: its keyframes stand for what is between", exc_info=True)
+        if sample.at_us not in self._found:
+            # Not the sample itself: it holds on to this.
+            self._found[sample.at_us] = replace(sample, is_held=True, rest=None)
+        return self._found[sample.at_us]
