@@ -57,7 +57,7 @@ class Row:
             f"{self.stride_seconds:g}",
             f"{self.core_milliseconds:.0f}",
             f"{1000 / self.core_milliseconds:.1f}",
-            f"{share:.0%}",
+            f"{100 * share:.0f} %",
         ]
 
 
