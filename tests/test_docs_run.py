@@ -48,6 +48,17 @@ NOT_RUN = {
         ),
         "PyTorchVideo's weights come from the internet, and X3D-S takes minutes on a CPU; tests/test_transfer.py",
     ),
+    **dict.fromkeys(
+        (
+            "distill movenet-motion recordings/ -o student.safetensors",
+            "distill movenet-motion recordings/ --also cnn-lstm",
+            "distill own.safetensors recordings/ --arch x3d_xs -o small.safetensors",
+            "distill own.safetensors recordings/ --labelled labels.csv --arch x3d_s",
+            "distill own.safetensors recordings/ --labelled labels.csv --arch x3d_s --size 112",
+            "train labels.csv --arch cnn_lstm --trials 20 -o own.safetensors",
+        ),
+        "takes minutes on a CPU; tests/test_distilling.py, tests/test_trials.py",
+    ),
     "export own.safetensors --compare held-out.csv --json forms.json": (
         "takes a minute, and the line of docs/export.md that has --calibration, too, does all of it"
     ),
@@ -181,7 +192,7 @@ def examples(folder: Path, times: dict[str, list[tuple[str, float]]], seconds: f
 def table(path: Path, folder: str) -> None:
     """List the clips of a folder, each a group of its own."""
     clips = sorted((path.parent / folder).rglob("*.mp4"))
-    rows = [f"{clip.relative_to(path.parent)},{clip.parent.name},{number}" for number, clip in enumerate(clips)]
+    rows = [f"{clip.relative_to(path.parent)},{clip.parent.name},{folder}-{n}" for n, clip in enumerate(clips)]
     path.write_text("\n".join(["path,label,group", *rows]) + "\n")
 
 
@@ -194,6 +205,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for video in (gate, lobby):
         (folder / "footage").mkdir(exist_ok=True)
         shutil.copy(video, folder / "footage" / video.name)
+    shutil.copytree(folder / "footage", folder / "recordings")
     shutil.copy(gate, folder / "footage.mp4")
     (folder / "truth.csv").write_text("camera,label,start,end\ngate,fight,3.0,10.5\n")
 
@@ -210,6 +222,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table(folder / "labels.csv", "data")
     table(folder / "footage.csv", "data")
     table(folder / "held-out.csv", "held-out")
+    table(folder / "test.csv", "held-out")
+    (folder / "mined.csv").write_text("path,label,start,end,group\nfootage/lobby.mp4,normal,1.0,4.0,lobby\n")
 
     # x3d-xs is the smallest and the quickest; a copy of it is a user's own.
     for name in ("own.safetensors", "better.safetensors"):
