@@ -12,7 +12,7 @@ from models import Classifier, ExportError, TrainingError, UnknownModelError, fi
 from models.contract import Contract
 from models.engines.export import export
 from models.networks.movenet_views import MoveNetViews
-from models.networks.zoo import create
+from models.networks.zoo import create, parameters_and_multiply_adds
 from models.training.fitted_head import FittedHead
 from models.training.recipe import Recipe
 from models.views import cells_of, close_at, place_of, whole_of
@@ -131,6 +131,11 @@ def test_export_holds_both_graphs_and_a_pt2_is_refused(checkpoint: Path, tmp_pat
     np.testing.assert_allclose(Classifier.load(str(made.path), "openvino-f32", 1).predict(clips), expected, atol=1e-4)
     with pytest.raises(ExportError, match=r"a .pt2 file holds whole networks only; expected .xml or .onnx"):
         export(find(str(checkpoint)), tmp_path / "m.pt2")
+
+
+def test_the_zoo_counts_both_views() -> None:
+    one, two = (parameters_and_multiply_adds(name)[1] for name in ("movenet_motion", "movenet_views"))
+    assert two / one == pytest.approx(2 * 10 / 6, rel=0.02)
 
 
 def test_what_cannot_be_seen_in_two_views_is_refused() -> None:
