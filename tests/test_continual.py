@@ -35,7 +35,7 @@ from models.windowing import sliding_windows
 from stream import ClipSpec, Decoded, Effort, MemoryTransport, Sample, Segment, attach, decode
 from tests.checkpoints import write_checkpoint
 from tests.replays import SETTINGS, Overheard, work_off
-from tests.videos import write_video
+from tests.videos import write_moving_dots
 
 SIZE, FRAMES, CONTEXT = 32, 4, 28
 #: Of a network that is looked at by itself: fewer blocks than any of the zoo, and quicker.
@@ -282,15 +282,7 @@ SPEC = ClipSpec(FRAMES, 100_000, 200_000, SIZE, SIZE, context=Remembering.contex
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six seconds in which something moves, faster from second to second."""
-    dots = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-
-    def frame(number: int, width: int, height: int) -> np.ndarray:
-        picture = np.repeat(np.repeat(dots, height // 6, 0), width // 8, 1)
-        return np.roll(picture, number * (1 + number // 40), axis=1)
-
-    return write_video(
-        tmp_path_factory.mktemp("footage") / "gate.mp4", 150, rate=25, gop=25, size=(64, 48), frame=frame
-    )
+    return write_moving_dots(tmp_path_factory.mktemp("footage") / "gate.mp4", 150)
 
 
 def send(footage: Path, camera: str, transport: MemoryTransport) -> None:

@@ -22,7 +22,7 @@ from models import Classifier, ClipError, find
 from models.windowing import sliding_windows
 from stream import Clip, Decoded, MemoryTransport, Sample, Segment, attach, decode
 from tests.replays import SETTINGS, Overheard, work_off
-from tests.videos import write_video
+from tests.videos import write_moving_dots
 
 FACTORED = ["movenet-motion", "movenet-views", "cnn-lstm"]
 #: Windows overlap by half, as they do for the shipped models.
@@ -63,15 +63,7 @@ def random_pictures(model: Classifier, count: int) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight seconds in which something moves, faster from second to second."""
-    dots = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-
-    def frame(number: int, width: int, height: int) -> np.ndarray:
-        picture = np.repeat(np.repeat(dots, height // 6, 0), width // 8, 1)
-        return np.roll(picture, number * (1 + number // 40), axis=1)
-
-    return write_video(
-        tmp_path_factory.mktemp("footage") / "gate.mp4", 200, rate=25, gop=25, size=(64, 48), frame=frame
-    )
+    return write_moving_dots(tmp_path_factory.mktemp("footage") / "gate.mp4", 200)
 
 
 @pytest.fixture(scope="module")
