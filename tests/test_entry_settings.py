@@ -150,5 +150,7 @@ def test_trying_again_and_again_leaves_nothing_open_and_the_vendor_logs_no_passw
             assert "set kafka_security.protocol" not in str(caught.value)
             if number == 0:
                 before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-    assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == before
+    # Sockets that earlier tests left to the garbage collector may go meanwhile.
+    assert threading.active_count() <= before[0]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before[1]
     assert CANARY not in caplog.text
