@@ -47,6 +47,9 @@ class Contract:
     std: tuple[float, float, float]
     #: In how many views the network sees a picture: 2, of half its size, are the whole and where most moves (views.py).
     views: int = 1
+    #: Of two views, where the likeliest label of the whole picture alone is so many times as likely as any other, at a
+    #: temperature of 1, it decides; 0: the close view always does, too.
+    settling_odds: float = 0.0
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0
     #: So many frames before a clip count, too, where they are known: a continual model's memory.
@@ -71,6 +74,8 @@ class Contract:
                 f"{self.views} views of {self.height}x{self.width}: expected 1, or 2 of square pictures whose size is "
                 f"a multiple of {MULTIPLE}"
             )
+        if self.settling_odds and not (self.views == 2 and 1 < self.settling_odds < math.inf):
+            raise ValueError(f"settling odds {self.settling_odds}: expected 0, or with two views more than 1")
         if self.context < 0:
             raise ValueError(f"context of {self.context} frames: expected none or more")
         if self.fit not in {"stretch", "crop"}:
@@ -90,9 +95,10 @@ class Contract:
     def encode(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
         values = {"version": CONTRACT_VERSION, **asdict(self)}
-        if not self.context:
-            # As before there was any. A program that does not know of it refuses the file of a model that has some.
-            del values["context"]
+        for name in ("context", "settling_odds"):
+            if not values[name]:
+                # As before there was any. A program that does not know of it refuses the file of a model that has some.
+                del values[name]
         return {_KEY: json.dumps(values, sort_keys=True)}
 
     @classmethod

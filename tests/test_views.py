@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,14 @@ import torch
 
 from models import Classifier, ExportError, TrainingError, UnknownModelError, find
 from models.contract import Contract
+from models.engines.engine import Graph
 from models.engines.export import export
+from models.engines.two_views import _joined
 from models.networks.movenet_views import MoveNetViews
 from models.networks.zoo import create, parameters_and_multiply_adds
 from models.training.fitted_head import FittedHead
 from models.training.recipe import Recipe
-from models.views import cells_of, close_at, place_of, whole_of
+from models.views import cells_of, close_at, place_of, settled, whole_of
 from models.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
@@ -94,16 +98,7 @@ def test_every_way_to_ask_gives_the_same_scores(checkpoint: Path, engine: str) -
 
 def test_close_view_is_encoded_once_while_windows_look_at_one_place(checkpoint: Path) -> None:
     model = Classifier.load(str(checkpoint), "torch", 1)
-    encoder = model._engine.encoder
-    asked: list[int] = []
-
-    class Counted:
-        def run(self, items: object) -> list[np.ndarray]:
-            given = list(items)  # type: ignore[call-overload]
-            asked.append(len(given))
-            return encoder.run(given)
-
-    object.__setattr__(model._engine, "encoder", Counted())
+    asked = counted(model)
     pictures = scene(3, 0, 10)
     encoded = model.encode(list(pictures))
     for window in sliding_windows(10, FRAMES):
@@ -120,7 +115,71 @@ def test_windows_are_described_as_their_clips_are() -> None:
     with torch.inference_mode():
         found = network.describe_windows(pictures.split(4), windows)
         alone = network.describe(pictures[windows].transpose(1, 2))
-    np.testing.assert_allclose(found, alone, atol=1e-4)
+    assert found.shape == (len(windows), 2, MoveNetViews.FEATURES)
+    np.testing.assert_allclose(found[:, 1], alone, atol=1e-4)
+    assert not np.allclose(found[:, 0], alone, atol=1e-2), "the whole alone shows less"
+
+
+class Counted:
+    """An encoder that notes how many views it is given."""
+
+    def __init__(self, encoder: Graph) -> None:
+        self._encoder, self.asked = encoder, list[int]()
+
+    def run(self, items: Iterable[np.ndarray]) -> list[np.ndarray]:
+        given = list(items)
+        self.asked.append(len(given))
+        return self._encoder.run(given)
+
+
+def counted(model: Classifier) -> list[int]:
+    """How many views the encoder is given, call by call."""
+    encoder = Counted(model._engine.encoder)
+    object.__setattr__(model._engine, "encoder", encoder)
+    return encoder.asked
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino-f32"])
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_close_view_is_taken_only_where_the_whole_leaves_something_open(
+    tmp_path: Path, engine: str, temperature: float
+) -> None:
+    """And each window's scores are the same whichever others are asked about with it."""
+    clips = np.stack([scene(row, column, seed=number) for number, (row, column, _) in enumerate(MOVING)])
+    shape = {"frames": FRAMES, "height": SIZE, "width": SIZE, "views": 2, "temperature": temperature}
+    always = Classifier.load(str(write_checkpoint(tmp_path / "a.safetensors", "movenet_views", **shape)), engine, 1)
+    both = always.predict(clips)
+    wholes = [[replace(seen, closes={0: seen.whole}) for seen in always.encode(list(clip))] for clip in clips]
+    whole = np.stack(always._engine.head.run(_joined(window, [s.whole for s in window]) for window in wholes))
+    odds = np.sort(whole.max(1) / whole.min(1))
+    # At the contract's temperature odds are another power of what they are at 1.
+    asked_for = float(np.sqrt(odds[2] * odds[3]) ** temperature)
+    path = write_checkpoint(tmp_path / "m.safetensors", "movenet_views", **shape, settling_odds=asked_for)
+    model = Classifier.load(str(path), engine, 1)
+    asked = counted(model)
+    found = model.predict(clips)
+    assert asked == [len(MOVING) * FRAMES, 3 * FRAMES]
+    is_settled = whole.max(1) / whole.min(1) >= odds[3]
+    np.testing.assert_array_equal(found, np.where(is_settled[:, None], whole, both))
+    np.testing.assert_array_equal(np.concatenate([model.predict(clip[None]) for clip in clips]), found)
+
+
+def test_scores_that_are_no_numbers_settle_nothing() -> None:
+    assert settled(np.array([[0.05, 0.95], [0.2, 0.8], [np.nan, np.nan], [0.9, 0.1]]), 9.0).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_head_that_learns_both_looks_judges_as_it_will_serve() -> None:
+    head = torch.nn.Linear(1, 2, bias=False)
+    head.weight.data = torch.tensor([[0.0], [1.0]])
+    looks = torch.tensor([[[3.0], [-1.0]], [[1.0], [-1.0]], [[-3.0], [1.0]]])
+    with torch.inference_mode():
+        odds = MoveNetViews.judge(head, looks)[:, 1]
+    assert odds.tolist() == [3.0, -1.0, -3.0]
 
 
 def test_export_holds_both_graphs_and_a_pt2_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -147,3 +206,10 @@ def test_what_cannot_be_seen_in_two_views_is_refused() -> None:
         create("3*movenet_views")
     with pytest.raises(ValueError, match="2 views of 100x100"):
         Contract("x", ("a", "b"), 4, 0.1, 100, 100, "stretch", (0.5,) * 3, (0.5,) * 3, views=2)  # type: ignore[arg-type]
+    for odds, views in ((1.0, 2), (float("nan"), 2), (9.0, 1)):
+        with pytest.raises(ValueError, match="settling odds"):
+            Contract(
+                *("x", ("a", "b"), 4, 0.1, 96, 96, "stretch", (0.5,) * 3, (0.5,) * 3),  # type: ignore[arg-type]
+                views=views,
+                settling_odds=odds,
+            )

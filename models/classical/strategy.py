@@ -45,6 +45,7 @@ class Classical:
     """A classifier of scikit-learn on descriptions of windows, which are computed once for all folds."""
 
     has_epochs: ClassVar = False
+    learns_all_looks: ClassVar = False
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:  # noqa: ARG002
         self._data, self._recipe, self._progress = data, recipe, progress

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import nn
@@ -179,6 +179,8 @@ class MoveNetMotion(Factored):
     #: Which depth's appearance is used.
     _APPEARANCE: Final = 2
     FEATURES: Final = sum(PoseBackbone.CHANNELS) + PoseBackbone.CHANNELS[_APPEARANCE]
+    #: How often it may look at a window: descriptors of each look, the one that sees all last, are a row each.
+    LOOKS: ClassVar = 1
 
     def __init__(self, classes: int, *, size: int = 192, pretrained: bool = False) -> None:
         super().__init__()
@@ -188,7 +190,7 @@ class MoveNetMotion(Factored):
 
     @classmethod
     def row_shape(cls, frames: int) -> tuple[int, ...]:  # noqa: ARG003  other networks' depend on it
-        """What the descriptors of one window of so many frames are."""
+        """What the descriptors of one look at a window of so many frames are."""
         return (cls.FEATURES,)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -198,14 +200,20 @@ class MoveNetMotion(Factored):
         logits: torch.Tensor = self.head(self._pooled(self._maps(features)))
         return logits
 
+    @staticmethod
+    def judge(head: nn.Module, looks: torch.Tensor) -> torch.Tensor:
+        """Descriptors (W, `LOOKS`, F) of windows to logits (W, L), as the model serves."""
+        logits: torch.Tensor = head(looks[:, 0])
+        return logits
+
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
-        """Clips (B, 3, T, H, W) to descriptors (B, F)."""
+        """Clips (B, 3, T, H, W) to descriptors (B, F) of all that there is to see."""
         batch, channels, frames, height, width = clips.shape
         images = clips.transpose(1, 2).reshape(batch * frames, channels, height, width)
         return self._pooled([m.reshape(batch, frames, m.shape[1], -1) for m in self.backbone(images)])
 
     def describe_windows(self, pictures: Iterable[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
-        """Pictures in parts (n, 3, H, W) and the places (W, T) of windows among them to descriptors (W, F).
+        """Pictures in parts (n, 3, H, W) and the places (W, T) of windows among them to descriptors (W, `LOOKS`, F).
 
         Windows share their frames, so each frame goes through the backbone once. Its maps are kept until the last
         window that needs them; windows therefore come in the order in which they begin. Parts of `PICTURES_AT_ONCE` are
@@ -226,8 +234,8 @@ class MoveNetMotion(Factored):
                 window = [kept[place] for place in places[done].tolist()]
                 row = self._pooled([torch.stack(m)[None] for m in zip(*window, strict=True)])
                 if not done:  # where and in what precision the backbone computes
-                    rows = row.new_empty(len(places), row.shape[1])
-                rows[done] = row[0]
+                    rows = row.new_empty(len(places), self.LOOKS, row.shape[1])
+                rows[done] = row
                 done += 1
             needed = begins[done] if done < len(places) else seen
             kept = {place: maps for place, maps in kept.items() if place >= needed}

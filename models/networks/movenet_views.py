@@ -7,7 +7,8 @@
     appearance  maximum over places of one depth, mean over time
     head        standardised, then one linear layer, as in movenet.py
 
-Second differences tell how erratic a place is: who walks past changes a place steadily, who fights does not.
+Second differences tell how erratic a place is: who walks past changes a place steadily, who fights does not. The head
+learns from what the whole picture shows alone, too, and where it is sure of that, no close view is taken (`judge`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
 
-from models.views import Cells, Picture, cells_of, close_at, place_of, whole_of
+from models.views import SETTLING_ODDS, Cells, Picture, cells_of, close_at, place_of, settled, whole_of
 
 from .movenet import PICTURES_AT_ONCE, MoveNetMotion
 
@@ -43,6 +46,8 @@ class MoveNetViews(MoveNetMotion):
     """
 
     views: ClassVar = 2
+    #: At the whole alone, and at both views.
+    LOOKS: ClassVar = 2
 
     def __init__(self, classes: int, *, size: int = 384, pretrained: bool = False) -> None:
         super().__init__(classes, size=size // self.views, pretrained=pretrained)
@@ -53,9 +58,15 @@ class MoveNetViews(MoveNetMotion):
         logits: torch.Tensor = self.head(self._pooled(maps))
         return logits
 
+    @staticmethod
+    def judge(head: nn.Module, looks: torch.Tensor) -> torch.Tensor:
+        whole, both = (head(looks[:, number]) for number in range(2))
+        is_settled = settled(functional.softmax(whole.double(), dim=1).cpu().numpy(), SETTLING_ODDS)
+        return torch.where(torch.from_numpy(is_settled).to(whole.device)[:, None], whole, both)
+
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
         places = torch.arange(clips.shape[2])[None]
-        return torch.cat([self.describe_windows([clip.transpose(0, 1)], places) for clip in clips])
+        return torch.cat([self.describe_windows([clip.transpose(0, 1)], places)[:, -1] for clip in clips])
 
     def describe_windows(self, pictures: Iterable[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
         rows: list[torch.Tensor] = []
@@ -81,14 +92,16 @@ class MoveNetViews(MoveNetMotion):
         return [_Seen(p, cells_of(w), m) for p, w, m in zip(levels, wholes, maps, strict=True)]
 
     def _row(self, window: Sequence[_Seen], like: torch.Tensor) -> torch.Tensor:
-        """The descriptors of a window, one row."""
+        """The descriptors of a window, (1, LOOKS, F)."""
         place = place_of([seen.cells for seen in window])
         new = {id(seen): seen for seen in window if place not in seen.closes}
         maps = self._encoded([close_at(seen.picture, place) for seen in new.values()], like)
         for seen, found in zip(new.values(), maps, strict=True):
             seen.closes[place] = found
         both = [[torch.cat(pair, dim=1) for pair in zip(s.whole, s.closes[place], strict=True)] for s in window]
-        return self._pooled([torch.stack(depth)[None] for depth in zip(*both, strict=True)])
+        looks = [s.whole for s in window], both
+        pooled = (self._pooled([torch.stack(depth)[None] for depth in zip(*look, strict=True)]) for look in looks)
+        return torch.stack(list(pooled), dim=1)
 
     def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[_Maps]:
         """Maps of each depth (F, h w) of views (S, S, 3), where and in what precision `like` is."""

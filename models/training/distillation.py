@@ -97,6 +97,7 @@ class Distilled(Steps):
     """Gradient steps on windows of pixels, towards the scores of teachers."""
 
     has_epochs: ClassVar = True
+    learns_all_looks: ClassVar = False
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog, taught: Taught) -> None:
         super().__init__(data, recipe, progress, log)

@@ -42,6 +42,7 @@ class FittedHead:
     """Penalised maximum likelihood of one linear layer; the network below it does not learn."""
 
     has_epochs: ClassVar = False
+    learns_all_looks: ClassVar = True
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:  # noqa: ARG002
         self._data, self._recipe, self._progress = data, recipe, progress
@@ -79,7 +80,7 @@ class FittedHead:
     def score(self, model: MoveNetMotion, index: int) -> np.ndarray:
         descriptors = self._descriptors(model)
         with torch.inference_mode():
-            return scores_of(model.head(descriptors.served(index).to(self._device)))
+            return scores_of(model.judge(model.head, descriptors.served(index).to(self._device)))
 
     def average(self, models: Sequence[MoveNetMotion]) -> MoveNetMotion:
         raise NotImplementedError("an ensemble is refused by `check`")
@@ -95,7 +96,7 @@ class FittedHead:
 
     def _descriptors(self, network: MoveNetMotion) -> Descriptors:
         return self._data.once(
-            "motion descriptors",
+            "motion descriptors of each look",
             lambda: Descriptors(
                 network.eval(),
                 self._data,

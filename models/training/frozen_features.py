@@ -28,6 +28,7 @@ class FrozenFeatures:
     """Gradient steps of a recurrent head."""
 
     has_epochs: ClassVar = True
+    learns_all_looks: ClassVar = False
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:
         self._data, self._recipe, self._progress, self._log = data, recipe, progress, log

@@ -3,7 +3,7 @@
 Pixels         (T, 3, H, W), augmented anew each time                    Steps
 Features       (T, F) of a CNN-LSTM's frozen image network               FrozenFeatures
 FixedWindows   (T, F), the same each time, such as SMOTE's               FrozenFeatures
-Descriptors    (F,), motion features of a window                         FittedHead
+Descriptors    (F,), motion features of one look at a window             FittedHead, TaughtHead
 """
 
 from __future__ import annotations
@@ -112,15 +112,15 @@ class Descriptors:
         self._mirrors = recipe.augmentation.flip
         #: Of one row.
         self.row_shape = network.row_shape(recipe.frames)
-        rows = self.LEARNT_ROWS * network.FEATURES // math.prod(self.row_shape)
+        rows = self.LEARNT_ROWS * network.FEATURES // math.prod(self.row_shape) // network.LOOKS
         self._most = _windows_each(
             [len(self._windows(i)) for i in range(len(data.videos))], rows // (1 + self._mirrors)
         )
-        self._rows = data.computed("motion descriptors", self._describe)
+        self._rows = data.computed("motion descriptors of each look", self._describe)
         self._rows.all(len(data.videos), progress, threads=torch.get_num_threads())
 
     def learnt(self, index: int) -> torch.Tensor:
-        """The rows (M, F) of a video to learn from: of windows as they are, and of the same ones mirrored."""
+        """The rows (M, F) of a video to learn from: of all looks at windows as they are, and at mirrored ones."""
         return torch.from_numpy(np.array(self._rows.part(index, "learnt")))
 
     def count_learnt(self, index: int) -> int:
@@ -128,7 +128,7 @@ class Descriptors:
         return len(self._rows.part(index, "learnt"))
 
     def served(self, index: int) -> torch.Tensor:
-        """The rows (W, F) of a video as it is, of windows half a window apart."""
+        """The rows (W, LOOKS, F) of a video as it is, of windows half a window apart, for the network to judge."""
         return torch.from_numpy(np.array(self._rows.part(index, "served")))
 
     def _windows(self, index: int) -> np.ndarray:
@@ -145,10 +145,11 @@ class Descriptors:
         views = [plain[np.searchsorted(wanted, learnt)]]
         if self._mirrors:
             views.append(self._rows_of(index, windows[learnt], flip=True))
-        return {"learnt": np.concatenate(views), "served": plain[np.searchsorted(wanted, served)]}
+        looks = np.concatenate(views)
+        return {"learnt": looks.reshape(-1, *looks.shape[2:]), "served": plain[np.searchsorted(wanted, served)]}
 
     def _rows_of(self, index: int, windows: np.ndarray, *, flip: bool) -> np.ndarray:
-        """Rows (W, F) of windows (W, T), which share the backbone's maps of their frames."""
+        """Rows (W, LOOKS, F) of windows (W, T), which share the backbone's maps of their frames."""
         used = np.unique(windows)
         places = torch.from_numpy(np.searchsorted(used, windows))
         frames = self._data.videos[index].frames

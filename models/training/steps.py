@@ -35,6 +35,7 @@ class Steps:
     """Gradient steps on windows of pixels, which are augmented anew in each epoch."""
 
     has_epochs: ClassVar = True
+    learns_all_looks: ClassVar = False
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:
         self._data, self._recipe, self._progress, self._log = data, recipe, progress, log

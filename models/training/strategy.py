@@ -63,6 +63,8 @@ class Strategy(Protocol[M]):
 
     #: Whether it learns in epochs, of which there are curves, and among which the best can be chosen.
     has_epochs: ClassVar[bool]
+    #: Whether its networks learn to judge by the first of several looks alone (`Contract.settling_odds`).
+    learns_all_looks: ClassVar[bool]
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None: ...
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from models.errors import TrainingError
@@ -45,6 +46,7 @@ class TaughtHead:
     """Gradient steps of an LSTM; the network below it does not learn."""
 
     has_epochs: ClassVar = True
+    learns_all_looks: ClassVar = True
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:
         self._data, self._recipe, self._progress, self._log = data, recipe, progress, log
@@ -78,7 +80,7 @@ class TaughtHead:
             np.arange(len(rows)),
             replace(part, recipe=replace(part.recipe, layer_decay=1.0)),  # a head is one stage
             self._data,
-            score=lambda head, index: scores_of(head(self._descriptors(network).served(index).to(self._device))),
+            score=lambda head, index: self._scores(network, head, index),
             objective=Imitation(part.recipe, len(self._data.labels), temperature=1.0),
             order=_order(counts, part.recipe.seed),
             progress=self._progress,
@@ -89,8 +91,7 @@ class TaughtHead:
         return Trained(network.eval(), trained.epochs, trained.waiting, trained.curve)
 
     def score(self, model: MoveNetLstm, index: int) -> np.ndarray:
-        with torch.inference_mode():
-            return scores_of(model.head(self._descriptors(model).served(index).to(self._device)))
+        return self._scores(model, model.head, index)
 
     def average(self, models: Sequence[MoveNetLstm]) -> MoveNetLstm:
         raise NotImplementedError("an ensemble is refused by `check`")
@@ -118,6 +119,10 @@ class TaughtHead:
         smoothed = (1 - smoothing) * known + smoothing / len(labels)
         targets: np.ndarray = (_TAUGHT * said + (1 - _TAUGHT) * smoothed).numpy()
         return targets
+
+    def _scores(self, network: MoveNetLstm, head: nn.Module, index: int) -> np.ndarray:
+        with torch.inference_mode():
+            return scores_of(network.judge(head, self._descriptors(network).served(index).to(self._device)))
 
     def _descriptors(self, network: MoveNetLstm) -> Descriptors:
         return self._data.once(

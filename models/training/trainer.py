@@ -230,7 +230,8 @@ class Trainer:
         last = self._recipe.epochs if validation is None else validation.epochs
         epochs = {"epochs": last} if self._strategy.has_epochs else {}
         whole = {**provenance, **epochs, **self._strategy.provenance(model)}
-        return contract_of(self._recipe, self._architecture(), self.labels, validation, whole)
+        looks = self._strategy.learns_all_looks
+        return contract_of(self._recipe, self._architecture(), self.labels, validation, whole, learns_all_looks=looks)
 
     def describe_recipe(self) -> dict[str, Any]:
         """The options of the recipe that matter here, as plain values for a checkpoint's metadata."""

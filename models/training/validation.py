@@ -22,6 +22,7 @@ from models.evaluation.calibration import choose_thresholds, fit_held_out_temper
 from models.evaluation.figures import Evaluation, Figure, evaluate
 from models.evaluation.scores import ClipScores, WindowScores
 from models.networks.zoo import describe
+from models.views import SETTLING_ODDS
 
 from .loop import CurvePoint
 from .recipe import Recipe
@@ -121,6 +122,8 @@ def contract_of(
     labels: tuple[str, ...],
     validation: CrossValidation | None,
     provenance: Mapping[str, Any],
+    *,
+    learns_all_looks: bool = False,
 ) -> Contract:
     """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores.
 
@@ -139,6 +142,7 @@ def contract_of(
         mean=mean,
         std=std,
         views=designed.views,
+        settling_odds=SETTLING_ODDS if learns_all_looks and designed.views == 2 else 0.0,
         context=describe(architecture).context,
         temperature=1.0 if validation is None else round(validation.temperature, 4),
         thresholds={} if validation is None else validation.thresholds,

@@ -19,8 +19,8 @@ _LOOK_SECONDS: Final = 60.0
 class SegmentsWatch:
     """Of one worker.
 
-    It does not notice that records were lost which were taken after its last look, if others came in their place before
-    the next. What the worker then has passed over shows as a gap in the segments of a camera, which is counted and said.
+    It does not notice that records were lost which were taken after its last look, if others came in their place
+    before the next. What the worker then has passed over shows as a gap in a camera's segments: it is counted and said.
     """
 
     def __init__(self, state: StateTopic) -> None:
