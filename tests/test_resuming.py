@@ -23,7 +23,7 @@ from tests.command_line import clipline
 from tests.test_training import footage
 
 RECIPES = {
-    "motion descriptors": ("descriptors", Recipe("movenet_motion", frames=4, size=32)),
+    "motion descriptors by look": ("descriptors", Recipe("movenet_motion", frames=4, size=32)),
     "classical descriptions": ("features", Recipe("classical:svm", frames=4, size=32)),
     "features of a frozen image network": (
         "features",
@@ -81,18 +81,18 @@ def test_what_was_computed_of_videos_before_a_stop_is_not_computed_again(
 
 
 def test_folds_that_were_done_are_named(tmp_path: Path) -> None:
-    recipe = RECIPES["motion descriptors"][1]
+    recipe = RECIPES["motion descriptors by look"][1]
     with pytest.raises(KeyboardInterrupt):
         Trainer(footage(3), recipe, StoppedAt("fold 2 of 3", 1), folder=tmp_path / "f").validate(3)
     left = Trainer(footage(3), recipe, folder=tmp_path / "f").left
-    assert left == f"Goes on from {tmp_path / 'f'}: motion descriptors of 6 videos, 1 fold"
+    assert left == f"Goes on from {tmp_path / 'f'}: motion descriptors by look of 6 videos, 1 fold"
 
 
 @pytest.mark.parametrize("changed", ["footage", "recipe", "library"])
 def test_state_of_other_work_or_versions_is_not_continued_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    recipe = RECIPES["motion descriptors"][1]
+    recipe = RECIPES["motion descriptors by look"][1]
     with pytest.raises(KeyboardInterrupt):
         Trainer(footage(3), recipe, StoppedAt("descriptors", 4), folder=tmp_path / "f").validate(2)
     if changed == "library":
@@ -127,11 +127,11 @@ def test_target_is_checked_before_the_work(tmp_path: Path) -> None:
 
 
 def test_of_much_footage_so_many_windows_are_learnt_from_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = RECIPES["motion descriptors"][1]
+    recipe = RECIPES["motion descriptors by look"][1]
     monkeypatch.setattr(Descriptors, "LEARNT_ROWS", 24)
     trainer = Trainer(footage(3, frames=40), recipe)
     trainer.fit()
-    rows = trainer._data.once("motion descriptors", lambda: pytest.fail("they are there"))
+    rows = trainer._data.once("motion descriptors by look", lambda: pytest.fail("they are there"))
     assert [len(rows.learnt(i)) for i in range(6)] == [4] * 6  # two windows, as they are and mirrored
     assert len(rows.served(0)) == 9
 

@@ -96,7 +96,7 @@ class FittedHead:
 
     def _descriptors(self, network: MoveNetMotion) -> Descriptors:
         return self._data.once(
-            "motion descriptors of each look",
+            "motion descriptors by look",
             lambda: Descriptors(
                 network.eval(),
                 self._data,

@@ -116,7 +116,7 @@ class Descriptors:
         self._most = _windows_each(
             [len(self._windows(i)) for i in range(len(data.videos))], rows // (1 + self._mirrors)
         )
-        self._rows = data.computed("motion descriptors of each look", self._describe)
+        self._rows = data.computed("motion descriptors by look", self._describe)
         self._rows.all(len(data.videos), progress, threads=torch.get_num_threads())
 
     def learnt(self, index: int) -> torch.Tensor:
