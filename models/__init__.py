@@ -2,7 +2,7 @@
 
 from .checkpoint import DEFAULT_MODEL, Checkpoint, cache_folder, check_writable, find, name_of, save, shipped
 from .classifier import Classifier
-from .contract import Contract, Threshold
+from .contract import Contract, Platt, Threshold
 from .engines.choice import ENGINES, choose_engine, engine_version
 from .errors import (
     CheckpointError,
@@ -14,13 +14,14 @@ from .errors import (
     UnknownModelError,
 )
 from .frames import Frames
-from .labels import normal_label, same_but_for_case
+from .labels import SEPARATOR, labels_in, normal_label, same_but_for_case, several_labels
 from .stepping import Step, Stepped
 from .versions import code_version, library_versions
 
 __all__ = [
     "DEFAULT_MODEL",
     "ENGINES",
+    "SEPARATOR",
     "Checkpoint",
     "CheckpointError",
     "Classifier",
@@ -30,6 +31,7 @@ __all__ = [
     "ExportError",
     "Frames",
     "ModelError",
+    "Platt",
     "Step",
     "Stepped",
     "Threshold",
@@ -41,10 +43,12 @@ __all__ = [
     "code_version",
     "engine_version",
     "find",
+    "labels_in",
     "library_versions",
     "name_of",
     "normal_label",
     "same_but_for_case",
     "save",
+    "several_labels",
     "shipped",
 ]

@@ -29,6 +29,21 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
+class Platt:
+    """How a label's logit becomes a score of its own (Platt, 1999): sigmoid(logit / temperature + offset)."""
+
+    temperature: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.temperature < math.inf and math.isfinite(self.offset)):
+            raise ValueError(
+                f"calibration temperature {self.temperature}, offset {self.offset}: expected a positive number and a "
+                "finite one"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """How clips are to be made for a model, and what its scores mean."""
 
@@ -52,6 +67,10 @@ class Contract:
     settling_odds: float = 0.0
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0
+    #: Whether a clip may have several labels, or none: each score is a sigmoid of its own, and they need not sum to one.
+    multi_label: bool = False
+    #: With `multi_label`, in place of the temperature: by label, all of them; without, logits are taken as they are.
+    calibration: Mapping[str, Platt] = field(default_factory=dict)
     #: So many frames before a clip count, too, where they are known: a continual model's memory.
     context: int = 0
     #: By label; a label without one makes no events.
@@ -84,6 +103,12 @@ class Contract:
             raise ValueError(f"mean {self.mean}, std {self.std}: expected three numbers each, std positive")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature {self.temperature}: expected a positive number")
+        if self.multi_label and self.temperature != 1:
+            raise ValueError(f"temperature {self.temperature}: labels that are independent have a calibration each")
+        if self.calibration and (not self.multi_label or set(self.calibration) != set(self.labels)):
+            raise ValueError(
+                f"calibration of {sorted(self.calibration)}: expected one of each label of a multi-label model, or none"
+            )
         if unknown := set(self.thresholds) - set(self.labels):
             raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
 
@@ -95,9 +120,9 @@ class Contract:
     def encode(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
         values = {"version": CONTRACT_VERSION, **asdict(self)}
-        for name in ("context", "settling_odds"):
+        for name in ("context", "settling_odds", "multi_label", "calibration"):
+            # As before there was any. A program that does not know of it refuses the file of a model that has some.
             if not values[name]:
-                # As before there was any. A program that does not know of it refuses the file of a model that has some.
                 del values[name]
         return {_KEY: json.dumps(values, sort_keys=True)}
 
@@ -118,6 +143,7 @@ class Contract:
             # Labels of older checkpoints are as their data had them.
             values["labels"] = [normal_label(label) for label in values["labels"]]
             values["thresholds"] = {normal_label(k): Threshold(**v) for k, v in values.get("thresholds", {}).items()}
+            values["calibration"] = {normal_label(k): Platt(**v) for k, v in values.get("calibration", {}).items()}
             for name in ("labels", "mean", "std"):
                 values[name] = tuple(values[name])
             return cls(**values)

@@ -1,4 +1,7 @@
-"""Names of labels: the same name is written the same way wherever it comes from."""
+"""Names of labels: the same name is written the same way wherever it comes from.
+
+Where a clip may have several, they stand in one text: `fight|smoke`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Final
 
 #: Zero-width space, word joiner, byte order mark, soft hyphen; other joiners shape the letters of some scripts.
 _INVISIBLE: Final = frozenset("\u200b\u2060\ufeff\u00ad")
+#: Between the labels of one clip.
+SEPARATOR: Final = "|"
 
 
 def normal_label(text: str) -> str:
@@ -20,6 +25,16 @@ def normal_label(text: str) -> str:
     """
     words = unicodedata.normalize("NFC", text).split()
     return " ".join(word for word in map(_visible, words) if word)
+
+
+def labels_in(text: str) -> tuple[str, ...]:
+    """The labels of a clip that may have several, each once, in alphabetical order; none of blanks alone."""
+    return tuple(sorted({label for part in text.split(SEPARATOR) if (label := normal_label(part))}))
+
+
+def several_labels(labels: Iterable[str]) -> str:
+    """The text that `labels_in` reads."""
+    return SEPARATOR.join(sorted(set(labels)))
 
 
 def same_but_for_case(labels: Iterable[str]) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,15 @@ class Brightness(WholeClips):
         self.clips += len(frames)
         light = frames.mean(axis=(1, 2, 3, 4)) / 255
         return np.stack([1 - light, light], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model, the clips that it takes, and what becomes of its scores."""
+
+    scorer: Any
+    spec: ClipSpec = SPEC
+    rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
 
 
 class Overheard:
@@ -104,6 +113,7 @@ def live(
     *,
     transport: Transport | None = None,
     settings: Settings = SETTINGS,
+    served: Served | None = None,
 ) -> tuple[list[Said], list[Said], Overheard]:
     """What a worker says of footage that was attached, as it lies on the topics: predictions, and events."""
     transport = transport or MemoryTransport()
@@ -118,7 +128,8 @@ def live(
         start_us=start_us,
     )
     heard = Overheard(transport)
-    work_off(Worker(heard, Brightness(), SPEC, RULES, settings))
+    served = served or Served(Brightness())
+    work_off(Worker(heard, served.scorer, served.spec, served.rules, settings))
     return [told(p) for p in heard.predictions], [told(e) for e in heard.events], heard
 
 
@@ -157,6 +168,7 @@ def replayed(
     transport: Transport | None = None,
     scorer: Brightness | None = None,
     settings: Settings = SETTINGS,
+    served: Served | None = None,
     **options: object,
 ) -> Replayed:
     """Replay with the brightness scorer; traces are kept in `folder`."""
@@ -166,13 +178,14 @@ def replayed(
         return transport
 
     recordings, _ = find_recordings(list(map(str, sources)), camera, start_us, settings.segments.limits, connect)
-    how = ScoringSetup(scorer or Brightness(), SPEC, threads=2, still=StillRule.of(RULES, settings.gates))
+    of = served or Served(scorer or Brightness())
+    how = ScoringSetup(of.scorer, of.spec, threads=2, still=StillRule.of(of.rules, settings.gates))
     found = replay(recordings, how, "pixels", TraceStore(folder), **options)  # type: ignore[arg-type]
     assert found is not None
     return found
 
 
-def said(found: Replayed, camera: str) -> tuple[list[Said], list[Said]]:
+def said(found: Replayed, camera: str, rules: Mapping[str, Rule] = RULES) -> tuple[list[Said], list[Said]]:
     """The predictions and events of a camera as they would travel."""
     timeline = next(c for c in found.timelines if c.camera == camera)
-    return [p.encode() for p in timeline.predictions()], [r.event.encode() for r in timeline.play(RULES)]
+    return [p.encode() for p in timeline.predictions()], [r.event.encode() for r in timeline.play(rules)]

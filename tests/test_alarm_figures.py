@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from models import Threshold
-from models.evaluation.alarms import FALSE_WINDOWS, held_out_wrong_windows, recall_name, with_alarms, wrong_windows
+from models.evaluation.alarms import FALSE_WINDOWS, held_out_wrong_windows, with_alarms, wrong_windows
 from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.folds import some_groups
+from models.evaluation.ranking import recall_name
 from models.evaluation.scores import ClipScores, WindowScores
 
 LABELS = ("normal", "fight")

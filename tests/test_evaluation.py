@@ -15,7 +15,7 @@ from models.evaluation.bootstrap import draw_weights
 from models.evaluation.calibration import (
     calibration_error,
     choose_thresholds,
-    fit_held_out_temperatures,
+    fit_held_out_calibrations,
     fit_temperature,
 )
 from models.evaluation.figures import evaluate, weighted_figures
@@ -290,10 +290,10 @@ def noise(clips: int, groups: int, seed: int, steps: int = 3) -> WindowScores:
 def test_temperature_by_which_a_clip_is_judged_comes_from_other_groups() -> None:
     """Changing what a group shows changes the temperature of others, and not its own."""
     clips = noise(40, 8, seed=0)
-    before = fit_held_out_temperatures(clips)
+    before = fit_held_out_calibrations(clips)
     turned = replace(clips, truth=np.where(np.array(clips.groups) == "3", 1 - clips.truth, clips.truth))
     own = np.array(clips.groups) == "3"
-    after = fit_held_out_temperatures(turned)
+    after = fit_held_out_calibrations(turned)
     np.testing.assert_array_equal(after[own], before[own])
     assert (after[~own] != before[~own]).any()
     assert len(set(before[own])) == 1
@@ -328,7 +328,7 @@ def test_calibration_error_in_a_checkpoint_is_of_windows_that_the_temperature_wa
     groups = tuple(str(n // 2) for n in range(12))
     clips = WindowScores(("n", "f"), truth, tuple(np.eye(2)[s] * 0.8 + 0.1 for s in said), groups, names)
     outcome = summarise(clips, np.ones(12, bool), Recipe())
-    assert outcome.temperature == fit_temperature(clips), "that of all clips goes into the contract"
+    assert outcome.calibration == fit_temperature(clips), "that of all clips goes into the contract"
     fitted = clips.scaled(outcome.temperature)
     assert evaluate(fitted.by_clip(), fitted).figures["calibration_error"].value == pytest.approx(0, abs=1e-3)
     assert outcome.metrics()["calibration_error"] > 0.05

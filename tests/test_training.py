@@ -428,7 +428,7 @@ def test_weights_of_the_best_epoch_are_kept_where_later_ones_are_worse(averaging
         return (0.1, 0.5, 0.3, 0.5, 0.2)[len(at) - 1]  # as good again is no gain
 
     recipe = replace(RECIPE, epochs=40, patience=3, averaging=averaging)
-    objective = Classification(recipe, np.array([4, 4]), torch.device("cpu"))
+    objective = Classification(recipe, np.repeat([0, 1], 4), 2, torch.device("cpu"))
     run = loop.Run("all", recipe, samples, objective, lambda _: np.arange(8), torch.device("cpu"), judge=judge)
     trained = loop.train(torch.nn.Linear(3, 2), run)
     assert (trained.epochs, len(at)) == (2, 5)
@@ -546,7 +546,7 @@ def test_gradients_of_small_batches_add_up_to_a_step_of_a_large_one():
         generator = np.random.default_rng(0)
         truth = np.arange(14) % 2
         samples = FixedWindows(generator.normal(size=(14, 3, 4)).astype(np.float32), truth, torch.device("cpu"))
-        objective = Classification(recipe, np.bincount(truth), torch.device("cpu"))
+        objective = Classification(recipe, truth, 1 + truth.max(), torch.device("cpu"))
         run = loop.Run("all", recipe, samples, objective, lambda epoch: np.arange(14), torch.device("cpu"))
         return loop.train(network, run).model.state_dict()["1.weight"]
 

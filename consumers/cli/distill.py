@@ -172,11 +172,17 @@ def distill(
     """
     from models import find
 
-    for model in (teacher, *(also or [])):
-        find(model)  # a file that is not there is said first, and before torch is imported
+    # A file that is not there is said first, and before torch is imported.
+    several = [find(model).contract.multi_label for model in (teacher, *(also or []))][0]
     wait_without_spinning()
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
+    handling = data_options(
+        skip_missing=skip_missing,
+        skip_bad_rows=skip_bad_rows,
+        group_by=group_by,
+        rest=rest,
+        multi_label=several,
+    )
     check_data(labelled or [], renamed, handling)
     from consumers.learning.distilling.command import DistillOptions, distill_command
     from models.training.recipe import Augmentation, Recipe

@@ -82,9 +82,15 @@ def evaluate(
     """
     from models import find
 
-    find(model)
+    several = find(model).contract.multi_label
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
+    handling = data_options(
+        skip_missing=skip_missing,
+        skip_bad_rows=skip_bad_rows,
+        group_by=group_by,
+        rest=rest,
+        multi_label=several,
+    )
     check_data(data, renamed, handling)
     from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 
@@ -127,9 +133,15 @@ def compare(
     from models import find
 
     for model in (first, second):
-        find(model)
+        several = find(model).contract.multi_label
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
+    handling = data_options(
+        skip_missing=skip_missing,
+        skip_bad_rows=skip_bad_rows,
+        group_by=group_by,
+        rest=rest,
+        multi_label=several,
+    )
     check_data(data, renamed, handling)
     from consumers.learning.evaluate import CompareOptions, compare_command
 
@@ -199,7 +211,8 @@ def export(
     """
     from models import find
 
-    find(model)  # a file that is not there is said first, and before torch is imported
+    # A file that is not there is said first, and before torch is imported.
+    several = find(model).contract.multi_label
     if json_file is not None and not compared:
         raise typer.BadParameter("--json needs --compare: it holds what was measured")
     if output is None and precision is not None:
@@ -209,7 +222,7 @@ def export(
     if output is not None and (precision == "int8") != bool(calibration):
         raise typer.BadParameter("--precision int8 and --calibration DATA go together")
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows)
+    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, multi_label=several)
     for data in (calibration, compared):
         check_data(data or [], renamed, handling)
     from consumers.learning.export import ExportOptions, export_command

@@ -369,7 +369,12 @@ def check_data(
 
 
 def data_options(
-    *, skip_missing: bool, skip_bad_rows: bool, group_by: str | None = None, rest: str | None = None
+    *,
+    skip_missing: bool,
+    skip_bad_rows: bool,
+    group_by: str | None = None,
+    rest: str | None = None,
+    multi_label: bool = False,
 ) -> DataOptions:
     """What to do about rows of labelled footage that cannot be used, without groups, and about what no row is of.
 
@@ -384,4 +389,4 @@ def data_options(
         raise typer.BadParameter(f"--group-by {group_by!r}: expected a regular expression ({error})") from None
     if rest is not None and not rest.strip():
         raise typer.BadParameter("--rest: expected the name of a label")
-    return DataOptions(skip_missing, skip_bad_rows, pattern, rest)
+    return DataOptions(skip_missing, skip_bad_rows, pattern, rest, multi_label)

@@ -93,6 +93,13 @@ def train(
             show_default="normal",
         ),
     ] = None,
+    multi_label: Annotated[
+        bool,
+        typer.Option(
+            "--multi-label",
+            help="A clip may show several things, fight|smoke: scores of labels are independent, and need not sum to one.",
+        ),
+    ] = False,
     merge_alike: Annotated[
         bool, typer.Option("--merge-alike", help="Make one group of the groups of videos that look alike.")
     ] = False,
@@ -224,7 +231,13 @@ def train(
     """
     wait_without_spinning()
     renamed = renamed_labels(label_map)
-    handling = data_options(skip_missing=skip_missing, skip_bad_rows=skip_bad_rows, group_by=group_by, rest=rest)
+    handling = data_options(
+        skip_missing=skip_missing,
+        skip_bad_rows=skip_bad_rows,
+        group_by=group_by,
+        rest=rest,
+        multi_label=multi_label,
+    )
     check_data(data, renamed, handling, test=test or ())
     from consumers.learning.train import TrainOptions, train_command
     from models.training.recipe import Augmentation, Recipe
@@ -255,6 +268,7 @@ def train(
             patience=patience,
             metric=metric,
             imbalance=imbalance,
+            multi_label=multi_label,
             augmentation=Augmentation(crop, flip, colour, rand_augment, speed, erasing, mixup, cutmix),
             begin_from=begin_from,
             seed=seed,

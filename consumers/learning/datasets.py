@@ -17,6 +17,7 @@ from models import TrainingError, same_but_for_case
 from .examples import DEFAULT_OPTIONS, DataOptions, Example, Rows, Say
 from .formats import read_rows
 from .rest import with_rest
+from .several_labels import ask_of_separators, with_several
 from .splits import TEST
 
 
@@ -33,6 +34,7 @@ def find_examples(
     - A folder with one folder a class.
     - A CSV with the columns path, label and optionally start, end, group, split. Paths are relative to it or to the
       folder above. An empty start or end means that of the file; without a group, each file is a group of its own.
+      With `options.multi_label` a label may be several, `fight|smoke`.
     - A CSV of Kinetics (label, youtube_id, time_start, time_end); the trimmed files lie somewhere below it.
     - A JSON of ActivityNet; files are named by video id, somewhere below it.
     - A list of MMAction2, "path label-number" a line; names in `label_map.txt` beside it, if there is one.
@@ -63,8 +65,12 @@ def find_examples(
         raise TrainingError(str(error)) from None
     rows.check_ends()
     rows.settle(options)
-    found = [replace(e, label=label) for e in rows.examples if (label := renamed.get(e.label, e.label))]
-    if (question := same_but_for_case(e.label for e in found)) is not None:
+    if options.multi_label:
+        found = with_several(rows.examples, renamed, say)
+    else:
+        found = [replace(e, label=label) for e in rows.examples if (label := renamed.get(e.label, e.label))]
+        ask_of_separators(found, say)
+    if (question := same_but_for_case(label for e in found for label in e.labels)) is not None:
         raise TrainingError(question)
     found = _distinct(found, say)
     if options.rest is not None:

@@ -15,10 +15,10 @@ from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
-from models.evaluation.calibration import choose_thresholds, fit_temperature
-from models.evaluation.figures import evaluate, number
+from models.evaluation.calibration import choose_thresholds, fit_calibration, recalibrated
+from models.evaluation.figures import Figure, evaluate, number
 from models.evaluation.scores import WindowScores
-from models.evaluation.significance import compare_accuracy
+from models.evaluation.significance import AccuracyComparison, compare_accuracy, compare_precision
 
 from .datasets import find_examples
 from .examples import DataOptions, Example
@@ -118,7 +118,6 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
         warn_of_training_data(checkpoint, digests, warned)
     a, b = (_score(m, options.engine, examples, notes) for m in options.models)
     b = _same_order(a, b)
-    result = compare_accuracy(a.by_clip(), b.by_clip())
     table = Table(box=None)
     for name in ("", *(c.id for c in checkpoints)):
         table.add_column(name)
@@ -127,25 +126,39 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
         table.add_row(figure_title(name), *(str(e.figures[name]) for e in both))
     console.print(table)
     console.print()
-    console.print(
-        f"Accuracy of the second minus the first: {result.difference}. "
-        f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}: "
-        f"p = {result.p_value:.3g} (exact McNemar test, which takes clips as independent).",
-        highlight=False,
-        soft_wrap=True,
-    )
+    if a.is_multi_label:
+        difference = compare_precision(a.by_clip(), b.by_clip())
+        _say(console, f"Mean average precision of the second minus the first: {difference}.")
+        told: dict[str, Any] = _difference_json(difference)
+    else:
+        result = compare_accuracy(a.by_clip(), b.by_clip())
+        _say(
+            console,
+            f"Accuracy of the second minus the first: {result.difference}. "
+            f"Only the first is right on {result.only_a_right} clips, only the second on {result.only_b_right}: "
+            f"p = {result.p_value:.3g} (exact McNemar test, which takes clips as independent).",
+        )
+        told = _accuracy_json(result)
     if options.json_file is not None:
-        content = {
-            "models": [c.id for c in checkpoints],
-            "difference": result.difference.value,
-            "low": number(result.difference.low),
-            "high": number(result.difference.high),
-            "only_first_right": result.only_a_right,
-            "only_second_right": result.only_b_right,
-            "p_value": result.p_value,
-            "evaluations": [e.to_json() for e in both],
-        }
+        content = {"models": [c.id for c in checkpoints], **told, "evaluations": [e.to_json() for e in both]}
         _write_json(options.json_file, content)
+
+
+def _difference_json(difference: Figure) -> dict[str, Any]:
+    return {"difference": difference.value, "low": number(difference.low), "high": number(difference.high)}
+
+
+def _accuracy_json(result: AccuracyComparison) -> dict[str, Any]:
+    return {
+        **_difference_json(result.difference),
+        "only_first_right": result.only_a_right,
+        "only_second_right": result.only_b_right,
+        "p_value": result.p_value,
+    }
+
+
+def _say(console: Output, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _examples(
@@ -153,7 +166,8 @@ def _examples(
 ) -> tuple[list[Example], dict[Path, str]]:
     """The examples, and the digests of their files."""
     names = known_labels(checkpoints, options.renamed)
-    examples = find_examples(options.data, names, options.data_options, notes.warn)
+    handling = replace(options.data_options, multi_label=checkpoints[0].contract.multi_label)
+    examples = find_examples(options.data, names, handling, notes.warn)
     if options.data_options.skip_bad_rows:
         with task_progress(notes.console) as show:
             for checkpoint in checkpoints:
@@ -175,19 +189,19 @@ def _calibrate(
 ) -> None:
     """Write the model with a temperature and thresholds that are fitted to these scores of the footage `fitted_to`."""
     false_alarm_rate: float = fitted_to["false_alarm_rate"]
-    factor = fit_temperature(windows)
-    fitted = windows.scaled(factor)
+    calibration = fit_calibration(windows)
+    fitted = windows.scaled(calibration)
     contract = replace(
-        checkpoint.contract,
-        temperature=round(checkpoint.contract.temperature * factor, 4),
+        recalibrated(checkpoint.contract, calibration),
         thresholds=choose_thresholds(fitted, quiet_labels(checkpoint.contract), false_alarm_rate),
         training={**checkpoint.contract.training, CALIBRATION_FOOTAGE: {**fitted_to, **describe_run()}},
     )
     save(path, checkpoint.state(), contract)
     before, after = (evaluate(w.by_clip(), w, rounds=0).figures["calibration_error"].value for w in (windows, fitted))
     starts = ", ".join(f"{label} {t.start:g}" for label, t in contract.thresholds.items())
+    how = "a calibration of each label" if contract.multi_label else f"temperature {contract.temperature:g}"
     console.print(
-        f"{path}: temperature {contract.temperature:g}, calibration error {before:.3f} → {after:.3f} "
+        f"{path}: {how}, calibration error {before:.3f} → {after:.3f} "
         f"(of the windows it was fitted to); events start at {starts}, "
         f"which at most {false_alarm_rate:.0%} of the windows of other clips reach",
         highlight=False,
@@ -202,6 +216,8 @@ def _same_order(a: WindowScores, b: WindowScores) -> WindowScores:
         raise TrainingError(
             f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
         )
+    if a.is_multi_label != b.is_multi_label:
+        raise TrainingError("a clip may have several labels for one of the models and not for the other: nothing alike")
     order = [b.labels.index(label) for label in a.labels]
     return replace(b, labels=a.labels, truth=a.truth, scores=tuple(rows[:, order] for rows in b.scores))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.tables import bounded
-from models import TrainingError
+from models import TrainingError, labels_in
 from stream import Feed, SourceError
 
 #: A container's length is not exact: a row may end so much later without a word.
@@ -24,6 +24,7 @@ class Example:
     """A labelled video, or a part of one."""
 
     path: Path
+    #: With `has_several` maybe more than one, as `models.labels_in` reads them.
     label: str
     #: Shared by all examples of one scene, person or recording: a split never divides a group.
     group: str
@@ -33,6 +34,7 @@ class Example:
     is_grouped: bool = False
     #: "train", "val" or "test" where somebody said so; else "".
     split: str = ""
+    has_several: bool = False
     #: The file and line that says so, for errors.
     where: str = field(default="", compare=False)
 
@@ -43,6 +45,11 @@ class Example:
             raise ValueError(f"start {self.start_seconds:g}: expected seconds, at least 0")
         if self.end_seconds is not None and not self.start_seconds < self.end_seconds < math.inf:
             raise ValueError(f"end {self.end_seconds:g}: expected seconds, more than the start, {self.start_seconds:g}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is seen in it: one label, or all of them."""
+        return labels_in(self.label) if self.has_several else (self.label,)
 
     @property
     def name(self) -> str:
@@ -65,6 +72,8 @@ class DataOptions:
     group_by: re.Pattern[str] | None = None
     #: The label of what lies outside of the rows of a file; None: nobody said anything about it.
     rest: str | None = None
+    #: Whether a row may have several labels: those of its text, and of rows that say more of the same footage.
+    multi_label: bool = False
 
 
 DEFAULT_OPTIONS: Final = DataOptions()

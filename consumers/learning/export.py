@@ -53,6 +53,8 @@ class Row:
     milliseconds: float | None = None
     accuracy: float | None = None
     balanced_accuracy: float | None = None
+    #: In place of both, where a clip may have several labels.
+    mean_average_precision: float | None = None
     #: Largest difference between an example's score and the checkpoint's in torch.
     difference: float | None = None
     #: Why figures are missing.
@@ -206,9 +208,8 @@ def measure(
                 classifier.engine,
                 _megabytes(Path(path)),
                 next(quick),
-                figures["accuracy"].value,
-                figures["balanced_accuracy"].value,
-                float(np.abs(clips.scores - expected).max()),
+                **{name: figures[name].value for name in _FIGURES if name in figures},
+                difference=float(np.abs(clips.scores - expected).max()),
             )
         )
     return rows
@@ -247,7 +248,8 @@ def _megabytes(path: Path) -> float:
 def _examples(
     data: Sequence[Path], checkpoint: Checkpoint, renamed: Mapping[str, str], data_options: DataOptions, notes: Notes
 ) -> list[Example]:
-    examples = find_examples(data, renamed, data_options, notes.warn)
+    handling = replace(data_options, multi_label=checkpoint.contract.multi_label)
+    examples = find_examples(data, renamed, handling, notes.warn)
     if data_options.skip_bad_rows:
         with task_progress(notes.console) as show:
             examples = readable(examples, Sampling.of(checkpoint.contract), show, notes.warn)
@@ -276,8 +278,13 @@ def _tell(console: Output, notes: Output, output: Path, checkpoint: Checkpoint, 
 
 
 HEADINGS: Final = (
-    "file", "precision", "engine", "MB", "ms a clip", "accuracy", "balanced accuracy", "largest score difference",
+    "file", "precision", "engine", "MB", "ms a clip", "accuracy", "balanced accuracy", "mean average precision",
+    "largest score difference",
 )  # fmt: skip
+#: So many of them are text, and the columns of these are left out where no row has any.
+_TEXTS: Final = 3
+_FIGURES: Final = ("accuracy", "balanced_accuracy", "mean_average_precision")
+_FIGURE_HEADINGS: Final = frozenset(name.replace("_", " ") for name in _FIGURES)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -294,16 +301,18 @@ def cells(row: Row) -> tuple[str, ...]:
         number(row.milliseconds, ".1f"),
         number(row.accuracy, ".3f"),
         number(row.balanced_accuracy, ".3f"),
+        number(row.mean_average_precision, ".3f"),
         number(row.difference, ".1g"),
     )
 
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None)
-    for name in HEADINGS[:3]:
-        table.add_column(name)
-    for name in HEADINGS[3:]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*cells(row))
+    shown = list(map(cells, rows))
+    # Accuracy, or the mean average precision: never both.
+    used = [n for n in range(len(HEADINGS)) if HEADINGS[n] not in _FIGURE_HEADINGS or {of[n] for of in shown} != {"–"}]
+    for n in used:
+        table.add_column(HEADINGS[n], justify="left" if n < _TEXTS else "right")
+    for of in shown:
+        table.add_row(*(of[n] for n in used))
     return table

@@ -21,6 +21,7 @@ from models import Checkpoint
 from models.evaluation.bootstrap import ROUNDS
 from models.evaluation.calibration import calibration_bins
 from models.evaluation.figures import Evaluation
+from models.evaluation.ranking import FALSE_ALARM_PERCENTS
 from models.evaluation.scores import ClipScores, WindowScores
 from stream import Image, Picture, SourceError, sample_pieces
 
@@ -35,9 +36,12 @@ _FRAMES: Final = 6
 #: Of one example, of which those are chosen.
 _MOST_HELD: Final = 36
 _HEIGHT: Final = 120
+#: What is said of a clip without any of the labels that it might have.
+_NOTHING: Final = "none"
 _SPACING_SECONDS: Final = 0.2
 _FIGURE_NAMES: Final = {
     "accuracy": "accuracy",
+    "mean_average_precision": "mean average precision",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auc": "AUC",
@@ -78,10 +82,8 @@ def write_report(
     judged = windows.by_clip()
     folder, names = _short_names(judged.names)
     clips = [
-        _Clip(name, group, judged.labels[true], judged.labels[said], float(row[said]))
-        for name, group, true, said, row in zip(
-            names, judged.groups, judged.truth, judged.scores.argmax(1), judged.scores, strict=True
-        )
+        _Clip(name, group, judged.shown(n), judged.said(row) or _NOTHING, _sureness(judged, row))
+        for n, (name, group, row) in enumerate(zip(names, judged.groups, judged.scores, strict=True))
     ]
     return render(
         "evaluation.html",
@@ -100,6 +102,11 @@ def write_report(
     )
 
 
+def _sureness(judged: ClipScores, scores: np.ndarray) -> float:
+    """The score of the label that is said; of several, of the label that could most easily be the other way round."""
+    return float(np.maximum(scores, 1 - scores).min() if judged.is_multi_label else scores.max())
+
+
 def _short_names(names: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The folder that all names begin with, and the rest of each; "" and the names where there is none."""
     try:
@@ -111,6 +118,8 @@ def _short_names(names: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 def verdict(evaluation: Evaluation) -> str:
     """The result in a sentence."""
+    if evaluation.confusion is None:
+        return _verdict_of_labels(evaluation)
     accuracy = evaluation.figures["accuracy"]
     right = round(accuracy.value * evaluation.clips)
     has_bounds = accuracy.low < accuracy.high  # NaN where there are none
@@ -118,6 +127,21 @@ def verdict(evaluation: Evaluation) -> str:
     found = "; ".join(f"{c.label}: {100 * c.recall:.0f} % of {c.clips} found" for c in evaluation.per_class if c.clips)
     clips = count(evaluation.clips, "clip")
     return f"{right} of {clips} labelled correctly ({100 * accuracy.value:.0f} %{bounds}): {found}."
+
+
+def _verdict_of_labels(evaluation: Evaluation) -> str:
+    """The same where a clip may have several labels."""
+    mean = evaluation.main
+    bounds = f", 95 % interval {mean.low:.2f} to {mean.high:.2f}" if mean.low < mean.high else ""
+    percent = FALSE_ALARM_PERCENTS[0]
+    found = "; ".join(
+        f"{c.label}: {100 * c.recall_at[percent]:.0f} % of {c.clips} found"
+        for c in evaluation.per_class
+        if 0 < c.clips < evaluation.clips
+    )
+    clips = count(evaluation.clips, "clip")
+    told = f" Where {percent} % of the other clips pass: {found}." if found else ""
+    return f"Each label by itself on {clips}: mean average precision {mean.value:.2f}{bounds}.{told}"
 
 
 def _header(
@@ -172,7 +196,7 @@ def _labels(judged: ClipScores) -> list[tuple[str, str, np.ndarray, np.ndarray]]
     """Colour, name, which clips have it, and its scores, for the labels that some clips have and others have not."""
     found: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for index, label in enumerate(judged.labels):
-        is_label = judged.truth == index
+        is_label = judged.has_label[:, index]
         if 0 < is_label.sum() < len(is_label) and len(found) < len(SERIES):
             found.append((SERIES[len(found)], label, is_label, judged.scores[:, index]))
     return found
@@ -182,7 +206,12 @@ def _calibration(windows: WindowScores) -> Plot:
     """Of windows, since those are served; each counts a share of its clip."""
     truth, scores, _ = windows.by_window()
     weights = windows.window_weights()
-    confidence, right = scores.max(1), scores.argmax(1) == truth
+    words = "score of the label that the model says", "share of windows that are right"
+    if windows.is_multi_label:  # every label of every window
+        confidence, right, weights = scores.ravel(), truth.ravel(), np.repeat(weights, len(windows.labels))
+        words = "score of a label", "share of windows that have it"
+    else:
+        confidence, right = scores.max(1), scores.argmax(1) == truth
     bins = calibration_bins(confidence)
     total = np.bincount(bins, weights)
     filled = total > 0
@@ -191,7 +220,7 @@ def _calibration(windows: WindowScores) -> Plot:
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], linestyle=":", color=MUTED, label="perfectly calibrated")
         axes.plot(mean, share, marker="o", color=SERIES[0], label="this model")
-        axes.set(xlabel="score of the label that the model says", ylabel="share of windows that are right")
+        axes.set(xlabel=words[0], ylabel=words[1])
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
         axes.legend()
 

@@ -37,9 +37,19 @@ def score_frames(
         windows = sliding_windows(len(frames), contract.frames)  # (W, T)
         rows.append(classifier.predict_windows(frames, windows).astype(np.float64))
         progress("classifying", done, len(videos))
+    return windows_of(contract, examples, rows)
+
+
+def windows_of(contract: Contract, examples: Sequence[Example], rows: Sequence[np.ndarray]) -> WindowScores:
+    """The examples with their scores (W, L) of windows, as a model says that labels are to be read."""
+    known = contract.labels
     return WindowScores(
-        contract.labels,
-        np.array([contract.labels.index(e.label) for e in examples]),
+        known,
+        np.array(
+            [[n in e.labels for n in known] for e in examples]
+            if contract.multi_label
+            else [known.index(e.label) for e in examples]
+        ),
         tuple(rows),
         tuple(e.group for e in examples),
         tuple(e.name for e in examples),
@@ -59,7 +69,7 @@ def check_labels(model_id: str, contract: Contract, examples: Sequence[Example])
     Raises:
         TrainingError: with the labels that it knows.
     """
-    if unknown := sorted({e.label for e in examples} - set(contract.labels)):
+    if unknown := sorted({n for e in examples for n in e.labels} - set(contract.labels)):
         raise TrainingError(
             f"labels {', '.join(unknown)}: {model_id} knows {', '.join(contract.labels)}; "
             "rename one with --map old=new, or leave it out with --map old="

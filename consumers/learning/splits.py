@@ -16,6 +16,7 @@ from typing import Final
 from consumers.tables import bounded
 from consumers.terminal.wording import count
 from models import TrainingError
+from models.evaluation.folds import possible_folds
 
 from .examples import Example, Say
 
@@ -60,13 +61,14 @@ class Splits:
         splits = cls(found[TRAIN], found[VALIDATION], found[TEST])
         if not splits.train:
             raise TrainingError(f"all {len(examples)} rows are held out: expected some of the split 'train'")
-        learnt = {e.label for e in splits.train}
+        learnt = {label for e in splits.train for label in e.labels}
         for e in [*splits.validation, *splits.test]:
-            if e.label not in learnt:
-                raise TrainingError(
-                    f"{e.where or e.name}: label {e.label!r} of split {e.split!r}: expected a label that rows to learn "
-                    f"from have ({', '.join(sorted(learnt))}); leave it out with --map '{e.label}='"
-                )
+            for label in e.labels:
+                if label not in learnt:
+                    raise TrainingError(
+                        f"{e.where or e.name}: label {label!r} of split {e.split!r}: expected a label that rows to "
+                        f"learn from have ({', '.join(sorted(learnt))}); leave it out with --map '{label}='"
+                    )
         return splits
 
     @staticmethod
@@ -78,6 +80,12 @@ class Splits:
     def learnt(self) -> list[Example]:
         """What a trainer needs: all but what is for the test."""
         return [*self.train, *self.validation]
+
+
+def folds_of(examples: Sequence[Example], wanted: int) -> int:
+    """Into how many of the wanted folds these can be divided."""
+    pairs = [(label, e.group) for e in examples for label in e.labels]
+    return possible_folds([label for label, _ in pairs], [group for _, group in pairs], wanted)
 
 
 def without_test(examples: Sequence[Example], say: Say) -> list[Example]:

@@ -20,7 +20,6 @@ from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
-from models.evaluation.folds import possible_folds
 from models.training import distributed
 from models.training.footage import Footage
 from models.training.loop import EpochStats
@@ -41,7 +40,7 @@ from .results.scores_file import scores_path, write_scores
 from .results.source_curve import Held, SourcePoint, source_curve
 from .results.summary import sum_up
 from .scoring import evaluation_of, score_frames
-from .splits import VALIDATION, Splits, check_leaks
+from .splits import VALIDATION, Splits, check_leaks, folds_of
 from .threads import one_thread_a_core
 from .trained_on import CALIBRATION_FOOTAGE, began_from, warn_of_training_data
 
@@ -171,8 +170,9 @@ def _train(
 def _read(options: TrainOptions, notes: Notes, show: Progress) -> tuple[Splits, dict[Path, str], Checkpoint | None]:
     """The examples, the digests of their files, and the model that training begins from; warnings are printed."""
     counted, recipe = options.counted, options.recipe
-    examples = find_examples(options.data, options.renamed, options.data_options, notes.warn, test=options.test)
-    _check_quiet(recipe.quiet, {e.label for e in examples}, notes)
+    handling = replace(options.data_options, multi_label=recipe.multi_label)
+    examples = find_examples(options.data, options.renamed, handling, notes.warn, test=options.test)
+    _check_quiet(recipe.quiet, {label for e in examples for label in e.labels}, notes)
     if counted is not None and not any(counted in str(e.path) for e in examples):
         raise TrainingError(f"--counted {counted!r}: no path of the {len(examples)} files contains it")
     if options.data_options.skip_bad_rows:
@@ -202,7 +202,7 @@ def _provenance(
     if splits.validation:
         held_out = f"{splits.told(splits.validation)} of the split 'val'"
     else:
-        parts = possible_folds([e.label for e in examples], [e.group for e in examples], options.folds)
+        parts = folds_of(examples, options.folds)
         by = "group" if all(e.is_grouped for e in examples) else "file"
         held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds by {by}"
     return {

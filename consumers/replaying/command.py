@@ -22,8 +22,6 @@ from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import footage_progress
 from models import Classifier, cache_folder, find
-from models.evaluation.figures import evaluate
-from models.evaluation.scores import ClipScores
 from stream import KafkaTransport, Reading, Transport
 
 from .errors import ReplayError
@@ -42,7 +40,7 @@ from .judging.judgement import (
 )
 from .judging.metrics import Matcher, by_onset, by_overlap
 from .judging.truth import TrueEvent, TruthRow, check_known, check_truth, place_truth, read_truth
-from .judging.windows import judged_windows
+from .judging.windows import window_figures
 from .replay import Replayed, frames_without_windows, replay
 from .run import ScoringSetup
 from .sources import Recording, find_recordings
@@ -50,8 +48,6 @@ from .store import TraceStore
 from .summary import print_comparison, print_summary
 from .through_kafka import replay_through_kafka
 
-#: Draws for the intervals of window metrics: there are many windows, and areas under curves are slow.
-_WINDOW_ROUNDS: Final = 200
 INTERRUPTED: Final = 130
 #: In place of a second model: the first one, which computes every window.
 UNGATED: Final = "ungated"
@@ -140,7 +136,13 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
     truth_rows = None
     if options.labels is not None:
         truth_rows = tuple(
-            read_truth(options.labels, options.renamed, skip_bad_rows=options.skip_bad_rows, say=notes.warn)
+            read_truth(
+                options.labels,
+                options.renamed,
+                multi_label=checkpoint.contract.multi_label,
+                skip_bad_rows=options.skip_bad_rows,
+                say=notes.warn,
+            )
         )
         check_known(truth_rows, checkpoint.id, checkpoint.contract.labels)
 
@@ -282,25 +284,21 @@ def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult
     happening, _ = place_truth(truth_rows, replayed.timelines, every)
     judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher)
     content = result_json(session, replayed, judgement, seconds, judged=judged)
-    windows = judged_windows(replayed.timelines, happening, session.rules) if judged else None
-    content["clips"] = _clips(windows)
+    several = session.classifier.contract.multi_label
+    content["clips"] = (
+        window_figures(replayed.timelines, happening, session.rules, multi_label=several) if judged else None
+    )
     other = None
     if session.options.against is not None:
         other = _other(session, session.settings, truth, stop)
         if other is None:
             return None
         content["against"] = _against(judgement, other)
-        content["against"]["clips"] = _clips(judged_windows(other.timelines, happening, other.rules))
+        if session.options.against != UNGATED:
+            several = find(session.options.against).contract.multi_label
+        content["against"]["clips"] = window_figures(other.timelines, happening, other.rules, multi_label=several)
     content["warnings"] = list(session.notes.warnings)
     return ReplayResult(content, judgement, other)
-
-
-def _clips(windows: ClipScores | None) -> dict[str, Any] | None:
-    """Figures of single windows, with intervals by file; without where there is one file."""
-    if windows is None:
-        return None
-    found = evaluate(windows, rounds=_WINDOW_ROUNDS).to_json()
-    return found if found["groups"] > 1 else {**found, "low": {}, "high": {}}
 
 
 def _other(

@@ -31,6 +31,7 @@ INTERVALS: Final = (
 _WINDOW_FIGURES: Final = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "mean_average_precision": "mean average precision",
     "auc": "AUC",
     "calibration_error": "calibration error",
 }

@@ -57,7 +57,7 @@ class AsTheyAre:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model that is loaded and ready. Normalising and softmax are part of it; scores of a window sum to one."""
+    """A model that is loaded and ready. Normalising, and what makes scores of logits, are part of it."""
 
     #: What it computes with and how, for people: "openvino-bf16". Its first word names the engine.
     name: str

@@ -1,10 +1,11 @@
 """A checkpoint becomes a file that is served without it: OpenVINO IR, ONNX or a `torch.export` program.
 
-The graph is that of serving, with normalising and softmax. Of a network that factors there are two side by side: from a
-uint8 `picture` (1, H, W, 3) to what is `encoded` (1, F), and from the `features` of a window's pictures (1, T, F) to
-`scores` (1, L). A continual network has steps in the place of the encoder: from `picture`, `begins` (1,), which is 1
-with the first picture of a run, and `state_0`, `state_1`, … to what is `encoded` and `next_state_0`, … Of others, and
-in a .pt2, there is one, from a uint8 clip (1, T, H, W, 3) to scores (1, L).
+The graph is that of serving, with normalising, and softmax or the sigmoids of a multi-label model. Of a network that
+factors there are two side by side: from a uint8 `picture` (1, H, W, 3) to what is `encoded` (1, F), and from the
+`features` of a window's pictures (1, T, F) to `scores` (1, L). A continual network has steps in the place of the
+encoder: from `picture`, `begins` (1,), which is 1 with the first picture of a run, and `state_0`, `state_1`, … to what
+is `encoded` and `next_state_0`, … Of others, and in a .pt2, there is one, from a uint8 clip (1, T, H, W, 3) to scores
+(1, L).
 What each precision means:
 
               .xml (OpenVINO)      .onnx                .pt2 (torch.export)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.export.passes import move_to_device_pass
 
 from models.checkpoint import Checkpoint
-from models.contract import Contract
+from models.contract import Contract, Platt
 from models.errors import CheckpointError
 from models.networks.factored import Continual, Factored
 from models.networks.zoo import create
@@ -52,20 +52,51 @@ class _Normalised(nn.Module):
         return clips.permute(0, 4, 1, 2, 3).float() * self.scale - self.shift
 
 
+class _Scores(nn.Module):
+    """Logits (B, L) to scores (B, L) in float32 of labels that exclude one another."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self._temperature = contract.temperature
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(logits.float() / self._temperature, dim=1)
+
+
+class _IndependentScores(nn.Module):
+    """Logits (B, L) to scores (B, L) in float32 of labels of which a clip may have several."""
+
+    temperature: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        each = [contract.calibration.get(label, Platt()) for label in contract.labels]
+        self.register_buffer("temperature", torch.tensor([one.temperature for one in each]))
+        self.register_buffer("offset", torch.tensor([one.offset for one in each]))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(logits.float() / self.temperature + self.offset)
+
+
+def _scores(contract: Contract) -> nn.Module:
+    return (_IndependentScores if contract.multi_label else _Scores)(contract)
+
+
 class ServingModule(nn.Module):
     """A network between uint8 clips (B, T, H, W, 3) and scores (B, L) in float32.
 
-    The network itself computes in `dtype`; normalising and softmax in float32.
+    The network itself computes in `dtype`; normalising, and what makes scores of logits, in float32.
     """
 
     def __init__(self, network: nn.Module, contract: Contract, dtype: torch.dtype) -> None:
         super().__init__()
-        self.normalise, self.network = _Normalised(contract), network.to(dtype)
-        self._dtype, self._temperature = dtype, contract.temperature
+        self.normalise, self.network, self.scores = _Normalised(contract), network.to(dtype), _scores(contract)
+        self._dtype = dtype
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        logits = self.network(self.normalise(clips).to(self._dtype)).float()  # (B, L)
-        return torch.softmax(logits / self._temperature, dim=1)
+        scores: torch.Tensor = self.scores(self.network(self.normalise(clips).to(self._dtype)))
+        return scores
 
 
 class EncoderModule(nn.Module):
@@ -103,10 +134,11 @@ class HeadModule(nn.Module):
 
     def __init__(self, network: Factored | Continual, contract: Contract) -> None:
         super().__init__()
-        self.network, self._temperature = network, contract.temperature
+        self.network, self.scores = network, _scores(contract)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.network.classify(features) / self._temperature, dim=1)
+        scores: torch.Tensor = self.scores(self.network.classify(features))
+        return scores
 
 
 class FactoredModule(nn.Module):

@@ -16,22 +16,15 @@ from sklearn.model_selection import GroupKFold
 from models.contract import Threshold
 
 from .bootstrap import ROUNDS, Floats, weight_blocks
-from .calibration import choose_thresholds, fit_temperature
+from .calibration import choose_thresholds, fit_calibration
 from .figures import Evaluation, figure_of
+from .ranking import FALSE_ALARM_PERCENTS, recall_at, recall_name
 from .scores import ClipScores, WindowScores
 
-#: Shares of the quiet clips that alarm, in percent, at which recall is told.
-FALSE_ALARM_PERCENTS: Final = (5, 10)
 #: Share of the windows of quiet clips that pass a threshold.
 FALSE_WINDOWS: Final = "false_windows"
-_ROUNDING: Final = 1e-9
 #: Parts of the clips, each judged by thresholds that were fitted to the others.
 _PARTS: Final = 5
-
-
-def recall_name(percent: int) -> str:
-    """What the figure is called: `recall_at_5_percent_false_alarms`."""
-    return f"recall_at_{percent}_percent_false_alarms"
 
 
 def with_alarms(
@@ -55,13 +48,13 @@ def with_alarms(
         rounds: how many draws an interval is from.
     """
     is_quiet = np.isin(np.array(clips.labels), list(quiet))
-    negative = is_quiet[clips.truth]
+    negative = ~clips.has_label[:, ~is_quiet].any(1)
     score = clips.scores[:, ~is_quiet].max(1, initial=0.0)
     known = negative & ~np.isnan(wrong)
 
     def figures(weights: Floats) -> dict[str, Floats]:
         return {
-            **{recall_name(p): _recall(score, negative, weights, p / 100) for p in FALSE_ALARM_PERCENTS},
+            **{recall_name(p): recall_at(p / 100, negative, score, weights) for p in FALSE_ALARM_PERCENTS},
             FALSE_WINDOWS: _mean(wrong[known], weights[:, known]),
         }
 
@@ -80,9 +73,9 @@ def wrong_windows(windows: WindowScores, thresholds: Mapping[str, Threshold]) ->
         return np.full(len(windows.truth), np.nan)
     starts = np.array([thresholds[n].start if n in thresholds else np.inf for n in windows.labels])
     shares = []
-    for truth, rows in zip(windows.truth, windows.scores, strict=True):
+    for has, rows in zip(windows.has_label, windows.scores, strict=True):
         passes = rows >= starts
-        passes[:, truth] = False
+        passes[:, has] = False
         shares.append(passes.any(1).mean())
     return np.array(shares)
 
@@ -101,26 +94,10 @@ def held_out_wrong_windows(windows: WindowScores, quiet: Sequence[str], false_al
         chosen = np.zeros(len(shares), bool)
         chosen[others] = True
         rest = windows.only(chosen)
-        temperature = fit_temperature(rest)
-        thresholds = choose_thresholds(rest.scaled(temperature), quiet, false_alarm_rate)
-        shares[part] = wrong_windows(windows.only(~chosen).scaled(temperature), thresholds)
+        calibration = fit_calibration(rest)
+        thresholds = choose_thresholds(rest.scaled(calibration), quiet, false_alarm_rate)
+        shares[part] = wrong_windows(windows.only(~chosen).scaled(calibration), thresholds)
     return shares
-
-
-def _recall(score: Floats, negative: np.ndarray, weights: Floats, rate: float) -> Floats:
-    """The share of positives above the lowest threshold that at most `rate` of negatives pass, under each draw (R,).
-
-    Scores (N,) that are equal pass together. NaN in a draw without positives or negatives.
-    """
-    order = np.argsort(score, kind="stable")
-    _, first = np.unique(score[order], return_index=True)
-    false = np.add.reduceat(weights[:, order] * negative[order], first, axis=1)[:, ::-1]  # (R, distinct scores)
-    true = np.add.reduceat(weights[:, order] * ~negative[order], first, axis=1)[:, ::-1]
-    total, positives = false.sum(1), true.sum(1)
-    passing = np.cumsum(false, axis=1) <= (rate * total + _ROUNDING)[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = np.where(total > 0, (true * passing).sum(1) / positives, np.nan)
-    return found
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,10 @@ from sklearn.metrics import (
 
 from .bootstrap import ROUNDS, Floats, draw_weights, exact_interval, interval, weight_blocks
 from .calibration import CALIBRATION_BINS, calibration_bins, calibration_error
-from .scores import ClipScores, Labels, Scores, WindowScores
+from .multi_label import label_figures, off_by_clip
+from .multi_label import mean_gaps as label_gaps
+from .ranking import FALSE_ALARM_PERCENTS, area, average_precision, recall_at, recall_name
+from .scores import SAID, ClipScores, Labels, Scores, WindowScores
 
 TOP: Final = 5
 #: Shown in the place of a figure that cannot be computed.
@@ -54,12 +57,15 @@ class Figure:
 class ClassFigures:
     label: str
     clips: int
+    #: Where clips may have several labels, of those that score `SAID` or more.
     precision: float
     recall: float
     f1: float
     #: One label against the rest; NaN where all clips or none have the label.
     auc: float
     average_precision: float
+    #: Where clips may have several labels: the share of the label's clips above what some percent of the others pass.
+    recall_at: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,21 @@ class Evaluation:
 
     clips: int
     groups: int
-    #: By name: accuracy, top5_accuracy (beyond five labels), balanced_accuracy, macro_f1, auc, calibration_error.
+    #: By name: accuracy, top5_accuracy (beyond five labels), balanced_accuracy, macro_f1, auc, calibration_error; where
+    #: clips may have several labels, what `multi_label.label_figures` gives.
     figures: dict[str, Figure]
     per_class: tuple[ClassFigures, ...]
-    confusion: np.ndarray  # (L, L), rows: truth
+    #: (L, L), rows: truth; None where clips may have several labels, of which none is taken for another.
+    confusion: np.ndarray | None
+
+    @property
+    def main_name(self) -> str:
+        """The figure that tells most."""
+        return "accuracy" if self.confusion is not None else "mean_average_precision"
+
+    @property
+    def main(self) -> Figure:
+        return self.figures[self.main_name]
 
     def to_json(self) -> dict[str, Any]:
         """Values at the top level, their bounds under `low` and `high`; None where a figure cannot be computed."""
@@ -89,10 +106,11 @@ class Evaluation:
                     "f1": number(c.f1),
                     "auc": number(c.auc),
                     "average_precision": number(c.average_precision),
+                    **{recall_name(p): number(value) for p, value in c.recall_at.items()},
                 }
                 for c in self.per_class
             },
-            "confusion": self.confusion.tolist(),
+            "confusion": None if self.confusion is None else self.confusion.tolist(),
         }
 
 
@@ -108,6 +126,8 @@ def evaluate(
         seed: the same seed gives the same draws.
         rounds: how many draws an interval is from.
     """
+    if clips.is_multi_label:
+        return _evaluate_labels(clips, windows, seed, rounds)
     measures: dict[str, Callable[[Labels, Scores], float]] = {
         "accuracy": lambda truth, scores: float(accuracy_score(truth, scores.argmax(1))),
         "balanced_accuracy": _balanced_accuracy,
@@ -137,6 +157,41 @@ def evaluate(
         figures,
         _per_class(clips),
         confusion_matrix(clips.truth, clips.scores.argmax(1), labels=np.arange(len(clips.labels))),
+    )
+
+
+def _evaluate_labels(clips: ClipScores, windows: WindowScores | None, seed: int, rounds: int) -> Evaluation:
+    """The same of clips that may have several labels."""
+    once = label_figures(clips.truth, clips.scores, np.ones((1, len(clips.truth))))
+    blocks = [label_figures(clips.truth, clips.scores, w) for w in weight_blocks(clips.groups, rounds, seed)]
+    figures = {
+        name: figure_of(float(value[0]), np.concatenate([block[name] for block in blocks]))
+        for name, value in once.items()
+    }
+    if windows is not None:
+        off, drawn = off_by_clip(windows), draw_weights(clips.groups, rounds, seed)
+        gap = float(label_gaps(off, np.ones((1, len(off))))[0])
+        figures["calibration_error"] = figure_of(gap, label_gaps(off, drawn))
+    return Evaluation(len(clips.truth), len(set(clips.groups)), figures, _per_label(clips), None)
+
+
+def _per_label(clips: ClipScores) -> tuple[ClassFigures, ...]:
+    precision, recall, f1, support = precision_recall_fscore_support(
+        clips.truth, clips.scores >= SAID, average=None, zero_division=0
+    )
+    once = np.ones((1, len(clips.truth)))
+    return tuple(
+        ClassFigures(
+            label,
+            int(support[k]),
+            float(precision[k]),
+            float(recall[k]) if support[k] else float("nan"),
+            float(f1[k]),
+            float(area(has, score, once)[0]),
+            float(average_precision(has, score, once)[0]),
+            {p: float(recall_at(p / 100, ~has, score, once)[0]) for p in FALSE_ALARM_PERCENTS},
+        )
+        for k, (label, has, score) in enumerate(zip(clips.labels, clips.truth.T, clips.scores.T, strict=True))
     )
 
 
@@ -237,20 +292,8 @@ def weighted_figures(truth: Labels, scores: Floats, weights: Floats) -> dict[str
 def _areas(truth: Labels, scores: Floats, weights: Floats) -> Floats:
     """Mean over labels of the area under one-against-the-rest ROC; of two labels that of the second."""
     classes = [1] if scores.shape[1] == 2 else list(range(scores.shape[1]))
-    mean: Floats = np.mean([_area(truth == k, scores[:, k], weights) for k in classes], axis=0)
+    mean: Floats = np.mean([area(truth == k, scores[:, k], weights) for k in classes], axis=0)
     return mean
-
-
-def _area(positive: np.ndarray, score: Floats, weights: Floats) -> Floats:
-    """Probability that a positive scores above a negative, ties counting half (Mann and Whitney, 1947)."""
-    order = np.argsort(score, kind="stable")
-    _, first = np.unique(score[order], return_index=True)
-    up = np.add.reduceat(weights[:, order] * positive[order], first, axis=1)  # (R, distinct scores)
-    down = np.add.reduceat(weights[:, order] * ~positive[order], first, axis=1)
-    below = np.cumsum(down, axis=1) - down
-    pairs = up.sum(1) * down.sum(1)
-    area: Floats = np.where(pairs > 0, (up * (below + down / 2)).sum(1) / np.where(pairs > 0, pairs, 1), np.nan)
-    return area
 
 
 def _calibration_errors(truth: Labels, scores: Floats, weights: Floats) -> Floats:

@@ -30,8 +30,11 @@ def doubtful_labels(clips: ClipScores) -> list[DoubtfulLabel]:
     a label that the model is unsure of everywhere needs less to be likely than one that it is sure of.
 
     Args:
-        clips: scores of models that have not learnt from the clip, as of cross-validation.
+        clips: scores of models that have not learnt from the clip, as of cross-validation. Where a clip may have several
+            labels, each of them is such a question of two sides: there, or not.
     """
+    if clips.is_multi_label:
+        return _doubtful_sides(clips)
     shown = np.unique(clips.truth)
     if len(shown) < 2:
         return []
@@ -51,4 +54,19 @@ def doubtful_labels(clips: ClipScores) -> list[DoubtfulLabel]:
         )
         for i in doubtful
     ]
+    return sorted(found, key=lambda d: d.given_score - d.likely_score)
+
+
+def _doubtful_sides(clips: ClipScores) -> list[DoubtfulLabel]:
+    """The clips with a label that they probably lack, and those that lack one which they probably have."""
+    found = []
+    for label, has, score in zip(clips.labels, clips.truth.T, clips.scores.T, strict=True):
+        sides = ClipScores(
+            (f"without {label}", f"with {label}"),
+            has.astype(int),
+            np.stack([1 - score, score], axis=1),
+            clips.groups,
+            clips.names,
+        )
+        found += doubtful_labels(sides)
     return sorted(found, key=lambda d: d.given_score - d.likely_score)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from .bootstrap import ROUNDS, draw_weights
+from .bootstrap import ROUNDS, Floats, draw_weights, weight_blocks
 from .figures import Figure, figure_of
+from .multi_label import label_figures
 from .scores import ClipScores
 
 
@@ -40,11 +41,32 @@ def compare_accuracy(a: ClipScores, b: ClipScores, *, seed: int = 0, rounds: int
     Raises:
         ValueError: they were not scored on the same clips.
     """
-    if a.names != b.names or a.labels != b.labels or not np.array_equal(a.truth, b.truth):
-        raise ValueError("the two models were not scored on the same clips with the same labels")
+    _check_alike(a, b)
     right_a, right_b = a.scores.argmax(1) == a.truth, b.scores.argmax(1) == b.truth
     gain = right_b.astype(float) - right_a
     weights = draw_weights(a.groups, rounds, seed)  # (R, N)
     drawn = weights @ gain / weights.sum(1)
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return AccuracyComparison(figure_of(float(gain.mean()), drawn), only_a, only_b, mcnemar(only_a, only_b))
+
+
+def compare_precision(a: ClipScores, b: ClipScores, *, seed: int = 0, rounds: int = ROUNDS) -> Figure:
+    """B's mean average precision minus A's, on clips that may have several labels.
+
+    Raises:
+        ValueError: they were not scored on the same clips.
+    """
+    _check_alike(a, b)
+
+    def difference(weights: Floats) -> Floats:
+        of_a, of_b = (label_figures(c.truth, c.scores, weights)["mean_average_precision"] for c in (a, b))
+        found: Floats = of_b - of_a
+        return found
+
+    drawn = np.concatenate([difference(weights) for weights in weight_blocks(a.groups, rounds, seed)])
+    return figure_of(float(difference(np.ones((1, len(a.names))))[0]), drawn)
+
+
+def _check_alike(a: ClipScores, b: ClipScores) -> None:
+    if a.names != b.names or a.labels != b.labels or not np.array_equal(a.truth, b.truth):
+        raise ValueError("the two models were not scored on the same clips with the same labels")

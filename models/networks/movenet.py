@@ -135,10 +135,18 @@ class LinearHead(nn.Module):
         logits: torch.Tensor = self.classify((descriptors - self.shift) * self.scale)
         return logits
 
-    def fit(self, rows: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> None:
-        """Fit to descriptors (M, F) with labels (M,), each counting `weight` (M,), by penalised maximum likelihood.
+    def fit(
+        self,
+        rows: torch.Tensor,
+        truth: torch.Tensor,
+        weight: torch.Tensor,
+        positive: torch.Tensor | None = None,
+    ) -> None:
+        """Fit to descriptors (M, F) with labels, each counting `weight` (M,), by penalised maximum likelihood.
 
-        The weights add up to the number of independent examples, against which the penalty is set.
+        The weights add up to the number of independent examples, against which the penalty is set. Labels are (M,), or
+        (M, L) where a row may have several: then each of them is a binary regression of its own, in which rows that
+        have the label count `positive` (L,) times their weight.
         """
         x, w = rows.to(torch.double, copy=True), weight.double()
         mean = w @ x / w.sum()
@@ -155,9 +163,15 @@ class LinearHead(nn.Module):
 
         def loss() -> float:
             optimiser.zero_grad()
-            losses = functional.cross_entropy(x @ matrix.T + bias, truth, reduction="none")
-            # The rows of a softmax share what the one row of a binary regression carries: hence the factor.
-            penalty = matrix.square().sum() * (labels / (labels - 1)) / 2
+            logits, penalty = x @ matrix.T + bias, matrix.square().sum() / 2
+            if truth.ndim == 2:
+                losses = functional.binary_cross_entropy_with_logits(
+                    logits, truth.double(), pos_weight=positive, reduction="none"
+                ).sum(1)
+            else:
+                losses = functional.cross_entropy(logits, truth, reduction="none")
+                # The rows of a softmax share what the one row of a binary regression carries: hence the factor.
+                penalty = penalty * (labels / (labels - 1))
             total = _INVERSE_PENALTY * (w * losses).sum() + penalty
             total.backward()  # type: ignore[no-untyped-call]
             return float(total.detach())

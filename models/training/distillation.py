@@ -21,6 +21,7 @@ from torch import nn
 
 from models.classical.kinds import is_classical
 from models.errors import TrainingError
+from models.evaluation.scores import SAID
 from models.frames import Frames
 from models.windowing import sliding_windows
 
@@ -178,19 +179,22 @@ class TaughtWindows:
 def agreement(model: nn.Module, taught: Taught, recipe: Recipe) -> float:
     """Share of the windows that it learnt from, of at most some thousand, of which a student says what its teachers do.
 
-    That is the label with the highest score.
+    That is the label with the highest score; of several labels the share that both say of a window, or do not.
     """
     plain = Augmentation(crop=1, flip=False, colour=0, speed=1)
     device = distributed.device()
     windows = TaughtWindows([*taught.labelled, *taught.unlabelled], replace(recipe, augmentation=plain), device)
     generator = np.random.default_rng(recipe.seed)
     chosen = generator.permutation(len(windows.truth))[:_COMPARED]
-    alike = 0
+    alike = 0.0
     with torch.inference_mode():
         for batch in np.array_split(chosen, -(-len(chosen) // _BATCH)):
             clips = torch.stack([windows.sample(int(i), generator) for i in batch])
-            said = model(windows.inputs(clips)).argmax(1).cpu().numpy()
-            alike += int((said == windows.truth[batch].argmax(1)).sum())
+            logits, taught_scores = model(windows.inputs(clips)).cpu().numpy(), windows.truth[batch]
+            if recipe.multi_label:
+                alike += float(((logits > 0) == (taught_scores > SAID)).mean(1).sum())
+            else:
+                alike += float((logits.argmax(1) == taught_scores.argmax(1)).sum())
     return alike / len(chosen)
 
 

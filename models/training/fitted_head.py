@@ -19,10 +19,10 @@ from models.views import MULTIPLE
 
 from . import distributed
 from .footage import TrainingSet
-from .imbalance import class_weights, synthetic_minority
+from .imbalance import class_weights, positive_weights, synthetic_minority
 from .loop import Progress, Trained
 from .recipe import Recipe
-from .samples import Descriptors, Normalise, scores_of
+from .samples import Descriptors, Normalise, judged
 from .strategy import EpochLog, Part
 from .transfer import build_network
 
@@ -32,7 +32,7 @@ _FITTED: Final = frozenset({"movenet_motion", "movenet_views"})
 _USED: Final = frozenset(
     {
         *("architecture", "frames", "spacing_seconds", "size", "fit", "trained_stages", "imbalance", "begin_from"),
-        *("seed", "quiet", "augmentation.flip"),
+        *("seed", "quiet", "multi_label", "augmentation.flip"),
     }
 )
 _REMEDIES: Final = ("none", "weights", "smote")
@@ -80,7 +80,7 @@ class FittedHead:
     def score(self, model: MoveNetMotion, index: int) -> np.ndarray:
         descriptors = self._descriptors(model)
         with torch.inference_mode():
-            return scores_of(model.judge(model.head, descriptors.served(index).to(self._device)))
+            return judged(model, model.head, descriptors.served(index).to(self._device), self._recipe)
 
     def average(self, models: Sequence[MoveNetMotion]) -> MoveNetMotion:
         raise NotImplementedError("an ensemble is refused by `check`")
@@ -148,15 +148,19 @@ def fit_head(
 ) -> None:
     """Fit to descriptors (M, F): the first counts[0] of them are of the first video, with label truth[0], and so on.
 
-    Every video counts alike, and with "weights" every label.
+    Every video counts alike, and with "weights" every label. With truth (N, L) each label has a regression of its own,
+    in which "weights" let the videos that have the label weigh as much as those without.
     """
-    of_rows = np.repeat(truth, counts)
+    of_rows = np.repeat(truth, counts, axis=0)
     weight = torch.cat([torch.full((count,), 1 / count) for count in counts])
-    if recipe.imbalance == "weights":
+    positive = None
+    if recipe.multi_label and recipe.imbalance == "weights":
+        positive = torch.from_numpy(positive_weights(truth.sum(0), len(truth))).to(rows.device)
+    elif recipe.imbalance == "weights":
         by_label = class_weights(np.bincount(truth, minlength=len(labels)))
         weight *= torch.from_numpy(by_label[of_rows])
     elif recipe.imbalance == "smote":
         made, of_rows = synthetic_minority(rows.cpu().numpy(), of_rows, labels, seed=recipe.seed)
         rows = torch.from_numpy(made).to(rows.device)
         weight = torch.full((len(of_rows),), len(counts) / len(of_rows))
-    head.fit(rows, torch.from_numpy(of_rows).to(rows.device), weight.to(rows.device))
+    head.fit(rows, torch.from_numpy(of_rows).to(rows.device), weight.to(rows.device), positive)

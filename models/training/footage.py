@@ -12,6 +12,7 @@ import numpy as np
 from models.errors import TrainingError
 from models.evaluation.scores import WindowScores
 from models.frames import Frames
+from models.labels import labels_in
 
 from .computed import Computed
 from .recipe import Recipe
@@ -24,6 +25,7 @@ class Footage:
     """One labelled video: (N, H, W, 3) uint8, sampled every `spacing / OVERSAMPLE` seconds."""
 
     name: str
+    #: With `Recipe.multi_label` maybe several, as `models.labels_in` reads them.
     label: str
     #: Videos of one group show the same scene; a split never divides a group.
     group: str
@@ -49,23 +51,39 @@ class TrainingSet:
         """
         self.videos = tuple(footage)
         #: Names, the quiet ones first.
-        self.labels = _labels(footage, recipe.quiet) if labels is None else labels
+        self.labels = _labels(footage, recipe) if labels is None else labels
         #: (N,) what judges in place of cross-validation; nothing if there is to be one.
         self.held_out = np.array([f.is_held_out for f in footage], bool)
         if self.held_out.any():
-            _check_learnt(footage, self.labels)
+            _check_learnt(footage, self.labels, recipe)
         else:
-            check_held_out(footage)
+            check_held_out(footage, recipe)
         sizes = {f.frames.shape[1:] for f in footage}
         if sizes - {(recipe.size, recipe.size, 3)}:
             raise TrainingError(f"pictures of {sorted(sizes)}: expected all {recipe.size}x{recipe.size}x3")
-        #: Indices into `labels`, (N,).
-        self.truth = np.array([self.labels.index(f.label) for f in footage], int)
+        indices = [[self.labels.index(name) for name in labels_of(f, recipe)] for f in footage]
+        #: Indices into `labels`, (N,); where a video may have several, which it has, (N, L).
+        self.truth: np.ndarray = np.array([first for first, *_ in indices], int)
+        if recipe.multi_label:
+            self.truth = np.zeros((len(footage), len(self.labels)), bool)
+            for row, own in zip(self.truth, indices, strict=True):
+                row[own] = True
         #: Videos of one group show the same scene, (N,).
         self.groups = np.array([f.group for f in footage])
         #: Where what is computed of the videos is kept, so that a stopped run goes on; None for in memory.
         self.folder: Path | None = None
         self._computed: dict[str, Any] = {}
+
+    @property
+    def has_label(self) -> np.ndarray:
+        """Which labels each video has, (N, L)."""
+        has: np.ndarray = self.truth if self.truth.ndim > 1 else np.eye(len(self.labels), dtype=bool)[self.truth]
+        return has
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The truth as samples have it: several labels as numbers of 0 and 1, (N, L)."""
+        return self.truth.astype(np.float32) if self.truth.ndim > 1 else self.truth
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """The result of `compute`, which is called once for each name: such as a frozen network's features."""
@@ -90,25 +108,26 @@ class TrainingSet:
         )
 
 
-def _labels(footage: Sequence[Footage], quiet: Sequence[str]) -> tuple[str, ...]:
+def _labels(footage: Sequence[Footage], recipe: Recipe) -> tuple[str, ...]:
     """Return the labels, the quiet ones first.
 
     Raises:
         TrainingError: fewer than two labels.
     """
-    labels = tuple(sorted({f.label for f in footage}, key=lambda n: (n not in quiet, n)))
+    found = {label for f in footage for label in labels_of(f, recipe)}
+    labels = tuple(sorted(found, key=lambda n: (n not in recipe.quiet, n)))
     if len(labels) < 2:
         raise TrainingError(f"labels {labels}: expected at least two")
     return labels
 
 
-def _check_learnt(footage: Sequence[Footage], labels: Sequence[str]) -> None:
+def _check_learnt(footage: Sequence[Footage], labels: Sequence[str], recipe: Recipe) -> None:
     """Refuse a label that is only held out.
 
     Raises:
         TrainingError: with its name.
     """
-    learnt = {f.label for f in footage if not f.is_held_out}
+    learnt = {label for f in footage if not f.is_held_out for label in labels_of(f, recipe)}
     for label in labels:
         if label not in learnt:
             raise TrainingError(f"label {label!r}: all of its footage is held out, so it cannot be learnt")
@@ -127,14 +146,19 @@ class Labelled(Protocol):
     def group(self) -> str: ...
 
 
-def check_held_out(footage: Sequence[Labelled]) -> None:
+def labels_of(video: Labelled, recipe: Recipe) -> tuple[str, ...]:
+    """The label of a video, or all that it has where the recipe says that it may have several."""
+    return labels_in(video.label) if recipe.multi_label else (video.label,)
+
+
+def check_held_out(footage: Sequence[Labelled], recipe: Recipe) -> None:
     """Refuse a label that cannot be both learnt and held out.
 
     Raises:
         TrainingError: with its name.
     """
-    for label in dict.fromkeys(f.label for f in footage):
-        videos = [f for f in footage if f.label == label]
+    for label in dict.fromkeys(label for f in footage for label in labels_of(f, recipe)):
+        videos = [f for f in footage if label in labels_of(f, recipe)]
         if len(videos) == 1:
             raise TrainingError(f"label {label!r}: only one video ({videos[0].name}), so none can be held out")
         if len(groups := {f.group for f in videos}) < 2:

@@ -60,7 +60,7 @@ class FrozenFeatures:
             rows,
             replace(part, recipe=replace(part.recipe, layer_decay=1.0)),  # a head is one stage
             self._data,
-            score=lambda head, index: _scores(head, features, index),
+            score=lambda head, index: _scores(head, features, index, part.recipe),
             progress=self._progress,
             log=self._log,
         )
@@ -68,7 +68,7 @@ class FrozenFeatures:
         return Trained(network.eval(), trained.epochs, trained.waiting, trained.curve)
 
     def score(self, model: CnnLstm, index: int) -> np.ndarray:
-        return _scores(model.head, self._features(model), index)
+        return _scores(model.head, self._features(model), index, self._recipe)
 
     def average(self, models: Sequence[CnnLstm]) -> CnnLstm:
         """Average the heads; the image network is the same in all."""
@@ -98,7 +98,7 @@ class FrozenFeatures:
 
         kept = self._data.computed("features of a frozen image network", compute)
         kept.all(len(videos), lambda done, total: self._progress("features", done, total))
-        return Features(lambda index: kept.part(index, "rows"), self._data.truth, self._recipe, self._device)
+        return Features(lambda index: kept.part(index, "rows"), self._data.targets, self._recipe, self._device)
 
     def _with_synthetic(self, features: Features, rows: np.ndarray) -> FixedWindows:
         """The windows of all views of the videos, as other remedies see them, with synthetic ones of rare labels."""
@@ -108,6 +108,6 @@ class FrozenFeatures:
         return FixedWindows(made.astype(np.float32), truth, self._device)
 
 
-def _scores(head: nn.Module, features: Features, index: int) -> np.ndarray:
+def _scores(head: nn.Module, features: Features, index: int, recipe: Recipe) -> np.ndarray:
     with torch.inference_mode():
-        return scores_of(torch.cat([head(windows) for windows in features.windows_of(index)]))
+        return scores_of(torch.cat([head(windows) for windows in features.windows_of(index)]), recipe)

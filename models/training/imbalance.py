@@ -57,6 +57,18 @@ def class_weights(
     return scaled
 
 
+def positive_weights(counts: Sequence[int] | Indices, samples: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Weights (L,) of having each label, of labels that `counts` (L,) of the samples have: both sides then weigh alike.
+
+    1 for a label that no sample has.
+    """
+    n = np.asarray(counts, dtype=np.float64)
+    weights: np.ndarray[tuple[int], np.dtype[np.float64]] = np.where(
+        (n > 0) & (n < samples), (samples - n) / np.maximum(n, 1), 1.0
+    )
+    return weights
+
+
 def focal_loss(
     logits: torch.Tensor,
     targets: torch.Tensor,

@@ -56,7 +56,7 @@ class Samples(Protocol):
 
     @property
     def truth(self) -> np.ndarray:
-        """The label of each sample, (N,), or what teachers say of it, (N, L)."""
+        """The label of each sample, (N,); or which of several it has, or what teachers say of it, (N, L)."""
 
     @property
     def loads_beside(self) -> bool:
@@ -72,7 +72,7 @@ class EpochStats:
     learning_rate: float
     #: The recipe's metric on the videos that choose the best epoch; None without such videos.
     metric: float | None
-    #: The accuracy on videos that nothing is chosen by; None where it was not measured.
+    #: `Evaluation.main` on videos that nothing is chosen by; None where it was not measured.
     held_out: float | None
     samples_per_second: float
     #: Share of the time that training waited for data.
@@ -95,7 +95,7 @@ class Run:
     frozen: Sequence[nn.Module] = ()
     #: The recipe's metric on videos that are held out for it, better when larger; None trains all epochs.
     judge: Callable[[nn.Module], float] | None = None
-    #: The accuracy on videos that nothing is chosen by: it is told after some epochs, and nothing follows from it.
+    #: `Evaluation.main` on videos that nothing is chosen by: it is told after some epochs, and nothing follows from it.
     watch: Callable[[nn.Module], float] | None = None
     #: After which training ends, amid the schedule of the recipe's epochs; None trains them all.
     last_epoch: int | None = None
@@ -108,7 +108,7 @@ class CurvePoint:
 
     epoch: int
     loss: float
-    #: The accuracy on held-out videos; None where it was not measured.
+    #: `Evaluation.main` on held-out videos; None where it was not measured.
     held_out: float | None
 
 

@@ -20,6 +20,8 @@ Metric = Literal["loss", "accuracy", "balanced_accuracy", "macro_f1"]
 OPTIMISERS: Final[tuple[str, ...]] = get_args(Optimiser)
 METRICS: Final[tuple[str, ...]] = get_args(Metric)
 FITS: Final[tuple[str, ...]] = get_args(Fit)
+#: Remedies for imbalance that make sense of each label by itself.
+_INDEPENDENT: Final = ("none", "weights", "focal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Recipe:
     patience: int | None = None
     metric: Metric = "loss"
     imbalance: Imbalance = "weights"
+    #: Whether a video may have several labels, `fight|smoke`: each has an output and a loss of its own.
+    multi_label: bool = False
     #: How many models of balanced subsets are averaged if imbalance is "ensemble".
     members: int = 5
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -130,6 +134,12 @@ class Recipe:
         ):
             if choice not in choices:
                 raise ValueError(f"{name} {choice!r}: expected one of {', '.join(choices)}")
+        if self.multi_label and self.imbalance not in _INDEPENDENT:
+            raise ValueError(
+                f"imbalance {self.imbalance!r}: with several labels a clip expected one of {', '.join(_INDEPENDENT)}"
+            )
+        if self.multi_label and self.metric != "loss":
+            raise ValueError(f"metric {self.metric!r}: with several labels a clip expected loss")
 
     def describe(self, only: Collection[str] | None = None) -> dict[str, Any]:
         """The recipe as plain values for a checkpoint's metadata; `only` some, such as `augmentation.flip`."""

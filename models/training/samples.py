@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from models.frames import Frames
@@ -197,9 +198,18 @@ class Normalise:
         return (pixels.to(self._device).float() / 255 - self._mean) / self._std
 
 
-def scores_of(logits: torch.Tensor) -> np.ndarray:
+def judged(network: MoveNetMotion, head: nn.Module, looks: torch.Tensor, recipe: Recipe) -> np.ndarray:
+    """Scores (W, L) of windows, as they will be served, by the network's `head` from descriptors (W, LOOKS, F).
+
+    Where a clip may have several labels, one that the first look settles says nothing of the others: the last decides.
+    """
+    return scores_of(head(looks[:, -1]) if recipe.multi_label else network.judge(head, looks), recipe)
+
+
+def scores_of(logits: torch.Tensor, recipe: Recipe) -> np.ndarray:
     """Scores (W, L) of logits (W, L), as float64 on the processor."""
-    scores: np.ndarray = functional.softmax(logits.double(), dim=1).cpu().numpy()
+    exact = logits.double()
+    scores: np.ndarray = (exact.sigmoid() if recipe.multi_label else functional.softmax(exact, dim=1)).cpu().numpy()
     return scores
 
 

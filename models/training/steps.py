@@ -56,7 +56,7 @@ class Steps:
     def train(self, part: Part) -> Trained[nn.Module]:
         torch.manual_seed(part.recipe.seed)
         network = build_network(part.recipe, self._data.labels, self._device)
-        samples = Pixels([v.frames for v in self._data.videos], self._data.truth, part.recipe, self._device)
+        samples = Pixels([v.frames for v in self._data.videos], self._data.targets, part.recipe, self._device)
         frozen = freeze(network, part.recipe.trained_stages or 0)
         return run_steps(
             network,
@@ -76,12 +76,12 @@ class Steps:
         with torch.inference_mode():
             if isinstance(model, Continual):
                 rows = [self._with_context(model, frames, window) for window in windows.tolist()]
-                return scores_of(torch.cat(rows))
+                return scores_of(torch.cat(rows), self._recipe)
             batches = (
                 torch.from_numpy(np.array(frames[batch])).permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W)
                 for batch in in_batches(windows, _EVALUATION_BATCH)
             )
-            return scores_of(torch.cat([model(self._normalise(batch)) for batch in batches]))
+            return scores_of(torch.cat([model(self._normalise(batch)) for batch in batches]), self._recipe)
 
     def _with_context(self, model: Continual, frames: Frames, window: list[int]) -> torch.Tensor:
         """Logits (1, L) of a window as it will be served: what was before it counts, too."""
@@ -133,7 +133,7 @@ def run_steps(
     """
     recipe, device = part.recipe, distributed.device()
     if objective is None:
-        objective = Classification(recipe, np.bincount(samples.truth[rows], minlength=len(data.labels)), device)
+        objective = Classification(recipe, samples.truth[rows], len(data.labels), device)
 
     def judge(candidate: nn.Module) -> float:
         with torch.inference_mode():
@@ -143,7 +143,8 @@ def run_steps(
     def watch(candidate: nn.Module) -> float:
         with torch.inference_mode():
             scores = distributed.share_out(part.watched, lambda index: score(candidate, index))
-        return _accuracy(data.window_scores(part.watched, scores.__getitem__))
+        clips = data.window_scores(part.watched, scores.__getitem__).by_clip()
+        return evaluate(clips, rounds=0).main.value
 
     return train(
         network,
@@ -180,7 +181,3 @@ def metric_of(clips: WindowScores, name: str) -> float:
     if name == "loss":
         return -clips.log_loss()
     return evaluate(clips.by_clip(), rounds=0).figures[name].value
-
-
-def _accuracy(clips: WindowScores) -> float:
-    return float((clips.by_clip().scores.argmax(1) == clips.truth).mean())

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from models.errors import TrainingError
 from models.networks.movenet import LinearHead
@@ -29,7 +28,7 @@ from .footage import TrainingSet
 from .loop import Progress, Trained
 from .objective import Imitation
 from .recipe import Recipe
-from .samples import Descriptors, FixedWindows, Normalise, scores_of
+from .samples import Descriptors, FixedWindows, Normalise, judged, scores_of
 from .steps import run_steps
 from .strategy import EpochLog, Part
 from .transfer import build_network
@@ -113,16 +112,16 @@ class TaughtHead:
         fit_head(teacher, whole, counts, truth, labels, part.recipe)
         self._progress(f"teacher of {part.name}", 1, 1)
         with torch.inference_mode():
-            said = functional.softmax(teacher(whole), dim=1).cpu()
-        known = functional.one_hot(torch.from_numpy(np.repeat(truth, counts)), len(labels)).float()
+            said = scores_of(teacher(whole), part.recipe)
+        known = np.repeat(self._data.has_label[part.learnt], counts, axis=0)  # (M, L)
         smoothing = part.recipe.label_smoothing
-        smoothed = (1 - smoothing) * known + smoothing / len(labels)
-        targets: np.ndarray = (_TAUGHT * said + (1 - _TAUGHT) * smoothed).numpy()
+        smoothed = (1 - smoothing) * known + smoothing / (2 if part.recipe.multi_label else len(labels))
+        targets: np.ndarray = (_TAUGHT * said + (1 - _TAUGHT) * smoothed).astype(np.float32)
         return targets
 
     def _scores(self, network: MoveNetLstm, head: nn.Module, index: int) -> np.ndarray:
         with torch.inference_mode():
-            return scores_of(network.judge(head, self._descriptors(network).served(index).to(self._device)))
+            return judged(network, head, self._descriptors(network).served(index).to(self._device), self._recipe)
 
     def _descriptors(self, network: MoveNetLstm) -> Descriptors:
         return self._data.once(

@@ -1,6 +1,6 @@
 """From labelled footage to a trained model, with figures from footage that it has not learnt from.
 
-    validate   for each fold, learn from the others and score it    figures, temperature, thresholds
+    validate   for each fold, learn from the others and score it    figures, calibration, thresholds
     fit        learn from everything                                the model that is saved
     contract   what its checkpoint says of it
 
@@ -25,7 +25,7 @@ from models.classical.kinds import is_classical
 from models.classical.strategy import Classical
 from models.contract import Contract
 from models.errors import TrainingError
-from models.evaluation.folds import split_by_group
+from models.evaluation.folds import each_label, split_by_group
 from models.evaluation.scores import WindowScores
 from models.versions import code_version, library_versions
 
@@ -133,7 +133,7 @@ class Trainer:
 
     @property
     def truth(self) -> np.ndarray:
-        """Indices into `labels` (N,), one a video."""
+        """Indices into `labels` (N,), one a video; where it may have several, which it has, (N, L)."""
         return self._data.truth
 
     @property
@@ -324,8 +324,8 @@ class Trainer:
 
     def _check_divisible(self, chosen: np.ndarray, name: str, purpose: str) -> None:
         truth, groups = self._data.truth[chosen], self._data.groups[chosen]
-        for index in np.unique(truth):
-            own = set(groups[truth == index])
+        for index, has in each_label(truth):
+            own = set(groups[has])
             if len(own) < 2:
                 raise TrainingError(
                     f"{name}: all footage of label {self.labels[index]!r} to learn from is of one group "

@@ -70,7 +70,8 @@ def build_network(recipe: Recipe, labels: tuple[str, ...], device: torch.device)
     )
     if recipe.begin_from is not None:
         begun = find(recipe.begin_from)
-        others = None if begun.contract.labels == labels else len(labels)
+        is_same = begun.contract.labels == labels and begun.contract.multi_label == recipe.multi_label
+        others = None if is_same else len(labels)
         load_known(network, begun.state(), recipe.begin_from, others)
     set_regularisation(network, recipe.dropout, recipe.stochastic_depth)
     return distributed.together(network.to(device), device)
@@ -81,8 +82,8 @@ def load_known(
 ) -> list[str]:
     """Copy the weights of `state` that fit; return the names of those that start afresh, usually the head's.
 
-    `other_labels` is the number of the network's labels if they are not those of `state`: then the last layer starts
-    afresh even if its shape fits, since its rows stand for other labels.
+    `other_labels` is the number of the network's labels if they are not those of `state`, or not alike in excluding one
+    another: then the last layer starts afresh even if its shape fits, since its rows stand for something else.
 
     Raises:
         TrainingError: so few weights fit that they must be of another architecture.

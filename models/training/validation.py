@@ -11,15 +11,10 @@ import numpy as np
 
 from models.contract import Contract, Threshold
 from models.errors import TrainingError
-from models.evaluation.alarms import (
-    FALSE_ALARM_PERCENTS,
-    FALSE_WINDOWS,
-    held_out_wrong_windows,
-    recall_name,
-    with_alarms,
-)
-from models.evaluation.calibration import choose_thresholds, fit_held_out_temperatures, fit_temperature
+from models.evaluation.alarms import FALSE_WINDOWS, held_out_wrong_windows, with_alarms
+from models.evaluation.calibration import choose_thresholds, fit_calibration, fit_held_out_calibrations, recalibrated
 from models.evaluation.figures import Evaluation, Figure, evaluate
+from models.evaluation.ranking import FALSE_ALARM_PERCENTS, recall_name
 from models.evaluation.scores import ClipScores, WindowScores
 from models.networks.zoo import describe
 from models.views import SETTLING_ODDS
@@ -29,17 +24,20 @@ from .recipe import Recipe
 
 #: Share of the other clips' windows that may pass a threshold: so many, since an event takes several in a row.
 _FALSE_ALARM_RATE: Final = 0.1
+#: Figures that a checkpoint keeps, of those that there are.
+_TOLD: Final = ("accuracy", "balanced_accuracy", "macro_f1", "mean_average_precision", "auc")
 _ALARMS: Final = (*map(recall_name, FALSE_ALARM_PERCENTS), FALSE_WINDOWS)
 
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """Held-out scores of the counted videos, and the figures, temperature and thresholds that follow from them."""
+    """Held-out scores of the counted videos, and the figures, calibration and thresholds that follow from them."""
 
     #: Of each counted video, from the model that did not learn from it.
     scores: ClipScores
     evaluation: Evaluation
-    temperature: float
+    #: As `WindowScores.scaled` takes it: a temperature, or that and an offset for each label (L, 2).
+    calibration: float | np.ndarray
     thresholds: Mapping[str, Threshold]
     #: How many epochs the kept weights had seen, on average over the folds; 0 if the model is fitted in one step.
     epochs: int
@@ -57,10 +55,10 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
     """Figures for a checkpoint's metadata; None where the videos do not allow one, or an interval."""
     found = evaluation.figures
     values = {
-        **{name: found[name].value for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc", *_ALARMS)},
+        **{name: found[name].value for name in (*_TOLD, *_ALARMS) if name in found},
         "calibration_error": found["calibration_error"].value,
-        "low": found["accuracy"].low,
-        "high": found["accuracy"].high,
+        "low": evaluation.main.low,
+        "high": evaluation.main.high,
     }
     return {
         "videos": evaluation.clips,
@@ -78,12 +76,12 @@ def summarise(
     waiting: float = 0.0,
     curve: tuple[CurvePoint, ...] = (),
 ) -> CrossValidation:
-    """Fit temperature and thresholds to the held-out windows of the `counted` clips (N,), and compute their figures.
+    """Fit calibration and thresholds to the held-out windows of the `counted` clips (N,), and compute their figures.
 
     What is not counted, such as rendered scenes, is not what the model will be served.
 
-    The calibration error is that of windows at temperatures fitted to other groups: the temperature fitted to all
-    clips would make it small on the very clips that it was fitted to. NaN where all clips are of one group.
+    The calibration error is that of windows calibrated by clips of other groups: what is fitted to all clips would make
+    it small on the very clips that it was fitted to. NaN where all clips are of one group.
 
     Raises:
         TrainingError: none is counted.
@@ -91,10 +89,10 @@ def summarise(
     if not counted.any():
         raise TrainingError("none of the held-out videos is one of those to be counted")
     windows = held.only(counted)
-    temperature = fit_temperature(windows)
-    thresholds = choose_thresholds(windows.scaled(temperature), recipe.quiet, _FALSE_ALARM_RATE)
-    scores = windows.by_clip(temperature)
-    others = fit_held_out_temperatures(windows)
+    calibration = fit_calibration(windows)
+    thresholds = choose_thresholds(windows.scaled(calibration), recipe.quiet, _FALSE_ALARM_RATE)
+    scores = windows.by_clip(calibration)
+    others = fit_held_out_calibrations(windows)
     if np.isnan(others).any():
         evaluation = evaluate(scores, seed=recipe.seed)
         unknown = {"calibration_error": Figure(math.nan, math.nan, math.nan)}
@@ -103,7 +101,7 @@ def summarise(
         evaluation = evaluate(scores, windows.scaled(others), seed=recipe.seed)
     wrong = held_out_wrong_windows(windows, recipe.quiet, _FALSE_ALARM_RATE)
     evaluation = with_alarms(evaluation, scores, wrong, recipe.quiet, seed=recipe.seed)
-    return CrossValidation(scores, evaluation, temperature, thresholds, epochs, waiting, curve)
+    return CrossValidation(scores, evaluation, calibration, thresholds, epochs, waiting, curve)
 
 
 def mean_curve(curves: Sequence[Sequence[CurvePoint]]) -> tuple[CurvePoint, ...]:
@@ -125,13 +123,13 @@ def contract_of(
     *,
     learns_all_looks: bool = False,
 ) -> Contract:
-    """The contract of a model that was trained by `recipe`, with temperature and thresholds from held-out scores.
+    """The contract of a model that was trained by `recipe`, with calibration and thresholds from held-out scores.
 
     Without these, its scores are taken as they are, and it has neither thresholds nor figures.
     """
     designed = describe(recipe.architecture)
     mean, std = designed.statistics
-    return Contract(
+    contract = Contract(
         architecture=architecture,
         labels=labels,
         frames=recipe.frames,
@@ -142,10 +140,11 @@ def contract_of(
         mean=mean,
         std=std,
         views=designed.views,
-        settling_odds=SETTLING_ODDS if learns_all_looks and designed.views == 2 else 0.0,
+        settling_odds=SETTLING_ODDS if learns_all_looks and designed.views == 2 and not recipe.multi_label else 0.0,
         context=describe(architecture).context,
-        temperature=1.0 if validation is None else round(validation.temperature, 4),
+        multi_label=recipe.multi_label,
         thresholds={} if validation is None else validation.thresholds,
         training=provenance,
         metrics={} if validation is None else validation.metrics(),
     )
+    return contract if validation is None else recalibrated(contract, validation.calibration)

@@ -24,8 +24,8 @@ from consumers.learning.leakage import check_examples
 from consumers.learning.provenance import describe_footage, describe_run
 from consumers.learning.results.summary import figures_line
 from consumers.learning.results.tables import print_classes
-from consumers.learning.scoring import check_labels
-from consumers.learning.splits import without_test
+from consumers.learning.scoring import check_labels, windows_of
+from consumers.learning.splits import folds_of, without_test
 from consumers.learning.threads import one_thread_a_core
 from consumers.learning.trained_on import TEACHERS, began_from, known_labels, quiet_labels, warn_of_training_data
 from consumers.terminal.console import Output
@@ -33,7 +33,7 @@ from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from consumers.terminal.wording import count, duration
 from models import TrainingError, check_writable, save
-from models.evaluation.folds import possible_folds
+from models.evaluation.figures import evaluate
 from models.training import distributed
 from models.training.distillation import Distilled, Lesson, Opinion, Taught, agreement
 from models.training.footage import Footage, check_held_out
@@ -107,7 +107,7 @@ class _Class:
 
 def _distill(options: DistillOptions, folder: Path, console: Output, notes: Notes, show: Progress) -> None:
     teachers = Teachers(options.teachers, options.engine)
-    recipe = replace(options.recipe, quiet=quiet_labels(teachers.contract))
+    recipe = replace(options.recipe, quiet=quiet_labels(teachers.contract), multi_label=teachers.contract.multi_label)
     if not options.resume and distributed.is_first():
         shutil.rmtree(folder, ignore_errors=True)
     distributed.wait_for_all()
@@ -140,7 +140,7 @@ def _taught(
     Raises:
         TrainingError: some of it cannot be used.
     """
-    labelled = _labelled(options, teachers, notes) if options.labelled else []
+    labelled = _labelled(options, recipe, teachers, notes) if options.labelled else []
     footage, digests = without_labelled(
         find_footage(options.footage, options.data_options, notes.warn), labelled, notes.say
     )
@@ -163,13 +163,15 @@ def _taught(
     return _Class(labelled, footage, digests, taught)
 
 
-def _labelled(options: DistillOptions, teachers: Teachers, notes: Notes) -> list[Example]:
+def _labelled(options: DistillOptions, recipe: Recipe, teachers: Teachers, notes: Notes) -> list[Example]:
     """The labelled footage, with labels that the teachers know."""
     names = known_labels(teachers.checkpoints, options.renamed)
-    examples = find_examples(options.labelled, names, options.data_options, notes.warn)
+    examples = find_examples(
+        options.labelled, names, replace(options.data_options, multi_label=recipe.multi_label), notes.warn
+    )
     examples = without_test(examples, notes.say)
     check_labels(teachers.checkpoints[0].id, teachers.contract, examples)
-    check_held_out(examples)  # before hours of scoring
+    check_held_out(examples, recipe)  # before hours of scoring
     return examples
 
 
@@ -197,7 +199,7 @@ def _sampling(recipe: Recipe) -> Sampling:
 def _provenance(options: DistillOptions, teachers: Teachers, learnt: _Class) -> dict[str, Any]:
     """What the student's checkpoint keeps about teachers and footage."""
     used = [*learnt.labelled, *learnt.footage]
-    parts = possible_folds([e.label for e in learnt.labelled], [e.group for e in learnt.labelled], options.folds)
+    parts = folds_of(learnt.labelled, options.folds)
     held_out = f"{min(options.used_folds or parts, parts)} of {parts} folds" if learnt.labelled else "nothing"
     return {
         **describe_footage([*options.footage, *options.labelled], {e.path: learnt.digests[e.path] for e in used}),
@@ -225,7 +227,7 @@ def _sum_up(
         figures = (
             f"held-out {figures_line(validation.evaluation)}; "
             f"of what teaches it, on all {count(len(learnt.labelled), 'labelled video')}, "
-            f"{_teachers_accuracy(learnt):.1%}; "
+            f"{_teachers_figure(teachers, learnt)}; "
         )
     console.print(
         f"{options.output}: learnt from {names} on {count(len(learnt.labelled) + len(learnt.footage), 'video')} "
@@ -239,14 +241,13 @@ def _sum_up(
         console.print("Nobody labelled this footage, so nothing is known of its accuracy: --labelled measures it.")
 
 
-def _teachers_accuracy(learnt: _Class) -> float:
-    """Share of the labelled videos of which the teachers' mean score is highest for the label."""
-    labels = learnt.taught.labels
-    right = [
-        labels[int(np.mean([o.scores.mean(0) for o in lesson.opinions], axis=0).argmax())] == e.label
-        for e, lesson in zip(learnt.labelled, learnt.taught.labelled, strict=True)
+def _teachers_figure(teachers: Teachers, learnt: _Class) -> str:
+    """How good the mean score of the teachers is on the labelled videos: what `Evaluation.main` is."""
+    means = [
+        np.mean([o.scores.mean(0) for o in lesson.opinions], axis=0)[None].astype(np.float64)
+        for lesson in learnt.taught.labelled
     ]
-    return float(np.mean(right))
+    return f"{evaluate(windows_of(teachers.contract, learnt.labelled, means).by_clip(), rounds=0).main.value:.1%}"
 
 
 def _seconds(learnt: _Class, recipe: Recipe) -> float:

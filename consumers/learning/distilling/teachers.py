@@ -41,6 +41,11 @@ class Teachers:
                     f"teachers must know the same labels: {self.checkpoints[0].id} knows "
                     f"{', '.join(self.contract.labels)}; {other.id} {', '.join(other.contract.labels)}"
                 )
+            if other.contract.multi_label != self.contract.multi_label:
+                several, one = sorted((self.checkpoints[0], other), key=lambda c: not c.contract.multi_label)
+                raise TrainingError(
+                    f"teachers must score alike: a clip may have several labels for {several.id}, and one for {one.id}"
+                )
         self._names, self._engine = names, engine
 
     @property

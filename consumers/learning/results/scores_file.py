@@ -35,10 +35,9 @@ def write_scores(path: Path, parts: Sequence[ClipScores], examples: Sequence[Exa
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "start", "end", "label", "group", "split", "predicted", *(f"score {n}" for n in labels)])
     for part in parts:
-        for name, truth, scores in zip(part.names, part.truth, part.scores, strict=True):
+        for name, scores in zip(part.names, part.scores, strict=True):
             e = by_name[name]
             end = "" if e.end_seconds is None else f"{e.end_seconds:g}"
-            said = labels[int(scores.argmax())]
-            row = [str(e.path), f"{e.start_seconds:g}", end, labels[truth], e.group, e.split, said]
+            row = [str(e.path), f"{e.start_seconds:g}", end, e.label, e.group, e.split, part.said(scores)]
             table.writerow([*row, *(f"{s:.6f}" for s in scores)])
     write_text(path, text.getvalue(), TrainingError)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.evaluation.alarms import FALSE_ALARM_PERCENTS, recall_name
 from models.evaluation.figures import number
 from models.evaluation.folds import some_groups
+from models.evaluation.ranking import FALSE_ALARM_PERCENTS, recall_name
 from models.training.footage import Footage
 from models.training.recipe import Recipe
 from models.training.trainer import Trainer
@@ -20,7 +20,8 @@ from models.training.validation import CrossValidation
 _SHARES: Final = (0.25, 0.5, 0.75)
 #: With --patience a group of each label is held out from those to learn from.
 _LEAST_WITH_PATIENCE: Final = 2
-FIGURES: Final = ("accuracy", "auc", recall_name(FALSE_ALARM_PERCENTS[0]))
+#: Those of them that there are.
+FIGURES: Final = ("accuracy", "mean_average_precision", "auc", recall_name(FALSE_ALARM_PERCENTS[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class SourcePoint:
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint's metadata."""
         figures = self.validation.evaluation.figures
-        return {"groups": round(self.groups, 1), **{name: number(figures[name].value) for name in FIGURES}}
+        return {"groups": round(self.groups, 1), **{n: number(figures[n].value) for n in FIGURES if n in figures}}
 
 
 @dataclass(frozen=True, slots=True)

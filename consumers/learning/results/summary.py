@@ -10,8 +10,9 @@ from rich.table import Table
 
 from consumers.terminal.console import Output
 from consumers.terminal.wording import count
-from models.evaluation.alarms import FALSE_ALARM_PERCENTS, FALSE_WINDOWS, recall_name
+from models.evaluation.alarms import FALSE_WINDOWS
 from models.evaluation.figures import Evaluation, shown
+from models.evaluation.ranking import FALSE_ALARM_PERCENTS, recall_name
 from models.training.loop import CurvePoint
 from models.training.validation import CrossValidation
 
@@ -43,7 +44,7 @@ def sum_up(
     _say(console, f"{output}: {', '.join(labels)}; held-out {figures_line(validation.evaluation)}{waiting}")
     print_classes(console, validation.evaluation)
     if any(point.held_out is not None for point in validation.curve):
-        console.print(_learning(validation.curve))
+        console.print(_learning(validation.curve, figure_title(validation.evaluation.main_name)))
     if sources:
         console.print(_over_sources(sources))
     if test is not None:
@@ -55,10 +56,10 @@ def sum_up(
 def figures_line(evaluation: Evaluation) -> str:
     """The figures that matter, in a line."""
     found = evaluation.figures
-    accuracy = found["accuracy"]
-    interval = "" if math.isnan(accuracy.low) else f"95 % interval {accuracy.low:.1%} to {accuracy.high:.1%}, "
+    main = evaluation.main
+    interval = "" if math.isnan(main.low) else f"95 % interval {main.low:.1%} to {main.high:.1%}, "
     of = f"{count(evaluation.clips, 'video')} of {count(evaluation.groups, 'group')}"
-    parts = [f"accuracy {accuracy.value:.1%} ({interval}{of})"]
+    parts = [f"{figure_title(evaluation.main_name)} {main.value:.1%} ({interval}{of})"]
     if not math.isnan(found["auc"].value):
         parts.append(f"AUC {found['auc'].value:.3f}")
     recalls = [(p, found[recall_name(p)].value) for p in FALSE_ALARM_PERCENTS]
@@ -70,9 +71,9 @@ def figures_line(evaluation: Evaluation) -> str:
     return ", ".join(parts)
 
 
-def _learning(curve: Sequence[CurvePoint]) -> Table:
+def _learning(curve: Sequence[CurvePoint], figure: str) -> Table:
     table = Table(box=None)
-    for name in ("epoch", "loss", "held-out accuracy"):
+    for name in ("epoch", "loss", f"held-out {figure}"):
         table.add_column(name, justify="right")
     for point in curve:
         if point.held_out is not None:
@@ -82,11 +83,12 @@ def _learning(curve: Sequence[CurvePoint]) -> Table:
 
 def _over_sources(points: Sequence[SourcePoint]) -> Table:
     table = Table(box=None)
-    for name in ("groups learnt from", *map(figure_title, FIGURES)):
+    names = [name for name in FIGURES if name in points[0].validation.evaluation.figures]
+    for name in ("groups learnt from", *map(figure_title, names)):
         table.add_column(name, justify="right")
     for point in points:
         figures = point.validation.evaluation.figures
-        table.add_row(f"{point.groups:.0f}", *(shown(figures[name].value) for name in FIGURES))
+        table.add_row(f"{point.groups:.0f}", *(shown(figures[name].value) for name in names))
     return table
 
 

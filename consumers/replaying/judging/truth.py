@@ -25,7 +25,7 @@ from consumers.replaying.trace import Timeline
 from consumers.tables import Line, TableError, bounded, read_table, seconds_of
 from consumers.terminal.wording import count
 from consumers.times import parse_time_us
-from models import normal_label, same_but_for_case
+from models import labels_in, normal_label, same_but_for_case
 from stream import what_is_there
 
 _NAMES: Final = ("camera_or_file", "camera", "file", "path", "video")
@@ -64,6 +64,7 @@ def read_truth(
     path: Path,
     renamed: Mapping[str, str],
     *,
+    multi_label: bool = False,
     skip_bad_rows: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[TruthRow]:
@@ -72,6 +73,7 @@ def read_truth(
     Args:
         path: of the file.
         renamed: new names of labels.
+        multi_label: whether a row may name several labels, `fight|smoke`: it is then a row of each.
         skip_bad_rows: leave out rows that cannot be understood.
         say: told what was left out or guessed.
 
@@ -93,6 +95,8 @@ def read_truth(
     except TableError as error:
         raise TruthError(str(error)) from None
     _settle(problems, len(found) + len(problems), skip_bad_rows=skip_bad_rows, say=say)
+    if multi_label:
+        found = [replace(row, label=label) for row in found for label in labels_in(row.label)]
     named = [
         replace(row, label=label, may_be_skipped=skip_bad_rows)
         for row in found

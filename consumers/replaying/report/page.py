@@ -163,7 +163,7 @@ def _second(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _windows(content: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
-    """Figures and confusion matrix of single windows, of each model."""
+    """Figures and confusion matrix of single windows, of each model; no matrix where labels are independent."""
     found = []
     other = content.get("against")
     for model, clips in ((content["model"], content["clips"]), *([(other["model"], other["clips"])] if other else [])):
@@ -172,6 +172,7 @@ def _windows(content: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
                 "How well single windows tell what happens, whatever becomes of them as events. A window counts for a "
                 "label that covers half of it; windows at the edges of true events are left out."
             )
-            matrix = {"labels": list(clips["per_class"]), "rows": clips["confusion"]}
+            rows = clips["confusion"]
+            matrix = None if rows is None else {"labels": list(clips["per_class"]), "rows": rows}
             found.append((f"Single windows, {model}" if other else "Single windows", note, window_rows(clips), matrix))
     return found
