@@ -67,7 +67,7 @@ class Contract:
     settling_odds: float = 0.0
     #: What logits are divided by before softmax, so that a score means how often it is right.
     temperature: float = 1.0
-    #: Whether a clip may have several labels, or none: each score is a sigmoid of its own, and they need not sum to one.
+    #: Whether a clip may have several labels: each score is a sigmoid of its own, and they need not sum to one.
     multi_label: bool = False
     #: With `multi_label`, in place of the temperature: by label, all of them; without, logits are taken as they are.
     calibration: Mapping[str, Platt] = field(default_factory=dict)
@@ -103,14 +103,17 @@ class Contract:
             raise ValueError(f"mean {self.mean}, std {self.std}: expected three numbers each, std positive")
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature {self.temperature}: expected a positive number")
+        self._check_calibration()
+        if unknown := set(self.thresholds) - set(self.labels):
+            raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
+
+    def _check_calibration(self) -> None:
         if self.multi_label and self.temperature != 1:
             raise ValueError(f"temperature {self.temperature}: labels that are independent have a calibration each")
         if self.calibration and (not self.multi_label or set(self.calibration) != set(self.labels)):
             raise ValueError(
                 f"calibration of {sorted(self.calibration)}: expected one of each label of a multi-label model, or none"
             )
-        if unknown := set(self.thresholds) - set(self.labels):
-            raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:

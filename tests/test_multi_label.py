@@ -66,7 +66,10 @@ def test_two_rows_of_the_same_footage_are_one_with_both_labels(tmp_path: Path) -
 
 
 def test_pieces_shorter_than_anybody_annotates_are_left_out(tmp_path: Path) -> None:
-    assert listed(tmp_path, "a.mp4,smoke,0,10", "a.mp4,fight,9.8,20") == {"a.mp4 0-9.8": "smoke", "a.mp4 10-20": "fight"}
+    assert listed(tmp_path, "a.mp4,smoke,0,10", "a.mp4,fight,9.8,20") == {
+        "a.mp4 0-9.8": "smoke",
+        "a.mp4 10-20": "fight",
+    }
 
 
 def test_single_labels_are_renamed_and_left_out_within_several(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def measure(
                 classifier.engine,
                 _megabytes(Path(path)),
                 next(quick),
-                **{name: figures[name].value for name in _FIGURES if name in figures},
+                *(figures[name].value if name in figures else None for name in _FIGURES),
                 difference=float(np.abs(clips.scores - expected).max()),
             )
         )

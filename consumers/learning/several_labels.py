@@ -73,12 +73,13 @@ def _pieces(rows: list[Example]) -> tuple[list[Example], int]:
     spans = sorted(map(_span, rows))
     if all(end <= begin for (_, end), (begin, _) in pairwise(spans)):
         return rows, 0
-    pieces, short = [], 0
+    pieces: list[Example] = []
+    short = 0
     for begin, end in pairwise(sorted({time for span in spans for time in span})):
         own = [e for e in rows if _span(e)[0] <= begin and end <= _span(e)[1]]
         if not own:
             continue
-        if end - begin < _LEAST_SECONDS and len({_span(e) for e in own} - {(begin, end)}):
+        if end - begin < _LEAST_SECONDS and {_span(e) for e in own} - {(begin, end)}:
             short += 1
             continue
         pieces += _joined(own, begin, end)

@@ -65,7 +65,7 @@ def fit_platt(clips: WindowScores) -> np.ndarray:
 
 
 def fit_calibration(clips: WindowScores) -> float | np.ndarray:
-    """What `WindowScores.scaled` takes: a temperature, or the calibration of each label where a clip may have several."""
+    """What `WindowScores.scaled` takes: a temperature, or a calibration of each label where a clip may have several."""
     return fit_platt(clips) if clips.is_multi_label else fit_temperature(clips)
 
 

@@ -30,8 +30,8 @@ def doubtful_labels(clips: ClipScores) -> list[DoubtfulLabel]:
     a label that the model is unsure of everywhere needs less to be likely than one that it is sure of.
 
     Args:
-        clips: scores of models that have not learnt from the clip, as of cross-validation. Where a clip may have several
-            labels, each of them is such a question of two sides: there, or not.
+        clips: scores of models that have not learnt from the clip, as of cross-validation. Where a clip may have
+            several labels, each of them is such a question of two sides: there, or not.
     """
     if clips.is_multi_label:
         return _doubtful_sides(clips)

@@ -24,7 +24,7 @@ def label_figures(has: np.ndarray, scores: Scores, weights: Floats) -> dict[str,
         weights: (R, N).
     """
     columns = list(zip(has.T, scores.T, strict=True))
-    found = {
+    return {
         "mean_average_precision": _mean([average_precision(own, score, weights) for own, score in columns]),
         "auc": _mean([area(own, score, weights) for own, score in columns]),
         **{
@@ -33,7 +33,6 @@ def label_figures(has: np.ndarray, scores: Scores, weights: Floats) -> dict[str,
         },
         "calibration_error": mean_gaps(_off(has, scores), weights),
     }
-    return found
 
 
 def off_by_clip(windows: WindowScores) -> np.ndarray:

@@ -103,7 +103,8 @@ def _independent_loss(recipe: Recipe, truth: np.ndarray, device: torch.device) -
         else:
             given = weights if recipe.imbalance == "weights" else None
             each = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=given, reduction="none")
-        return each.sum(1).mean()
+        total: torch.Tensor = each.sum(1).mean()
+        return total
 
     return loss
 

@@ -134,6 +134,9 @@ class Recipe:
         ):
             if choice not in choices:
                 raise ValueError(f"{name} {choice!r}: expected one of {', '.join(choices)}")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
         if self.multi_label and self.imbalance not in _INDEPENDENT:
             raise ValueError(
                 f"imbalance {self.imbalance!r}: with several labels a clip expected one of {', '.join(_INDEPENDENT)}"
