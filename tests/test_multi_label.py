@@ -83,14 +83,14 @@ def test_one_label_a_clip_keeps_the_text_as_it_is_and_says_so(tmp_path: Path) ->
     (example,) = find_examples(tmp_path / "labels.csv", {}, say=said.append)
     assert example.label == "fight|smoke"
     assert example.labels == ("fight|smoke",)
-    assert said == [
+    assert said[0] == (
         "1 row with '|' in the label, taken for one label of that name ('fight|smoke'); --multi-label takes it for "
         "'fight' and 'smoke'"
-    ]
+    )
 
 
 def test_labels_within_several_that_differ_in_case_only_are_asked_about(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="'Fight' .* and 'fight'|'fight' .* and 'Fight'"):
+    with pytest.raises(TrainingError, match="differ in upper and lower case only"):
         listed(tmp_path, "a.mp4,fight|smoke", "b.mp4,Fight")
 
 
@@ -105,8 +105,15 @@ def test_truth_of_a_replay_may_name_several_labels(tmp_path: Path) -> None:
 
 def contract(**more: object) -> Contract:
     values: dict[str, object] = {
-        **{"architecture": "x3d_xs", "labels": LABELS, "frames": 4, "spacing_seconds": 0.4, "height": 32, "width": 32},
-        **{"fit": "stretch", "mean": (0.0,) * 3, "std": (1.0,) * 3},
+        "architecture": "x3d_xs",
+        "labels": LABELS,
+        "frames": 4,
+        "spacing_seconds": 0.4,
+        "height": 32,
+        "width": 32,
+        "fit": "stretch",
+        "mean": (0.0,) * 3,
+        "std": (1.0,) * 3,
     }
     return Contract(**(values | more))  # type: ignore[arg-type]
 

@@ -173,7 +173,7 @@ def distill(
     from models import find
 
     # A file that is not there is said first, and before torch is imported.
-    several = [find(model).contract.multi_label for model in (teacher, *(also or []))][0]
+    several, *_ = [find(model).contract.multi_label for model in (teacher, *(also or []))]
     wait_without_spinning()
     renamed = renamed_labels(label_map)
     handling = data_options(

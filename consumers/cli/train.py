@@ -97,7 +97,7 @@ def train(
         bool,
         typer.Option(
             "--multi-label",
-            help="A clip may show several things, fight|smoke: scores of labels are independent, and need not sum to one.",
+            help="A clip may have several labels, fight|smoke: their scores are independent, and need not sum to one.",
         ),
     ] = False,
     merge_alike: Annotated[

@@ -208,8 +208,8 @@ def measure(
                 classifier.engine,
                 _megabytes(Path(path)),
                 next(quick),
-                *(figures[name].value if name in figures else None for name in _FIGURES),
                 difference=float(np.abs(clips.scores - expected).max()),
+                **{name: figures[name].value for name in _FIGURES if name in figures},  # type: ignore[arg-type]
             )
         )
     return rows

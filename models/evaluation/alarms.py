@@ -48,7 +48,7 @@ def with_alarms(
         rounds: how many draws an interval is from.
     """
     is_quiet = np.isin(np.array(clips.labels), list(quiet))
-    negative: np.ndarray = ~clips.has_label[:, ~is_quiet].any(1)
+    negative = np.logical_not(clips.has_label[:, ~is_quiet].any(axis=1))
     score = clips.scores[:, ~is_quiet].max(1, initial=0.0)
     known = negative & ~np.isnan(wrong)
 
