@@ -108,6 +108,8 @@ class Contract:
             raise ValueError(f"thresholds for {sorted(unknown)}: the labels are {self.labels}")
 
     def _check_calibration(self) -> None:
+        if self.multi_label and self.settling_odds:
+            raise ValueError(f"settling odds {self.settling_odds}: of independent labels none settles the others")
         if self.multi_label and self.temperature != 1:
             raise ValueError(f"temperature {self.temperature}: labels that are independent have a calibration each")
         if self.calibration and (not self.multi_label or set(self.calibration) != set(self.labels)):
