@@ -2,7 +2,7 @@
 
 from .checkpoint import DEFAULT_MODEL, Checkpoint, cache_folder, check_writable, find, name_of, save, shipped
 from .classifier import Classifier
-from .contract import Contract, Platt, Threshold
+from .contract import Contract, Platt, Threshold, Unknown
 from .engines.choice import ENGINES, choose_engine, engine_version
 from .errors import (
     CheckpointError,
@@ -14,7 +14,7 @@ from .errors import (
     UnknownModelError,
 )
 from .frames import Frames
-from .labels import SEPARATOR, labels_in, normal_label, same_but_for_case, several_labels
+from .labels import SEPARATOR, UNKNOWN, labels_in, normal_label, same_but_for_case, several_labels
 from .stepping import Step, Stepped
 from .versions import code_version, library_versions
 
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "ENGINES",
     "SEPARATOR",
+    "UNKNOWN",
     "Checkpoint",
     "CheckpointError",
     "Classifier",
@@ -36,6 +37,7 @@ __all__ = [
     "Stepped",
     "Threshold",
     "TrainingError",
+    "Unknown",
     "UnknownModelError",
     "cache_folder",
     "check_writable",

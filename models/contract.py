@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from .errors import CheckpointError
-from .labels import normal_label
+from .labels import UNKNOWN, normal_label
 from .views import MULTIPLE
 
 CONTRACT_VERSION: Final = 1
@@ -44,6 +44,27 @@ class Platt:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """When a window is like nothing that was learnt (Sun et al., ICML 2022): by its distance from what was.
+
+    Descriptors are compared at unit length. `rows` of them, of footage that was learnt from, lie beside the weights;
+    the distance is that from the nearest but so many `neighbours`. At the threshold the score of the label is one half,
+    and it rises over some times `softness`.
+    """
+
+    rows: int
+    neighbours: int
+    threshold: float
+    softness: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.neighbours <= self.rows:
+            raise ValueError(f"unknown by {self.neighbours} neighbours of {self.rows} rows: expected 1 to all of them")
+        if not (0 < self.threshold < math.inf and 0 < self.softness < math.inf):
+            raise ValueError(f"unknown from {self.threshold}, softness {self.softness}: expected positive numbers")
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """How clips are to be made for a model, and what its scores mean."""
 
@@ -71,6 +92,8 @@ class Contract:
     multi_label: bool = False
     #: With `multi_label`, in place of the temperature: by label, all of them; without, logits are taken as they are.
     calibration: Mapping[str, Platt] = field(default_factory=dict)
+    #: How it knows what it does not know: then the last label is `UNKNOWN`, and takes its score from all others.
+    unknown: Unknown | None = None
     #: So many frames before a clip count, too, where they are known: a continual model's memory.
     context: int = 0
     #: By label; a label without one makes no events.
@@ -112,10 +135,17 @@ class Contract:
             raise ValueError(f"settling odds {self.settling_odds}: of independent labels none settles the others")
         if self.multi_label and self.temperature != 1:
             raise ValueError(f"temperature {self.temperature}: labels that are independent have a calibration each")
-        if self.calibration and (not self.multi_label or set(self.calibration) != set(self.labels)):
+        if self.unknown is not None and (self.labels[-1] != UNKNOWN or len(self.taught_labels) < 2):
+            raise ValueError(f"labels {self.labels}: expected at least two, and {UNKNOWN!r} as the last")
+        if self.calibration and (not self.multi_label or set(self.calibration) != set(self.taught_labels)):
             raise ValueError(
                 f"calibration of {sorted(self.calibration)}: expected one of each label of a multi-label model, or none"
             )
+
+    @property
+    def taught_labels(self) -> tuple[str, ...]:
+        """The labels that it has learnt: all but `UNKNOWN`, where that is no label of footage."""
+        return self.labels if self.unknown is None else self.labels[:-1]
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -125,7 +155,7 @@ class Contract:
     def encode(self) -> dict[str, str]:
         """Return the metadata of a safetensors file."""
         values = {"version": CONTRACT_VERSION, **asdict(self)}
-        for name in ("context", "settling_odds", "multi_label", "calibration"):
+        for name in ("context", "settling_odds", "multi_label", "calibration", "unknown"):
             # As before there was any. A program that does not know of it refuses the file of a model that has some.
             if not values[name]:
                 del values[name]
@@ -149,6 +179,8 @@ class Contract:
             values["labels"] = [normal_label(label) for label in values["labels"]]
             values["thresholds"] = {normal_label(k): Threshold(**v) for k, v in values.get("thresholds", {}).items()}
             values["calibration"] = {normal_label(k): Platt(**v) for k, v in values.get("calibration", {}).items()}
+            if (unknown := values.get("unknown")) is not None:
+                values["unknown"] = Unknown(**unknown)
             for name in ("labels", "mean", "std"):
                 values[name] = tuple(values[name])
             return cls(**values)

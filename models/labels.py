@@ -15,6 +15,8 @@ from typing import Final
 _INVISIBLE: Final = frozenset("\u200b\u2060\ufeff\u00ad")
 #: Between the labels of one clip.
 SEPARATOR: Final = "|"
+#: What a model with an open set says of what is like nothing that it has learnt.
+UNKNOWN: Final = "unknown"
 
 
 def normal_label(text: str) -> str:

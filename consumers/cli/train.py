@@ -100,6 +100,10 @@ def train(
             help="A clip may have several labels, fight|smoke: their scores are independent, and need not sum to one.",
         ),
     ] = False,
+    unknown: Annotated[
+        bool,
+        typer.Option("--unknown", help="Let the model say 'unknown' of what is like nothing that it has learnt."),
+    ] = False,
     merge_alike: Annotated[
         bool, typer.Option("--merge-alike", help="Make one group of the groups of videos that look alike.")
     ] = False,
@@ -269,6 +273,7 @@ def train(
             metric=metric,
             imbalance=imbalance,
             multi_label=multi_label,
+            unknown=unknown,
             augmentation=Augmentation(crop, flip, colour, rand_augment, speed, erasing, mixup, cutmix),
             begin_from=begin_from,
             seed=seed,

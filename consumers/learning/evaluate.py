@@ -14,7 +14,7 @@ from consumers.reports.page import command_line
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
+from models import UNKNOWN, Checkpoint, Classifier, ExportError, TrainingError, check_writable, find, save
 from models.evaluation.calibration import choose_thresholds, fit_calibration, recalibrated
 from models.evaluation.figures import Figure, evaluate, number
 from models.evaluation.scores import WindowScores
@@ -75,6 +75,11 @@ def evaluate_command(options: EvaluateOptions, console: Output, notes: Output) -
             raise ExportError(
                 f"{checkpoint.path}: --calibrated writes a checkpoint, and this was exported from one; "
                 f"calibrate {checkpoint.export.source} and export it again"
+            )
+        if checkpoint.contract.unknown is not None:
+            raise TrainingError(
+                f"{checkpoint.path}: --calibrated does not know what is {UNKNOWN!r} from what is not; expected a model "
+                "that was trained without --unknown"
             )
         check_writable(options.calibrated_file)
     warned = Notes(notes)

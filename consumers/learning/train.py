@@ -19,10 +19,11 @@ from typing import Any, Final
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
-from models import Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
+from models import UNKNOWN, Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
 from models.training import distributed
 from models.training.footage import Footage
 from models.training.loop import EpochStats
+from models.training.open_set import UNKNOWN_RATE
 from models.training.recipe import Recipe
 from models.training.samples import OVERSAMPLE
 from models.training.strategy import EpochLog
@@ -149,6 +150,14 @@ def _train(
         provenance["trials"] = {"count": options.trials, "of": list(SEARCHED)}
     contract = trainer.contract(model, validation, {**provenance, "recipe": trainer.describe_recipe()})
     contract = replace(contract, metrics={**contract.metrics, **_curves(sources)})
+    if recipe.unknown:
+        unknown = trainer.with_unknown(model, how.folds, how.counts, how.used)
+        contract = replace(contract, labels=(*contract.labels, UNKNOWN), unknown=unknown)
+        notes.say(
+            f"{UNKNOWN}: what is farther than {unknown.threshold:g} from what was learnt, as {UNKNOWN_RATE:.0%} of the "
+            "held-out windows are; the figures here are those without it",
+            style="",
+        )
     save(options.output, dict(model.state_dict()), contract)
     held_out, test = [validation.scores], None
     if splits.test:

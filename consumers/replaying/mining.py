@@ -22,7 +22,7 @@ from consumers.files import write_text
 from consumers.settings import Settings
 from consumers.terminal.console import Output
 from consumers.terminal.wording import count, duration
-from models import normal_label
+from models import UNKNOWN, normal_label
 
 from .command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from .errors import ReplayError
@@ -179,7 +179,7 @@ def _taught_as(session: Session, label: str | None) -> str:
         if named in session.rules:
             raise ReplayError(f"--as {label!r}: it raises events, and this footage is to teach that nothing happened")
         return named
-    quiet = next((known for known in labels if known not in session.rules), None)
+    quiet = next((known for known in labels if known not in {*session.rules, UNKNOWN}), None)
     if quiet is None:
         raise ReplayError(
             f"{session.classifier.id}: every label raises events ({', '.join(labels)}); name the one for footage in "

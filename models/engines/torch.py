@@ -16,7 +16,10 @@ from torch.export.passes import move_to_device_pass
 from models.checkpoint import Checkpoint
 from models.contract import Contract, Platt
 from models.errors import CheckpointError
+from models.labels import UNKNOWN
 from models.networks.factored import Continual, Factored
+from models.networks.movenet import LinearHead, MoveNetMotion
+from models.networks.open_set import OpenSetHead
 from models.networks.zoo import create
 
 from .engine import Engine, Features, Picture, State
@@ -71,7 +74,7 @@ class _IndependentScores(nn.Module):
 
     def __init__(self, contract: Contract) -> None:
         super().__init__()
-        each = [contract.calibration.get(label, Platt()) for label in contract.labels]
+        each = [contract.calibration.get(label, Platt()) for label in contract.taught_labels]
         self.register_buffer("temperature", torch.tensor([one.temperature for one in each]))
         self.register_buffer("offset", torch.tensor([one.offset for one in each]))
 
@@ -79,8 +82,21 @@ class _IndependentScores(nn.Module):
         return torch.sigmoid(logits.float() / self.temperature + self.offset)
 
 
+class _OpenScores(nn.Module):
+    """Logits (B, L + 1) to scores (B, L + 1) in float32: the last is of the unknown, which leaves the rest to others."""
+
+    def __init__(self, scores: nn.Module) -> None:
+        super().__init__()
+        self._scores = scores
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        unknown = torch.sigmoid(logits[:, -1:].float())
+        return torch.cat([self._scores(logits[:, :-1]) * (1 - unknown), unknown], dim=1)
+
+
 def _scores(contract: Contract) -> nn.Module:
-    return (_IndependentScores if contract.multi_label else _Scores)(contract)
+    taught = (_IndependentScores if contract.multi_label else _Scores)(contract)
+    return taught if contract.unknown is None else _OpenScores(taught)
 
 
 class ServingModule(nn.Module):
@@ -198,7 +214,12 @@ def factored_module(checkpoint: Checkpoint) -> FactoredModule | ContinualModule 
 
 def _network(checkpoint: Checkpoint) -> nn.Module:
     contract = checkpoint.contract
-    network = create(contract.architecture, len(contract.labels), frames=contract.frames, size=contract.height)
+    network = create(contract.architecture, len(contract.taught_labels), frames=contract.frames, size=contract.height)
+    if contract.unknown is not None:
+        if not isinstance(network, MoveNetMotion) or not isinstance(network.head, LinearHead):
+            raise CheckpointError(f"{checkpoint.path}: {contract.architecture} does not tell what is {UNKNOWN}")
+        blank = torch.zeros(contract.unknown.rows, network.FEATURES)
+        network.head = OpenSetHead(network.head, blank, contract.unknown)  # type: ignore[assignment]  # and one more
     try:
         network.load_state_dict(checkpoint.state())
     except RuntimeError as error:

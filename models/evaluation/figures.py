@@ -20,6 +20,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from models.labels import UNKNOWN
+
 from .bootstrap import ROUNDS, Floats, draw_weights, exact_interval, interval, weight_blocks
 from .calibration import CALIBRATION_BINS, calibration_bins, calibration_error
 from .multi_label import label_figures, off_by_clip
@@ -128,11 +130,12 @@ def evaluate(
     """
     if clips.is_multi_label:
         return _evaluate_labels(clips, windows, seed, rounds)
+    ranked = _ranked(clips)
     measures: dict[str, Callable[[Labels, Scores], float]] = {
         "accuracy": lambda truth, scores: float(accuracy_score(truth, scores.argmax(1))),
         "balanced_accuracy": _balanced_accuracy,
         "macro_f1": _macro_f1,
-        "auc": macro_auc,
+        "auc": lambda truth, scores: macro_auc(truth, scores[:, :ranked]),
         "calibration_error": calibration_error,
     }
     if len(clips.labels) > TOP:
@@ -140,7 +143,8 @@ def evaluate(
             top_k_accuracy_score(truth, scores, k=TOP, labels=np.arange(scores.shape[1]))
         )
     blocks = [
-        weighted_figures(clips.truth, clips.scores, weights) for weights in weight_blocks(clips.groups, rounds, seed)
+        weighted_figures(clips.truth, clips.scores, weights, ranked)
+        for weights in weight_blocks(clips.groups, rounds, seed)
     ]
     drawn = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     figures = {name: figure_of(measure(clips.truth, clips.scores), drawn[name]) for name, measure in measures.items()}
@@ -260,7 +264,13 @@ def _per_class(clips: ClipScores) -> tuple[ClassFigures, ...]:
     )
 
 
-def weighted_figures(truth: Labels, scores: Floats, weights: Floats) -> dict[str, Floats]:
+def _ranked(clips: ClipScores) -> int:
+    """How many labels, the first ones, the AUC is of: all but `UNKNOWN` where no clip is known to be so."""
+    is_open = clips.labels[-1] == UNKNOWN and not clips.has_label[:, -1].any() and len(clips.labels) > 2
+    return len(clips.labels) - is_open
+
+
+def weighted_figures(truth: Labels, scores: Floats, weights: Floats, ranked: int | None = None) -> dict[str, Floats]:
     """Each figure under each draw (R,), as scikit-learn computes it with `sample_weight`.
 
     A label that is not drawn has no recall and no AUC, and if it is not predicted either, no F1: it is left out of the
@@ -280,7 +290,7 @@ def weighted_figures(truth: Labels, scores: Floats, weights: Floats) -> dict[str
             "accuracy": right.sum(1) / total,
             "balanced_accuracy": np.nanmean(recall, axis=1),
             "macro_f1": np.nanmean(f1, axis=1),
-            "auc": _areas(truth, scores, weights),
+            "auc": _areas(truth, scores[:, :ranked], weights),
             "calibration_error": _calibration_errors(truth, scores, weights),
         }
     if classes > TOP:

@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from models.errors import TrainingError
 from models.networks.movenet import LinearHead, MoveNetMotion
+from models.networks.open_set import distances
 from models.networks.zoo import describe
 from models.views import MULTIPLE
 
@@ -21,6 +23,7 @@ from . import distributed
 from .footage import TrainingSet
 from .imbalance import class_weights, positive_weights, synthetic_minority
 from .loop import Progress, Trained
+from .open_set import NEIGHBOURS
 from .recipe import Recipe
 from .samples import Descriptors, Normalise, judged
 from .strategy import EpochLog, Part
@@ -32,9 +35,11 @@ _FITTED: Final = frozenset({"movenet_motion", "movenet_views"})
 _USED: Final = frozenset(
     {
         *("architecture", "frames", "spacing_seconds", "size", "fit", "trained_stages", "imbalance", "begin_from"),
-        *("seed", "quiet", "multi_label", "augmentation.flip"),
+        *("seed", "quiet", "multi_label", "unknown", "augmentation.flip"),
     }
 )
+#: Descriptors of so many windows are kept to tell what is unknown: 4 MB.
+_KNOWN_ROWS: Final = 1000
 _REMEDIES: Final = ("none", "weights", "smote")
 
 
@@ -81,6 +86,23 @@ class FittedHead:
         descriptors = self._descriptors(model)
         with torch.inference_mode():
             return judged(model, model.head, descriptors.served(index).to(self._device), self._recipe)
+
+    def known_rows(self, model: MoveNetMotion, videos: Sequence[int]) -> torch.Tensor:
+        """Descriptors at unit length (N, F) of windows of the videos to learn from, few enough to be served."""
+        descriptors = self._descriptors(model)
+        spread = np.unique(np.linspace(0, len(videos) - 1, min(len(videos), _KNOWN_ROWS)).round().astype(int))
+        some = []
+        for video in (videos[place] for place in spread):
+            rows = descriptors.learnt(video)
+            some.append(rows[np.unique(np.linspace(0, len(rows) - 1, _KNOWN_ROWS // len(spread)).round().astype(int))])
+        return functional.normalize(torch.cat(some), dim=1).to(self._device)
+
+    def distances(self, model: MoveNetMotion, known: torch.Tensor, index: int) -> np.ndarray:
+        """How far the windows (W,) of a video are from what is known (N, F)."""
+        looks, neighbours = self._descriptors(model).served(index).to(self._device), min(NEIGHBOURS, len(known))
+        # One by one: each is compared with every known row.
+        found: np.ndarray = torch.cat([distances(row[None], known, neighbours) for row in looks[:, -1]]).cpu().numpy()
+        return found
 
     def average(self, models: Sequence[MoveNetMotion]) -> MoveNetMotion:
         raise NotImplementedError("an ensemble is refused by `check`")

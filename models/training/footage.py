@@ -12,7 +12,7 @@ import numpy as np
 from models.errors import TrainingError
 from models.evaluation.scores import WindowScores
 from models.frames import Frames
-from models.labels import labels_in
+from models.labels import UNKNOWN, labels_in
 
 from .computed import Computed
 from .recipe import Recipe
@@ -116,6 +116,10 @@ def _labels(footage: Sequence[Footage], recipe: Recipe) -> tuple[str, ...]:
     """
     found = {label for f in footage for label in labels_of(f, recipe)}
     labels = tuple(sorted(found, key=lambda n: (n not in recipe.quiet, n)))
+    if recipe.unknown and UNKNOWN in labels:
+        raise TrainingError(
+            f"label {UNKNOWN!r}: with --unknown it is what no footage is taught as; rename it with --map"
+        )
     if len(labels) < 2:
         raise TrainingError(f"labels {labels}: expected at least two")
     return labels

@@ -96,6 +96,8 @@ class Recipe:
     imbalance: Imbalance = "weights"
     #: Whether a video may have several labels, `fight|smoke`: each has an output and a loss of its own.
     multi_label: bool = False
+    #: Whether the model is to say of what is like nothing that it has learnt that it is unknown.
+    unknown: bool = False
     #: How many models of balanced subsets are averaged if imbalance is "ensemble".
     members: int = 5
     augmentation: Augmentation = field(default_factory=Augmentation)

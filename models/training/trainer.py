@@ -23,10 +23,12 @@ import torch
 from models.checkpoint import find
 from models.classical.kinds import is_classical
 from models.classical.strategy import Classical
-from models.contract import Contract
+from models.contract import Contract, Unknown
 from models.errors import TrainingError
 from models.evaluation.folds import each_label, split_by_group
 from models.evaluation.scores import WindowScores
+from models.networks.movenet import MoveNetMotion
+from models.networks.open_set import OpenSetHead
 from models.versions import code_version, library_versions
 
 from . import distributed, unfinished
@@ -36,6 +38,7 @@ from .footage import Footage, TrainingSet
 from .frozen_features import FrozenFeatures
 from .imbalance import balanced_subsets
 from .loop import CurvePoint, Progress, Trained
+from .open_set import fit_unknown
 from .recipe import Recipe
 from .steps import Steps
 from .strategy import EpochLog, Part, Savable, Strategy
@@ -59,6 +62,11 @@ def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
         return Classical
     if FittedHead.is_meant(recipe):
         return FittedHead
+    if recipe.unknown:
+        raise TrainingError(
+            f"--unknown: {recipe.architecture} has no descriptors by which the unknown is told; expected movenet_views "
+            "or movenet_motion, of which only the head learns"
+        )
     if TaughtHead.is_meant(recipe):
         return TaughtHead
     return FrozenFeatures if FrozenFeatures.is_meant(recipe) else Steps
@@ -218,6 +226,20 @@ class Trainer:
             return judged
         model: Savable = self._train(learnt, name, inner=False, last_epoch=epochs).model
         return model
+
+    def with_unknown(self, model: Savable, folds: int, only: Callable[[Footage], bool], used: int | None) -> Unknown:
+        """Let a model from `fit` tell what is unknown, by windows that are held out as `validate` does it."""
+        strategy, held_out = self._strategy, []
+        assert isinstance(strategy, FittedHead)
+        assert isinstance(model, MoveNetMotion)
+        for learnt, held in self.split(folds)[:used]:
+            known = strategy.known_rows(model, learnt.tolist())
+            held_out += [strategy.distances(model, known, i) for i in held.tolist() if only(self._data.videos[i])]
+            self._progress("what is unknown", len(held_out), len(self._data.videos))
+        known = strategy.known_rows(model, self.whole_part()[1].tolist())
+        unknown = fit_unknown(held_out, len(known))
+        model.head = OpenSetHead(model.head, known, unknown)  # type: ignore[assignment]  # of the same and one more
+        return unknown
 
     def whole_part(self) -> tuple[str, np.ndarray]:
         """The name and the indices of all that the model that is kept may learn from."""

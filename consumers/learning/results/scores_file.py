@@ -30,14 +30,15 @@ def write_scores(path: Path, parts: Sequence[ClipScores], examples: Sequence[Exa
         TrainingError: the file cannot be written.
     """
     by_name = {e.name: e for e in examples}
-    labels = parts[0].labels
+    labels = max((part.labels for part in parts), key=len)  # of the model that was written also what is unknown
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "start", "end", "label", "group", "split", "predicted", *(f"score {n}" for n in labels)])
     for part in parts:
         for name, scores in zip(part.names, part.scores, strict=True):
+            of_label = dict(zip(part.labels, scores, strict=True))
             e = by_name[name]
             end = "" if e.end_seconds is None else f"{e.end_seconds:g}"
             row = [str(e.path), f"{e.start_seconds:g}", end, e.label, e.group, e.split, part.said(scores)]
-            table.writerow([*row, *(f"{s:.6f}" for s in scores)])
+            table.writerow([*row, *(f"{of_label[n]:.6f}" if n in of_label else "" for n in labels)])
     write_text(path, text.getvalue(), TrainingError)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from consumers.replaying.trace import END, START, Timeline
+from models import UNKNOWN
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import ClipScores
 
@@ -52,7 +53,7 @@ def judged_windows(
     for event in truth:
         by_camera[event.camera].append(event)
     all_labels = timelines[0].pieces[0].trace.labels
-    quiet = next((n for n, label in enumerate(all_labels) if label not in labels), None)
+    quiet = next((n for n, label in enumerate(all_labels) if label not in {*labels, UNKNOWN}), None)
     found, scores, groups = [], [], []
     for timeline in timelines:
         for piece in timeline.pieces:
