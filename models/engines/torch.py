@@ -83,7 +83,7 @@ class _IndependentScores(nn.Module):
 
 
 class _OpenScores(nn.Module):
-    """Logits (B, L + 1) to scores (B, L + 1) in float32: the last is of the unknown, which leaves the rest to others."""
+    """Logits (B, L + 1) to scores (B, L + 1) in float32: the last, of the unknown, leaves the rest to others."""
 
     def __init__(self, scores: nn.Module) -> None:
         super().__init__()
