@@ -50,7 +50,7 @@ class Served:
     """A model, the clips that it takes, and what becomes of its scores."""
 
     scorer: Any
-    spec: ClipSpec = SPEC
+    spec: ClipSpec = field(default_factory=lambda: SPEC)
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
 
 

@@ -312,7 +312,7 @@ def test_only_counted_footage_sets_temperature_and_thresholds() -> None:
         real.names + tuple(f"scene-{n}" for n in scenes.names),
     )
     alone, beside = summarise(real, np.ones(40, bool), Recipe()), summarise(held, np.arange(80) < 40, Recipe())
-    assert beside.temperature == alone.temperature
+    assert beside.calibration == alone.calibration
     assert beside.thresholds == alone.thresholds
     assert beside.metrics() == alone.metrics()
 
@@ -329,9 +329,9 @@ def test_calibration_error_in_a_checkpoint_is_of_windows_that_the_temperature_wa
     clips = WindowScores(("n", "f"), truth, tuple(np.eye(2)[s] * 0.8 + 0.1 for s in said), groups, names)
     outcome = summarise(clips, np.ones(12, bool), Recipe())
     assert outcome.calibration == fit_temperature(clips), "that of all clips goes into the contract"
-    fitted = clips.scaled(outcome.temperature)
+    fitted = clips.scaled(outcome.calibration)
     assert evaluate(fitted.by_clip(), fitted).figures["calibration_error"].value == pytest.approx(0, abs=1e-3)
     assert outcome.metrics()["calibration_error"] > 0.05
-    plain = evaluate(clips.by_clip(outcome.temperature)).figures
+    plain = evaluate(clips.by_clip(outcome.calibration)).figures
     own = outcome.evaluation.figures
     assert {name: own[name] for name in plain} | {"calibration_error": None} == plain | {"calibration_error": None}

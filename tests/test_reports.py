@@ -43,7 +43,7 @@ LONG = "a-folder-with-a-name/that-nobody-would-break/" * 3
 
 
 class Classifier(Brightness):
-    engine = "pixels"
+    engine, contract = "pixels", CONTRACT
 
 
 @pytest.fixture(scope="module")

@@ -373,7 +373,7 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         asked.append(set())
         learnt.append(set(groups[run.order(0)]))
         with monkeypatch.context() as during:
-            during.setattr(frozen_features, "_scores", lambda h, f, i: asked[-1].add(groups[i]) or score(h, f, i))
+            during.setattr(frozen_features, "_scores", lambda h, f, i, r: asked[-1].add(groups[i]) or score(h, f, i, r))
             # What is only told while it trains is left out; what is chosen is the same without it.
             return loop.train(network, replace(run, watch=None), *others)
 
