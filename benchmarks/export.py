@@ -19,7 +19,7 @@ from typing import Final
 
 from consumers.learning.datasets import find_examples
 from consumers.learning.examples import Example
-from consumers.learning.export import HEADINGS, Row, calibration_clips, cells, measure_every_form
+from consumers.learning.export import TEXTS, Row, calibration_clips, columns, measure_every_form
 from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, ModelError, find, shipped
@@ -41,14 +41,15 @@ def divided(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
 def section(checkpoint: Checkpoint, rows: Sequence[Row], measured: Sequence[Example], data: str) -> str:
     trained_on = checkpoint.contract.training.get("data", ())
     seen = data in trained_on
+    headings, cells = columns(rows)
     lines = [
         f"### {checkpoint.path.stem}\n",
         f"`{checkpoint.id}`, {checkpoint.contract.architecture}, on {len(measured)} clips of "
         f"{len({e.group for e in measured})} groups of {data}"
         + (", **which it was trained on**: its accuracy here says nothing of new footage.\n" if seen else ".\n"),
-        f"| {' | '.join(HEADINGS)} |",
-        f"|{'---|' * 3}{'---:|' * (len(HEADINGS) - 3)}",
-        *(f"| {' | '.join(cells(row))} |" for row in rows),
+        f"| {' | '.join(headings)} |",
+        f"|{'---|' * TEXTS}{'---:|' * (len(headings) - TEXTS)}",
+        *(f"| {' | '.join(of)} |" for of in cells),
         "",
         *(f"- {row.file} {row.precision}: {row.reason}" for row in rows if row.reason is not None),
     ]

@@ -277,18 +277,25 @@ def _tell(console: Output, notes: Output, output: Path, checkpoint: Checkpoint, 
         )
 
 
-HEADINGS: Final = (
+_HEADINGS: Final = (
     "file", "precision", "engine", "MB", "ms a clip", "accuracy", "balanced accuracy", "mean average precision",
     "largest score difference",
 )  # fmt: skip
 #: So many of them are text, and the columns of these are left out where no row has any.
-_TEXTS: Final = 3
+TEXTS: Final = 3
 _FIGURES: Final = ("accuracy", "balanced_accuracy", "mean_average_precision")
 _FIGURE_HEADINGS: Final = frozenset(name.replace("_", " ") for name in _FIGURES)
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row's figures as text, in the order of `HEADINGS`; dashes for missing ones."""
+def columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and the cells of each row below them: accuracy or the mean average precision, whichever there is."""
+    shown = list(map(_cells, rows))
+    used = [n for n, name in enumerate(_HEADINGS) if name not in _FIGURE_HEADINGS or {of[n] for of in shown} != {"–"}]
+    return [_HEADINGS[n] for n in used], [[of[n] for n in used] for of in shown]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """A row's figures as text, in the order of `_HEADINGS`; dashes for missing ones."""
 
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
@@ -308,11 +315,9 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None)
-    shown = list(map(cells, rows))
-    # Accuracy, or the mean average precision: never both.
-    used = [n for n in range(len(HEADINGS)) if HEADINGS[n] not in _FIGURE_HEADINGS or {of[n] for of in shown} != {"–"}]
-    for n in used:
-        table.add_column(HEADINGS[n], justify="left" if n < _TEXTS else "right")
+    headings, shown = columns(rows)
+    for n, name in enumerate(headings):
+        table.add_column(name, justify="left" if n < TEXTS else "right")
     for of in shown:
-        table.add_row(*(of[n] for n in used))
+        table.add_row(*of)
     return table
