@@ -285,9 +285,8 @@ def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult
     judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher)
     content = result_json(session, replayed, judgement, seconds, judged=judged)
     several = session.classifier.contract.multi_label
-    content["clips"] = (
-        window_figures(replayed.timelines, happening, session.rules, multi_label=several) if judged else None
-    )
+    found = window_figures(replayed.timelines, happening, session.rules, multi_label=several) if judged else None
+    content["clips"] = found
     other = None
     if session.options.against is not None:
         other = _other(session, session.settings, truth, stop)
