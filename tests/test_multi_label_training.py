@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.learning.evaluate import EvaluateOptions, evaluate_command
+from consumers.learning.evaluate import CompareOptions, EvaluateOptions, compare_command, evaluate_command
 from consumers.learning.train import TrainOptions, train_command
 from consumers.live.assemble import clip_spec, tracker_rules
 from models import Classifier, Platt, TrainingError, find
@@ -118,6 +118,12 @@ def test_evaluation_and_its_report_judge_each_label(model: Path, data: Path, tmp
     assert "recall_at_5_percent_false_alarms" in figures["per_class"]["smoke"]
     assert "fight|smoke" in (tmp_path / "out.html").read_text()
     assert set(find(str(tmp_path / "calibrated.safetensors")).contract.calibration) == {"normal", "fight", "smoke"}
+
+
+def test_models_of_several_labels_and_of_one_have_nothing_to_compare(model: Path, data: Path, tmp_path: Path) -> None:
+    one = write_checkpoint(tmp_path / "one.safetensors", labels=("normal", "fight", "smoke"))
+    with pytest.raises(TrainingError, match="a clip may have several labels for own-.*, and one for one-"):
+        compare_command(CompareOptions((str(one), str(model)), [data]), Console(quiet=True), Console(quiet=True))
 
 
 @pytest.mark.parametrize("suffix", [".xml", pytest.param(".onnx", marks=pytest.mark.slow)])

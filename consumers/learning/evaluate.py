@@ -117,6 +117,11 @@ def compare_command(options: CompareOptions, console: Output, notes: Output) -> 
         ModelError: a model or the data cannot be used, or the models have different labels.
     """
     checkpoints = [find(m) for m in options.models]
+    if len({c.contract.multi_label for c in checkpoints}) > 1:
+        several, one = sorted(checkpoints, key=lambda c: not c.contract.multi_label)
+        raise TrainingError(
+            f"a clip may have several labels for {several.id}, and one for {one.id}: nothing to compare"
+        )
     warned = Notes(notes)
     examples, digests = _examples(options, checkpoints, warned)
     for checkpoint in checkpoints:
@@ -221,8 +226,6 @@ def _same_order(a: WindowScores, b: WindowScores) -> WindowScores:
         raise TrainingError(
             f"the models have different labels ({', '.join(a.labels)}; {', '.join(b.labels)}): nothing to compare"
         )
-    if a.is_multi_label != b.is_multi_label:
-        raise TrainingError("a clip may have several labels for one of the models and not for the other: nothing alike")
     order = [b.labels.index(label) for label in a.labels]
     return replace(b, labels=a.labels, truth=a.truth, scores=tuple(rows[:, order] for rows in b.scores))
 
