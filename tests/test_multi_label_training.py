@@ -122,7 +122,7 @@ def test_evaluation_and_its_report_judge_each_label(model: Path, data: Path, tmp
 
 def test_models_of_several_labels_and_of_one_have_nothing_to_compare(model: Path, data: Path, tmp_path: Path) -> None:
     one = write_checkpoint(tmp_path / "one.safetensors", labels=("normal", "fight", "smoke"))
-    with pytest.raises(TrainingError, match="a clip may have several labels for own-.*, and one for one-"):
+    with pytest.raises(TrainingError, match=r"a clip may have several labels for own-.*, and one for one-"):
         compare_command(CompareOptions((str(one), str(model)), [data]), Console(quiet=True), Console(quiet=True))
 
 
