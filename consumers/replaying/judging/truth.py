@@ -95,12 +95,11 @@ def read_truth(
     except TableError as error:
         raise TruthError(str(error)) from None
     _settle(problems, len(found) + len(problems), skip_bad_rows=skip_bad_rows, say=say)
-    if multi_label:
-        found = [replace(row, label=label) for row in found for label in labels_in(row.label)]
     named = [
         replace(row, label=label, may_be_skipped=skip_bad_rows)
         for row in found
-        if (label := renamed.get(row.label, row.label))
+        for own in (labels_in(row.label) if multi_label else (row.label,))
+        if (label := renamed.get(own, own))
     ]
     if (question := same_but_for_case(row.label for row in named)) is not None:
         raise TruthError(f"{path}: {question}")
