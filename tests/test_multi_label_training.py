@@ -126,7 +126,8 @@ def test_models_of_several_labels_and_of_one_have_nothing_to_compare(model: Path
         compare_command(CompareOptions((str(one), str(model)), [data]), Console(quiet=True), Console(quiet=True))
 
 
-@pytest.mark.parametrize("suffix", [".xml", pytest.param(".onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
 def test_exported_files_hold_the_sigmoids_and_their_calibration(model: Path, tmp_path: Path, suffix: str) -> None:
     written = export(find(str(model)), tmp_path / f"own{suffix}")
     assert written.checkpoint.contract.multi_label
