@@ -31,7 +31,7 @@ _POLL_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
 #: A member of a group that is not heard of for minutes is out.
 _STAY_SECONDS: Final = 20.0
-#: So often the broker may fail with one report while it answers otherwise.
+#: So often the broker may fail, or this process end, amid one report.
 _ATTEMPTS: Final = 3
 #: A worker that takes over may have sent its last reports again: so many are not made again.
 _REMEMBERED: Final = 20_000
@@ -70,7 +70,12 @@ class PictureFollower:
                 except BrokerError as error:
                     outage.begin(str(error))
                     self._wait(_RETRY_SECONDS)
-        log.info("pictures: %s", ", ".join(f"{n} {what}" for what, n in sorted(self.counts.items())) or "none")
+        log.info("pictures: %s", self.summary)
+
+    @property
+    def summary(self) -> str:
+        """What became of all pictures so far, in words."""
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items())) or "none"
 
     def _follow(self, connection: _Connection, store: PictureStore) -> None:
         while not self._stop():
@@ -95,13 +100,18 @@ class PictureFollower:
     ) -> EventPictures | None:
         where, tried = self._attempts
         self._attempts = record.where, tried + 1 if where == record.where else 1
-        try:
-            made = self._maker.make(connection.transport, event)
-            peak, strip = made.peak, made.strip
-        except BrokerError as error:
-            if self._attempts[1] < _ATTEMPTS:
-                raise
-            peak = strip = Missing("broker", str(error)[:500])
+        peak: Drawn | Missing
+        strip: Drawn | Missing
+        if store.begin(event) >= _ATTEMPTS:
+            peak = strip = Missing("given_up", f"begun {_ATTEMPTS} times and never finished: the process ended amid it")
+        else:
+            try:
+                made = self._maker.make(connection.transport, event)
+                peak, strip = made.peak, made.strip
+            except BrokerError as error:
+                if self._attempts[1] < _ATTEMPTS:
+                    raise
+                peak = strip = Missing("broker", str(error)[:500])
 
         def stored(kind: Kind, drawn: Drawn | Missing) -> StoredPicture | Missing:
             return drawn if isinstance(drawn, Missing) else store.put(kind, event, drawn, wait)

@@ -9,16 +9,15 @@ read             ▒▒▒▒▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
+from consumers.outputs.evidence import place_of_footage
 from consumers.records.event import Event
 from consumers.records.event_pictures import Reason
 from stream import DecodeLimits, Decoder, Image, Partition, Picture, Record, Segment, SegmentError, Transport
 
-_PLACE: Final = re.compile(r"(.{1,249})\[(\d{1,9})\]@(\d{1,18})-(\d{1,18})", re.DOTALL)
 #: An event whose segments span more offsets is a long one.
 _SHORT: Final = 256
 #: Around a moment of a long event: so many records are looked at for a segment of its camera.
@@ -38,9 +37,7 @@ class NoFramesError(Exception):
 class EventFootage:
     """The footage of one event."""
 
-    def __init__(
-        self, transport: Transport, event: Event, limits: DecodeLimits, deadline: float, topic: str | None = None
-    ) -> None:
+    def __init__(self, transport: Transport, event: Event, limits: DecodeLimits, deadline: float, topic: str) -> None:
         """Look where it lies.
 
         Args:
@@ -48,19 +45,19 @@ class EventFootage:
             event: a report of the event.
             limits: of each segment.
             deadline: when to give up, `time.monotonic()`.
-            topic: the only one that is read, whatever the event says; None: the one that it names.
+            topic: the only one that is read, whatever the event says.
 
         Raises:
             NoFramesError: nothing of it is there.
             BrokerError: the broker is away.
         """
         self._transport, self._event, self._limits, self._deadline = transport, event, limits, deadline
-        place = _PLACE.fullmatch(event.segments or "")
+        place = place_of_footage(event)
         if place is None:
             raise NoFramesError("no_footage", "the event does not tell where its footage lies")
-        named, first, last = place[1], int(place[3]), int(place[4])
-        self._partition: Partition = (named, int(place[2]))
-        if (topic is not None and named != topic) or not transport.existing([named]):
+        self._partition: Partition = place[0]
+        named, first, last = place[0][0], place[1], place[2]
+        if named != topic or not transport.existing([named]):
             raise NoFramesError("no_footage", f"the event's footage lies on {named[:80]!r}, which is not there")
         self._kept, end = transport.offsets(named).get(self._partition, (0, 0))
         self._first, self._stop = max(first, self._kept), min(last + 1, end)

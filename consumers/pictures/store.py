@@ -23,6 +23,7 @@ from .strip import Drawn
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS: Final = 1.0
+_TRIES_SECONDS: Final = 3600
 
 
 def picture_key(prefix: str, kind: Kind, event: Event) -> str:
@@ -65,6 +66,19 @@ class PictureStore:
             else:
                 self._outage.end()
                 return StoredPicture(key, drawn.width, drawn.height, len(drawn.data), drawn.frames_us, drawn.region)
+
+    def begin(self, event: Event) -> int:
+        """Note that the pictures of a report are begun; how often that was so before. 0 where Redis is away."""
+        key = f"{self._prefix}:tries:{event.id}-{event.revision}"
+        try:
+            if self._client is None:
+                self._client = open_redis(self._url)
+            tries = int(self._client.incr(key))
+            self._client.expire(key, _TRIES_SECONDS)
+        except (*REDIS_ERRORS, SinkError, ValueError) as error:
+            log.debug("%s", error)
+            return 0
+        return tries - 1
 
     def close(self) -> None:
         if self._client is not None:

@@ -18,7 +18,7 @@ from .prediction import rfc3339
 
 TYPE: Final = "clipline.pictures"
 Kind = Literal["peak", "strip"]
-Reason = Literal["no_footage", "retention", "undecodable", "too_large", "too_slow", "redis", "broker"]
+Reason = Literal["no_footage", "retention", "undecodable", "too_large", "too_slow", "given_up", "redis", "broker"]
 KINDS: Final = get_args(Kind)
 REASONS: Final = frozenset(get_args(Reason))
 
