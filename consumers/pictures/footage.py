@@ -52,6 +52,8 @@ class EventFootage:
             BrokerError: the broker is away.
         """
         self._transport, self._event, self._limits, self._deadline = transport, event, limits, deadline
+        #: What of the footage was damaged, in words.
+        self.damage: str | None = None
         place = place_of_footage(event)
         if place is None:
             raise NoFramesError("no_footage", "the event does not tell where its footage lies")
@@ -67,14 +69,14 @@ class EventFootage:
                 f"{event.segments}: the topic holds offsets {self._kept} to {end - 1}",
             )
         head = self._next_of_camera(self._first, self._stop)
+        if head is None and self.damage is not None:
+            raise NoFramesError("undecodable", self.damage[:500])
         if head is None:
             lost = first < self._kept
             raise NoFramesError(
                 "retention" if lost else "no_footage", f"{event.segments}: no segment of {event.camera} is there"
             )
         self._epoch_us, self._size = head[1].epoch_us, _shown_size(head[1])
-        #: What of the footage was damaged, in words.
-        self.damage: str | None = None
 
     def fitting(self, max_side: int) -> Picture:
         """The camera's picture, made smaller where its longer side has more pixels than that."""
