@@ -19,7 +19,8 @@ from consumers.records.event import Event
 from consumers.records.event_pictures import EventPictures, Kind, Missing, StoredPicture
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import Settings
-from stream import BrokerError, Consumer, Partition, Producer, Record, Topic, Transport
+from consumers.topics import ensure_topic_of_pictures
+from stream import BrokerError, Consumer, Partition, Producer, Record, Transport
 
 from .maker import PictureMaker
 from .store import PictureStore
@@ -154,7 +155,7 @@ class _Connection:
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         topics = settings.topics
-        transport.ensure_topics([Topic(topics.events, 1), Topic(topics.pictures, 1)])
+        ensure_topic_of_pictures(transport, topics)
         self.transport, self._topic = transport, topics.pictures
         self._consumer: Consumer = transport.consumer([topics.events], settings.pictures.group, from_start=False)
         self._producer: Producer = transport.producer()
