@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pytest
 import redis
 from PIL import Image
 
+from consumers.outputs.redis_connection import open_redis
 from consumers.pictures.follow import PictureFollower
 from consumers.pictures.maker import PictureMaker
 from consumers.pictures.show import show_pictures
@@ -24,7 +25,17 @@ from consumers.records.event_pictures import EventPictures, Missing, StoredPictu
 from consumers.records.fields import RecordError
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError, Transport, attach
+from stream import (
+    BrokerError,
+    KafkaTransport,
+    MemoryTransport,
+    Partition,
+    Producer,
+    Record,
+    SourceError,
+    Transport,
+    attach,
+)
 from tests.replays import SETTINGS
 from tests.videos import write_video
 
@@ -49,6 +60,12 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     options = {"bf": "0"} if short else {"bf": "2", "b-pyramid": "none"}
     path = tmp_path_factory.mktemp("pictures") / "gate.mp4"
     return write_video(path, 250, rate=25, gop=25 if short else 400, size=SIZE, frame=jumping, options=options)
+
+
+@pytest.fixture(scope="module")
+def short_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "short.mp4"
+    return write_video(path, 225, rate=25, gop=25, size=(96, 64), frame=lambda n, w, h: jumping(n, *SIZE)[:h, -w:])
 
 
 def sent(film: Path, transport: Transport, settings: Settings = SETTINGS, cameras: tuple[str, ...] = ("gate",)) -> str:
@@ -295,9 +312,9 @@ def settings_of(redis_url: str, prefix: str, **pictures: object) -> Settings:
     )
 
 
-def test_each_begin_and_end_has_its_pictures_once_with_expiry(film: Path, redis_url: str, topics_prefix: str):
+def test_each_begin_and_end_has_its_pictures_once_with_expiry(short_film: Path, redis_url: str, topics_prefix: str):
     transport, settings = MemoryTransport(), settings_of(redis_url, topics_prefix)
-    place = sent(film, transport, settings)
+    place = sent(short_film, transport, settings)
     begun, ended = event(place, "started"), event(place, "ended")
     publish(transport, settings, replace(begun, id="0" * 24))  # before anybody asked for pictures
     with Following(transport, settings) as following:
@@ -323,10 +340,10 @@ def test_each_begin_and_end_has_its_pictures_once_with_expiry(film: Path, redis_
     assert len(records(transport, settings)) == 3
 
 
-def test_without_redis_the_record_says_so_after_the_wait_and_other_events_go_on(film: Path, topics_prefix: str):
+def test_without_redis_the_record_says_so_after_the_wait_and_other_events_go_on(short_film: Path, topics_prefix: str):
     transport = MemoryTransport()
     settings = settings_of("redis://127.0.0.1:1/0", topics_prefix, max_wait_seconds=0)
-    place = sent(film, transport, settings)
+    place = sent(short_film, transport, settings)
     with Following(transport, settings) as following:
         time.sleep(0.3)
         publish(transport, settings, event(place), event(None, start=3.0))
@@ -337,9 +354,60 @@ def test_without_redis_the_record_says_so_after_the_wait_and_other_events_go_on(
     assert following.follower.counts == {"redis": 2, "no_footage": 2}
 
 
-def test_a_report_that_ends_the_process_again_and_again_is_given_up(film: Path, redis_url: str, topics_prefix: str):
+def test_what_could_not_be_sent_is_made_again_with_the_same_id_and_a_redis_that_is_away_is_waited_for(
+    short_film: Path, redis_url: str, topics_prefix: str, monkeypatch: pytest.MonkeyPatch
+):
+    transport, settings = Stumbling(), settings_of(redis_url, topics_prefix)
+    monkeypatch.setattr("consumers.pictures.follow._RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("consumers.pictures.store._RETRY_SECONDS", 0.05)
+    failures = [redis.ConnectionError("away")] * 3
+
+    def connect(url: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return open_redis(url)
+
+    happened = event(sent(short_film, transport, settings))
+    monkeypatch.setattr("consumers.pictures.store.open_redis", connect)
+    with Following(transport, settings) as following:
+        time.sleep(0.3)
+        transport.stumbles = 2
+        publish(transport, settings, happened)
+        (pictures,) = following.until(1)
+    assert transport.stumbles == 0
+    assert not failures
+    assert isinstance(pictures.strip, StoredPicture)
+    assert following.follower.counts == {"made": 2}
+
+
+class Stumbling(MemoryTransport):
+    """A broker that does not take pictures' records a few times."""
+
+    stumbles = 0
+
+    def producer(self) -> Any:
+        return _Stumbling(super().producer(), self)
+
+
+class _Stumbling:
+    def __init__(self, producer: Producer, broker: Stumbling) -> None:
+        self._producer, self._broker = producer, broker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def send(self, topic: str, *rest: Any) -> None:
+        if topic.endswith(".pictures") and self._broker.stumbles:
+            self._broker.stumbles -= 1
+            raise BrokerError("stumbled")
+        self._producer.send(topic, *rest)
+
+
+def test_a_report_that_ends_the_process_again_and_again_is_given_up(
+    short_film: Path, redis_url: str, topics_prefix: str
+):
     transport, settings = MemoryTransport(), settings_of(redis_url, topics_prefix)
-    happened = event(sent(film, transport, settings))
+    happened = event(sent(short_film, transport, settings))
     redis.Redis.from_url(redis_url).set(f"{topics_prefix}:tries:{happened.id}-{happened.revision}", 3)
     with Following(transport, settings) as following:
         time.sleep(0.3)
@@ -349,15 +417,15 @@ def test_a_report_that_ends_the_process_again_and_again_is_given_up(film: Path, 
     assert pictures.strip.reason == "given_up"
 
 
-def test_show_writes_the_pictures_of_an_event(film: Path, tmp_path: Path):
+def test_show_writes_the_pictures_of_an_event(short_film: Path, tmp_path: Path):
     transport = MemoryTransport()
-    happened = event(sent(film, transport))
+    happened = event(sent(short_film, transport))
     publish(transport, SETTINGS, happened)
     targets = {"strip": tmp_path / "strip.webp", "peak": tmp_path / "peak.webp"}
     lines = list(show_pictures(transport, SETTINGS, happened.id[:8], targets))
     assert len(lines) == 2
     assert "6 frames; both pictures made in" in lines[0]
-    assert opened(targets["peak"].read_bytes()).size == SIZE
+    assert opened(targets["peak"].read_bytes()).size == (96, 64)
     with pytest.raises(SourceError, match=r"expected a name that ends in \.webp"):
         list(show_pictures(transport, SETTINGS, happened.id, {"strip": tmp_path / "strip.png"}))
     with pytest.raises(SourceError, match="cannot be written"):
@@ -368,10 +436,10 @@ def test_show_writes_the_pictures_of_an_event(film: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_pictures_through_a_real_broker(film: Path, broker, redis_url: str, topics_prefix: str):
+def test_pictures_through_a_real_broker(short_film: Path, broker, redis_url: str, topics_prefix: str):
     settings = settings_of(redis_url, topics_prefix)
     transport = KafkaTransport(broker.address)
-    place = sent(film, transport, settings)
+    place = sent(short_film, transport, settings)
     with Following(transport, settings) as following:
         deadline = time.monotonic() + 20
         while not transport.existing([settings.topics.pictures]) and time.monotonic() < deadline:

@@ -85,10 +85,18 @@ def pictures(
     if event is not None or output is not None or peak is not None:
         raise typer.BadParameter("EVENT, --output and --peak are for show")
     from consumers.pictures.follow import PictureFollower
+    from consumers.records.event_pictures import EventPictures, StoredPicture
     from stream import KafkaTransport
 
     settings = logged_settings(settings, log, "pictures", console, errors)
+
+    def hear(made: EventPictures) -> None:
+        keys = [p.key for p in (made.peak, made.strip) if isinstance(p, StoredPicture)]
+        console.print(f"{made.camera} {made.label} {made.state}: {', '.join(keys) or 'no pictures'}", soft_wrap=True)
+
     with end_on_signal(settings.shutdown_seconds) as ending:
-        follower = PictureFollower(lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set)
+        follower = PictureFollower(
+            lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set, hear
+        )
         follower.run()
     console.print(f"pictures: {follower.summary}", soft_wrap=True)

@@ -22,7 +22,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_pictures
 from stream import BrokerError, Consumer, Partition, Producer, Record, Transport
 
-from .maker import PictureMaker
+from .maker import MadePictures, PictureMaker
 from .store import PictureStore
 from .strip import Drawn
 
@@ -43,15 +43,22 @@ _PICTURED: Final = frozenset({"started", "ended"})
 class PictureFollower:
     """Makes pictures of each report that an event has begun, or ended, until it is told to stop."""
 
-    def __init__(self, open_transport: Callable[[], Transport], settings: Settings, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        open_transport: Callable[[], Transport],
+        settings: Settings,
+        stop: Callable[[], bool],
+        hear: Callable[[EventPictures], None] | None = None,
+    ) -> None:
         """Prepare; `run` connects.
 
         Args:
             open_transport: connects to the broker, or raises BrokerError.
             settings: topics, Redis, and how pictures are made.
             stop: asked several times a second.
+            hear: told what was sent.
         """
-        self._open_transport, self._settings, self._stop = open_transport, settings, stop
+        self._open_transport, self._settings, self._stop, self._hear = open_transport, settings, stop, hear
         self._maker = PictureMaker(settings)
         #: Reports of which pictures were made, by event and state, oldest first.
         self._seen: dict[tuple[str, str], None] = {}
@@ -101,18 +108,7 @@ class PictureFollower:
     ) -> EventPictures | None:
         where, tried = self._attempts
         self._attempts = record.where, tried + 1 if where == record.where else 1
-        peak: Drawn | Missing
-        strip: Drawn | Missing
-        if store.begin(event) >= _ATTEMPTS:
-            peak = strip = Missing("given_up", f"begun {_ATTEMPTS} times and never finished: the process ended amid it")
-        else:
-            try:
-                made = self._maker.make(connection.transport, event)
-                peak, strip = made.peak, made.strip
-            except BrokerError as error:
-                if self._attempts[1] < _ATTEMPTS:
-                    raise
-                peak = strip = Missing("broker", str(error)[:500])
+        made = self._made(event, connection.transport, store)
 
         def stored(kind: Kind, drawn: Drawn | Missing) -> StoredPicture | Missing:
             return drawn if isinstance(drawn, Missing) else store.put(kind, event, drawn, wait)
@@ -121,10 +117,24 @@ class PictureFollower:
             connection.stay()
             return self._wait(seconds)
 
-        kept = stored("peak", peak), stored("strip", strip)
+        kept = stored("peak", made.peak), stored("strip", made.strip)
         if self._stop() and any(isinstance(p, Missing) and p.reason == "redis" for p in kept):
             return None
         return EventPictures.following(event, *kept, store.keep_seconds)
+
+    def _made(self, event: Event, transport: Transport, store: PictureStore) -> MadePictures:
+        if store.begin(event) >= _ATTEMPTS:
+            missing = Missing("given_up", f"the process died amid it {_ATTEMPTS} times")
+            return MadePictures(missing, missing)
+        try:
+            return self._maker.make(transport, event)
+        except BrokerError as error:
+            if self._attempts[1] < _ATTEMPTS:
+                raise
+            missing = Missing("broker", str(error)[:500])
+            return MadePictures(missing, missing)
+        finally:
+            store.end(event)
 
     def _note(self, pictures: EventPictures) -> None:
         self._seen[pictures.event, pictures.state] = None

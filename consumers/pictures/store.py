@@ -68,17 +68,28 @@ class PictureStore:
                 return StoredPicture(key, drawn.width, drawn.height, len(drawn.data), drawn.frames_us, drawn.region)
 
     def begin(self, event: Event) -> int:
-        """Note that the pictures of a report are begun; how often that was so before. 0 where Redis is away."""
+        """Note that the pictures of a report are begun; how often a process has died amid that.
+
+        0 where Redis is away.
+        """
+        return self._tried(event, 1) - 1
+
+    def end(self, event: Event) -> None:
+        """Note that the process is alive behind it."""
+        self._tried(event, -1)
+
+    def _tried(self, event: Event, change: int) -> int:
         key = f"{self._prefix}:tries:{event.id}-{event.revision}"
         try:
             if self._client is None:
                 self._client = open_redis(self._url)
-            tries = int(self._client.incr(key))
-            self._client.expire(key, _TRIES_SECONDS)
+            tries = int(self._client.incrby(key, change))
+            self._client.expire(key, _TRIES_SECONDS if tries > 0 else 1)
         except (*REDIS_ERRORS, SinkError, ValueError) as error:
             log.debug("%s", error)
-            return 0
-        return tries - 1
+            self.close()
+            return 1
+        return tries
 
     def close(self) -> None:
         if self._client is not None:
