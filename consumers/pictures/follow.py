@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ _STAY_SECONDS: Final = 20.0
 _ATTEMPTS: Final = 3
 #: A worker that takes over may have sent its last reports again: so many are not made again.
 _REMEMBERED: Final = 20_000
+_ID: Final = re.compile(r"[0-9a-f]{24}")
 #: An event begins and ends; what comes between is only news of its course.
 _PICTURED: Final = frozenset({"started", "ended"})
 
@@ -132,6 +134,10 @@ class PictureFollower:
             if self._attempts[1] < _ATTEMPTS:
                 raise
             missing = Missing("broker", str(error)[:500])
+            return MadePictures(missing, missing)
+        except Exception as error:  # footage of strangers ends no process, whatever it does
+            log.warning("event %s: its pictures cannot be made", event.id, exc_info=True)
+            missing = Missing("given_up", f"unexpected: {type(error).__name__}")
             return MadePictures(missing, missing)
         finally:
             store.end(event)
@@ -231,9 +237,13 @@ class _Connection:
 
 def _event_of(record: Record) -> Event | None:
     try:
-        return Event.decode(record.key, record.headers, record.value, record.where)
+        event = Event.decode(record.key, record.headers, record.value, record.where)
     except OtherRecordError:
         return None
     except RecordError as error:
         log.warning("%s: left out", error)
         return None
+    if not _ID.fullmatch(event.id):  # it becomes a part of keys
+        log.warning("%s: left out: expected 24 hexadecimal digits as event", record.where)
+        return None
+    return event
