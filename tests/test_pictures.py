@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -451,3 +455,49 @@ def test_pictures_through_a_real_broker(short_film: Path, broker, redis_url: str
     publish(transport, settings, event(place, "ended", start=3.0, end=7.0))
     with Following(transport, settings) as following:
         assert len(following.until(3, 30)) == 3
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_nothing_is_left_out_and_every_record_has_one_id(
+    short_film: Path, apache_broker, redis_url: str, topics_prefix: str, tmp_path: Path
+):
+    settings = settings_of(redis_url, topics_prefix)
+    transport = KafkaTransport(apache_broker.address)
+    place = sent(short_film, transport, settings)
+    environment = {
+        **os.environ,
+        "CLIPLINE_KAFKA": apache_broker.address,
+        "CLIPLINE_REDIS": redis_url,
+        "CLIPLINE_TOPICS__PREFIX": topics_prefix,
+        "CLIPLINE_PICTURES__GROUP": topics_prefix,
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+    }
+    command = [sys.executable, "-m", "consumers.cli", "pictures"]
+    events = [event(place, start=2.0, end=4.0 + number / 100) for number in range(40)]
+    events = [replace(each, id=f"{number:024x}") for number, each in enumerate(events)]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    process = start()
+    deadline = time.monotonic() + 150
+    while not transport.existing([settings.topics.pictures]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(5)  # the group has a place
+    publish(transport, settings, *events)
+    for _ in range(2):  # the group waits for a member that is gone, each time
+        before = len(records(transport, settings))
+        while len(records(transport, settings)) < before + 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        process = start()
+    while len({p.id for p in records(transport, settings)}) < len(events) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    found = records(transport, settings)
+    assert {p.event for p in found} == {each.id for each in events}
+    assert len({p.id for p in found}) == len(events)
+    assert len(found) <= len(events) + 2, "at most what was in hand at a kill comes again"
+    assert len({p.event: p for p in found if isinstance(p.strip, StoredPicture)}) == len(events)
