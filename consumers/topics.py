@@ -18,3 +18,8 @@ def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
             Topic(topics.state, topics.partitions, compacted=True),
         ]
     )
+
+
+def ensure_topic_of_pictures(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topic of events' pictures where it is missing: only who makes them needs it, and that of events."""
+    transport.ensure_topics([Topic(topics.events, 1), Topic(topics.pictures, 1)])

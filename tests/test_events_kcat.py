@@ -29,6 +29,7 @@ from consumers.live.worker import Worker
 from consumers.outputs.subscriber import stored_events
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import BODY_KEYS, Event, event_id
+from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
@@ -214,6 +215,12 @@ def test_a_subscriber_leaves_out_what_is_no_event(published, caplog):
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 ID = event_id("lobby", 10**15, LABEL, 10**15, "m")
 LOAD_CHANGE = LoadChange("lobby", 10**15, 10**15 + 5, "live", 1, "entered", 31.0)
+PICTURES = EventPictures(
+    *(ID, 0, "started", "lobby", LABEL, 10**15 + 2_000_000),
+    StoredPicture("clipline:peak:x-0", 640, 360, 9, (10**15,), (0.0, 0.0, 1.0, 1.0)),
+    Missing("too_large", "does not fit"),
+    3600,
+)
 EVENT = Event(
     "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
 )
@@ -240,6 +247,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "event": EVENT.encode()[1],
         "deadletter": DeadLetter.of(letter, "why").encode()[1],
         "loadChange": LOAD_CHANGE.encode()[1],
+        "pictures": PICTURES.encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
     assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress"} == messages.keys()
@@ -251,11 +259,16 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     for body in (prediction.encode()[2], in_a_hurry.encode()[2]):
         contract("prediction", "payload").validate(json.loads(body))
     contract("loadChange", "payload").validate(json.loads(LOAD_CHANGE.encode()[2]))
+    contract("pictures", "payload").validate(json.loads(PICTURES.encode()[2]))
+    assert set(messages["pictures"]["payload"]["properties"]) == json.loads(PICTURES.encode()[2]).keys()
+    missing = ASYNCAPI["components"]["schemas"]["missingPicture"]["properties"]["reason"]["enum"]
+    assert set(missing) == REASONS
     topics = TopicSettings()
     assert {n: c["address"] for n, c in ASYNCAPI["channels"].items()} == {
         "segments": topics.segments,
         "predictions": topics.predictions,
         "events": topics.events,
+        "pictures": topics.pictures,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,

@@ -184,3 +184,12 @@ def test_whatever_else_is_on_a_topic_is_a_record_error_and_no_other(key, own_hea
 def test_what_is_no_dead_letter_is_refused(own_headers, reason):
     with pytest.raises(RecordError, match=reason):
         DeadLetter.decode(b"lobby", own_headers, b"", WHERE)
+
+
+@pytest.mark.parametrize("key", ["camera", "label", "event"])
+def test_half_a_character_is_no_text(key):
+    event = Event("lobby", "m", "fight", "started", 0, "a" * 24, 1, 2, 0.5, 1, 1)
+    record_key, headers, value = event.encode()
+    body = json.loads(value) | {key: "\ud800"}
+    with pytest.raises(RecordError, match=f"expected {key} to be text of Unicode, found"):
+        Event.decode(record_key, headers, json.dumps(body).encode(), WHERE)

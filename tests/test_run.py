@@ -251,6 +251,26 @@ def test_without_workers_only_the_agent_is_started(tmp_path):
     assert _plan(services, settings, tmp_path).notes[-1].endswith("/metrics (agent)")
 
 
+@pytest.mark.parametrize(
+    ("enabled", "missing", "children"),
+    [
+        (True, "", ["agent", "worker-1", "pictures"]),
+        (False, "", ["agent", "worker-1"]),
+        (True, "x", ["agent", "worker-1"]),
+    ],
+)
+def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
+    tmp_path, monkeypatch, enabled, missing, children
+):
+    monkeypatch.setattr("consumers.running.run._NO_PICTURES", missing)
+    settings = Settings.model_validate({"pictures": {"enabled": enabled}, "metrics": {"port": 9400}})
+    services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
+    specs = _specs(services, settings, {}, "hub")
+    assert [spec.name for spec in specs] == children
+    assert [spec.is_needed for spec in specs] == [name != "pictures" for name in children]
+    assert any("no pictures of events" in note for note in _plan(services, settings, tmp_path).notes) == bool(missing)
+
+
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     film = write_video(tmp_path / "film.mp4", 30, **QUICK)
     settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'

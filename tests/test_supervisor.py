@@ -24,11 +24,11 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 class Kept:
     """A supervisor of one shell script, and what it said."""
 
-    def __init__(self, script: str, folder: Path, max_restarts: int = 3) -> None:
+    def __init__(self, script: str, folder: Path, max_restarts: int = 3, *, is_needed: bool = True) -> None:
         self.said: list[str] = []
         self.log = folder / "it.log"
         self.supervisor = Supervisor(
-            [ChildSpec("it", ["/bin/sh", "-c", script], dict(os.environ))],
+            [ChildSpec("it", ["/bin/sh", "-c", script], dict(os.environ), is_needed)],
             folder,
             max_restarts=max_restarts,
             window_seconds=60,
@@ -51,6 +51,18 @@ def test_what_dies_is_started_again_and_the_reason_is_said(tmp_path):
     assert kept.said[0].startswith("it ended: exit code 3, the disk is full; starting it again in 0.01 s (restart 1 of")
     assert "in 0.02 s" in kept.said[1]
     assert kept.log.read_text().count("the disk is full") >= 2
+
+
+@pytest.mark.parametrize(("code", "starts"), [(3, 4), (EXIT_REFUSED, 1)])
+def test_what_is_not_needed_is_given_up_and_the_others_go_on(tmp_path, code, starts):
+    kept = Kept(f"echo once; exit {code}", tmp_path, is_needed=False)
+    kept.until(lambda: kept.said[-1:] != [] and "is not started again, the others go on: " in kept.said[-1])
+    said = list(kept.said)
+    for _ in range(20):
+        kept.supervisor.check()
+    kept.supervisor.stop(0.5)
+    assert kept.said == said
+    assert kept.log.read_text().count("once") == starts
 
 
 def test_what_dies_too_often_ends_everything_with_its_last_words(tmp_path):

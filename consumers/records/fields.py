@@ -61,6 +61,10 @@ def field(body: Mapping[str, Any], name: str, kind: type[_T], where: str) -> _T:
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         found = "nothing" if name not in body else _shown(value)
         raise RecordError(f"{where}: expected {name} to be of type {kind.__name__}, found {found}")
+    if (
+        isinstance(value, str) and not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)
+    ):  # "\ud800" is JSON
+        raise RecordError(f"{where}: expected {name} to be text of Unicode, found {_shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):  # "1e999" is JSON
         raise RecordError(f"{where}: expected {name} to be a finite number, found {value}")
     return value

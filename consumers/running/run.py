@@ -3,6 +3,7 @@
     clipline run ─┬─ Kafka and Redis, embedded or the operator's own
                   ├─ agent                one process for all cameras
                   ├─ worker-1, worker-2 … classify what is on the topic (none where run.workers = 0)
+                  ├─ pictures             of events, where there are workers (pictures.enabled)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -11,6 +12,7 @@ The foreground knows nothing of the processes but what they publish, so that it 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import queue
 import re
@@ -74,6 +76,8 @@ _LAST_PORT: Final = 65535
 #: In the log folder: what the workers of the runs that log there are called in their group.
 _NAME_FILE: Final = ".workers-name"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,60}")
+#: Why no pictures of events can be made here; empty where they can.
+_NO_PICTURES: Final = "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
 
 
 class Foreground(Protocol):
@@ -229,7 +233,7 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
         # The agent may have sent the first segments before a worker has loaded its model.
         shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
-    return [
+    specs = [
         ChildSpec(
             child,
             child_command(role, f"{family}-{child}"),
@@ -237,6 +241,13 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
         )
         for number, (child, role) in enumerate(roles.items())
     ]
+    if _makes_pictures(settings) and not _NO_PICTURES:
+        specs.append(ChildSpec("pictures", child_command("pictures", f"{family}-pictures"), shared, is_needed=False))
+    return specs
+
+
+def _makes_pictures(settings: Settings) -> bool:
+    return settings.pictures.enabled and settings.run.workers > 0
 
 
 def _own_name(logs: Path) -> str:
@@ -277,6 +288,8 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     if (port := settings.metrics.port) is not None:
         workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
         notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
+    if _makes_pictures(settings) and _NO_PICTURES:
+        notes.append(f"no pictures of events ({_NO_PICTURES}; pictures.enabled = false: do without)")
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

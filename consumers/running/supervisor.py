@@ -43,6 +43,8 @@ class ChildSpec:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
+    #: Whether the others are of no use without it. One that is not needed and cannot be kept running is given up.
+    is_needed: bool = True
 
 
 class RestartPolicy:
@@ -110,7 +112,7 @@ class Supervisor:
         """Start again what has died, when it is due.
 
         Raises:
-            ProcessFailedError: a process died too often, or said that starting it again is of no use.
+            ProcessFailedError: a process that is needed died too often, or said that starting it again is of no use.
         """
         for kept in self._kept:
             if (news := kept.check()) is not None:
@@ -186,6 +188,15 @@ class _Kept:
             self.finished = True
             return f"{self.spec.name} has nothing more to do"
         why = self._why(code)
+        try:
+            return self._start_later(code, why, now)
+        except ProcessFailedError:
+            if self.spec.is_needed:
+                raise
+            self.finished = True
+            return f"{self.spec.name} is not started again, the others go on: {why}. Its log is {self._log.path}"
+
+    def _start_later(self, code: int, why: str, now: float) -> str:
         if code == EXIT_REFUSED:
             raise ProcessFailedError(f"{self.spec.name}: {why}")
         pause = self._policy.pause(now, now - self._started, counts=code != EXIT_SERVICE_AWAY)

@@ -25,6 +25,7 @@ from .gates import GateSettings
 from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .observing import LogSettings, MetricsSettings
+from .pictures import PictureSettings
 from .section import SettingsError
 from .sections import (
     LabelSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "LoadSettings",
     "LogSettings",
     "MetricsSettings",
+    "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",
     "RunSettings",

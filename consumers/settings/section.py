@@ -46,6 +46,19 @@ class Section(BaseModel):
             yield name, display_name(value) if isinstance(value, str) else shown
 
 
+def check_group(text: str) -> str:
+    """Return the name of a group of workers.
+
+    Raises:
+        ValueError: there can be no such group.
+    """
+    if not text.isprintable():
+        raise ValueError("expected no control characters")
+    if text.endswith(".redis"):
+        raise ValueError("expected another ending than .redis: that is the name of a group that fills Redis")
+    return text
+
+
 def only_line(file: Path, where: str, what: str) -> str:
     """The one line that `file` holds.
 

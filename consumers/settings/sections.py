@@ -25,7 +25,8 @@ from .feeding import CameraSettings, SegmentSettings, SpoolSettings
 from .gates import GateSettings
 from .load import LoadSettings
 from .observing import LogSettings, MetricsSettings
-from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section
+from .pictures import PictureSettings
+from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
@@ -80,6 +81,10 @@ class TopicSettings(Section):
         return f"{self.prefix}.deadletter"
 
     @property
+    def pictures(self) -> str:
+        return f"{self.prefix}.pictures"
+
+    @property
     def state(self) -> str:
         return f"{self.prefix}.state"
 
@@ -94,19 +99,6 @@ class TopicSettings(Section):
     @property
     def workers_state(self) -> str:
         return f"{self.prefix}.workers.state"
-
-
-def check_group(text: str) -> str:
-    """Return the name of a group of workers.
-
-    Raises:
-        ValueError: there can be no such group.
-    """
-    if not text.isprintable():
-        raise ValueError("expected no control characters")
-    if text.endswith(".redis"):
-        raise ValueError("expected another ending than .redis: that is the name of a group that fills Redis")
-    return text
 
 
 def check_start(text: str) -> str:
@@ -383,6 +375,7 @@ class Settings(Section):
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
+    pictures: PictureSettings = Field(PictureSettings(), description="Pictures of events.")
     log: LogSettings = Field(LogSettings(), description="Logs.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
     kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")
