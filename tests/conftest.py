@@ -15,16 +15,17 @@ from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
 
 #: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
 REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
+#: How the tests were started: as any process, or at the lowest priority of all (`chrt -i 0`).
+_POLICY = os.sched_getscheduler(0) if sys.platform == "linux" else 0
 
 
 def pytest_runtest_teardown() -> None:
-    """Take the processor like everybody else: SVT-AV1, run by root, makes whoever encodes with it a real-time process.
+    """Take the processor as before: SVT-AV1, run by root, makes whoever encodes with it a real-time process.
 
-    Brokers that a test starts after it would be, too, and starve those of other tests. Who runs the tests at the lowest
-    priority of all (`chrt -i 0`) keeps it.
+    Brokers that a test starts after it would be, too, and starve those of other tests.
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, _POLICY, os.sched_param(0))
 
 
 @pytest.fixture(scope="session")
