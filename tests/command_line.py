@@ -6,10 +6,16 @@ Starting Python costs half a second, and importing torch there three: only what 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from dataclasses import dataclass
 from unittest import mock
+
+import typer
+
+#: The commands are made once: that takes longer than most of them.
+_command = functools.cache(typer.main.get_command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,8 @@ def clipline(*arguments: object, **environment: str) -> Finished:
     out, err = io.StringIO(), io.StringIO()
     code: object = None
     variables = mock.patch.dict(os.environ, {"COLUMNS": "200"} | environment)
-    with variables, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    commands = mock.patch("typer.main.get_command", _command)
+    with variables, commands, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as ended:

@@ -11,19 +11,43 @@ from pathlib import Path
 
 import pytest
 
+from consumers.cores import usable_cores
+from stream.broker.kafka import consumer as kafka_consumer
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
 
 #: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
 REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
+#: How the tests were started: as any process, or at the lowest priority of all (`chrt -i 0`).
+_POLICY = os.sched_getscheduler(0) if sys.platform == "linux" else 0
 
 
 def pytest_runtest_teardown() -> None:
-    """Take the processor like everybody else: SVT-AV1, run by root, makes whoever encodes with it a real-time process.
+    """Take the processor as before: SVT-AV1, run by root, makes whoever encodes with it a real-time process.
 
     Brokers that a test starts after it would be, too, and starve those of other tests.
     """
-    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    if sys.platform == "linux" and os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+        os.sched_setscheduler(0, _POLICY, os.sched_param(0))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One and a half for each core: tests wait for brokers and processes for almost half of their time."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return max(1, usable_cores() * 3 // 2)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits_for_groups(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The embedded broker lets a group's first member wait for half of its session; Apache Kafka takes none shorter."""
+    call = getattr(request.node, "callspec", None)
+    kinds = {"embedded_broker", "apache_broker"} & set(request.fixturenames)
+    if "broker" in request.fixturenames and call is not None:
+        kinds = {f"{call.params['broker']}_broker"}
+    with pytest.MonkeyPatch.context() as patch:
+        if kinds == {"embedded_broker"}:
+            patch.setattr(kafka_consumer, "SESSION_TIMEOUT_SECONDS", 3.0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_an_agent_gives_up_only_when_told_to_and_ends_soon_when_stopped(tmp_path
     assert "has not answered for 1 s" in str(hasty.error)
     began = time.monotonic()
     patient.end()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
     assert patient.state.unsent > 0
 
 

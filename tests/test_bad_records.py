@@ -251,7 +251,7 @@ def test_a_record_of_another_epoch_ends_nothing_and_is_said(
 def test_a_camera_whose_records_wait_behind_a_slow_flush_is_not_closed(topics_prefix: str, footage: Path):
     settings = Settings.model_validate(
         settings_of(topics_prefix).model_dump()
-        | {"worker": {"start": "earliest", "group": topics_prefix, "threads": 1, "idle_seconds": 0.4, "max_batch": 1}}
+        | {"worker": {"start": "earliest", "group": topics_prefix, "threads": 1, "idle_seconds": 1.0, "max_batch": 1}}
     )
 
     class Slow(Overheard):

@@ -269,11 +269,11 @@ def test_a_live_camera_tells_its_codec_size_rate_and_keyframes(tmp_path, monkeyp
 def test_all_cameras_are_asked_at_once_and_the_silent_ones_given_up():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam"
-        silent = {f"cam-{i}": CameraSettings(url=address) for i in range(5)}
+        silent = {f"cam-{i}": CameraSettings(url=address) for i in range(20)}
         begin = time.monotonic()
         found = check_cameras(silent, SegmentSettings(), limit_seconds=0.5)
-    assert time.monotonic() - begin < 2
-    assert [f.subject for f in found] == [f"camera cam-{i}" for i in range(5)]
+    assert time.monotonic() - begin < 8, "one after the other they would take ten seconds"
+    assert [f.subject for f in found] == [f"camera cam-{i}" for i in range(20)]
     assert all("no answer within" in f.text for f in found)
 
 

@@ -18,7 +18,7 @@ from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 from consumers.learning.train import TrainOptions, train_command
 from models import CheckpointError, Classifier, EngineError, TrainingError, UnknownModelError, find, save
 from models.classical.descriptors import PARTS
-from models.classical.kinds import CLASSICAL
+from models.classical.kinds import CLASSICAL, PARAMETERS
 from models.classical.model import ClassicalModel, Parameters
 from models.classical.strategy import Classical
 from models.evaluation.figures import evaluate
@@ -61,7 +61,8 @@ def footage(speeds: dict[str, tuple[float, ...]], groups: int = 6) -> list[Foota
 
 @pytest.fixture(autouse=True)
 def _quick_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here."""
+    """Fewer bootstrap rounds: intervals are tested with `evaluate`, and take seconds here. And fewer trees."""
+    monkeypatch.setitem(PARAMETERS["forest"], "n_estimators", 40)  # type: ignore[arg-type]
     for user in ("models.training.validation", "consumers.learning.evaluate"):
         monkeypatch.setattr(f"{user}.evaluate", functools.partial(evaluate, rounds=20))
 

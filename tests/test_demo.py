@@ -52,6 +52,7 @@ def after(seconds: float, lasted: float = 3.0, camera: str = "gate") -> object:
     return event(camera, lasted, "below_threshold", at_us=START_US + round(seconds * 1e6))
 
 
+@pytest.mark.slow
 def test_demo_finds_the_fights_and_leaves_the_courtyard_alone():
     known = find("default").contract.labels
     result = clipline("demo", "--pace", "max")

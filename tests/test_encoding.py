@@ -90,8 +90,14 @@ def scores(outcomes: Sequence[object]) -> list[tuple[int, dict[str, float]]]:
     return [(o.prediction.window, dict(o.prediction.scores)) for o in outcomes if isinstance(o, ScoredWindow)]
 
 
-@pytest.mark.parametrize("engine", ["openvino", "openvino-f32", "torch"])
-@pytest.mark.parametrize("name", FACTORED)
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        *((name, engine) for name in FACTORED for engine in ("openvino", "openvino-f32")),
+        ("movenet-motion", "torch"),
+        *(pytest.param(name, "torch", marks=pytest.mark.slow) for name in FACTORED[1:]),
+    ],
+)
 def test_windows_score_to_the_last_bit_the_same_whatever_was_encoded_and_scored_together(name: str, engine: str):
     model = Classifier.load(name, engine, 1)
     pictures = random_pictures(model, 2 * model.contract.frames + 2)
@@ -207,11 +213,14 @@ def test_picture_that_is_shown_at_several_times_is_encoded_once(motion: Classifi
 
 def test_features_are_kept_no_longer_than_a_window_may_need_them(motion: Classifier, segments: list[Segment]):
     pipeline = Pipeline(motion, SPEC, {})
+    gc.collect()
+    gc.freeze()  # what was there before need not be looked at each time
     for segment, pictures in decoded(segments):
         pipeline.classify(pipeline.push(segment, pictures))
         del pictures
         gc.collect()
         assert len(pipeline._features) <= SPEC.frames
+    gc.unfreeze()
     pipeline.close("gate")
     pipeline.forget("gate")
     gc.collect()

@@ -23,6 +23,7 @@ with ending.listen(), ending.last(lambda: time.sleep(60)), ending.last(lambda: p
     print("ready", flush=True)
     ending.is_done = {is_done}
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    threading.Thread(target=lambda: ending.stop.wait() and print("asked", flush=True), daemon=True).start()
     ctypes.CDLL(None).sleep(60)
 """
 
@@ -56,9 +57,10 @@ def test_what_hangs_gets_its_time_then_its_last_acts_and_ends_with_its_own_code(
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=10)
-        assert 0.5 < time.monotonic() - began < 1.5
+        assert 0.5 < time.monotonic() - began < 8, "its main thread and one of its last acts would take a minute"
     assert process.returncode == 7
     assert sorted(said.splitlines()) == [
+        "asked",
         "left",
         "not all was finished within 1 s: what is not stored is left to whoever comes next",
     ]
@@ -69,19 +71,20 @@ def test_a_second_signal_ends_at_once_whatever_the_main_thread_is_in(second):
     with hanging(60) as process:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)  # as `timeout` does, which sends it to the process and to its group
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
         time.sleep(0.3)
         assert process.poll() is None
-        began = time.monotonic()
         process.send_signal(second)
-        assert process.wait(5) == 128 + second
-        assert time.monotonic() - began < 1
+        assert process.wait(20) == 128 + second, "it would take a minute"
 
 
 def test_what_has_nothing_in_hand_ends_at_the_first_signal():
     with hanging(0) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=2)
-    assert (process.returncode, said) == (7, "")
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 7
+    assert "left" not in said
 
 
 ASKED = """

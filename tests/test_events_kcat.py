@@ -35,7 +35,6 @@ from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
-from stream.broker.kafka import consumer as kafka_transport
 from stream.segment import Display
 from stream.services import Service
 from tests.scorers import WholeClips
@@ -71,12 +70,8 @@ class Scripted(WholeClips):
 
 
 @pytest.fixture
-def published(
-    broker: Service, embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[KafkaTransport, TopicSettings]:
+def published(broker: Service, topics_prefix: str, tmp_path: Path) -> tuple[KafkaTransport, TopicSettings]:
     """Footage that went through the agent and a worker; and a record that no worker can decode."""
-    if broker is embedded_broker:  # it lets a group's first member wait half of it
-        monkeypatch.setattr(kafka_transport, "SESSION_TIMEOUT_SECONDS", 2.0)
     settings = Settings(
         topics=TopicSettings(prefix=topics_prefix, partitions=1), worker={"start": "earliest", "group": topics_prefix}
     )

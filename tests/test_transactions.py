@@ -416,7 +416,7 @@ def test_a_killed_publisher_holds_readers_up_until_its_transaction_times_out(
     begun = time.monotonic()
     send(transport, topics_prefix, [b"alive"])
     assert values(list(transport.read_to_end([(topics_prefix, 0)]))) == [b"alive"]
-    assert time.monotonic() - begun < timeout_seconds + 3  # a second is the broker's, two the machine's
+    assert time.monotonic() - begun < timeout_seconds + 7  # a second is the broker's, the rest the machine's
     assert values(read(reader, 1)) == [b"alive"]
 
 
