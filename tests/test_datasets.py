@@ -417,7 +417,7 @@ def test_a_thousand_cached_clips_hold_no_descriptor(tmp_path: Path) -> None:
     video = files(tmp_path, "a.mp4") / "a.mp4"
     cache = FrameCache(tmp_path / "cache")
     held = [cache.get(video, {"n": n}, lambda: np.zeros((2, 4, 4, 3), np.uint8)) for n in range(300)]
-    opened = [os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    opened = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
     assert not [path for path in opened if path.startswith(str(tmp_path))]
     assert np.array_equal(held[7][np.array([[0, 1]])], np.zeros((1, 2, 4, 4, 3)))
 
