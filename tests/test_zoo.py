@@ -39,8 +39,10 @@ QUICK = {"x3d_xs", "cnn_lstm", "movenet_motion"}
     ],
 )
 def test_every_architecture_runs_and_is_served_by_openvino_as_by_torch(tmp_path: Path, architecture: str) -> None:
-    frames, size = REDUCED.get(architecture, (4, 64))
-    path = write_checkpoint(tmp_path / "m.safetensors", architecture, frames=frames, height=size, width=size)
+    views = describe(architecture).views
+    frames, size = REDUCED.get(architecture, (4, 96 if views == 2 else 64))
+    shape = {"frames": frames, "height": size, "width": size, "views": views}
+    path = write_checkpoint(tmp_path / "m.safetensors", architecture, **shape)
     clip = np.random.default_rng(0).integers(0, 256, (frames, size, size, 3), np.uint8)
     expected = Classifier.load(str(path), engine="torch").predict(clip)
     assert expected.shape == (2,)
