@@ -287,8 +287,8 @@ def test_each_process_of_a_run_has_a_port_of_its_own():
     settings = Settings.model_validate({"metrics": {"port": 9400}, "run": {"workers": 2}})
     services = SimpleNamespace(kafka="k:1", redis="redis://r")
     specs = run_module._specs(services, settings, {}, "hub")
-    assert [(s.name, s.environment[METRICS_PORT]) for s in specs] == [
-        ("agent", "9400"), ("worker-1", "9401"), ("worker-2", "9402")
+    assert [(s.name, s.environment.get(METRICS_PORT)) for s in specs] == [
+        ("agent", "9400"), ("worker-1", "9401"), ("worker-2", "9402"), ("pictures", None)
     ]  # fmt: skip
     last = Settings.model_validate({"metrics": {"port": 65535}, "cameras": {"a": {"url": "rtsp://h/s"}}})
     with pytest.raises(SettingsError, match="expected 2 ports from there on"):
