@@ -215,12 +215,14 @@ def test_features_are_kept_no_longer_than_a_window_may_need_them(motion: Classif
     pipeline = Pipeline(motion, SPEC, {})
     gc.collect()
     gc.freeze()  # what was there before need not be looked at each time
-    for segment, pictures in decoded(segments):
-        pipeline.classify(pipeline.push(segment, pictures))
-        del pictures
-        gc.collect()
-        assert len(pipeline._features) <= SPEC.frames
-    gc.unfreeze()
+    try:
+        for segment, pictures in decoded(segments):
+            pipeline.classify(pipeline.push(segment, pictures))
+            del pictures
+            gc.collect()
+            assert len(pipeline._features) <= SPEC.frames
+    finally:
+        gc.unfreeze()
     pipeline.close("gate")
     pipeline.forget("gate")
     gc.collect()

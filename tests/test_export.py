@@ -393,10 +393,10 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
         ("edge", ["work", "--kafka", "127.0.0.1:1", "--exit-after", "1"], 2, "has not answered for 1 s"),
         ("edge", ["work", "--model", "x3d-xs", "--engine", "torch"], 2, "or leave the engine at auto"),
         ("edge", ["models", "--zoo"], 2, "pip install 'clipline[full]'"),
-        ("edge", ["train", "/tmp"], 2, "pip install 'clipline["),
-        ("edge,replay", ["train", "/tmp"], 2, "needs torch, which is not installed: pip install 'clipline[full]'"),
-        ("edge", ["evaluate", "x3d-xs", "/tmp"], 2, "pip install 'clipline[replay]'"),
-        ("edge", ["replay", "/tmp"], 2, "pip install 'clipline[replay]'"),
+        ("edge", ["train", "examples"], 2, "pip install 'clipline["),
+        ("edge,replay", ["train", "examples"], 2, "needs torch, which is not installed: pip install 'clipline[full]'"),
+        ("edge", ["evaluate", "x3d-xs", "examples"], 2, "pip install 'clipline[replay]'"),
+        ("edge", ["replay", "examples"], 2, "pip install 'clipline[replay]'"),
         ("edge,replay", ["export", "x3d-xs", "-o", "m.xml"], 2, "pip install 'clipline[full]'"),
         ("edge", ["demo"], 2, "pip install 'clipline[services]'"),
         ("edge", ["up"], 2, "pip install 'clipline[services]'"),
@@ -407,7 +407,11 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
 def test_install_with_some_extras_does_what_it_can_and_says_what_the_rest_needs(
     tmp_path: Path, extras: str, arguments: list[str], code: int, words: str
 ) -> None:
-    result = edge_only(extras, *arguments, XDG_CACHE_HOME=str(tmp_path))
+    clip = tmp_path / "examples" / "fight" / "gate.mp4"
+    clip.parent.mkdir(parents=True)
+    write_video(clip, 15, rate=15, gop=15)
+    here = [str(tmp_path / word) if word == "examples" else word for word in arguments]
+    result = edge_only(extras, *here, XDG_CACHE_HOME=str(tmp_path))
     assert result.returncode == code, result.stderr
     assert words in (result.stdout if code == 0 else result.stderr)
     if code:

@@ -81,6 +81,7 @@ def test_a_worker_amid_a_long_batch_hands_over_at_once_and_nothing_is_lost_or_to
     assert scorer.hangs.wait(20)
     began = time.monotonic()
     late.leave()
+    assert time.monotonic() - began < 10
     with working(transport, settings) as successor:
         assert eventually(lambda: successor.partitions == 4)
         assert eventually(lambda: any(counts.windows for counts in successor.counts.values()))
