@@ -94,6 +94,7 @@ def pictures(
         keys = [p.key for p in (made.peak, made.strip) if isinstance(p, StoredPicture)]
         console.print(f"{made.camera} {made.label} {made.state}: {', '.join(keys) or 'no pictures'}", soft_wrap=True)
 
+    console.print("making pictures of events as they come")
     with end_on_signal(settings.shutdown_seconds) as ending:
         follower = PictureFollower(
             lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set, hear
