@@ -23,3 +23,8 @@ def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
 def ensure_topic_of_pictures(transport: Transport, topics: TopicSettings) -> None:
     """Create the topic of events' pictures where it is missing: only who makes them needs it, and that of events."""
     transport.ensure_topics([Topic(topics.events, 1), Topic(topics.pictures, 1)])
+
+
+def ensure_topic_of_deliveries(transport: Transport, topics: TopicSettings, keep_hours: float) -> None:
+    """Create the ledger's topic where it is missing: only who notifies needs it, and that of events."""
+    transport.ensure_topics([Topic(topics.events, 1), Topic(topics.deliveries, 1, keep_hours)])

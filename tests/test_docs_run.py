@@ -71,7 +71,9 @@ NOT_RUN = {
 CODES = {
     # 1 is an answer: what is found in so little footage is no matter of the docs.
     "replay footage/ --labels truth.csv --fail-if 'misses>2 or false_alarms_per_hour>0.5'": {0, 1},
-    # So is whether a busy machine keeps up with two cameras.
+    # Nobody listens where the message of a test goes.
+    "notify test ops": {1},
+    # Whether a busy machine keeps up with two cameras is one, too.
     "status": {0, 1},
     "status --json": {0, 1},
 }
@@ -86,6 +88,7 @@ BEGUN = {
     "status": "gate",
     "events": "fight",
     "pictures": "making pictures",
+    "notify": "channels: ops",
 }
 
 #: Those that neither print anything to a file nor send anything before they end are stopped after so many seconds.
@@ -96,7 +99,7 @@ QUIET_SECONDS = 30.0
 CAMERA = "gate.mp4"
 
 #: Commands that look at what is going on: their lines share one `clipline run`.
-_OF_WATCHED = {"status", "events", "evidence", "pictures"}
+_OF_WATCHED = {"status", "events", "evidence", "pictures", "notify", "deliveries"}
 _QUICK = {"preset": "ultrafast", "bf": "0"}
 
 
@@ -234,7 +237,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(CHECKPOINTS / "x3d-xs.safetensors", folder / name)
     for suffix in (".xml", ".bin"):
         shutil.copy(CHECKPOINTS / f"cnn-lstm{suffix}", folder)
-    settings = '[cameras.gate]\nurl = "gate.mp4"\nloop = true\n\n[cameras.lobby]\nurl = "lobby.mp4"\nloop = true\n'
+    settings = "".join(f'[cameras.{name}]\nurl = "{name}.mp4"\nloop = true\n\n' for name in ("gate", "lobby"))
+    settings += '[channels.ops]\nurl = "http://127.0.0.1:9/"\nstates = ["started", "ended"]\n'
     for name in ("clipline.toml", "site.toml"):
         (folder / name).write_text(settings)
     return folder
@@ -258,6 +262,7 @@ def make_sandbox(
             "CLIPLINE_TOPICS__PREFIX": name,
             "CLIPLINE_WORKER__GROUP": name,
             "CLIPLINE_PICTURES__GROUP": f"{name}-pictures",
+            "CLIPLINE_NOTIFY__GROUP": f"{name}-notify",
             "DOCK_URL": CAMERA,
             "XDG_CACHE_HOME": str(cache),
             "PYTHONPATH": str(REPOSITORY),
@@ -318,7 +323,7 @@ def runs_until_stopped(words: tuple[str, ...]) -> bool:
     """Whether it has no end of its own, or plays footage in real time."""
     command, *rest = words
     return (
-        words == ("pictures",)
+        words in {("pictures",), ("notify",)}
         or command in {"run", "up", "work"}
         or (command == "status" and "--watch" in rest)
         or (command == "events" and "--follow" in rest)

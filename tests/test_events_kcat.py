@@ -28,6 +28,8 @@ from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.subscriber import stored_events
 from consumers.records.dead_letter import DeadLetter
+from consumers.records.delivery import STATES as DELIVERY_STATES
+from consumers.records.delivery import Delivery
 from consumers.records.event import BODY_KEYS, Event, event_id
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
@@ -219,6 +221,7 @@ PICTURES = EventPictures(
 EVENT = Event(
     "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
 )
+DELIVERY = Delivery.about(EVENT, "ops", now_us=10**15 + 3, expires_us=10**15 + 10**9)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
@@ -243,6 +246,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "deadletter": DeadLetter.of(letter, "why").encode()[1],
         "loadChange": LOAD_CHANGE.encode()[1],
         "pictures": PICTURES.encode()[1],
+        "delivery": DELIVERY.encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
     assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress"} == messages.keys()
@@ -255,6 +259,12 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         contract("prediction", "payload").validate(json.loads(body))
     contract("loadChange", "payload").validate(json.loads(LOAD_CHANGE.encode()[2]))
     contract("pictures", "payload").validate(json.loads(PICTURES.encode()[2]))
+    tried = DELIVERY.then("retrying", 10**15 + 5, attempt=1, why="http_500", detail="HTTP 500", due_us=10**15 + 9)
+    for entry in (DELIVERY, tried):
+        contract("delivery", "payload").validate(json.loads(entry.encode()[2]))
+        contract("delivery", "headers").validate({n: v.decode() for n, v in entry.encode()[1]})
+    assert set(messages["delivery"]["payload"]["properties"]) == json.loads(DELIVERY.encode()[2]).keys()
+    assert set(messages["delivery"]["payload"]["properties"]["state"]["enum"]) == DELIVERY_STATES
     assert set(messages["pictures"]["payload"]["properties"]) == json.loads(PICTURES.encode()[2]).keys()
     missing = ASYNCAPI["components"]["schemas"]["missingPicture"]["properties"]["reason"]["enum"]
     assert set(missing) == REASONS
@@ -264,6 +274,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "predictions": topics.predictions,
         "events": topics.events,
         "pictures": topics.pictures,
+        "deliveries": topics.deliveries,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,

@@ -4,6 +4,7 @@
                   ├─ agent                one process for all cameras
                   ├─ worker-1, worker-2 … classify what is on the topic (none where run.workers = 0)
                   ├─ pictures             of events, where there are workers (pictures.enabled)
+                  ├─ notify               where the settings have channels (notify.enabled)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from consumers.files import hold_folder
+from consumers.notifying.channels import open_channel
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
@@ -137,6 +139,9 @@ def run_everything(
     for name, camera in settings.cameras.items():
         _check_footage(name, camera.address(environment))
     _check_ports(settings)
+    if _notifies(settings):
+        for name, channel in settings.channels.items():
+            open_channel(name, channel)  # what is wrong with it is said now, and not by a process that ends
     policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
     with _log_folder(settings.run.log_folder) as logs:
         while True:
@@ -243,11 +248,17 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     ]
     if _makes_pictures(settings) and not _NO_PICTURES:
         specs.append(ChildSpec("pictures", child_command("pictures", f"{family}-pictures"), shared, is_needed=False))
+    if _notifies(settings):
+        specs.append(ChildSpec("notify", child_command("notify", f"{family}-notify"), shared, is_needed=False))
     return specs
 
 
 def _makes_pictures(settings: Settings) -> bool:
     return settings.pictures.enabled and settings.run.workers > 0
+
+
+def _notifies(settings: Settings) -> bool:
+    return settings.notify.enabled and bool(settings.channels)
 
 
 def _own_name(logs: Path) -> str:

@@ -24,6 +24,7 @@ from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
 from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
+from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .section import SettingsError
@@ -43,6 +44,7 @@ __all__ = [
     "DEFAULT_FILE",
     "ENVIRONMENT_PREFIX",
     "CameraSettings",
+    "ChannelSettings",
     "GateSettings",
     "KafkaSecuritySettings",
     "LabelSettings",
@@ -50,6 +52,7 @@ __all__ = [
     "LoadSettings",
     "LogSettings",
     "MetricsSettings",
+    "NotifySettings",
     "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",

@@ -28,7 +28,7 @@ DEFAULT_FILE: Final = Path("clipline.toml")
 _OTHER_VARIABLES: Final = frozenset(
     {
         *("CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_MODEL_MIRROR"),
-        *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP"),
+        *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP", "CLIPLINE_REQUIRE_MQTT"),
     }
 )
 #: Variables that Kubernetes sets in every container for a service whose name begins with "clipline".
@@ -43,7 +43,7 @@ _KUBERNETES: Final = (
 #: How pydantic marks a key of a table, as opposed to its value, in an error's location.
 _KEY: Final = "[key]"
 #: Keys whose values are never quoted in an error, with whatever lies below them.
-_SECRET: Final = frozenset({"kafka", "redis", "cameras", "kafka_security", "redis_security"})
+_SECRET: Final = frozenset({"kafka", "redis", "cameras", "channels", "kafka_security", "redis_security"})
 _HIDDEN: Final = "…"
 
 

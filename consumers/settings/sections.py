@@ -24,12 +24,14 @@ from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
 from .gates import GateSettings
 from .load import LoadSettings
+from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
+_ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class TopicSettings(Section):
@@ -83,6 +85,10 @@ class TopicSettings(Section):
     @property
     def pictures(self) -> str:
         return f"{self.prefix}.pictures"
+
+    @property
+    def deliveries(self) -> str:
+        return f"{self.prefix}.deliveries"
 
     @property
     def state(self) -> str:
@@ -376,6 +382,12 @@ class Settings(Section):
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
     pictures: PictureSettings = Field(PictureSettings(), description="Pictures of events.")
+    notify: NotifySettings = Field(NotifySettings(), description="Notifications.")
+    channels: dict[_ChannelName, ChannelSettings] = Field(
+        default_factory=dict,
+        description="Who is told of events, each a table [channels.NAME]. A name has 1 to 64 letters, digits, '.', '_' "
+        "or '-'.",
+    )
     log: LogSettings = Field(LogSettings(), description="Logs.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
     kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")

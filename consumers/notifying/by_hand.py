@@ -1,0 +1,115 @@
+"""What people do to the ledger: look at it, test a channel, acknowledge a message."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from consumers.records.delivery import Delivery
+from consumers.records.fields import RecordError
+from consumers.records.prediction import rfc3339
+from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_deliveries
+from stream import BrokerError, SourceError, Transport
+
+from .channels import open_channel
+from .ledger import Ledger
+from .notifier import now_us
+from .plan import Outcome, Plan, Sent
+
+_MINUTE_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages to show. None and empty: all."""
+
+    channel: str | None = None
+    states: frozenset[str] = frozenset()
+    since_us: int | None = None
+
+    def holds(self, entry: Delivery) -> bool:
+        return (
+            self.channel in {None, entry.channel}
+            and (not self.states or entry.state in self.states)
+            and (self.since_us is None or entry.time_us >= self.since_us)
+        )
+
+
+def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> list[Delivery]:
+    """The newest entry of each message, in the order in which the messages came.
+
+    Raises:
+        BrokerError: the broker is away, or has no ledger.
+    """
+    newest: dict[str, Delivery] = {}
+    for entry in _entries(transport, settings):
+        newest[entry.id] = entry
+        for covered in entry.covers:
+            if (held := newest.get(covered)) is not None:
+                newest[covered] = held.then("held", entry.time_us, why="summed_up", detail=f"in {entry.id}")
+    return [entry for entry in newest.values() if wanted.holds(entry)]
+
+
+def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Delivery]:
+    """Write that somebody has seen the messages with this id, or about this event, or whose id begins with it.
+
+    Raises:
+        SourceError: there is none, or what is named is not clear.
+        BrokerError: the broker is away, or has no ledger.
+    """
+    newest = newest_entries(transport, settings, Wanted())
+    found = [entry for entry in newest if entry.id.startswith(name) or (entry.event or "").startswith(name)]
+    if not found:
+        raise SourceError(f"no message with the id {name!r}, nor about such an event; `clipline deliveries` lists them")
+    if len({entry.event or entry.id for entry in found}) > 1:
+        raise SourceError(f"{name!r} is the beginning of several: give more of it")
+    now = now_us()
+    entries = [
+        entry.then("acknowledged", now, attempt=entry.attempt) for entry in found if entry.state != "acknowledged"
+    ]
+    _write(transport, settings, entries)
+    return entries
+
+
+def send_test(transport: Transport, settings: Settings, channel: str) -> Outcome:
+    """Send one message through a channel, and write what came of it.
+
+    Raises:
+        SettingsError: the channel cannot be used.
+        SourceError: the settings have no such channel.
+        BrokerError: the broker is away.
+    """
+    if channel not in settings.channels:
+        known = ", ".join(settings.channels) or "none"
+        raise SourceError(f"no channel {channel!r}; the settings have: {known}")
+    ensure_topic_of_deliveries(transport, settings.topics, settings.notify.keep_days * 24)
+    now = now_us()
+    message = {"type": "clipline.test", "timestamp": rfc3339(now), "data": {"text": "This is a test of Clipline."}}
+    test = Delivery(secrets.token_hex(12), channel, "test", "queued", now, now + 10 * _MINUTE_US, message)
+    outcome = open_channel(channel, settings.channels[channel]).send(test)
+    followed = list(Plan(settings.channels, settings.notify.max_open).outcome(test, outcome, Ledger(), now_us()))
+    if not isinstance(outcome, Sent):  # nobody tries it again
+        followed = [test.then("failed", now_us(), attempt=1, why=outcome.why, detail=outcome.detail)]
+    _write(transport, settings, [test, *followed])
+    return outcome
+
+
+def _entries(transport: Transport, settings: Settings) -> Iterator[Delivery]:
+    topic = settings.topics.deliveries
+    if not transport.existing([topic]):
+        raise BrokerError(f"topic {topic} does not exist: nothing was sent yet (`clipline notify`)")
+    for record in transport.read(transport.offsets(topic)):
+        try:
+            yield Delivery.decode(record.key, record.value, record.where)
+        except RecordError:
+            continue  # the notifier has said so
+
+
+def _write(transport: Transport, settings: Settings, entries: list[Delivery]) -> None:
+    producer = transport.producer()
+    for entry in entries:
+        producer.send(settings.topics.deliveries, *entry.encode())
+    producer.flush()
+    producer.close()

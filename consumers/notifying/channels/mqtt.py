@@ -1,0 +1,153 @@
+"""MQTT, with what Home Assistant needs to find the cameras by itself.
+
+    BASE/status           online | offline, retained; offline is the client's will
+    BASE/CAMERA/event     {"event_type": label, "delivery": id, …the report}, QoS 1
+    BASE/summary          what was held back
+    homeassistant/event/BASE_CAMERA/config
+                          an `event` entity for each camera, retained; told again when Home Assistant starts
+
+`delivery` is the same on each try, so a subscriber can tell a message that comes again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from consumers import __version__
+from consumers.notifying.plan import Again, Outcome, Sent
+from consumers.records.delivery import Delivery
+from consumers.settings import SettingsError
+from consumers.settings.notifying import ChannelSettings
+
+_DISCOVERY: Final = "homeassistant"
+_ONLINE, _OFFLINE = "online", "offline"
+_BASE: Final = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+#: So many cameras are told to Home Assistant; events of further ones are sent all the same.
+_CAMERAS: Final = 4096
+
+
+def open_mqtt(name: str, address: str, settings: ChannelSettings) -> MqttChannel:
+    """A channel that publishes at a broker.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+    expected = f"channels.{name}.url: expected an address like mqtt://user:password@host:1883/clipline"
+    try:
+        parts = urlsplit(address)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        raise SettingsError(expected) from None
+    base = parts.path.strip("/") or "clipline"
+    if not parts.hostname or not _BASE.fullmatch(base):
+        raise SettingsError(expected)
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"clipline-{name}")
+    if parts.username is not None:
+        client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+    if parts.scheme == "mqtts":
+        client.tls_set()
+    return MqttChannel(client, parts.hostname, port, base, settings.timeout_seconds)
+
+
+class MqttChannel:
+    """Publishes messages, over one connection that is kept."""
+
+    can_tell: ClassVar = True
+    at_once: ClassVar = 16
+
+    def __init__(self, client: Client, host: str, port: int, base: str, timeout_seconds: float) -> None:
+        self._client, self._host, self._port, self._base, self._timeout = client, host, port, base, timeout_seconds
+        self._lock = threading.Lock()
+        self._started = False
+        self._refusal = "no connection yet"
+        self._connected = threading.Event()
+        #: Labels of the cameras that Home Assistant was told of.
+        self._labels: dict[str, list[str]] = {}
+        client.will_set(f"{base}/status", _OFFLINE, qos=1, retain=True)
+        client.on_connect, client.on_disconnect, client.on_message = self._greet, self._lost, self._heard
+        client.reconnect_delay_set(1, 30)
+
+    def send(self, delivery: Delivery) -> Outcome:
+        """See `Channel.send`. It got there when the broker has acknowledged it."""
+        self._start()
+        if not self._connected.wait(self._timeout):
+            return Again("unreachable", f"no MQTT broker at {self._host}:{self._port} ({self._refusal})")
+        data: Mapping[str, Any] = delivery.message["data"]
+        if delivery.kind == "event":
+            self._introduce(data["camera"], data["label"])
+            topic, payload = f"{self._base}/{data['camera']}/event", {"event_type": data["label"], **data}
+        else:
+            topic, payload = f"{self._base}/{delivery.kind}", dict(data)
+        sent = self._client.publish(topic, json.dumps({**payload, "delivery": delivery.id}), qos=1)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return Again("unreachable", f"MQTT broker at {self._host}:{self._port}: {sent.rc.name}")
+        try:
+            sent.wait_for_publish(self._timeout)
+        except (RuntimeError, ValueError) as error:
+            return Again("unreachable", str(error))
+        if not sent.is_published():
+            return Again("timeout", f"not acknowledged within {self._timeout:g} s")
+        return Sent(f"acknowledged by the broker, {topic}")
+
+    def _start(self) -> None:
+        """Connect in the background, and again whenever the connection is lost."""
+        with self._lock:
+            if not self._started:
+                self._client.connect_async(self._host, self._port, keepalive=30)
+                self._client.loop_start()
+                self._started = True
+
+    def _greet(self, client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            return
+        client.publish(f"{self._base}/status", _ONLINE, qos=1, retain=True)
+        client.subscribe(f"{_DISCOVERY}/status")
+        self._introduce_all()
+        self._connected.set()
+
+    def _lost(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
+        self._refusal = str(reason)
+        self._connected.clear()
+
+    def _heard(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        if message.topic == f"{_DISCOVERY}/status" and message.payload == _ONLINE.encode():
+            self._introduce_all()
+
+    def _introduce_all(self) -> None:
+        with self._lock:
+            known = {camera: list(labels) for camera, labels in self._labels.items()}
+        for camera, labels in known.items():
+            self._tell(camera, labels)
+
+    def _introduce(self, camera: str, label: str) -> None:
+        with self._lock:
+            if camera not in self._labels and len(self._labels) >= _CAMERAS:
+                return
+            labels = self._labels.setdefault(camera, [])
+            if label in labels:
+                return
+            labels.append(label)
+            told = list(labels)
+        self._tell(camera, told)
+
+    def _tell(self, camera: str, labels: list[str]) -> None:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{self._base}_{camera}")
+        config = {
+            "name": "Action",
+            "unique_id": f"{name}_event",
+            "state_topic": f"{self._base}/{camera}/event",
+            "event_types": labels,
+            "availability_topic": f"{self._base}/status",
+            "device": {"identifiers": [name], "name": camera, "manufacturer": "Clipline", "sw_version": __version__},
+        }
+        self._client.publish(f"{_DISCOVERY}/event/{name}/config", json.dumps(config), qos=1, retain=True)

@@ -1,0 +1,145 @@
+"""Webhooks as Standard Webhooks (standardwebhooks.com) has them: signed, named by an id, tried again.
+
+    POST url
+    webhook-id         names the message: the same on each try
+    webhook-timestamp  seconds of the try
+    webhook-signature  v1,… of each secret: two while receivers change from one to the other
+    content-type       application/json
+    {"type": …, "timestamp": …, "data": {…}}
+
+Answers: 2xx got there; 410 wants nothing any more; 429 and 5xx, no answer and nonsense: the receiver is left alone for
+a while; another 3xx or 4xx: this message is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import email.utils
+import threading
+import time
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import httpx
+from standardwebhooks import Webhook
+
+from consumers import __version__
+from consumers.notifying.plan import Again, Never, Outcome, Sent
+from consumers.records.delivery import Delivery
+from consumers.records.fields import to_json
+from consumers.settings import SettingsError
+from consumers.settings.notifying import ChannelSettings
+
+#: Of an answer no more is read: it is only shown.
+_READ_BYTES: Final = 2048
+_GONE: Final = 410
+#: An idle connection is not kept for so long that its receiver may have closed it.
+_KEEP_SECONDS: Final = 2.0
+#: Answers that are about the receiver and not about the message.
+_BUSY: Final = frozenset({408, 425, 429})
+
+
+def open_webhook(name: str, address: str, settings: ChannelSettings) -> WebhookChannel:
+    """A channel that posts to `address`.
+
+    Raises:
+        SettingsError: a secret or the address cannot be used.
+    """
+    if not address.startswith(("http://", "https://")) or not httpx.URL(address).host:
+        raise SettingsError(f"channels.{name}.url: expected an address that begins with https:// or http://")
+    signers = []
+    for secret in settings.signing(name):
+        try:
+            signers.append(Webhook(secret.reveal()))
+        except Exception:  # noqa: BLE001  what the library raises, and binascii
+            raise SettingsError(f"channels.{name}.secret: expected whsec_ and base64") from None
+    return WebhookChannel(address, signers, settings.timeout_seconds)
+
+
+class WebhookChannel:
+    """Posts messages to one address."""
+
+    can_tell: ClassVar = True
+    at_once: ClassVar = 16
+
+    def __init__(self, url: str, signers: Sequence[Webhook], timeout_seconds: float) -> None:
+        self._url, self._signers, self._timeout = url, tuple(signers), timeout_seconds
+        self._client = httpx.AsyncClient(
+            timeout=timeout_seconds,
+            limits=httpx.Limits(max_connections=self.at_once, keepalive_expiry=_KEEP_SECONDS),
+        )
+        # One loop for all messages under way, since a loop can cut off what threads cannot: an answer that trickles.
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="webhooks", daemon=True).start()
+
+    def send(self, delivery: Delivery) -> Outcome:
+        """See `Channel.send`. The whole answer has to be there in time: one that trickles is cut off."""
+        try:
+            return asyncio.run_coroutine_threadsafe(self._post(delivery), self._loop).result()
+        except (TimeoutError, httpx.TimeoutException):
+            return Again("timeout", f"no whole answer within {self._timeout:g} s")
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            return Again("unreachable", _words(error))
+
+    async def _post(self, delivery: Delivery) -> Outcome:
+        text, now = to_json(dict(delivery.message)), dt.datetime.now(dt.UTC)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"clipline/{__version__}",
+            # Of an answer that unpacks to gigabytes nothing is unpacked.
+            "accept-encoding": "identity",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        if self._signers:
+            headers["webhook-signature"] = " ".join(s.sign(delivery.id, now, text) for s in self._signers)
+        async with (
+            asyncio.timeout(self._timeout),
+            self._client.stream("POST", self._url, content=text.encode(), headers=headers) as response,
+        ):
+            return _judged(response, await _beginning(response))
+
+
+async def _beginning(response: httpx.Response) -> str:
+    found = b""
+    async for piece in response.aiter_raw(_READ_BYTES):
+        found += piece
+        if len(found) >= _READ_BYTES:
+            break
+    return " ".join(found[:_READ_BYTES].decode("utf-8", errors="replace").split())[:200]
+
+
+def _words(error: Exception) -> str:
+    """What went wrong; an address, which may hold a secret, is in none of these."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause if isinstance(cause, OSError) and cause.strerror else error) or type(error).__name__
+
+
+def _judged(response: httpx.Response, said: str) -> Outcome:
+    code = response.status_code
+    words = f"HTTP {code} {said}".strip()
+    if response.is_success:
+        return Sent(words)
+    if code == _GONE:
+        return Never("disabled", f"{words}: the receiver wants nothing any more")
+    if code in _BUSY or response.is_server_error:
+        return Again(f"http_{code}", words, _retry_after(response.headers.get("retry-after")))
+    return Again(f"http_{code}", words, is_of_message=True)
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds that a receiver asks for: a number, or a date; None where it says neither."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return max(0.0, moment.timestamp() - time.time())

@@ -1,0 +1,59 @@
+"""Messages for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from collections.abc import Mapping
+from typing import Any
+
+from consumers.records.delivery import Delivery
+from consumers.records.prediction import rfc3339
+from consumers.settings.notifying import ChannelSettings
+from consumers.times import parse_time_us
+
+
+def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
+    """Title and text of a message, by the channel's templates and in its time zone."""
+    data: Mapping[str, Any] = delivery.message["data"]
+    zone = zoneinfo.ZoneInfo(settings.time_zone)
+    if delivery.kind == "test":
+        return "Clipline: a test", str(data["text"])
+    if delivery.kind == "summary":
+        reasons = ", ".join(f"{count} {_HELD.get(why, why)}" for why, count in data["reasons"].items())
+        lines = [f"{each['events']} x {each['label']} at {each['camera']}" for each in data["counts"]]
+        span = f"{_local(data['first'], zone)} to {_local(data['last'], zone)}"
+        return f"{data['held']} events held back", "\n".join([f"{span}, {reasons}", *lines])
+    filled = {
+        "label": data["label"],
+        "camera": data["camera"],
+        "state": data["state"],
+        "start": _local(data["start"], zone),
+        "end": _local(data["end"], zone),
+        "seconds": f"{data['seconds']:.1f}",
+        "score": f"{data['peak_score']:.2f}",
+        "event": data["event"],
+        "model": data["model"],
+    }
+    return settings.title.format(**filled), settings.body.format(**filled)
+
+
+_HELD = {"quiet": "in quiet hours", "rate": "beyond the hourly limit"}
+
+
+def _local(text: str, zone: dt.tzinfo) -> str:
+    moment = dt.datetime.fromtimestamp(parse_time_us(text) / 1e6, zone)
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def describe(entry: Delivery) -> str:
+    """One line about an entry of the ledger."""
+    data: Mapping[str, Any] = entry.message["data"]
+    if entry.kind == "event":
+        about = f"{data['label']} at {data['camera']} ({data['state']}, event {data['event'][:6]})"
+    else:
+        about = f"summary of {data['held']} events" if entry.kind == "summary" else "test"
+    why = "" if entry.why is None else f", {entry.why}"
+    detail = "" if entry.detail is None else f" ({entry.detail})"
+    tries = f", {entry.attempt} tries" if entry.attempt > 1 else ""
+    return f"{rfc3339(entry.time_us)[:19]}Z {entry.channel} {entry.id[:6]} {entry.state}{why}: {about}{tries}{detail}"

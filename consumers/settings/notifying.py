@@ -1,0 +1,211 @@
+"""The sections of notifications: who is told of which events, through what, and how often."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
+
+from stream import Secret
+
+from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, PART, Address, Section, SettingsError, check_group, only_line
+
+ChannelKind = Literal["webhook", "mqtt", "apprise"]
+_HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+
+
+def check_hours(text: str) -> str:
+    """Return hours of a day.
+
+    Raises:
+        ValueError: they are no such hours.
+    """
+    if not _HOURS.fullmatch(text) or text[:5] == text[6:]:
+        raise ValueError("expected hours like 22:00-07:00")
+    return text
+
+
+def check_zone(name: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: it is not known here.
+    """
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("expected a time zone like Europe/Berlin or UTC") from None
+    return name
+
+
+def minutes_of(hours: str) -> tuple[int, int]:
+    """Begin and end of checked hours, in minutes of the day."""
+    begin, end = hours.split("-")
+    return int(begin[:2]) * 60 + int(begin[3:]), int(end[:2]) * 60 + int(end[3:])
+
+
+class ChannelSettings(Section):
+    """One way to tell people or programs of events, [channels.NAME]."""
+
+    kind: ChannelKind = Field(
+        "webhook",
+        description="webhook: a signed HTTP POST, as Standard Webhooks has it. mqtt: an MQTT broker, where Home "
+        "Assistant finds the cameras by itself. apprise: mail, chat, push and a hundred other services, by Apprise's "
+        "addresses.",
+    )
+    url: Address | None = Field(
+        None,
+        examples=["https://example.org/hooks/clipline"],
+        min_length=1,
+        description="Where to send: https://…, mqtt://host:1883/topic (mqtts:// for TLS), or an address of Apprise's. "
+        "${NAME} stands for an environment variable, so that no password stands in this file.",
+    )
+    url_file: Path | None = Field(
+        None, examples=["/run/secrets/ops-url"], description="A file that holds the address on its only line."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+        description="webhook: signs what is sent; whsec_ and base64. Left out: nothing is signed.",
+    )
+    secret_file: Path | None = Field(None, examples=["/run/secrets/ops"], description="A file that holds it.")
+    old_secret: SecretStr | None = Field(
+        None, description="webhook: signs as well, while receivers change from this secret to the other one."
+    )
+    old_secret_file: Path | None = Field(None, description="A file that holds it.")
+    labels: list[str] = Field([], examples=[["fight"]], description="Labels that are told of. Empty: all.")
+    cameras: list[str] = Field(
+        [],
+        examples=[["gate*"]],
+        description="Cameras that are told of; * stands for anything. Empty: all.",
+    )
+    states: list[Literal["started", "updated", "ended"]] = Field(
+        ["started"],
+        min_length=1,
+        description="Reports of an event that are told: that it has started, goes on, has ended.",
+    )
+    timeout_seconds: float = Field(10.0, gt=0, le=120, description="Seconds in which an answer has to come.")
+    use_by_minutes: float = Field(
+        60.0,
+        gt=0,
+        le=MAX_HOURS * 60,
+        description="Minutes after its report in which a message is of use. What could not be delivered by then is "
+        "said to have failed.",
+    )
+    per_hour: int = Field(
+        60,
+        ge=1,
+        le=MAX_COUNT,
+        description="Messages an hour, at most. What is more is held back, and one message sums it up.",
+    )
+    quiet: Annotated[str, AfterValidator(check_hours)] | None = Field(
+        None,
+        examples=["22:00-07:00"],
+        description="Hours in which nothing is sent. One message sums them up afterwards.",
+    )
+    time_zone: Annotated[str, AfterValidator(check_zone)] = Field(
+        "UTC", examples=["Europe/Berlin"], description="Time zone of `quiet`, and of times in messages for people."
+    )
+    title: str = Field(
+        "{label} at {camera}",
+        max_length=200,
+        description="apprise: title of a message. {label}, {camera}, {state}, {start}, {end}, {seconds}, {score}, "
+        "{event} and {model} are filled in.",
+    )
+    body: str = Field(
+        "{state} {start}, {seconds} s so far, score {score}",
+        max_length=2000,
+        description="apprise: text of a message, likewise.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self, info: ValidationInfo) -> ChannelSettings:
+        for name in ("url", "secret", "old_secret"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"expected one of {name} and {name}_file")
+        if info.context == PART:
+            return self
+        if self.url is None and self.url_file is None:
+            raise ValueError("expected url or url_file")
+        if self.kind != "webhook" and any(
+            getattr(self, name) is not None for name in ("secret", "secret_file", "old_secret", "old_secret_file")
+        ):
+            raise ValueError("secrets are for webhooks")
+        for name in ("title", "body"):
+            _check_template(name, getattr(self, name))
+        return self
+
+    def address(self, name: str, environment: dict[str, str]) -> str:
+        """Where to send, with every reference resolved. Holds secrets.
+
+        Args:
+            name: of the channel, for errors.
+            environment: where variables are looked up.
+
+        Raises:
+            SettingsError: a variable is not set, or the file cannot be read.
+        """
+        from .addresses import resolve  # noqa: PLC0415
+
+        if self.url_file is not None:
+            return only_line(self.url_file, f"channels.{name}.url_file", "address")
+        assert self.url is not None
+        try:
+            return resolve(self.url, environment)
+        except ValueError as error:
+            raise SettingsError(f"channels.{name}.url: {error}") from None
+
+    def signing(self, name: str) -> tuple[Secret, ...]:
+        """The secrets that sign, the newer one first; none where nothing is signed.
+
+        Raises:
+            SettingsError: one cannot be read.
+        """
+        from .security import secret  # noqa: PLC0415
+
+        found = (
+            secret(f"channels.{name}.secret", self.secret, self.secret_file),
+            secret(f"channels.{name}.old_secret", self.old_secret, self.old_secret_file),
+        )
+        return tuple(each for each in found if each is not None)
+
+
+class NotifySettings(Section):
+    """Notifications, which `clipline notify` sends, and a process of `clipline run` where there are channels."""
+
+    enabled: bool = Field(
+        True,  # noqa: FBT003  a default
+        description="Let `clipline run` send them, where there are channels. false: it starts no process for them.",
+    )
+    group: Annotated[str, AfterValidator(check_group)] = Field(
+        "clipline-notify",
+        min_length=1,
+        description="Kafka consumer group of whoever sends them. Sites that share a broker under different prefixes "
+        "need different groups.",
+    )
+    keep_days: float = Field(
+        30.0, gt=0, le=MAX_DAYS / 86_400, description="Days that the ledger of deliveries is kept."
+    )
+    max_open: int = Field(
+        10_000,
+        ge=10,
+        le=1_000_000,
+        description="Messages of one channel that wait to be delivered, or are held back, at most. What is more fails "
+        "at once, and the ledger says so.",
+    )
+
+
+#: What a template may name.
+TEMPLATE_NAMES: Final = frozenset({"label", "camera", "state", "start", "end", "seconds", "score", "event", "model"})
+
+
+def _check_template(name: str, text: str) -> None:
+    """Raise ValueError where a template cannot be filled in."""
+    try:
+        text.format(**dict.fromkeys(TEMPLATE_NAMES, ""))
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        names = ", ".join(sorted(TEMPLATE_NAMES))
+        raise ValueError(f"{name}: expected a text in which {{…}} names one of {names} ({error})") from None

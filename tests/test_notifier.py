@@ -1,0 +1,388 @@
+"""Messages about events get to their receivers, each once, and the ledger says what became of each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import paho.mqtt.client as mqtt
+import pytest
+from aiosmtpd.controller import Controller
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+from standardwebhooks import Webhook
+
+from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries, send_test
+from consumers.notifying.channels.webhook import WebhookChannel
+from consumers.notifying.notifier import Notifier
+from consumers.notifying.plan import Again, Sent
+from consumers.notifying.words import describe
+from consumers.records.delivery import Delivery
+from consumers.records.event import Event
+from consumers.running.child import child_command, child_environment
+from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_deliveries
+from stream import KafkaTransport, SourceError
+from stream.services import Service
+from tests.receivers import Answer, Receiver, Request
+from tests.snapshots import event
+from tests.waiting import eventually
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OLD = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ="
+
+
+class Site:
+    """A broker with topics of our own, and a channel."""
+
+    def __init__(self, address: str, prefix: str, **channel: object) -> None:
+        self.settings = Settings.model_validate(
+            {
+                "kafka": address,
+                "topics": {"prefix": prefix},
+                "notify": {"group": f"{prefix}-notify"},
+                "channels": {"ops": channel},
+            }
+        )
+        self.transport = KafkaTransport(self.settings.broker)
+        ensure_topic_of_deliveries(self.transport, self.settings.topics, 24)
+
+    def send(self, *events: Event) -> None:
+        producer = self.transport.producer()
+        for each in events:
+            producer.send(self.settings.topics.events, *each.encode())
+        producer.flush()
+        producer.close()
+
+    def entries(self) -> list[Delivery]:
+        topic = self.settings.topics.deliveries
+        records = self.transport.read(self.transport.offsets(topic))
+        return [Delivery.decode(r.key, r.value, r.where) for r in records]
+
+    def states(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for entry in self.entries():
+            found.setdefault(entry.id, []).append(entry.state)
+        return found
+
+    @contextmanager
+    def notifying(self) -> Iterator[Notifier]:
+        stop = threading.Event()
+        notifier = Notifier(lambda: KafkaTransport(self.settings.broker), self.settings, stop.is_set)
+        thread = threading.Thread(target=notifier.run)
+        thread.start()
+        try:
+            # A new group begins with what comes from now on.
+            assert eventually(lambda: notifier.is_at_work)
+            yield notifier
+        finally:
+            stop.set()
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def events(count: int) -> list[Event]:
+    now = time.time_ns() // 1000
+    return [event(f"gate-{n}", at_us=now + n) for n in range(count)]
+
+
+def test_each_report_is_one_signed_message_and_the_ledger_says_that_it_was_sent(broker: Service, topics_prefix: str):
+    with Receiver() as receiver:
+        site = Site(broker.address, topics_prefix, url=receiver.url, secret=SECRET, old_secret=OLD)
+        with site.notifying():
+            sent = events(5)
+            site.send(*sent)
+            assert eventually(lambda: len(receiver.requests) == 5)
+            assert eventually(lambda: list(site.states().values()) == [["queued", "sent"]] * 5)
+    assert {r.body["data"]["event"] for r in receiver.requests} == {each.id for each in sent}
+    for request in receiver.requests:
+        for secret in (SECRET, OLD):
+            assert Webhook(secret).verify(request.text, request.headers)["type"] == "clipline.event.started"
+    assert set(receiver.ids) == set(site.states())
+
+
+def told(requests: list[Request]) -> Counter[str]:
+    """How often each event was told."""
+    return Counter(r.body["data"]["event"] for r in requests)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Answer(500, body=b"broken"), "http_500"),
+        (Answer(429, {"retry-after": "1"}), "http_429"),
+        (Answer(404, body=b"not yet"), "http_404"),
+        (Answer(wait_seconds=1.5), "timeout"),
+        (Answer(body=b"x" * 500, trickle_seconds=0.3), "timeout"),
+        (Answer(garbage=b"\x00\xffnot HTTP at all\r\n\r\n"), "unreachable"),
+        (Answer(hang_up=True), "unreachable"),
+    ],
+    ids=["500", "429", "404", "late", "trickles", "garbage", "hangs up"],
+)
+def test_what_a_receiver_does_wrong_is_in_the_ledger_and_the_message_comes_again_under_its_id(
+    embedded_broker: Service, topics_prefix: str, answer: Answer, why: str
+):
+    with Receiver(lambda number, _: answer if number == 0 else Answer()) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url, timeout_seconds=1)
+        with site.notifying():
+            site.send(*events(1))
+            assert eventually(lambda: list(site.states().values()) == [["queued", "retrying", "sent"]])
+    assert len(set(receiver.ids)) == 1
+    assert len(receiver.requests) == 2
+    assert site.entries()[1].why == why
+
+
+def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_back(
+    embedded_broker: Service, topics_prefix: str
+):
+    gone = threading.Event()
+    gone.set()
+    with Receiver(lambda *_: Answer(503) if gone.is_set() else Answer()) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+        with site.notifying():
+            sent = events(6)
+            site.send(*sent)
+            assert eventually(lambda: len(receiver.requests) >= 2)
+            asked = len(receiver.requests)
+            gone.clear()
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 6)
+    # While it was gone, it was asked as often as pauses let one message.
+    assert asked <= 8
+    answered = [r.body["data"]["event"] for r in receiver.requests[asked:]]
+    assert set(answered) == {each.id for each in sent}
+
+
+def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service, topics_prefix: str):
+    with Receiver(lambda *_: Answer(410)) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+        with site.notifying():
+            site.send(*events(1))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["failed"])
+            site.send(*events(2))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["failed"] * 3)
+    assert len(receiver.requests) == 1
+    assert {e.why for e in site.entries() if e.state == "failed"} == {"disabled"}
+
+
+def test_a_standby_takes_over_and_tells_nothing_again(broker: Service, topics_prefix: str):
+    with Receiver() as receiver:
+        site = Site(broker.address, topics_prefix, url=receiver.url)
+        with site.notifying():
+            site.send(*events(3))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 3)
+        with site.notifying():
+            site.send(*events(2))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 5)
+    assert Counter(Counter(receiver.ids).values()) == {1: 5}
+
+
+def test_mail_gets_there_once_and_the_ledger_says_before_that_it_is_sent(embedded_broker: Service, topics_prefix: str):
+    with MailServer() as mail:
+        site = Site(
+            embedded_broker.address,
+            topics_prefix,
+            kind="apprise",
+            url=f"mailto://127.0.0.1:{mail.port}?from=clipline@example.org&to=guard@example.org&mode=insecure",
+            timeout_seconds=60,
+        )
+        with site.notifying():
+            site.send(*events(1))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"], 60)
+    assert list(site.states().values()) == [["queued", "sending", "sent"]]
+    (message,) = mail.messages
+    assert "Subject: fight at gate-0" in message
+
+
+def test_mqtt_gets_each_report_once_and_home_assistant_is_told_of_the_camera(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    heard: list[tuple[str, str]] = []
+    with mosquitto(tmp_path) as port:
+        listener = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        listener.on_message = lambda _client, _data, message: heard.append((message.topic, message.payload.decode()))
+        listener.connect("127.0.0.1", port)
+        listener.subscribe("#", qos=1)
+        listener.loop_start()
+        site = Site(
+            embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}/site", timeout_seconds=5
+        )
+        with site.notifying():
+            sent = events(3)
+            site.send(*sent)
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 3)
+            listener.publish("homeassistant/status", "online")
+            config = "homeassistant/event/site_gate-0/config"
+            assert eventually(lambda: [topic for topic, _ in heard].count(config) >= 2)
+        listener.loop_stop()
+    told = [json.loads(text) for topic, text in heard if topic.endswith("/event")]
+    assert {each["event"] for each in told} == {each.id for each in sent}
+    assert {each["delivery"] for each in told} == set(site.states())
+    assert len(told) == 3
+    entity = json.loads(next(text for topic, text in heard if topic == config))
+    assert entity["state_topic"] == "site/gate-0/event"
+    assert entity["event_types"] == ["fight"]
+    assert ("site/status", "online") in heard
+
+
+def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    site = Site(embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}", timeout_seconds=1)
+    with site.notifying():
+        site.send(*events(2))
+        assert eventually(lambda: "retrying" in {e.state for e in site.entries()})
+        with mosquitto(tmp_path, port):
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 2, 60)
+
+
+def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_broker: Service, topics_prefix: str):
+    with Receiver(lambda number, _: Answer(500 if number == 0 else 200)) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+        with pytest.raises(SourceError, match=r"no channel 'sop'; the settings have: ops"):
+            send_test(site.transport, site.settings, "sop")
+        assert isinstance(send_test(site.transport, site.settings, "ops"), Again)
+        assert isinstance(send_test(site.transport, site.settings, "ops"), Sent)
+        assert list(site.states().values()) == [["queued", "failed"], ["queued", "sent"]]
+        with site.notifying():
+            (report,) = events(1)
+            site.send(report)
+            assert eventually(lambda: [s[-1] for s in site.states().values()][2:] == ["sent"])
+        with pytest.raises(SourceError, match="no message with the id 'zz'"):
+            acknowledge(site.transport, site.settings, "zz")
+        (entry,) = acknowledge(site.transport, site.settings, report.id[:8])
+        assert entry.message["data"]["event"] == report.id
+        assert acknowledge(site.transport, site.settings, report.id) == []
+    newest = newest_entries(site.transport, site.settings, Wanted(states=frozenset({"acknowledged"})))
+    assert [e.id for e in newest] == [entry.id]
+    assert describe(newest[0]).endswith(f"acknowledged: fight at gate-0 (started, event {report.id[:6]})")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [24])
+def test_killed_by_the_dozen_each_message_is_queued_once_and_sent(
+    apache_broker: Service, topics_prefix: str, tmp_path: Path, kills: int
+):
+    generator = random.Random(1401)
+    with Receiver(lambda number, _: Answer(wait_seconds=0.05 * (number % 3))) as receiver:
+        site = Site(apache_broker.address, topics_prefix, url=receiver.url, secret=SECRET, per_hour=100_000)
+        settings = {
+            "CLIPLINE_KAFKA": apache_broker.address,
+            "CLIPLINE_TOPICS__PREFIX": topics_prefix,
+            "CLIPLINE_NOTIFY__GROUP": f"{topics_prefix}-notify",
+            "CLIPLINE_CHANNELS__OPS__URL": receiver.url,
+            "CLIPLINE_CHANNELS__OPS__SECRET": SECRET,
+            "CLIPLINE_CHANNELS__OPS__PER_HOUR": "100000",
+        }
+        environment = child_environment({**os.environ, **settings})
+        sent: list[Event] = []
+
+        def start() -> subprocess.Popen[bytes]:
+            command = child_command("notify", f"{topics_prefix}-notifier")
+            return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+        process = start()
+        assert eventually(lambda: has_begun(site), 120)
+        for _ in range(kills):
+            fresh = events(20)
+            site.send(*fresh)
+            sent += fresh
+            # Amid them, or before the first one.
+            enough = len(receiver.requests) + generator.randrange(20)
+            assert eventually(lambda enough=enough: len(receiver.requests) >= enough, 180)
+            time.sleep(generator.uniform(0.0, 0.1))
+            process.kill()
+            process.wait()
+            process = start()
+        assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * len(sent), 240)
+        process.terminate()
+        process.wait()
+    states = [Counter(each) for each in site.states().values()]
+    assert {each["queued"] for each in states} == {1}
+    assert {each["sent"] for each in states} == {1}
+    heard = told(receiver.requests)
+    assert set(heard) == {each.id for each in sent}
+    # What came twice came under one id, and was under way when its notifier died: so many at once, at most.
+    assert sum(heard.values()) - len(heard) <= WebhookChannel.at_once * kills
+    by_event = {(r.body["data"]["event"], r.id) for r in receiver.requests}
+    assert len(by_event) == len(sent)
+
+
+def has_begun(site: Site) -> bool:
+    """Whether the group of the notifiers has a place."""
+    admin = KafkaAdminClient(bootstrap_servers=site.settings.kafka)
+    try:
+        offsets = admin.list_group_offsets(site.settings.notify.group)
+        return any(offsets.values())
+    except KafkaError:  # its coordinator is being found
+        return False
+    finally:
+        admin.close()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def mosquitto(folder: Path, port: int | None = None) -> Iterator[int]:
+    """An MQTT broker; yields its port."""
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if program is None:
+        if os.environ.get("CLIPLINE_REQUIRE_MQTT") == "1":
+            pytest.fail("CLIPLINE_REQUIRE_MQTT=1, but there is no mosquitto")
+        pytest.skip("needs Debian's package mosquitto")
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    settings = folder / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen([program, "-c", settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: answers(port))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+class MailServer:
+    """An SMTP server that keeps what it gets. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        server = self
+
+        class Handler:
+            async def handle_DATA(  # noqa: N802  aiosmtpd's name
+                self, _server: object, _session: object, envelope: Any
+            ) -> str:
+                server.messages.append(envelope.content.decode())
+                return "250 OK"
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
+
+    def __enter__(self) -> Self:
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop()

@@ -1,0 +1,235 @@
+"""Which reports become messages, and what follows from what came of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.notifying.ledger import Ledger
+from consumers.notifying.plan import MAX_REFUSALS, Again, Never, Plan, Sent
+from consumers.records.delivery import Delivery
+from consumers.records.event import Event
+from consumers.settings.notifying import ChannelSettings
+from tests.snapshots import event
+
+NOW_US = 1_795_860_000_000_000  # 2026-11-28T10:00:00Z
+SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
+
+
+class Desk:
+    """A plan with one channel, and its ledger, at a time that the test sets."""
+
+    def __init__(self, max_open: int = 10_000, **channel: object) -> None:
+        self.plan = Plan({"ops": ChannelSettings(url="http://127.0.0.1/", **channel)}, max_open)
+        self.ledger, self.now = Ledger(), NOW_US
+        self.written: list[Delivery] = []
+
+    def write(self, entries: Iterable[Delivery]) -> list[Delivery]:
+        found = []
+        for entry in entries:
+            self.ledger.apply(entry)
+            found.append(entry)
+        self.written += found
+        return found
+
+    def report(self, *events: Event) -> list[Delivery]:
+        return [e for each in events for e in self.write(self.plan.entries(each, self.now, self.ledger, self.now))]
+
+    def due(self, after_us: int = 0) -> list[Delivery]:
+        self.now += after_us
+        return self.write(self.plan.due(self.ledger, (), self.now))
+
+    def next(self, busy: Iterable[str] = ()) -> list[Delivery]:
+        return list(self.plan.next(self.ledger, frozenset(busy), self.now))
+
+    def came(self, tried: Delivery, outcome: Sent | Again | Never) -> list[Delivery]:
+        return self.write(self.plan.outcome(tried, outcome, self.ledger, self.now))
+
+    def again(self) -> Ledger:
+        """The ledger as another notifier reads it."""
+        ledger = Ledger()
+        for entry in self.written:
+            record = entry.encode()
+            ledger.apply(Delivery.decode(record[0], record[2], "deliveries[0]@0"))
+        return ledger
+
+
+def reports(count: int, **fields: object) -> list[Event]:
+    return [event(f"gate-{n}", at_us=NOW_US - 10 * SECOND + n, **fields) for n in range(count)]
+
+
+def test_a_report_becomes_one_message_however_often_it_comes():
+    desk = Desk()
+    (report,) = reports(1)
+    assert [e.state for e in desk.report(report, report)] == ["queued"]
+    (queued,) = desk.next()
+    desk.came(queued, Sent("HTTP 200"))
+    assert desk.report(report) == []
+    assert desk.next() == []
+
+
+@pytest.mark.parametrize(
+    ("channel", "told"),
+    [
+        ({}, 1),
+        ({"cameras": ["gate*"]}, 1),
+        ({"cameras": ["dock", "gate-0"]}, 1),
+        ({"cameras": ["dock*"]}, 0),
+        ({"labels": ["fight"]}, 1),
+        ({"labels": ["fall"]}, 0),
+        ({"states": ["ended"]}, 0),
+    ],
+)
+def test_a_channel_is_told_of_what_it_asks_for(channel: dict[str, object], told: int):
+    assert len(Desk(**channel).report(*reports(1))) == told
+
+
+def test_what_comes_too_late_fails_at_once_and_what_waits_too_long_fails_then():
+    desk = Desk(use_by_minutes=10)
+    late, early = reports(2)
+    (entry,) = desk.write(desk.plan.entries(late, desk.now - 11 * MINUTE, desk.ledger, desk.now))
+    assert (entry.state, entry.why) == ("failed", "expired")
+    desk.report(early)
+    assert desk.due(9 * MINUTE) == []
+    assert [(e.state, e.why) for e in desk.due(2 * MINUTE)] == [("failed", "expired")]
+    assert desk.next() == []
+
+
+def test_pauses_grow_to_five_minutes_and_a_receivers_wish_counts():
+    desk = Desk(use_by_minutes=10_000)
+    desk.report(*reports(1))
+    (tried,) = desk.next()
+    pauses = []
+    for _ in range(14):
+        (tried,) = desk.came(tried, Again("http_500", "HTTP 500"))
+        assert tried.due_us is not None
+        pauses.append((tried.due_us - desk.now) / SECOND)
+        desk.now = tried.due_us
+        assert [e.id for e in desk.next()] == [tried.id]
+    assert all(2**n / 2 <= pause <= min(2**n, 300) for n, pause in enumerate(pauses[:9]))
+    assert all(150 <= pause <= 300 for pause in pauses[9:])
+    (tried,) = desk.came(tried, Again("http_429", "HTTP 429", after_seconds=1800))
+    assert tried.due_us == desk.now + 1800 * SECOND
+    (tried,) = desk.came(tried, Again("http_429", "HTTP 429", after_seconds=1e9))
+    assert tried.due_us == desk.now + 3600 * SECOND
+
+
+def test_while_a_channel_cannot_be_reached_one_message_is_tried_and_then_the_others_in_order():
+    desk = Desk()
+    desk.report(*reports(5))
+    first, second, *_ = desk.next()
+    desk.came(first, Again("unreachable", "Connection refused"))
+    assert desk.next() == []
+    desk.now += 2 * SECOND
+    (probe,) = desk.next()
+    assert probe.id == first.id
+    assert desk.next(busy=[probe.id]) == []
+    desk.came(probe, Sent("HTTP 200"))
+    assert next(iter(desk.next())).id == second.id
+    assert len(desk.next()) == 4
+
+
+def test_a_message_that_is_refused_holds_up_no_other_and_is_given_up_in_the_end():
+    desk = Desk()
+    desk.report(*reports(2))
+    bad, good = desk.next()
+    for _ in range(MAX_REFUSALS):
+        assert good.id in {e.id for e in desk.next()}
+        (bad,) = desk.came(bad, Again("http_422", "HTTP 422 no such user", is_of_message=True))
+        desk.now += 400 * SECOND
+    assert (bad.state, bad.why, bad.attempt) == ("failed", "http_422", MAX_REFUSALS)
+    assert bad.detail == "HTTP 422 no such user"
+
+
+def test_a_receiver_that_wants_nothing_any_more_gets_nothing_until_a_test_gets_there():
+    desk = Desk()
+    desk.report(*reports(3))
+    first = desk.next()[0]
+    states = [(e.state, e.why) for e in desk.came(first, Never("disabled", "HTTP 410"))]
+    assert states == [("failed", "disabled")] * 3
+    (later,) = desk.report(event("dock", at_us=NOW_US))
+    assert (later.state, later.why) == ("failed", "disabled")
+    test = Delivery("f" * 24, "ops", "test", "queued", desk.now, desk.now + MINUTE, {"data": {}})
+    desk.write([test, test.then("sent", desk.now, attempt=1)])
+    assert [e.state for e in desk.report(event("yard", at_us=NOW_US))] == ["queued"]
+
+
+def test_beyond_the_hourly_limit_messages_are_held_back_and_summed_up():
+    desk = Desk(per_hour=3)
+    entries = desk.report(*reports(8))
+    assert [e.state for e in entries] == ["queued"] * 3 + ["held"] * 5
+    assert {e.why for e in entries[3:]} == {"rate"}
+    for entry in desk.next():
+        desk.came(entry, Sent("HTTP 200"))
+    assert desk.due(HOUR - SECOND) == []
+    (summary,) = desk.due(2 * SECOND)
+    assert summary.kind == "summary"
+    assert summary.message["data"]["held"] == 5
+    assert summary.message["data"]["reasons"] == {"rate": 5}
+    assert summary.covers == tuple(e.id for e in entries[3:])
+    assert [e.id for e in desk.next()] == [summary.id]
+    assert desk.ledger.count_open("ops") == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        ("2026-11-28T20:59:59+00:00", None),
+        ("2026-11-28T21:00:00+00:00", "2026-11-29T06:00:00+00:00"),  # 22:00 in Berlin, until 7:00
+        ("2026-11-29T05:59:00+00:00", "2026-11-29T06:00:00+00:00"),
+        ("2026-11-29T06:00:00+00:00", None),
+        # Clocks go forward at 2:00, and back at 3:00.
+        ("2026-03-28T22:00:00+00:00", "2026-03-29T05:00:00+00:00"),
+        ("2026-10-24T21:00:00+00:00", "2026-10-25T06:00:00+00:00"),
+    ],
+)
+def test_quiet_hours_are_of_the_channels_time_zone(now: str, until: str | None):
+    desk = Desk(quiet="22:00-07:00", time_zone="Europe/Berlin")
+    desk.now = int(dt.datetime.fromisoformat(now).timestamp() * 1e6)
+    (entry,) = desk.report(*reports(1))
+    assert entry.state == ("queued" if until is None else "held")
+    assert entry.due_us == (None if until is None else int(dt.datetime.fromisoformat(until).timestamp() * 1e6))
+
+
+def test_more_than_may_wait_fails_at_once_and_says_so():
+    desk = Desk(max_open=10)
+    entries = desk.report(*reports(12))
+    assert [(e.state, e.why) for e in entries[10:]] == [("failed", "overflow")] * 2
+
+
+def test_messages_of_a_channel_that_the_settings_lost_fail():
+    desk = Desk()
+    desk.report(*reports(2))
+    gone = Plan({}, 10)
+    assert [(e.state, e.why) for e in gone.due(desk.ledger, (), desk.now)] == [("failed", "no_channel")] * 2
+
+
+@given(st.lists(st.sampled_from(["sent", "again", "refused", "never", "time"]), max_size=25), st.integers(1, 6))
+def test_whoever_reads_the_ledger_knows_what_its_writer_knew(steps: list[str], count: int):
+    desk = Desk(per_hour=4, use_by_minutes=30)
+    desk.report(*reports(count))
+    for step in steps:
+        tried = next(iter(desk.next()), None)
+        if step == "time" or tried is None:
+            desk.due(5 * MINUTE)
+        elif step == "sent":
+            desk.came(tried, Sent("ok"))
+        elif step == "never":
+            desk.came(tried, Never("disabled", "HTTP 410"))
+        else:
+            desk.came(tried, Again("why", "detail", is_of_message=step == "refused"))
+    other = desk.again()
+    assert list(other.open("ops")) == list(desk.ledger.open("ops"))
+    assert other.paused_until_us("ops") == desk.ledger.paused_until_us("ops")
+    assert other.disabled("ops") == desk.ledger.disabled("ops")
+    for entry in desk.written:  # told twice, it changes nothing
+        other.apply(entry)
+    assert [e.id for e in other.open("ops")] == [e.id for e in desk.ledger.open("ops")]
+    # Nothing is lost: each message is open, over or in a summary.
+    ids, covered = {e.id for e in desk.written}, {c for e in desk.written for c in e.covers}
+    over = sum(desk.ledger.over.get("ops", {}).values())
+    assert len(ids) == desk.ledger.count_open("ops") + over + len(covered)
