@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Final
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_AGO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([smhdw])")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_time_us(text: str) -> int:
@@ -17,3 +20,38 @@ def parse_time_us(text: str) -> int:
     """
     moment = dt.datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - _EPOCH) // _MICROSECOND
+
+
+def parse_since_us(text: str, now_us: int) -> int:
+    """Microseconds since the Unix epoch of a time of the clock that is over.
+
+    Args:
+        text: "90s", "15m", "1h", "2d", "1w" before now; "earliest", which is 0; or a time, as `parse_time_us` takes it.
+        now_us: the clock.
+
+    Raises:
+        ValueError: it is none of them, or in the future; the message does not repeat it.
+    """
+    text = text.strip()
+    if text == "earliest":
+        return 0
+    if (ago := _AGO.fullmatch(text)) is not None:
+        return max(0, now_us - round(float(ago[1]) * _UNIT_SECONDS[ago[2]] * 1e6))
+    try:
+        time_us = parse_time_us(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "expected how long ago (90s, 15m, 1h, 2d), a time like 2026-11-24T08:00:00Z, or earliest"
+        ) from None
+    return past_us(time_us, now_us)
+
+
+def past_us(time_us: int, now_us: int) -> int:
+    """Return a time of the clock, or 0 if it is before 1970.
+
+    Raises:
+        ValueError: it is in the future.
+    """
+    if time_us > now_us:
+        raise ValueError("expected a time that is over, found one in the future")
+    return max(0, time_us)

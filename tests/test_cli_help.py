@@ -31,7 +31,7 @@ COMMANDS = tuple(APPLICATION.commands)
 ROOT = Path(__file__).parents[1]
 
 #: Options that mean something of their own in a command; all others have the same words wherever they are.
-OF_THEIR_OWN = {"--all", "--camera", "--from", "--output", "--resume"}
+OF_THEIR_OWN = {"--all", "--camera", "--from", "--group", "--output", "--resume", "--since"}
 
 
 def narrow(*arguments: str) -> str:

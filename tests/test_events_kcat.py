@@ -26,7 +26,6 @@ from referencing import Registry, Resource
 
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
-from consumers.outputs.subscriber import stored_events
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
@@ -35,6 +34,7 @@ from consumers.records.event_pictures import REASONS, EventPictures, Missing, St
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, TopicSettings
+from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
 from stream.segment import Display

@@ -12,14 +12,16 @@ import pytest
 from kafka import KafkaAdminClient
 
 from consumers.outputs import follower as following
-from consumers.outputs import outages, subscriber
-from consumers.outputs.follower import TopicFollower
+from consumers.outputs import outages
+from consumers.outputs.follower import TopicFollower, from_earliest
 from consumers.outputs.names import Names
 from consumers.outputs.outages import ServiceWatch, watch_redis, watching
-from consumers.outputs.subscriber import EventReader, stored_events
 from consumers.records.event import Event, event_id
 from consumers.running.overview import StatesFollower, read_states
 from consumers.settings import Settings, TopicSettings
+from consumers.subscribing import reader as reading
+from consumers.subscribing.reader import EventReader, stored_events
+from consumers.subscribing.subscription import Subscription
 from consumers.topics import ensure_topics
 from stream import BrokerError, KafkaTransport, MemoryTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
@@ -50,12 +52,12 @@ class Following:
         self.seen: list[Event] = []
         self.error: BrokerError | None = None
         self.done = threading.Event()
-        self._events = EventReader(TOPICS).follow(
+        self._events = Subscription(
             lambda: KafkaTransport(address, at_once=True),
-            f"Kafka at {address}",
-            stored=stored,
-            stop=self.done.is_set,
+            Settings(kafka=address),
+            since_us=0 if stored else None,
             give_up_seconds=give_up_seconds,
+            stop=self.done,
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -175,7 +177,7 @@ def test_a_report_that_is_sent_again_is_told_once(monkeypatch):
         (1_000_000, 0),
         (1_000_000, 1),
     ]
-    monkeypatch.setattr(subscriber, "_REMEMBERED", 2)
+    monkeypatch.setattr(reading, "_REMEMBERED", 2)
     reader = EventReader(TOPICS)
     assert len(list(reader.stored(transport))) == 4, "only the newest are remembered"
     assert len(reader._seen) == 2
@@ -193,8 +195,7 @@ def test_a_subscriber_is_told_nothing_that_is_not_committed(kind, request, quick
     stop = threading.Event()
 
     def follow() -> None:
-        reader = EventReader(topics)
-        told.extend(reader.follow(lambda: transport, "Kafka", stored=True, stop=stop.is_set))
+        told.extend(Subscription(lambda: transport, Settings(topics=topics), since_us=0, stop=stop))
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -226,7 +227,7 @@ def test_partitions_that_a_topic_is_given_are_followed(quick):
     transport = MemoryTransport()
     transport.ensure_topics([Topic("t", 1)])
     said: list[str] = []
-    with TopicFollower(lambda: transport, "Kafka", ["t"], said.append, from_start=False) as follower:
+    with TopicFollower(lambda: transport, "Kafka", ["t"], said.append) as follower:
         assert follower.poll(0.0) == []
         transport.add_partitions("t", 2)
         producer = transport.producer()
@@ -248,7 +249,7 @@ def test_what_was_removed_before_it_could_be_read_is_said():
     transport, said = Forgetful(), []
     transport.ensure_topics([Topic("t", 1)])
     producer = transport.producer()
-    with TopicFollower(lambda: transport, "Kafka", ["t"], said.append, from_start=True) as follower:
+    with TopicFollower(lambda: transport, "Kafka", ["t"], said.append, begin=from_earliest) as follower:
         producer.send("t", b"a", [], b"0")
         assert [r.offset for r in follower.poll(1.0)] == [0]
         follower.close()
@@ -266,6 +267,8 @@ def test_what_was_removed_before_it_could_be_read_is_said():
         ("gat", None, "no camera 'gat' has sent anything; known: gate, yard; did you mean 'gate'?"),
         ("gate", "figt", "no events with label 'figt'; known: fight, run; did you mean 'fight'?"),
         ("zzz", None, "no camera 'zzz' has sent anything; known: gate, yard"),
+        ("zzz*", None, "no camera 'zzz*' has sent anything; known: gate, yard"),
+        ("g*e", None, None),
         ("gate", "fight", None),
         (None, None, None),
     ],
@@ -274,7 +277,8 @@ def test_a_name_that_nobody_has_heard_of_gives_a_word(camera, label, said):
     transport = MemoryTransport()
     ensure_topics(transport, TOPICS)
     publish(transport, event(0), event(1, "yard", "run"))
-    assert Names(Settings()).unknown(transport, camera, label) == said
+    found = Names(Settings()).unknown(transport, [camera] if camera else [], [label] if label else [])
+    assert found == ([said] if said else [])
 
 
 @pytest.fixture(scope="module")
@@ -315,10 +319,10 @@ def test_readers_make_no_topics(kind, request, topics_prefix, quick):
     with StatesFollower(transport, topics, "Kafka") as follower:
         for _ in range(5):
             follower.poll(0.1)
-    with TopicFollower(lambda: transport, "Kafka", [topics.events], lambda _: None, from_start=True) as follower:
+    with TopicFollower(lambda: transport, "Kafka", [topics.events], lambda _: None, begin=from_earliest) as follower:
         for _ in range(5):
             follower.poll(0.1)
-    assert Names(Settings(topics=topics)).unknown(transport, "gate", None) is not None
+    assert Names(Settings(topics=topics)).unknown(transport, ["gate"], [])
     assert topics_of(address) == before
 
 

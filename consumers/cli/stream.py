@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.live import Live
 
+from .help import ADVANCED
 from .options import (
     INTERRUPTED,
     EngineOption,
@@ -217,11 +219,47 @@ def work(
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events, until Ctrl-C.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="With --follow: print the stored events first.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only those reported since then: 90s, 15m, 1h or 2d ago, or a time like 2026-11-24T08:00:00Z. With "
+            "--follow: these first.",
+            show_default=False,
+        ),
+    ] = None,
     camera: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only events of this camera.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only events of this camera, or of those that a pattern such as 'gate*' names. May be given several "
+            "times.",
+            show_default=False,
+        ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Only events with this label.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL", help="Only events with this label. May be given several times.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["text", "table", "json", "csv"] | None,
+        typer.Option(
+            "--format",
+            help="One line for people, a table's row, a JSON object or a row of CSV for each report.",
+            show_default="text",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="NAME",
+            rich_help_panel=ADVANCED,
+            help="With --follow: a Kafka consumer group that remembers what was printed; started again, it goes on.",
+            show_default=False,
+        ),
     ] = None,
     exit_after: ExitAfterOption = None,
     as_json: PrintJsonOption = False,
@@ -238,20 +276,48 @@ def events(
     \b
     Examples:
       clipline events
-      clipline events --follow --label fight
+      clipline events --since 1h --format table
+      clipline events --follow --label fight --camera 'gate*' --since 1h
       clipline events --follow --json | jq .camera
     """
-    from consumers.terminal.events import Wanted, follow_events, print_stored_events
+    from consumers.subscribing.selection import Selection
+    from consumers.subscribing.subscription import open_subscription
+    from consumers.terminal.events import follow_events, print_stored_events
+    from consumers.times import parse_since_us
 
-    if not follow and (everything or exit_after is not None):
-        raise typer.BadParameter(f"{'--all' if everything else '--exit-after'} is for --follow")
+    needless = {"--all": everything, "--exit-after": exit_after is not None, "--group": group is not None}
+    if not follow and any(needless.values()):
+        raise typer.BadParameter(f"{next(o for o, given in needless.items() if given)} is for --follow")
+    if everything and since is not None:
+        raise typer.BadParameter("--all and --since: expected one of them")
+    if as_json and form not in {None, "json"}:
+        raise typer.BadParameter(f"--json and --format {form}: expected one of them")
+    try:
+        selection = Selection.of(label, camera)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{str(error).replace('s: ', ': ', 1)}") from None
+    try:
+        since_us = None if since is None else parse_since_us(since, time.time_ns() // 1000)
+    except ValueError as error:
+        raise typer.BadParameter(f"--since: {error}: {since!r}") from None
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors)
-    wanted = Wanted(camera, label, as_json)
+    form = "json" if as_json else form or "text"
     with stop_on_signal() as stop:
         if follow:
-            follow_events(settings, wanted, console, errors, stop, stored=everything, give_up_seconds=exit_after)
+            try:
+                subscription = open_subscription(
+                    settings,
+                    selection,
+                    since_us=0 if everything else since_us,
+                    group=group,
+                    give_up_seconds=exit_after,
+                    stop=stop,
+                )
+            except ValueError as error:
+                raise typer.BadParameter(f"--{error}") from None
+            follow_events(subscription, form, console)
             return
-        print_stored_events(settings, wanted, console, errors, stop)
+        print_stored_events(settings, selection, since_us or 0, form, console, errors, stop)
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)  # the rest was not printed
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+import fnmatch
+from collections.abc import Iterable, Iterator, Sequence
 
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
@@ -28,20 +29,26 @@ class Names:
         self._cameras.add(event.camera)
         self._labels.add(event.label)
 
-    def unknown(self, transport: Transport, camera: str | None, label: str | None) -> str | None:
-        """What to say if nobody has heard of the camera or label; else None.
+    def unknown(self, transport: Transport, cameras: Sequence[str], labels: Sequence[str]) -> list[str]:
+        """What to say of cameras (ids or patterns) and labels that nobody has heard of, a line for each.
 
         Raises:
             BrokerError: the broker is away.
         """
-        if camera is label is None:
-            return None
+        if not cameras and not labels:
+            return []
         self._look(transport)
-        if camera is not None and camera not in self._cameras:
-            return f"no camera {camera!r} has sent anything; {_known(camera, self._cameras)}"
-        if label is not None and self._labels and label not in self._labels:
-            return f"no events with label {label!r}; {_known(label, self._labels)}"
-        return None
+        said = [
+            f"no camera {camera!r} has sent anything; {_known(camera, self._cameras)}"
+            for camera in cameras
+            if not fnmatch.filter(self._cameras, camera)
+        ]
+        said += [
+            f"no events with label {label!r}; {_known(label, self._labels)}"
+            for label in labels
+            if self._labels and label not in self._labels
+        ]
+        return said
 
     def _look(self, transport: Transport) -> None:
         topics = self._topics

@@ -19,9 +19,9 @@ from typing import Final
 from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.redis_projection import RedisProjection
-from consumers.outputs.subscriber import stored_events
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
+from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
 from stream import Footage, KafkaTransport, Producer, RecordTooLargeError, Segment, SegmentLimits, StreamError
 from stream.services import EmbeddedBroker, EmbeddedRedis

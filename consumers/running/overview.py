@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from consumers.outputs.follower import TopicFollower
+from consumers.outputs.follower import TopicFollower, from_now
 from consumers.records.camera_state import CameraState
 from consumers.records.fields import RecordError
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
@@ -105,7 +105,7 @@ class StatesFollower:
         """
         self._topics = topics
         names = [topics.cameras_state, topics.workers_state]
-        self._follower = TopicFollower(lambda: transport, broker, names, log.info, from_start=False)
+        self._follower = TopicFollower(lambda: transport, broker, names, log.info, begin=from_now)
         # First: what comes while the stored records are read is then seen twice, and not missed.
         self._follower.poll(0.0)
         self.states = read_states(transport, topics)

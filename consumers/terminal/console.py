@@ -54,7 +54,12 @@ def print_lines(console: Console, text: str, style: str | None = None) -> None:
 
 def print_json(console: Console, value: object, indent: int | None = None) -> None:
     """Print `value` as JSON, which escapes by itself and is never wrapped."""
-    console.print(_Verbatim(json.dumps(value, indent=indent, allow_nan=False)), soft_wrap=True)
+    print_verbatim(console, json.dumps(value, indent=indent, allow_nan=False))
+
+
+def print_verbatim(console: Console, text: str) -> None:
+    """Print text that is safe as it is, without wrapping or padding it."""
+    console.print(_Verbatim(text), soft_wrap=True)
 
 
 class _Status(Status):

@@ -17,8 +17,8 @@ from rich.live import Live
 
 from consumers.live.assemble import Serving, open_worker
 from consumers.live.snapshot import WorkerSnapshot
-from consumers.outputs.subscriber import stored_events
 from consumers.settings import Settings, override
+from consumers.subscribing.reader import stored_events
 from consumers.terminal.console import Output
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, cameras_of, find_files

@@ -2,96 +2,119 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 from rich.console import Console
 
 from consumers.outputs.names import Names
 from consumers.outputs.outages import watch_kafka, watching
-from consumers.outputs.subscriber import EventReader
+from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.settings import Settings
+from consumers.subscribing.reader import EventReader
+from consumers.subscribing.selection import Selection
+from consumers.subscribing.subscription import Subscription
 from stream import KafkaTransport, SourceError
 
-from .console import print_json
-from .wording import describe
+from .console import print_json, print_verbatim
+from .wording import describe, moment
+
+Format = Literal["text", "table", "json", "csv"]
+#: The columns of a table and their widths; what is longer moves the rest of its row.
+_TABLE: Final = {"end (UTC)": 19, "state": 7, "camera": 16, "label": 16, "seconds": 9, "peak": 5, "event": 8}
+#: The columns of CSV: the body of an event.
+CSV_COLUMNS: Final = (
+    *("event", "state", "camera", "label", "model", "start", "end"),
+    *("seconds", "peak_score", "peak", "windows", "ending"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which events to print, and how. None: of all cameras, with any label."""
+class EventPrinter:
+    """Prints reports of events one by one in a format, the columns' names first where it has columns."""
 
-    camera: str | None
-    label: str | None
-    as_json: bool
+    def __init__(self, out: Console, form: Format) -> None:
+        self._out = out
+        shows: dict[Format, Callable[[dict[str, Any]], None]] = {
+            "text": self._show_line,
+            "table": self._show_row,
+            "json": lambda body: print_json(out, body),
+            "csv": lambda body: self._print_csv([body[column] for column in CSV_COLUMNS]),
+        }
+        self._show = shows[form]
+        if form == "csv":
+            self._print_csv(list(CSV_COLUMNS))
+        elif form == "table":
+            self._print_row(list(_TABLE))
 
-    def holds(self, event: Event) -> bool:
-        return self.camera in {None, event.camera} and self.label in {None, event.label}
+    def show(self, event: Event) -> None:
+        """Print a report."""
+        self._show(event.body())
 
-    def show(self, event: Event, out: Console) -> None:
-        if self.as_json:
-            print_json(out, event.body())
-        else:
-            out.print(describe(event.body()), soft_wrap=True)
+    def _show_line(self, body: dict[str, Any]) -> None:
+        self._out.print(describe(body), soft_wrap=True)
+
+    def _show_row(self, body: dict[str, Any]) -> None:
+        self._print_row(
+            [
+                *(moment(body["end"]), body["state"], body["camera"], printable(body["label"])),
+                *(f"{body['seconds']:.1f}", f"{body['peak_score']:.2f}", body["event"][:8]),
+            ]
+        )
+
+    def _print_row(self, cells: list[str]) -> None:
+        padded = (cell.ljust(width) for cell, width in zip(cells, _TABLE.values(), strict=True))
+        self._out.print("  ".join(padded).rstrip(), soft_wrap=True)
+
+    def _print_csv(self, cells: list[Any]) -> None:
+        line = io.StringIO()
+        safe = (printable(cell) if isinstance(cell, str) else cell for cell in cells)
+        csv.writer(line, lineterminator="").writerow(safe)
+        print_verbatim(self._out, line.getvalue())
 
 
 def print_stored_events(
-    settings: Settings, wanted: Wanted, out: Console, errors: Console, stop: threading.Event
-) -> None:
-    """Print all that is stored at this moment.
-
-    Raises:
-        BrokerError: the broker is away, or has no topic of events.
-        SourceError: nobody has heard of the camera or label.
-    """
-    transport, names, printed = KafkaTransport(settings.broker, at_once=True), Names(settings), 0
-    with watching(watch_kafka(settings.broker)):
-        for event in EventReader(settings.topics).stored(transport):
-            if stop.is_set():
-                return
-            names.see(event)
-            if wanted.holds(event):
-                wanted.show(event, out)
-                printed += 1
-        if printed:
-            return
-        if (unknown := names.unknown(transport, wanted.camera, wanted.label)) is not None:
-            raise SourceError(unknown)
-    errors.print("no events", style="yellow")
-
-
-def follow_events(
     settings: Settings,
-    wanted: Wanted,
+    selection: Selection,
+    since_us: int,
+    form: Format,
     out: Console,
     errors: Console,
     stop: threading.Event,
-    *,
-    stored: bool,
-    give_up_seconds: float | None,
 ) -> None:
-    """Print events as they come, until `stop`; `stored` prints those before them first.
+    """Print all that is stored at this moment, of what was reported at `since_us` or later.
 
     Raises:
-        BrokerError: the broker has been away for `give_up_seconds`.
+        BrokerError: the broker is away, or has no topic of events.
+        SourceError: nobody has heard of a camera or label.
     """
-    names = Names(settings)
+    transport, names, printer = KafkaTransport(settings.broker, at_once=True), Names(settings), EventPrinter(out, form)
+    printed = 0
+    with watching(watch_kafka(settings.broker)):
+        for event in EventReader(settings.topics).stored(transport, since_us):
+            if stop.is_set():
+                return
+            names.see(event)
+            if selection.holds(event):
+                printer.show(event)
+                printed += 1
+        if printed:
+            return
+        if unknown := names.unknown(transport, selection.cameras, selection.labels):
+            raise SourceError("; ".join(unknown))
+    errors.print("no events", style="yellow")
 
-    asked = False
 
-    def connect() -> KafkaTransport:
-        nonlocal asked
-        transport = KafkaTransport(settings.broker, at_once=True)
-        unknown = None if asked else names.unknown(transport, wanted.camera, wanted.label)
-        asked = True
-        if unknown is not None:
-            errors.print(f"{unknown}; waiting for it", style="yellow", soft_wrap=True)
-        return transport
+def follow_events(subscription: Subscription, form: Format, out: Console) -> None:
+    """Print events as they come, until the subscription is over.
 
-    events = EventReader(settings.topics).follow(
-        connect, f"Kafka at {settings.kafka}", stored=stored, stop=stop.is_set, give_up_seconds=give_up_seconds
-    )
-    for event in events:
-        if wanted.holds(event):
-            wanted.show(event, out)
+    Raises:
+        BrokerError: the broker has been away for as long as the subscription waits.
+    """
+    printer = EventPrinter(out, form)
+    with subscription as events:
+        for event in events:
+            printer.show(event)

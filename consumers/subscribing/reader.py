@@ -1,0 +1,91 @@
+"""Reading events as a subscriber does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from consumers.records.event import Event
+from consumers.records.fields import OtherRecordError, RecordError
+from consumers.settings import TopicSettings
+from stream import BrokerError, Record, Transport
+
+log = logging.getLogger(__name__)
+
+#: Repetitions come within a worker's last seconds: that many reports are more than all cameras send meanwhile.
+_REMEMBERED: Final = 20_000
+#: So many records that are no events are named, the others counted.
+_NAMED: Final = 10
+
+
+def sent_since(record: Record, time_us: int) -> bool:
+    """Whether a record was sent at a time or later; one that does not say when is taken for one that was."""
+    return not record.sent_us or record.sent_us >= time_us
+
+
+class EventReader:
+    """Reads the reports of events in the order of their topic, each once.
+
+    Where a broker has no transactions, a worker that takes over sends again what its predecessor had sent last. What is
+    no event is left out with a word, and counted.
+    """
+
+    def __init__(self, topics: TopicSettings) -> None:
+        self._topic = topics.events
+        #: The newest reports, by their event's id and their number, oldest first.
+        self._seen: dict[tuple[str, int], None] = {}
+        #: Records that were left out.
+        self.left_out = 0
+
+    def stored(self, transport: Transport, since_us: int = 0) -> Iterator[Event]:
+        """Yield what is stored at this moment, of what was sent at a time or later.
+
+        Raises:
+            BrokerError: there is no such topic, or the broker is away.
+        """
+        if not transport.existing([self._topic]):
+            raise BrokerError(
+                f"topic {self._topic} does not exist: nothing was sent yet (`clipline attach`, `clipline work`), or "
+                "topics.prefix is another one"
+            )
+        bounds = dict(transport.offsets(self._topic))
+        if since_us:
+            begin = transport.sent_since(self._topic, since_us)
+            bounds = {p: (max(first, begin.get(p, first)), end) for p, (first, end) in bounds.items()}
+        for record in transport.read(bounds):
+            if sent_since(record, since_us) and (event := self.new_event(record)) is not None:
+                yield event
+        self.sum_up()
+
+    def new_event(self, record: Record) -> Event | None:
+        """The report that a record holds; None where it is no event, or has been read before."""
+        try:
+            event = Event.decode(record.key, record.headers, record.value, record.where)
+        except OtherRecordError:
+            return None
+        except RecordError as error:
+            self.left_out += 1
+            if self.left_out <= _NAMED:
+                log.warning("%s: left out", error)
+            return None
+        return event if self._is_new(event) else None
+
+    def _is_new(self, event: Event) -> bool:
+        report = (event.id, event.revision)
+        if report in self._seen:
+            return False
+        self._seen[report] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+    def sum_up(self) -> None:
+        """Say how many records were left out, if any."""
+        if self.left_out:
+            log.warning("left out of %s: %d records that are no events", self._topic, self.left_out)
+
+
+def stored_events(transport: Transport, topics: TopicSettings) -> Iterator[Event]:
+    """See `EventReader.stored`."""
+    return EventReader(topics).stored(transport)
