@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import os
+import signal
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,11 +17,16 @@ import consumers
 from consumers.outputs import follower as following
 from consumers.outputs.follower import Place
 from consumers.records.event import Event, event_id
-from consumers.settings import Settings
+from consumers.settings import Settings, TopicSettings
+from consumers.subscribing import group as groups
+from consumers.subscribing import subscription as subscriptions
 from consumers.subscribing.position import parse_place, place_id
 from consumers.subscribing.selection import Selection
 from consumers.subscribing.subscription import Subscription, parse_since, subscribe
-from stream import MemoryTransport, Topic, Transport
+from stream import KafkaTransport, MemoryTransport, Topic, Transport
+from stream.services import ApacheBroker
+from tests.test_transactions import server_of
+from tests.waiting import eventually
 
 SETTINGS = Settings()
 TOPIC = SETTINGS.topics.events
@@ -126,8 +135,9 @@ def test_a_report_that_is_sent_again_comes_once_also_to_whoever_goes_on():
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_whoever_goes_on_behind_any_event_gets_each_of_the_others(partitions):
+def test_whoever_goes_on_behind_any_event_gets_each_of_the_others(partitions, monkeypatch):
     """Exactly: no event of any partition is lost or comes again, wherever the first one stopped."""
+    monkeypatch.setattr(subscriptions, "_POLL_SECONDS", 0.01)
     transport = stored(partitions)
     count = 24
     for number in range(count):
@@ -286,3 +296,238 @@ def test_closing_from_elsewhere_ends_whoever_waits_and_twice_is_once():
     assert time.monotonic() - began < 3
     subscription.close()
     assert list(subscription) == []
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def grouped(transport: Transport, since_us: int | None = 0, group: str = "alarms") -> Subscription:
+    return Subscription(lambda: transport, SETTINGS, since_us=since_us, group=group)
+
+
+def test_a_group_goes_on_behind_the_last_event_after_which_the_next_was_asked_for():
+    transport = stored(1, *map(event, range(5)))
+    with grouped(transport) as first:
+        assert take(first, 3) == [event(0), event(1), event(2)]
+    # The third was handed over, and nobody knows what became of it: it comes again.
+    with grouped(transport) as second:
+        assert take(second, 2) == [event(2), event(3)]
+    with grouped(transport) as third:
+        assert take(third, 1) == [event(3)]
+        assert rest(third, 0.3) == [event(4)]
+    with grouped(transport) as last:
+        assert rest(last, 0.3) == [], "asking for more than there is says that the last one was dealt with"
+
+
+def test_a_group_commits_while_it_goes_on(monkeypatch):
+    monkeypatch.setattr(groups, "_COMMIT_SECONDS", 0.0)
+    transport = stored(1, *map(event, range(5)))
+    first = grouped(transport)
+    take(first, 3)
+    first._follower._consumer.close()  # killed: nothing is committed at the end
+    with grouped(transport) as second:
+        assert take(second, 1) == [event(2)]
+
+
+def test_a_new_group_that_begins_now_has_begun_even_if_nothing_comes():
+    transport = stored(1, event(0))
+    with grouped(transport, None) as first:
+        assert eventually(lambda: first._step() is None and bool(first._follower.place.offsets), 5)
+    publish(transport, event(1))
+    with grouped(transport, None) as second:
+        assert take(second, 1) == [event(1)]
+
+
+def test_members_of_a_group_share_its_partitions_and_take_over(quick):
+    transport = stored(2)
+    first, second = grouped(transport), grouped(transport)
+    seen: list[Event] = []
+
+    def run(subscription: Subscription) -> None:
+        seen.extend(subscription)
+
+    threads = [threading.Thread(target=run, args=(each,)) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert eventually(lambda: all(len(s._follower.place.offsets) == 1 for s in (first, second)), 10)
+        for number in range(10):
+            publish(transport, event(number), partition=number % 2)
+        assert eventually(lambda: len(seen) == 10, 10)
+        first.close()
+        threads[0].join(5)
+        for number in range(10, 20):
+            publish(transport, event(number), partition=number % 2)
+        assert eventually(lambda: len(second._follower.place.offsets) == 2, 10)
+        time.sleep(0.5)
+    finally:
+        first.close()
+        second.close()
+        for thread in threads:
+            thread.join(10)
+    assert {e.id for e in seen} == {event(n).id for n in range(20)}
+
+
+def test_two_groups_and_whoever_has_none_each_get_everything():
+    transport = stored(1, *map(event, range(3)))
+    for each in (
+        grouped(transport, group="a"),
+        grouped(transport, group="b"),
+        Subscription(lambda: transport, SETTINGS, since_us=0),
+    ):
+        with each:
+            assert take(each, 3) == [event(0), event(1), event(2)]
+
+
+# --- asynchronous code ------------------------------------------------------------------------------------------------
+
+
+def test_asynchronous_code_gets_the_same_and_a_timeout_loses_nothing():
+    transport = stored(1, *map(event, range(3)))
+
+    async def watch() -> list[Event]:
+        found: list[Event] = []
+        async with Subscription(lambda: transport, SETTINGS, since_us=0) as events:
+            async for each in events:
+                found.append(each)
+                if len(found) == 3:
+                    break
+            for number in range(3, 9):
+                # Sent while a call waits and is given up: it comes with the next.
+                timer = threading.Timer(0.05, publish, (transport, event(number)))
+                timer.start()
+                for wait in (0.04, 0.06, 5.0):
+                    try:
+                        found.append(await asyncio.wait_for(anext(events), wait))
+                    except TimeoutError:
+                        continue
+                    break
+                timer.join()
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+        return found
+
+    assert asyncio.run(watch()) == [event(n) for n in range(9)]
+
+
+def test_asynchronous_subscribers_do_not_hold_up_the_loop_nor_each_other():
+    transport = stored(1)
+
+    async def watch(subscription: Subscription, pause: float) -> int:
+        count = 0
+        async for _ in subscription:
+            await asyncio.sleep(pause)
+            count += 1
+            if count == 20:
+                break
+        await subscription.aclose()
+        return count
+
+    async def everything() -> float:
+        quick_ones = [watch(Subscription(lambda: transport, SETTINGS, since_us=0), 0.0) for _ in range(3)]
+        slow = asyncio.create_task(watch(Subscription(lambda: transport, SETTINGS, since_us=0), 5.0))
+        waiting = asyncio.gather(*quick_ones)
+        longest = 0.0
+        began = time.monotonic()
+        publish(transport, *map(event, range(20)))
+        while not waiting.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+        assert await waiting == [20, 20, 20]
+        assert time.monotonic() - began < 5.0, "the slow one has had one by then"
+        slow.cancel()
+        return longest
+
+    assert asyncio.run(everything()) < 0.25 * 4, "one poll takes 0.25 s, and there are four"
+
+
+def test_a_program_ends_although_nobody_closed_a_subscription():
+    async def once() -> Event:
+        transport = stored(1, event(0))
+        return await anext(Subscription(lambda: transport, SETTINGS, since_us=0))
+
+    assert asyncio.run(once()) == event(0)
+
+
+# --- a broker that is away --------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A subscription at work in a thread, and what it says."""
+
+    def __init__(self, settings: Settings, *, group: str | None = None, is_asynchronous: bool = False) -> None:
+        self.seen: list[Event] = []
+        self.said: list[str] = []
+        self.subscription = consumers.subscribe(
+            since="earliest", group=group, settings=settings, waiting_for=self.said.append
+        )
+        run = self._run_async if is_asynchronous else self._run
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        for each in self.subscription:
+            self.seen.append(each)
+
+    def _run_async(self) -> None:
+        async def run() -> None:
+            async for each in self.subscription:
+                self.seen.append(each)
+
+        asyncio.run(run())
+
+    def close(self) -> None:
+        self.subscription.close()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@pytest.mark.slow  # starts Apache Kafka twice
+def test_every_kind_of_listener_outlives_its_broker_and_goes_on(quick, tmp_path):
+    if (reason := ApacheBroker.missing()) is not None:
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        with ApacheBroker(tmp_path / "data") as broker:
+            address, port = broker.address, int(broker.address.rpartition(":")[2])
+            transport = KafkaTransport(address)
+            transport.ensure_topics([Topic(TOPIC, 1)])
+            settings = Settings(kafka=address)
+            publish(transport, event(0), event(1))
+            kinds = {
+                "plain": Listener(settings),
+                "async": Listener(settings, is_asynchronous=True),
+                "group": Listener(settings, group="alarms"),
+            }
+            for each in kinds.values():
+                stack.callback(each.close)
+            assert eventually(lambda: all(len(k.seen) == 2 for k in kinds.values()), 40)
+            os.kill(server_of(broker), signal.SIGKILL)
+        assert eventually(lambda: all("waiting for Kafka" in " ".join(k.said) for k in kinds.values()), 30)
+        assert all(k.subscription.awaited.startswith(f"Kafka at {address} since") for k in kinds.values())
+        with ApacheBroker(tmp_path / "data", port=port):
+            publish(KafkaTransport(address), event(2), event(3))
+            assert eventually(lambda: all(len(k.seen) == 4 for k in kinds.values()), 60)
+            time.sleep(1.0)
+            for name, each in kinds.items():
+                assert each.seen == [event(n) for n in range(4)], name
+                assert any("is back, after" in line for line in each.said), name
+                each.close()
+
+
+def test_listeners_make_no_topics_and_begin_with_the_first_event_of_one_that_comes(
+    quick, embedded_broker, topics_prefix
+):
+    settings = Settings(kafka=embedded_broker.address, topics=TopicSettings(prefix=topics_prefix))
+    listeners = [Listener(settings), Listener(settings, group=topics_prefix)]
+    try:
+        assert eventually(lambda: all("does not exist (yet)" in " ".join(each.said) for each in listeners))
+        transport = KafkaTransport(embedded_broker.address)
+        assert all("which does not exist" in each.subscription.awaited for each in listeners)
+        assert not transport.existing([settings.topics.events])
+        transport.ensure_topics([Topic(settings.topics.events, 1)])
+        publish(transport, event(0), topic=settings.topics.events)
+        assert eventually(lambda: all(each.seen == [event(0)] for each in listeners))
+    finally:
+        for each in listeners:
+            each.close()

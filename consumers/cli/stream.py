@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.live import Live
@@ -40,6 +40,10 @@ from .options import (
     parse_start,
     stop_on_signal,
 )
+
+if TYPE_CHECKING:
+    from consumers.settings import Settings
+    from consumers.subscribing.selection import Selection
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
 
@@ -261,6 +265,16 @@ def events(
             show_default=False,
         ),
     ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            "--serve",
+            metavar="HOST:PORT",
+            help="Print nothing, and serve events to programs and browsers, as server-sent events at "
+            "http://HOST:PORT/events.",
+            show_default=False,
+        ),
+    ] = None,
     exit_after: ExitAfterOption = None,
     as_json: PrintJsonOption = False,
     log: LogOption = None,
@@ -280,38 +294,36 @@ def events(
       clipline events --follow --label fight --camera 'gate*' --since 1h
       clipline events --follow --json | jq .camera
     """
-    from consumers.subscribing.selection import Selection
     from consumers.subscribing.subscription import open_subscription
     from consumers.terminal.events import follow_events, print_stored_events
-    from consumers.times import parse_since_us
 
-    needless = {"--all": everything, "--exit-after": exit_after is not None, "--group": group is not None}
-    if not follow and any(needless.values()):
-        raise typer.BadParameter(f"{next(o for o, given in needless.items() if given)} is for --follow")
-    if everything and since is not None:
-        raise typer.BadParameter("--all and --since: expected one of them")
-    if as_json and form not in {None, "json"}:
-        raise typer.BadParameter(f"--json and --format {form}: expected one of them")
-    try:
-        selection = Selection.of(label, camera)
-    except ValueError as error:
-        raise typer.BadParameter(f"--{str(error).replace('s: ', ': ', 1)}") from None
-    try:
-        since_us = None if since is None else parse_since_us(since, time.time_ns() // 1000)
-    except ValueError as error:
-        raise typer.BadParameter(f"--since: {error}: {since!r}") from None
+    if serve is not None:
+        asked: dict[str, object] = {
+            "--follow": follow,
+            "--all": everything,
+            "--since": since,
+            "--camera": camera,
+            "--label": label,
+        }
+        asked |= {"--format": form, "--json": as_json, "--group": group, "--exit-after": exit_after}
+        _refuse(asked, "what is printed, and with --serve each client asks for itself")
+        _serve_events(logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors), serve)
+        return
+    if not follow:
+        _refuse({"--all": everything, "--exit-after": exit_after, "--group": group}, "--follow")
+    if everything:
+        _refuse({"--since": since}, "events without --all")
+    if as_json and form != "json":
+        _refuse({"--format": form}, "events without --json")
+    selection, since_us = _selected(label, camera, since)
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors)
     form = "json" if as_json else form or "text"
     with stop_on_signal() as stop:
         if follow:
+            begin_us = 0 if everything else since_us
             try:
                 subscription = open_subscription(
-                    settings,
-                    selection,
-                    since_us=0 if everything else since_us,
-                    group=group,
-                    give_up_seconds=exit_after,
-                    stop=stop,
+                    settings, selection, since_us=begin_us, group=group, give_up_seconds=exit_after, stop=stop
                 )
             except ValueError as error:
                 raise typer.BadParameter(f"--{error}") from None
@@ -320,6 +332,47 @@ def events(
         print_stored_events(settings, selection, since_us or 0, form, console, errors, stop)
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)  # the rest was not printed
+
+
+def _refuse(options: Mapping[str, object], what_for: str) -> None:
+    """Refuse the first option that is given.
+
+    Raises:
+        BadParameter: one is.
+    """
+    if given := [option for option, value in options.items() if value is not None and value is not False]:
+        raise typer.BadParameter(f"{given[0]} is for {what_for}")
+
+
+def _selected(labels: list[str] | None, cameras: list[str] | None, since: str | None) -> tuple[Selection, int | None]:
+    """Which events, and since when; microseconds since the Unix epoch.
+
+    Raises:
+        BadParameter: an option's value is none.
+    """
+    from consumers.subscribing.selection import Selection
+    from consumers.subscribing.subscription import parse_since
+
+    try:
+        return Selection.of(labels, cameras), parse_since(since)
+    except ValueError as error:
+        option, _, why = str(error).partition(":")
+        raise typer.BadParameter(f"--{option.removesuffix('s')}:{why}") from None
+
+
+def _serve_events(settings: Settings, address: str) -> None:
+    from consumers.settings import SettingsError
+    from consumers.subscribing.serving import serving
+
+    with stop_on_signal() as stop:
+        try:
+            with serving(settings, address) as (url, streams):
+                console.print(f"events at {url}, until Ctrl-C", soft_wrap=True)
+                stop.wait()
+        except (SettingsError, ValueError) as error:
+            raise typer.BadParameter(f"--serve: {error}") from None
+    if streams.slow:
+        errors.print(f"disconnected since they took nothing: {streams.slow} clients", style="yellow")
 
 
 def demo(

@@ -136,10 +136,13 @@ class TopicFollower:
         try:
             polled = self._consumer.poll(timeout_seconds)
             self._look()
-            records = self._take(polled)
+            return self._fresh(self._take(polled))
         except BrokerError as error:
             self._lose(str(error))
             return []
+
+    def _fresh(self, records: Sequence[Record]) -> list[Record]:
+        """Those that have not been handed out; they have been then."""
         fresh = []
         for record in records:
             partition = (record.topic, record.partition)

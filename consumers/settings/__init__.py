@@ -39,6 +39,7 @@ from .sections import (
     section_of,
 )
 from .security import KafkaSecuritySettings, RedisSecuritySettings
+from .serving import ServeSettings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -58,6 +59,7 @@ __all__ = [
     "RedisSettings",
     "RunSettings",
     "SegmentSettings",
+    "ServeSettings",
     "Settings",
     "SettingsError",
     "TopicSettings",

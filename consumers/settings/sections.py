@@ -29,6 +29,7 @@ from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
+from .serving import ServeSettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 _ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -390,6 +391,7 @@ class Settings(Section):
     )
     log: LogSettings = Field(LogSettings(), description="Logs.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
+    serve: ServeSettings = Field(ServeSettings(), description="Events over HTTP.")
     kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")
     redis_security: RedisSecuritySettings = Field(RedisSecuritySettings(), description="How Redis is entered.")
 

@@ -41,7 +41,8 @@ class GroupFollower(TopicFollower):
         self._assigned: set[Partition] = set()
         #: What was dealt with and is not committed.
         self._settled: dict[Partition, int] = {}
-        self._commit_at = 0.0
+        self._committed: dict[Partition, int] = {}
+        self._commit_at = self._polled_at = 0.0
         #: Partitions from this number on are younger than this follower.
         self._first_count = sys.maxsize
         #: Records that came while membership was kept up.
@@ -51,6 +52,7 @@ class GroupFollower(TopicFollower):
         if self._held:
             held, self._held = self._held, []
             return held
+        self._polled_at = time.monotonic()
         if self._consumer is not None:
             try:
                 self._consumer.pause(())
@@ -59,14 +61,20 @@ class GroupFollower(TopicFollower):
         return super().poll(timeout_seconds)
 
     def settle(self, place: Place) -> None:
-        self._settled.update({p: at for p, at in place.offsets.items() if p in self._assigned})
+        for partition, at in place.offsets.items():
+            if partition in self._assigned and at > self._committed.get(partition, -1):
+                self._settled[partition] = at
         if self._consumer is None or time.monotonic() < self._commit_at:
             return
         try:
-            self._commit(self._consumer)
-            # Who deals with each record for a while is not silent meanwhile, or the group would take it for dead.
-            self._consumer.pause(self._assigned)
-            self._held += self._take(self._consumer.poll(0.0))
+            if self._settled:
+                self._commit(self._consumer)
+            self._commit_at = time.monotonic() + _COMMIT_SECONDS
+            if time.monotonic() - self._polled_at > _COMMIT_SECONDS:
+                # Who deals with each record for long is not silent meanwhile, or the group would take it for dead.
+                self._polled_at = time.monotonic()
+                self._consumer.pause(self._assigned)
+                self._held += self._fresh(self._take(self._consumer.poll(0.0)))
         except BrokerError as error:
             self._lose(str(error))
 
@@ -89,6 +97,7 @@ class GroupFollower(TopicFollower):
             self._assigned.discard(partition)
             self._positions.pop(partition, None)
             self._settled.pop(partition, None)
+            self._committed.pop(partition, None)
             self._had.pop(partition, None)
 
     def _go_on(self, partitions: Collection[Partition]) -> None:
@@ -112,12 +121,26 @@ class GroupFollower(TopicFollower):
         self._positions |= begun
         self._assigned |= begun.keys()
         # So that what comes from here on is the group's, even if this member ends before anything came.
-        self._consumer.commit({p: at for p, at in begun.items() if p not in committed})
+        new = {p: at for p, at in begun.items() if p not in committed}
+        self._committed |= committed | (new if self._consumer.commit(new) else {})
 
     def _commit(self, consumer: Consumer) -> None:
-        if self._settled and consumer.commit(self._settled):
+        """Commit what was dealt with; in a rebalance later.
+
+        Raises:
+            BrokerError: the broker is away.
+        """
+        assert self._transport is not None
+        # Committing waits in silence, for as long as a broker is away.
+        self._transport.existing([self._topic])
+        if consumer.commit(self._settled):
+            self._committed |= self._settled
             self._settled.clear()
-        self._commit_at = time.monotonic() + _COMMIT_SECONDS
+
+    def _lose(self, why: str) -> None:
+        # Nobody takes it now: it is read again, and told by its ids.
+        self._settled.clear()
+        super()._lose(why)
 
     def close(self) -> None:
         if self._consumer is not None and self._settled:

@@ -245,6 +245,10 @@ class Subscription:
         """
         return place_id(self._place, self._topic) or self._first_place
 
+    def stop(self) -> None:
+        """Let it end: who waits for an event is told within a moment. Any thread may, and nothing is waited for."""
+        self._stop.set()
+
     def close(self) -> None:
         """End it, and commit the place of a group. Any thread may: who waits for an event is told within a moment."""
         self._stop.set()
@@ -282,6 +286,9 @@ class Subscription:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="subscription")
         while not self._is_over or self._pending is not None:
+            if self._pending is None and (event := self._at_hand()) is not None:
+                self._place = self._behind()
+                return event
             if self._pending is None:
                 self._pending = asyncio.get_running_loop().run_in_executor(self._executor, self._step)
             # Whoever is cancelled here leaves it to the next call.
@@ -320,9 +327,8 @@ class Subscription:
                 return None
             # All before was handed over, and more is asked for.
             self._follower.settle(self._place)
-            while self._records:
-                if (event := self._wanted(*self._records.popleft())) is not None:
-                    return event
+            if (event := self._take()) is not None:
+                return event
             self._place = self._behind()
             self._follower.settle(self._place)
             self._records.extend((r, self._follower.is_old(r)) for r in self._follower.poll(_POLL_SECONDS))
@@ -330,6 +336,19 @@ class Subscription:
                 self._end()
                 raise BrokerError(f"{self._broker} has not answered for {self._give_up_seconds:g} s")
             return None
+
+    def _at_hand(self) -> Event | None:
+        """The next event that is wanted if it can be had without waiting: a thread for each would cost more than it."""
+        if isinstance(self._follower, GroupFollower) or self._stop.is_set():
+            return None  # whose place may have to be committed first
+        with self._busy:
+            return self._take()
+
+    def _take(self) -> Event | None:
+        while self._records:
+            if (event := self._wanted(*self._records.popleft())) is not None:
+                return event
+        return None
 
     def _wanted(self, record: Record, is_old: bool) -> Event | None:  # noqa: FBT001  as they lie in the queue
         event = self._reader.new_event(record)

@@ -1,0 +1,304 @@
+"""Events over HTTP, as server-sent events: `GET /events?label=fight&camera=gate*&since=1h`.
+
+    : waiting for Kafka at …          what is waited for, and every 15 s a comment
+    id: 5f3a9c1e/0:17
+
+    id: 5f3a9c1e/0:18                 where to go on behind this event, over all partitions (position.py)
+    data: {"event": "3f0c…", …}       the body of the event
+
+Each client has a consumer of its own: one that reads slowly holds up nobody, and what it has not taken stays on the
+topic. Between the two lies what one poll returned and what the connection buffers; a client that takes nothing of a
+full buffer for a while is disconnected, and goes on where it was when it comes back with `Last-Event-ID`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import json
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import uvicorn
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from consumers.printable import printable
+from consumers.settings import ServeSettings, Settings, SettingsError
+from stream import Secret
+
+from .selection import Selection
+from .subscription import Subscription, open_subscription, parse_since
+
+log = logging.getLogger(__name__)
+
+PATH: Final = "/events"
+#: A client that was disconnected is asked to come back after so long.
+_RETRY_SECONDS: Final = 2
+#: How soon somebody is told what is waited for, and where it stands.
+_LOOK_SECONDS: Final = 0.5
+#: Lines of what is waited for that wait for a client; the oldest go.
+_MOST_LINES: Final = 20
+#: What the kernel holds for a client beside what is in flight.
+_SEND_BUFFER_BYTES: Final = 128 * 1024
+#: Connections that wait to be accepted.
+_WAITING: Final = 128
+#: Requests beside those of clients that are served, such as those that are refused.
+_MORE_REQUESTS: Final = 16
+_PARAMETERS: Final = frozenset({"label", "camera", "since"})
+#: How long the end of a server may take.
+_END_SECONDS: Final = 3
+
+Open = Callable[[Selection, int | None, str | None, Callable[[str], None]], Subscription]
+
+
+class EventStreams:
+    """Answers requests for streams of events. All but `close` is for the event loop that serves them."""
+
+    def __init__(self, open_stream: Open, settings: ServeSettings, token: Secret | None) -> None:
+        """Prepare.
+
+        Args:
+            open_stream: subscribes to a selection, from a time or behind a place; tells what is waited for.
+            settings: limits.
+            token: what clients have to send; None lets in whoever speaks to this machine by its own name.
+        """
+        self._open, self._settings, self._token = open_stream, settings, token
+        self._open_streams: set[Subscription] = set()
+        self._is_closing = False
+        #: Ends a client's connection at once, and what it has not taken; set by whoever serves.
+        self.abort: Callable[[Any], None] = lambda _: None
+        #: Clients that were disconnected since they took nothing.
+        self.slow = 0
+        self.app = Starlette(
+            routes=[Route(PATH, self._answer, methods=["GET"])],
+            exception_handlers={404: _not_found},
+        )
+
+    async def _answer(self, request: Request) -> Response:
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        if request.method == "HEAD":
+            return Response(headers={"Content-Type": "text/event-stream"})
+        if self._is_closing or len(self._open_streams) >= self._settings.max_clients:
+            why = "it ends" if self._is_closing else f"{self._settings.max_clients} clients are served"
+            return _text(503, f"come back later: {why}", {"Retry-After": "5"})
+        said: deque[str] = deque(maxlen=_MOST_LINES)
+        try:
+            subscription = self._subscribe(request, said.append)
+        except ValueError as error:
+            return _text(400, str(error))
+        self._open_streams.add(subscription)
+        return _Stream(self, subscription, said, self._settings)
+
+    def _refused(self, request: Request) -> Response | None:
+        if self._token is None:
+            # A page of another site may have its name lead here; what it then asks for names that site.
+            if not is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or ""):
+                return _text(403, "expected a request to localhost; for others, set serve.token")
+            return None
+        sent = request.headers.get("authorization", "")
+        if hmac.compare_digest(sent.encode(), f"Bearer {self._token.reveal()}".encode()):
+            return None
+        return _text(401, "expected the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+    def _subscribe(self, request: Request, say: Callable[[str], None]) -> Subscription:
+        query = request.query_params
+        if unknown := sorted(query.keys() - _PARAMETERS):
+            raise ValueError(f"{printable(unknown[0])[:100]}: expected {', '.join(sorted(_PARAMETERS))}")
+        if len(query.getlist("since")) > 1:
+            raise ValueError("since: expected one time")
+        selection = Selection.of(query.getlist("label"), query.getlist("camera"))
+        since = parse_since(query.get("since"))
+        # A browser that connects again sends both: it has had what came since then.
+        after = request.headers.get("last-event-id") or None
+        return self._open(selection, None if after else since, after, say)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Give a place to the next client."""
+        self._open_streams.discard(subscription)
+
+    def close(self) -> None:
+        """Let all streams end where they are. Any thread may."""
+        self._is_closing = True
+        for subscription in list(self._open_streams):
+            subscription.stop()
+
+
+class _Stream(EventSourceResponse):
+    """A client's stream, from its begin to its end."""
+
+    def __init__(
+        self, streams: EventStreams, subscription: Subscription, said: deque[str], settings: ServeSettings
+    ) -> None:
+        super().__init__(
+            self._messages(),
+            ping=0,
+            sep="\n",
+            send_timeout=settings.slow_seconds,
+            headers={"Cache-Control": "no-store"},
+        )
+        self._streams, self._subscription, self._said = streams, subscription, said
+        self._beat_seconds = settings.heartbeat_seconds
+        self._slow_seconds = settings.slow_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        client = ":".join(map(str, scope.get("client") or ("?",)))
+        log.info("%s: subscribes", client)
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            self._streams.slow += 1
+            log.warning(
+                "%s: disconnected, it took nothing for %g s and its buffer is full; it can go on behind the last event "
+                "that it has got",
+                *(client, self._slow_seconds),
+            )
+            self._streams.abort(scope.get("client"))
+            await asyncio.sleep(0)
+        finally:
+            self._streams.forget(self._subscription)
+            await self._subscription.aclose()
+            log.info("%s: gone, after %.0f s", client, time.monotonic() - began)
+
+    async def _messages(self) -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(comment="clipline", retry=_RETRY_SECONDS * 1000, sep="\n")
+        told, told_at = None, time.monotonic()
+        while True:
+            try:
+                event = await asyncio.wait_for(anext(self._subscription), _LOOK_SECONDS)
+            except TimeoutError:
+                place, now = self._subscription.position, time.monotonic()
+                is_due = now - told_at >= self._beat_seconds
+                if not self._said and not is_due and (told is not None or place is None):
+                    continue
+                lines = [self._said.popleft() for _ in range(len(self._said))]
+                if is_due and not lines:
+                    lines = [f"waiting for {self._subscription.awaited or 'events'}"]
+                # An id without data moves the place where a client goes on, and is no event.
+                yield ServerSentEvent(comment="\n".join(map(printable, lines)) or None, id=place, sep="\n")
+                told, told_at = place, now
+            except StopAsyncIteration:
+                return
+            else:
+                told, told_at = self._subscription.position, time.monotonic()
+                yield ServerSentEvent(json.dumps(event.body(), allow_nan=False), id=told, sep="\n")
+
+
+def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(f"{text}\n", status, headers)
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    return _text(404, f"known is {PATH}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can speak to that address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:8300", "[::1]:8300" or ":8300", which is localhost.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError:
+        host, port = "", None
+    if port is None or not host or f"//{text}" != f"//{parts.netloc}" or set(text) & set(" @"):
+        raise ValueError(f"expected HOST:PORT, for example 127.0.0.1:8300, found {text!r}")
+    return host, port
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStreams]]:
+    """Serve events at an address while the body runs; yield the URL.
+
+    Raises:
+        SettingsError: other machines could read along, the address cannot be listened on, or the token not be used.
+        ValueError: it is no address.
+    """
+    host, port = parse_address(address)
+    token = settings.serve.secret()
+    if token is None and not is_loopback(host):
+        raise SettingsError(
+            f"{address}: whoever reaches this address could read all events: set serve.token, or listen on 127.0.0.1"
+        )
+
+    def open_stream(
+        selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
+    ) -> Subscription:
+        return open_subscription(settings, selection, since_us=since_us, after=after, say=say)
+
+    streams = EventStreams(open_stream, settings.serve, token)
+    listener = _listen(host, port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            streams.app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=settings.serve.max_clients + _MORE_REQUESTS,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )
+    )
+
+    def abort(client: Any) -> None:
+        for connection in list(server.server_state.connections):
+            if getattr(connection, "client", None) == client and (transport := getattr(connection, "transport", None)):
+                transport.abort()
+
+    streams.abort = abort
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="events over HTTP", daemon=True)
+    thread.start()
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        yield f"http://{shown}:{listener.getsockname()[1]}{PATH}", streams
+    finally:
+        streams.close()
+        server.should_exit = True
+        thread.join(2 * _END_SECONDS)
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Those that are accepted inherit it.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+            listener.bind(place)
+            listener.listen(_WAITING)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SettingsError(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
+    return listener
