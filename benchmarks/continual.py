@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from sizing import PAGE, processor
+from price.machine import processor
 
 from models import Classifier, Contract, save
 from models.networks.zoo import create, describe
@@ -26,6 +26,7 @@ CLIPS: Final = {
     "x3d_s": (13, 0.2, 160),
     "x3d_m": (16, 0.166667, 224),
 }
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "sizing.md"
 STRIDES: Final = (1, 2, 4, 8)
 ENGINES: Final = ("openvino", "openvino-f32", "torch")
 

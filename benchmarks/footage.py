@@ -1,4 +1,4 @@
-"""Footage to measure on: 1080p, 30 frames/s, H.264 as cameras send it, made here so that nothing has to be fetched."""
+"""Footage to measure on: H.264 as cameras send it, made here so that nothing has to be fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
 import numpy as np
@@ -29,6 +29,8 @@ class Footage:
     rate: int = 30
     gop: int = 60
     bits_per_second: int = 4_000_000
+    #: "still": the place alone, in steady light, by a camera that takes the sensor's noise out.
+    scene: Literal["busy", "still"] = "busy"
 
     @property
     def frames(self) -> int:
@@ -38,10 +40,9 @@ class Footage:
 def footage(wanted: Footage, folder: Path) -> Path:
     """Return the footage as an MP4 in `folder`, made if it is not there yet."""
     w = wanted
-    name = (
-        f"footage-v{_VERSION}-{w.width}x{w.height}-{w.rate}fps-{w.bits_per_second // 1000}k-g{w.gop}-{w.seconds}s.mp4"
-    )
-    path = folder / name
+    scene = "" if w.scene == "busy" else f"-{w.scene}"
+    name = f"footage-v{_VERSION}-{w.width}x{w.height}-{w.rate}fps-{w.bits_per_second // 1000}k-g{w.gop}-{w.seconds}s"
+    path = folder / f"{name}{scene}.mp4"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,9 @@ def _scene(wanted: Footage) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray
     place = 110 + 34 * _texture(generator, height, width)
     noise = [generator.normal(0, 1.6, (height, width)).astype(np.float32) for _ in range(_NOISE_PLANES)]
     tints = [128 + 20 * _texture(generator, height // 2, width // 2) for _ in range(2)]
+    if wanted.scene == "still":
+        yield from [(_bytes(place), _bytes(tints[0]), _bytes(tints[1]))] * wanted.frames
+        return
     bodies = []
     for _ in range(_BODIES):
         tall = int(height * generator.uniform(0.25, 0.6))

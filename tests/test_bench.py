@@ -5,104 +5,222 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from rich.console import Console
+
+from models import DEFAULT_MODEL, find, shipped
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCHEMA = {
     "type": "array",
     "items": {
         "type": "object",
-        "required": ["name", "value", "unit", "ratio_to_best_peer", "reason", "counted"],
+        "required": ["name", "value", "unit", "ratio_to_best_peer", "reason", "counted", "machine"],
         "properties": {
             "name": {"type": "string"},
             "value": {"type": ["number", "null"], "exclusiveMinimum": 0},
-            "unit": {"enum": ["camera-seconds per core-second", "MB", "MB/s"]},
+            "unit": {"type": "string"},
             "ratio_to_best_peer": {"type": ["number", "null"], "exclusiveMinimum": 0},
             "reason": {"type": ["string", "null"]},
             "counted": {"type": "string"},
+            "machine": {"type": "string"},
         },
     },
 }
 
 
-@pytest.fixture
-def bench(monkeypatch):
+@pytest.fixture(autouse=True)
+def price(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import bench
 
-    return bench
+
+def rows(precisions=("f32",)):
+    from price.rows import all_rows
+
+    return all_rows(list(shipped()), DEFAULT_MODEL, precisions)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / "bench.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
 
 
 @pytest.mark.slow
 def test_a_quick_run_writes_a_figure_for_each_name_that_was_asked_for(tmp_path):
-    names = ["cameras_per_core.direct", "broker_mb_per_s.embedded"]
+    names = [
+        "cameras_per_core.direct.x3d-xs.360p15.f32.ungated",
+        "cameras_per_core.direct.x3d-xs.360p15.f32.still",
+        "core_ms.x3d-xs.360p15",
+        "latency_p95_ms.embedded.x3d-xs.360p15",
+        "broker_mb_per_s.embedded",
+    ]
     output = tmp_path / "bench.json"
-    done = run("--quick", "--only", names[0], "--only", names[1], "--output", str(output))
-    assert done.returncode == 0, done.stderr
+    done = run("--quick", *(word for name in names for word in ("--only", name)), "--output", str(output))
+    assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(output.read_text())
     jsonschema.validate(results, SCHEMA)
     assert [r["name"] for r in results] == names
     assert all(r["value"] is not None for r in results)
-    direct, broker = results
-    assert direct["clips_per_round"] == 6  # 1.6 s long, every 0.8 s, in 6 s
+    direct, still, parts, latency, broker = results
+    assert direct["windows_per_round"] == 4  # 1.6 s long, every 0.8 s, in 4 s
     assert direct["ratio_to_best_peer"] is None  # no peer was measured
+    assert still["windows_computed"] < 0.5
+    assert sum(parts["parts"].values()) == pytest.approx(parts["value"], abs=0.1)
+    assert all(parts["parts"][part] > 0 for part in ("reading", "decoding", "scaling", "head", "rest"))
+    assert latency["windows"] == latency["cameras"] * 8
+    assert latency["median_ms"] <= latency["value"] <= latency["max_ms"] + 0.1
     assert broker["value"] <= min(broker["in_mb_per_s"], broker["out_mb_per_s"]) + 0.1
-    assert all(name in done.stdout for name in names)
+
+
+def test_every_shipped_model_is_measured_gated_and_ungated_at_each_resolution_and_precision():
+    names = {row.name for row in rows(("f32", "bf16"))}
+    for model in shipped():
+        for footage in ("1080p30", "720p25", "360p15"):
+            for precision in ("f32", "bf16"):
+                for gates in ("gated", "ungated"):
+                    assert f"cameras_per_core.direct.{model}.{footage}.{precision}.{gates}" in names
+        assert f"core_ms.{model}.1080p30" in names
+        assert f"cameras_per_core.peer.torchcodec_openvino.{model}.1080p30" in names
+
+
+def test_no_two_figures_share_a_name():
+    names = [row.name for row in rows(("f32", "bf16"))]
+    assert len(names) == len(set(names))
 
 
 def test_an_unknown_name_is_refused_with_those_that_exist():
-    done = run("--only", "cameras")
-    assert done.returncode == 2
-    assert "memory_mb_per_camera" in done.stderr
+    from price.rows import chosen_rows
+
+    with pytest.raises(ValueError, match=r"--only cameras: .*memory_mb_per_camera"):
+        chosen_rows(rows(), ["cameras"])
 
 
-def test_a_prefix_stands_for_all_that_it_begins(bench):
-    assert bench._names(["cameras_per_core.peer"]) == [bench.OPENCV, bench.TORCHCODEC]
+def test_parts_of_a_name_stand_for_all_figures_that_have_them():
+    from price.rows import chosen_rows
+
+    found = chosen_rows(rows(), ["peer.x3d-xs.1080p30", "memory_mb_per_camera"])
+    assert {row.path for row in found[:-1]} == {"opencv_torch", "torchcodec_openvino", "decord_openvino"}
+    assert {(row.model, row.footage) for row in found[:-1]} == {("x3d-xs", "1080p30")}
+    assert found[-1].name == f"memory_mb_per_camera.{DEFAULT_MODEL}"
 
 
-def scores(number: int) -> np.ndarray:
-    return np.random.default_rng(number).dirichlet(np.full(400, 0.1), 20).astype(np.float32)
+def scores(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.full(2, 0.5), 20).astype(np.float32)
 
 
-def compare(bench, tmp_path: Path, ours: np.ndarray, theirs: np.ndarray) -> dict:
-    measured = bench.Bench(bench.QUICK, [bench.DIRECT, bench.OPENCV], Console(), tmp_path)
-    np.save(tmp_path / "ours.npy", ours)
-    np.save(tmp_path / "theirs.npy", theirs)
-    measured._compare_scores({bench.DIRECT: tmp_path / "ours.npy", bench.OPENCV: tmp_path / "theirs.npy"})
-    return measured.results[bench.OPENCV].details
+def test_paths_that_scored_the_same_windows_agree():
+    from price.agreement import judge
+
+    details, wrong = judge(scores(1), scores(1))
+    assert wrong is None
+    assert details["mean_score_difference"] == 0 < details["mean_score_difference_one_window_apart"]
 
 
-def test_paths_that_scored_the_same_clips_agree(bench, tmp_path):
-    details = compare(bench, tmp_path, scores(1), scores(1))
-    assert details["same_first_label"] == details["score_correlation"] == 1
-    assert details["one_window_apart"]["score_correlation"] < 0.5
+def test_a_path_that_scored_other_windows_is_refused():
+    from price.agreement import judge
+
+    calm = scores(1) * 0.05  # so near one another that only the order tells
+    assert "windows one apart" in judge(calm, np.roll(calm, 1, axis=0))[1]
+    assert "on average" in judge(scores(1), scores(2))[1]
 
 
-def test_a_path_that_scored_other_clips_fails_the_run(bench, tmp_path):
-    with pytest.raises(bench.WrongWorkError, match="agree on the first label"):
-        compare(bench, tmp_path, scores(1), np.roll(scores(1), 1, axis=0))
+def test_a_path_that_left_out_a_window_is_refused():
+    from price.agreement import judge
+
+    assert "(19, 2)" in judge(scores(1), scores(1)[1:])[1]
 
 
-def test_a_path_that_left_out_a_clip_fails_the_run(bench, tmp_path):
-    with pytest.raises(bench.WrongWorkError, match="19, 400"):
-        compare(bench, tmp_path, scores(1), scores(1)[1:])
+def test_a_peer_with_other_pictures_or_another_network_is_refused():
+    from price.agreement import judge_pictures
+
+    assert judge_pictures({"picture_difference": 1.0, "network_difference": 0.001})[1] is None
+    assert "picture difference" in judge_pictures({"picture_difference": 20.0, "network_difference": 0.0})[1]
+    assert "network difference" in judge_pictures({"picture_difference": 1.0, "network_difference": 0.4})[1]
 
 
-def test_ratios_are_to_the_best_peer_that_was_measured(bench):
-    results = {name: bench.Result(name, "", value) for name, value in
-               ((bench.DIRECT, 12.0), (bench.OPENCV, 4.0), (bench.TORCHCODEC, 8.0))}  # fmt: skip
-    bench._relate(results)
-    assert [r.ratio_to_best_peer for r in results.values()] == [1.5, 0.5, 1.0]
-    results = {bench.DIRECT: bench.Result(bench.DIRECT, "", 12.0)}
-    bench._relate(results)
-    assert results[bench.DIRECT].ratio_to_best_peer is None
+def test_ratios_are_to_the_best_peer_of_the_same_model_and_footage():
+    from price.figures import Figure, relate
+    from price.rows import Row
+
+    figures = {
+        Row("cameras_per_core", "direct", "", "m", "1080p30", "f32", "ungated"): 12.0,
+        Row("cameras_per_core", "direct", "", "m", "1080p30", "bf16", "ungated"): 20.0,
+        Row("cameras_per_core", "opencv_torch", "", "m", "1080p30"): 4.0,
+        Row("cameras_per_core", "torchcodec_openvino", "", "m", "1080p30"): 10.0,
+        Row("cameras_per_core", "torchcodec_openvino", "", "m", "360p15"): 40.0,
+        Row("cameras_per_core", "direct", "", "n", "1080p30", "bf16", "ungated"): 9.0,
+    }
+    found = {row: Figure(row, value) for row, value in figures.items()}
+    relate(found, "bf16")
+    assert [f.ratio_to_best_peer for f in found.values()] == [None, 2.0, 0.4, 1.0, 1.0, None]
+
+
+def test_windows_of_peers_show_what_is_on_the_screen_at_their_times():
+    from price.windows import expected_windows, frames_of_windows
+
+    contract = find("x3d-xs").contract  # 8 frames 0.2 s apart, every 0.8 s
+    windows = list(frames_of_windows(60, 15.0, contract))
+    assert len(windows) == expected_windows(4.0, contract) == 4
+    assert windows[1] == [12, 15, 18, 21, 24, 27, 30, 33]
+    uneven = find("movenet-motion").contract  # 0.13 s apart: at 15 frames/s the frame that was shown last
+    assert next(frames_of_windows(60, 15.0, uneven)) == [0, 1, 3, 5, 7, 9]
+
+
+def test_what_a_part_does_within_another_is_counted_once():
+    from price.parts import Clocks
+
+    clocks = Clocks()
+    times = iter([0.0, 2.0, 5.0, 9.0])
+    with (
+        clocks.around("head", lambda: next(times), alone=True),
+        clocks.around("encoder", lambda: next(times), alone=True),
+    ):
+        pass
+    assert clocks.seconds == {"encoder": 3.0, "head": 6.0}
+
+
+def test_parts_that_are_to_run_alone_wait_for_one_another():
+    from price.parts import Clocks
+
+    clocks, order = Clocks(), []
+
+    def other() -> None:
+        with clocks.around("decoding", time.thread_time, alone=True):
+            order.append("decoding")
+
+    with clocks.around("head", time.process_time, alone=True):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(0.1)
+        order.append("head")
+    thread.join()
+    assert order == ["head", "decoding"]
+
+
+def test_the_time_of_a_part_is_the_time_that_it_took():
+    from price.parts import Clocks
+
+    clocks = Clocks()
+    spin = clocks.wrap(lambda: [None for _ in range(10**6)], "rest", time.process_time, alone=False)
+    began = time.process_time()
+    spin()
+    assert 0 < clocks.seconds["rest"] <= time.process_time() - began
+
+
+def test_footage_shown_again_is_a_new_epoch_behind_the_one_before(tmp_path):
+    from footage import Footage, footage
+    from price.latency import _on_air
+
+    film = footage(Footage(4, 96, 64, rate=10, gop=20, bits_per_second=100_000), tmp_path)
+    shown = list(_on_air(str(film), "camera", 2))
+    assert [(s.epoch_us, s.start_us, s.end_us) for s in shown] == [
+        (0, 0, 2_000_000),
+        (0, 2_000_000, 4_000_000),
+        (4_000_000, 4_000_000, 6_000_000),
+        (4_000_000, 6_000_000, 8_000_000),
+    ]

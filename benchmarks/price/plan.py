@@ -1,0 +1,50 @@
+"""How much is measured, and on what footage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from footage import Footage
+
+#: By name: the size, rate and bits of what a camera sends; how long it is, is the plan's affair.
+FOOTAGE: Final = {
+    "1080p30": Footage(0),
+    "720p25": Footage(0, 1280, 720, rate=25, gop=50, bits_per_second=2_000_000),
+    "360p15": Footage(0, 640, 360, rate=15, gop=30, bits_per_second=600_000),
+}
+#: What they are for people.
+FOOTAGE_NAMES: Final = {
+    "1080p30": "1080p, 30 frames/s",
+    "720p25": "720p, 25 frames/s",
+    "360p15": "640x360, 15 frames/s",
+}
+LARGEST: Final = "1080p30"
+SUBSTREAM: Final = "360p15"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    #: Of cameras per core.
+    rounds: int
+    seconds: int
+    #: Of a still view: what is computed at its begin is to weigh little.
+    still_seconds: int
+    #: Of a worker behind a broker.
+    broker_cameras: int
+    memory_rounds: int
+    memory_cameras: tuple[int, int]
+    #: So often is the footage shown, one after the other.
+    latency_repeats: int
+    broker_rounds: int
+    records: int
+
+    def footage(self, name: str, *, still: bool = False) -> Footage:
+        scene = "still" if still else "busy"
+        return replace(FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
+
+
+FULL: Final = Plan(3, 6, 40, 2, 3, (4, 16), 3, 3, 800)
+QUICK: Final = Plan(1, 4, 12, 1, 1, (2, 6), 2, 1, 200)
