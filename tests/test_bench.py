@@ -16,6 +16,7 @@ import pytest
 from models import DEFAULT_MODEL, find, shipped
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+PEERS = ("opencv_torch", "torchcodec_openvino", "decord_openvino")
 SCHEMA = {
     "type": "array",
     "items": {
@@ -104,7 +105,7 @@ def test_parts_of_a_name_stand_for_all_figures_that_have_them():
     from price.rows import chosen_rows
 
     found = chosen_rows(rows(), ["peer.x3d-xs.1080p30", "memory_mb_per_camera"])
-    assert {row.path for row in found[:-1]} == {"opencv_torch", "torchcodec_openvino", "decord_openvino"}
+    assert {row.path for row in found[:-1]} == set(PEERS)
     assert {(row.model, row.footage) for row in found[:-1]} == {("x3d-xs", "1080p30")}
     assert found[-1].name == f"memory_mb_per_camera.{DEFAULT_MODEL}"
 
@@ -161,7 +162,7 @@ def test_ratios_are_to_the_best_peer_of_the_same_model_and_footage():
 
 
 def test_windows_of_peers_show_what_is_on_the_screen_at_their_times():
-    from price.windows import expected_windows, frames_of_windows
+    from price.paths.windows import expected_windows, frames_of_windows
 
     contract = find("x3d-xs").contract  # 8 frames 0.2 s apart, every 0.8 s
     windows = list(frames_of_windows(60, 15.0, contract))
@@ -172,7 +173,7 @@ def test_windows_of_peers_show_what_is_on_the_screen_at_their_times():
 
 
 def test_what_a_part_does_within_another_is_counted_once():
-    from price.parts import Clocks
+    from price.paths.parts import Clocks
 
     clocks = Clocks()
     times = iter([0.0, 2.0, 5.0, 9.0])
@@ -185,7 +186,7 @@ def test_what_a_part_does_within_another_is_counted_once():
 
 
 def test_parts_that_are_to_run_alone_wait_for_one_another():
-    from price.parts import Clocks
+    from price.paths.parts import Clocks
 
     clocks, order = Clocks(), []
 
@@ -203,7 +204,7 @@ def test_parts_that_are_to_run_alone_wait_for_one_another():
 
 
 def test_the_time_of_a_part_is_the_time_that_it_took():
-    from price.parts import Clocks
+    from price.paths.parts import Clocks
 
     clocks = Clocks()
     spin = clocks.wrap(lambda: [None for _ in range(10**6)], "rest", time.process_time, alone=False)
@@ -224,3 +225,102 @@ def test_footage_shown_again_is_a_new_epoch_behind_the_one_before(tmp_path):
         (4_000_000, 4_000_000, 6_000_000),
         (4_000_000, 6_000_000, 8_000_000),
     ]
+
+
+def a_run() -> list[dict]:
+    """Figures as the JSON has them, each with another value."""
+    from price.figures import Figure
+
+    found = []
+    for number, row in enumerate(rows(("f32", "bf16"))):
+        figure = Figure(row)
+        figure.take([100 + number / 7])
+        if row.kind == "core_ms":
+            figure.details |= {
+                "parts": {"reading": 1.0, "decoding": 60.0, "scaling": 2.0, "encoder": 0.0, "head": 30.0}
+            }
+            figure.details["parts"]["rest"] = figure.value - 93
+            figure.details["windows_looked_at_close_up"] = 0.18
+        if row.kind == "latency_p95_ms":
+            figure.details |= {"cameras": 4, "worker_cores": 0.9, "cores": 2, "median_ms": 90.0, "max_ms": 300.0}
+        if row.kind == "broker_mb_per_s":
+            figure.details |= {"in_mb_per_s": 88.0, "out_mb_per_s": 245.0}
+        if row.kind == "cameras_per_gpu":
+            figure.value, figure.reason = None, "no GPU found"
+        found.append({**figure.as_json(), "machine": "2 cores of a made-up processor", "quick": False})
+    return found
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    """The pages, in a folder of their own."""
+    from price import pages
+
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/sizing.md"):
+        (tmp_path / name).write_text((BENCHMARKS.parent / name).read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(pages, "REPOSITORY", tmp_path)
+    return pages
+
+
+def written(pages, tmp_path: Path, run: list[dict]) -> dict[str, str]:
+    source = tmp_path / "bench.json"
+    source.write_text(json.dumps(run))
+    return {page.name: page.read_text("utf-8") for page in pages.write(source)}
+
+
+def test_pages_take_their_figures_from_a_run_and_from_nowhere_else(pages, tmp_path):
+    run = a_run()
+    texts = written(pages, tmp_path, run)
+    by_name = {entry["name"]: entry for entry in run}
+    for model in shipped():
+        gated = by_name[f"cameras_per_core.direct.{model}.1080p30.bf16.gated"]["value"]
+        peers = [e["value"] for e in run if e.get("path") in PEERS and (e["model"], e["footage"]) == (model, "1080p30")]
+        [row] = [
+            line for line in texts["README.md"].splitlines() if line.startswith(f"| `{model}`") and "OpenV" in line
+        ]
+        assert f" | {gated:.1f} | " in row
+        assert row.endswith(f"| {gated / max(peers):.2f} |")
+        for precision in ("f32", "bf16"):
+            ungated = by_name[f"cameras_per_core.direct.{model}.360p15.{precision}.ungated"]["value"]
+            assert f"{1000 / ungated:.0f} |" in texts["sizing.md"]
+    for text in texts.values():
+        assert "2 cores of a made-up processor" in text
+        assert "Intel(R) Xeon(R) Processor (AVX-512, bf16); the median of 2 rounds" not in text  # of the run before
+    assert "no GPU found" in texts["sizing.md"]
+    assert "## When nothing moves" in texts["sizing.md"]
+    assert "`make bench-minutes`" in texts["README.md"]
+
+
+def test_pages_are_the_same_however_often_they_are_written(pages, tmp_path):
+    assert written(pages, tmp_path, a_run()) == written(pages, tmp_path, a_run())
+
+
+def test_pages_say_nothing_of_a_figure_that_is_not_there(pages, tmp_path):
+    run = a_run()
+    for entry in run:
+        if "decord" in entry["name"] or entry["name"].startswith("memory"):
+            entry |= {"value": None, "reason": "decord does not load"}
+    texts = written(pages, tmp_path, run)
+    assert "MB of a worker's memory" not in texts["README.md"]
+    assert "decord does not load" in texts["sizing.md"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (json.dumps([{"name": "a", "quick": True, "machine": "m", "value": 1}]), "--quick"),
+        (json.dumps([{"name": "core_ms.a", "quick": False, "machine": "m", "value": 1}]), "without broker_mb_per_s"),
+        ("[]", "not what `make bench` writes"),
+        ("{", "not what `make bench` writes"),
+        (None, "cannot be read"),
+    ],
+)
+def test_pages_are_not_written_from_what_is_no_whole_run(pages, tmp_path, content, words):
+    before = (tmp_path / "README.md").read_text("utf-8")
+    source = tmp_path / "other.json"
+    if content is not None:
+        source.write_text(content)
+    with pytest.raises(pages.PagesError, match=words):
+        pages.write(source)
+    assert (tmp_path / "README.md").read_text("utf-8") == before

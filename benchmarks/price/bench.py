@@ -8,15 +8,15 @@ from contextlib import ExitStack
 
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 
-from .clipline import contract_of, fill_topic
 from .cores import Cores
 from .desk import Desk
 from .figures import Figure, relate
 from .latency import Latency
 from .measuring import Ask, Job, Measuring, MissingError, Round, WrongWorkError
+from .paths.clipline import contract_of, fill_topic
+from .paths.windows import expected_windows
 from .plan import LARGEST
 from .rows import BROKER, CORE, GPU, LATENCY, MEMORY, PROFILE, Row
-from .windows import expected_windows
 
 
 class Services:

@@ -9,14 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from consumers.live.assemble import clip_spec
+
 from .agreement import judge, judge_pictures
-from .clipline import contract_of, fill_topic
 from .desk import Desk
 from .figures import Figure
 from .measuring import Ask, Job, Measuring, MissingError, Round, WrongWorkError
-from .parts import CLOSE
+from .paths.clipline import contract_of, fill_topic
+from .paths.parts import CLOSE
+from .paths.windows import expected_windows
 from .rows import CORE, GPU, PROFILE, Row
-from .windows import expected_windows
 
 #: Of the windows before a still view those that are not computed at least, with a model that is calm there.
 _NOTHING_SEEN_BELOW: Final = 0.1
@@ -140,7 +142,12 @@ def _no_gpu() -> Job:
 
 def _take(case: _Case) -> None:
     figure, rounds = case.figure, case.rounds
-    figure.details |= {"engine": case.process.engine, "windows_per_round": case.windows}
+    stride_us = clip_spec(contract_of(case.row.model), None).stride_us
+    figure.details |= {
+        "engine": case.process.engine,
+        "windows_per_round": case.windows,
+        "stride_seconds": stride_us / 1e6,
+    }
     if case.row.kind == PROFILE:
         figure.take([1000 * r.cpu_seconds / r.camera_seconds for r in rounds])
         figure.details |= _parts(rounds)

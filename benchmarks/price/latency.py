@@ -24,12 +24,12 @@ from consumers.live.assemble import clip_spec
 from consumers.records.prediction import Prediction
 from stream import ClipSpec, Segment, Transport
 
-from .clipline import camera_name, contract_of, segments_of, topics_of
 from .desk import Desk
 from .figures import Figure
 from .measuring import Ask, Job, MissingError, WrongWorkError
+from .paths.clipline import camera_name, contract_of, segments_of, topics_of
+from .paths.windows import expected_windows
 from .rows import CORE, LATENCY, Row
-from .windows import expected_windows
 
 _WARM: Final = "warm-up"
 _PERCENTILE: Final = 95

@@ -72,13 +72,13 @@ class Round:
 
 
 class Measuring:
-    """A process of `process.py`."""
+    """A process of `paths.process`."""
 
     def __init__(self, job: Job, environment: dict[str, str], log: Path) -> None:
         self.job, self._log = job, log
         with log.open("a", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "price.process"],
+                [sys.executable, "-m", "price.paths.process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -27,12 +27,12 @@ from unittest import mock
 from consumers.live import decode_queue
 from models.engines import two_views
 from models.engines.engine import AsTheyAre
+from price.measuring import Ask, Job, Round
 from stream import Transport
 from stream.clips import decoding
 from stream.clips.pictures import Scaler
 
 from .clipline import Direct
-from .measuring import Ask, Job, Round
 
 PARTS: Final = ("reading", "decoding", "scaling", "encoder", "head")
 #: Windows that were looked at close up, of models of two views.

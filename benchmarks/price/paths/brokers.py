@@ -6,9 +6,8 @@ import os
 import time
 from typing import Final
 
+from price.measuring import Ask, Job, Round, WrongWorkError
 from stream import KafkaTransport, Topic
-
-from .measuring import Ask, Job, Round, WrongWorkError
 
 _RECORD_BYTES: Final = 250_000
 _PARTITIONS: Final = 4

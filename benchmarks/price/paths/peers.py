@@ -16,11 +16,11 @@ import numpy as np
 from consumers.live.assemble import clip_spec
 from models import Classifier, Contract, find
 from models.engines.choice import open_engine
+from price.agreement import NETWORK, PICTURES
+from price.measuring import Ask, Job, MissingError, Round
 from stream import decode
 
-from .agreement import NETWORK, PICTURES
 from .clipline import Clock, keep_scores, segments_of
-from .measuring import Ask, Job, MissingError, Round
 from .windows import frames_of_windows
 
 #: Frames that a decoder is asked for at once: as many as a group of pictures of two seconds holds samples.

@@ -22,9 +22,9 @@ from consumers.records.prediction import Prediction
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
 from models import Classifier, Contract, find
+from price.measuring import Ask, Job, MissingError, Round
 from stream import Feed, KafkaTransport, MemoryTransport, Segment, Segmenter, Transport
 
-from .measuring import Ask, Job, MissingError, Round
 from .windows import expected_windows
 
 #: A worker that takes longer for its round hangs.

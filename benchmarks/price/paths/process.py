@@ -1,4 +1,4 @@
-"""What is measured, each in a process of its own: `python -m price.process` reads a job, then an ask a round.
+"""What is measured, each in a process of its own: `python -m price.paths.process` reads a job, then an ask a round.
 
 Processor time is that of this process: user and system, all of its threads. None of the paths starts another one.
 """
@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final, Protocol
 
+from price.measuring import Ask, Job, MissingError, Round
+
 from .brokers import Broker
 from .clipline import Direct, Kafka, Memory
-from .measuring import Ask, Job, MissingError, Round
 from .parts import DirectInParts
 from .peers import DecordOpenvino, OpencvTorch, Pynvvideocodec, TorchcodecCuda, TorchcodecOpenvino
 
