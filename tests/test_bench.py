@@ -78,6 +78,23 @@ def test_a_quick_run_writes_a_figure_for_each_name_that_was_asked_for(tmp_path):
     assert broker["value"] <= min(broker["in_mb_per_s"], broker["out_mb_per_s"]) + 0.1
 
 
+@pytest.mark.slow
+def test_a_process_that_ends_fails_its_own_figure_with_the_reason(tmp_path):
+    from price.desk import Desk
+    from price.measuring import Ask, Job, WrongWorkError
+    from price.plan import QUICK
+    from rich.console import Console
+
+    desk = Desk(QUICK, tmp_path, Console(stderr=True))
+    with pytest.raises(WrongWorkError, match="status 1: KeyError: 'nonsense'"):
+        desk.start(Job("nonsense"))
+    process = desk.start(Job("direct", "x3d-xs"))
+    for _ in range(2):  # the second time it is gone already
+        with pytest.raises(WrongWorkError, match=r"nowhere\.mp4"):
+            process.round(Ask("nowhere.mp4"))
+    process.close()
+
+
 def test_every_shipped_model_is_measured_gated_and_ungated_at_each_resolution_and_precision():
     names = {row.name for row in rows(("f32", "bf16"))}
     for model in shipped():

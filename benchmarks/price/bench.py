@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from stream import StreamError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 
 from .cores import Cores
@@ -48,10 +49,9 @@ class Services:
         return {"kafka": broker, "redis": self._redis}
 
 
-def measure(desk: Desk, rows: Sequence[Row], best_precision: str) -> list[Figure]:
-    """Measure these rows; those that could not be measured say why."""
-    figures = {row: Figure(row) for row in rows}
-    kinds = {row.kind for row in rows}
+def measure(desk: Desk, figures: dict[Row, Figure], best_precision: str) -> None:
+    """Measure what these figures are of; those that could not be measured say why."""
+    kinds = {row.kind for row in figures}
     with ExitStack() as stack:
         services = Services(stack)
         if kinds & {CORE, GPU, PROFILE}:
@@ -63,7 +63,6 @@ def measure(desk: Desk, rows: Sequence[Row], best_precision: str) -> list[Figure
                 _guarded(figure, lambda figure=figure: _measure_memory(desk, figure, services))
         _measure_brokers(desk, [figure for row, figure in figures.items() if row.kind == BROKER], services)
     relate(figures, best_precision)
-    return list(figures.values())
 
 
 def _guarded(figure: Figure, work: object) -> None:
@@ -72,7 +71,7 @@ def _guarded(figure: Figure, work: object) -> None:
         work()
     except MissingError as error:
         figure.reason = str(error)
-    except WrongWorkError as error:
+    except (WrongWorkError, StreamError) as error:
         figure.fail(str(error))
 
 
@@ -115,8 +114,11 @@ def _measure_brokers(desk: Desk, figures: Sequence[Figure], services: Services) 
         for figure in figures:
             try:
                 process = desk.start(Job("broker", kafka=services.broker(figure.row.variant), one_core=False))
-            except (MissingError, WrongWorkError) as error:
-                figure.reason, figure.is_wrong = str(error), isinstance(error, WrongWorkError)
+            except MissingError as error:
+                figure.reason = str(error)
+                continue
+            except (WrongWorkError, StreamError) as error:
+                figure.fail(str(error))
                 continue
             stack.callback(process.close)
             processes[figure.name] = figure, process

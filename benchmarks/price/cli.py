@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from consumers.terminal.console import Output
 from models import DEFAULT_MODEL, shipped
-from stream import StreamError
 
 from . import rows as naming
 from .bench import measure
 from .desk import BUILD, Desk
-from .figures import Figure, not_measured, table
+from .figures import Figure, not_measured, relate, table
 from .machine import machine, precisions
 from .pages import PagesError, write
 from .plan import FULL, QUICK
@@ -25,10 +24,15 @@ from .rows import all_rows, chosen_rows
 
 #: Where there is no terminal: as wide as the longest name.
 _WIDTH: Final = 130
+#: As a shell has it of what SIGINT ended.
+_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write the JSON; 1 when a path did not do its work, 2 for a wrong command line."""
+    """Measure, print a table, write the JSON; 1 when a path did not do its work, 2 for a wrong command line.
+
+    What was measured when the run is interrupted is written, too.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     console = Output(stderr=True)
@@ -46,19 +50,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = chosen_rows(all_rows(models, DEFAULT_MODEL, here), options.only)
     except ValueError as error:
         parser.error(str(error))
+    interrupted = False
     warnings.simplefilter("ignore")  # torch's, about what pytorchvideo and OpenVINO call
     with tempfile.TemporaryDirectory(prefix="clipline-bench-") as scratch:
         desk = Desk(QUICK if options.quick else FULL, Path(scratch), console)
+        found = {row: Figure(row) for row in rows}
         try:
-            figures = measure(desk, rows, here[-1])
-        except StreamError as error:
-            console.print(f"bench: {error}", style="red", soft_wrap=True)
-            return 1
+            measure(desk, found, here[-1])
+        except KeyboardInterrupt:
+            relate(found, here[-1])
+            interrupted = True
+    figures = list(found.values())
+    for figure in figures:
+        if interrupted and figure.value is None and figure.reason is None:
+            figure.reason = "interrupted"
     content = [{**figure.as_json(), "machine": machine(), "quick": options.quick} for figure in figures]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     _report(figures, content)
     console.print(f"Written to {options.output}", style="dim", soft_wrap=True)
+    if interrupted:
+        return _INTERRUPTED
     return 1 if any(figure.is_wrong for figure in figures) else 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from consumers.live.assemble import clip_spec
+from stream import StreamError
 
 from .agreement import judge, judge_pictures
 from .desk import Desk
@@ -75,7 +76,7 @@ class Cores:
                         cases.append(self._prepared(figure, processes, stack))
                     except MissingError as error:
                         figure.reason = str(error)
-                    except WrongWorkError as error:
+                    except (WrongWorkError, StreamError) as error:
                         figure.fail(str(error))
                     else:
                         continue

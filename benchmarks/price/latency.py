@@ -22,7 +22,7 @@ import numpy as np
 from consumers.cores import usable_cores
 from consumers.live.assemble import clip_spec
 from consumers.records.prediction import Prediction
-from stream import ClipSpec, Segment, Transport
+from stream import ClipSpec, Segment, StreamError, Transport
 
 from .desk import Desk
 from .figures import Figure
@@ -73,7 +73,7 @@ class Latency:
                     self._measure(figure)
                 except MissingError as error:
                     figure.reason = str(error)
-                except WrongWorkError as error:
+                except (WrongWorkError, StreamError) as error:
                     figure.fail(str(error))
                 step(1)
 
@@ -102,7 +102,7 @@ class Latency:
             sent = _send_live(transport, segments, film, cameras, plan.latency_repeats)
             heard.wait_for(cameras * each, _LATE_SECONDS, warm=False)
             found = process.result()
-        except WrongWorkError:
+        except (WrongWorkError, StreamError, KeyboardInterrupt):
             process.kill()
             raise
         finally:

@@ -105,15 +105,18 @@ class Measuring:
         return Round(**self._hear())
 
     def close(self) -> None:
-        self._process.communicate()
+        if self._process.returncode is None:
+            self._process.communicate()
 
     def kill(self) -> None:
         """End it amid a round."""
         self._process.kill()
-        self._process.communicate()
+        self.close()
 
     def _say(self, what: dict[str, Any]) -> None:
         assert self._process.stdin is not None
+        if self._process.returncode is not None:
+            raise self._ended()
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
@@ -123,6 +126,10 @@ class Measuring:
         answer = self._process.stdout.readline()
         if not answer:
             self.close()
-            words = self._log.read_text(encoding="utf-8")[-3000:]
-            raise WrongWorkError(f"a measured process ended with status {self._process.returncode}:\n{words}")
+            raise self._ended()
         return dict(json.loads(answer))
+
+    def _ended(self) -> WrongWorkError:
+        words = self._log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        told = f"a measured process ended with status {self._process.returncode}"
+        return WrongWorkError(": ".join([told, *words]))

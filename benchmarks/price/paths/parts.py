@@ -98,8 +98,9 @@ class DirectInParts(Direct):
         encoder = engine.encoder
         if not isinstance(encoder, AsTheyAre):
             encoder = _TimedGraph(encoder, self._clocks, "encoder")
+        steps = engine.steps and _TimedGraph(engine.steps, self._clocks, "encoder")
         self.classifier._engine = replace(  # noqa: SLF001
-            engine, encoder=encoder, head=_TimedGraph(engine.head, self._clocks, "head")
+            engine, encoder=encoder, head=_TimedGraph(engine.head, self._clocks, "head"), steps=steps
         )
 
     def send(self, transport: Transport, topic: str, ask: Ask) -> float:
