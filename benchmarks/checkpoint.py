@@ -1,4 +1,4 @@
-"""The network that every path runs: X3D-XS with weights from a fixed seed, made to tell clips apart."""
+"""The network that replay is measured with: X3D-XS with weights from a fixed seed, made to tell clips apart."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ the other one waits: this takes longer than without clocks, and costs the same p
 from __future__ import annotations
 
 import functools
+import pkgutil
 import threading
 import time
 from collections import Counter
@@ -24,19 +25,28 @@ from dataclasses import replace
 from typing import Any, Final
 from unittest import mock
 
-from consumers.live import decode_queue
-from models.engines import two_views
 from models.engines.engine import AsTheyAre
 from price.measuring import Ask, Job, Round
 from stream import Transport
-from stream.clips import decoding
-from stream.clips.pictures import Scaler
 
 from .clipline import Direct
 
 PARTS: Final = ("reading", "decoding", "scaling", "encoder", "head")
 #: Windows that were looked at close up, of models of two views.
 CLOSE: Final = "close_windows"
+
+#: Functions inside, where they are looked up: owner, name, part, and whether no other part is to run meanwhile.
+_PLACES: Final = (
+    # Where it is defined, for what is decoded later on, and where the queue has it.
+    ("stream.clips.decoding", "decode", "decoding", True),
+    ("consumers.live.decode_queue", "decode", "decoding", True),
+    ("stream.clips.decoding:Decoder", "decode", "decoding", True),
+    ("stream.clips.pictures:Scaler", "__call__", "scaling", False),
+    ("models.engines.two_views", "whole_of", "scaling", False),
+    ("models.engines.two_views", "cells_of", "scaling", False),
+    ("models.engines.two_views", "close_at", "scaling", False),
+    ("models.engines.two_views", "place_of", "place", False),
+)
 
 _Clock = Callable[[], float]
 
@@ -121,17 +131,9 @@ class DirectInParts(Direct):
 @contextmanager
 def _clocks_set(clocks: Clocks) -> Iterator[None]:
     """With clocks around what decodes, scales and cuts out views."""
-    places: list[tuple[Any, str, str, bool]] = [
-        # Where it is defined, for what is decoded later on, and where the queue has it.
-        (decoding, "decode", "decoding", True),
-        (decode_queue, "decode", "decoding", True),
-        (decoding.Decoder, "decode", "decoding", True),
-        (Scaler, "__call__", "scaling", False),
-        *((two_views, name, "scaling", False) for name in ("whole_of", "cells_of", "close_at")),
-        (two_views, "place_of", "place", False),
-    ]
     with ExitStack() as stack:
-        for owner, name, part, alone in places:
+        for owner_name, name, part, alone in _PLACES:
+            owner = pkgutil.resolve_name(owner_name)
             timed = clocks.wrap(getattr(owner, name), part, time.thread_time, alone=alone)
             stack.enter_context(mock.patch.object(owner, name, timed))
         yield
