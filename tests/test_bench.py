@@ -134,31 +134,47 @@ def scores(seed: int) -> np.ndarray:
 def test_paths_that_scored_the_same_windows_agree():
     from price.agreement import judge
 
-    details, wrong = judge(scores(1), scores(1))
-    assert wrong is None
-    assert details["mean_score_difference"] == 0 < details["mean_score_difference_one_window_apart"]
+    assert judge(scores(1), scores(1), 0.01) == ({"mean_score_difference": 0, "max_score_difference": 0}, None)
 
 
 def test_a_path_that_scored_other_windows_is_refused():
     from price.agreement import judge
 
-    calm = scores(1) * 0.05  # so near one another that only the order tells
-    assert "windows one apart" in judge(calm, np.roll(calm, 1, axis=0))[1]
-    assert "on average" in judge(scores(1), scores(2))[1]
+    details, wrong = judge(scores(1), np.roll(scores(1), 1, axis=0), 0.1)
+    assert f"differ from Clipline's by {details['mean_score_difference']} on average" in wrong
 
 
 def test_a_path_that_left_out_a_window_is_refused():
     from price.agreement import judge
 
-    assert "(19, 2)" in judge(scores(1), scores(1)[1:])[1]
+    assert "(19, 2)" in judge(scores(1), scores(1)[1:], 1.0)[1]
 
 
-def test_a_peer_with_other_pictures_or_another_network_is_refused():
-    from price.agreement import judge_pictures
+def pictures(shift: int = 0) -> list[np.ndarray]:
+    """Something that moves by a column from picture to picture."""
+    scene = np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8)
+    return [np.roll(scene, number + shift, axis=1) for number in range(8)]
 
-    assert judge_pictures({"picture_difference": 1.0, "network_difference": 0.001})[1] is None
-    assert "picture difference" in judge_pictures({"picture_difference": 20.0, "network_difference": 0.0})[1]
-    assert "network difference" in judge_pictures({"picture_difference": 1.0, "network_difference": 0.4})[1]
+
+def judged(theirs: list[np.ndarray], network: float = 0.0) -> str | None:
+    from price.agreement import judge_pictures, pictures_apart
+
+    found = pictures_apart(pictures(), theirs, stride=2)
+    return judge_pictures(found | {"network_difference": network})[1]
+
+
+def test_a_peer_that_makes_about_the_same_pictures_is_taken():
+    assert judged(pictures()) is None
+    assert judged([picture // 4 * 4 for picture in pictures()]) is None
+
+
+def test_a_peer_that_takes_other_frames_or_mixes_up_colours_is_refused():
+    assert "its pictures differ" in judged(pictures(1))
+    assert "its pictures differ" in judged([picture[..., ::-1] for picture in pictures()])
+
+
+def test_a_peer_with_another_network_is_refused():
+    assert "other scores for the same pictures" in judged(pictures(), network=0.4)
 
 
 def test_ratios_are_to_the_best_peer_of_the_same_model_and_footage():

@@ -6,49 +6,61 @@ from typing import Any, Final
 
 import numpy as np
 
-#: By how much scores of the same windows differ at most on average: decoders, scalers and engines round differently,
-#: and Clipline leaves out deblocking. Windows that are one apart are reported beside it.
-DIFFERENCE: Final = 0.1
-#: From so many windows on it must be less than between windows that are one apart.
-ENOUGH: Final = 8
-#: Of 255: by how much the pictures of a window differ at most on average, from those that Clipline makes of it.
-PICTURE_DIFFERENCE: Final = 4.0
+#: By how much scores of the same windows differ at most on average. Of Clipline's own paths: as precisions round. Of
+#: peers: decoders and scalers differ, too, and Clipline leaves out deblocking.
+OWN_DIFFERENCE: Final = 0.03
+PEER_DIFFERENCE: Final = 0.1
+#: Of 255: by how much the pictures of windows differ at most on average, from those that Clipline makes of them. It is
+#: less than half of how much they differ from those of windows that are one apart, in any case.
+PICTURE_DIFFERENCE: Final = 5.0
 #: By how much the scores that a path has for its own pictures may differ from those that Clipline has for the same.
 NETWORK_DIFFERENCE: Final = 0.05
 
 PICTURES: Final = "picture_difference"
+APART: Final = "picture_difference_one_window_apart"
 NETWORK: Final = "network_difference"
 
 
-def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The mean difference of scores (W, L)."""
-    return round(float(np.abs(ours - theirs).mean()), 4)
+def judge(ours: np.ndarray, theirs: np.ndarray, most: float) -> tuple[dict[str, Any], str | None]:
+    """What is to be told of how the scores (W, L) of two paths agree, and what is wrong where they do not.
 
-
-def judge(ours: np.ndarray, theirs: np.ndarray) -> tuple[dict[str, Any], str | None]:
-    """What is to be told of how the scores of two paths agree, and what is wrong where they do not."""
+    Args:
+        ours: Clipline's.
+        theirs: another path's.
+        most: by how much they may differ on average.
+    """
     if theirs.shape != ours.shape:
         return {}, f"scores of shape {theirs.shape}, expected {ours.shape}"
-    found = apart(ours, theirs)
-    shifted = min(apart(ours[1:], theirs[:-1]), apart(ours[:-1], theirs[1:])) if len(ours) > 1 else None
-    details = {
-        "mean_score_difference": found,
-        "max_score_difference": round(float(np.abs(ours - theirs).max()), 3),
-        "mean_score_difference_one_window_apart": shifted,
-    }
-    if found > DIFFERENCE:
-        return details, f"its scores differ from Clipline's by {found} on average, expected {DIFFERENCE} at most"
-    if shifted is not None and len(ours) >= ENOUGH and found > shifted:
-        return details, (
-            f"its scores differ from Clipline's by {found} on average, and from those of windows one apart by {shifted}"
-        )
+    difference = np.abs(ours - theirs)
+    mean = round(float(difference.mean()), 4)
+    details = {"mean_score_difference": mean, "max_score_difference": round(float(difference.max()), 3)}
+    if mean > most:
+        return details, f"its scores differ from Clipline's by {mean} on average, expected {most} at most"
     return details, None
 
 
 def judge_pictures(found: dict[str, float]) -> tuple[dict[str, Any], str | None]:
     """The same of what a peer found when it compared its pictures, and what the network makes of them."""
-    details = {name: round(found[name], 3) for name in (PICTURES, NETWORK) if name in found}
-    for name, most in ((PICTURES, PICTURE_DIFFERENCE), (NETWORK, NETWORK_DIFFERENCE)):
-        if details.get(name, 0.0) > most:
-            return details, f"{name.replace('_', ' ')} of {details[name]} from Clipline, expected {most} at most"
+    details = {name: round(found[name], 3) for name in (PICTURES, APART, NETWORK)}
+    if details[PICTURES] > min(PICTURE_DIFFERENCE, details[APART] / 2):
+        return details, (
+            f"its pictures differ from Clipline's by {details[PICTURES]} of 255, and from those of windows one apart "
+            f"by {details[APART]}: expected less than half of that, and {PICTURE_DIFFERENCE} at most"
+        )
+    if details[NETWORK] > NETWORK_DIFFERENCE:
+        return details, (
+            f"its network gives other scores for the same pictures, by {details[NETWORK]}: expected "
+            f"{NETWORK_DIFFERENCE} at most"
+        )
     return details, None
+
+
+def pictures_apart(ours: list[np.ndarray], theirs: list[np.ndarray], stride: int) -> dict[str, float]:
+    """By how much pictures of the same times differ, and those `stride` samples apart; of 255, on average."""
+    own = [picture.astype(np.int16) for picture in ours]
+
+    def apart(behind: int) -> float:
+        pairs = zip(own[behind:], theirs, strict=False)
+        return float(np.mean([np.abs(one - other).mean() for one, other in pairs]))
+
+    return {PICTURES: apart(0), APART: apart(stride)}

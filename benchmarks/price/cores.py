@@ -12,7 +12,7 @@ import numpy as np
 from consumers.live.assemble import clip_spec
 from stream import StreamError
 
-from .agreement import judge, judge_pictures
+from .agreement import OWN_DIFFERENCE, PEER_DIFFERENCE, judge, judge_pictures
 from .desk import Desk
 from .figures import Figure
 from .measuring import Ask, Job, Measuring, MissingError, Round, WrongWorkError
@@ -182,7 +182,8 @@ def _compare(cases: Sequence[_Case]) -> None:
             continue
         details, wrong = judge_pictures(case.rounds[0].parts) if case.row.is_peer else ({}, None)
         if own and case is not own[0]:
-            alike, unlike = judge(np.load(own[0].ask.scores), scores)
+            most = PEER_DIFFERENCE if case.row.is_peer else OWN_DIFFERENCE
+            alike, unlike = judge(np.load(own[0].ask.scores), scores, most)
             details |= {"agreement_with": own[0].row.name, **alike}
             wrong = wrong or unlike
         case.figure.details |= details

@@ -16,7 +16,7 @@ import numpy as np
 from consumers.live.assemble import clip_spec
 from models import Classifier, Contract, find
 from models.engines.choice import open_engine
-from price.agreement import NETWORK, PICTURES
+from price.agreement import NETWORK, pictures_apart
 from price.measuring import Ask, Job, MissingError, Round
 from stream import decode
 
@@ -64,35 +64,49 @@ class Peer(ABC):
         """Frames of the film by their places, which ascend, in the contract's size, RGB (H, W, 3)."""
 
     def round(self, ask: Ask) -> Round:
+        if ask.footage not in self._compared:  # which warms up what decodes, too
+            self._compared[ask.footage] = self._compare(ask.footage)
         scores: dict[int, np.ndarray] = {}
         with Clock() as clock:
             count, rate = self.open(ask.footage)
             windows = list(frames_of_windows(count, rate, self.contract))
             wanted = sorted({place for window in windows for place in window})
-            known, first = dict[int, Frame](), list[Frame]()
+            known = dict[int, Frame]()
             for place, frame in zip(wanted, self.frames(wanted), strict=True):
                 known[place] = frame
                 while len(scores) < len(windows) and windows[len(scores)][-1] <= place:
                     window = windows[len(scores)]
-                    pictures = [known[each] for each in window]
-                    first = first or pictures
-                    scores[len(scores)] = self._predict(pictures)
+                    scores[len(scores)] = self._predict([known[each] for each in window])
                     known = {each: shown for each, shown in known.items() if each > window[0]}
         keep_scores(ask, scores)
-        if ask.footage not in self._compared:
-            self._compared[ask.footage] = self._compare(ask.footage, first, scores[0])
         parts = self._compared[ask.footage]
         return Round(count / rate, clock.cpu_seconds, clock.wall_seconds, len(scores), parts=parts)
 
-    def _compare(self, film: str, pictures: list[Frame], scores: np.ndarray) -> dict[str, float]:
-        """How the first window's pictures differ from those that Clipline makes, and what the two make of the same."""
+    def _compare(self, film: str) -> dict[str, float]:
+        """How the pictures of a film differ from those that Clipline makes of it, and what the two make of the same."""
         spec = clip_spec(self.contract, None)
-        segment = next(segments_of(film, "camera"))
-        own = decode(segment, spec.sample_times_us(segment), spec.picture).samples[: spec.frames]
-        pairs = zip(pictures, (sample.image for sample in own), strict=True)
-        difference = np.mean([np.abs(theirs.astype(np.int16) - ours).mean() for theirs, ours in pairs])
-        again = Classifier.load(self._model, "openvino-f32", 1).predict(np.stack(pictures))
-        return {PICTURES: float(difference), NETWORK: float(np.abs(again - scores).max())}
+        count, rate = self.open(film)
+        windows = list(frames_of_windows(count, rate, self.contract))
+        # Each sample is in one window or in several that overlap.
+        places = {
+            number * spec.samples_per_stride + index: place
+            for number, window in enumerate(windows)
+            for index, place in enumerate(window)
+        }
+        wanted = sorted(set(places.values()))
+        known = dict(zip(wanted, self.frames(wanted), strict=True))
+        samples = [
+            sample.image
+            for segment in segments_of(film, "camera")
+            if not segment.is_end
+            for sample in decode(segment, spec.sample_times_us(segment), spec.picture).samples
+        ]
+        chosen = [number for number in sorted(places) if number < len(samples)]
+        ours, theirs = [samples[number] for number in chosen], [known[places[number]] for number in chosen]
+        found = pictures_apart(ours, theirs, spec.samples_per_stride)
+        first = [known[place] for place in windows[0]]
+        again = Classifier.load(self._model, "openvino-f32", 1).predict(np.stack(first))
+        return found | {NETWORK: float(np.abs(again - self._predict(first)).max())}
 
     def _predict(self, frames: list[Frame]) -> np.ndarray:
         scores: np.ndarray = self._engine.run(np.stack(frames)[None])[0]
