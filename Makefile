@@ -73,9 +73,7 @@ shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it
 
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure what a camera costs, beside what people would write instead; writes build/bench.json (7 GB)
-	@# Its parts, and whether it works, are asked for by ARGS; replay has a target of its own for that.
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
-	@$(if $(ARGS),,$(BIN)/python benchmarks/replay.py)
 
 .PHONY: bench-replay
 bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (7 GB)
