@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from stream import StreamError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 
 from .cores import Cores
@@ -60,19 +59,10 @@ def measure(desk: Desk, figures: dict[Row, Figure], best_precision: str) -> None
             Latency(desk, figures, services).run()
         for row, figure in figures.items():
             if row.kind == MEMORY:
-                _guarded(figure, lambda figure=figure: _measure_memory(desk, figure, services))
+                with figure.noting():
+                    _measure_memory(desk, figure, services)
         _measure_brokers(desk, [figure for row, figure in figures.items() if row.kind == BROKER], services)
     relate(figures, best_precision)
-
-
-def _guarded(figure: Figure, work: object) -> None:
-    assert callable(work)
-    try:
-        work()
-    except MissingError as error:
-        figure.reason = str(error)
-    except (WrongWorkError, StreamError) as error:
-        figure.fail(str(error))
 
 
 def _measure_memory(desk: Desk, figure: Figure, services: Services) -> None:
@@ -112,22 +102,17 @@ def _measure_brokers(desk: Desk, figures: Sequence[Figure], services: Services) 
     plan = desk.plan
     with ExitStack() as stack, desk.task("brokers", len(figures) * plan.broker_rounds) as step:
         for figure in figures:
-            try:
+            with figure.noting():
                 process = desk.start(Job("broker", kafka=services.broker(figure.row.variant), one_core=False))
-            except MissingError as error:
-                figure.reason = str(error)
-                continue
-            except (WrongWorkError, StreamError) as error:
-                figure.fail(str(error))
-                continue
-            stack.callback(process.close)
-            processes[figure.name] = figure, process
-            rounds[figure.name] = []
+                stack.callback(process.close)
+                processes[figure.name] = figure, process
+                rounds[figure.name] = []
         for number in range(plan.broker_rounds):
             for name, (figure, process) in processes.items():
                 if not figure.is_wrong:
-                    ask = Ask(prefix=f"throughput-{number}", records=plan.records)
-                    _guarded(figure, lambda n=name, p=process, a=ask: rounds[n].append(p.round(a)))
+                    with figure.noting():
+                        ask = Ask(prefix=f"throughput-{number}", records=plan.records)
+                        rounds[name].append(process.round(ask))
                 step(1)
     for name, (figure, _) in processes.items():
         if figure.is_wrong:

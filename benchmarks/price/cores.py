@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 
 from consumers.live.assemble import clip_spec
-from stream import StreamError
 
 from .agreement import OWN_DIFFERENCE, PEER_DIFFERENCE, judge, judge_pictures
 from .desk import Desk
@@ -21,8 +20,8 @@ from .paths.parts import CLOSE
 from .paths.windows import expected_windows
 from .rows import CORE, GPU, PROFILE, Row
 
-#: Of the windows before a still view those that are not computed at least, with a model that is calm there.
-_NOTHING_SEEN_BELOW: Final = 0.1
+#: By how much scores of windows before a still view differ at most.
+_STILL_SPREAD: Final = 0.1
 #: Of a second: by how much the footage that was worked off may differ from what there is, for each camera.
 _HAIR_SECONDS: Final = 0.1
 
@@ -72,14 +71,10 @@ class Cores:
             for footage in dict.fromkeys(figure.row.footage for figure in figures):
                 cases = []
                 for figure in (f for f in figures if f.row.footage == footage):
-                    try:
+                    with figure.noting():
                         cases.append(self._prepared(figure, processes, stack))
-                    except MissingError as error:
-                        figure.reason = str(error)
-                    except (WrongWorkError, StreamError) as error:
-                        figure.fail(str(error))
-                    else:
                         continue
+                    # It said why not.
                     step(self._desk.plan.rounds)
                 self._measure(cases, step)
 
@@ -126,10 +121,8 @@ class Cores:
         for _ in range(self._desk.plan.rounds):
             for case in cases:
                 if not case.figure.is_wrong:
-                    try:
+                    with case.figure.noting():
                         case.measure()
-                    except WrongWorkError as error:
-                        case.figure.fail(str(error))
                 step(1)
         for case in cases:
             if not case.figure.is_wrong:
@@ -195,5 +188,5 @@ def _check_still(case: _Case, scores: np.ndarray) -> None:
     """Before a still view all windows have about the same scores, whether they were computed or not."""
     spread = float(np.ptp(scores, axis=0).max())
     case.figure.details["score_spread"] = round(spread, 3)
-    if spread > _NOTHING_SEEN_BELOW:
-        case.figure.fail(f"scores of a still view differ by {spread:.2f}, expected {_NOTHING_SEEN_BELOW} at most")
+    if spread > _STILL_SPREAD:
+        case.figure.fail(f"scores of a still view differ by {spread:.2f}, expected {_STILL_SPREAD} at most")

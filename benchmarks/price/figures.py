@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from rich.table import Table
 
+from stream import StreamError
+
+from .measuring import MissingError, WrongWorkError
 from .rows import BROKER, CORE, GPU, LATENCY, MEMORY, PROFILE, Row
 
 _FROM_FILE: Final = "processor time of the one process, all threads, from opening the MP4 file to the last scores"
@@ -63,6 +67,16 @@ class Figure:
 
     def fail(self, reason: str) -> None:
         self.value, self.reason, self.is_wrong = None, reason, True
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep the reason why a block could not measure this; others go on."""
+        try:
+            yield
+        except MissingError as error:
+            self.reason = str(error)
+        except (WrongWorkError, StreamError) as error:
+            self.fail(str(error))
 
     def as_json(self) -> dict[str, Any]:
         row = {key: value for key, value in asdict(self.row).items() if value and key != "kind"}

@@ -26,7 +26,7 @@ from stream import ClipSpec, Segment, StreamError, Transport
 
 from .desk import Desk
 from .figures import Figure
-from .measuring import Ask, Job, MissingError, WrongWorkError
+from .measuring import Ask, Job, WrongWorkError
 from .paths.clipline import camera_name, contract_of, segments_of, topics_of
 from .paths.windows import expected_windows
 from .rows import CORE, LATENCY, Row
@@ -69,12 +69,8 @@ class Latency:
         own = [figure for row, figure in self._figures.items() if row.kind == LATENCY]
         with self._desk.task("latency", len(own)) as step:
             for figure in own:
-                try:
+                with figure.noting():
                     self._measure(figure)
-                except MissingError as error:
-                    figure.reason = str(error)
-                except (WrongWorkError, StreamError) as error:
-                    figure.fail(str(error))
                 step(1)
 
     def _measure(self, figure: Figure) -> None:
