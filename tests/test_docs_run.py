@@ -326,7 +326,7 @@ def runs_until_stopped(words: tuple[str, ...]) -> bool:
         words in {("pictures",), ("notify",)}
         or command in {"run", "up", "work"}
         or (command == "status" and "--watch" in rest)
-        or (command == "events" and "--follow" in rest)
+        or (command == "events" and {"--follow", "--serve"} & set(rest))
         or (command in {"attach", "demo"} and "max" not in rest)
     )
 
@@ -340,6 +340,8 @@ def for_here(words: tuple[str, ...], site: Sandbox) -> list[str]:
             found.append(f"{name}{mark}{CAMERA}")
         elif word == "3f0c6a":
             found.append(states(site)["ended"])
+        elif word == "127.0.0.1:8300":
+            found.append("127.0.0.1:0")
         else:
             found.append(re.sub(r"^(kafka://)?clipline\.", rf"\g<1>{site.prefix}.", word))
     return found
@@ -361,7 +363,7 @@ def check(words: tuple[str, ...], site: Sandbox) -> None:
     """Run a line as long as it takes, and look at how it ended."""
     here = for_here(words, site)
     if runs_until_stopped(words):
-        begin, word = time.monotonic(), BEGUN[words[0]]
+        begin, word = time.monotonic(), "events at http://" if "--serve" in words else BEGUN[words[0]]
         quiet = words[0] in QUIET
 
         def begun() -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,9 +29,10 @@ from consumers.settings import ServeSettings, Settings, SettingsError
 from consumers.subscribing import serving as module
 from consumers.subscribing.serving import EventStreams, is_loopback, parse_address, serving
 from stream import KafkaTransport, Topic, Transport
-from stream.services import EmbeddedBroker
+from stream.services import ApacheBroker, EmbeddedBroker
 from tests.command_line import clipline
 from tests.test_subscribing import TOPIC, event, publish, stored
+from tests.test_transactions import server_of
 from tests.waiting import eventually
 
 
@@ -42,10 +48,12 @@ class Message:
 class Client:
     """A client of server-sent events that nobody here wrote the server's side of: lines, as the standard says."""
 
-    def __init__(self, url: str, *, query: str = "", last_id: str | None = None, **headers: str) -> None:
+    def __init__(
+        self, url: str, *, query: str = "", last_id: str | None = None, timeout_seconds: float = 20, **headers: str
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_seconds)
         sent = {"Accept": "text/event-stream"} | {name.replace("_", "-"): value for name, value in headers.items()}
         if last_id is not None:
             sent["Last-Event-ID"] = last_id
@@ -328,3 +336,67 @@ def test_streams_outlive_their_broker_and_say_what_they_wait_for(monkeypatch, qu
             publish(KafkaTransport(address), event(7))
             assert next(m.data for m in messages if m.data) == event(7).body()
             assert any("is back, after" in line for line in client.comments)
+
+
+class Commanded:
+    """`clipline` as a process, and what it prints."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        folder.mkdir()
+        self._out, self._err = folder / "out", folder / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "consumers.cli", *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL
+            )
+
+    def printed(self) -> str:
+        return self._out.read_text("utf-8")
+
+    def said(self) -> str:
+        return self._err.read_text("utf-8")
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.printed().splitlines() if line.startswith("{")]
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            assert self.process.wait(timeout=30) == 0, self.said()
+        finally:
+            self.process.kill()
+
+
+@pytest.mark.slow  # starts Apache Kafka twice
+def test_commands_outlive_apache_kafka_and_go_on(tmp_path):
+    """Killed and back while they listen: to a terminal, as a group, over HTTP."""
+    if (reason := ApacheBroker.missing()) is not None:
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        with ApacheBroker(tmp_path / "data") as broker:
+            address, port = broker.address, int(broker.address.rpartition(":")[2])
+            KafkaTransport(address).ensure_topics([Topic(TOPIC, 1)])
+            publish(KafkaTransport(address), event(0), event(1))
+            follow = ["events", "--kafka", address, "--follow", "--all", "--json"]
+            alone, grouped = Commanded(tmp_path / "a", *follow), Commanded(tmp_path / "g", *follow, "--group", "alarms")
+            server = Commanded(tmp_path / "s", "events", "--kafka", address, "--serve", "127.0.0.1:0")
+            for each in (alone, grouped, server):
+                stack.callback(each.close)
+            assert eventually(lambda: "events at http" in server.printed(), 60)
+            url = re.search(r"http://\S+/events", server.printed())
+            assert url is not None
+            client = Client(url[0], query="?since=earliest", timeout_seconds=120)
+            messages = client.messages()
+            assert [next(m.data for m in messages if m.data) for _ in range(2)] == bodies(event(0), event(1))
+            assert eventually(lambda: len(alone.events()) == len(grouped.events()) == 2, 60)
+            os.kill(server_of(broker), signal.SIGKILL)
+        assert eventually(lambda: all("waiting for Kafka" in each.said() for each in (alone, grouped)), 60)
+        assert any(line.startswith("waiting for Kafka") for m in messages for line in m.comments)
+        with ApacheBroker(tmp_path / "data", port=port):
+            publish(KafkaTransport(address), event(2), event(3))
+            assert [next(m.data for m in messages if m.data) for _ in range(2)] == bodies(event(2), event(3))
+            wanted = [event(n).id for n in range(4)]
+            assert eventually(lambda: alone.events() == wanted, 60)
+            assert eventually(lambda: grouped.events() == wanted, 60), grouped.said()
+            client.close()
+            stack.close()
+    assert "Traceback" not in alone.said() + grouped.said() + server.said()
