@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from consumers.outputs.redis_projection import RedisProjection
-from consumers.settings import Settings
+from consumers.settings import Settings, TopicSettings
+from consumers.subscribing.reader import stored_events
 from stream import KafkaTransport, MemoryTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedRedis
 from tests.test_docs import blocks
@@ -29,7 +30,8 @@ SCRIPTS = list(blocks(PAGE, "sh"))
 LINES = [line for script in SCRIPTS if "while" not in script for line in script.splitlines()]
 KCAT = [line for line in LINES if line.startswith("kcat ")]
 REDIS_CLI = [line for line in LINES if line.startswith("redis-cli ")]
-(LOOP,) = (script for script in SCRIPTS if "while" in script)
+(REDIS_LOOP,) = (script for script in SCRIPTS if "while" in script and "redis-cli" in script)
+KCAT_GROUP_LOOP, KCAT_LOOP = (script for script in SCRIPTS if "while" in script and "kcat" in script)
 REQUIRE = "CLIPLINE_REQUIRE_RTSP"
 
 
@@ -135,24 +137,27 @@ def test_a_line_with_kcat_does_what_the_page_says(line, apache_broker, topics_pr
 
 
 @pytest.mark.slow  # starts Apache Kafka twice
-def test_kcat_outlives_its_broker_and_goes_on(tmp_path, start):
+def test_the_loops_with_kcat_miss_nothing_while_the_broker_is_killed_and_back(tmp_path, start):
     need("kcat")
     if (reason := ApacheBroker.missing()) is not None:
         pytest.skip(reason)
-    line = next(each for each in KCAT if " -G " in each)
     with ApacheBroker(tmp_path / "data") as broker:
         address, port = broker.address, int(broker.address.rpartition(":")[2])
         transport = KafkaTransport(address)
         transport.ensure_topics([Topic(TOPIC, 1)])
         publish(transport, event(0), event(1))
-        program = start(line.replace("127.0.0.1:9092", address))
-        assert eventually(lambda: len(program.bodies()) == 2, 60)
+        group, exact = (start(loop.replace("127.0.0.1:9092", address)) for loop in (KCAT_GROUP_LOOP, KCAT_LOOP))
+        assert eventually(lambda: len(group.bodies()) == 2, 60)
+        sent_until(transport, TOPIC, lambda: bool(exact.bodies()))
+        stored_ids = [each.id for each in stored_events(transport, TopicSettings())]
         os.kill(server_of(broker), signal.SIGKILL)
     time.sleep(1.0)
     with ApacheBroker(tmp_path / "data", port=port):
         publish(KafkaTransport(address), event(2), event(3))
-        wanted = {event(n).id for n in range(4)}
-        assert eventually(lambda: {body["event"] for body in program.bodies()} == wanted, 90)
+        wanted = [*stored_ids, event(2).id, event(3).id]
+        assert eventually(lambda: {body["event"] for body in group.bodies()} == set(wanted), 90)
+        first = wanted.index(exact.bodies()[0]["event"])
+        assert eventually(lambda: [body["event"] for body in exact.bodies()] == wanted[first:], 90)
 
 
 @contextlib.contextmanager
@@ -190,7 +195,7 @@ def test_the_loop_of_the_page_misses_nothing_while_redis_is_killed_and_back_empt
     with EmbeddedRedis() as server:
         address, port = server.address, int(server.address.rpartition(":")[2].partition("/")[0])
         with shown_in_redis(transport, address):
-            program = start(on_port(LOOP, address))
+            program = start(on_port(REDIS_LOOP, address))
             assert eventually((program.folder / "entries").exists, 20), "it has not begun"
             publish(transport, event(10))
             assert eventually(lambda: [b["event"] for b in program.bodies()] == [event(10).id], 20)
