@@ -320,6 +320,7 @@ def test_pages_take_their_figures_from_a_run_and_from_nowhere_else(pages, tmp_pa
     for text in texts.values():
         assert "2 cores of a made-up processor" in text
         assert "Intel(R) Xeon(R) Processor (AVX-512, bf16); the median of 2 rounds" not in text  # of the run before
+        assert "Apache Kafka, exactly once" in text
     assert "no GPU found" in texts["sizing.md"]
     assert "## When nothing moves" in texts["sizing.md"]
     assert "`make bench-minutes`" in texts["README.md"]

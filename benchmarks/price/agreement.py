@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 #: By how much scores of the same windows differ at most on average. Of Clipline's own paths: as precisions round. Of
-#: peers: decoders and scalers differ, too, and Clipline leaves out deblocking.
+#: peers: decoders and scalers differ, too, and Clipline leaves out deblocking; their pictures are held to more.
 OWN_DIFFERENCE: Final = 0.03
-PEER_DIFFERENCE: Final = 0.1
+PEER_DIFFERENCE: Final = 0.15
 #: Of 255: by how much the pictures of windows differ at most on average, from those that Clipline makes of them. It is
 #: less than half of how much they differ from those of windows that are one apart, in any case.
 PICTURE_DIFFERENCE: Final = 5.0

@@ -44,10 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         console.print(f"Written: {', '.join(page.name for page in pages)}", soft_wrap=True)
         return 0
-    models = sorted(shipped(), key=lambda name: name != DEFAULT_MODEL)
     here = precisions()
     try:
-        rows = chosen_rows(all_rows(models, DEFAULT_MODEL, here), options.only)
+        rows = chosen_rows(all_rows(list(shipped()), DEFAULT_MODEL, here), options.only)
     except ValueError as error:
         parser.error(str(error))
     interrupted = False

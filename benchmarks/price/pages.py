@@ -145,10 +145,9 @@ def readme(run: Run) -> str:
         rows.append([_model(run, model), *cells, still, peer, ratio])
     head = ["model", *FOOTAGE_NAMES.values(), "1080p, a still view", "best peer, 1080p", "ratio at 1080p"]
     text = _README.format(machine=run.machine, precision=run.precisions[-1])
-    return (
-        f"{text}\n\n{_table(head, rows)}\n\n{_behind_a_broker(run)} {_memory(run)} {_latency_goal(run)} "
-        "All of it, by precision and with where the time goes: [docs/sizing.md](docs/sizing.md).\n"
-    )
+    more = "All of it, by precision and with where the time goes: [docs/sizing.md](docs/sizing.md)."
+    rest = _sentences(_behind_a_broker(run), _memory(run), _latency_goal(run), more)
+    return f"{text}\n\n{_table(head, rows)}\n\n{rest}\n"
 
 
 def sizing(run: Run) -> str:
@@ -160,7 +159,7 @@ def sizing(run: Run) -> str:
         _WHERE,
         _where(run),
         "## Behind a broker",
-        f"{_behind_a_broker(run)} {_memory(run)} {_brokers(run)}",
+        _sentences(_behind_a_broker(run), _memory(run), _brokers(run)),
         _latencies(run),
         _lacking(run),
     ]
@@ -248,7 +247,7 @@ def _latency_goal(run: Run) -> str:
 
 def _brokers(run: Run) -> str:
     shown = [
-        f"the {'embedded broker' if entry['variant'] == 'embedded' else 'broker Apache Kafka'} takes "
+        f"{'the embedded broker' if entry['variant'] == 'embedded' else 'Apache Kafka'} takes "
         f"{entry['in_mb_per_s']:.0f} and gives {entry['out_mb_per_s']:.0f} MB/s"
         for entry in run.entries(BROKER)
         if entry["value"] is not None
@@ -280,6 +279,10 @@ def _lacking(run: Run) -> str:
     if not reasons:
         return ""
     return "Not measured:\n\n" + "\n".join(f"- {_several(names)}: {reason}" for reason, names in reasons.items())
+
+
+def _sentences(*found: str) -> str:
+    return " ".join(sentence for sentence in found if sentence)
 
 
 def _several(names: Sequence[str]) -> str:

@@ -46,5 +46,5 @@ class Plan:
         return replace(FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
 
 
-FULL: Final = Plan(3, 6, 40, 2, 3, (4, 16), 3, 3, 800)
+FULL: Final = Plan(3, 6, 40, 6, 3, (4, 16), 3, 3, 800)
 QUICK: Final = Plan(1, 4, 12, 1, 1, (2, 6), 2, 1, 200)

@@ -74,9 +74,9 @@ class Row:
 
 
 def all_rows(models: Sequence[str], default: str, precisions: Sequence[str]) -> list[Row]:
-    """Every figure that there is with these models on such a processor."""
+    """Every figure that there is with these models on such a processor; of the default model first."""
     rows: list[Row] = []
-    for model in models:
+    for model in sorted(models, key=lambda name: name != default):
         for footage in FOOTAGE:
             rows += [
                 Row(CORE, "direct", "", model, footage, precision, gates) for precision in precisions for gates in GATES
