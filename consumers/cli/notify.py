@@ -149,7 +149,7 @@ def deliveries(
             show_default="all",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="COUNT", min=1, max=100_000, help="The newest ones, so many.")] = 20,
+    last: Annotated[int, typer.Option(metavar="COUNT", min=1, max=100_000, help="The newest messages, so many.")] = 20,
     as_json: PrintJsonOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
@@ -173,12 +173,12 @@ def deliveries(
     settings = command_settings(settings_file, kafka, None)
     wanted = Wanted(channel, frozenset(each.value for each in state or ()), since_us)
     found = newest_entries(KafkaTransport(settings.broker, at_once=True), settings, wanted)
-    for entry in found[-limit:]:
+    for entry in found[-last:]:
         if as_json:
             print_json(console, json.loads(entry.encode()[2]))
         else:
             console.print(describe(entry), soft_wrap=True)
     if not found:
         errors.print("no messages", style="yellow")
-    elif len(found) > limit:
-        errors.print(f"{len(found) - limit} older ones are not shown: --limit", style="yellow")
+    elif len(found) > last:
+        errors.print(f"{len(found) - last} older ones are not shown: --last", style="yellow")
