@@ -73,9 +73,11 @@ class ChannelSettings(Section):
     )
     secret_file: Path | None = Field(None, examples=["/run/secrets/ops"], description="A file that holds it.")
     old_secret: SecretStr | None = Field(
-        None, description="webhook: signs as well, while receivers change from this secret to the other one."
+        None,
+        examples=["whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ="],
+        description="webhook: signs as well, while receivers change from this secret to the other one.",
     )
-    old_secret_file: Path | None = Field(None, description="A file that holds it.")
+    old_secret_file: Path | None = Field(None, examples=["/run/secrets/ops-old"], description="A file that holds it.")
     labels: list[str] = Field([], examples=[["fight"]], description="Labels that are told of. Empty: all.")
     cameras: list[str] = Field(
         [],
