@@ -31,7 +31,7 @@ class ServeSettings(Section):
         15.0,
         gt=0,
         le=MAX_SECONDS,
-        description="A client that gets no event for so long is sent a comment, so that it and all between know that "
+        description="A client that gets no event for so many seconds is sent a comment, so that it and all between know that "
         "the connection lives.",
     )
     slow_seconds: float = Field(
