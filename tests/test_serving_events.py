@@ -27,8 +27,10 @@ from consumers.outputs import follower as following
 from consumers.records.event import Event
 from consumers.settings import ServeSettings, Settings, SettingsError
 from consumers.subscribing import serving as module
+from consumers.subscribing import shared as sharing
 from consumers.subscribing.serving import EventStreams, is_loopback, parse_address, serving
-from stream import KafkaTransport, Topic, Transport
+from consumers.subscribing.shared import Answers
+from stream import EntryError, Existing, KafkaTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedBroker
 from tests.command_line import clipline
 from tests.test_subscribing import TOPIC, event, publish, stored
@@ -108,7 +110,7 @@ def served(
     monkeypatch: pytest.MonkeyPatch, transport: Transport, address: str = "127.0.0.1:0", **settings: Any
 ) -> Iterator[tuple[str, EventStreams]]:
     """A server on a broker within this process."""
-    monkeypatch.setattr("consumers.subscribing.subscription.KafkaTransport", lambda *_, **__: transport)
+    monkeypatch.setattr(module, "_connecting", lambda _: lambda: transport)
     with serving(Settings(serve=ServeSettings(**settings)), address) as (url, streams):
         yield url, streams
 
@@ -336,6 +338,28 @@ def test_streams_outlive_their_broker_and_say_what_they_wait_for(monkeypatch, qu
             publish(KafkaTransport(address), event(7))
             assert next(m.data for m in messages if m.data) == event(7).body()
             assert any("is back, after" in line for line in client.comments)
+
+
+def test_clients_share_what_the_broker_says_of_its_topics(monkeypatch):
+    asked: list[frozenset[str]] = []
+
+    def ask(topics):
+        asked.append(topics)
+        if len(asked) == 2:
+            raise EntryError("away")
+        return {"t": Existing("id", 1)}
+
+    monkeypatch.setattr(sharing, "_GOOD_SECONDS", 0.3)
+    answers = Answers()
+    assert [answers.get(["t"], ask) for _ in range(3)] == [{"t": Existing("id", 1)}] * 3
+    assert len(asked) == 1
+    time.sleep(0.4)
+    for _ in range(2):
+        with pytest.raises(EntryError, match="away"):
+            answers.get(["t"], ask)
+    assert len(asked) == 2
+    time.sleep(0.4)
+    assert answers.get(["t"], ask) == {"t": Existing("id", 1)}
 
 
 class Commanded:

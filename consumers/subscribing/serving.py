@@ -38,9 +38,10 @@ from starlette.types import Receive, Scope, Send
 
 from consumers.printable import printable
 from consumers.settings import ServeSettings, Settings, SettingsError
-from stream import Secret
+from stream import KafkaAddress, Secret, Transport
 
 from .selection import Selection
+from .shared import Answers, SharedTransport
 from .subscription import Subscription, open_subscription, parse_since
 
 log = logging.getLogger(__name__)
@@ -187,17 +188,22 @@ class _Stream(EventSourceResponse):
                 is_due = now - told_at >= self._beat_seconds
                 if not self._said and not is_due and (told is not None or place is None):
                     continue
-                lines = [self._said.popleft() for _ in range(len(self._said))]
-                if is_due and not lines:
-                    lines = [f"waiting for {self._subscription.awaited or 'events'}"]
+                lines = self._lines()
+                if is_due and lines is None:
+                    lines = printable(f"waiting for {self._subscription.awaited or 'events'}")
                 # An id without data moves the place where a client goes on, and is no event.
-                yield ServerSentEvent(comment="\n".join(map(printable, lines)) or None, id=place, sep="\n")
+                yield ServerSentEvent(comment=lines, id=place, sep="\n")
                 told, told_at = place, now
             except StopAsyncIteration:
                 return
             else:
                 told, told_at = self._subscription.position, time.monotonic()
-                yield ServerSentEvent(json.dumps(event.body(), allow_nan=False), id=told, sep="\n")
+                body = json.dumps(event.body(), allow_nan=False)
+                yield ServerSentEvent(body, id=told, comment=self._lines(), sep="\n")
+
+    def _lines(self) -> str | None:
+        """What was said since the last call; None where nothing was."""
+        return "\n".join(printable(self._said.popleft()) for _ in range(len(self._said))) or None
 
 
 def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -247,10 +253,12 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
             f"{address}: whoever reaches this address could read all events: set serve.token, or listen on 127.0.0.1"
         )
 
+    connect = _connecting(settings.broker)
+
     def open_stream(
         selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
     ) -> Subscription:
-        return open_subscription(settings, selection, since_us=since_us, after=after, say=say)
+        return open_subscription(settings, selection, since_us=since_us, after=after, say=say, connect=connect)
 
     streams = EventStreams(open_stream, settings.serve, token)
     listener = _listen(host, port)
@@ -284,6 +292,11 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
         server.should_exit = True
         thread.join(2 * _END_SECONDS)
         listener.close()
+
+
+def _connecting(broker: KafkaAddress) -> Callable[[], Transport]:
+    answers = Answers()
+    return lambda: SharedTransport(broker, answers)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -94,6 +94,7 @@ def open_subscription(
     say: Callable[[str], None] | None = None,
     give_up_seconds: float | None = None,
     stop: threading.Event | None = None,
+    connect: Callable[[], Transport] | None = None,
 ) -> Subscription:
     """Subscribe on the broker of the settings; see `subscribe` and `Subscription`.
 
@@ -105,7 +106,7 @@ def open_subscription(
         _check_group(group, settings)
     broker = settings.broker
     return Subscription(
-        lambda: KafkaTransport(broker, at_once=True),
+        connect or (lambda: KafkaTransport(broker, at_once=True)),
         settings,
         selection,
         since_us=since_us,
