@@ -118,6 +118,15 @@ def test_an_unknown_name_is_refused_with_those_that_exist():
         chosen_rows(rows(), ["cameras"])
 
 
+def test_no_rounds_are_refused(capsys):
+    from price.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--rounds", "0"])
+    assert ended.value.code == 2
+    assert "expected 1 or more" in capsys.readouterr().err
+
+
 def test_parts_of_a_name_stand_for_all_figures_that_have_them():
     from price.rows import chosen_rows
 

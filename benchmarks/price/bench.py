@@ -74,8 +74,8 @@ def _measure_memory(desk: Desk, figure: Figure, services: Services) -> None:
     for ask in asks.values():
         fill_topic(job, ask)
     growth, peaks = [], []
-    with desk.task("memory per camera", 2 * plan.memory_rounds) as step:
-        for _ in range(plan.memory_rounds):
+    with desk.task("memory per camera", 2 * plan.rounds) as step:
+        for _ in range(plan.rounds):
             peak = {}
             for cameras, ask in asks.items():
                 process = desk.start(job)  # memory that was given back once is not asked for again
@@ -100,14 +100,14 @@ def _measure_brokers(desk: Desk, figures: Sequence[Figure], services: Services) 
     if not figures:
         return
     plan = desk.plan
-    with ExitStack() as stack, desk.task("brokers", len(figures) * plan.broker_rounds) as step:
+    with ExitStack() as stack, desk.task("brokers", len(figures) * plan.rounds) as step:
         for figure in figures:
             with figure.noting():
                 process = desk.start(Job("broker", kafka=services.broker(figure.row.variant), one_core=False))
                 stack.callback(process.close)
                 processes[figure.name] = figure, process
                 rounds[figure.name] = []
-        for number in range(plan.broker_rounds):
+        for number in range(plan.rounds):
             for name, (figure, process) in processes.items():
                 if not figure.is_wrong:
                     with figure.noting():

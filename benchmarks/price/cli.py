@@ -7,6 +7,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted = False
     warnings.simplefilter("ignore")  # torch's, about what pytorchvideo and OpenVINO call
     with tempfile.TemporaryDirectory(prefix="clipline-bench-") as scratch:
-        desk = Desk(QUICK if options.quick else FULL, Path(scratch), console)
+        plan = QUICK if options.quick else FULL
+        desk = Desk(replace(plan, rounds=options.rounds or plan.rounds), Path(scratch), console)
         found = {row: Figure(row) for row in rows}
         try:
             measure(desk, found, here[-1])
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="one short round each: whether it works, not how fast")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help=f"of each measurement; default: {FULL.rounds}")
     parser.add_argument(
         "--only", action="append", metavar="NAME", help="parts of names above with dots between them; may be repeated"
     )
@@ -91,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         help="measure nothing: put the figures of --output into README.md and docs",
     )
     return parser
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: expected 1 or more")
+    return number
 
 
 def _report(figures: Sequence[Figure], content: Sequence[dict[str, Any]]) -> None:

@@ -27,18 +27,16 @@ SUBSTREAM: Final = "360p15"
 class Plan:
     """How much is measured."""
 
-    #: Of cameras per core.
+    #: Of all but latency, of which one is long.
     rounds: int
     seconds: int
     #: Of a still view: what is computed at its begin is to weigh little.
     still_seconds: int
     #: Of a worker behind a broker.
     broker_cameras: int
-    memory_rounds: int
     memory_cameras: tuple[int, int]
     #: So often is the footage shown, one after the other.
     latency_repeats: int
-    broker_rounds: int
     records: int
 
     def footage(self, name: str, *, still: bool = False) -> Footage:
@@ -46,5 +44,5 @@ class Plan:
         return replace(FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
 
 
-FULL: Final = Plan(3, 6, 40, 6, 3, (4, 16), 3, 3, 800)
-QUICK: Final = Plan(1, 4, 12, 1, 1, (2, 6), 2, 1, 200)
+FULL: Final = Plan(3, 6, 40, 6, (4, 16), 3, 800)
+QUICK: Final = Plan(1, 4, 12, 1, (2, 6), 2, 200)
