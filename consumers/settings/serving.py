@@ -31,8 +31,8 @@ class ServeSettings(Section):
         15.0,
         gt=0,
         le=MAX_SECONDS,
-        description="A client that gets no event for so many seconds is sent a comment, so that it and all between know "
-        "that the connection lives.",
+        description="A client that gets no event for so many seconds is sent a comment, so that it and all between "
+        "know that the connection lives.",
     )
     slow_seconds: float = Field(
         30.0,
