@@ -17,6 +17,8 @@ Plane = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 _VERSION: Final = 1
 _BODIES: Final = 7
 _NOISE_PLANES: Final = 8
+#: About the quality that what moves has at its bit rate.
+_STILL_CRF: Final = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Footage:
     rate: int = 30
     gop: int = 60
     bits_per_second: int = 4_000_000
-    #: "still": the place alone, in steady light, by a camera that takes the sensor's noise out.
+    #: "still": the place alone, in steady light, by a camera that takes the sensor's noise out. Of constant quality: at
+    #: the bit rate of what moves, pictures of what does not would be as good as no camera makes them.
     scene: Literal["busy", "still"] = "busy"
 
     @property
@@ -40,9 +43,9 @@ class Footage:
 def footage(wanted: Footage, folder: Path) -> Path:
     """Return the footage as an MP4 in `folder`, made if it is not there yet."""
     w = wanted
-    scene = "" if w.scene == "busy" else f"-{w.scene}"
-    name = f"footage-v{_VERSION}-{w.width}x{w.height}-{w.rate}fps-{w.bits_per_second // 1000}k-g{w.gop}-{w.seconds}s"
-    path = folder / f"{name}{scene}.mp4"
+    coded = f"{w.bits_per_second // 1000}k" if w.scene == "busy" else f"{w.scene}-crf{_STILL_CRF}"
+    name = f"footage-v{_VERSION}-{w.width}x{w.height}-{w.rate}fps-{coded}-g{w.gop}-{w.seconds}s"
+    path = folder / f"{name}.mp4"
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +62,13 @@ def _encode(wanted: Footage, path: Path) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=wanted.rate)
         stream.width, stream.height, stream.pix_fmt = wanted.width, wanted.height, "yuv420p"
-        stream.bit_rate, stream.gop_size, stream.max_b_frames = wanted.bits_per_second, wanted.gop, 0
-        rate = str(wanted.bits_per_second)
-        stream.options = {"preset": "veryfast", "sc_threshold": "0", "maxrate": rate, "bufsize": rate}
+        stream.gop_size, stream.max_b_frames = wanted.gop, 0
+        stream.options = {"preset": "veryfast", "sc_threshold": "0"}
+        if wanted.scene == "still":
+            stream.options |= {"crf": str(_STILL_CRF)}
+        else:
+            stream.bit_rate, rate = wanted.bits_per_second, str(wanted.bits_per_second)
+            stream.options |= {"maxrate": rate, "bufsize": rate}
         for planes in _scene(wanted):
             frame = av.VideoFrame(wanted.width, wanted.height, "yuv420p")
             for plane, content in zip(frame.planes, planes, strict=True):

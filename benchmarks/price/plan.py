@@ -30,7 +30,8 @@ class Plan:
     #: Of all but latency, of which one is long.
     rounds: int
     seconds: int
-    #: Of a still view: what is computed at its begin is to weigh little.
+    #: Of a still view: as long as a view lasts until it is computed again (`gates.refresh_seconds`), so that what is
+    #: computed at its begin has its share.
     still_seconds: int
     #: Of a worker behind a broker.
     broker_cameras: int
@@ -44,5 +45,5 @@ class Plan:
         return replace(FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
 
 
-FULL: Final = Plan(3, 6, 40, 6, (4, 16), 3, 800)
+FULL: Final = Plan(3, 6, 30, 6, (4, 16), 3, 800)
 QUICK: Final = Plan(1, 4, 12, 1, (2, 6), 2, 200)
