@@ -267,6 +267,7 @@ def films(size: int = 32) -> list[Footage]:
         Recipe("x3d_xs", frames=4, size=32, epochs=1, batch=4, augmentation=Augmentation(crop=1, mixup=0.4)),
         Recipe("cnn_lstm", frames=4, size=32, epochs=1, batch=4, augmentation=Augmentation(crop=1, colour=0, views=1)),
         Recipe("movenet_lstm", frames=4, size=48, epochs=1, augmentation=Augmentation(flip=False)),
+        Recipe("movenet_3d", frames=4, size=48, epochs=1, augmentation=Augmentation(flip=False)),
     ],
     ids=lambda recipe: recipe.architecture,
 )

@@ -12,7 +12,7 @@ from models import Classifier, TrainingError, save
 from models.networks.movenet_lstm import MoveNetLstm
 from models.training.footage import Footage
 from models.training.recipe import Augmentation, Recipe
-from models.training.taught_head import TaughtHead
+from models.training.taught_head import TaughtLstm
 from models.training.trainer import Trainer, strategy_for
 from tests.checkpoints import write_checkpoint
 
@@ -63,11 +63,11 @@ def test_engines_agree(tmp_path: Path) -> None:
 
 
 def test_a_row_is_the_whole_and_each_step() -> None:
-    assert MoveNetLstm.row_shape(10) == (9, 2000)
+    assert MoveNetLstm(2, size=48).row_shape(10) == (9, 2000)
 
 
 def test_what_is_meant_and_what_is_refused() -> None:
-    assert strategy_for(RECIPE) is TaughtHead
-    assert strategy_for(replace(RECIPE, trained_stages=2)) is not TaughtHead
+    assert strategy_for(RECIPE) is TaughtLstm
+    assert strategy_for(replace(RECIPE, trained_stages=2)) is not TaughtLstm
     with pytest.raises(TrainingError, match="imbalance 'smote': movenet_lstm is taught by a regression"):
-        TaughtHead.check(replace(RECIPE, imbalance="smote"))
+        TaughtLstm.check(replace(RECIPE, imbalance="smote"))

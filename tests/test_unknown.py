@@ -190,7 +190,8 @@ def test_a_contract_with_the_unknown_has_it_as_the_last_of_three_labels_or_more(
 
 
 @pytest.mark.parametrize(
-    "recipe", [Recipe("x3d_xs"), Recipe("movenet_lstm"), Recipe("movenet_views", trained_stages=2)]
+    "recipe",
+    [Recipe("x3d_xs"), Recipe("movenet_lstm"), Recipe("movenet_3d"), Recipe("movenet_views", trained_stages=2)],
 )
 def test_what_has_no_descriptors_is_refused(recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match=f"--unknown: {recipe.architecture} has no descriptors"):

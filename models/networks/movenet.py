@@ -195,6 +195,9 @@ class MoveNetMotion(Factored):
     FEATURES: Final = sum(PoseBackbone.CHANNELS) + PoseBackbone.CHANNELS[_APPEARANCE]
     #: How often it may look at a window: descriptors of each look, the one that sees all last, are a row each.
     LOOKS: ClassVar = 1
+    #: How training stores descriptors, and how many times as many numbers of them as those that lie in memory.
+    STORED: ClassVar = torch.float32
+    STORED_TIMES: ClassVar = 1
 
     def __init__(self, classes: int, *, size: int = 192, pretrained: bool = False) -> None:
         super().__init__()
@@ -202,10 +205,9 @@ class MoveNetMotion(Factored):
         self.head = LinearHead(self.FEATURES, classes)
         self._places = [math.ceil(size / stride) ** 2 for stride in PoseBackbone.STRIDES]
 
-    @classmethod
-    def row_shape(cls, frames: int) -> tuple[int, ...]:  # noqa: ARG003  other networks' depend on it
+    def row_shape(self, frames: int) -> tuple[int, ...]:  # noqa: ARG002  other networks' depend on it
         """What the descriptors of one look at a window of so many frames are."""
-        return (cls.FEATURES,)
+        return (self.FEATURES,)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         return torch.cat([m.flatten(1) for m in self.backbone(images)], dim=1)
@@ -215,8 +217,11 @@ class MoveNetMotion(Factored):
         return logits
 
     @staticmethod
-    def judge(head: nn.Module, looks: torch.Tensor) -> torch.Tensor:
-        """Descriptors (W, `LOOKS`, F) of windows to logits (W, L), as the model serves."""
+    def judge(head: nn.Module, looks: torch.Tensor, *, may_settle: bool = True) -> torch.Tensor:  # noqa: ARG004
+        """Descriptors (W, `LOOKS`, F) of windows to logits (W, L), as the model serves.
+
+        Where an earlier look `may_settle` it, it does so for windows of which it is sure; else all looks are used.
+        """
         logits: torch.Tensor = head(looks[:, 0])
         return logits
 

@@ -66,9 +66,8 @@ class MoveNetLstm(MoveNetViews):
         super().__init__(classes, size=size, pretrained=pretrained)
         self.head = ChangeLstm(self.FEATURES, classes)
 
-    @classmethod
-    def row_shape(cls, frames: int) -> tuple[int, ...]:
-        return 1 + frames - 2, cls.FEATURES
+    def row_shape(self, frames: int) -> tuple[int, ...]:
+        return 1 + frames - 2, self.FEATURES
 
     def _pooled(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         steps = [self._change(m).amax(3) for m in maps]

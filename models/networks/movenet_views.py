@@ -26,17 +26,17 @@ from models.views import SETTLING_ODDS, Cells, Picture, cells_of, close_at, plac
 
 from .movenet import PICTURES_AT_ONCE, MoveNetMotion
 
-_Maps = tuple[torch.Tensor, ...]
+Maps = tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """A picture of a window: of both views the maps of each depth (F, h w)."""
 
     picture: Picture
     cells: Cells
-    whole: _Maps
-    closes: dict[int, _Maps] = field(default_factory=dict)
+    whole: Maps
+    closes: dict[int, Maps] = field(default_factory=dict)
 
 
 class MoveNetViews(MoveNetMotion):
@@ -59,53 +59,65 @@ class MoveNetViews(MoveNetMotion):
         return logits
 
     @staticmethod
-    def judge(head: nn.Module, looks: torch.Tensor) -> torch.Tensor:
-        whole, both = (head(looks[:, number]) for number in range(2))
-        is_settled = settled(functional.softmax(whole.double(), dim=1).cpu().numpy(), SETTLING_ODDS)
-        return torch.where(torch.from_numpy(is_settled).to(whole.device)[:, None], whole, both)
+    def judge(head: nn.Module, looks: torch.Tensor, *, may_settle: bool = True) -> torch.Tensor:
+        both: torch.Tensor = head(looks[:, 1])
+        return unless_settled(head(looks[:, 0]), both) if may_settle else both
 
     def describe(self, clips: torch.Tensor) -> torch.Tensor:
-        places = torch.arange(clips.shape[2])[None]
-        return torch.cat([self.describe_windows([clip.transpose(0, 1)], places)[:, -1] for clip in clips])
+        return torch.cat([self._looks_at(clip)[:, -1] for clip in clips])
 
     def describe_windows(self, pictures: Iterable[torch.Tensor], places: torch.Tensor) -> torch.Tensor:
         rows: list[torch.Tensor] = []
-        kept: dict[int, _Seen] = {}
+        kept: dict[int, Seen] = {}
         begins, ends, seen = places.amin(1).tolist(), places.amax(1).tolist(), 0
         for part in pictures:
             kept |= {seen + k: picture for k, picture in enumerate(self._look(part))}
             seen += len(part)
             while len(rows) < len(places) and ends[len(rows)] < seen:
-                rows.append(self._row([kept[place] for place in places[len(rows)].tolist()], part))
+                row = self._row([kept[place] for place in places[len(rows)].tolist()], part)
+                rows.append(row.to(self.STORED))
             needed = begins[len(rows)] if len(rows) < len(places) else seen
             kept = {place: picture for place, picture in kept.items() if place >= needed}
         if len(rows) < len(places):
             raise ValueError(f"{seen} pictures: window {len(rows)} needs {ends[len(rows)] + 1}")
         return torch.cat(rows)
 
-    def _look(self, part: torch.Tensor) -> list[_Seen]:
+    def _looks_at(self, clip: torch.Tensor) -> torch.Tensor:
+        """What describes a clip (3, T, 2S, 2S), (1, LOOKS, F)."""
+        return self._row(self._look(clip.transpose(0, 1)), clip)
+
+    def _look(self, part: torch.Tensor) -> list[Seen]:
         """Pictures (n, 3, 2S, 2S) with the maps of their whole."""
         # As they were before they were normalised: views are made as they are when the model serves, to the last bit.
         levels = ((part + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         wholes = [whole_of(picture) for picture in levels]
         maps = self._encoded(wholes, part)
-        return [_Seen(p, cells_of(w), m) for p, w, m in zip(levels, wholes, maps, strict=True)]
+        return [Seen(p, cells_of(w), m) for p, w, m in zip(levels, wholes, maps, strict=True)]
 
-    def _row(self, window: Sequence[_Seen], like: torch.Tensor) -> torch.Tensor:
+    def _row(self, window: Sequence[Seen], like: torch.Tensor) -> torch.Tensor:
         """The descriptors of a window, (1, LOOKS, F)."""
+        whole, close = self._views_of(window, like)
+        both = [
+            tuple(torch.cat(depths, dim=1) for depths in zip(*two, strict=True))
+            for two in zip(whole, close, strict=True)
+        ]
+        pooled = (
+            self._pooled([torch.stack(depth)[None] for depth in zip(*look, strict=True)]) for look in (whole, both)
+        )
+        return torch.stack(list(pooled), dim=1)
+
+    def _views_of(self, window: Sequence[Seen], like: torch.Tensor) -> tuple[list[Maps], list[Maps]]:
+        """The maps of a window's pictures, whole and close up."""
         place = place_of([seen.cells for seen in window])
         new = {id(seen): seen for seen in window if place not in seen.closes}
         maps = self._encoded([close_at(seen.picture, place) for seen in new.values()], like)
         for seen, found in zip(new.values(), maps, strict=True):
             seen.closes[place] = found
-        both = [[torch.cat(pair, dim=1) for pair in zip(s.whole, s.closes[place], strict=True)] for s in window]
-        looks = [s.whole for s in window], both
-        pooled = (self._pooled([torch.stack(depth)[None] for depth in zip(*look, strict=True)]) for look in looks)
-        return torch.stack(list(pooled), dim=1)
+        return [seen.whole for seen in window], [seen.closes[place] for seen in window]
 
-    def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[_Maps]:
+    def _encoded(self, views: Sequence[Picture], like: torch.Tensor) -> list[Maps]:
         """Maps of each depth (F, h w) of views (S, S, 3), where and in what precision `like` is."""
-        found: list[_Maps] = []
+        found: list[Maps] = []
         for begin in range(0, len(views), PICTURES_AT_ONCE):
             part = torch.from_numpy(np.stack(views[begin : begin + PICTURES_AT_ONCE])).to(like.device)
             images = part.permute(0, 3, 1, 2).to(like.dtype) / 127.5 - 1
@@ -115,3 +127,9 @@ class MoveNetViews(MoveNetMotion):
 
     def _change(self, maps: torch.Tensor) -> torch.Tensor:
         return (maps[:, 2:] - 2 * maps[:, 1:-1] + maps[:, :-2]).abs()
+
+
+def unless_settled(whole: torch.Tensor, both: torch.Tensor) -> torch.Tensor:
+    """Logits (W, L) of windows: from the whole alone where these settle it, else from both views."""
+    is_settled = settled(functional.softmax(whole.double(), dim=1).cpu().numpy(), SETTLING_ODDS)
+    return torch.where(torch.from_numpy(is_settled).to(whole.device)[:, None], whole, both)

@@ -29,6 +29,7 @@ from .ensemble import Averaged
 from .factored import Factored
 from .inflation import InflatedLite0
 from .movenet import MoveNetMotion
+from .movenet_3d import MoveNet3d
 from .movenet_lstm import MoveNetLstm
 from .movenet_views import MoveNetViews
 
@@ -209,6 +210,10 @@ def _change_lstm(classes: int, frames: int, size: int, pretrained: bool) -> nn.M
     return MoveNetLstm(classes, size=size, pretrained=pretrained)
 
 
+def _change_3d(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
+    return MoveNet3d(classes, size=size, pretrained=pretrained)
+
+
 def _recurrent(name: str) -> Architecture:
     kind, _, backbone = name.partition(":")
     backbone = backbone or LITE0
@@ -281,6 +286,7 @@ _ZOO: Final[Mapping[str, Architecture]] = {
         Architecture("movenet_motion", 6, 0.13, 192, _LITE0, _motion),
         Architecture("movenet_views", 10, 0.13, 384, _LITE0, _two_views, views=2),
         Architecture("movenet_lstm", 10, 0.13, 384, _LITE0, _change_lstm, views=2),
+        Architecture("movenet_3d", 10, 0.13, 384, _LITE0, _change_3d, views=2),
         Architecture("i3d_lite0", 8, 0.2, 160, _LITE0, _inflated),
         _recurrent("cnn_lstm"),
         _recurrent("cnn_bilstm"),

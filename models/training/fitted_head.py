@@ -30,7 +30,7 @@ from .strategy import EpochLog, Part
 from .transfer import build_network
 
 #: How many pictures the change that each looks at needs.
-_MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3, "movenet_lstm": 3}
+_MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3, "movenet_lstm": 3, "movenet_3d": 3}
 _FITTED: Final = frozenset({"movenet_motion", "movenet_views"})
 _USED: Final = frozenset(
     {

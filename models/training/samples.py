@@ -4,6 +4,7 @@ Pixels         (T, 3, H, W), augmented anew each time                    Steps
 Features       (T, F) of a CNN-LSTM's frozen image network               FrozenFeatures
 FixedWindows   (T, F), the same each time, such as SMOTE's               FrozenFeatures
 Descriptors    (F,), motion features of one look at a window             FittedHead, TaughtHead
+               (C, T, h, w), maps of one view of a window                TaughtHead
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class Descriptors:
         self._mirrors = recipe.augmentation.flip
         #: Of one row.
         self.row_shape = network.row_shape(recipe.frames)
-        rows = self.LEARNT_ROWS * network.FEATURES // math.prod(self.row_shape) // network.LOOKS
+        numbers = self.LEARNT_ROWS * network.FEATURES * network.STORED_TIMES
+        rows = numbers // math.prod(self.row_shape) // network.LOOKS
         self._most = _windows_each(
             [len(self._windows(i)) for i in range(len(data.videos))], rows // (1 + self._mirrors)
         )
@@ -124,13 +126,21 @@ class Descriptors:
         """The rows (M, F) of a video to learn from: of all looks at windows as they are, and at mirrored ones."""
         return torch.from_numpy(np.array(self._rows.part(index, "learnt")))
 
+    def learnt_looks(self, index: int) -> np.ndarray:
+        """The same by window and look (M, LOOKS, F); where they lie on disk, only what is used of them is read."""
+        return self._rows.part(index, "learnt").reshape(-1, self._network.LOOKS, *self.row_shape)
+
     def count_learnt(self, index: int) -> int:
         """How many rows of a video are to be learnt from."""
         return len(self._rows.part(index, "learnt"))
 
-    def served(self, index: int) -> torch.Tensor:
-        """The rows (W, LOOKS, F) of a video as it is, of windows half a window apart, for the network to judge."""
-        return torch.from_numpy(np.array(self._rows.part(index, "served")))
+    def served(self, index: int, kept: np.ndarray | None = None) -> torch.Tensor:
+        """The rows (W, LOOKS, F) of a video as it is, of windows half a window apart, for the network to judge.
+
+        Of maps those of the `kept` channels, if they are given.
+        """
+        rows = self._rows.part(index, "served")
+        return torch.from_numpy(np.array(rows if kept is None else rows[:, :, kept]))
 
     def _windows(self, index: int) -> np.ndarray:
         # Speed is not varied here, so frames between those of the grid would only cost time.
@@ -182,7 +192,7 @@ class FixedWindows:
         return self._features[index]
 
     def inputs(self, batch: torch.Tensor) -> torch.Tensor:
-        return batch
+        return batch.float()
 
 
 class Normalise:
@@ -203,7 +213,7 @@ def judged(network: MoveNetMotion, head: nn.Module, looks: torch.Tensor, recipe:
 
     Where a clip may have several labels, one that the first look settles says nothing of the others: the last decides.
     """
-    return scores_of(head(looks[:, -1]) if recipe.multi_label else network.judge(head, looks), recipe)
+    return scores_of(network.judge(head, looks, may_settle=not recipe.multi_label), recipe)
 
 
 def scores_of(logits: torch.Tensor, recipe: Recipe) -> np.ndarray:

@@ -8,7 +8,8 @@ Strategy
    │   └── Distilled    the same, towards the scores of teachers
    ├── FrozenFeatures   gradient steps of a head, on features that a frozen image network computed once
    ├── FittedHead       a logistic regression on motion features from a fixed pose network
-   ├── TaughtHead       gradient steps of an LSTM on these features over time, towards such a regression and the labels
+   ├── TaughtHead       gradient steps of a head, towards such a regression and the labels: an LSTM on these features
+   │                    over time, or convolutions on maps
    └── Classical        a classifier of scikit-learn on hand-made features
 """
 

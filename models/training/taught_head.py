@@ -1,26 +1,27 @@
-"""Train the head of `movenet_lstm` by gradient steps, towards the labels and what a logistic regression says.
+"""Train the head of a network by gradient steps, towards the labels and what a logistic regression says.
 
-    rows of the windows to learn from ─┬─▶ logistic regression of the whole (fitted_head.py) ─▶ its scores ─┐
-                                       │                                       labels, smoothed ───────────┴▶ targets
-                                       └─▶ LSTM and linear layer ─────────────────────────────────▶ scores ─▶ loss
+    windows to learn from ─┬─▶ what a regression can read of each ─▶ logistic regression ─▶ its scores ─┐
+                           │                                              labels, smoothed ─────────────┴▶ targets
+                           └─▶ what the head reads of each ─▶ head ─▶ scores ─▶ loss
 
 A regression that is fitted to the same videos, and to no others, teaches which windows of a clip look like its label:
-labels are of whole clips.
+labels are of whole clips. `TaughtHead` is what all heads share; what each reads is below it and in taught_3d.py.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from models.errors import TrainingError
-from models.networks.movenet import LinearHead
-from models.networks.movenet_lstm import ChangeLstm, MoveNetLstm
+from models.networks.movenet import LinearHead, MoveNetMotion
+from models.networks.movenet_lstm import MoveNetLstm
 
 from . import distributed
 from .fitted_head import check_motion_clips, fit_head, learnt_rows
@@ -33,19 +34,34 @@ from .steps import run_steps
 from .strategy import EpochLog, Part
 from .transfer import build_network
 
-_ARCHITECTURE: Final = "movenet_lstm"
 _REMEDIES: Final = ("none", "weights")
 #: What the regression says counts so much, the label the rest.
 _TAUGHT: Final = 0.7
 #: Windows of each video in an epoch: every video counts alike.
 _WINDOWS: Final = 8
 
+N = TypeVar("N", bound=MoveNetMotion)
 
-class TaughtHead:
-    """Gradient steps of an LSTM; the network below it does not learn."""
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Windows to learn from: those of the first video one after another, then those of the next."""
+
+    #: Of each window as the head reads it, (M, …).
+    inputs: np.ndarray
+    #: As the regression read it and what it made of it, scores (M, L).
+    said: np.ndarray
+    #: How many windows each video has.
+    counts: Sequence[int]
+
+
+class TaughtHead(ABC, Generic[N]):
+    """Gradient steps of a head; the network below it does not learn."""
 
     has_epochs: ClassVar = True
     learns_all_looks: ClassVar = True
+    #: What is trained in this way, if only its head learns.
+    ARCHITECTURE: ClassVar[str]
 
     def __init__(self, data: TrainingSet, recipe: Recipe, progress: Progress, log: EpochLog) -> None:
         self._data, self._recipe, self._progress, self._log = data, recipe, progress, log
@@ -60,39 +76,42 @@ class TaughtHead:
                 f"{', '.join(_REMEDIES)}"
             )
 
-    @staticmethod
-    def is_meant(recipe: Recipe) -> bool:
-        """Whether a recipe asks for it: movenet_lstm, of which only the head learns."""
-        return recipe.architecture == _ARCHITECTURE and recipe.trained_stages in {None, 1}
+    @classmethod
+    def is_meant(cls, recipe: Recipe) -> bool:
+        """Whether a recipe asks for it: its architecture, of which only the head learns."""
+        return recipe.architecture == cls.ARCHITECTURE and recipe.trained_stages in {None, 1}
 
-    def train(self, part: Part) -> Trained[MoveNetLstm]:
+    def train(self, part: Part) -> Trained[N]:
         torch.manual_seed(part.recipe.seed)
-        network = build_network(part.recipe, self._data.labels, self._device).eval()
-        assert isinstance(network, MoveNetLstm)
-        rows, counts = learnt_rows(self._descriptors(network), part.learnt.tolist())
-        if part.recipe.begin_from is None:
-            network.head.standardise(rows)
-        samples = FixedWindows(rows.numpy(), self._targets(rows, counts, part), self._device)
+        network: N = build_network(part.recipe, self._data.labels, self._device).eval()  # type: ignore[assignment]
+        lessons = self._begin(network, part)
         trained = run_steps(
             network.head,
-            samples,
-            np.arange(len(rows)),
+            FixedWindows(lessons.inputs, self._targets(lessons, part), self._device),
+            np.arange(len(lessons.inputs)),
             replace(part, recipe=replace(part.recipe, layer_decay=1.0)),  # a head is one stage
             self._data,
             score=lambda head, index: self._scores(network, head, index),
             objective=Imitation(part.recipe, len(self._data.labels), temperature=1.0),
-            order=_order(counts, part.recipe.seed),
+            order=_order(lessons.counts, part.recipe.seed),
             progress=self._progress,
             log=self._log,
         )
-        assert isinstance(trained.model, ChangeLstm)
-        network.head = trained.model
+        network.head = trained.model  # type: ignore[assignment]  # the one that was given
         return Trained(network.eval(), trained.epochs, trained.waiting, trained.curve)
 
-    def score(self, model: MoveNetLstm, index: int) -> np.ndarray:
+    @abstractmethod
+    def _begin(self, network: N, part: Part) -> Lessons:
+        """Let the head start, unless it begins from a checkpoint, and give what it is to learn from."""
+
+    @abstractmethod
+    def _served(self, network: N, index: int) -> torch.Tensor:
+        """Looks at the windows of a video (W, LOOKS, …) as the network's head reads them."""
+
+    def score(self, model: N, index: int) -> np.ndarray:
         return self._scores(model, model.head, index)
 
-    def average(self, models: Sequence[MoveNetLstm]) -> MoveNetLstm:
+    def average(self, models: Sequence[N]) -> N:
         raise NotImplementedError("an ensemble is refused by `check`")
 
     def architecture(self) -> str:
@@ -101,29 +120,35 @@ class TaughtHead:
     def describe_recipe(self) -> dict[str, Any]:
         return self._recipe.describe()
 
-    def provenance(self, model: MoveNetLstm) -> dict[str, Any]:  # noqa: ARG002  weights and recipe tell all
+    def provenance(self, model: N) -> dict[str, Any]:  # noqa: ARG002  weights and recipe tell all
         return {}
 
-    def _targets(self, rows: torch.Tensor, counts: Sequence[int], part: Part) -> np.ndarray:
-        """What the head is to say of each row, (M, L)."""
-        labels, truth = self._data.labels, self._data.truth[part.learnt]
-        teacher = LinearHead(rows.shape[2], len(labels)).to(self._device)
-        whole = rows[:, 0].contiguous().to(self._device)
-        fit_head(teacher, whole, counts, truth, labels, part.recipe)
+    def _taught(self, rows: torch.Tensor, counts: Sequence[int], part: Part) -> tuple[LinearHead, np.ndarray]:
+        """A regression of rows (M, F), and what it says of them, (M, L)."""
+        teacher = self._fitted(rows, counts, part)
         self._progress(f"teacher of {part.name}", 1, 1)
         with torch.inference_mode():
-            said = scores_of(teacher(whole), part.recipe)
-        known = np.repeat(self._data.has_label[part.learnt], counts, axis=0)  # (M, L)
+            return teacher, scores_of(teacher(rows.to(self._device)), part.recipe)
+
+    def _fitted(self, rows: torch.Tensor, counts: Sequence[int], part: Part) -> LinearHead:
+        head = LinearHead(rows.shape[1], len(self._data.labels)).to(self._device)
+        truth = self._data.truth[part.learnt]
+        fit_head(head, rows.contiguous().to(self._device), counts, truth, self._data.labels, part.recipe)
+        return head
+
+    def _targets(self, lessons: Lessons, part: Part) -> np.ndarray:
+        """What the head is to say of each window, (M, L)."""
+        known = np.repeat(self._data.has_label[part.learnt], lessons.counts, axis=0)  # (M, L)
         smoothing = part.recipe.label_smoothing
-        smoothed = (1 - smoothing) * known + smoothing / (2 if part.recipe.multi_label else len(labels))
-        targets: np.ndarray = (_TAUGHT * said + (1 - _TAUGHT) * smoothed).astype(np.float32)
+        smoothed = (1 - smoothing) * known + smoothing / (2 if part.recipe.multi_label else len(self._data.labels))
+        targets: np.ndarray = (_TAUGHT * lessons.said + (1 - _TAUGHT) * smoothed).astype(np.float32)
         return targets
 
-    def _scores(self, network: MoveNetLstm, head: nn.Module, index: int) -> np.ndarray:
+    def _scores(self, network: N, head: nn.Module, index: int) -> np.ndarray:
         with torch.inference_mode():
-            return judged(network, head, self._descriptors(network).served(index).to(self._device), self._recipe)
+            return judged(network, head, self._served(network, index).to(self._device), self._recipe)
 
-    def _descriptors(self, network: MoveNetLstm) -> Descriptors:
+    def _descriptors(self, network: N) -> Descriptors:
         return self._data.once(
             "change over time",
             lambda: Descriptors(
@@ -134,6 +159,22 @@ class TaughtHead:
                 lambda done, total: self._progress("descriptors", done, total),
             ),
         )
+
+
+class TaughtLstm(TaughtHead[MoveNetLstm]):
+    """An LSTM over what changes at each step."""
+
+    ARCHITECTURE: ClassVar = "movenet_lstm"
+
+    def _begin(self, network: MoveNetLstm, part: Part) -> Lessons:
+        rows, counts = learnt_rows(self._descriptors(network), part.learnt.tolist())
+        if part.recipe.begin_from is None:
+            network.head.standardise(rows)
+        _, said = self._taught(rows[:, 0], counts, part)
+        return Lessons(rows.numpy(), said, counts)
+
+    def _served(self, network: MoveNetLstm, index: int) -> torch.Tensor:
+        return self._descriptors(network).served(index)
 
 
 def _order(counts: Sequence[int], seed: int) -> Callable[[int], np.ndarray]:

@@ -42,7 +42,8 @@ from .open_set import fit_unknown
 from .recipe import Recipe
 from .steps import Steps
 from .strategy import EpochLog, Part, Savable, Strategy
-from .taught_head import TaughtHead
+from .taught_3d import TaughtConvolutions
+from .taught_head import TaughtLstm
 from .validation import CrossValidation, contract_of, mean_curve, summarise
 
 #: One part in so many of the training groups is held out to choose the best epoch.
@@ -67,8 +68,9 @@ def strategy_for(recipe: Recipe) -> type[Strategy[Any]]:
             f"--unknown: {recipe.architecture} has no descriptors by which the unknown is told; expected movenet_views "
             "or movenet_motion, of which only the head learns"
         )
-    if TaughtHead.is_meant(recipe):
-        return TaughtHead
+    for taught in (TaughtLstm, TaughtConvolutions):
+        if taught.is_meant(recipe):
+            return taught
     return FrozenFeatures if FrozenFeatures.is_meant(recipe) else Steps
 
 
