@@ -30,7 +30,7 @@ def test_it_learns_what_moves_how_and_is_served_as_it_was_trained(tmp_path: Path
     assert validation.evaluation.figures["accuracy"].value == 1.0
     model = trainer.fit(validation.epochs)
     assert isinstance(model, MoveNet3d)
-    moved = model.head.kernels.weight - ChangeConvolutions(2).kernels.weight
+    moved = model.head.kernels.weight - ChangeConvolutions(2000, 2, (4, 1, 1)).kernels.weight
     assert moved.norm() > 0, "kernels learn, too"
     found = trainer.contract(model, validation, {})
     assert (found.views, found.settling_odds, found.training["epochs"]) == (2, 9, 4)
@@ -67,32 +67,32 @@ def test_a_clip_as_a_whole_and_picture_by_picture_is_the_same() -> None:
         torch.testing.assert_close(network(clip), found, atol=1e-4, rtol=1e-4)
 
 
-def test_at_the_start_kernels_are_second_difference_and_picture_and_it_says_what_the_regression_says() -> None:
+def test_at_the_start_it_says_what_the_regression_says_and_kernels_stand_for_their_columns() -> None:
+    network = create("movenet_3d", 2, frames=5, size=96).eval()
+    assert isinstance(network, MoveNet3d)
+    network.kept.copy_(torch.arange(KEPT) * 7)
     generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(6, 2, KEPT, 5, 3, 3, generator=generator)
-    pooled = MoveNet3d.pooled(maps.flatten(0, 1)).unflatten(0, (6, 2)).amax(1)
-    rows = pooled.flatten(1)
-    regression = LinearHead(rows.shape[1], 2)
-    regression.fit(rows, torch.tensor([0, 1, 0, 1, 1, 0]), torch.ones(6))
-    head = ChangeConvolutions(2).eval()
-    head.start_as(regression)
-    torch.testing.assert_close(head(maps), regression(rows), atol=1e-4, rtol=1e-4)
-    by_hand = (maps[:, :, :, 2:] - 2 * maps[:, :, :, 1:-1] + maps[:, :, :, :-2]).abs().mean(3).amax((1, 3, 4))
-    torch.testing.assert_close(pooled[..., 0], by_hand)
-
-
-def test_the_first_look_settles_what_it_is_sure_of() -> None:
-    def head(maps: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.zeros(len(maps)), maps.flatten(1).amax(1)], dim=1)
-
-    looks = torch.tensor([[3.0, 5.0], [1.0, 2.0]]).reshape(2, 2, 1, 1, 1, 1)
-    assert MoveNet3d.judge(head, looks)[:, 1].tolist() == [3.0, 2.0]  # type: ignore[arg-type]
-    assert MoveNet3d.judge(head, looks, may_settle=False)[:, 1].tolist() == [5.0, 2.0]  # type: ignore[arg-type]
+    maps = torch.randn(6, 2, network.CHANNELS, 5, 2, 2, generator=generator)
+    change = (maps[:, :, :, 2:] - 2 * maps[:, :, :, 1:-1] + maps[:, :, :, :-2]).abs().mean(3).amax((3, 4))
+    rest = torch.randn(6, 2, network.FEATURES - network.CHANNELS, generator=generator)
+    described = torch.cat([rest, torch.stack([change[:, 0], change.amax(1)], dim=1)], dim=2)
+    looks = torch.cat([described, maps.flatten(2)], dim=2)
+    regression = LinearHead(network.FEATURES, 2)
+    regression.fit(described.flatten(0, 1), torch.tensor([0, 1] * 6), torch.ones(12))
+    network.head.start_as(regression, network.columns)
+    with torch.inference_mode():
+        read = network.read(looks)
+        for look in range(2):
+            expected = regression(described[:, look])
+            torch.testing.assert_close(network.head(read[:, look]), expected, atol=1e-4, rtol=1e-4)
+        read[..., network.FEATURES :] = 0
+        found = network.head(read[:, 1])
+    assert (found - expected).abs().amin() > 1e-3, "without their maps, what the kernels stand for is missing"
 
 
 def test_footage_whose_maps_would_not_fit_is_refused_with_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     footage = [film(label, n, n) for label in ("fight", "normal") for n in range(3)]
-    a_window = 2 * 2 * MoveNet3d.CHANNELS * 4
+    a_window = 2 * 2 * (2000 + MoveNet3d.CHANNELS * 4)
     monkeypatch.setattr(taught_3d, "_OF_A_VIDEO", a_window - 1)
     with pytest.raises(TrainingError, match=r"fight0: .* GB for the maps of its \d windows, expected at most"):
         Trainer(footage, RECIPE).fit()

@@ -210,8 +210,8 @@ def _change_lstm(classes: int, frames: int, size: int, pretrained: bool) -> nn.M
     return MoveNetLstm(classes, size=size, pretrained=pretrained)
 
 
-def _change_3d(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001, ARG001
-    return MoveNet3d(classes, size=size, pretrained=pretrained)
+def _change_3d(classes: int, frames: int, size: int, pretrained: bool) -> nn.Module:  # noqa: FBT001
+    return MoveNet3d(classes, frames=frames, size=size, pretrained=pretrained)
 
 
 def _recurrent(name: str) -> Architecture:

@@ -4,7 +4,7 @@ Pixels         (T, 3, H, W), augmented anew each time                    Steps
 Features       (T, F) of a CNN-LSTM's frozen image network               FrozenFeatures
 FixedWindows   (T, F), the same each time, such as SMOTE's               FrozenFeatures
 Descriptors    (F,), motion features of one look at a window             FittedHead, TaughtHead
-               (C, T, h, w), maps of one view of a window                TaughtHead
+               with the maps of one view of the window                    TaughtHead
 """
 
 from __future__ import annotations
@@ -134,13 +134,9 @@ class Descriptors:
         """How many rows of a video are to be learnt from."""
         return len(self._rows.part(index, "learnt"))
 
-    def served(self, index: int, kept: np.ndarray | None = None) -> torch.Tensor:
-        """The rows (W, LOOKS, F) of a video as it is, of windows half a window apart, for the network to judge.
-
-        Of maps those of the `kept` channels, if they are given.
-        """
-        rows = self._rows.part(index, "served")
-        return torch.from_numpy(np.array(rows if kept is None else rows[:, :, kept]))
+    def served(self, index: int) -> torch.Tensor:
+        """The rows (W, LOOKS, F) of a video as it is, of windows half a window apart, for the network to judge."""
+        return torch.from_numpy(np.array(self._rows.part(index, "served")))
 
     def _windows(self, index: int) -> np.ndarray:
         # Speed is not varied here, so frames between those of the grid would only cost time.
