@@ -261,7 +261,7 @@ def test_logging_ends_with_the_command():
 def test_models_names_can_be_copied_at_80_columns():
     names = [model["name"] for model in json.loads(clipline("models", "--json").stdout)]
     shown = narrow("models")
-    assert {"movenet-motion", "x3d-xs", "cnn-lstm"} <= set(names)
+    assert {"movenet-motion", "x3d-xs", "cnn-lstm", "cnn-3d"} <= set(names)
     assert all(re.search(rf"^{re.escape(name)}\b", shown, re.MULTILINE) for name in names)
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown

@@ -62,6 +62,7 @@ def test_figures_of_the_models_are_those_of_their_metadata_and_of_the_unseen_cli
     assert {path.name for path in written} >= {
         "README.md",
         "accuracy.md",
+        "cnn-3d.md",
         "cnn-lstm.md",
         "movenet-motion.md",
         "movenet-views.md",

@@ -24,7 +24,7 @@ from stream import Clip, Decoded, MemoryTransport, Sample, Segment, attach, deco
 from tests.replays import SETTINGS, Overheard, work_off
 from tests.videos import write_moving_dots
 
-FACTORED = ["movenet-motion", "movenet-views", "cnn-lstm"]
+FACTORED = ["movenet-motion", "movenet-views", "cnn-lstm", "cnn-3d"]
 #: Windows overlap by half, as they do for the shipped models.
 SPEC = clip_spec(find("movenet-motion").contract, None)
 #: Whole windows that begin within the footage, and the pictures in them.

@@ -257,9 +257,9 @@ def test_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 def test_one_model_of_each_kind_ships_and_together_they_are_small() -> None:
     kinds = {find(name).contract.architecture for name in shipped()}
-    assert kinds == {"movenet_views", "movenet_lstm", "movenet_motion", "x3d_xs"}
+    assert kinds == {"movenet_views", "movenet_lstm", "movenet_3d", "movenet_motion", "x3d_xs"}
     assert DEFAULT_MODEL in shipped()
-    assert sum(path.stat().st_size for path in shipped().values()) <= 34 * 1024**2
+    assert sum(path.stat().st_size for path in shipped().values()) <= 43 * 1024**2
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
