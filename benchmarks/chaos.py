@@ -32,10 +32,11 @@ from chaos_judge import Judge, Verdict, committed
 from chaos_services import Brokers, KillableRedis, LiveFeeds
 from chaos_stand import FOOTAGE, Plan, Stand
 
-from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec
 from consumers.live.stillness import StillRule
 from consumers.outputs.redis_check import redis_differences
 from consumers.replaying.run import ScoringSetup
+from consumers.rules.rule_set import tracker_rules
 from consumers.settings.loading import load_settings
 from models import Classifier
 from stream import KafkaTransport

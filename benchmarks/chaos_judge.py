@@ -17,13 +17,13 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from consumers.live.handover.progress import CameraProgress, decode_progress
-from consumers.live.tracker import Rule
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
+from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from stream import Transport, announced_frames
 

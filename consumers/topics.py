@@ -16,8 +16,14 @@ def ensure_topics(transport: Transport, topics: TopicSettings) -> None:
             Topic(topics.events, 1),
             Topic(topics.deadletter, 1),
             Topic(topics.state, topics.partitions, compacted=True),
+            _rules(topics),
         ]
     )
+
+
+def ensure_topic_of_rules(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topic of rules where it is missing."""
+    transport.ensure_topics([_rules(topics)])
 
 
 def ensure_topic_of_pictures(transport: Transport, topics: TopicSettings) -> None:
@@ -28,3 +34,8 @@ def ensure_topic_of_pictures(transport: Transport, topics: TopicSettings) -> Non
 def ensure_topic_of_deliveries(transport: Transport, topics: TopicSettings, keep_hours: float) -> None:
     """Create the ledger's topic where it is missing: only who notifies needs it, and that of events."""
     transport.ensure_topics([Topic(topics.events, 1), Topic(topics.deliveries, 1, keep_hours)])
+
+
+def _rules(topics: TopicSettings) -> Topic:
+    # One partition: every worker reads all of it.
+    return Topic(topics.rules, 1, compacted=True)

@@ -40,6 +40,10 @@ model = "x3d-xs"
 [tracker.labels.fight]              # stricter than the model
 start = 0.9
 min_seconds = 3
+
+[[rules]]                           # some cameras and labels, see rules.md
+camera = "dock-*"
+severity = "detection"
 ```
 
 `${NAME}` in the address of a camera or of Redis stands for an environment variable. Before the `@`, it is taken as it
@@ -59,15 +63,14 @@ def page() -> str:
     """The whole page as Markdown."""
     parts = [_HEAD]
     for table in described():
-        parts.append(f"## {f'[{table.name}]' if table.name else 'Top of the file'}\n")
+        parts.append(f"## {table.header if table.name else 'Top of the file'}\n")
         if table.name:
             parts.append(f"{table.description}\n")
         parts.append("| key | type | default | what it does | environment variable |\n|---|---|---|---|---|")
         for entry in table.entries:
             default = f"`{entry.default}`" if entry.default is not None else "–"
-            parts.append(
-                f"| `{entry.key}` | {entry.type} | {default} | {_cell(entry.description)} | `{entry.variable}` |"
-            )
+            variable = f"`{entry.variable}`" if entry.variable is not None else "–"
+            parts.append(f"| `{entry.key}` | {entry.type} | {default} | {_cell(entry.description)} | {variable} |")
         parts.append("")
     parts.append(
         f"`{NAME}` stands for a name of your own. Variables with the prefix that are no settings: `CLIPLINE_SETTINGS`, "

@@ -14,8 +14,8 @@ import threading
 
 import numpy as np
 
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
+from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from stream import ClipSpec, KafkaTransport
 from stream.broker.kafka import consumer as kafka_consumer

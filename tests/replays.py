@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from consumers.live.stillness import StillRule
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
@@ -19,6 +18,7 @@ from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import ScoringSetup
 from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
+from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, Headers, MemoryTransport, Transport, attach

@@ -24,16 +24,17 @@ from jsonschema import Draft202012Validator, ValidationError
 from kafka import KafkaConsumer
 from referencing import Registry, Resource
 
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
-from consumers.records.event import BODY_KEYS, Event, event_id
+from consumers.records.event import ADDED_KEYS, BODY_KEYS, Event, event_id
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
-from consumers.settings import Settings, TopicSettings
+from consumers.rules.rule import Rule
+from consumers.rules.version import RulesVersion
+from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
 from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach
@@ -235,7 +236,8 @@ SEGMENT = Segment(
 
 def test_the_contracts_are_valid_and_name_what_the_code_writes():
     Draft202012Validator.check_schema(EVENT_SCHEMA)
-    assert set(EVENT_SCHEMA["properties"]) == set(EVENT_SCHEMA["required"]) == BODY_KEYS
+    assert set(EVENT_SCHEMA["properties"]) == BODY_KEYS
+    assert set(EVENT_SCHEMA["required"]) == BODY_KEYS - ADDED_KEYS
     messages = ASYNCAPI["components"]["messages"]
     prediction = Prediction("lobby", 10**15, 0, 10**15, 10**15 + 1, "m", {"a": 1.0}, TRACE)
     letter = Record("t", 0, 1, b"k", [], b"x" * (10 * 1024 * 1024))
@@ -249,7 +251,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "delivery": DELIVERY.encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
-    assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress"} == messages.keys()
+    assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"} == messages.keys()
     for name, headers in written.items():
         assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
         contract(name, "headers").validate({n: v.decode() for n, v in headers})
@@ -257,6 +259,9 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     assert set(messages["prediction"]["payload"]["properties"]) == json.loads(in_a_hurry.encode()[2]).keys()
     for body in (prediction.encode()[2], in_a_hurry.encode()[2]):
         contract("prediction", "payload").validate(json.loads(body))
+    rules = RulesVersion("group", 0, 10**15, TrackerSettings(), (RuleSettings(start=0.5),)).encode()[2]
+    contract("rulesVersion", "payload").validate(json.loads(rules))
+    assert set(messages["rulesVersion"]["payload"]["properties"]) == json.loads(rules).keys()
     contract("loadChange", "payload").validate(json.loads(LOAD_CHANGE.encode()[2]))
     contract("pictures", "payload").validate(json.loads(PICTURES.encode()[2]))
     tried = DELIVERY.then("retrying", 10**15 + 5, attempt=1, why="http_500", detail="HTTP 500", due_us=10**15 + 9)
@@ -278,6 +283,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,
+        "rules": topics.rules,
         "state": topics.state,
         "workersState": topics.workers_state,
     }
@@ -296,6 +302,9 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         {"event": "x"},
         {"seconds": 0},
         {"label": None},
+        {"severity": "loud"},
+        {"reason": "bored"},
+        {"escalated": None},
     ],
 )
 def test_the_schema_of_events_refuses_what_is_none(change):
@@ -303,6 +312,8 @@ def test_the_schema_of_events_refuses_what_is_none(change):
     validator.validate(EVENT.body())
     with pytest.raises(ValidationError):
         validator.validate(EVENT.body() | change)
-    for key in BODY_KEYS:
+    # Records of earlier versions are events, too.
+    validator.validate({k: v for k, v in EVENT.body().items() if k not in ADDED_KEYS})
+    for key in BODY_KEYS - ADDED_KEYS:
         with pytest.raises(ValidationError):
             validator.validate({k: v for k, v in EVENT.body().items() if k != key})

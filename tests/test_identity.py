@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
+from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from models import Classifier

@@ -37,7 +37,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     values = tomllib.loads(uncommented(Path("clipline.toml").read_text()))
     # Without those that only an operator can name, what stands there are the defaults.
     del values["cameras"], values["tracker"]["labels"], values["kafka_security"], values["redis_security"]
-    del values["channels"], values["serve"]["token"], values["serve"]["token_file"]
+    del values["rules"], values["channels"], values["serve"]["token"], values["serve"]["token_file"]
     for section, key in (
         ("worker", "stride_seconds"),
         ("worker", "threads"),

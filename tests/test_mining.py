@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from consumers.learning.datasets import find_examples
-from consumers.live.tracker import Rule
 from consumers.replaying.judging.judgement import judge_events
 from consumers.replaying.judging.metrics import by_overlap
 from consumers.replaying.judging.truth import TrueEvent
 from consumers.replaying.mining import Mined, false_alarms
 from consumers.replaying.trace import Timeline
+from consumers.rules.rule import Rule
 from tests.checkpoints import write_checkpoint
 from tests.command_line import clipline
 from tests.test_tune import timeline

@@ -11,11 +11,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from consumers.learning.datasets import find_examples
 from consumers.learning.examples import DataOptions
-from consumers.live.tracker import Rule, Tracker
+from consumers.live.tracker import Tracker
 from consumers.records.prediction import Prediction
 from consumers.replaying.judging.truth import TrueEvent, read_truth
 from consumers.replaying.judging.windows import judged_windows
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
+from consumers.rules.rule import Rule
 from models import CheckpointError, Contract, Platt, Threshold, TrainingError, labels_in
 from models.evaluation.alarms import with_alarms, wrong_windows
 from models.evaluation.calibration import choose_thresholds, fit_calibration, recalibrated

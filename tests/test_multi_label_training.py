@@ -14,7 +14,8 @@ from rich.console import Console
 
 from consumers.learning.evaluate import CompareOptions, EvaluateOptions, compare_command, evaluate_command
 from consumers.learning.train import TrainOptions, train_command
-from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec
+from consumers.rules.rule_set import tracker_rules
 from models import Classifier, Platt, TrainingError, find
 from models.engines.export import export
 from models.networks.movenet import LinearHead

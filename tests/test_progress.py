@@ -28,11 +28,11 @@ from consumers.live.measures import Measures
 from consumers.live.pipeline import Outcome, ScoredWindow
 from consumers.live.silence import SilenceWatch
 from consumers.live.stillness import StillRule
-from consumers.live.tracker import Rule
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.load_change import LoadChange
+from consumers.rules.rule import Rule
 from consumers.settings import LoadSettings
 from stream import EVERYTHING, ClipSpec, Decoded, Effort, Partition, Record, Sample, Segment, SegmentError
 from tests.scorers import WholeClips

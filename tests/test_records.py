@@ -137,7 +137,10 @@ def test_a_bad_prediction_is_refused_with_what_was_expected_and_where_it_lies(ch
     ("change", "reason"),
     [
         ({"state": "begun"}, "expected state to be one of ended, started, updated, found 'begun'"),
-        ({"ending": "bored"}, "expected ending to be one of below_threshold, feed_ended, gap, found 'bored'"),
+        (
+            {"ending": "bored"},
+            "expected ending to be one of below_threshold, feed_ended, gap, off_schedule, rule_removed, found 'bored'",
+        ),
         ({"ending": "gap"}, "expected an ending if, and only if, the state is 'ended', found 'gap' with 'started'"),
         ({"state": "ended"}, "expected an ending if, and only if, the state is 'ended', found None with 'ended'"),
         ({"label": None}, "expected label to be of type str, found None"),

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from consumers.live.snapshot import CameraSnapshot
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
+from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import ClipSpec, Consumer, MemoryTransport, attach

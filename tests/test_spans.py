@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import pytest
 
 from consumers.live.assemble import Serving
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.redis_projection import RedisProjection
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.records.process import ProcessInfo
+from consumers.rules.rule import Rule
 from consumers.running import worker as worker_module
 from consumers.running.attaching import attach_camera
 from consumers.running.ending import Ending

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from consumers.live.pipeline import Pipeline, ScoredWindow, UnscoredWindow, Window
 from consumers.live.stillness import StillRule, ViewState, cells_of
-from consumers.live.tracker import Rule
 from consumers.records.prediction import Prediction
+from consumers.rules.rule import Rule
 from consumers.settings import GateSettings
 from stream import Clip, ClipSpec, Sample
 from tests.scorers import WholeClips

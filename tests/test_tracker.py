@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.live.tracker import Rule, Tracker
+from consumers.live.tracker import Tracker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
+from consumers.rules.rule import Rule
 
 EPOCH_US = 1_700_000_000_000_000
 SECOND = 1_000_000

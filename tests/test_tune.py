@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.live.assemble import tracker_rules
-from consumers.live.tracker import Rule
 from consumers.replaying.command import INTERRUPTED, ReplayOptions
 from consumers.replaying.errors import ReplayError
 from consumers.replaying.judging.metrics import by_overlap
@@ -25,6 +23,8 @@ from consumers.replaying.tuning.advice import settings_rows
 from consumers.replaying.tuning.command import parse_budget, print_settings, settings_text
 from consumers.replaying.tuning.report import write_tune_report
 from consumers.replaying.tuning.search import TunedLabel, per_day, per_day_bound, sweep_start, tune
+from consumers.rules.rule import Rule
+from consumers.rules.rule_set import tracker_rules
 from consumers.settings import Settings, load_settings, override
 from stream import ClipSpec
 from tests.checkpoints import contract, write_checkpoint

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from consumers.learning.evaluate import EvaluateOptions, evaluate_command
 from consumers.learning.train import TrainOptions, train_command
-from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec
 from consumers.replaying.judging.windows import judged_windows
+from consumers.rules.rule_set import tracker_rules
 from consumers.settings import TrackerSettings
 from models import Classifier, Contract, TrainingError, Unknown, find
 from models.engines.export import export

@@ -139,6 +139,12 @@ def replay(
             help="Send everything over a real broker: an embedded one, or the one that --kafka names.",
         ),
     ] = False,
+    rules: Annotated[
+        Literal["now", "then"],
+        typer.Option(
+            help="When scores are an event: as the settings say now, or as was applied then, each version for its time."
+        ),
+    ] = "now",
     actev: Annotated[
         Path | None,
         typer.Option(
@@ -184,6 +190,7 @@ def replay(
         skip_bad_rows=skip_bad_rows,
         own_broker=kafka is None,
         against=against,
+        rules=rules,
     )
     with stop_on_signal() as stop:
         code = run_replay(

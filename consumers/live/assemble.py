@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.redis_connection import check_redis_url
 from consumers.outputs.redis_projection import RedisProjection
-from consumers.settings import Settings, SettingsError, TrackerSettings
-from models import Classifier, Contract, choose_engine, find, normal_label
+from consumers.rules.book import RuleBook
+from consumers.rules.rule_set import RuleSet, check_cameras
+from consumers.rules.topic import RulesTopic, RulesWatch
+from consumers.settings import Settings, SettingsError
+from models import Classifier, Contract, choose_engine, find
 from stream import ClipSpec, KafkaTransport
 
 from .snapshot import WorkerSnapshot
-from .tracker import Rule
 from .worker import Worker
 
 
@@ -34,44 +36,6 @@ def clip_spec(contract: Contract, stride_seconds: float | None) -> ClipSpec:
         return ClipSpec(contract.frames, spacing_us, stride_us, *shape, contract.fit, contract.context)
     except ValueError as error:
         raise SettingsError(f"worker.stride_seconds: {error}") from None
-
-
-def tracker_rules(contract: Contract, settings: TrackerSettings) -> dict[str, Rule]:
-    """The rule of each label that makes events: the model's thresholds, overridden by the settings.
-
-    Raises:
-        SettingsError: the settings name a label that the model does not have, or thresholds that contradict.
-    """
-    rules = {}
-    given = {normal_label(label): override for label, override in settings.labels.items()}
-    for label, override in given.items():
-        if label not in contract.labels:
-            raise SettingsError(f"tracker.labels.{label}: the model knows {', '.join(contract.labels)}")
-        if label not in contract.thresholds and override.start is None:
-            raise SettingsError(f"tracker.labels.{label}: the model has no threshold for it, so 'start' is needed")
-    for label in contract.labels:
-        own = given.get(label)
-        model = contract.thresholds.get(label)
-        start = own.start if own and own.start is not None else model.start if model else None
-        if start is None:
-            continue
-        end = own.end if own and own.end is not None else min(start, model.end) if model else start / 2
-        try:
-            rules[label] = Rule(
-                start=start,
-                end=end,
-                min_seconds=_either(own.min_seconds if own else None, settings.min_seconds),
-                cooldown_seconds=_either(own.cooldown_seconds if own else None, settings.cooldown_seconds),
-                update_seconds=settings.update_seconds,
-                smoothing=own.smoothing if own and own.smoothing is not None else settings.smoothing,
-            )
-        except ValueError as error:
-            raise SettingsError(f"tracker.labels.{label}: {error}") from None
-    return rules
-
-
-def _either(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +76,14 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
     check_redis_url(settings.redis)
     transport = KafkaTransport(settings.broker)
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-    rules = tracker_rules(classifier.contract, settings.tracker)
+    rules = RuleSet(classifier.contract, settings.tracker, settings.rules)
+    check_cameras(rules, settings.cameras)
     spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
-    worker = Worker(transport, classifier, spec, rules, settings)
+    book = RuleBook(rules)
+    watch = RulesWatch(
+        RulesTopic(transport, settings.topics, settings.worker.group), classifier.contract, rules.version, book
+    )
+    worker = Worker(transport, classifier, spec, book, settings, watch)
     with (
         watching(watch_kafka(settings.broker)) as awaited,
         RedisProjection(lambda: KafkaTransport(settings.broker, at_once=True), settings) as projection,

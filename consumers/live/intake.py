@@ -19,6 +19,8 @@ from typing import Final, Protocol
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.load_change import Change, LoadChange
+from consumers.rules.book import RuleBook
+from consumers.rules.rule import Rule
 from consumers.settings import LoadSettings
 from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
 
@@ -34,7 +36,6 @@ from .pipeline import FeedEnd, Outcome, Pipeline, Window
 from .silence import SilenceWatch
 from .status import WorkerStatus
 from .stillness import StillRule
-from .tracker import Rule
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Intake:
         self,
         scorer: Scorer,
         spec: ClipSpec,
-        rules: Mapping[str, Rule],
+        rules: RuleBook | Mapping[str, Rule],
         outbox: Outbox,
         *,
         measures: Measures,

@@ -17,6 +17,8 @@ import numpy as np
 
 from consumers.records.event import Event
 from consumers.records.prediction import SCORE_DIGITS, Prediction
+from consumers.rules.book import RuleBook, as_book
+from consumers.rules.rule import Rule
 from stream import (
     EVERYTHING,
     Clip,
@@ -35,7 +37,7 @@ from .accounts import Accounts
 from .features import Scorer, features_for
 from .handover.offsets import Footage
 from .stillness import StillGate, StillRule, ViewState
-from .tracker import Rule, Tracker, TrackerState
+from .tracker import Tracker, TrackerState
 
 log = logging.getLogger(__name__)
 
@@ -122,17 +124,21 @@ class Pipeline:
     """The state of every camera, and the account of its frames."""
 
     def __init__(
-        self, scorer: Scorer, spec: ClipSpec, rules: Mapping[str, Rule], still: StillRule | None = None
+        self,
+        scorer: Scorer,
+        spec: ClipSpec,
+        rules: RuleBook | Mapping[str, Rule],
+        still: StillRule | None = None,
     ) -> None:
         """Begin.
 
         Args:
             scorer: the model.
             spec: what its windows look like.
-            rules: by label, when it is an event.
+            rules: when scores are an event; a mapping, by label, where it is so on all cameras, at any time.
             still: when a window is not computed; if None, each is.
         """
-        self._scorer, self._spec, self._rules = scorer, spec, rules
+        self._scorer, self._spec, self._rules = scorer, spec, as_book(rules)
         self._features = features_for(scorer, spec.context)
         self._gate = None if still is None else StillGate(still, scorer.labels)
         self.cameras: dict[str, Camera] = {}
@@ -142,7 +148,7 @@ class Pipeline:
         """Take a camera's next segment; return the windows that it completes, and the end of the feed if it is one."""
         camera = self.cameras.get(segment.camera)
         if camera is None:
-            camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), Tracker(self._rules))
+            camera = self.cameras[segment.camera] = Camera(Clipper(self._spec), self._tracker(segment.camera))
         self.counts[segment.camera].take(segment)
         camera.newest_us, camera.effort = segment.end_us, decoded.effort
         self.counts[segment.camera].still_segments += decoded.is_still
@@ -160,7 +166,7 @@ class Pipeline:
 
     def rest(self, name: str) -> None:
         """A camera's feed is over: what comes next finds nothing to wait out."""
-        self.cameras[name].tracker = Tracker(self._rules)
+        self.cameras[name].tracker = self._tracker(name)
 
     def forget(self, name: str) -> None:
         self.cameras.pop(name, None)
@@ -199,10 +205,11 @@ class Pipeline:
         """
         clipper = Clipper.restored(self._spec, state.clipper)
         if state.model == self._scorer.id and state.clipper.grid == clipper.state.grid:
-            tracker, ended = Tracker.restored(self._rules, state.tracker), state.tracker.ended(self._rules)
+            rules = self._rules.of(name)
+            tracker, ended = Tracker.restored(rules, state.tracker), state.tracker.ended(rules.labels)
             self.restore_view(name, state.view)
         else:
-            tracker, ended = Tracker(self._rules), state.tracker.ended()
+            tracker, ended = self._tracker(name), state.tracker.ended()
         self.cameras[name] = Camera(clipper, tracker, state.newest_us, state.effort)
         return ended
 
@@ -279,6 +286,9 @@ class Pipeline:
                 skipped["unscored"] += step.window.clip.frames_spanned
         for event in events:
             self.counts[event.camera].events += event.state == "started"
+
+    def _tracker(self, camera: str) -> Tracker:
+        return Tracker(self._rules.of(camera))
 
     def _outcome(self, window: Window, fate: tuple[list[float], bool]) -> ScoredWindow | UnscoredWindow:
         row, gated = fate

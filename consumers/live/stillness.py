@@ -27,10 +27,9 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from consumers.rules.rule import Rule
 from consumers.settings import GateSettings
 from stream import Clip, Image
-
-from .tracker import Rule
 
 #: Pictures are compared by the brightness of cells, so many along each side.
 CELLS: Final = 48

@@ -3,7 +3,10 @@
 score ≥ start                held for min_seconds            score < end
 idle ───────────▶ candidate ─────────────────────▶ active ───────────────▶ cooling ──▶ idle
        ◀─────────                     started         │ updated        ended    cooldown_seconds
-        score < end                                   └─ every update_seconds
+        score < end                                   └─ every update_seconds, and once it has escalated
+
+Rules may change from one window to the next: each window goes by those of the event time at which it begins. What is
+open goes on under the new rule; it ends where a label has none any more, or outside of the rule's schedule.
 """
 
 from __future__ import annotations
@@ -15,25 +18,8 @@ from typing import Self
 
 from consumers.records.event import Ending, Event, event_id
 from consumers.records.prediction import Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """When a label is an event."""
-
-    start: float
-    end: float
-    min_seconds: float
-    cooldown_seconds: float
-    update_seconds: float
-    #: A score is the mean over so many windows, the newest last; until there are as many it is not known.
-    smoothing: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.end <= self.start <= 1:
-            raise ValueError(f"thresholds: expected 0 <= end ({self.end}) <= start ({self.start}) <= 1")
-        if self.smoothing < 1:
-            raise ValueError(f"smoothing over {self.smoothing} windows: expected at least 1")
+from consumers.rules.book import CameraRules, as_book
+from consumers.rules.rule import Rule
 
 
 @dataclass(slots=True)
@@ -80,22 +66,26 @@ class TrackerState:
 class Tracker:
     """Turns the predictions of one camera and model, in order, into events."""
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rules = rules
-        self._courses = {label: _Course() for label in rules}
+    def __init__(self, rules: CameraRules | Mapping[str, Rule]) -> None:
+        """Begin.
+
+        Args:
+            rules: over event time; a mapping, by label, where they are always the same.
+        """
+        self._rules = as_book(rules).of("") if isinstance(rules, Mapping) else rules
+        self._courses: dict[str, _Course] = {}
         #: Epoch, number and begin of the newest window.
         self._last: tuple[int, int, int] | None = None
 
     @classmethod
-    def restored(cls, rules: Mapping[str, Rule], state: TrackerState) -> Self:
-        """Go on from a state. Labels that have no rule any more are left out: see `TrackerState.ended`."""
+    def restored(cls, rules: CameraRules | Mapping[str, Rule], state: TrackerState) -> Self:
+        """Go on from a state. Labels that have no rule at any time are left out: see `TrackerState.ended`."""
         tracker = cls(rules)
         tracker._last = state.last
-        for label, course in state.courses.items():
-            if (rule := rules.get(label)) is not None:
-                scores = deque(course.scores[-rule.smoothing :] if rule.smoothing > 1 else ())
+        for label in tracker._rules.labels:
+            if (course := state.courses.get(label)) is not None:
                 tracker._courses[label] = _Course(
-                    course.event, course.active, course.quiet_until_us, course.reported_us, scores
+                    course.event, course.active, course.quiet_until_us, course.reported_us, deque(course.scores)
                 )
         return tracker
 
@@ -131,31 +121,44 @@ class Tracker:
                     for course in self._courses.values():
                         course.quiet_until_us = 0
         self._last = prediction.epoch_us, prediction.window, prediction.start_us
-        for label, rule in self._rules.items():
-            events += self._step(label, rule, self._courses[label], prediction)
+        rules = self._rules.at(prediction.start_us)
+        for label in [label for label in self._courses if label not in rules]:
+            course = self._courses.pop(label)
+            if course.event is not None and course.active:
+                events.append(_ended(course.event, "rule_removed"))
+        for label, rule in rules.items():
+            if (each := self._courses.get(label)) is None:
+                each = self._courses[label] = _Course()
+            events += self._step(label, rule, each, prediction)
         return events
 
     def close(self, ending: Ending) -> list[Event]:
         """Nothing follows for now: end what is active, forget what was not yet certain."""
         events = []
+        # As they were for the newest window: each course has a rule among them.
+        rules = {} if self._last is None else self._rules.at(self._last[2])
         for label, course in self._courses.items():
-            if course.event is not None and course.active:
-                events.append(self._end(course, self._rules[label], ending))
+            if (rule := rules.get(label)) is not None:
+                events += self._stop(course, rule, ending)
+            elif course.event is not None and course.active:
+                events.append(_ended(course.event, ending))
             course.event, course.active = None, False
             course.scores.clear()
         return events
 
     def _step(self, label: str, rule: Rule, course: _Course, prediction: Prediction) -> list[Event]:
         score = prediction.scores[label]
+        is_known = _average(course.scores, rule, score)
+        if course.event is not None and not rule.holds_at(prediction.start_us):
+            return self._stop(course, rule, "off_schedule")
+        if not is_known:
+            return []
         if rule.smoothing > 1:
-            course.scores.append(score)
-            if len(course.scores) > rule.smoothing:
-                course.scores.popleft()
-            if len(course.scores) < rule.smoothing:
-                return []
             score = sum(course.scores) / rule.smoothing
         if course.event is None:
             if not score >= rule.start or prediction.start_us < course.quiet_until_us:
+                return []
+            if not rule.holds_at(prediction.start_us):
                 return []
             course.event = Event(
                 camera=prediction.camera,
@@ -171,9 +174,7 @@ class Tracker:
                 windows=1,
             )
         elif not score >= rule.end:  # so that a score that is not a number holds nothing
-            events = [self._end(course, rule, "below_threshold")] if course.active else []
-            course.event, course.active = None, False
-            return events
+            return self._stop(course, rule, "below_threshold")
         else:
             event = course.event
             course.event = replace(event, end_us=prediction.end_us, windows=event.windows + 1)
@@ -181,24 +182,56 @@ class Tracker:
                 course.event = replace(course.event, peak_score=score, peak_us=prediction.start_us)
         return self._report(rule, course, course.event)
 
-    def _report(self, rule: Rule, course: _Course, event: Event) -> list[Event]:
+    @staticmethod
+    def _report(rule: Rule, course: _Course, event: Event) -> list[Event]:
         if not course.active:
             if event.end_us - event.start_us < rule.min_seconds * 1e6:
                 return []
+            course.event = _made_by(rule, event)
             course.active, course.reported_us = True, event.end_us
-            return [event]
-        if event.end_us - course.reported_us < rule.update_seconds * 1e6:
+            return [course.event]
+        escalates = (
+            not event.escalated
+            and rule.escalate_after_seconds is not None
+            and event.end_us - event.start_us >= rule.escalate_after_seconds * 1e6
+        )
+        if not escalates and event.end_us - course.reported_us < rule.update_seconds * 1e6:
             return []
-        course.event = replace(event, state="updated", revision=event.revision + 1)
+        course.event = replace(
+            _made_by(rule, replace(event, escalated=event.escalated or escalates)),
+            state="updated",
+            revision=event.revision + 1,
+            reason="escalated" if escalates else None,
+        )
         course.reported_us = event.end_us
         return [course.event]
 
     @staticmethod
-    def _end(course: _Course, rule: Rule, ending: Ending) -> Event:
-        assert course.event is not None
-        course.quiet_until_us = course.event.end_us + round(rule.cooldown_seconds * 1e6)
-        return _ended(course.event, ending)
+    def _stop(course: _Course, rule: Rule, ending: Ending) -> list[Event]:
+        """End what is active, forget what was not yet certain."""
+        event, course.event = course.event, None
+        if event is None or not course.active:
+            return []
+        course.active = False
+        course.quiet_until_us = event.end_us + round(rule.cooldown_seconds * 1e6)
+        return [_ended(_made_by(rule, event), ending)]
+
+
+def _average(scores: deque[float], rule: Rule, score: float) -> bool:
+    """Keep the scores that are averaged; whether there are as many as it takes."""
+    if rule.smoothing == 1:
+        scores.clear()
+        return True
+    scores.append(score)
+    while len(scores) > rule.smoothing:
+        scores.popleft()
+    return len(scores) == rule.smoothing
+
+
+def _made_by(rule: Rule, event: Event) -> Event:
+    """An event as a rule reports it."""
+    return replace(event, rule=rule.version, severity="alert" if event.escalated else rule.severity)
 
 
 def _ended(event: Event, ending: Ending) -> Event:
-    return replace(event, state="ended", revision=event.revision + 1, ending=ending)
+    return replace(event, state="ended", revision=event.revision + 1, ending=ending, reason=None)

@@ -27,8 +27,12 @@ from typing import Final
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.records.group_keys import transactional_id
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
+from consumers.rules.book import RuleBook, as_book
+from consumers.rules.rule import Rule
+from consumers.rules.topic import RulesWatch
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
@@ -36,7 +40,6 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record,
 from . import arrivals
 from .decode_queue import DecodeQueue
 from .features import Scorer
-from .handover.keys import transactional_id
 from .handover.segments_watch import SegmentsWatch
 from .handover.starting import GroupStart, goes_on
 from .handover.state_topic import StateTopic
@@ -47,7 +50,6 @@ from .pipeline import FeedEnd, Outcome, ScoredWindow, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
 from .stillness import StillRule
-from .tracker import Rule
 
 log = logging.getLogger(__name__)
 
@@ -64,20 +66,31 @@ class Worker:
         transport: Transport,
         scorer: Scorer,
         spec: ClipSpec,
-        rules: Mapping[str, Rule],
+        rules: RuleBook | Mapping[str, Rule],
         settings: Settings,
+        watch: RulesWatch | None = None,
     ) -> None:
+        """Prepare; `run` connects.
+
+        Args:
+            transport: the broker.
+            scorer: the model.
+            spec: what its windows look like.
+            rules: when scores are an event; a mapping, by label, where it is so on all cameras, at any time.
+            settings: group, topics and limits.
+            watch: adds to the rules what is applied while it runs; None where they stay as they are.
+        """
         self._transport, self._spec = transport, spec
         self._settings, self._topics = settings.worker, settings.topics
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
-        self._alarms = {label: rule.start for label, rule in rules.items()}
+        self._rules, self._rules_watch = as_book(rules), watch
         self.measures = Measures()
-        self._still = StillRule.of(rules, settings.gates, spec.context)
+        self._still = StillRule.of(self._rules.base, settings.gates, spec.context)
         self._intake = Intake(
             scorer,
             spec,
-            rules,
+            self._rules,
             self,
             measures=self.measures,
             silence=SilenceWatch(self._settings.idle_seconds),
@@ -132,7 +145,8 @@ class Worker:
 
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment. May be asked by other threads."""
-        snapshot = self._status.snapshot(self._model, self._alarms, self._intake.pipeline, self.lag, self.waiting)
+        alarms = self._rules.alarms(list(self._status.cameras))
+        snapshot = self._status.snapshot(self._model, alarms, self._intake.pipeline, self.lag, self.waiting)
         return replace(snapshot, lost_to_retention=self.lost_to_retention)
 
     def run(
@@ -174,7 +188,8 @@ class Worker:
             while not stop():
                 self.turned_at = time.monotonic()
                 self._take_records()
-                self._work_off()
+                if self._rules_watch is None or self._rules_watch.look():
+                    self._work_off()
                 self._close_idle_cameras()
                 watch.look(self._intake.taken.known)
                 if self._commit_in() <= 0:
@@ -183,6 +198,8 @@ class Worker:
             self._commit()
             self._count_lag()
         finally:
+            if self._rules_watch is not None:
+                self._rules_watch.close()
             self._queue.close()
             self._publisher.close()
             if for_good():

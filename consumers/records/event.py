@@ -17,17 +17,24 @@ from .fields import OtherRecordError, RecordError
 from .prediction import content_id, rfc3339
 
 State = Literal["started", "updated", "ended"]
-Ending = Literal["below_threshold", "gap", "feed_ended"]
+Ending = Literal["below_threshold", "gap", "feed_ended", "off_schedule", "rule_removed"]
+Severity = Literal["alert", "detection"]
+Reason = Literal["escalated"]
 STATES: Final = frozenset(get_args(State))
 ENDINGS: Final = frozenset(get_args(Ending))
+SEVERITIES: Final = frozenset(get_args(Severity))
+REASONS: Final = frozenset(get_args(Reason))
 #: What the types of all reports begin with.
 _KIND: Final = b"clipline.event."
 _REVISION: Final = re.compile(r"[0-9]{1,9}")
-#: What every body holds.
+#: What bodies of earlier versions lack.
+ADDED_KEYS: Final = frozenset({"severity", "rule", "escalated", "reason"})
+#: What a body holds.
 BODY_KEYS: Final = frozenset(
     {
         *("event", "state", "camera", "label", "model", "start", "end", "seconds"),
         *("peak_score", "peak", "windows", "ending"),
+        *ADDED_KEYS,
     }
 )
 
@@ -68,6 +75,14 @@ class Event:
     windows: int
     #: Why it ended; None while it goes on.
     ending: Ending | None = None
+    #: `alert`: somebody is to look. `detection`: it is noted.
+    severity: Severity = "alert"
+    #: The version of the rules that made this report; None where nothing is known of it.
+    rule: str | None = None
+    #: Whether it went on for so long that it became more urgent: so in all reports from the one that says it on.
+    escalated: bool = False
+    #: Why there is this report; None where it is one of its course.
+    reason: Reason | None = None
     #: Where the footage of it lies, "topic[partition]@first-last"; None where it comes from no topic. Not a part of
     #: what the event is: the same footage recorded again has other offsets.
     segments: str | None = field(default=None, compare=False)
@@ -95,6 +110,10 @@ class Event:
             "peak": rfc3339(self.peak_us),
             "windows": self.windows,
             "ending": self.ending,
+            "severity": self.severity,
+            "rule": self.rule,
+            "escalated": self.escalated,
+            "reason": self.reason,
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
@@ -136,6 +155,9 @@ class Event:
             raise RecordError(
                 f"{where}: expected an ending if, and only if, the state is 'ended', found {ending!r} with {state!r}"
             )
+        # Records of earlier versions do not say these.
+        severity = fields.one_of({"severity": "alert"} | body, "severity", SEVERITIES, where)
+        reason = None if body.get("reason") is None else fields.one_of(body, "reason", REASONS, where)
         if key != camera.encode():
             raise RecordError(f"{where}: expected its camera {camera!r} as key, found {key!r}")
         id_ = fields.field(body, "event", str, where)
@@ -159,6 +181,10 @@ class Event:
             peak_us=fields.time_us(body, "peak", where),
             windows=fields.field(body, "windows", int, where),
             ending=cast(Ending | None, ending),
+            severity=cast(Severity, severity),
+            rule=fields.optional(body, "rule", str, where),
+            escalated=fields.optional(body, "escalated", bool, where) or False,
+            reason=cast(Reason | None, reason),
             segments=None if segments is None else segments.decode(errors="replace"),
             trace=trace_of(headers),
         )

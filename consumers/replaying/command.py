@@ -13,10 +13,12 @@ from typing import Any, Final, Literal
 
 from consumers.files import content_digest, write_json, write_text
 from consumers.learning.trained_on import warn_of_training_data
-from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec
 from consumers.live.stillness import StillRule
-from consumers.live.tracker import Rule
 from consumers.outputs.outages import watch_kafka, watching
+from consumers.rules.book import RuleBook
+from consumers.rules.rule import Rule
+from consumers.rules.rule_set import RuleSet, check_cameras, tracker_rules
 from consumers.settings import Settings, override
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
@@ -24,6 +26,7 @@ from consumers.terminal.progress import footage_progress
 from models import Classifier, cache_folder, find
 from stream import KafkaTransport, Reading, Transport
 
+from .applied_rules import applied_rules
 from .errors import ReplayError
 from .judging.actev import actev_files
 from .judging.comparison import compare_models
@@ -75,6 +78,8 @@ class ReplayOptions:
     reading: Reading | None = None
     #: Go on without rows of truth that are wrong.
     skip_bad_rows: bool = False
+    #: The rules of the settings, or those that were applied, each for its time.
+    rules: Literal["now", "then"] = "now"
 
     def __post_init__(self) -> None:
         if min(self.onset_window) < 0:
@@ -118,9 +123,12 @@ class Session:
     truth_rows: tuple[TruthRow, ...] | None
     classifier: Classifier
     setup: ScoringSetup
+    #: Of each label that makes events, on some camera, one of its rules.
     rules: Mapping[str, Rule]
     store: TraceStore
     notes: Notes
+    #: By which events are made, where rules are not the same for all cameras at any time.
+    book: RuleBook | None = None
 
 
 @contextlib.contextmanager
@@ -168,11 +176,17 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
         store = TraceStore(folder)
         with console.status("loading the model"):
             classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-        rules = tracker_rules(classifier.contract, settings.tracker)
-        setup = _setup(classifier, settings, rules)
+        found = RuleSet(classifier.contract, settings.tracker, settings.rules)
+        names = [recording.camera for recording in recordings]
+        check_cameras(found, names)
+        book = RuleBook(found)
+        if options.rules == "then":
+            book.set(applied_rules(connect(), settings, classifier, notes.warn))
+        rules = book.any_of(names)
+        setup = _setup(classifier, settings, found.base)
         if not rules:
             notes.warn(f"{classifier.id} has no thresholds and raises no events: set tracker.labels.<label>.start")
-        yield Session(options, settings, tuple(recordings), truth_rows, classifier, setup, rules, store, notes)
+        yield Session(options, settings, tuple(recordings), truth_rows, classifier, setup, rules, store, notes, book)
 
 
 def _setup(classifier: Classifier, settings: Settings, rules: Mapping[str, Rule]) -> ScoringSetup:
@@ -282,7 +296,7 @@ def replay_and_judge(session: Session, stop: Callable[[], bool]) -> ReplayResult
     # Windows may also show labels that raise no events.
     every = {row.label for row in truth_rows}
     happening, _ = place_truth(truth_rows, replayed.timelines, every)
-    judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher)
+    judgement = judge_events(replayed.timelines, session.rules, truth, session.options.matcher, session.book)
     content = result_json(session, replayed, judgement, seconds, judged=judged)
     several = session.classifier.contract.multi_label
     found = window_figures(replayed.timelines, happening, session.rules, multi_label=several) if judged else None
@@ -309,13 +323,15 @@ def _other(
     if options.against == UNGATED:
         second = replace(session, setup=replace(session.setup, still=None))
         replayed = classify_footage(second, stop)
-        return None if replayed is None else judge_events(replayed.timelines, session.rules, truth, options.matcher)
+        if replayed is None:
+            return None
+        return judge_events(replayed.timelines, session.rules, truth, options.matcher, session.book)
     settings = override(settings, {"worker": {"model": options.against}}, "--against")
     classifier = Classifier.load(options.against, engine=settings.worker.engine)
     # The thresholds of `tracker.labels` were chosen for the first, and this one may lack these labels.
     rules = tracker_rules(classifier.contract, settings.tracker.model_copy(update={"labels": {}}))
     setup = _setup(classifier, settings, rules)
-    second = replace(session, classifier=classifier, setup=setup, rules=rules)
+    second = replace(session, classifier=classifier, setup=setup, rules=rules, book=RuleBook(rules))
     if strange := sorted({t.label for t in truth} - set(rules)):
         raise ReplayError(
             f"--against {options.against}: its thresholds raise no events for {', '.join(strange)}, "
@@ -350,7 +366,7 @@ def classify_footage(session: Session, stop: Callable[[], bool]) -> Replayed | N
             return replay_through_kafka(
                 session.recordings,
                 session.setup,
-                dict(session.rules),
+                session.book or RuleBook(session.rules),
                 session.settings,
                 own_broker=session.options.own_broker,
                 progress=progress,
@@ -388,6 +404,7 @@ def result_json(
         "labels": str(session.options.labels) if judged else None,
         "matching": session.options.matching,
         "rules": _rules(session.rules),
+        "rules_of": session.options.rules,
     }
     found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
     found["events"] = events_json(judgement, judged=judged)

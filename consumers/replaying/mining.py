@@ -93,7 +93,7 @@ def run_mine(
         for reason in (*replayed.unreadable, *left_out):
             session.notes.warn(reason)
         happening, _ = place_truth(rows, replayed.timelines, {row.label for row in rows} - {taught_as})
-        judgement = judge_events(replayed.timelines, session.rules, truth, options.matcher)
+        judgement = judge_events(replayed.timelines, session.rules, truth, options.matcher, session.book)
         found = sorted(false_alarms(judgement, happening), key=lambda m: (-m.score, m.file, m.start))
         least = session.setup.spec.frames * session.setup.spec.spacing_us / 1e6
         long = [m for m in found if m.seconds >= least]

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from consumers.live.tracker import Rule
 from consumers.live.worker import Worker
 from consumers.outputs.redis_projection import RedisProjection
 from consumers.records.prediction import Prediction
+from consumers.rules.book import RuleBook
 from consumers.settings import Settings, override
 from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
@@ -62,7 +62,7 @@ class _SentFile:
 def replay_through_kafka(
     recordings: Sequence[Recording],
     setup: ScoringSetup,
-    rules: dict[str, Rule],
+    rules: RuleBook,
     settings: Settings,
     *,
     own_broker: bool,
@@ -128,7 +128,7 @@ def _batches(recordings: Sequence[Recording], *, own_broker: bool) -> list[list[
 def _replay_batch(
     recordings: Sequence[Recording],
     setup: ScoringSetup,
-    rules: dict[str, Rule],
+    rules: RuleBook,
     settings: Settings,
     *,
     own_broker: bool,
@@ -152,7 +152,7 @@ def _replay_batch(
         transport = KafkaTransport(settings.broker, at_once=True)
         if not own_broker:
             topics = settings.topics
-            names = (topics.segments, topics.predictions, topics.events, topics.deadletter, topics.state)
+            names = (topics.segments, topics.predictions, topics.events, topics.deadletter, topics.state, topics.rules)
             stack.callback(transport.delete_topics, names)
         ensure_topics(transport, settings.topics)
         stack.enter_context(RedisProjection(lambda: KafkaTransport(settings.broker), settings))
@@ -292,7 +292,7 @@ def _trace(predictions: Sequence[Prediction], setup: ScoringSetup, sent: _SentFi
 
 
 def _check_events(
-    timelines: Sequence[Timeline], rules: dict[str, Rule], transport: KafkaTransport, settings: Settings
+    timelines: Sequence[Timeline], rules: RuleBook, transport: KafkaTransport, settings: Settings
 ) -> None:
     """Check that the events on the topic are those that follow from the predictions there.
 

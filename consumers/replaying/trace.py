@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from consumers.live.tracker import Rule, Tracker
+from consumers.live.tracker import Tracker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
+from consumers.rules.book import RuleBook, as_book
+from consumers.rules.rule import Rule
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -144,11 +146,12 @@ class Timeline:
         for piece in self.pieces:
             yield from piece.trace.predictions(self.camera, piece.begin_us)
 
-    def play(self, rules: Mapping[str, Rule]) -> list[EventReport]:
+    def play(self, rules: RuleBook | Mapping[str, Rule]) -> list[EventReport]:
         """The reports of a live worker with these rules, in order; an event that goes on at the end has no `ended`."""
-        tracker = Tracker(rules)
+        of_camera = as_book(rules).of(self.camera)
+        tracker = Tracker(of_camera)
         reports: list[EventReport] = []
-        for prediction, known_us in self._predictions_and_ends(tuple(rules)):
+        for prediction, known_us in self._predictions_and_ends(of_camera.labels):
             events = tracker.close("feed_ended") if prediction is None else tracker.push(prediction)
             reports += [EventReport(event, known_us) for event in events]
         return reports

@@ -33,6 +33,7 @@ from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import rfc3339
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
 from consumers.topics import ensure_topics
@@ -184,6 +185,8 @@ def _run_on(
     """Run until `stop()` or until a service that was started here fails; return why it did."""
     _refuse_taken_cameras(services, settings)
     foreground.begin(_plan(services, settings, logs))
+    if (other := _other_rules(services, settings)) is not None:
+        foreground.say(f"rules: {other}")
     supervisor = Supervisor(
         _specs(services, settings, environment, settings.worker.instance or _own_name(logs)),
         logs,
@@ -410,6 +413,16 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
                 f"{taken_words(f'cameras.{name}', agent, services.kafka)}; end that one, or give this run another "
                 "camera name, topics.prefix or broker, or take the cameras over with --take-over"
             )
+
+
+def _other_rules(services: Services, settings: Settings) -> str | None:
+    """That workers go by others than the rules of the settings, in words; None where not, or where nobody knows."""
+    if services.started_broker:
+        return None
+    try:
+        return other_rules(KafkaTransport(KafkaAddress(services.kafka, settings.kafka_security.value())), settings)
+    except BrokerError:
+        return None  # workers say it, too
 
 
 @contextlib.contextmanager

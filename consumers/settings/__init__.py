@@ -27,19 +27,19 @@ from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_wo
 from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
+from .schedule import Schedule
 from .section import SettingsError
 from .sections import (
-    LabelSettings,
     RedisSettings,
     RunSettings,
     Settings,
     TopicSettings,
-    TrackerSettings,
     WorkerSettings,
     section_of,
 )
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
+from .tracking import LabelSettings, RuleSettings, TrackerSettings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -57,7 +57,9 @@ __all__ = [
     "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",
+    "RuleSettings",
     "RunSettings",
+    "Schedule",
     "SegmentSettings",
     "ServeSettings",
     "Settings",

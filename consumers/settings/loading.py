@@ -121,6 +121,8 @@ def _whole(section: BaseModel) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return _whole(value)
+        if isinstance(value, tuple):
+            return [plain(each) for each in value]
         return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
     return {name: plain(value) for name, value in section}
@@ -171,26 +173,34 @@ _TYPES: Final[Mapping[type, tuple[tuple[type, ...], str]]] = {
 
 
 def _mistyped(
-    values: Mapping[str, Any], section: type[BaseModel], at: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    values: Mapping[str, Any], section: type[BaseModel], at: tuple[int | str, ...] = ()
+) -> Iterator[tuple[tuple[int | str, ...], object, str]]:
     """Place, value and what was expected, of values that are of another type than they stand for, such as "0.7"."""
     for key, value in values.items():
         field = section.model_fields.get(key)
         if field is None:
             continue
         inner, kinds = section_of(field.annotation), (field.annotation, *get_args(field.annotation))
-        if inner is not None and isinstance(value, Mapping):
-            many = {(): value} if inner is field.annotation else {(name,): each for name, each in value.items()}
-            for name, each in many.items():
-                if isinstance(each, Mapping):
-                    yield from _mistyped(each, inner, (*at, key, *name))
+        if inner is not None:
+            for place, each in _tables(value, is_one=inner is field.annotation):
+                yield from _mistyped(each, inner, (*at, key, *place))
         for kind, (types, words) in _TYPES.items():
             if kind in kinds and type(value) not in types:
                 yield (*at, key), value, words
 
 
+def _tables(value: object, *, is_one: bool) -> Iterator[tuple[tuple[int | str, ...], Mapping[str, Any]]]:
+    """The tables that a value holds (itself, many by name, or a row of them), and where in it they are."""
+    many: dict[tuple[int | str, ...], object] = {}
+    if isinstance(value, list):
+        many = {(number,): each for number, each in enumerate(value)}
+    elif isinstance(value, Mapping):
+        many = {(): value} if is_one else {(name,): each for name, each in value.items()}
+    yield from ((place, each) for place, each in many.items() if isinstance(each, Mapping))
+
+
 def _described(kind: str, location: tuple[int | str, ...], found: object, message: str) -> str:
-    key = ".".join(display_name(str(part)) for part in location if part != _KEY)
+    key = _name(location)
     message = message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         return f"unknown setting {key!r}{_near(location)}"
@@ -200,6 +210,17 @@ def _described(kind: str, location: tuple[int | str, ...], found: object, messag
     if kind == "model_type":
         return f"{key} = {shown}: expected a table, [{key}]"
     return f"{key or 'settings'} = {shown}: {message}"
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """A key in words: "tracker.labels.fight.start", and "rules #2.start" of the second table [[rules]]."""
+    name = ""
+    for part in location:
+        if isinstance(part, int):
+            name += f" #{part + 1}"
+        elif part != _KEY:
+            name += f"{'.' if name else ''}{display_name(part)}"
+    return name
 
 
 def _shown(value: object) -> str:

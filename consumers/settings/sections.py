@@ -30,6 +30,7 @@ from .pictures import PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
+from .tracking import MAX_RULES, RuleSettings, TrackerSettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 _ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -94,6 +95,10 @@ class TopicSettings(Section):
     @property
     def state(self) -> str:
         return f"{self.prefix}.state"
+
+    @property
+    def rules(self) -> str:
+        return f"{self.prefix}.rules"
 
     @property
     def cameras_state(self) -> str:
@@ -229,58 +234,6 @@ class WorkerSettings(Section):
         return DecodeLimits(round(self.max_megapixels * 1e6), self.max_decode_seconds)
 
 
-class LabelSettings(Section):
-    """One label's own rule, [tracker.labels.NAME]. What is left out comes from the model or from [tracker]."""
-
-    start: float | None = Field(
-        None,
-        examples=[0.9],
-        gt=0,
-        le=1,
-        description="Score, 0 to 1, from which an event may begin. Left out: the model's.",
-    )
-    end: float | None = Field(
-        None, examples=[0.5], ge=0, le=1, description="Score, 0 to 1, below which an event ends. Left out: the model's."
-    )
-    min_seconds: float | None = Field(
-        None,
-        examples=[3.0],
-        ge=0,
-        le=MAX_DAYS,
-        description="Seconds that the score has to stay high before an event begins.",
-    )
-    cooldown_seconds: float | None = Field(
-        None,
-        examples=[5.0],
-        ge=0,
-        le=MAX_DAYS,
-        description="Seconds that the score has to stay low before an event ends.",
-    )
-    smoothing: int | None = Field(
-        None, examples=[3], ge=1, le=100, description="Windows over which scores are averaged."
-    )
-
-
-class TrackerSettings(Section):
-    """How scores become events."""
-
-    min_seconds: float = Field(
-        2.0, ge=0, le=MAX_DAYS, description="Seconds that the score has to stay high before an event begins."
-    )
-    cooldown_seconds: float = Field(
-        5.0, ge=0, le=MAX_DAYS, description="Seconds that the score has to stay low before an event ends."
-    )
-    update_seconds: float = Field(
-        10.0, gt=0, le=MAX_DAYS, description="Seconds between two reports of an event that continues."
-    )
-    smoothing: int = Field(
-        1, ge=1, le=100, description="Windows over which scores are averaged before they meet a threshold."
-    )
-    labels: dict[str, LabelSettings] = Field(
-        default_factory=dict, description="Rules of single labels, each a table [tracker.labels.NAME]."
-    )
-
-
 class RedisSettings(Section):
     """How much Redis keeps."""
 
@@ -378,6 +331,7 @@ class Settings(Section):
     load: LoadSettings = Field(LoadSettings(), description="What happens to cameras that are behind.")
     gates: GateSettings = Field(GateSettings(), description="What is not computed while nothing moves.")
     tracker: TrackerSettings = Field(TrackerSettings(), description="Events.")
+    rules: tuple[RuleSettings, ...] = Field((), description="Events of some cameras and labels.", max_length=MAX_RULES)
     segments: SegmentSettings = Field(SegmentSettings(), description="Segments.")
     spool: SpoolSettings = Field(SpoolSettings(), description="Segments that wait for the broker.")
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
@@ -412,7 +366,7 @@ class Settings(Section):
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field of this type is, or of which it holds many by name; None for a plain value."""
+    """The section that a field of this type is, or of which it holds many (by name, or in a row); None for a value."""
     for each in (annotation, *get_args(annotation)):
         if isinstance(each, type) and issubclass(each, BaseModel):
             return each

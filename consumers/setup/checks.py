@@ -15,9 +15,11 @@ import redis
 
 from consumers.cores import usable_cores
 from consumers.files import is_held
-from consumers.live.assemble import clip_spec, tracker_rules
+from consumers.live.assemble import clip_spec
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
 from consumers.records.prediction import rfc3339
+from consumers.rules.applying import other_rules
+from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.running.claims import readers
 from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
@@ -141,7 +143,9 @@ def check_model(settings: Settings) -> Iterator[Finding]:
     yield _engine(settings, checkpoint)
     try:
         spec = clip_spec(contract, settings.worker.stride_seconds)
-        rules = tracker_rules(contract, settings.tracker)
+        found = RuleSet(contract, settings.tracker, settings.rules)
+        check_cameras(found, settings.cameras)
+        rules = {label: rule for name in (*found.patterns, "") for label, rule in found.of(name).items()}
     except SettingsError as error:
         yield Finding("error", "events", str(error))
         return
@@ -216,11 +220,14 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "broker", f"{settings.kafka} answers, Kafka {transport.version()} or newer")
         described = transport.described(names)
         others = readers(transport, topics, settings.cameras)
+        rules = other_rules(transport, settings)
     except BrokerError as error:
         yield Finding("error", "broker", str(error))
         return
     if missing := [name for name in names if name not in described]:
         yield Finding("ok", "topics", f"made at the first start: {', '.join(missing)}")
+    if rules is not None:
+        yield Finding("warning", "rules", rules)
     for camera, (agent, since_us) in others.items():
         yield Finding(
             "warning",

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel
 
@@ -48,8 +48,8 @@ class Entry:
     #: A value that can be set, as TOML.
     example: str
     description: str
-    #: The environment variable that wins over the file.
-    variable: str
+    #: The environment variable that wins over the file; None where there is none, in one of many tables of a name.
+    variable: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,16 @@ class Described:
     name: str
     description: str
     entries: tuple[Entry, ...]
+    #: Whether there may be several of its name, one after another: [[rules]].
+    is_row: bool = False
+
+    @property
+    def header(self) -> str:
+        """As it stands in the file."""
+        return f"[[{self.name}]]" if self.is_row else f"[{self.name}]"
 
 
-def described(section: type[BaseModel] = Settings, name: str = "") -> Iterator[Described]:
+def described(section: type[BaseModel] = Settings, name: str = "", *, is_row: bool = False) -> Iterator[Described]:
     """Every table and key of the settings, in the order of the file."""
     properties = section.model_json_schema()["properties"]
     entries, below = [], []
@@ -69,7 +76,8 @@ def described(section: type[BaseModel] = Settings, name: str = "") -> Iterator[D
         path = f"{name}.{key}" if name else key
         inner = section_of(info.annotation)
         if inner is not None:
-            below.append((inner, path if inner is info.annotation else f"{path}.{NAME}"))
+            is_many = get_origin(info.annotation) is tuple
+            below.append((inner, path if is_many or inner is info.annotation else f"{path}.{NAME}", is_many))
             continue
         default = None if info.default is None else _toml(info.default)
         entries.append(
@@ -79,12 +87,12 @@ def described(section: type[BaseModel] = Settings, name: str = "") -> Iterator[D
                 default=default,
                 example=default if default is not None else _toml((info.examples or [None])[0]),
                 description=info.description or "",
-                variable=ENVIRONMENT_PREFIX + path.upper().replace(".", "__"),
+                variable=None if is_row else ENVIRONMENT_PREFIX + path.upper().replace(".", "__"),
             )
         )
-    yield Described(name, " ".join((section.__doc__ or "").split()), tuple(entries))
-    for inner, path in below:
-        yield from described(inner, path)
+    yield Described(name, " ".join((section.__doc__ or "").split()), tuple(entries), is_row)
+    for inner, path, is_many in below:
+        yield from described(inner, path, is_row=is_many)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -179,7 +187,7 @@ def file_text(cameras: Iterable[NewCamera]) -> str:
     """A whole settings file: the cameras, and every other key with its default, commented out."""
     parts = [_HEAD.rstrip()]
     for each in described():
-        optional = each.name.endswith(f".{NAME}")
+        optional = each.is_row or each.name.endswith(f".{NAME}")
         if each.name:
             parts.append("")
             parts.append(_comment(each.description))
@@ -189,7 +197,7 @@ def file_text(cameras: Iterable[NewCamera]) -> str:
             parts.append("\n".join(map(_camera_text, cameras)) or _EXAMPLE_CAMERA)
             continue
         if each.name:
-            parts.append(f"{'#' if optional else ''}[{each.name}]")
+            parts.append(f"{'#' if optional else ''}{each.header}")
         for entry in each.entries:
             parts.append("")
             parts.append(_comment(f"{entry.description} ({entry.type})"))

@@ -74,13 +74,16 @@ def moment(rfc3339: str) -> str:
 
 def describe(body: Mapping[str, Any]) -> Text:
     """One line about one report of an event, from the body that subscribers get; ends as its id begins."""
-    ending = f"  ({body['ending'].replace('_', ' ')})" if body["ending"] else ""
+    # Reports of earlier versions have neither a severity nor a reason.
+    noted = "detection" if body.get("severity") == "detection" else None
+    words = [each.replace("_", " ") for each in (noted, body["ending"], body.get("reason")) if each]
+    notes = f"  ({', '.join(words)})" if words else ""
     return Text.assemble(
         (f"{moment(body['end'])} UTC  ", "dim"),
         (f"{body['state']:8}", STATE_STYLES[body["state"]]),
         f"{printable(body['label'])} on {printable(body['camera'])}, {duration(body['seconds'])}, "
         f"peak score {body['peak_score']:.2f}",
-        (f"{ending}  {printable(body['event'][:_SHORT_ID])}", "dim"),
+        (f"{notes}  {printable(body['event'][:_SHORT_ID])}", "dim"),
     )
 
 

@@ -16,9 +16,10 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from consumers.live.assemble import clip_spec, open_worker, tracker_rules
+from consumers.live.assemble import clip_spec, open_worker
 from consumers.live.worker import Worker
 from consumers.records.prediction import Prediction
+from consumers.rules.rule_set import tracker_rules
 from consumers.settings import Settings, override
 from consumers.topics import ensure_topics
 from models import Classifier, Contract, find

@@ -5,8 +5,8 @@
     GROUP//NUMBER            up to where the records of a partition are accounted for
     GROUP//start             where the group began, see starting.py
 
-Ids of cameras hold no slash; where the name of a group does, see keys.py. All that is known of a partition lies on one
-partition of the state topic.
+Ids of cameras hold no slash; where the name of a group does, see records/group_keys.py. All that is known of a
+partition lies on one partition of the state topic.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from consumers.live.accounts import CameraCounts
 from consumers.live.feed_guard import GuardState
 from consumers.live.pipeline import PipelineState
 from consumers.records.fields import RecordError
+from consumers.records.group_keys import group_key, name_of
 from stream import CAMERA_ID
 
-from .keys import group_key, name_of
 from .locating import LocatorState
 from .marks import Mark
 

@@ -17,11 +17,10 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from consumers.records.group_keys import group_key
 from consumers.settings import SettingsError, TopicSettings
 from consumers.times import parse_time_us
 from stream import Partition, Transport
-
-from .keys import group_key
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.live.tracker import Rule
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 from consumers.replaying.trace import EventReport, Timeline
+from consumers.rules.book import RuleBook
+from consumers.rules.rule import Rule
 
 from .metrics import (
     OVERLAPS,
@@ -78,10 +79,22 @@ def collect_events(reports: Sequence[EventReport]) -> list[ReplayedEvent]:
 
 
 def judge_events(
-    timelines: Sequence[Timeline], rules: Mapping[str, Rule], truth: Sequence[TrueEvent], matcher: Matcher
+    timelines: Sequence[Timeline],
+    rules: Mapping[str, Rule],
+    truth: Sequence[TrueEvent],
+    matcher: Matcher,
+    book: RuleBook | None = None,
 ) -> Judgement:
-    """Play the timelines under the rules and match the events with the truth."""
-    found = [h for timeline in timelines for h in collect_events(timeline.play(rules))]
+    """Play the timelines under the rules and match the events with the truth.
+
+    Args:
+        timelines: what the model saw.
+        rules: by label, when it is an event.
+        truth: what happened.
+        matcher: says which event is which true one.
+        book: the rules, where they are not the same for all cameras at any time.
+    """
+    found = [h for timeline in timelines for h in collect_events(timeline.play(book or rules))]
     event_set = make_event_set(timelines, found, truth)
     return Judgement(
         tuple(timelines),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from consumers.live.tracker import Rule
 from consumers.replaying.judging.metrics import Counts, poisson_interval
 from consumers.reports.wording import figure_text, interval_text
+from consumers.rules.rule import Rule
 from consumers.terminal.wording import count, duration
 
 from .search import TunedLabel, per_day, per_day_bound

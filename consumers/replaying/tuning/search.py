@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from consumers.live.tracker import Rule
 from consumers.replaying.judging.judgement import collect_events, make_event_set
 from consumers.replaying.judging.metrics import Counts, Matcher, counted_in, match, poisson_upper
 from consumers.replaying.judging.truth import TrueEvent
 from consumers.replaying.trace import Timeline
+from consumers.rules.rule import Rule
 
 #: Number of start thresholds to try: by rank of the scores, and evenly between the lowest and the highest.
 _BY_RANK: Final = 16
