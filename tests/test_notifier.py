@@ -272,7 +272,7 @@ def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_brok
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [24])
+@pytest.mark.parametrize("kills", [12])
 def test_killed_by_the_dozen_each_message_is_queued_once_and_sent(
     apache_broker: Service, topics_prefix: str, tmp_path: Path, kills: int
 ):

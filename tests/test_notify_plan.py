@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -82,10 +83,20 @@ def test_a_report_becomes_one_message_however_often_it_comes():
         ({"labels": ["fight"]}, 1),
         ({"labels": ["fall"]}, 0),
         ({"states": ["ended"]}, 0),
+        ({"severities": ["detection"]}, 0),
+        ({"severities": ["alert", "detection"]}, 1),
     ],
 )
 def test_a_channel_is_told_of_what_it_asks_for(channel: dict[str, object], told: int):
     assert len(Desk(**channel).report(*reports(1))) == told
+
+
+def test_what_a_rule_only_notes_is_told_once_it_escalates():
+    desk = Desk()
+    (noted,) = reports(1)
+    assert desk.report(replace(noted, severity="detection")) == []
+    (entry,) = desk.report(replace(noted, state="updated", revision=1, escalated=True, reason="escalated"))
+    assert entry.message["data"]["reason"] == "escalated"
 
 
 def test_what_comes_too_late_fails_at_once_and_what_waits_too_long_fails_then():

@@ -171,7 +171,9 @@ class Plan:
 
 def _wants(channel: ChannelSettings, event: Event) -> bool:
     return (
-        event.state in channel.states
+        event.severity in channel.severities
+        # That it still goes on is news, which somebody asked for in a rule.
+        and (event.state in channel.states or event.reason == "escalated")
         and (not channel.labels or event.label in channel.labels)
         and (not channel.cameras or any(fnmatch.fnmatchcase(event.camera, pattern) for pattern in channel.cameras))
     )

@@ -89,6 +89,12 @@ class ChannelSettings(Section):
         min_length=1,
         description="Reports of an event that are told: that it has started, goes on, has ended.",
     )
+    severities: list[Literal["alert", "detection"]] = Field(
+        ["alert"],
+        min_length=1,
+        description="Events that are told, by what rules say of them. One that escalates becomes an alert, and is told "
+        "whatever `states` says.",
+    )
     timeout_seconds: float = Field(10.0, gt=0, le=120, description="Seconds in which an answer has to come.")
     use_by_minutes: float = Field(
         60.0,
