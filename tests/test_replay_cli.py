@@ -193,7 +193,17 @@ def test_second_model_has_its_own_thresholds_and_the_settings_are_for_the_first(
     )
     assert result.returncode == 0, result.stderr
     figures = json.loads((place / "own.json").read_text())
-    shared = {"min_seconds": 2, "cooldown_seconds": 5, "update_seconds": 7}
+    shared = {
+        "min_seconds": 2,
+        "cooldown_seconds": 5,
+        "update_seconds": 7,
+        "severity": "alert",
+        "escalate_after_seconds": None,
+        "schedule": None,
+    }
+    # The second model goes by its own thresholds, which are of no version.
+    first, second = ([rule.pop("version") for rule in side["rules"].values()] for side in (figures, figures["against"]))
+    assert (len(set(first)), len(first[0]), second) == (1, 12, [None])
     assert figures["rules"] == {
         "normal": {"start": 1, "end": 0.5, "smoothing": 1, **shared},
         "fight": {"start": 1, "end": 0, "smoothing": 2, **shared},

@@ -355,6 +355,6 @@ def test_ids_name_what_they_are_made_of_and_nothing_else():
     assert EVENT.id == "3c580c3a3c7ece5e1a244a62"
 
 
-def test_consumers_is_an_application_and_exports_its_version_only():
-    assert not hasattr(consumers, "__all__")
+def test_consumers_is_an_application_that_exports_subscribers_and_its_version_only():
+    assert set(consumers.__all__) == {"Event", "Subscription", "__version__", "subscribe"}
     assert consumers.__version__.count(".") == 2

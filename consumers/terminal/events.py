@@ -30,6 +30,7 @@ _TABLE: Final = {"end (UTC)": 19, "state": 7, "camera": 16, "label": 16, "second
 CSV_COLUMNS: Final = (
     *("event", "state", "camera", "label", "model", "start", "end"),
     *("seconds", "peak_score", "peak", "windows", "ending"),
+    *("severity", "rule", "escalated", "reason"),
 )
 
 
