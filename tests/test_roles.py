@@ -20,7 +20,7 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePattern
 
 from consumers.outputs.states import ensure_state_topics
 from consumers.settings import Settings
-from consumers.topics import ensure_topic_of_pictures, ensure_topics
+from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_pictures, ensure_topics
 from stream import KafkaTransport
 
 trustme = pytest.importorskip("trustme")
@@ -140,11 +140,13 @@ def site(tmp_path_factory) -> Iterator[Site]:
         ensure_topics(owner, topics)
         ensure_state_topics(owner, topics)
         ensure_topic_of_pictures(owner, topics)
+        ensure_topic_of_deliveries(owner, topics, 24)
         with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
             acls = list(documented_acls())
             # Whoever runs all of them, as `clipline run` does.
-            all_three = [each for each in acls if each.principal in {"User:agent", "User:worker", "User:pictures"}]
-            admin.create_acls([*acls, *(copied(each, "User:nobody") for each in all_three)])
+            roles = {f"User:{name}" for name in ("agent", "worker", "pictures", "notify")}
+            of_all = [each for each in acls if each.principal in roles]
+            admin.create_acls([*acls, *(copied(each, "User:nobody") for each in of_all)])
         yield Site(folder, kafka, certificates, redis_port)
 
 
