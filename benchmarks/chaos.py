@@ -36,7 +36,7 @@ from consumers.live.assemble import clip_spec
 from consumers.live.stillness import StillRule
 from consumers.outputs.redis_check import redis_differences
 from consumers.replaying.run import ScoringSetup
-from consumers.rules.rule_set import tracker_rules
+from consumers.rules.rule_set import RuleSet
 from consumers.settings.loading import load_settings
 from models import Classifier
 from stream import KafkaTransport
@@ -104,7 +104,7 @@ def _hurt(stand: Stand) -> None:
 def _judge(stand: Stand) -> Verdict:
     settings = stand.settings
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
-    rules = tracker_rules(classifier.contract, settings.tracker)
+    rules = RuleSet(classifier.contract, settings.tracker, settings.rules).base
     spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
     judge = Judge(
         settings,
