@@ -241,7 +241,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings += '[channels.ops]\nurl = "http://127.0.0.1:9/"\nstates = ["started", "ended"]\n'
     for name in ("clipline.toml", "site.toml"):
         (folder / name).write_text(settings)
-    (folder / "night-rules.toml").write_text('[[rules]]\ncamera = "dock-*"\nstart = 0.9\n')
+    (folder / "night.toml").write_text('[[rules]]\ncamera = "dock-*"\nstart = 0.9\n')
     return folder
 
 
