@@ -42,9 +42,10 @@ class Liveness:
 
     def age_seconds(self, turned_at: float | None, *, is_excused: bool) -> float:
         """How long the loop has not turned, that turned last at `turned_at`."""
+        now = self._clock()
         if is_excused:
-            self._since = self._clock()
-        return self._clock() - max(self._since, turned_at or 0.0)
+            self._since = now
+        return now - max(self._since, turned_at or 0.0)
 
     def stuck(self, age_seconds: float, doing: str) -> str | None:
         """Say so where that is too long."""
