@@ -48,7 +48,8 @@ install: $(VENV)/.all ## Install everything: to train, export and develop (7 GB)
 .PHONY: test
 test: $(VENV)/.all ## Run the tests; ARGS='-k clipper' for some (7 GB)
 	@# One thread each: test processes that each use every core mostly wait for one another.
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+	@# Tests of a file stay together, since they share what is dear to make.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.all ## Run the tests that take long and rarely fail (7 GB)

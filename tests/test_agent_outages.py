@@ -110,6 +110,7 @@ def test_a_broker_that_is_killed_and_comes_back_with_its_data_has_every_segment_
     assert kind == "camera" or told == 500
 
 
+@pytest.mark.slow
 def test_an_agent_that_begins_without_a_broker_waits_and_sends_everything(tmp_path):
     with EmbeddedBroker() as broker:
         address, port = broker.address, int(broker.address.rpartition(":")[2])
@@ -140,6 +141,7 @@ def test_an_agent_gives_up_only_when_told_to_and_ends_soon_when_stopped(tmp_path
     assert patient.state.unsent > 0
 
 
+@pytest.mark.slow
 def test_a_list_of_brokers_of_which_the_first_is_down_will_do(embedded_broker, tmp_path, topics_prefix):
     settings = settings_for(f"127.0.0.1:1,{embedded_broker.address}", tmp_path, prefix=topics_prefix)
     attaching = Attaching(settings, str(write_video(tmp_path / "gate.mp4", 50, **QUICK)), pace="max")

@@ -75,6 +75,7 @@ def bad_records(good: tuple[bytes, Headers, bytes]) -> Iterator[tuple[str, Sent]
     yield "no 'clipline' header", (bytes(4_000_000), [], bytes(6_400_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "embedded", "apache"])
 def test_every_bad_record_becomes_a_dead_letter_and_the_worker_goes_on(
     kind: str, request: pytest.FixtureRequest, topics_prefix: str, footage: Path, caplog: pytest.LogCaptureFixture
@@ -121,6 +122,7 @@ def test_every_bad_record_becomes_a_dead_letter_and_the_worker_goes_on(
     assert set(worker.counts) <= {"gate", "other", NO_CAMERA}
 
 
+@pytest.mark.slow
 def test_a_batch_that_nobody_can_uncompress_is_a_dead_letter_that_names_its_offsets(
     apache_broker, topics_prefix: str, footage: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -147,6 +149,7 @@ def test_a_batch_that_nobody_can_uncompress_is_a_dead_letter_that_names_its_offs
     assert worker.lag == 0, "the hole is committed, too"
 
 
+@pytest.mark.slow
 def test_a_transaction_among_the_segments_is_no_obstacle(apache_broker, topics_prefix: str, footage: Path):
     settings = settings_of(topics_prefix)
     topic, good = settings.topics.segments, segments(footage, settings)

@@ -148,6 +148,7 @@ def films(draw: st.DrawFn) -> tuple[Coding, str, list[Part]]:
     return coding, draw(st.sampled_from(coding.forms)), draw(st.lists(part, min_size=2, max_size=5))
 
 
+@pytest.mark.slow
 @given(films())
 @settings(max_examples=30, deadline=None)
 def test_films_that_change_in_any_way_lose_no_picture(tmp_path_factory, film):

@@ -243,6 +243,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(cameras_room, "MAX_LISTEN_SECONDS", 1.8)
 
 
+@pytest.mark.slow
 def test_a_live_camera_tells_its_codec_size_rate_and_keyframes(tmp_path, monkeypatch, hurried):
     need_rtsp()
     password = "p@ss/w%rd:é"

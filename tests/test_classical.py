@@ -158,6 +158,7 @@ def test_temperature_of_the_contract_sharpens_scores_and_leaves_the_answer(tmp_p
     assert (sharp.max(1) > plain.max(1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", CLASSICAL)
 def test_same_seed_gives_the_same_checkpoint(tmp_path: Path, architecture: str) -> None:
     for name in ("a", "b"):
@@ -345,6 +346,7 @@ def write_footage(folder: Path) -> Path:
     return folder / "labels.csv"
 
 
+@pytest.mark.slow
 def test_trained_from_files_it_is_evaluated_like_any_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data, out, shown = write_footage(tmp_path), tmp_path / "m.safetensors", Console(record=True, width=200)

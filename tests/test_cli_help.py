@@ -140,6 +140,7 @@ def test_version_is_that_of_the_package():
     assert clipline("--version").stdout == f"clipline {__version__}\n"
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_and_options_once_installed(tmp_path):
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "clipline"

@@ -143,6 +143,7 @@ def test_an_error_quotes_little_of_a_record():
         assert len(str(error.value)) < 1100
 
 
+@pytest.mark.slow
 def test_dead_letters_from_the_command_line(broker, topics_prefix: str, tmp_path: Path):
     topics, transport = TopicSettings(prefix=topics_prefix), KafkaTransport(broker.address)
     variables = {"CLIPLINE_KAFKA": broker.address, "CLIPLINE_TOPICS__PREFIX": topics_prefix}

@@ -72,6 +72,7 @@ def test_demo_finds_the_fights_and_leaves_the_courtyard_alone():
     assert re.search(r"clipline init +\S", result.stdout)
 
 
+@pytest.mark.slow
 def test_demo_runs_on_the_users_own_files_and_names_those_it_cannot_read(tmp_path):
     for name in ("yard", "door"):
         write_video(tmp_path / f"{name}.mp4", 90, rate=15)

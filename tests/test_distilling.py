@@ -210,6 +210,7 @@ def test_student_is_not_to_be_judged_on_what_its_teacher_learnt_from(teacher: Pa
     assert "was trained on 1 of these 1 videos" in notes.warnings[0]
 
 
+@pytest.mark.slow
 def test_labelled_footage_measures_the_student_and_is_not_learnt_from_twice(teacher: Path, tmp_path: Path):
     folder = films(tmp_path / "films")
     (folder / "copy.mp4").write_bytes((folder / "0.mp4").read_bytes())

@@ -71,6 +71,7 @@ def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world", lambda: 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_two_processes")
 @pytest.mark.parametrize("architecture", ["x3d_xs", "cnn_lstm:timm/efficientnet_lite0"])
 def test_batches_are_normalised_as_a_whole_on_gpus_by_weights_of_the_same_names(architecture: str) -> None:

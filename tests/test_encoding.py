@@ -90,6 +90,7 @@ def scores(outcomes: Sequence[object]) -> list[tuple[int, dict[str, float]]]:
     return [(o.prediction.window, dict(o.prediction.scores)) for o in outcomes if isinstance(o, ScoredWindow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "engine"),
     [
@@ -159,6 +160,7 @@ def test_score_does_not_depend_on_when_windows_come_or_on_what_other_cameras_sho
     assert len({tuple(found.values()) for _, found in scores(by_segment)}) > 10, "the test shows nothing"
 
 
+@pytest.mark.slow
 def test_successor_encodes_again_what_its_open_windows_hold_and_scores_the_same(
     motion: Classifier, segments: list[Segment]
 ):
@@ -178,6 +180,7 @@ def test_successor_encodes_again_what_its_open_windows_hold_and_scores_the_same(
         assert then.pictures == (made - 1) * SPEC.samples_per_stride + SPEC.frames if made else not then.pictures
 
 
+@pytest.mark.slow
 def test_live_work_and_replay_say_the_same_and_encode_as_often(motion: Classifier, footage: Path, tmp_path: Path):
     transport = MemoryTransport()
     for camera in ("gate", "hall"):

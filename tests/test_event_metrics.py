@@ -185,6 +185,7 @@ def naive_average_precision(truths: list[Truth], events: list[Detection], least:
 INTERVALS = st.tuples(st.integers(0, 40), st.integers(1, 15), st.sampled_from("ab"))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(INTERVALS, min_size=1, max_size=5),

@@ -61,6 +61,7 @@ def test_clip_is_the_event_with_lead_and_tail_frame_for_frame(footage: Path, tmp
         assert np.array_equal(image, source[nearest]), time
 
 
+@pytest.mark.slow
 def test_clip_of_a_real_broker_plays(footage: Path, embedded_broker, topics_prefix: str, tmp_path: Path):
     settings = SETTINGS.model_copy(update={"topics": SETTINGS.topics.model_copy(update={"prefix": topics_prefix})})
     transport = KafkaTransport(embedded_broker.address)

@@ -203,6 +203,7 @@ def test_model_that_does_not_run_in_the_precision_is_refused_and_leaves_what_was
     assert (tmp_path / "m.pt2").read_text() == "older"
 
 
+@pytest.mark.slow
 def test_file_whose_scores_are_not_the_checkpoints_never_appears(
     checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +264,7 @@ def test_exported_model_is_not_exported_again(xml: Path, tmp_path: Path) -> None
         export(find(str(xml)), tmp_path / "m.onnx")
 
 
+@pytest.mark.slow
 def test_engine_that_cannot_run_a_format_is_refused_with_the_one_that_can(xml: Path, pt2: Path) -> None:
     with pytest.raises(EngineError, match="OpenVINO IR runs in engine openvino, not torch"):
         Classifier.load(str(xml), "torch")
@@ -297,6 +299,7 @@ def test_weights_that_were_cut_short_or_lost_are_refused(xml: Path, tmp_path: Pa
         find(str(tmp_path / "m.xml"))
 
 
+@pytest.mark.slow
 def test_openvino_model_without_a_contract_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     import openvino
 
@@ -322,6 +325,7 @@ def test_program_with_a_pickle_inside_is_refused_before_torch_reads_it(pt2: Path
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_program_that_nobody_here_exported_is_refused_until_somebody_vouches_for_it(
     pt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +356,7 @@ def edge_only(extras: str, *arguments: object, **environment: str) -> subprocess
     )
 
 
+@pytest.mark.slow
 def test_worker_serves_an_exported_model_where_torch_is_not_installed(
     xml: Path, tmp_path: Path, embedded_broker, redis_url: str, topics_prefix: str
 ) -> None:
@@ -385,6 +390,7 @@ def test_worker_serves_an_exported_model_where_torch_is_not_installed(
     assert len(predictions) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extras", "arguments", "code", "words"),
     [

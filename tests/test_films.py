@@ -143,6 +143,7 @@ def test_a_whole_film_is_shown_whole(folder, film, limits):
     assert len(clips) == int(FRAMES / film.rate / 0.3)
 
 
+@pytest.mark.slow
 @given(films, shapes, limits, st.integers(0, 100), st.integers(0, 100))
 @settings(max_examples=60, deadline=None)
 def test_a_lost_segment_or_a_late_start_costs_no_more_than_its_group(folder, film, shape, limits, start, lost):

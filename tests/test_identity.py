@@ -225,6 +225,7 @@ def test_score_does_not_depend_on_what_shares_the_batch(model: Path, clips: np.n
     assert np.abs(together - backwards).max() <= tolerance
 
 
+@pytest.mark.slow
 def test_score_depends_on_engine_and_threads_within_the_stated_tolerance(model: Path, clips: np.ndarray):
     exact = Classifier.load(str(model), "torch").predict(clips)
     for engine, threads, tolerance in (

@@ -88,6 +88,7 @@ def test_a_child_that_cannot_begin_says_so_in_json():
     assert "unknown setting 'kaffka'" in body["message"]
 
 
+@pytest.mark.slow
 def test_a_command_prints_nothing_but_json(tmp_path):
     command = [sys.executable, "-m", "consumers.cli", "attach", str(tmp_path / "none.mp4"), "--log", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -74,6 +74,7 @@ def test_a_camera_whose_clock_is_right_keeps_its_own_times_to_the_microsecond():
     assert dated.clock.drift == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_network_holds_up_and_lets_go_leaves_no_trace(seed):
     dated = date(300, delay=stalls(seed))

@@ -76,6 +76,7 @@ def send(transport: KafkaTransport, topic: str, count: int, first: int = 0, size
     producer.close()
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_embedded_broker_keeps_its_limit_while_much_more_passes_through():
     limit = 20 * MEGABYTE
@@ -251,6 +252,7 @@ def test_a_server_that_dies_is_noticed_with_its_reason():
     assert "ended by itself with status -9; its last words: " in reason
 
 
+@pytest.mark.slow
 @needs_proc
 def test_up_prints_addresses_and_ends_with_code_1_when_a_server_dies(tmp_path):
     port, redis_port = free_port(), free_port()

@@ -83,6 +83,7 @@ def test_pictures_too_few_for_a_window_are_told(network: MoveNetMotion) -> None:
         network.describe_windows([pictures(5)], torch.from_numpy(sliding_windows(6, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["x3d_xs", "movenet_motion"])
 def test_torch_takes_many_clips_in_parts_and_gives_the_scores_of_each(tmp_path: Path, architecture: str) -> None:
     served = Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors", architecture)), engine="torch")

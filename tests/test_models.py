@@ -151,6 +151,7 @@ def test_unknown_engine_is_answered_with_those_that_are_known(tmp_path: Path) ->
         Classifier.load(str(write_checkpoint(tmp_path / "m.safetensors")), engine="tensorrt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["x3d_xs", pytest.param("cnn_lstm", marks=pytest.mark.slow)])
 def test_engines_agree_on_the_same_clips(tmp_path: Path, architecture: str) -> None:
     path = write_checkpoint(tmp_path / "m.safetensors", architecture, height=64, width=64)

@@ -100,6 +100,7 @@ def test_held_out_scores_and_what_is_printed_name_all_labels_and_no_accuracy(tra
     assert [row.split(",")[3] for row in rows].count("fight|smoke") == 3
 
 
+@pytest.mark.slow
 def test_evaluation_and_its_report_judge_each_label(model: Path, data: Path, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     options = EvaluateOptions(

@@ -117,6 +117,7 @@ def told(requests: list[Request]) -> Counter[str]:
     return Counter(r.body["data"]["event"] for r in requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
@@ -163,6 +164,7 @@ def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_ba
     assert set(answered) == {each.id for each in sent}
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service, topics_prefix: str):
     with Receiver(lambda *_: Answer(410)) as receiver:
         site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
@@ -175,6 +177,7 @@ def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service
     assert {e.why for e in site.entries() if e.state == "failed"} == {"disabled"}
 
 
+@pytest.mark.slow
 def test_a_standby_takes_over_and_tells_nothing_again(broker: Service, topics_prefix: str):
     with Receiver() as receiver:
         site = Site(broker.address, topics_prefix, url=receiver.url)
@@ -187,6 +190,7 @@ def test_a_standby_takes_over_and_tells_nothing_again(broker: Service, topics_pr
     assert Counter(Counter(receiver.ids).values()) == {1: 5}
 
 
+@pytest.mark.slow
 def test_mail_gets_there_once_and_the_ledger_says_before_that_it_is_sent(embedded_broker: Service, topics_prefix: str):
     with MailServer() as mail:
         site = Site(
@@ -235,6 +239,7 @@ def test_mqtt_gets_each_report_once_and_home_assistant_is_told_of_the_camera(
     assert ("site/status", "online") in heard
 
 
+@pytest.mark.slow
 def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path
 ):

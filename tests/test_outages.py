@@ -127,6 +127,7 @@ def test_a_broker_that_comes_back_without_its_data_is_told_and_read_from_what_is
             subscriber.close()
 
 
+@pytest.mark.slow
 def test_a_subscriber_gives_up_only_when_told_to(quick, caplog):
     with ExitStack() as stack:
         with EmbeddedBroker() as broker:

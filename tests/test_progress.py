@@ -501,6 +501,7 @@ def paths_of_numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[A
         yield path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [-2, 1 << 32, 1 << 62, 10**25])
 def test_no_number_on_the_state_topic_ends_a_worker(number):
     steps, chance = course(7), random.Random(number)

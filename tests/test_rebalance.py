@@ -109,6 +109,7 @@ def wait_until(ready, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_every_window_is_published_although_a_second_worker_comes_and_goes(
     transport, footage: Path, topics_prefix: str
 ):
@@ -147,6 +148,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
     producer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["memory"], indirect=True)
 def test_a_worker_that_its_group_shut_out_reads_again_and_loses_no_window(transport, footage: Path, topics_prefix: str):
     """As after a pause longer than its session: what it knew is dropped, its partitions are read from the commit."""
@@ -207,6 +209,7 @@ def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, foota
         consumer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["memory"], indirect=True)
 def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, footage: Path, topics_prefix: str):
     """A topic is given more partitions: keys are distributed anew, and a camera is where its records come now."""
@@ -242,6 +245,7 @@ def test_cameras_that_move_to_new_partitions_go_on_and_go_with_them(transport, f
             assert not set(stays._status.cameras) & set(visitor._status.cameras), "a camera is with one worker"
 
 
+@pytest.mark.slow
 def test_lag_is_what_another_worker_would_have_to_read(transport, footage: Path, topics_prefix: str):
     """What is read and not committed counts: here the segments of windows that are not yet complete."""
     settings = settings_of(topics_prefix)

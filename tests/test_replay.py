@@ -448,6 +448,7 @@ def test_archive_behind_newer_footage_and_sent_twice_says_what_the_worker_said(
     assert (trace.frames, trace.lost_frames) == (counts.frames, counts.dead_lettered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride_us", [400_000, 800_000, 1_200_000], ids=["overlapping", "touching", "apart"])
 def test_replay_goes_on_wherever_it_was_cut_off(
     jumbled: MemoryTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride_us: int

@@ -97,6 +97,7 @@ def test_gate_does_not_pass_because_no_truth_is_left(place: Path):
     assert figures["clips"]["clips"] == figures["windows"]
 
 
+@pytest.mark.slow
 def test_replay_through_a_real_broker_says_the_same(place: Path):
     direct = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "direct.json", "--no-resume")
     kafka = replay(place, "--start", "2026-11-24T08:00:00Z", "--json", place / "kafka.json", "--through-kafka")
@@ -156,6 +157,7 @@ def test_report_is_one_page_that_asks_for_nothing_else(place: Path):
     assert "<link" not in page
 
 
+@pytest.mark.slow
 def test_second_model_is_compared_on_the_same_footage(place: Path):
     write_checkpoint(place / "other.safetensors", always="fight", frames=8, spacing_seconds=0.2)
     result = replay(
@@ -180,6 +182,7 @@ def test_second_model_is_compared_on_the_same_footage(place: Path):
     assert "--against needs --labels" in alone.stderr
 
 
+@pytest.mark.slow
 def test_second_model_has_its_own_thresholds_and_the_settings_are_for_the_first(place: Path):
     """They may name a label that the second lacks."""
     write_checkpoint(place / "calm.safetensors", always="fight", labels=("calm", "fight"))

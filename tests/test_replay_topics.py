@@ -82,6 +82,7 @@ def begin_us() -> int:
 WANTED = list(range(1199, 1230))
 
 
+@pytest.mark.slow
 def test_an_interval_is_sought_by_time_and_what_was_sent_before_is_not_read(
     apache_broker, topics_prefix: str, begin_us: int
 ):
@@ -122,6 +123,7 @@ def test_what_a_camera_sends_now_is_sought_by_time(broker, topics_prefix: str, m
     assert 20 <= min(transport.read_offsets) <= 30
 
 
+@pytest.mark.slow
 def test_footage_that_was_sent_ahead_of_its_time_is_found(broker, topics_prefix: str, begin_us: int):
     """`attach --start now --pace max`: a day of footage is sent within seconds of its begin."""
     record(broker.address, topics_prefix, begin_us, lambda _: begin_us)

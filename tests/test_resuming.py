@@ -60,6 +60,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", RECIPES)
 def test_what_was_computed_of_videos_before_a_stop_is_not_computed_again(
     tmp_path: Path, computed: list[int], work: str

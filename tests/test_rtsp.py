@@ -193,6 +193,7 @@ def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_p
     assert "camera slow: its clock is slow by " in caplog.text
 
 
+@pytest.mark.slow
 def test_an_epoch_never_begins_before_the_one_before_even_when_the_clock_was_set_back(
     footage, embedded_broker, topics_prefix, impatient, monkeypatch
 ):

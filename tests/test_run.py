@@ -199,6 +199,7 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
     assert PASSWORD not in text + "\n".join(run.lines) + json.dumps(now)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("number", "after", "seconds"),
@@ -222,6 +223,7 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
         assert eventually(lambda: not run.pids(), 12), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
@@ -271,6 +273,7 @@ def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     assert any("no pictures of events" in note for note in _plan(services, settings, tmp_path).notes) == bool(missing)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     film = write_video(tmp_path / "film.mp4", 30, **QUICK)
     settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'

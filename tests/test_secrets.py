@@ -124,6 +124,7 @@ def calls() -> Iterator[list[str]]:
             yield [name, *needed, *given, *(["--exit-after", "0.2"] if waits else [])]
 
 
+@pytest.mark.slow
 #: Both would start servers where nothing is wrong.
 @pytest.mark.parametrize("call", [c for c in calls() if c[0] not in {"up", "init"}], ids=" ".join)
 def test_no_command_tells_an_address_with_its_password(call, monkeypatch, tmp_path, redis_url):

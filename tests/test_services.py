@@ -140,6 +140,7 @@ def test_a_service_is_gone_after_an_exception_and_may_be_entered_again(temporary
         assert client.ping()
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_services_are_gone_after_their_parent_was_ended_by(number: signal.Signals, temporary: Path) -> None:
@@ -152,7 +153,7 @@ def test_services_are_gone_after_their_parent_was_ended_by(number: signal.Signal
         assert said(parent) == "up"
         assert len(servers_in(temporary)) == 2
         parent.send_signal(number)
-        parent.wait(timeout=10)
+        parent.wait(timeout=60)
 
     assert eventually(lambda: servers_in(temporary) == [] and list(temporary.iterdir()) == [])
 

@@ -77,6 +77,7 @@ def settings_or_lines(path: Path | None, environment: Mapping[str, str]) -> None
         assert len(line) < 20_000
 
 
+@pytest.mark.slow
 @given(tables())
 @example({"tracker": {"labels": {"fight": {"start": True}}}})
 @examples(

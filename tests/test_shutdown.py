@@ -49,6 +49,7 @@ class Slow(Brightness):
         return super().predict(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, "one"])
 def test_a_worker_amid_a_long_batch_hands_over_at_once_and_nothing_is_lost_or_told_twice(
     transport, footage: Path, topics_prefix: str, name, monkeypatch

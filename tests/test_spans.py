@@ -107,6 +107,7 @@ def facts(span: SentSpan) -> dict[str, str | int | float]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
 
 
+@pytest.mark.slow
 def test_a_segment_its_windows_and_their_events_are_one_trace(
     collector, embedded_broker, redis_url, topics_prefix, shared_data, tmp_path, monkeypatch
 ):

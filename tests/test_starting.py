@@ -99,6 +99,7 @@ def transport(request: pytest.FixtureRequest) -> Transport:
     return KafkaTransport(request.getfixturevalue(f"{request.param}_broker").address)
 
 
+@pytest.mark.slow
 def test_a_new_group_begins_now_and_goes_on_where_it_stopped(transport: Transport, film: Path, topics_prefix: str):
     settings = settings_of("now", topics={"prefix": topics_prefix, "partitions": 2}, worker={"group": topics_prefix})
     for camera in ("a", "b"):
@@ -112,6 +113,7 @@ def test_a_new_group_begins_now_and_goes_on_where_it_stopped(transport: Transpor
     assert windows(transport, settings) == [("a", START_US + 60_000_000), ("b", START_US + 60_000_000)]
 
 
+@pytest.mark.slow
 def test_a_new_group_begins_where_it_is_asked_to(transport: Transport, film: Path, topics_prefix: str):
     topics = {"prefix": topics_prefix, "partitions": 1}
     settings = settings_of("now", topics=topics)

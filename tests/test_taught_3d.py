@@ -23,6 +23,7 @@ from tests.test_taught_head import film
 RECIPE = Recipe("movenet_3d", frames=4, size=48, epochs=4, learning_rate=1e-3, augmentation=Augmentation(flip=False))
 
 
+@pytest.mark.slow
 def test_it_learns_what_moves_how_and_is_served_as_it_was_trained(tmp_path: Path) -> None:
     footage = [film(label, n, 7 * n + (label == "fight")) for label in ("fight", "normal") for n in range(6)]
     trainer = Trainer(footage, RECIPE, folder=tmp_path / "unfinished")

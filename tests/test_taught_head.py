@@ -30,6 +30,7 @@ def film(label: str, number: int, seed: int) -> Footage:
     return Footage(f"{label}{number}", label, f"{label}{number % 3}", frames)
 
 
+@pytest.mark.slow
 def test_it_learns_what_moves_how_and_is_served_as_it_was_trained(tmp_path: Path) -> None:
     footage = [film(label, n, 7 * n + (label == "fight")) for label in ("fight", "normal") for n in range(6)]
     trainer = Trainer(footage, RECIPE)

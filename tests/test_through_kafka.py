@@ -75,6 +75,7 @@ def test_footage_that_is_too_much_at_once_is_taken_camera_by_camera(
     assert done[-1] == told[-1][2] == pytest.approx(30)
 
 
+@pytest.mark.slow
 def test_files_of_one_camera_stay_files_as_they_are_without_a_broker(footage: Path, tmp_path: Path):
     """Else truth by file would be placed from the camera's begin on, and no interval be had by draws of files."""
     shutil.copytree(footage, tmp_path / "in")

@@ -94,6 +94,7 @@ def test_model_judged_on_what_it_was_trained_on_says_so(
     assert "trained on 1 of these 6 videos" in warned(model, tmp_path / "mixed/labels.csv")
 
 
+@pytest.mark.slow
 def test_what_begins_from_a_model_that_knows_the_clips_says_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(architecture):
     assert not np.array_equal(first, weights(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["cnn_lstm", "x3d_xs", "movenet_motion", pytest.param("co_x3d_xs", marks=pytest.mark.slow)]
 )
@@ -109,6 +110,7 @@ def test_data_that_cannot_be_learnt_from_is_refused(videos, message):
         Trainer(videos, RECIPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imbalance", ["none", "weights", "oversample", "focal", "logit-adjust", "smote", "ensemble"])
 def test_every_remedy_for_imbalance_learns_and_is_served(tmp_path, imbalance):
     rare = [f for f in footage(6) if f.label == "normal" or f.group in {"group-0", "group-1", "group-2"}]
@@ -205,6 +207,7 @@ def test_pose_network_can_be_trained_in_steps_too():
     assert not torch.equal(state["backbone.last.conv.weight"], known["backbone.last.conv.weight"])
 
 
+@pytest.mark.slow
 def test_recipes_that_see_footage_alike_share_features():
     tasks: list[str] = []
     trainer = Trainer(footage(), RECIPE, lambda name, done, total: tasks.append(name))
@@ -261,6 +264,7 @@ class InterruptedRunError(Exception):
     """Stands for a kill between two epochs."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"averaging": 0.9, "patience": 3, "imbalance": "ensemble", "members": 2}])
 def test_run_that_was_killed_goes_on_to_the_same_model(tmp_path, options):
     recipe = replace(RECIPE, epochs=5, **options)
@@ -362,6 +366,7 @@ def test_damaged_state_is_named(tmp_path, kind):
         Trainer(footage(), RECIPE, folder=tmp_path / "state").validate(2)
 
 
+@pytest.mark.slow
 def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(monkeypatch):
     trainer = Trainer(footage(6), replace(RECIPE, epochs=40, patience=3, learning_rate=3e-3))
     groups = np.array([f.group for f in footage(6)])
@@ -389,6 +394,7 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
         assert not (seen | taught) & set(groups[held])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imbalance", ["none", "ensemble"])
 def test_model_that_is_stopped_early_follows_the_schedule_by_which_it_was_measured(imbalance):
     """Two epochs of ten: the learning rate is still high, as it was in validation, and has not come down to nothing."""
@@ -459,6 +465,7 @@ def test_loss_that_is_no_number_ends_training_with_advice():
         Trainer(footage(), replace(RECIPE, architecture="x3d_xs", learning_rate=1e30, epochs=4)).fit()
 
 
+@pytest.mark.slow
 def test_begins_from_a_checkpoint_with_other_labels(tmp_path):
     recipe = replace(RECIPE, architecture="x3d_xs", epochs=1)
     save(tmp_path / "a.safetensors", Trainer(footage(), recipe).fit().state_dict(), contract_of(recipe))
@@ -511,6 +518,7 @@ def test_csv_that_is_wrong_is_answered_with_its_line(tmp_path, text, message):
         find_examples(write_csv(tmp_path, text), {})
 
 
+@pytest.mark.slow
 def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
     """Features lie on the GPU, which a forked process cannot use."""
     chosen: list[dict[str, int]] = []
@@ -554,6 +562,7 @@ def test_gradients_of_small_batches_add_up_to_a_step_of_a_large_one():
     assert not torch.allclose(weights(8, 1), weights(4, 1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accuracy_of_held_out_videos_is_told_over_epochs_and_outlives_a_kill(tmp_path):
     recipe = replace(RECIPE, epochs=6)
     whole = Trainer(footage(4), recipe, folder=tmp_path / "state").validate(2)

@@ -87,6 +87,7 @@ def test_files_that_were_held_out_are_judged_by_settings_chosen_without_them(tun
     assert f"; held out, {tuned.held_out.detected} with {tuned.held_out.false_alarms}." in told([tuned])
 
 
+@pytest.mark.slow
 def test_held_out_figures_do_not_flatter_settings_that_fit_one_file():
     """One file's events are weaker than all others': settings that a search without it finds miss them."""
     made = [noisy(f"c{n}", n, event_score=0.8) for n in range(4)] + [noisy("odd", 9, event_score=0.45)]
@@ -164,6 +165,7 @@ def test_what_a_rate_may_be_is_said_of_files_that_had_no_part_in_the_choice():
     assert words in write_tune_report("Tuning of m", [found], 1000)
 
 
+@pytest.mark.slow
 def test_settings_that_keep_to_the_budget_only_where_they_were_chosen_are_told():
     """A threshold above the peaks of the loud file misses an event of another; without that file, it is lower."""
     files = [timeline("a", peaks(0.95)), timeline("b", peaks(0.6)), timeline("loud", peaks(0.7, 0.7, 0.7))]
@@ -180,6 +182,7 @@ def test_settings_that_keep_to_the_budget_only_where_they_were_chosen_are_told()
     assert rows["tuned, held out"]
 
 
+@pytest.mark.slow
 def test_file_that_is_held_out_has_no_say_in_which_settings_are_tried():
     """What scores and labels its events have changes its own counts, and not the settings that it is judged by."""
     files, truth = zip(*(noisy(f"c{n}", n, event_score=0.45) for n in range(3)), strict=True)

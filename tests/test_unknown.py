@@ -97,6 +97,7 @@ def test_what_is_like_nothing_learnt_is_unknown_and_the_rest_is_as_before(traine
     assert sum(row.endswith(",") for row in rows) == 8, "held-out models of the folds know nothing of it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".xml", pytest.param(".onnx", marks=pytest.mark.slow)])
 def test_exported_files_know_the_unknown(model: Path, tmp_path: Path, suffix: str) -> None:
     written = export(find(str(model)), tmp_path / f"own{suffix}", calibration=None)

@@ -139,6 +139,7 @@ def counted(model: Classifier) -> list[int]:
     return encoder.asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "openvino-f32"])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_close_view_is_taken_only_where_the_whole_leaves_something_open(
@@ -182,6 +183,7 @@ def test_a_head_that_learns_both_looks_judges_as_it_will_serve() -> None:
     assert odds.tolist() == [3.0, -1.0, -3.0]
 
 
+@pytest.mark.slow
 def test_export_holds_both_graphs_and_a_pt2_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     clips = np.stack([scene(0, 3), scene(2, 2)])
     made = export(find(str(checkpoint)), tmp_path / "m.onnx").checkpoint
