@@ -36,6 +36,12 @@ def ensure_topic_of_deliveries(transport: Transport, topics: TopicSettings, keep
     transport.ensure_topics([Topic(topics.events, 1), Topic(topics.deliveries, 1, keep_hours)])
 
 
+def ensure_topic_of_verdicts(transport: Transport, topics: TopicSettings, keep_hours: float) -> None:
+    """Create the topic of verdicts where it is missing: only who gives, heeds or collects them needs it."""
+    # One partition: of two answers to one link, all see the same one first.
+    transport.ensure_topics([Topic(topics.verdicts, 1, keep_hours)])
+
+
 def _rules(topics: TopicSettings) -> Topic:
     # One partition: every worker reads all of it.
     return Topic(topics.rules, 1, compacted=True)

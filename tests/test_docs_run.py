@@ -89,6 +89,7 @@ BEGUN = {
     "events": "fight",
     "pictures": "making pictures",
     "notify": "channels: ops",
+    "verdicts": "verdicts at ",
 }
 
 #: Those that neither print anything to a file nor send anything before they end are stopped after so many seconds.
@@ -99,7 +100,7 @@ QUIET_SECONDS = 30.0
 CAMERA = "gate.mp4"
 
 #: Commands that look at what is going on: their lines share one `clipline run`.
-_OF_WATCHED = {"status", "events", "evidence", "pictures", "notify", "deliveries"}
+_OF_WATCHED = {"status", "events", "evidence", "pictures", "notify", "deliveries", "verdicts"}
 _QUICK = {"preset": "ultrafast", "bf": "0"}
 
 
@@ -239,6 +240,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(CHECKPOINTS / f"cnn-lstm{suffix}", folder)
     settings = "".join(f'[cameras.{name}]\nurl = "{name}.mp4"\nloop = true\n\n' for name in ("gate", "lobby"))
     settings += '[channels.ops]\nurl = "http://127.0.0.1:9/"\nstates = ["started", "ended"]\n'
+    settings += '[verdicts]\nbase_url = "http://127.0.0.1:9"\nsecret = "of-the-docs-and-no-other"\n'
+    settings += 'listen = "127.0.0.1:0"\n'
     for name in ("clipline.toml", "site.toml"):
         (folder / name).write_text(settings)
     (folder / "night.toml").write_text('[[rules]]\ncamera = "dock-*"\nstart = 0.9\n')
@@ -325,6 +328,7 @@ def runs_until_stopped(words: tuple[str, ...]) -> bool:
     command, *rest = words
     return (
         words in {("pictures",), ("notify",)}
+        or words[:2] == ("verdicts", "serve")
         or command in {"run", "up", "work"}
         or (command == "status" and "--watch" in rest)
         or (command == "events" and {"--follow", "--serve"} & set(rest))
@@ -341,7 +345,7 @@ def for_here(words: tuple[str, ...], site: Sandbox) -> list[str]:
             found.append(f"{name}{mark}{CAMERA}")
         elif word == "3f0c6a":
             found.append(states(site)["ended"])
-        elif word == "127.0.0.1:8300":
+        elif word in {"127.0.0.1:8300", "127.0.0.1:8310"}:
             found.append("127.0.0.1:0")
         else:
             found.append(re.sub(r"^(kafka://)?clipline\.", rf"\g<1>{site.prefix}.", word))

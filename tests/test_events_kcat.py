@@ -32,6 +32,7 @@ from consumers.records.event import ADDED_KEYS, BODY_KEYS, Event, event_id
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
+from consumers.records.verdict import ANSWERS, Verdict
 from consumers.rules.rule import Rule
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
@@ -223,6 +224,7 @@ EVENT = Event(
     "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
 )
 DELIVERY = Delivery.about(EVENT, "ops", now_us=10**15 + 3, expires_us=10**15 + 10**9)
+VERDICT = Verdict("0" * 24, "snooze", EVENT.id, "lobby", LABEL, 10**15, 10**15 + 1, 10**15 + 9, "ops", 10**15 + 99)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
@@ -249,6 +251,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "loadChange": LOAD_CHANGE.encode()[1],
         "pictures": PICTURES.encode()[1],
         "delivery": DELIVERY.encode()[1],
+        "verdict": VERDICT.encode()[1],
     }
     # The records of states are held to their schemas in test_status.py.
     assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"} == messages.keys()
@@ -270,6 +273,11 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         contract("delivery", "headers").validate({n: v.decode() for n, v in entry.encode()[1]})
     assert set(messages["delivery"]["payload"]["properties"]) == json.loads(DELIVERY.encode()[2]).keys()
     assert set(messages["delivery"]["payload"]["properties"]["state"]["enum"]) == DELIVERY_STATES
+    for verdict in (VERDICT, replace(VERDICT, answer="false", channel=None, until_us=None)):
+        contract("verdict", "payload").validate(json.loads(verdict.encode()[2]))
+        assert Verdict.decode(verdict.encode()[0], verdict.encode()[2], "here") == verdict
+    assert set(messages["verdict"]["payload"]["properties"]) == json.loads(VERDICT.encode()[2]).keys()
+    assert messages["verdict"]["payload"]["properties"]["answer"]["enum"] == list(ANSWERS)
     assert set(messages["pictures"]["payload"]["properties"]) == json.loads(PICTURES.encode()[2]).keys()
     missing = ASYNCAPI["components"]["schemas"]["missingPicture"]["properties"]["reason"]["enum"]
     assert set(missing) == REASONS
@@ -280,6 +288,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "events": topics.events,
         "pictures": topics.pictures,
         "deliveries": topics.deliveries,
+        "verdicts": topics.verdicts,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,

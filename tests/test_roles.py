@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -20,8 +21,14 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePattern
 
 from consumers.outputs.states import ensure_state_topics
 from consumers.settings import Settings
-from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_pictures, ensure_topics
-from stream import KafkaTransport
+from consumers.topics import (
+    ensure_topic_of_deliveries,
+    ensure_topic_of_pictures,
+    ensure_topic_of_verdicts,
+    ensure_topics,
+)
+from consumers.verdicts.links import Asked, Links
+from stream import KafkaTransport, Secret
 
 trustme = pytest.importorskip("trustme")
 from tests.secured_servers import PASSWORD, Certificates, SecuredKafka, secured_redis, tls_redis  # noqa: E402
@@ -141,10 +148,11 @@ def site(tmp_path_factory) -> Iterator[Site]:
         ensure_state_topics(owner, topics)
         ensure_topic_of_pictures(owner, topics)
         ensure_topic_of_deliveries(owner, topics, 24)
+        ensure_topic_of_verdicts(owner, topics, 24)
         with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
             acls = list(documented_acls())
             # Whoever runs all of them, as `clipline run` does.
-            roles = {f"User:{name}" for name in ("agent", "worker", "pictures", "notify")}
+            roles = {f"User:{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts")}
             of_all = [each for each in acls if each.principal in roles]
             admin.create_acls([*acls, *(copied(each, "User:nobody") for each in of_all)])
         yield Site(folder, kafka, certificates, redis_port)
@@ -223,6 +231,34 @@ def test_the_processes_of_a_run_come_in_too(site, tmp_path):
     for told in (said, logs, *site.command_lines):
         assert PASSWORD not in told
         assert "does not allow" not in told
+
+
+def test_who_serves_verdicts_gives_one_and_sees_no_event(site):
+    httpx = pytest.importorskip("httpx")
+    secret = "links-are-signed-with-this"
+    links = Links("", Secret(secret))
+    now = time.time_ns() // 1000
+    token = links.token(Asked("0" * 24, "gate", "fight", now, now + 1, "ops", now + 3_600_000_000))
+    given = {"CLIPLINE_VERDICTS__BASE_URL": "http://127.0.0.1:1", "CLIPLINE_VERDICTS__SECRET": secret}
+    process = site.start("verdicts", "verdicts", "serve", "--listen", "127.0.0.1:0", **given)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = re.search(r"http://\S+:\d+", line)
+        assert url is not None, line
+        with httpx.Client(base_url=url[0], timeout=60) as client:
+            assert client.get(f"/right/{token}").status_code == 200
+            assert client.post(f"/right/{token}").status_code == 200
+            assert client.post(f"/false/{token}").status_code == 409
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = site.finish(process)
+    assert secret not in said
+    assert token not in said
+    owner, topic = KafkaTransport(site.kafka.address), Settings().topics.verdicts
+    assert [json.loads(r.value)["answer"] for r in owner.read(owner.offsets(topic))] == ["right"]
+    refused = site.finish(site.start("verdicts", "events"))
+    assert "does not allow user verdicts" in " ".join(refused.split())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,18 @@ from typer.core import TyperCommand, TyperGroup
 #: The groups of commands, and the commands of each by name, in the order in which `clipline --help` lists them.
 GROUPS: Final = {
     "Run": ("demo", "init", "check", "run", "up", "attach", "work", "rules"),
-    "Look": ("status", "events", "evidence", "pictures", "notify", "deliveries", "deadletter", "redis", "models"),
+    "Look": (
+        "status",
+        "events",
+        "evidence",
+        "pictures",
+        "notify",
+        "deliveries",
+        "verdicts",
+        "deadletter",
+        "redis",
+        "models",
+    ),
     "Judge": ("replay", "tune", "evaluate", "compare"),
     "Learn": ("train", "distill", "mine", "export"),
 }

@@ -23,12 +23,15 @@ from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import Settings
-from consumers.topics import ensure_topic_of_deliveries
-from stream import BrokerError, Consumer, GroupInstance, Publisher, Record, Transport
+from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_verdicts
+from consumers.verdicts.book import verdict_of
+from consumers.verdicts.messages import LinkedMessages
+from stream import BrokerError, Consumer, GroupInstance, Partition, Publisher, Record, Transport
 
 from .channels import Channel, open_channel
 from .ledger import Ledger
 from .plan import Again, Outcome, Plan
+from .snoozes import LONGEST_US, Snoozes
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +77,9 @@ class Notifier:
         self._instance = instance
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
-        self._plan = Plan(settings.channels, settings.notify.max_open)
-        self._senders = _Senders(self._channels)
+        self._snoozes = Snoozes()
+        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes)
+        self._senders = _Senders(self._channels, LinkedMessages(settings))
         self._is_at_work = False
         #: Messages by what became of them.
         self.counts: Counter[str] = Counter()
@@ -85,7 +89,9 @@ class Notifier:
         outage = Outage(f"Kafka at {self._settings.broker}", lambda line: log.warning("%s", line))
         while not self._stop():
             try:
-                with contextlib.closing(_Desk(self._open_transport(), self._settings, self._instance)) as desk:
+                with contextlib.closing(
+                    _Desk(self._open_transport(), self._settings, self._instance, self._snoozes)
+                ) as desk:
                     outage.end()
                     while not self._stop():
                         self._turn(desk)
@@ -189,8 +195,8 @@ class Notifier:
 class _Senders:
     """Threads for messages that are under way. Only their results come back, to the one thread that decides."""
 
-    def __init__(self, channels: Mapping[str, Channel]) -> None:
-        self._channels = channels
+    def __init__(self, channels: Mapping[str, Channel], messages: LinkedMessages) -> None:
+        self._channels, self._messages = channels, messages
         self._done: queue.SimpleQueue[tuple[Delivery, Outcome]] = queue.SimpleQueue()
         #: Channels of the messages that are under way, or done and not settled, by their ids.
         self._under_way: dict[str, str] = {}
@@ -224,7 +230,7 @@ class _Senders:
 
     def _send(self, delivery: Delivery) -> None:
         try:
-            outcome = self._channels[delivery.channel].send(delivery)
+            outcome = self._channels[delivery.channel].send(self._messages.linked(delivery))
         except Exception as error:  # a channel is others' code: whatever it does, the ledger says so
             log.warning("channel %s: unexpected", delivery.channel, exc_info=True)
             outcome = Again("unexpected", type(error).__name__, is_of_message=True)
@@ -248,9 +254,17 @@ class _Senders:
 class _Desk:
     """A member of the group, the ledger while it is ours, and what writes to it."""
 
-    def __init__(self, transport: Transport, settings: Settings, instance: GroupInstance | None) -> None:
+    def __init__(
+        self, transport: Transport, settings: Settings, instance: GroupInstance | None, snoozes: Snoozes
+    ) -> None:
         topics = settings.topics
         ensure_topic_of_deliveries(transport, topics, settings.notify.keep_days * 24)
+        #: Where people answer, if they can.
+        self._verdicts = (topics.verdicts, 0) if settings.verdicts.is_set else None
+        self._answers: Consumer | None = None
+        self._snoozes = snoozes
+        if self._verdicts is not None:
+            ensure_topic_of_verdicts(transport, topics, settings.verdicts.keep_days * 24)
         self._transport, self._settings = transport, settings
         self._events, self._deliveries = (topics.events, 0), (topics.deliveries, 0)
         self._consumer: Consumer = transport.consumer(
@@ -298,11 +312,27 @@ class _Desk:
             if (entry := _entry_of(record)) is not None:
                 ledger.apply(entry)
         self._follower = self._transport.follow({self._deliveries: last})
+        if self._verdicts is not None:
+            self._answers = self._heed_from(self._verdicts)
         self._at, self.ledger = at, ledger
 
+    def _heed_from(self, verdicts: Partition) -> Consumer:
+        """Heed what people asked for within the longest time for which they may, and follow the topic from there on."""
+        first, end = self._transport.offsets(verdicts[0])[verdicts]
+        since = self._transport.sent_since(verdicts[0], now_us() - LONGEST_US).get(verdicts, first)
+        self._heed(self._transport.read({verdicts: (max(first, min(since, end)), end)}))
+        return self._transport.follow({verdicts: end})
+
+    def _heed(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if (verdict := verdict_of(record)) is not None:
+                self._snoozes.apply(verdict, now_us())
+
     def news(self) -> Iterator[Delivery]:
-        """Entries of others: what people acknowledged, channels that were tested."""
+        """Entries of others: what people acknowledged, channels that were tested. Heeds what people said of events."""
         assert self._follower is not None
+        if self._answers is not None:
+            self._heed(self._answers.poll(0).records)
         for record in self._follower.poll(0).records:
             entry = _entry_of(record)
             if entry is not None and (entry.state == "acknowledged" or entry.kind == "test"):
@@ -329,11 +359,11 @@ class _Desk:
 
     def _yield(self) -> None:
         self.ledger = self._at = self._stored_at = None
-        for each in (self._publisher, self._follower):
+        for each in (self._publisher, self._follower, self._answers):
             if each is not None:
                 with contextlib.suppress(BrokerError):
                     each.close()
-        self._publisher = self._follower = None
+        self._publisher = self._follower = self._answers = None
 
     def close(self) -> None:
         self._yield()

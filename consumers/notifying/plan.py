@@ -17,6 +17,7 @@ from consumers.records.prediction import content_id, rfc3339
 from consumers.settings.notifying import ChannelSettings, minutes_of
 
 from .ledger import Ledger
+from .snoozes import Snoozes
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 60 * _MINUTE_US
@@ -68,8 +69,10 @@ Outcome = Sent | Again | Never
 class Plan:
     """What is to be told through which channels."""
 
-    def __init__(self, channels: Mapping[str, ChannelSettings], max_open: int) -> None:
+    def __init__(self, channels: Mapping[str, ChannelSettings], max_open: int, snoozes: Snoozes | None = None) -> None:
         self._channels, self._max_open = channels, max_open
+        #: What people want to hear nothing more of; as it is by the time of each call.
+        self._snoozes = snoozes or Snoozes()
 
     def entries(self, event: Event, sent_us: int, ledger: Ledger, now_us: int) -> Iterator[Delivery]:
         """The first entries of the messages about a report.
@@ -96,12 +99,18 @@ class Plan:
             return queued.then("failed", now_us, why="disabled")
         if ledger.count_open(name) >= self._max_open:
             return queued.then("failed", now_us, why="overflow", detail=f"{self._max_open} messages wait already")
-        if (until_us := _quiet_until_us(channel, now_us)) is not None:
-            return queued.then("held", now_us, why="quiet", due_us=until_us)
+        held = self._held(queued, channel, ledger, now_us)
+        return queued if held is None else queued.then("held", now_us, why=held[0], due_us=held[1])
+
+    def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
+        """Why a message is held back, and until when; None where it is not."""
+        name, data, quiet_us = queued.channel, queued.message["data"], _quiet_until_us(channel, now_us)
+        if (until_us := self._snoozes.until_us(name, data["camera"], data["label"], now_us)) is not None:
+            return "snoozed", max(until_us, quiet_us or 0)
+        if quiet_us is not None:
+            return "quiet", quiet_us
         count, first_us = ledger.queued_within_hour(name, now_us)
-        if count >= channel.per_hour and first_us is not None:
-            return queued.then("held", now_us, why="rate", due_us=first_us + _HOUR_US)
-        return queued
+        return ("rate", first_us + _HOUR_US) if count >= channel.per_hour and first_us is not None else None
 
     def due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         """Entries that only time brings: what is too late, summaries of what was held back, channels that are gone.

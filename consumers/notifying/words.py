@@ -35,10 +35,13 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
         "event": data["event"],
         "model": data["model"],
     }
-    return settings.title.format(**filled), settings.body.format(**filled)
+    links = [f"{_ASKED[answer]}: {link}" for answer, link in data.get("links", {}).items()]
+    return settings.title.format(**filled), "\n".join([settings.body.format(**filled), *links])
 
 
-_HELD = {"quiet": "in quiet hours", "rate": "beyond the hourly limit"}
+_HELD = {"quiet": "in quiet hours", "rate": "beyond the hourly limit", "snoozed": "snoozed"}
+#: What a link by this name is for.
+_ASKED = {"right": "Right", "false": "False alarm", "snooze": "Not for a while"}
 
 
 def _local(text: str, zone: dt.tzinfo) -> str:

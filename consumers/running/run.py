@@ -5,6 +5,7 @@
                   ├─ worker-1, worker-2 … classify what is on the topic (none where run.workers = 0)
                   ├─ pictures             of events, where there are workers (pictures.enabled)
                   ├─ notify               where the settings have channels (notify.enabled)
+                  ├─ verdicts             the page behind the links of messages, where there are any (verdicts.enabled)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -81,6 +82,8 @@ _NAME_FILE: Final = ".workers-name"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,60}")
 #: Why no pictures of events can be made here; empty where they can.
 _NO_PICTURES: Final = "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
+#: Why the page behind links cannot be served here; empty where it can.
+_NO_PAGES: Final = "" if importlib.util.find_spec("uvicorn") else "uvicorn is missing: pip install 'clipline[serve]'"
 
 
 class Foreground(Protocol):
@@ -143,6 +146,8 @@ def run_everything(
     if _notifies(settings):
         for name, channel in settings.channels.items():
             open_channel(name, channel)  # what is wrong with it is said now, and not by a process that ends
+    if _asks(settings):
+        settings.verdicts.signing()  # likewise
     policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
     with _log_folder(settings.run.log_folder) as logs:
         while True:
@@ -253,6 +258,8 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
         specs.append(ChildSpec("pictures", child_command("pictures", f"{family}-pictures"), shared, is_needed=False))
     if _notifies(settings):
         specs.append(ChildSpec("notify", child_command("notify", f"{family}-notify"), shared, is_needed=False))
+    if _asks(settings) and not _NO_PAGES:
+        specs.append(ChildSpec("verdicts", child_command("verdicts", f"{family}-verdicts"), shared, is_needed=False))
     return specs
 
 
@@ -262,6 +269,10 @@ def _makes_pictures(settings: Settings) -> bool:
 
 def _notifies(settings: Settings) -> bool:
     return settings.notify.enabled and bool(settings.channels)
+
+
+def _asks(settings: Settings) -> bool:
+    return settings.verdicts.enabled and settings.verdicts.is_set
 
 
 def _own_name(logs: Path) -> str:
@@ -304,6 +315,9 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
     if _makes_pictures(settings) and _NO_PICTURES:
         notes.append(f"no pictures of events ({_NO_PICTURES}; pictures.enabled = false: do without)")
+    if _asks(settings):
+        at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
+        notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else f"verdicts {at}")
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

@@ -40,6 +40,7 @@ from .sections import (
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
 from .tracking import LabelSettings, RuleSettings, TrackerSettings
+from .verdicts import VerdictSettings
 
 __all__ = [
     "DEFAULT_FILE",
@@ -66,6 +67,7 @@ __all__ = [
     "SettingsError",
     "TopicSettings",
     "TrackerSettings",
+    "VerdictSettings",
     "WorkerSettings",
     "load_settings",
     "no_file_words",

@@ -31,6 +31,7 @@ from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS,
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
 from .tracking import MAX_RULES, RuleSettings, TrackerSettings
+from .verdicts import VerdictSettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 _ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -91,6 +92,10 @@ class TopicSettings(Section):
     @property
     def deliveries(self) -> str:
         return f"{self.prefix}.deliveries"
+
+    @property
+    def verdicts(self) -> str:
+        return f"{self.prefix}.verdicts"
 
     @property
     def state(self) -> str:
@@ -343,6 +348,7 @@ class Settings(Section):
         description="Who is told of events, each a table [channels.NAME]. A name has 1 to 64 letters, digits, '.', '_' "
         "or '-'.",
     )
+    verdicts: VerdictSettings = Field(VerdictSettings(), description="Verdicts on events.")
     log: LogSettings = Field(LogSettings(), description="Logs.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
     serve: ServeSettings = Field(ServeSettings(), description="Events over HTTP.")

@@ -261,7 +261,7 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
         return open_subscription(settings, selection, since_us=since_us, after=after, say=say, connect=connect)
 
     streams = EventStreams(open_stream, settings.serve, token)
-    listener = _listen(host, port)
+    listener = listen(host, port)
     server = uvicorn.Server(
         uvicorn.Config(
             streams.app,
@@ -299,7 +299,12 @@ def _connecting(broker: KafkaAddress) -> Callable[[], Transport]:
     return lambda: SharedTransport(broker, answers)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        SettingsError: it cannot.
+    """
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)

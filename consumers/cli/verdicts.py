@@ -1,0 +1,156 @@
+"""The command for verdicts: whether events were right."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .options import (
+    KafkaOption,
+    LogOption,
+    PrintJsonOption,
+    SettingsOption,
+    command_settings,
+    console,
+    end_on_signal,
+    errors,
+    logged_settings,
+    parse_moment,
+)
+
+if TYPE_CHECKING:
+    from consumers.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(verdicts)
+
+
+class VerdictsAction(StrEnum):
+    list = "list"
+    give = "give"
+    serve = "serve"
+
+
+def verdicts(
+    action: Annotated[
+        VerdictsAction,
+        typer.Argument(
+            metavar="ACTION",
+            help="list: what was said. give: say it by hand. serve: the page behind the links of messages, until "
+            "Ctrl-C.",
+        ),
+    ] = VerdictsAction.list,
+    event: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="EVENT", help="give: id of the event, or the first characters of it.", show_default=False
+        ),
+    ] = None,
+    answer: Annotated[
+        Literal["right", "false"] | None,
+        typer.Argument(metavar="ANSWER", help="give: right, or false for a false alarm.", show_default=False),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="list: verdicts that were given since a time like 2026-11-24T08:00:00Z (UTC).",
+            show_default="all",
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="serve: where, instead of verdicts.listen.", show_default="127.0.0.1:8310"
+        ),
+    ] = None,
+    as_json: PrintJsonOption = False,
+    log: LogOption = None,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+) -> None:
+    """Say whether events were right, and see what was said.
+
+    With [verdicts] in the settings, messages about events carry links: right,
+    false alarm, nothing more for an hour. Each opens a small page that asks once
+    more, so that a program that looks at links answers nothing. `clipline run`
+    serves that page by itself. Verdicts are on the topic of verdicts.
+
+    \b
+    Examples:
+      clipline verdicts
+      clipline verdicts give 3f0c6a false
+      clipline verdicts serve --listen 127.0.0.1:8310
+    """
+    for name, given, of in (
+        ("EVENT", event, "give"),
+        ("ANSWER", answer, "give"),
+        ("--since", since, "list"),
+        ("--json", as_json or None, "list"),
+        ("--listen", listen, "serve"),
+        ("--log", log, "serve"),
+    ):
+        if given is not None and action != of:
+            raise typer.BadParameter(f"{name} is for {of}")
+    settings = command_settings(settings_file, kafka, None)
+    if action is VerdictsAction.serve:
+        _serve(logged_settings(settings, log, "verdicts", console, errors), listen or settings.verdicts.listen)
+    elif action is VerdictsAction.give:
+        if event is None or answer is None:
+            raise typer.BadParameter("give wants an EVENT, and right or false; `clipline events --json` prints ids")
+        _give(settings, event, answer)
+    else:
+        _list(settings, parse_moment("--since", since), as_json=as_json)
+
+
+def _serve(settings: Settings, address: str) -> None:
+    from consumers.records.verdict import Verdict
+    from consumers.settings import SettingsError
+    from consumers.verdicts.by_hand import describe_verdict
+    from consumers.verdicts.serving import serving_verdicts
+    from stream import KafkaTransport
+
+    if not settings.verdicts.is_set:
+        raise SettingsError("verdicts: expected base_url, with which links begin, and secret in section [verdicts]")
+
+    def hear(verdict: Verdict) -> None:
+        console.print(describe_verdict(verdict), soft_wrap=True)
+
+    with end_on_signal(settings.shutdown_seconds) as ending:
+        try:
+            with serving_verdicts(
+                lambda: KafkaTransport(settings.broker, at_once=True), settings, address, hear
+            ) as url:
+                console.print(f"verdicts at {url}, until Ctrl-C", soft_wrap=True)
+                ending.stop.wait()
+        except ValueError as error:
+            raise typer.BadParameter(f"--listen: {error}") from None
+
+
+def _give(settings: Settings, event: str, answer: Literal["right", "false"]) -> None:
+    from consumers.verdicts.by_hand import describe_verdict, give_verdict
+    from stream import KafkaTransport
+
+    given = give_verdict(KafkaTransport(settings.broker, at_once=True), settings, event, answer)
+    console.print(describe_verdict(given), soft_wrap=True)
+
+
+def _list(settings: Settings, since_us: int | None, *, as_json: bool) -> None:
+    import json
+
+    from consumers.terminal.console import print_json
+    from consumers.verdicts.by_hand import verdict_lines
+    from stream import KafkaTransport
+
+    found, lines = verdict_lines(KafkaTransport(settings.broker, at_once=True), settings, since_us)
+    for verdict, line in zip(found, lines, strict=True):
+        if as_json:
+            print_json(console, json.loads(verdict.encode()[2]))
+        else:
+            console.print(line, soft_wrap=True)
+    if not found:
+        errors.print("no verdicts", style="yellow")

@@ -1,0 +1,37 @@
+"""Who wants to hear nothing more of a camera and label for a while. Pure: verdicts and a time in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from consumers.records.verdict import Verdict
+
+#: Cameras and labels that are snoozed at once; beyond them, those that would end first are told again.
+_MOST: Final = 10_000
+#: As long as `verdicts.snooze_hours` may be: what a record says beyond that is not heeded.
+LONGEST_US: Final = 7 * 24 * 3_600_000_000
+
+
+class Snoozes:
+    """Until when nothing is told through a channel, by camera and label."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, str, str], int] = {}
+
+    def apply(self, verdict: Verdict, now_us: int) -> None:
+        """Take the next verdict. One that comes again changes nothing."""
+        if verdict.until_us is None or verdict.channel is None:
+            return
+        until_us = min(verdict.until_us, verdict.time_us + LONGEST_US)
+        place = (verdict.channel, verdict.camera, verdict.label)
+        if until_us > max(now_us, self._until.get(place, 0)):
+            self._until[place] = until_us
+        if len(self._until) > _MOST:
+            self._until = {each: until for each, until in self._until.items() if until > now_us}
+            while len(self._until) > _MOST:
+                del self._until[min(self._until, key=lambda each: self._until[each])]
+
+    def until_us(self, channel: str, camera: str, label: str, now_us: int) -> int | None:
+        """When it is told again; None where it is now."""
+        until_us = self._until.get((channel, camera, label))
+        return until_us if until_us is not None and until_us > now_us else None
