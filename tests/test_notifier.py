@@ -21,17 +21,21 @@ import pytest
 from aiosmtpd.controller import Controller
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries, send_test
+from consumers.notifying.channels import open_channel
 from consumers.notifying.channels.webhook import WebhookChannel
 from consumers.notifying.notifier import Notifier
 from consumers.notifying.plan import Again, Sent
 from consumers.notifying.words import describe
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
+from consumers.records.fields import RecordError
 from consumers.running.child import child_command, child_environment
-from consumers.settings import Settings
+from consumers.settings import Settings, SettingsError
+from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries
 from stream import KafkaTransport, SourceError
 from stream.services import Service
@@ -40,7 +44,7 @@ from tests.snapshots import event
 from tests.waiting import eventually
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-OLD = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ="
+OLD = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQh"
 
 
 class Site:
@@ -239,6 +243,36 @@ def test_mqtt_gets_each_report_once_and_home_assistant_is_told_of_the_camera(
     assert ("site/status", "online") in heard
 
 
+def test_home_assistant_knows_whether_the_notifier_is_there_and_a_test_changes_nothing_of_it(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    heard: list[tuple[str, str]] = []
+
+    def status() -> list[str]:
+        return [text for topic, text in heard if topic == "clipline/status"]
+
+    with mosquitto(tmp_path) as port:
+        listener = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        listener.on_message = lambda _client, _data, message: heard.append((message.topic, message.payload.decode()))
+        listener.connect("127.0.0.1", port)
+        listener.subscribe("#", qos=1)
+        listener.loop_start()
+        site = Site(embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}")
+        with site.notifying():
+            # Before anything happened.
+            assert eventually(lambda: status() == ["online"])
+            site.send(*events(1))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"])
+            assert isinstance(send_test(site.transport, site.settings, "ops"), Sent)
+        assert eventually(lambda: status() == ["online", "offline"])
+        heard.clear()
+        with site.notifying():
+            # One that has started again tells of the cameras that were told of before.
+            assert eventually(lambda: "homeassistant/event/clipline_gate-0/config" in [topic for topic, _ in heard])
+            assert status()[-1] == "online"
+        listener.loop_stop()
+
+
 @pytest.mark.slow
 def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path
@@ -252,6 +286,76 @@ def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
         assert eventually(lambda: "retrying" in {e.state for e in site.entries()})
         with mosquitto(tmp_path, port):
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 2, 60)
+
+
+@pytest.mark.parametrize(
+    ("message", "state"), [({}, "held"), ({"data": {"camera": "gate"}}, "queued"), ({"data": 7}, "retrying")]
+)
+def test_what_others_wrote_into_the_ledger_ends_nobody(
+    embedded_broker: Service, topics_prefix: str, message: dict[str, object], state: str
+):
+    with Receiver(lambda *_: Answer()) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+        body = {
+            "delivery": "f" * 24,
+            "channel": "ops",
+            "kind": "event",
+            "state": state,
+            "attempt": 0,
+            "time": "2026-11-28T10:00:00Z",
+            "expires": "2036-11-28T10:00:00Z",
+            "pauses": False,
+            "covers": [],
+        }
+        producer = site.transport.producer()
+        producer.send(site.settings.topics.deliveries, b"ops", [], json.dumps({**body, "message": message}).encode())
+        producer.flush()
+        producer.close()
+        with site.notifying():
+            (report,) = events(1)
+            site.send(report)
+            assert eventually(lambda: len(receiver.requests) == 1)
+        with pytest.raises(RecordError, match=r"deliveries\[0\]@0: expected data|expected event"):
+            site.entries()
+
+
+def test_what_a_receiver_says_is_kept_without_the_secrets_of_its_address(embedded_broker: Service, topics_prefix: str):
+    said = "Cannot POST /services/T0001/s3cr3t%2Fkey?token=h1dden s3cr3t/key \x1b[31m"
+    with Receiver(lambda *_: Answer(404, body=said.encode())) as receiver:
+        url = f"{receiver.url}/services/T0001/s3cr3t%2Fkey?token=h1dden"
+        site = Site(embedded_broker.address, topics_prefix, url=url)
+        outcome = send_test(site.transport, site.settings, "ops")
+        assert isinstance(outcome, Again)
+        kept = outcome.detail + json.dumps([dict(e.message) for e in site.entries()])
+        kept += "".join(e.detail or "" for e in site.entries())
+        assert "HTTP 404" in kept
+        for secret in ("s3cr3t", "h1dden", "\x1b"):
+            assert secret not in kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:pa/ss@example.org/",
+        "https://example.org:port/x",
+        "http://127.0.0.1:99999/",
+        "http://xn--/",
+        "https:///x",
+        "ftp://example.org",
+    ],
+)
+def test_an_address_that_is_none_is_an_error_that_shows_nothing_of_it(url: str):
+    with pytest.raises(
+        SettingsError, match=r"channels.ops.url: expected an address that begins with https://"
+    ) as caught:
+        open_channel("ops", ChannelSettings(url=url))
+    assert "pa" not in str(caught.value).replace("password", "").replace("example", "")
+
+
+@pytest.mark.parametrize("secret", ["my secret key", "whsec_YQ==", "whsec_" + "A" * 100, "password123"])
+def test_a_secret_that_would_sign_nothing_is_refused(secret: str):
+    with pytest.raises(SettingsError, match=r"channels.ops.secret: expected whsec_ and base64 of 24 to 64 bytes"):
+        open_channel("ops", ChannelSettings(url="https://example.org", secret=SecretStr(secret)))
 
 
 def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_broker: Service, topics_prefix: str):

@@ -144,6 +144,104 @@ def test_while_a_channel_cannot_be_reached_one_message_is_tried_and_then_the_oth
     assert len(desk.next()) == 4
 
 
+def test_a_message_that_its_receiver_cannot_take_does_not_keep_the_others_from_it():
+    desk = Desk()
+    poison, *_ = desk.report(*reports(5))
+    sent: set[str] = set()
+    for _ in range(200):
+        for tried in desk.next():
+            if tried.id == poison.id:
+                desk.came(tried, Again("http_500", "HTTP 500"))
+            else:
+                sent |= {entry.id for entry in desk.came(tried, Sent("HTTP 200"))}
+        desk.due(SECOND)
+    assert len(sent) == 4
+
+
+def test_messages_that_were_under_way_at_once_are_one_try_of_their_channel():
+    desk = Desk()
+    desk.report(*reports(16))
+    for tried in desk.next():
+        desk.came(tried, Again("unreachable", "Connection refused"))
+    assert desk.ledger.missed("ops") == desk.again().missed("ops") == 1
+    paused_us = desk.ledger.paused_until_us("ops")
+    assert paused_us is not None
+    assert paused_us <= desk.now + 2 * SECOND
+
+
+@pytest.mark.parametrize("ahead_us", [2 * HOUR, 366 * 24 * HOUR])
+def test_a_clock_that_was_ahead_keeps_nothing_back(ahead_us: int):
+    desk = Desk(per_hour=2)
+    desk.now += ahead_us
+    desk.report(*reports(2))
+    desk.came(desk.next()[0], Again("unreachable", "Connection refused"))
+    desk.now = NOW_US
+    assert len(desk.next()) == 1
+    (later,) = desk.report(event("dock", at_us=NOW_US))
+    assert later.state == "queued"
+
+
+def test_what_waits_when_quiet_hours_begin_is_held_back_and_a_summary_comes_after_them():
+    desk = Desk(quiet="11:00-13:00", use_by_minutes=90)
+    first, second = desk.report(*reports(2))
+    desk.came(first, Again("unreachable", "Connection refused"))
+    assert {(e.id, e.state, e.why) for e in desk.due(HOUR)} == {
+        (first.id, "held", "quiet"),
+        (second.id, "held", "quiet"),
+    }
+    assert desk.due(MINUTE) == desk.next() == []
+    (summary,) = desk.due(2 * HOUR)
+    assert summary.covers == (first.id, second.id)
+    assert [e.id for e in desk.next()] == [summary.id]
+
+
+def test_a_summary_that_could_not_be_told_before_quiet_hours_is_told_after_them():
+    desk = Desk(quiet="11:00-15:00", per_hour=1, use_by_minutes=30)
+    desk.now -= HOUR // 2
+    first, _ = desk.report(*reports(2))
+    desk.came(first, Sent("HTTP 200"))
+    desk.now = NOW_US + HOUR // 2 + 1
+    (summary,) = desk.due()
+    desk.due(HOUR)
+    assert desk.next() == []
+    desk.due(3 * HOUR + 45 * MINUTE)
+    assert [e.id for e in desk.next()] == [summary.id]
+
+
+def test_a_limit_counts_the_summary_and_one_summary_stands_for_all():
+    desk = Desk(per_hour=10, use_by_minutes=10_000)
+    sent: list[int] = []
+    kinds: list[str] = []
+    for number in range(51):  # five hours
+        desk.report(event(f"gate-{number}", at_us=desk.now))
+        desk.due()
+        for tried in desk.next():
+            desk.came(tried, Sent("HTTP 200"))
+            sent.append(desk.now)
+            kinds.append(tried.kind)
+        desk.now += 350 * SECOND
+    assert all(sum(begin <= at < begin + HOUR for at in sent) <= 10 for begin in sent)
+    assert kinds.count("summary") <= 5
+
+
+def test_what_is_open_is_known_however_much_comes_after_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("consumers.notifying.ledger._REMEMBERED", 3)
+    desk = Desk(per_hour=100)
+    first, *others = desk.report(*reports(20))
+    for each in others:
+        desk.came(each, Sent("HTTP 200"))
+    assert desk.ledger.knows(first.id)
+    desk.came(first, Sent("HTTP 200"))
+    assert desk.next() == []
+
+
+def test_one_turn_brings_no_more_than_a_transaction_holds():
+    desk = Desk(per_hour=100_000)
+    desk.report(*reports(1200))
+    desk.now += 2 * HOUR
+    assert [len(desk.due()) for _ in range(4)] == [500, 500, 200, 0]
+
+
 def test_a_message_that_is_refused_holds_up_no_other_and_is_given_up_in_the_end():
     desk = Desk()
     desk.report(*reports(2))
@@ -160,8 +258,9 @@ def test_a_receiver_that_wants_nothing_any_more_gets_nothing_until_a_test_gets_t
     desk = Desk()
     desk.report(*reports(3))
     first = desk.next()[0]
-    states = [(e.state, e.why) for e in desk.came(first, Never("disabled", "HTTP 410"))]
-    assert states == [("failed", "disabled")] * 3
+    entries = desk.came(first, Never("disabled", "HTTP 410"))
+    assert desk.next() == []
+    assert [(e.state, e.why) for e in entries + desk.due()] == [("failed", "disabled")] * 3
     (later,) = desk.report(event("dock", at_us=NOW_US))
     assert (later.state, later.why) == ("failed", "disabled")
     test = Delivery("f" * 24, "ops", "test", "queued", desk.now, desk.now + MINUTE, {"data": {}})

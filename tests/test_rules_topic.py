@@ -46,7 +46,7 @@ def having(settings: Settings, *tables: dict[str, Any]) -> Settings:
 
 
 def apply(transport: Transport, settings: Settings, since_us: int | None, *tables: dict[str, Any]) -> Applied:
-    return apply_settings(transport, having(settings, *tables), CONTRACT, since_us, NOW_US)
+    return apply_settings(transport, having(settings, *tables), CONTRACT, since_us, lambda: NOW_US)
 
 
 def versions(transport: Transport, settings: Settings) -> list[RulesVersion]:
@@ -248,7 +248,7 @@ def test_a_version_is_shown_as_settings_that_can_be_applied_again(memory, printe
     table = {"camera": "dock-*", "schedule": ["sat,sun"], "time_zone": "Europe/Berlin", "start": 0.9, "enabled": True}
     tracker = {"min_seconds": 3.0, "labels": {"bright": {"end": 0.2}}}
     given = Settings.model_validate({"tracker": tracker, "rules": [table]})
-    applied = apply_settings(transport, given, CONTRACT, NOW_US, NOW_US)
+    applied = apply_settings(transport, given, CONTRACT, NOW_US, lambda: NOW_US)
     text = printed(show_rules, applied.version.version[:6], None, as_json=False)
     shown = Settings.model_validate(tomllib.loads(text))
     assert version_of(shown.tracker, shown.rules) == applied.version.version

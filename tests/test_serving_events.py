@@ -26,6 +26,7 @@ pytest.importorskip("uvicorn")
 from consumers.outputs import follower as following
 from consumers.records.event import Event
 from consumers.settings import ServeSettings, Settings, SettingsError
+from consumers.subscribing import connections
 from consumers.subscribing import serving as module
 from consumers.subscribing import shared as sharing
 from consumers.subscribing.serving import EventStreams, is_loopback, parse_address, serving
@@ -191,6 +192,7 @@ def test_a_heartbeat_moves_the_place_past_what_is_not_wanted(monkeypatch, quick)
         ("x", {}, 404, "known is /events"),
         ("", {"Host": "evil.example:80"}, 403, "expected a request to localhost"),
         ("", {"Host": ""}, 403, "expected a request to localhost"),
+        ("", {"Host": "["}, 403, "expected a request to localhost"),
     ],
 )
 def test_what_cannot_be_served_is_said(monkeypatch, query, headers, status, said):
@@ -217,8 +219,9 @@ def test_with_a_token_only_who_knows_it_is_served(monkeypatch, quick, caplog):
             client = Client(url, **headers)
             assert client.response.status == 401
             assert client.response.headers["WWW-Authenticate"] == "Bearer"
-        client = Client(url, query="?since=earliest", Authorization="Bearer s3cret", Host="events.example")
-        assert client.take(1) == bodies(event(0))
+        for scheme in ("Bearer", "bearer"):
+            client = Client(url, query="?since=earliest", Authorization=f"{scheme} s3cret", Host="events.example")
+            assert client.take(1) == bodies(event(0))
     assert "s3cret" not in caplog.text
 
 
@@ -251,6 +254,21 @@ def test_one_client_too_many_is_told_to_come_back(monkeypatch, quick):
         clients[0].close()
         assert eventually(lambda: len(streams._open_streams) == 1, 10), "its place is free once it has gone"
         assert Client(url).response.status == 200
+
+
+def test_connections_that_say_nothing_take_nobodys_place_for_long(monkeypatch, quick):
+    monkeypatch.setattr(connections, "_FIRST_REQUEST_SECONDS", 0.5)
+    with served(monkeypatch, stored(1, event(0)), max_clients=1) as (url, _), ExitStack() as idle:
+        parts = urlsplit(url)
+        early = Client(url, query="?since=earliest")
+        assert early.take(1) == bodies(event(0))
+        silent = [idle.enter_context(socket.create_connection((parts.hostname, parts.port))) for _ in range(40)]
+        silent[0].sendall(b"GET /events HTTP/1.1\r\n")  # and no more of it
+        for each in silent:
+            each.settimeout(20)
+            assert each.recv(1000) == b""
+        early.close()
+        assert eventually(lambda: Client(url).response.status == 200)
 
 
 def test_a_client_that_takes_nothing_is_disconnected_and_holds_up_nobody(monkeypatch, quick, caplog):

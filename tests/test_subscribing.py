@@ -321,6 +321,12 @@ def test_a_group_goes_on_behind_the_last_event_after_which_the_next_was_asked_fo
         assert rest(last, 0.3) == [], "asking for more than there is says that the last one was dealt with"
 
 
+@pytest.mark.parametrize("section", ["worker", "pictures", "notify"])
+def test_the_groups_that_do_the_work_are_taken_by_no_subscriber(section):
+    with pytest.raises(ValueError, match="does Clipline's own work"):
+        subscribe(group=getattr(Settings(), section).group)
+
+
 def test_a_group_commits_while_it_goes_on(monkeypatch):
     monkeypatch.setattr(groups, "_COMMIT_SECONDS", 0.0)
     transport = stored(1, *map(event, range(5)))

@@ -172,6 +172,8 @@ class Worker:
         watch = SegmentsWatch(self._state)
         self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
         self._name, self._stop, self._told = self._transactional_name(), stop, told
+        if self._rules_watch is not None:
+            self._rules_watch.look()  # events that are taken up again may be of labels that only these rules name
         self._publisher = self._transport.publisher(self._name)
         self._consumer = self._transport.consumer(
             [self._topics.segments], self._settings.group, instance=self._settings.group_instance

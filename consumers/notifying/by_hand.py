@@ -88,7 +88,11 @@ def send_test(transport: Transport, settings: Settings, channel: str) -> Outcome
     now = now_us()
     message = {"type": "clipline.test", "timestamp": rfc3339(now), "data": {"text": "This is a test of Clipline."}}
     test = Delivery(secrets.token_hex(12), channel, "test", "queued", now, now + 10 * _MINUTE_US, message)
-    outcome = open_channel(channel, settings.channels[channel]).send(test)
+    sender = open_channel(channel, settings.channels[channel])
+    try:
+        outcome = sender.send(test)
+    finally:
+        sender.end(is_taken_over=True)
     followed = list(Plan(settings.channels, settings.notify.max_open).outcome(test, outcome, Ledger(), now_us()))
     if not isinstance(outcome, Sent):  # nobody tries it again
         followed = [test.then("failed", now_us(), attempt=1, why=outcome.why, detail=outcome.detail)]

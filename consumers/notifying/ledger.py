@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, KeysView
 from typing import Final
 
 from consumers.records.delivery import OVER, Delivery
 
-#: Ids that are remembered, so that a report that comes twice is one message.
+#: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message.
 _REMEMBERED: Final = 100_000
+#: Cameras of a channel whose labels are remembered.
+_CAMERAS: Final = 4096
 _HOUR_US: Final = 3_600_000_000
 
 
@@ -18,11 +20,17 @@ class Ledger:
 
     def __init__(self) -> None:
         self._open: dict[str, dict[str, Delivery]] = {}
-        self._known: dict[str, None] = {}
+        #: Ids of messages that are over.
+        self._past: dict[str, None] = {}
         self._disabled: dict[str, Delivery] = {}
         #: When messages that were not held back were queued within the last hour, by channel.
         self._queued: dict[str, deque[int]] = {}
         self._paused: dict[str, Delivery] = {}
+        #: Tries in a row that did not reach a channel.
+        self._missed: Counter[str] = Counter()
+        self._labels: dict[str, dict[str, dict[str, None]]] = {}
+        #: The newest of those that are held back, by channel and reason.
+        self._held: dict[tuple[str, str], Delivery] = {}
         #: How many messages of a channel got to each of the states after which nothing is to be done.
         self.over: dict[str, Counter[str]] = {}
 
@@ -30,54 +38,79 @@ class Ledger:
         """Take the next entry. One that comes again changes nothing."""
         if entry.kind == "test" and entry.state == "sent":
             self._disabled.pop(entry.channel, None)
-            self._paused.pop(entry.channel, None)
+            self._reached(entry.channel)
         if self.knows(entry.id):
             self._go_on(entry)
         elif entry.attempt == 0:  # else it began before what is kept
-            self._remember(entry.id)
             self._begin(entry)
 
     def _begin(self, entry: Delivery) -> None:
+        self._note_label(entry)
         if entry.state in OVER:  # at once, as what comes too late
             self._end(entry)
             return
         here = self._open.setdefault(entry.channel, {})
         here[entry.id] = entry
         for covered in entry.covers:
-            here.pop(covered, None)
+            if here.pop(covered, None) is not None:
+                self._remember(covered)
+        if entry.state == "held":
+            self._held[entry.channel, entry.why or ""] = entry
         if entry.state == "queued":
             self._queued.setdefault(entry.channel, deque()).append(entry.time_us)
 
     def _go_on(self, entry: Delivery) -> None:
         channel, here = entry.channel, self._open.get(entry.channel, {})
-        if entry.id not in here or entry.state in {"queued", "held"}:
+        before = here.get(entry.id)
+        if before is None or entry.state == "queued" or (entry.state == "held" == before.state):
+            return
+        if entry.attempt < before.attempt and entry.state not in OVER:  # told once more
             return
         here[entry.id] = entry
         if entry.state in OVER:
             del here[entry.id]
             self._end(entry)
         if entry.state == "retrying" and entry.pauses:
+            # Those that were under way at once are one try.
+            if entry.attempt > before.attempt and entry.time_us >= (self.paused_until_us(channel) or 0):
+                self._missed[channel] += 1
             self._paused[channel] = entry
         elif entry.state == "sent":
-            self._paused.pop(channel, None)
+            self._reached(channel)
         elif entry.state == "failed" and entry.why == "disabled":
             self._disabled[channel] = entry
 
+    def _reached(self, channel: str) -> None:
+        self._paused.pop(channel, None)
+        self._missed.pop(channel, None)
+
+    def _note_label(self, entry: Delivery) -> None:
+        if entry.kind == "event":
+            cameras = self._labels.setdefault(entry.channel, {})
+            camera, label = entry.message["data"]["camera"], entry.message["data"]["label"]
+            if camera in cameras or len(cameras) < _CAMERAS:
+                cameras.setdefault(camera, {})[label] = None
+
     def _remember(self, id_: str) -> None:
-        self._known[id_] = None
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+        self._past[id_] = None
+        if len(self._past) > _REMEMBERED:
+            del self._past[next(iter(self._past))]
 
     def _end(self, entry: Delivery) -> None:
+        self._remember(entry.id)
         self.over.setdefault(entry.channel, Counter())[entry.state] += 1
 
     def knows(self, id_: str) -> bool:
         """Whether there is a message with this id, or was one."""
-        return id_ in self._known
+        return id_ in self._past or any(id_ in here for here in self._open.values())
 
     def open(self, channel: str) -> Iterable[Delivery]:
         """Messages that are not over, oldest first."""
         return self._open.get(channel, {}).values()
+
+    def ids(self, channel: str) -> KeysView[str]:
+        """Ids of the messages that are not over."""
+        return self._open.get(channel, {}).keys()
 
     def count_open(self, channel: str) -> int:
         return len(self._open.get(channel, ()))
@@ -95,13 +128,31 @@ class Ledger:
         entry = self._paused.get(channel)
         return None if entry is None else entry.due_us
 
+    def held_until_us(self, channel: str, why: str) -> int | None:
+        """Until when messages are held back that are held back for a reason; None where none is."""
+        entry = self._held.get((channel, why))
+        return None if entry is None or entry.id not in self._open.get(channel, {}) else entry.due_us
+
+    def missed(self, channel: str) -> int:
+        """How many tries in a row did not reach a channel."""
+        return self._missed[channel]
+
+    def labels(self, channel: str) -> dict[str, list[str]]:
+        """Labels of the messages about events that the ledger has seen, by camera."""
+        return {camera: list(labels) for camera, labels in self._labels.get(channel, {}).items()}
+
     def disabled(self, channel: str) -> Delivery | None:
         """The entry that says that the receiver wants nothing any more."""
         return self._disabled.get(channel)
 
     def queued_within_hour(self, channel: str, now_us: int) -> tuple[int, int | None]:
-        """How many messages were queued within the last hour, and when the first of them was."""
+        """How many messages were queued within the last hour, and when the first of them was.
+
+        What a clock that was ahead has written is left out.
+        """
         times = self._queued.get(channel)
+        while times and times[-1] > now_us:
+            times.pop()
         while times and times[0] <= now_us - _HOUR_US:
             times.popleft()
         return (len(times), times[0]) if times else (0, None)

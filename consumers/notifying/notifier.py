@@ -39,6 +39,10 @@ _POLL_SECONDS: Final = 0.1
 #: While messages are under way, what comes of them is waited for as well.
 _BUSY_POLL_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 1.0
+#: How often it is asked what time brings.
+_DUE_SECONDS: Final = 0.5
+#: Polls of one turn for entries that others wrote; those of the notifier itself come back as well.
+_NEWS_POLLS: Final = 50
 #: What is tried at the end of the process has so long to come to its answer.
 _END_SECONDS: Final = 5.0
 
@@ -81,6 +85,7 @@ class Notifier:
         self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes)
         self._senders = _Senders(self._channels, LinkedMessages(settings))
         self._is_at_work = False
+        self._due_at = 0.0
         #: Messages by what became of them.
         self.counts: Counter[str] = Counter()
 
@@ -96,6 +101,7 @@ class Notifier:
                     while not self._stop():
                         self._turn(desk)
                     self._finish(desk)
+                    self._set_at_work(None)
             except BrokerError as error:
                 outage.begin(str(error))
                 until = time.monotonic() + _RETRY_SECONDS
@@ -117,7 +123,7 @@ class Notifier:
         """Take what came, write what follows from it, and hand out what may be tried."""
         records = desk.poll(_BUSY_POLL_SECONDS if self._senders.busy else _POLL_SECONDS)
         ledger = desk.ledger
-        self._is_at_work = ledger is not None
+        self._set_at_work(ledger)
         if ledger is None:
             return
         for entry in desk.news():
@@ -135,8 +141,10 @@ class Notifier:
             if (event := _event_of(record)) is not None:
                 add(self._plan.entries(event, record.sent_us, ledger, now))
         add(self._followed(ledger, now))
-        add(self._plan.due(ledger, self._senders.busy, now))
-        chosen = self._chosen(ledger, now)
+        if time.monotonic() >= self._due_at:
+            add(self._plan.due(ledger, self._senders.busy, now))
+            self._due_at = time.monotonic() + _DUE_SECONDS
+        chosen = list(self._plan.next(ledger, self._senders.busy, now, self._senders.free()))
         add(d.then("sending", now, attempt=d.attempt) for d in chosen if not self._channels[d.channel].can_tell)
         if not desk.commit():
             # Another notifier works now, or the broker gave up on the transaction: what is stored tells how it goes on.
@@ -147,21 +155,22 @@ class Notifier:
             self._told(entry)
         self._senders.start(chosen)
 
+    def _set_at_work(self, ledger: Ledger | None) -> None:
+        """Have the channels connect, or let go: of two notifiers on one account only one may be there."""
+        if self._is_at_work == (ledger is not None):
+            return
+        self._is_at_work = ledger is not None
+        for name, channel in self._channels.items():
+            if ledger is None:
+                channel.end(is_taken_over=not self._stop())
+            else:
+                channel.begin(ledger.labels(name))
+
     def _followed(self, ledger: Ledger, now: int) -> Iterator[Delivery]:
         """What follows from the messages that are done."""
         for tried, outcome in self._senders.outcomes():
             if ledger.latest(tried) is not None:
                 yield from self._plan.outcome(tried, outcome, ledger, now)
-
-    def _chosen(self, ledger: Ledger, now: int) -> list[Delivery]:
-        """What may be tried now, no more of a channel than it takes at once."""
-        chosen: list[Delivery] = []
-        free = self._senders.free()
-        for entry in self._plan.next(ledger, self._senders.busy, now):
-            if free[entry.channel] > 0:
-                free[entry.channel] -= 1
-                chosen.append(entry)
-        return chosen
 
     def _told(self, entry: Delivery) -> None:
         self.counts[entry.state] += 1
@@ -268,7 +277,7 @@ class _Desk:
         self._transport, self._settings = transport, settings
         self._events, self._deliveries = (topics.events, 0), (topics.deliveries, 0)
         self._consumer: Consumer = transport.consumer(
-            [topics.events], settings.notify.group, from_start=False, instance=instance
+            [topics.events], settings.notify.group, from_start=True, instance=instance
         )
         self._follower: Consumer | None = None
         self._publisher: Publisher | None = None
@@ -300,9 +309,14 @@ class _Desk:
         self._yield()
         name = f"{self._settings.topics.prefix}.{self._settings.notify.group}"
         self._publisher = self._transport.publisher(name if self._transport.is_transactional else None)
-        first, end = self._transport.offsets(self._events[0])[self._events]
+        first, end = self._only_partition()
         stored = self._consumer.committed().get(self._events)
         at = end if stored is None else max(first, min(stored, end))
+        if stored is not None and at > stored:
+            # How many of these places were reports and how many ends of transactions nobody knows any more.
+            log.warning(
+                "%s: up to %d reports had expired before anybody was told of them", self._events[0], at - stored
+            )
         if stored is None:
             self._consumer.commit({self._events: at})
         self._consumer.seek({self._events: at})
@@ -328,15 +342,28 @@ class _Desk:
             if (verdict := verdict_of(record)) is not None:
                 self._snoozes.apply(verdict, now_us())
 
+    def _only_partition(self) -> tuple[int, int]:
+        """First and next offset of the reports."""
+        offsets = self._transport.offsets(self._events[0])
+        if list(offsets) != [self._events]:
+            raise BrokerError(
+                f"topic {self._events[0]} has {len(offsets)} partitions; expected one, as Clipline makes it: of "
+                "several some reports would not be told"
+            )
+        return offsets[self._events]
+
     def news(self) -> Iterator[Delivery]:
         """Entries of others: what people acknowledged, channels that were tested. Heeds what people said of events."""
         assert self._follower is not None
         if self._answers is not None:
             self._heed(self._answers.poll(0).records)
-        for record in self._follower.poll(0).records:
-            entry = _entry_of(record)
-            if entry is not None and (entry.state == "acknowledged" or entry.kind == "test"):
-                yield entry
+        for _ in range(_NEWS_POLLS):
+            if not (records := self._follower.poll(0).records):
+                return
+            for record in records:
+                entry = _entry_of(record)
+                if entry is not None and (entry.state == "acknowledged" or entry.kind == "test"):
+                    yield entry
 
     def put(self, entry: Delivery) -> None:
         assert self._publisher is not None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import fnmatch
+import itertools
 import random
-import zoneinfo
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.prediction import content_id, rfc3339
-from consumers.settings.notifying import ChannelSettings, minutes_of
+from consumers.settings.notifying import ChannelSettings
 
 from .ledger import Ledger
 from .snoozes import Snoozes
@@ -26,6 +25,11 @@ _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 #: What a receiver may ask for by Retry-After, at most.
 _LONGEST_WISH_SECONDS: Final = 3600.0
+#: Tries in a row of one message while its channel cannot be reached; then another one has its turn, since it may be
+#: this one that the receiver cannot take.
+_TRIES_IN_A_ROW: Final = 4
+#: Entries that one turn brings at most, so that a transaction holds them; what is more comes with the next turn.
+_MOST_DUE: Final = 500
 #: A message that a receiver refuses so often is given up.
 MAX_REFUSALS: Final = 6
 #: Events that a summary names; all are counted.
@@ -104,52 +108,56 @@ class Plan:
 
     def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
         """Why a message is held back, and until when; None where it is not."""
-        name, data, quiet_us = queued.channel, queued.message["data"], _quiet_until_us(channel, now_us)
+        name, data, quiet_us = queued.channel, queued.message["data"], channel.quiet_until_us(now_us)
         if (until_us := self._snoozes.until_us(name, data["camera"], data["label"], now_us)) is not None:
             return "snoozed", max(until_us, quiet_us or 0)
         if quiet_us is not None:
             return "quiet", quiet_us
+        # One summary for all of them: while some are held, what comes joins them.
+        if (until_us := ledger.held_until_us(name, "rate")) is not None:
+            return "rate", until_us
         count, first_us = ledger.queued_within_hour(name, now_us)
         return ("rate", first_us + _HOUR_US) if count >= channel.per_hour and first_us is not None else None
 
     def due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         """Entries that only time brings: what is too late, summaries of what was held back, channels that are gone.
 
-        What has a `busy` id is being tried.
+        What has a `busy` id is being tried. There may be more than one call gives.
         """
+        yield from itertools.islice(self._due(ledger, busy, now_us), _MOST_DUE)
+
+    def _due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         for name in list(ledger.channels()):
-            channel = self._channels.get(name)
-            held: list[Delivery] = []
-            for entry in list(ledger.open(name)):
-                if entry.id in busy:
-                    continue
-                if channel is None:
+            idle = [entry for entry in ledger.open(name) if entry.id not in busy]
+            if (channel := self._channels.get(name)) is None:
+                for entry in idle:
                     yield entry.then("failed", now_us, why="no_channel", detail="the settings have none of this name")
-                elif entry.state == "held":
-                    if (entry.due_us or 0) <= now_us and len(held) < _COVERED:
-                        held.append(entry)
-                elif entry.expires_us <= now_us:
-                    yield entry.then("failed", now_us, why="expired", detail=entry.detail)
-            if held and channel is not None:
-                yield _summary(held, channel, now_us)
+            elif (disabled := ledger.disabled(name)) is not None:
+                for entry in idle:
+                    if entry.kind != "test":  # it may be what shows that the receiver is there again
+                        yield entry.then("failed", now_us, why="disabled", detail=disabled.detail)
+            else:
+                yield from _due_of(channel, idle, now_us)
 
-    def next(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
-        """Messages that may be tried now, oldest first, but for those with a `busy` id.
+    def next(
+        self, ledger: Ledger, busy: Collection[str], now_us: int, free: Mapping[str, int] | None = None
+    ) -> Iterator[Delivery]:
+        """Messages that may be tried now, oldest first, no more of a channel than `free`; none with a `busy` id.
 
-        While a channel cannot be reached one message is tried at a time.
+        While a channel cannot be reached one message is tried at a time, the oldest first, and not always the same.
         """
-        for name in self._channels:
-            paused_us = ledger.paused_until_us(name)
-            if ledger.disabled(name) is not None or (paused_us or 0) > now_us:
+        for name, channel in self._channels.items():
+            if (
+                ledger.disabled(name) is not None
+                or _waits(ledger.paused_until_us(name), now_us)
+                or channel.quiet_until_us(now_us) is not None
+            ):
                 continue
-            under_way = sum(entry.id in busy for entry in ledger.open(name))
-            for entry in ledger.open(name):
-                if entry.id in busy or entry.state == "held" or (entry.due_us or 0) > now_us:
-                    continue
-                if paused_us is not None and under_way:
-                    break
-                under_way += 1
-                yield entry
+            ready = (entry for entry in ledger.open(name) if entry.id not in busy and _is_ready(entry, now_us))
+            if not ledger.missed(name):
+                yield from itertools.islice(ready, None if free is None else max(0, free[name]))
+            elif ledger.ids(name).isdisjoint(busy):
+                yield from sorted(ready, key=lambda entry: entry.attempt // _TRIES_IN_A_ROW)[:1]
 
     def outcome(self, tried: Delivery, outcome: Outcome, ledger: Ledger, now_us: int) -> Iterator[Delivery]:
         """The entries that follow a try."""
@@ -159,23 +167,64 @@ class Plan:
             return
         if isinstance(outcome, Never):
             yield tried.then("failed", now_us, attempt=attempt, why=outcome.why, detail=outcome.detail)
-            if outcome.why == "disabled":
-                for entry in list(ledger.open(tried.channel)):
-                    if entry.id != tried.id:
-                        yield entry.then("failed", now_us, why="disabled", detail=outcome.detail)
             return
         if outcome.is_of_message and attempt >= MAX_REFUSALS:
             yield tried.then("failed", now_us, attempt=attempt, why=outcome.why, detail=outcome.detail)
             return
+        # Of a channel that cannot be reached all tries count, whichever message they were made with.
+        missed = ledger.missed(tried.channel) + (not _waits(ledger.paused_until_us(tried.channel), now_us))
+        count = attempt if outcome.is_of_message else max(attempt, missed)
         yield tried.then(
             "retrying",
             now_us,
             attempt=attempt,
             why=outcome.why,
             detail=outcome.detail,
-            due_us=now_us + int(_pause_seconds(tried.id, attempt, outcome.after_seconds) * 1e6),
+            due_us=now_us + int(_pause_seconds(tried.id, count, outcome.after_seconds) * 1e6),
             pauses=not outcome.is_of_message,
         )
+
+
+def _due_of(channel: ChannelSettings, idle: Sequence[Delivery], now_us: int) -> Iterator[Delivery]:
+    """What time brings to the messages of a channel of which none is being tried."""
+    if (quiet_us := channel.quiet_until_us(now_us)) is not None:
+        for entry in idle:
+            if (later := _kept_for_later(entry, channel, quiet_us, now_us)) is not None:
+                yield later
+        return
+    for entry in idle:
+        if entry.state != "held" and entry.expires_us <= now_us:
+            yield entry.then("failed", now_us, why="expired", detail=entry.detail)
+    if held := [entry for entry in idle if entry.state == "held" and not _is_kept(entry, now_us)]:
+        yield _summary(held[:_COVERED], channel, now_us)
+
+
+def _is_ready(entry: Delivery, now_us: int) -> bool:
+    """Whether a message may be tried. A test is tried by whoever asked for it."""
+    return entry.kind != "test" and entry.state != "held" and not _waits(entry.due_us, now_us)
+
+
+def _is_kept(entry: Delivery, now_us: int) -> bool:
+    """Whether the time of a message that is held back is still to come."""
+    return _waits(entry.due_us, now_us) if entry.why == "rate" else now_us < (entry.due_us or 0)
+
+
+def _waits(until_us: int | None, now_us: int) -> bool:
+    """Whether a time is still to come. Nothing waits for longer than a receiver may ask for: then a clock was wrong."""
+    return until_us is not None and now_us < until_us <= now_us + int(_LONGEST_WISH_SECONDS * 1e6)
+
+
+def _kept_for_later(entry: Delivery, channel: ChannelSettings, until_us: int, now_us: int) -> Delivery | None:
+    """How a message that waits to be tried waits for the end of quiet hours; None where it does already."""
+    if entry.state == "held":
+        return None
+    if entry.kind == "event":
+        return entry.then("held", now_us, attempt=entry.attempt, why="quiet", due_us=until_us)
+    if entry.kind == "test" or entry.expires_us > until_us:
+        return None
+    # A summary stands for others, so it has to get there.
+    later_us = until_us + int(channel.use_by_minutes * _MINUTE_US)
+    return entry.then("retrying", now_us, attempt=entry.attempt, why="quiet", expires_us=later_us)
 
 
 def _wants(channel: ChannelSettings, event: Event) -> bool:
@@ -193,22 +242,6 @@ def _pause_seconds(id_: str, attempt: int, wish: float | None) -> float:
     longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(attempt - 1, 20))
     drawn = longest * random.Random(f"{id_}-{attempt}").uniform(0.5, 1.0)  # noqa: S311  no secret
     return max(drawn, min(wish or 0.0, _LONGEST_WISH_SECONDS))
-
-
-def _quiet_until_us(channel: ChannelSettings, now_us: int) -> int | None:
-    """When the quiet hours end in which `now_us` lies; None outside of them."""
-    if channel.quiet is None:
-        return None
-    zone = zoneinfo.ZoneInfo(channel.time_zone)
-    now = dt.datetime.fromtimestamp(now_us / 1e6, zone)
-    begin, end = minutes_of(channel.quiet)
-    minute = now.hour * 60 + now.minute
-    inside = begin <= minute < end if begin < end else minute >= begin or minute < end
-    if not inside:
-        return None
-    day = now.date() + dt.timedelta(days=int(end <= minute))
-    until = dt.datetime.combine(day, dt.time(end // 60, end % 60), zone)
-    return int(until.timestamp() * 1e6)
 
 
 def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Delivery:

@@ -137,8 +137,28 @@ class Delivery:
                 fields.field({"covers": each}, "covers", str, where)
                 for each in fields.field(body, "covers", list, where)
             ),
-            message=fields.field(body, "message", dict, where),
+            message=_message(body, where),
         )
         if key != found.channel.encode():
             raise RecordError(f"{where}: expected its channel {found.channel!r} as key, found {key!r}")
         return found
+
+
+#: What stands under `data` of a message, by its kind.
+_DATA: Final[Mapping[str, Mapping[str, type]]] = {
+    "event": {
+        **dict.fromkeys(("event", "state", "camera", "label", "model", "start", "end"), str),
+        **dict.fromkeys(("seconds", "peak_score"), float),
+    },
+    "summary": {"held": int, "reasons": dict, "counts": list, "first": str, "last": str},
+    "test": {},
+}
+
+
+def _message(body: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The message of an entry; what others wrote there may not end whoever reads it."""
+    message: dict[str, Any] = fields.field(body, "message", dict, where)
+    data = fields.field(message, "data", dict, where)
+    for name, kind in _DATA[body["kind"]].items():
+        fields.field(data, name, kind, where)
+    return message

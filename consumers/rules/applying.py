@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consumers.records.prediction import rfc3339
@@ -12,7 +12,7 @@ from models import Contract
 from stream import Transport
 
 from .rule_set import RuleSet, check_cameras, version_of
-from .topic import LEAD_SECONDS, RulesTopic, since_words
+from .topic import LEAD_SECONDS, SPARE_SECONDS, RulesTopic, since_words
 from .version import RulesVersion
 
 
@@ -27,10 +27,12 @@ class Applied:
     later: tuple[RulesVersion, ...] = ()
     #: The oldest, which are kept no longer.
     dropped: tuple[RulesVersion, ...] = ()
+    #: Whether the broker took so long that workers may have passed that time before they heard of them.
+    late: bool = False
 
 
 def apply_settings(
-    transport: Transport, settings: Settings, contract: Contract, since_us: int | None, now_us: int
+    transport: Transport, settings: Settings, contract: Contract, since_us: int | None, clock: Callable[[], int]
 ) -> Applied:
     """Have the rules of the settings hold for the workers of their group.
 
@@ -39,23 +41,26 @@ def apply_settings(
         settings: [tracker], [[rules]], the group, and cameras that are known.
         contract: of the group's model.
         since_us: the event time from which they hold; `LEAD_SECONDS` from now, if None.
-        now_us: wall clock.
+        clock: wall clock, microseconds since the Unix epoch.
 
     Raises:
         SettingsError: they cannot be used with the model, or contradict one another.
         BrokerError: the broker does not answer.
     """
     check_cameras(RuleSet(contract, settings.tracker, settings.rules), settings.cameras)
-    since = now_us + round(LEAD_SECONDS * 1e6) if since_us is None else since_us
-    version = RulesVersion(settings.worker.group, since, now_us, settings.tracker, settings.rules)
     ensure_topic_of_rules(transport, settings.topics)
     topic = RulesTopic(transport, settings.topics, settings.worker.group)
     before = topic.read()
+    now_us = clock()  # a broker that was slow so far takes nothing of the workers' time
+    since = now_us + round(LEAD_SECONDS * 1e6) if since_us is None else since_us
+    version = RulesVersion(settings.worker.group, since, now_us, settings.tracker, settings.rules)
     later = tuple(each for each in before if each.since_us > since)
     holds = holding(before, since)
     if holds is not None and holds.version == version.version:
         return Applied(holds, held=True, later=later)
-    return Applied(version, held=False, later=later, dropped=tuple(topic.apply(version)))
+    dropped = tuple(topic.apply(version))
+    late = since_us is None and clock() - now_us > round(SPARE_SECONDS * 1e6)
+    return Applied(version, held=False, later=later, dropped=dropped, late=late)
 
 
 def other_rules(transport: Transport, settings: Settings) -> str | None:

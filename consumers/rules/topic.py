@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: From when a version is applied until it holds, unless it is said otherwise.
 LEAD_SECONDS: Final = 20.0
+#: Of these, storing it may take so long. The rest is for workers that cannot read (`STALE_SECONDS`), and for clocks.
+SPARE_SECONDS: Final = 4.0
 #: After so long without an answer nothing more is classified.
 STALE_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 2.0
@@ -64,6 +66,7 @@ class RulesTopic:
         producer = self._transport.producer()
         try:
             producer.send(self.name, *version.encode(), 0)
+            producer.flush()
             kept = {each.since_us: each for each in self.read()} | {version.since_us: version}
             gone = [kept[since_us] for since_us in sorted(kept)[:-MAX_VERSIONS]]
             for each in gone:

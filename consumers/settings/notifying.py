@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zoneinfo
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -11,20 +9,19 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_val
 
 from stream import Secret
 
+from .schedule import Schedule, Stretch, zone
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, PART, Address, Section, SettingsError, check_group, only_line
 
 ChannelKind = Literal["webhook", "mqtt", "apprise"]
-_HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
 
 def check_hours(text: str) -> str:
-    """Return hours of a day.
+    """Return hours of the week.
 
     Raises:
         ValueError: they are no such hours.
     """
-    if not _HOURS.fullmatch(text) or text[:5] == text[6:]:
-        raise ValueError("expected hours like 22:00-07:00")
+    Stretch.parse(text)
     return text
 
 
@@ -34,17 +31,8 @@ def check_zone(name: str) -> str:
     Raises:
         ValueError: it is not known here.
     """
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("expected a time zone like Europe/Berlin or UTC") from None
+    zone(name)
     return name
-
-
-def minutes_of(hours: str) -> tuple[int, int]:
-    """Begin and end of checked hours, in minutes of the day."""
-    begin, end = hours.split("-")
-    return int(begin[:2]) * 60 + int(begin[3:]), int(end[:2]) * 60 + int(end[3:])
 
 
 class ChannelSettings(Section):
@@ -74,7 +62,7 @@ class ChannelSettings(Section):
     secret_file: Path | None = Field(None, examples=["/run/secrets/ops"], description="A file that holds it.")
     old_secret: SecretStr | None = Field(
         None,
-        examples=["whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQ="],
+        examples=["whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQh"],
         description="webhook: signs as well, while receivers change from this secret to the other one.",
     )
     old_secret_file: Path | None = Field(None, examples=["/run/secrets/ops-old"], description="A file that holds it.")
@@ -112,7 +100,8 @@ class ChannelSettings(Section):
     quiet: Annotated[str, AfterValidator(check_hours)] | None = Field(
         None,
         examples=["22:00-07:00"],
-        description="Hours in which nothing is sent. One message sums them up afterwards.",
+        description="Hours in which nothing is sent, also only of some days: sat,sun 22:00-09:00. One message sums "
+        "them up afterwards.",
     )
     time_zone: Annotated[str, AfterValidator(check_zone)] = Field(
         "UTC", examples=["Europe/Berlin"], description="Time zone of `quiet`, and of times in messages for people."
@@ -166,6 +155,10 @@ class ChannelSettings(Section):
         except ValueError as error:
             raise SettingsError(f"channels.{name}.url: {error}") from None
 
+    def quiet_until_us(self, time_us: int) -> int | None:
+        """When the quiet hours end in which a moment lies, microseconds since the Unix epoch; None outside of them."""
+        return None if self.quiet is None else Schedule((self.quiet,), self.time_zone).until_us(time_us)
+
     def signing(self, name: str) -> tuple[Secret, ...]:
         """The secrets that sign, the newer one first; none where nothing is signed.
 
@@ -214,6 +207,6 @@ def _check_template(name: str, text: str) -> None:
     """Raise ValueError where a template cannot be filled in."""
     try:
         text.format(**dict.fromkeys(TEMPLATE_NAMES, ""))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         names = ", ".join(sorted(TEMPLATE_NAMES))
         raise ValueError(f"{name}: expected a text in which {{…}} names one of {names} ({error})") from None

@@ -69,12 +69,20 @@ class Schedule:
 
     def covers(self, time_us: int) -> bool:
         """Whether a moment, microseconds since the Unix epoch, lies within one of the stretches."""
+        return self.until_us(time_us) is not None
+
+    def until_us(self, time_us: int) -> int | None:
+        """When the stretch ends in which a moment lies, the last one of several; None where it lies in none."""
         moment = (_EPOCH + dt.timedelta(microseconds=time_us)).astimezone(zone(self.time_zone))
         day = moment.date().toordinal()
-        return any(
-            begin_us <= time_us < end_us
-            for near in _NEAR
-            for begin_us, end_us in _on_day(self.stretches, self.time_zone, day + near)
+        return max(
+            (
+                end_us
+                for near in _NEAR
+                for begin_us, end_us in _on_day(self.stretches, self.time_zone, day + near)
+                if begin_us <= time_us < end_us
+            ),
+            default=None,
         )
 
 

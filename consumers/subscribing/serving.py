@@ -40,6 +40,7 @@ from consumers.printable import printable
 from consumers.settings import ServeSettings, Settings, SettingsError
 from stream import KafkaAddress, Secret, Transport
 
+from .connections import PromptProtocol
 from .selection import Selection
 from .shared import Answers, SharedTransport
 from .subscription import Subscription, open_subscription, parse_since
@@ -109,11 +110,14 @@ class EventStreams:
     def _refused(self, request: Request) -> Response | None:
         if self._token is None:
             # A page of another site may have its name lead here; what it then asks for names that site.
-            if not is_loopback(urlsplit(f"//{request.headers.get('host', '')}").hostname or ""):
+            if not is_loopback(_host_of(request)):
                 return _text(403, "expected a request to localhost; for others, set serve.token")
             return None
-        sent = request.headers.get("authorization", "")
-        if hmac.compare_digest(sent.encode(), f"Bearer {self._token.reveal()}".encode()):
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        # Headers are read as Latin-1, whatever was sent.
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            sent.strip().encode("latin-1"), self._token.reveal().encode()
+        ):
             return None
         return _text(401, "expected the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
@@ -222,6 +226,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _host_of(request: Request) -> str:
+    """The host that a request asks for; nothing where it names none that can be read."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def parse_address(text: str) -> tuple[str, int]:
     """Host and port of "127.0.0.1:8300", "[::1]:8300" or ":8300", which is localhost.
 
@@ -265,7 +277,7 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
     server = uvicorn.Server(
         uvicorn.Config(
             streams.app,
-            http="h11",
+            http=PromptProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

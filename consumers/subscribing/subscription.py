@@ -145,7 +145,7 @@ def _check_group(group: str, settings: Settings) -> None:
         check_group(group)
     except ValueError as error:
         raise ValueError(f"group: {error}") from None
-    if group in {settings.worker.group, settings.pictures.group}:
+    if group in {settings.worker.group, settings.pictures.group, settings.notify.group}:
         raise ValueError(f"group: {group!r} does Clipline's own work, of which a subscriber would take a share away")
 
 

@@ -72,9 +72,14 @@ class EventPrinter:
 
     def _print_csv(self, cells: list[Any]) -> None:
         line = io.StringIO()
-        safe = (printable(cell) if isinstance(cell, str) else cell for cell in cells)
+        safe = (_cell(cell) if isinstance(cell, str) else cell for cell in cells)
         csv.writer(line, lineterminator="").writerow(safe)
         print_verbatim(self._out, line.getvalue())
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet shows and does not calculate: labels are what a model of somebody's says."""
+    return printable(f"'{text}" if text.startswith(("=", "+", "-", "@")) else text)
 
 
 def print_stored_events(

@@ -30,12 +30,19 @@ def apply_rules(settings: Settings, since_us: int | None, out: Output, errors: O
     """
     contract = find(settings.worker.model).contract
     now_us = _now_us()
-    applied = apply_settings(KafkaTransport(settings.broker, at_once=True), settings, contract, since_us, now_us)
+    applied = apply_settings(KafkaTransport(settings.broker, at_once=True), settings, contract, since_us, _now_us)
     name, since = applied.version.version, since_words(applied.version.since_us)
     if applied.held:
         out.print(f"rules: version {name} holds already, from {since} on", soft_wrap=True)
     else:
         out.print(f"rules: version {name} holds from {since} on, in group {settings.worker.group}", soft_wrap=True)
+        if applied.late:
+            errors.print(
+                "the broker was slow to store it: workers may have classified windows behind that time by the rules "
+                "before; apply it again, and that time holds for all",
+                style="yellow",
+                soft_wrap=True,
+            )
         if applied.version.since_us < now_us:
             errors.print(
                 "windows that were filmed since and are classified keep their events; a replay with --rules then "

@@ -28,6 +28,7 @@ from starlette.routing import Route
 from consumers.outputs.outages import Outage
 from consumers.records.verdict import ANSWERS, Answer, Verdict
 from consumers.settings import Settings
+from consumers.subscribing.connections import PromptProtocol
 from consumers.subscribing.serving import listen, parse_address
 from consumers.topics import ensure_topic_of_verdicts
 from stream import BrokerError, Transport
@@ -214,7 +215,7 @@ def serving_verdicts(
     server = uvicorn.Server(
         uvicorn.Config(
             pages.app,
-            http="h11",
+            http=PromptProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

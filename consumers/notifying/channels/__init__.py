@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, Protocol
 
 from consumers.notifying.plan import Outcome
@@ -20,6 +20,20 @@ class Channel(Protocol):
     can_tell: ClassVar[bool]
     #: Messages that may be under way at once.
     at_once: ClassVar[int]
+
+    def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """Messages are to come; connect, where a connection is kept.
+
+        Args:
+            labels: those of the events that were told of before, by camera.
+        """
+
+    def end(self, *, is_taken_over: bool) -> None:
+        """No more messages come for now; let go of what `begin` or `send` took.
+
+        Args:
+            is_taken_over: another notifier sends them.
+        """
 
     def send(self, delivery: Delivery) -> Outcome:
         """Try it once, for as long as the channel's settings say; raises nothing."""

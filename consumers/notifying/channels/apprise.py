@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import apprise
@@ -57,6 +58,12 @@ class AppriseChannel:
     def __init__(self, url: str, settings: ChannelSettings) -> None:
         self._url, self._settings = url, settings
 
+    def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """See `Channel.begin`; there is nothing to take."""
+
+    def end(self, *, is_taken_over: bool) -> None:
+        """See `Channel.end`."""
+
     def send(self, delivery: Delivery) -> Outcome:
         """See `Channel.send`."""
         title, body = words_of(delivery, self._settings)
@@ -69,6 +76,8 @@ class AppriseChannel:
                 capture_output=True,
                 timeout=limit + _START_SECONDS,
                 check=False,
+                # Ctrl-C is for us: what is under way has its time to get there.
+                start_new_session=True,
             )
         except subprocess.TimeoutExpired:
             return Again("timeout", f"the service has not taken it within {limit:g} s")

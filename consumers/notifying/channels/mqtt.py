@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +26,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from consumers import __version__
 from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.records.delivery import Delivery
+from consumers.records.prediction import content_id
 from consumers.settings import SettingsError
 from consumers.settings.notifying import ChannelSettings
 
@@ -33,6 +36,8 @@ _BASE: Final = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 #: So many cameras are told to Home Assistant; events of further ones are sent all the same.
 _CAMERAS: Final = 4096
+#: How long the broker may take to hear that we are gone.
+_END_SECONDS: Final = 2.0
 
 
 def open_mqtt(name: str, address: str, settings: ChannelSettings) -> MqttChannel:
@@ -50,7 +55,8 @@ def open_mqtt(name: str, address: str, settings: ChannelSettings) -> MqttChannel
     base = parts.path.strip("/") or "clipline"
     if not parts.hostname or not _BASE.fullmatch(base):
         raise SettingsError(expected)
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"clipline-{name}")
+    # An id of its own: a broker drops whoever has the same, and a test, a standby or another site may be there, too.
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"clipline-{name}-{secrets.token_hex(4)}")
     if parts.username is not None:
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
     if parts.scheme == "mqtts":
@@ -67,14 +73,38 @@ class MqttChannel:
     def __init__(self, client: Client, host: str, port: int, base: str, timeout_seconds: float) -> None:
         self._client, self._host, self._port, self._base, self._timeout = client, host, port, base, timeout_seconds
         self._lock = threading.Lock()
-        self._started = False
+        self._started = self._has_status = False
         self._refusal = "no connection yet"
         self._connected = threading.Event()
         #: Labels of the cameras that Home Assistant was told of.
         self._labels: dict[str, list[str]] = {}
-        client.will_set(f"{base}/status", _OFFLINE, qos=1, retain=True)
         client.on_connect, client.on_disconnect, client.on_message = self._greet, self._lost, self._heard
         client.reconnect_delay_set(1, 30)
+
+    def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """See `Channel.begin`. Home Assistant hears at once that we are there, and of cameras that it may have lost."""
+        with self._lock:
+            for camera, known in list(labels.items())[:_CAMERAS]:
+                mine = self._labels.setdefault(camera, [])
+                mine += [label for label in known if label not in mine]
+        # Only of the notifier people hear whether it is there, and not of a test.
+        self._has_status = True
+        self._client.will_set(f"{self._base}/status", _OFFLINE, qos=1, retain=True)
+        self._start()
+
+    def end(self, *, is_taken_over: bool) -> None:
+        """See `Channel.end`."""
+        with self._lock:
+            if not self._started:
+                return
+            self._started = False
+        if self._has_status and not is_taken_over and self._connected.is_set():
+            with contextlib.suppress(RuntimeError, ValueError):
+                said = self._client.publish(f"{self._base}/status", _OFFLINE, qos=1, retain=True)
+                said.wait_for_publish(_END_SECONDS)
+        self._connected.clear()
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def send(self, delivery: Delivery) -> Outcome:
         """See `Channel.send`. It got there when the broker has acknowledged it."""
@@ -110,9 +140,10 @@ class MqttChannel:
         if reason.is_failure:
             self._refusal = str(reason)
             return
-        client.publish(f"{self._base}/status", _ONLINE, qos=1, retain=True)
-        client.subscribe(f"{_DISCOVERY}/status")
-        self._introduce_all()
+        if self._has_status:
+            client.publish(f"{self._base}/status", _ONLINE, qos=1, retain=True)
+            client.subscribe(f"{_DISCOVERY}/status")
+            self._introduce_all()
         self._connected.set()
 
     def _lost(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
@@ -141,7 +172,7 @@ class MqttChannel:
         self._tell(camera, told)
 
     def _tell(self, camera: str, labels: list[str]) -> None:
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{self._base}_{camera}")
+        name = _object_id(f"{self._base}_{camera}")
         config = {
             "name": "Action",
             "unique_id": f"{name}_event",
@@ -151,3 +182,9 @@ class MqttChannel:
             "device": {"identifiers": [name], "name": camera, "manufacturer": "Clipline", "sw_version": __version__},
         }
         self._client.publish(f"{_DISCOVERY}/event/{name}/config", json.dumps(config), qos=1, retain=True)
+
+
+def _object_id(name: str) -> str:
+    """A name as Home Assistant takes it; different ones stay different."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    return plain if plain == name else f"{plain}_{content_id(name)[:8]}"

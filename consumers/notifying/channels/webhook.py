@@ -14,18 +14,21 @@ a while; another 3xx or 4xx: this message is refused.
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import email.utils
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
+from urllib.parse import unquote
 
 import httpx
 from standardwebhooks import Webhook
 
 from consumers import __version__
 from consumers.notifying.plan import Again, Never, Outcome, Sent
+from consumers.printable import printable
 from consumers.records.delivery import Delivery
 from consumers.records.fields import to_json
 from consumers.settings import SettingsError
@@ -33,7 +36,12 @@ from consumers.settings.notifying import ChannelSettings
 
 #: Of an answer no more is read: it is only shown.
 _READ_BYTES: Final = 2048
+_SHOWN_CHARACTERS: Final = 200
 _GONE: Final = 410
+#: Parts of a path from this length on are taken for secrets, such as the tokens of chats.
+_SECRET_CHARACTERS: Final = 6
+#: How long the Standard Webhooks specification has a secret be.
+_SECRET_BYTES: Final = (24, 64)
 #: An idle connection is not kept for so long that its receiver may have closed it.
 _KEEP_SECONDS: Final = 2.0
 #: Answers that are about the receiver and not about the message.
@@ -46,15 +54,36 @@ def open_webhook(name: str, address: str, settings: ChannelSettings) -> WebhookC
     Raises:
         SettingsError: a secret or the address cannot be used.
     """
-    if not address.startswith(("http://", "https://")) or not httpx.URL(address).host:
-        raise SettingsError(f"channels.{name}.url: expected an address that begins with https:// or http://")
-    signers = []
-    for secret in settings.signing(name):
-        try:
-            signers.append(Webhook(secret.reveal()))
-        except Exception:  # noqa: BLE001  what the library raises, and binascii
-            raise SettingsError(f"channels.{name}.secret: expected whsec_ and base64") from None
+    if not _is_web_address(address):
+        # Not what is wrong with it: that may show a piece of a password.
+        raise SettingsError(
+            f"channels.{name}.url: expected an address that begins with https:// or http://, such as "
+            "https://example.org/hooks; /, ? and # in a password are written %2F, %3F and %23"
+        )
+    signers = [Webhook(_checked(name, secret.reveal())) for secret in settings.signing(name)]
     return WebhookChannel(address, signers, settings.timeout_seconds)
+
+
+def _is_web_address(address: str) -> bool:
+    try:
+        url = httpx.URL(address)
+        return url.scheme in {"http", "https"} and bool(url.host) and (url.port is None or 0 < url.port < 1 << 16)
+    except (httpx.InvalidURL, ValueError):
+        return False
+
+
+def _checked(name: str, secret: str) -> str:
+    """The secret, which the library would take whatever it is, leaving out what is no base64."""
+    try:
+        size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not _SECRET_BYTES[0] <= size <= _SECRET_BYTES[1]:
+        raise SettingsError(
+            f"channels.{name}.secret: expected whsec_ and base64 of {_SECRET_BYTES[0]} to {_SECRET_BYTES[1]} bytes; "
+            "python3 -c 'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(24)).decode())' makes one"
+        )
+    return secret
 
 
 class WebhookChannel:
@@ -73,6 +102,12 @@ class WebhookChannel:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="webhooks", daemon=True).start()
 
+    def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """See `Channel.begin`; there is nothing to take."""
+
+    def end(self, *, is_taken_over: bool) -> None:
+        """See `Channel.end`."""
+
     def send(self, delivery: Delivery) -> Outcome:
         """See `Channel.send`. The whole answer has to be there in time: one that trickles is cut off."""
         try:
@@ -80,7 +115,7 @@ class WebhookChannel:
         except (TimeoutError, httpx.TimeoutException):
             return Again("timeout", f"no whole answer within {self._timeout:g} s")
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return Again("unreachable", _words(error))
+            return Again("unreachable", self._hidden(_words(error)))
 
     async def _post(self, delivery: Delivery) -> Outcome:
         text, now = to_json(dict(delivery.message)), dt.datetime.now(dt.UTC)
@@ -98,7 +133,17 @@ class WebhookChannel:
             asyncio.timeout(self._timeout),
             self._client.stream("POST", self._url, content=text.encode(), headers=headers) as response,
         ):
-            return _judged(response, await _beginning(response))
+            return _judged(response, self._hidden(await _beginning(response))[:_SHOWN_CHARACTERS])
+
+    def _hidden(self, text: str) -> str:
+        """What a receiver said, without the parts of its address that may be secret: many say to what they said no."""
+        url = httpx.URL(self._url)
+        parts = {self._url, url.raw_path.decode(), url.path, url.query.decode(), url.username, url.password}
+        parts |= {part for part in url.path.split("/") if len(part) >= _SECRET_CHARACTERS}
+        for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
+            if len(part) > 1:
+                text = text.replace(part, "…")
+        return printable(text)
 
 
 async def _beginning(response: httpx.Response) -> str:
@@ -107,7 +152,7 @@ async def _beginning(response: httpx.Response) -> str:
         found += piece
         if len(found) >= _READ_BYTES:
             break
-    return " ".join(found[:_READ_BYTES].decode("utf-8", errors="replace").split())[:200]
+    return " ".join(found[:_READ_BYTES].decode("utf-8", errors="replace").split())
 
 
 def _words(error: Exception) -> str:
@@ -138,7 +183,7 @@ def _retry_after(text: str | None) -> float | None:
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
