@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .options import (
+    INTERRUPTED,
     KafkaOption,
     LogOption,
     PrintJsonOption,
@@ -18,6 +21,7 @@ from .options import (
     errors,
     logged_settings,
     parse_moment,
+    stop_on_signal,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
 class VerdictsAction(StrEnum):
     list = "list"
     give = "give"
+    export = "export"
     serve = "serve"
 
 
@@ -40,8 +45,8 @@ def verdicts(
         VerdictsAction,
         typer.Argument(
             metavar="ACTION",
-            help="list: what was said. give: say it by hand. serve: the page behind the links of messages, until "
-            "Ctrl-C.",
+            help="list: what was said. give: say it by hand. export: footage of judged events, as a data set. serve: "
+            "the page behind the links of messages, until Ctrl-C.",
         ),
     ] = VerdictsAction.list,
     event: Annotated[
@@ -62,6 +67,22 @@ def verdicts(
             show_default="all",
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="export: folder of the data set.", show_default="labelled"
+        ),
+    ] = None,
+    false_as: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="export: what footage of false alarms is to be taught as.",
+            show_default="the model's label that raises no events",
+        ),
+    ] = None,
+    lead: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage before the event.")] = 0.0,
+    tail: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage after the event.")] = 0.0,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -80,10 +101,15 @@ def verdicts(
     more, so that a program that looks at links answers nothing. `clipline run`
     serves that page by itself. Verdicts are on the topic of verdicts.
 
+    export cuts the footage of judged events out of what is on Kafka, before its
+    retention is over, into a folder for each label, with a list. Run it every
+    night into one folder: what is there already is not cut again.
+
     \b
     Examples:
       clipline verdicts
       clipline verdicts give 3f0c6a false
+      clipline verdicts export -o labelled/
       clipline verdicts serve --listen 127.0.0.1:8310
     """
     for name, given, of in (
@@ -91,6 +117,10 @@ def verdicts(
         ("ANSWER", answer, "give"),
         ("--since", since, "list"),
         ("--json", as_json or None, "list"),
+        ("--output", output, "export"),
+        ("--false-as", false_as, "export"),
+        ("--lead", lead or None, "export"),
+        ("--tail", tail or None, "export"),
         ("--listen", listen, "serve"),
         ("--log", log, "serve"),
     ):
@@ -103,6 +133,8 @@ def verdicts(
         if event is None or answer is None:
             raise typer.BadParameter("give wants an EVENT, and right or false; `clipline events --json` prints ids")
         _give(settings, event, answer)
+    elif action is VerdictsAction.export:
+        _export(settings, output or Path("labelled"), false_as, lead, tail)
     else:
         _list(settings, parse_moment("--since", since), as_json=as_json)
 
@@ -137,6 +169,34 @@ def _give(settings: Settings, event: str, answer: Literal["right", "false"]) -> 
 
     given = give_verdict(KafkaTransport(settings.broker, at_once=True), settings, event, answer)
     console.print(describe_verdict(given), soft_wrap=True)
+
+
+def _export(settings: Settings, folder: Path, false_as: str | None, lead: float, tail: float) -> None:
+    from consumers.terminal.wording import count
+    from consumers.verdicts.export import LIST, export_footage, quiet_label
+    from stream import KafkaTransport
+
+    quiet = quiet_label(settings, false_as)
+    with stop_on_signal() as stop:
+        done = export_footage(
+            KafkaTransport(settings.broker, at_once=True),
+            settings,
+            folder,
+            quiet,
+            lead_seconds=lead,
+            tail_seconds=tail,
+            stop=stop.is_set,
+        )
+    for note in done.notes:
+        errors.print(note, style="yellow", soft_wrap=True)
+    for gone in done.gone:
+        told = f"{gone.label} at {gone.camera}, {gone.began[:19]}Z, event {gone.event[:12]} ({gone.verdict})"
+        errors.print(f"gone: {told}: {gone.why}", style="yellow", soft_wrap=True)
+    labels = Counter(row.label for row in done.rows)
+    found = ", ".join(f"{n} of {label}" for label, n in sorted(labels.items())) or "nothing"
+    console.print(f"{folder / LIST}: {found}; {count(done.cut, 'new file')}", soft_wrap=True)
+    if stop.is_set():
+        raise typer.Exit(INTERRUPTED)  # the rest was not cut
 
 
 def _list(settings: Settings, since_us: int | None, *, as_json: bool) -> None:

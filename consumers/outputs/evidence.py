@@ -53,7 +53,16 @@ def find_evidence(
         SourceError: there is no such event, it does not tell where its footage lies, or nothing of that is left.
         BrokerError: the broker is gone.
     """
-    report = newest_report(transport, topics, event)
+    return evidence_of(transport, newest_report(transport, topics, event), lead_seconds, tail_seconds)
+
+
+def evidence_of(transport: Transport, report: Event, lead_seconds: float, tail_seconds: float) -> Evidence:
+    """Likewise, of an event of which a report is at hand.
+
+    Raises:
+        SourceError: it does not tell where its footage lies, or nothing of that is left.
+        BrokerError: the broker is gone.
+    """
     place = place_of_footage(report)
     if place is None:
         raise SourceError(f"event {report.id}: does not tell where its footage lies (an older worker published it)")

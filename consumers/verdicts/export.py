@@ -1,0 +1,285 @@
+"""`clipline verdicts export`: footage of judged events, cut out of the topics, as a data set for `clipline train`.
+
+    labelled/
+      fight/gate-1_20261128T020312_3f0c6a5e1b2d.mp4       right: its label
+      normal/yard_20261128T031500_9a7be0c411f2.mp4        a false alarm: the label of what is none
+      labels.csv                                          a row for each file: path,label,start,end,group,event …
+      gone.csv                                            judged, and no footage left, with the reason
+
+Segments are joined as they are; nothing is encoded again. What was exported before stays when retention has taken it
+from the topics, so the command can run every night into one folder. A verdict that was corrected moves its file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Final
+
+from consumers.files import write_text
+from consumers.outputs.evidence import Evidence, evidence_of, write_evidence
+from consumers.records.event import Event
+from consumers.records.fields import RecordError
+from consumers.records.prediction import rfc3339
+from consumers.settings import Settings
+from models import UNKNOWN, find, normal_label
+from stream import SegmentError, SourceError, Transport
+
+from .book import JudgedEvent, judged_events, stored_verdicts
+
+LIST: Final = "labels.csv"
+GONE: Final = "gone.csv"
+#: Footage of which nothing is certain any more. Hidden: no class of the data set.
+_ASIDE: Final = ".set-aside"
+_DIGITS: Final = 3
+_NO_NAME: Final = re.compile(r"[^\w .-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file of the list. Times are seconds of the file; other tools read all but the first five as they like."""
+
+    path: str
+    label: str
+    start: str
+    end: str
+    #: All footage of one camera is one group: a split never shows a camera to both sides.
+    group: str
+    event: str
+    verdict: str
+    by: str
+    began: str
+    model: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An event that was judged and of which no file could be made."""
+
+    event: str
+    camera: str
+    label: str
+    verdict: str
+    began: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was done."""
+
+    rows: tuple[Row, ...]
+    #: Files that were not there before.
+    cut: int
+    gone: tuple[Gone, ...]
+    #: What is to be said of others, in words.
+    notes: tuple[str, ...]
+
+
+def quiet_label(settings: Settings, named: str | None) -> str:
+    """The label of footage in which nothing happens: the one that is named, or the model's that raises no events.
+
+    Raises:
+        SourceError: the model has none.
+        ModelError: there is no such model.
+    """
+    if named is not None:
+        if not (label := normal_label(named)):
+            raise SourceError("--false-as: expected the name of a label")
+        return label
+    contract = find(settings.worker.model).contract
+    found = [label for label in contract.labels if label not in {*contract.thresholds, UNKNOWN}]
+    if not found:
+        raise SourceError(f"{settings.worker.model}: every label raises events; name one for false alarms, --false-as")
+    return found[0]
+
+
+def export_footage(
+    transport: Transport,
+    settings: Settings,
+    folder: Path,
+    false_as: str,
+    *,
+    lead_seconds: float = 0.0,
+    tail_seconds: float = 0.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Exported:
+    """Cut what was judged since the last time, and list all of it.
+
+    Args:
+        transport: the broker.
+        settings: names of topics.
+        folder: of the data set; made if it is missing.
+        false_as: label of the footage of false alarms.
+        lead_seconds: footage before each event.
+        tail_seconds: footage after it.
+        stop: whether to end early; what was cut by then is listed.
+
+    Raises:
+        SourceError: the folder cannot be used.
+        BrokerError: the broker is away, or has no verdicts.
+    """
+    judged = judged_events(stored_verdicts(transport, settings.topics))
+    reports = _reports(transport, settings.topics.events, judged)
+    before = _rows(folder / LIST)
+    true = [(e.camera, e.start_us, e.end_us) for id_, e in reports.items() if judged[id_].judged == "right"]
+    rows = {event: row for event, row in before.items() if event not in judged and (folder / row.path).is_file()}
+    gone: list[Gone] = []
+    notes: list[str] = []
+    cut = 0
+    for event, what in judged.items():
+        old, report, said = before.get(event), reports.get(event), what.newest
+        label = normal_label(said.label) if what.judged == "right" else false_as
+        why = None
+        if what.judged == "contested":
+            why = "contested"
+        elif what.judged == "false" and report is not None and _overlaps(report, true):
+            why = "another event was right then"
+        is_there = old is not None and (folder / old.path).is_file()
+        if why is not None:
+            notes.append(f"{said.label} at {said.camera}, event {event[:12]}: left out, {why}")
+            if old is not None and is_there:
+                _move(folder, old, Path(_ASIDE))
+        elif old is not None and is_there:
+            path = _move(folder, old, Path(folder_name(label)))
+            rows[event] = replace(old, path=path, label=label, verdict=what.judged, by=_by(what))
+        elif not stop():
+            made = _cut(transport, folder, label, what, report, (lead_seconds, tail_seconds))
+            if isinstance(made, Row):
+                rows[event] = made
+                cut += 1
+            else:
+                gone.append(made)
+    write_text(folder / GONE, _table(Gone, gone), SourceError)
+    write_text(folder / LIST, _table(Row, list(rows.values())), SourceError)
+    return Exported(tuple(rows.values()), cut, tuple(gone), tuple(notes))
+
+
+def _reports(transport: Transport, topic: str, judged: Mapping[str, JudgedEvent]) -> dict[str, Event]:
+    """The newest reports of those events, by their ids."""
+    found: dict[str, Event] = {}
+    if not transport.existing([topic]):
+        return found
+    for record in transport.read(transport.offsets(topic)):
+        id_ = dict(record.headers).get("ce_id", b"").decode(errors="replace").rpartition("-")[0]
+        if id_ in judged:
+            try:
+                found[id_] = Event.decode(record.key, record.headers, record.value, record.where)
+            except RecordError:
+                continue  # an earlier report will do
+    return found
+
+
+def _cut(
+    transport: Transport,
+    folder: Path,
+    label: str,
+    what: JudgedEvent,
+    report: Event | None,
+    around: tuple[float, float],
+) -> Row | Gone:
+    verdict = what.newest
+    began = rfc3339(verdict.start_us)
+
+    def gone(why: str) -> Gone:
+        return Gone(verdict.event, verdict.camera, verdict.label, what.judged, began, why)
+
+    if report is None:
+        return gone("its event is no longer on the topic of events")
+    try:
+        found = evidence_of(transport, report, *around)
+        path = _path(label, report, found)
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_evidence(found, place)
+    except (SourceError, SegmentError) as error:
+        return gone(str(error))
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be written ({error.strerror})") from None
+    zero, length = found.segments[0].start_us, found.segments[-1].end_us - found.segments[0].start_us
+    start, end = (min(max(0, time_us - zero), length) for time_us in (report.start_us, report.end_us))
+    if start >= end:  # the event itself is gone, and what lies around it is left
+        place.unlink()
+        return gone("; ".join(found.missing) or "its footage is gone")
+    return Row(
+        path=path.as_posix(),
+        label=label,
+        start=f"{start / 1e6:.{_DIGITS}f}",
+        end=f"{end / 1e6:.{_DIGITS}f}",
+        group=report.camera,
+        event=report.id,
+        verdict=what.judged,
+        by=_by(what),
+        began=began,
+        model=report.model,
+        score=f"{report.peak_score:.3f}",
+    )
+
+
+def _by(what: JudgedEvent) -> str:
+    return " ".join(dict.fromkeys("hand" if v.channel is None else v.channel for v in what.verdicts))
+
+
+def _path(label: str, report: Event, found: Evidence) -> Path:
+    """Where a clip lies below the folder: what others wrote names no place elsewhere."""
+    suffix = ".mp4" if found.segments[0].container == "mpegts" else ".mkv"
+    moment = re.sub(r"[^0-9T]", "", rfc3339(report.start_us)[:19])
+    name = _NO_NAME.sub("_", f"{report.camera}_{moment}_{report.id[:12]}").lstrip(".")
+    return Path(folder_name(label)) / f"{name[:150]}{suffix}"
+
+
+def folder_name(label: str) -> str:
+    """The folder of a label; it differs from the label where that can be no folder."""
+    return _NO_NAME.sub("_", label).lstrip(".")[:100].strip() or "_"
+
+
+def _overlaps(report: Event, true: Sequence[tuple[str, int, int]]) -> bool:
+    return any(
+        camera == report.camera and begin < report.end_us and end > report.start_us for camera, begin, end in true
+    )
+
+
+def _rows(path: Path) -> dict[str, Row]:
+    """The list as it was written before, by event; empty where there is none.
+
+    Raises:
+        SourceError: it is another file.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read ({error})") from None
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    names = [each.name for each in fields(Row)]
+    if table.fieldnames != names:
+        raise SourceError(f"{path}: no list that `clipline verdicts export` wrote; name another folder with --output")
+    found = [Row(**{name: row[name] or "" for name in names}) for row in table]
+    if outside := [row.path for row in found if Path(row.path).is_absolute() or ".." in Path(row.path).parts]:
+        raise SourceError(f"{path}: {outside[0]} is not below its folder")
+    return {row.event: row for row in found}
+
+
+def _move(folder: Path, row: Row, to: Path) -> str:
+    """Put the file of a row into another folder below; return its new path."""
+    path = to / Path(row.path).name
+    try:
+        (folder / to).mkdir(parents=True, exist_ok=True)
+        (folder / row.path).replace(folder / path)
+    except OSError as error:
+        raise SourceError(f"{folder / row.path}: cannot be moved to {to} ({error.strerror})") from None
+    return path.as_posix()
+
+
+def _table(kind: type[Row | Gone], rows: Sequence[Row] | Sequence[Gone]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, [each.name for each in fields(kind)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    return text.getvalue()

@@ -1,0 +1,232 @@
+"""Footage of judged events becomes a data set, as it was sent, by what people say of it; what is gone is named."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.learning.datasets import find_examples
+from consumers.records.event import Event, event_id
+from consumers.records.verdict import Verdict
+from consumers.settings import Settings
+from consumers.terminal.demo import FOOTAGE
+from consumers.topics import ensure_topic_of_verdicts, ensure_topics
+from consumers.verdicts.book import write_verdict
+from consumers.verdicts.export import Exported, export_footage, folder_name, quiet_label
+from stream import KafkaTransport, MemoryTransport, Partition, Record, Segment, SourceError, Transport, attach
+from stream.services import Service
+from tests.videos import decoded_frames
+
+START_US = 1_700_000_000_000_000
+
+
+def site(transport: Transport, settings: Settings) -> None:
+    """Real footage of two cameras on the topic of segments."""
+    ensure_topics(transport, settings.topics)
+    ensure_topic_of_verdicts(transport, settings.topics, 24)
+    for camera in ("gate", "lobby"):
+        film = FOOTAGE / f"{camera}.mp4"
+        attach(str(film), camera, transport.producer(), settings.topics.segments, pace="max", start_us=START_US)
+
+
+def happened(
+    transport: Transport, settings: Settings, camera: str, seconds: tuple[float, float], label: str = "fight"
+) -> Event:
+    """An event as a worker reports it, with the place of its footage."""
+    start_us, end_us = (START_US + round(each * 1e6) for each in seconds)
+    places: list[Record] = []
+    for record in transport.read(transport.offsets(settings.topics.segments)):
+        segment = Segment.decode(record.key, record.headers, record.value, record.where)
+        if segment.camera == camera and segment.start_us < end_us and segment.end_us > start_us:
+            places.append(record)
+    first, last = places[0], places[-1]
+    report = Event(
+        camera=camera,
+        model="m",
+        label=label,
+        state="ended",
+        revision=1,
+        id=event_id(camera, START_US, label, start_us, "m"),
+        start_us=start_us,
+        end_us=end_us,
+        peak_score=0.9,
+        peak_us=start_us,
+        windows=3,
+        ending="below_threshold",
+        segments=f"{first.topic}[{first.partition}]@{first.offset}-{last.offset}",
+    )
+    producer = transport.producer()
+    producer.send(settings.topics.events, *report.encode())
+    producer.flush()
+    producer.close()
+    return report
+
+
+def said(transport: Transport, settings: Settings, of: Event, answer: str, channel: str | None = "ops") -> None:
+    now = time.time_ns() // 1000
+    id_ = f"{of.id}-{channel}-{answer}"
+    fields = (of.id, of.camera, of.label, of.start_us, of.end_us, now, channel)
+    write_verdict(transport, settings.topics.verdicts, Verdict(id_, answer, *fields))  # type: ignore[arg-type]
+
+
+def test_real_footage_is_cut_as_it_was_sent_and_read_as_training_reads_it(
+    broker: Service, topics_prefix: str, tmp_path: Path
+):
+    settings = Settings.model_validate({"kafka": broker.address, "topics": {"prefix": topics_prefix, "partitions": 2}})
+    transport = KafkaTransport(settings.broker)
+    site(transport, settings)
+    fight = happened(transport, settings, "gate", (4.0, 7.5))
+    nothing = happened(transport, settings, "lobby", (3.0, 5.0))
+    said(transport, settings, fight, "right")
+    said(transport, settings, nothing, "false")
+    done = export_footage(transport, settings, tmp_path / "labelled", "normal")
+    assert (done.cut, done.gone, done.notes) == (2, (), ())
+    by_folder = find_examples(tmp_path / "labelled", {})
+    assert sorted((e.label, e.path.parent.name) for e in by_folder) == [("fight", "fight"), ("normal", "normal")]
+    by_list = {e.label: e for e in find_examples(tmp_path / "labelled" / "labels.csv", {})}
+    assert {e.path for e in by_list.values()} == {e.path for e in by_folder}
+    assert {label: Path(e.group).name for label, e in by_list.items()} == {"fight": "gate", "normal": "lobby"}
+    for event, example in ((fight, by_list["fight"]), (nothing, by_list["normal"])):
+        assert example.end_seconds is not None
+        assert example.end_seconds - example.start_seconds == pytest.approx((event.end_us - event.start_us) / 1e6)
+        source = dict(decoded_frames(FOOTAGE / f"{event.camera}.mp4"))
+        zero = (event.start_us - START_US) / 1e6 - example.start_seconds
+        clip = decoded_frames(example.path)
+        assert len(clip) > 20
+        for at_us, image in clip:
+            nearest = min(source, key=lambda each: abs(each - at_us - zero * 1e6))
+            assert np.array_equal(image, source[nearest]), at_us
+
+
+class Shortened(MemoryTransport):
+    """A broker whose retention has removed all footage."""
+
+    def __init__(self, whole: MemoryTransport, topic: str) -> None:
+        self._whole, self._topic = whole, topic
+
+    def existing(self, topics):
+        return self._whole.existing(topics)
+
+    def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        bounds = self._whole.offsets(topic)
+        return {p: (end, end) for p, (_, end) in bounds.items()} if topic == self._topic else bounds
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        return (record for record in self._whole.read(ranges) if record.topic != self._topic)
+
+
+@pytest.fixture(scope="module")
+def whole() -> MemoryTransport:
+    transport = MemoryTransport()
+    site(transport, Settings())
+    return transport
+
+
+@pytest.fixture
+def memory(whole: MemoryTransport, topics_prefix: str) -> tuple[MemoryTransport, Settings]:
+    """The same footage, with events and verdicts of its own."""
+    settings = Settings.model_validate({"topics": {"prefix": topics_prefix}})
+    ensure_topics(whole, settings.topics)
+    ensure_topic_of_verdicts(whole, settings.topics, 24)
+    return whole, settings
+
+
+def at_segments(whole: MemoryTransport, settings: Settings, *event: object) -> Event:
+    """An event on the topics of a test, with its footage on those that all share."""
+    report = happened(whole, Settings(), *event)  # type: ignore[arg-type]
+    producer = whole.producer()
+    producer.send(settings.topics.events, *report.encode())
+    producer.flush()
+    return report
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).parts[0] for path in folder.rglob("*.mp4")}
+
+
+def test_what_was_exported_stays_when_it_is_gone_from_the_topic_and_moves_when_it_is_corrected(memory, tmp_path):
+    whole, settings = memory
+    event = at_segments(whole, settings, "gate", (2.0, 4.0))
+    said(whole, settings, event, "right")
+    assert export_footage(whole, settings, tmp_path, "normal").cut == 1
+    (before,) = tmp_path.rglob("*.mp4")
+    content, written = before.read_bytes(), before.stat().st_mtime_ns
+    later = Shortened(whole, Settings().topics.segments)
+    again = export_footage(later, settings, tmp_path, "normal")
+    assert (again.cut, again.gone, len(again.rows)) == (0, (), 1)
+    assert before.stat().st_mtime_ns == written
+    said(whole, settings, event, "false", None)
+    corrected = export_footage(later, settings, tmp_path, "normal")
+    assert [(row.label, row.verdict, row.by) for row in corrected.rows] == [("normal", "false", "hand")]
+    assert files(tmp_path) == {"normal"}
+    assert next(tmp_path.rglob("*.mp4")).read_bytes() == content
+
+
+def test_what_is_gone_is_named_and_contested_or_true_footage_teaches_nothing_false(memory, tmp_path):
+    whole, settings = memory
+    gone = at_segments(whole, settings, "gate", (2.0, 4.0))
+    unknown = replace(gone, id="0" * 24, camera="yard")
+    contested = at_segments(whole, settings, "lobby", (2.0, 4.0))
+    true = at_segments(whole, settings, "gate", (8.0, 10.0))
+    meanwhile = at_segments(whole, settings, "gate", (9.0, 11.0), "fall")
+    for of, answer, channel in (
+        (gone, "false", "ops"),
+        (unknown, "right", "ops"),
+        (contested, "right", "ops"),
+        (contested, "false", "guard"),
+        (true, "right", "ops"),
+        (meanwhile, "false", "ops"),
+    ):
+        said(whole, settings, of, answer, channel)
+    done: Exported = export_footage(Shortened(whole, Settings().topics.segments), settings, tmp_path, "normal")
+    assert {row.event for row in done.gone} == {gone.id, unknown.id, true.id}
+    assert "retention" in next(row.why for row in done.gone if row.event == gone.id)
+    assert "no longer on the topic of events" in next(row.why for row in done.gone if row.event == unknown.id)
+    with (tmp_path / "gone.csv").open() as file:
+        assert {row["event"] for row in csv.DictReader(file)} == {gone.id, unknown.id, true.id}
+    assert [note.rpartition(", ")[2] for note in done.notes] == ["contested", "another event was right then"]
+    assert done.rows == ()
+
+
+def test_what_becomes_contested_is_set_aside_and_is_no_class(memory, tmp_path):
+    whole, settings = memory
+    event, other = (at_segments(whole, settings, "gate", seconds) for seconds in ((2.0, 4.0), (6.0, 7.0)))
+    said(whole, settings, event, "right")
+    said(whole, settings, other, "right")
+    export_footage(whole, settings, tmp_path, "normal")
+    said(whole, settings, event, "false", "guard")
+    done = export_footage(whole, settings, tmp_path, "normal")
+    assert [row.event for row in done.rows] == [other.id]
+    assert len(list((tmp_path / ".set-aside").iterdir())) == 1
+    assert [e.label for e in find_examples(tmp_path, {})] == ["fight"]
+
+
+def test_no_label_or_list_leads_out_of_the_folder(memory, tmp_path):
+    whole, settings = memory
+    event = at_segments(whole, settings, "gate", (2.0, 4.0), "../../climbing a rope/naïvely")
+    said(whole, settings, event, "right")
+    (row,) = export_footage(whole, settings, tmp_path / "here", "normal").rows
+    assert row.label == "../../climbing a rope/naïvely"
+    assert (tmp_path / "here" / row.path).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert folder_name("..") not in {"", ".", ".."}
+    table = tmp_path / "here" / "labels.csv"
+    table.write_text(table.read_text().replace(row.path, "../../etc/passwd"))
+    with pytest.raises(SourceError, match="is not below its folder"):
+        export_footage(whole, settings, tmp_path / "here", "normal")
+    table.write_text("path,label\n")
+    with pytest.raises(SourceError, match="no list that"):
+        export_footage(whole, settings, tmp_path / "here", "normal")
+
+
+def test_false_alarms_are_taught_as_the_label_that_raises_no_events():
+    assert quiet_label(Settings(), None) == "normal"
+    assert quiet_label(Settings(), " nothing ") == "nothing"
+    with pytest.raises(SourceError, match="--false-as"):
+        quiet_label(Settings(), " ")
