@@ -19,6 +19,7 @@ from .broker.transport import (
     Topic,
     Transport,
 )
+from .camera_ids import CAMERA_ID, camera_behind, check_camera_id, check_sent_id, drill_id, drilled
 from .clips.clipper import Clip, Clipper, ClipperState
 from .clips.decoding import Decoded, Decoder, decode
 from .clips.effort import EVERYTHING, Effort, Thinning
@@ -51,7 +52,7 @@ from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .feeds.times.recorded import Recorded, recorded_order
 from .headers import Headers
-from .segment import CAMERA_ID, Segment, announced_frames, check_camera_id
+from .segment import Segment, announced_frames
 from .tracing import child_trace, trace_headers, trace_of
 
 __all__ = [
@@ -116,14 +117,18 @@ __all__ = [
     "announced_frames",
     "attach",
     "attach_all",
+    "camera_behind",
     "camera_id",
     "camera_of",
     "cameras_of",
     "check_address",
     "check_camera_id",
+    "check_sent_id",
     "child_trace",
     "decode",
     "display_name",
+    "drill_id",
+    "drilled",
     "escape_address",
     "find_files",
     "is_film",

@@ -16,7 +16,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
 
-from .credentials import display_name
+from .camera_ids import check_sent_id, drilled
 from .errors import SegmentError
 from .headers import Headers
 from .tracing import segment_trace, trace_headers
@@ -41,7 +41,6 @@ _NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
 _REASON: Final = re.compile(r"[a-z_]{1,32}")
 #: What a frame takes in each container at least: a packet of the transport stream, or the head of a block.
 _FRAME_BYTES: Final[Mapping[str, int]] = MappingProxyType({"mpegts": 188, "matroska": 7, "nut": 2})
-CAMERA_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Matrices between YUV and RGB that pictures can be converted by, by their number in ISO/IEC 23091-2.
 COLOUR_MATRICES: Final = frozenset({1, 4, 5, 6, 7, 9})
@@ -58,16 +57,6 @@ def ticks_to_us(ticks: int, container: Container) -> int:
     """The one rounding from container ticks to microseconds; every time of a frame comes through here."""
     rate = TICKS_PER_SECOND[container]
     return (2 * ticks * 1_000_000 + rate) // (2 * rate)
-
-
-def check_camera_id(camera: str) -> str:
-    """Return `camera`, or raise ValueError: an id names Redis keys and file names, so it is kept plain."""
-    if not CAMERA_ID.fullmatch(camera):
-        raise ValueError(
-            f"camera id '{display_name(camera)}': expected 1 to 64 letters, digits, '.', '_' or '-', beginning with "
-            "a letter or digit"
-        )
-    return camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +138,7 @@ class Segment:
         self._check_feed()
 
     def _check_numbers(self) -> None:
-        check_camera_id(self.camera)
+        check_sent_id(self.camera)
         if self.container not in TICKS_PER_SECOND:
             raise ValueError(f"container {self.container!r}: expected one of {sorted(TICKS_PER_SECOND)}")
         if self.sequence < 0 or self.frames < 0:
@@ -245,7 +234,7 @@ class Segment:
         if self.feed:
             values["feed"] = self.feed
         trace = trace_headers(segment_trace(self.camera, self.epoch_us, self.sequence))
-        headers = [*((name, str(value).encode()) for name, value in values.items()), *trace]
+        headers = [*((name, str(value).encode()) for name, value in values.items()), *_mark(self.camera), *trace]
         return self.camera.encode(), headers, self.data
 
     @classmethod
@@ -323,6 +312,12 @@ class Segment:
 def fingerprint(codec: str, first: bytes) -> str:
     """What tells a feed from others: of its codec and the bytes of its first picture."""
     return hashlib.blake2b(first, digest_size=8, person=codec.encode()[:16]).hexdigest()
+
+
+def _mark(camera: str) -> Headers:
+    """What says of a drill for which camera it is."""
+    of = drilled(camera)
+    return [] if of is None else [("drill", of.encode())]
 
 
 def _number(text: bytes) -> int:

@@ -28,7 +28,7 @@ from consumers.live.worker import Worker
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
-from consumers.records.event import ADDED_KEYS, BODY_KEYS, Event, event_id
+from consumers.records.event import ADDED_KEYS, BODY_KEYS, DRILL_KEYS, Event, event_id
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
@@ -38,7 +38,7 @@ from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
 from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
-from stream import ClipSpec, KafkaTransport, Record, Segment, attach
+from stream import ClipSpec, KafkaTransport, Record, Segment, attach, drill_id
 from stream.segment import Display
 from stream.services import Service
 from tests.scorers import WholeClips
@@ -223,6 +223,8 @@ PICTURES = EventPictures(
 EVENT = Event(
     "lobby", "m", LABEL, "started", 0, ID, 10**15, 10**15 + 2_000_000, 0.9, 10**15, 1, segments="t[0]@3-9", trace=TRACE
 )
+DRILL = drill_id("lobby", "0123abcd")
+DRILL_EVENT = replace(EVENT, camera=DRILL)
 DELIVERY = Delivery.about(EVENT, "ops", now_us=10**15 + 3, expires_us=10**15 + 10**9)
 VERDICT = Verdict("0" * 24, "snooze", EVENT.id, "lobby", LABEL, 10**15, 10**15 + 1, 10**15 + 9, "ops", 10**15 + 99)
 SEGMENT = Segment(
@@ -238,26 +240,32 @@ SEGMENT = Segment(
 
 def test_the_contracts_are_valid_and_name_what_the_code_writes():
     Draft202012Validator.check_schema(EVENT_SCHEMA)
-    assert set(EVENT_SCHEMA["properties"]) == BODY_KEYS
+    assert set(EVENT_SCHEMA["properties"]) == BODY_KEYS | DRILL_KEYS
     assert set(EVENT_SCHEMA["required"]) == BODY_KEYS - ADDED_KEYS
     messages = ASYNCAPI["components"]["messages"]
     prediction = Prediction("lobby", 10**15, 0, 10**15, 10**15 + 1, "m", {"a": 1.0}, TRACE)
+    drill = replace(prediction, camera=DRILL, stations_us=(10**15, 10**15 + 1))
+    about_drill = Delivery.about(DRILL_EVENT, "ops", now_us=10**15 + 3, expires_us=10**15 + 10**9)
     letter = Record("t", 0, 1, b"k", [], b"x" * (10 * 1024 * 1024))
     written = {
-        "segment": SEGMENT.encode()[1],
-        "prediction": prediction.encode()[1],
-        "event": EVENT.encode()[1],
-        "deadletter": DeadLetter.of(letter, "why").encode()[1],
-        "loadChange": LOAD_CHANGE.encode()[1],
-        "pictures": PICTURES.encode()[1],
-        "delivery": DELIVERY.encode()[1],
-        "verdict": VERDICT.encode()[1],
+        "segment": [SEGMENT.encode()[1], replace(SEGMENT, camera=DRILL).encode()[1]],
+        "prediction": [prediction.encode()[1], drill.encode()[1]],
+        "event": [EVENT.encode()[1], DRILL_EVENT.encode()[1]],
+        "deadletter": [DeadLetter.of(letter, "why").encode()[1]],
+        "loadChange": [LOAD_CHANGE.encode()[1]],
+        "pictures": [PICTURES.encode()[1]],
+        "delivery": [DELIVERY.encode()[1], about_drill.encode()[1]],
+        "verdict": [VERDICT.encode()[1]],
     }
     # The records of states are held to their schemas in test_status.py.
     assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"} == messages.keys()
-    for name, headers in written.items():
-        assert set(messages[name]["headers"]["properties"]) == {n for n, _ in headers}, name
-        contract(name, "headers").validate({n: v.decode() for n, v in headers})
+    for name, records in written.items():
+        assert set(messages[name]["headers"]["properties"]) == {n for headers in records for n, _ in headers}, name
+        for headers in records:
+            contract(name, "headers").validate({n: v.decode() for n, v in headers})
+    contract("event", "payload").validate(DRILL_EVENT.body())
+    contract("prediction", "payload").validate(json.loads(drill.encode()[2]))
+    contract("delivery", "payload").validate(json.loads(about_drill.encode()[2]))
     in_a_hurry = replace(prediction, degraded="keyframes", gated=True)
     assert set(messages["prediction"]["payload"]["properties"]) == json.loads(in_a_hurry.encode()[2]).keys()
     for body in (prediction.encode()[2], in_a_hurry.encode()[2]):

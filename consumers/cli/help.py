@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 #: The groups of commands, and the commands of each by name, in the order in which `clipline --help` lists them.
 GROUPS: Final = {
-    "Run": ("demo", "init", "check", "run", "up", "attach", "work", "rules"),
+    "Run": ("demo", "init", "check", "run", "up", "attach", "work", "rules", "drill"),
     "Look": (
         "status",
         "events",

@@ -15,7 +15,7 @@ from consumers import __version__
 from consumers.printable import printable
 from consumers.terminal.console import print_lines
 
-from . import deadletter, models, notify, pictures, redis, replay, rules, run, services, setup, stream, verdicts
+from . import deadletter, drill, models, notify, pictures, redis, replay, rules, run, services, setup, stream, verdicts
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
@@ -139,7 +139,21 @@ def clipline(
     raise typer.Exit
 
 
-for commands in (setup, run, rules, services, stream, pictures, notify, verdicts, deadletter, redis, models, replay):
+for commands in (
+    setup,
+    run,
+    rules,
+    services,
+    stream,
+    pictures,
+    notify,
+    verdicts,
+    drill,
+    deadletter,
+    redis,
+    models,
+    replay,
+):
     commands.add_to(app)
 for registered in app.registered_commands:
     registered.cls = Command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import (
+    DrillsOption,
     KafkaOption,
     LogOption,
     PrintJsonOption,
@@ -150,6 +151,7 @@ def deliveries(
         ),
     ] = None,
     last: Annotated[int, typer.Option(metavar="COUNT", min=1, max=100_000, help="The newest messages, so many.")] = 20,
+    drills: DrillsOption = False,
     as_json: PrintJsonOption = False,
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
@@ -171,7 +173,7 @@ def deliveries(
 
     since_us = parse_moment("--since", since)
     settings = command_settings(settings_file, kafka, None)
-    wanted = Wanted(channel, frozenset(each.value for each in state or ()), since_us)
+    wanted = Wanted(channel, frozenset(each.value for each in state or ()), since_us, drills)
     found = newest_entries(KafkaTransport(settings.broker, at_once=True), settings, wanted)
     for entry in found[-last:]:
         if as_json:

@@ -194,6 +194,7 @@ LogOption = Annotated[
         show_default="text",
     ),
 ]
+DrillsOption = Annotated[bool, typer.Option("--drills", help="Drills, too (`clipline drill`).")]
 LabelMapOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,6 +15,7 @@ from rich.live import Live
 from .help import ADVANCED
 from .options import (
     INTERRUPTED,
+    DrillsOption,
     EngineOption,
     ExitAfterOption,
     FpsOption,
@@ -275,6 +276,7 @@ def events(
             show_default=False,
         ),
     ] = None,
+    drills: DrillsOption = False,
     exit_after: ExitAfterOption = None,
     as_json: PrintJsonOption = False,
     log: LogOption = None,
@@ -304,6 +306,7 @@ def events(
             "--since": since,
             "--camera": camera,
             "--label": label,
+            "--drills": drills,
         }
         asked |= {"--format": form, "--json": as_json, "--group": group, "--exit-after": exit_after}
         _refuse(asked, "what is printed, and with --serve each client asks for itself")
@@ -315,7 +318,7 @@ def events(
         _refuse({"--since": since}, "events without --all")
     if as_json and form != "json":
         _refuse({"--format": form}, "events without --json")
-    selection, since_us = _selected(label, camera, since)
+    selection, since_us = _selected(label, camera, since, drills=drills)
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors)
     form = "json" if as_json else form or "text"
     with stop_on_signal() as stop:
@@ -344,7 +347,9 @@ def _refuse(options: Mapping[str, object], what_for: str) -> None:
         raise typer.BadParameter(f"{given[0]} is for {what_for}")
 
 
-def _selected(labels: list[str] | None, cameras: list[str] | None, since: str | None) -> tuple[Selection, int | None]:
+def _selected(
+    labels: list[str] | None, cameras: list[str] | None, since: str | None, *, drills: bool
+) -> tuple[Selection, int | None]:
     """Which events, and since when; microseconds since the Unix epoch.
 
     Raises:
@@ -354,7 +359,7 @@ def _selected(labels: list[str] | None, cameras: list[str] | None, since: str | 
     from consumers.subscribing.subscription import parse_since
 
     try:
-        return Selection.of(labels, cameras), parse_since(since)
+        return Selection.of(labels, cameras, drills=drills), parse_since(since)
     except ValueError as error:
         option, _, why = str(error).partition(":")
         raise typer.BadParameter(f"--{option.removesuffix('s')}:{why}") from None

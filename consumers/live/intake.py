@@ -22,9 +22,21 @@ from consumers.records.load_change import Change, LoadChange
 from consumers.rules.book import RuleBook
 from consumers.rules.rule import Rule
 from consumers.settings import LoadSettings
-from stream import CAMERA_ID, ClipSpec, Decoded, Effort, Partition, Record, Segment, SegmentError, announced_frames
+from stream import (
+    CAMERA_ID,
+    ClipSpec,
+    Decoded,
+    Effort,
+    Partition,
+    Record,
+    Segment,
+    SegmentError,
+    announced_frames,
+    drilled,
+)
 
 from .accounts import NO_CAMERA
+from .drills import DrillTimes, ended_drills
 from .features import Scorer
 from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
 from .handover.locating import EventLocator
@@ -89,6 +101,7 @@ class Intake:
         self.silence = silence
         self.ledger = OffsetLedger()
         self.taken = TakenRecords(measures)
+        self._drill_times = DrillTimes()
         self._accounts: dict[str, _Account] = {}
         #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
         self._changed: dict[str, None] = {}
@@ -113,16 +126,20 @@ class Intake:
     def publish(self, steps: Sequence[Window | FeedEnd]) -> None:
         """Classify the windows in `steps`, run the trackers over them in order, and hand out what comes of it."""
         began = time.perf_counter()
-        outcomes = self.pipeline.classify(steps)
+        outcomes = self._drill_times.stamped(self.pipeline.classify(steps))
         if windows := sum(isinstance(step, Window) for step in steps):
             self._measures.batch_windows.observe(windows)
             self._measures.inference_seconds.observe(time.perf_counter() - began)
         self._publish(outcomes, self.pipeline.track(outcomes))
+        for name in ended_drills(outcomes):
+            self._end_drill(name)
 
     def close(self, name: str) -> None:
         """A camera is gone: end its windows and events. What was held back of a newer feed begins then."""
         status = self.status.cameras[name]
         self.publish([self.pipeline.close(name)])
+        if drilled(name) is not None:
+            return
         self.pipeline.rest(name)
         self.silence.forget(name)
         if (longest := self.status.silent(name)) is not None:
@@ -233,6 +250,7 @@ class Intake:
     def _advance(self, arrival: Arrival, guard: FeedGuard) -> list[Window | FeedEnd]:
         segment, record = arrival.segment, arrival.record
         self.status.seen(segment, record).guard = guard
+        self._drill_times.note(arrival)
         self.silence.heard(segment.camera, partition_of(record))
         self.ledger.holds(partition_of(record), record.offset, _footage(segment))
         self._note_load(segment, arrival.decoded.effort)
@@ -246,7 +264,7 @@ class Intake:
         """Tell where less, or more, is made of a camera than of its segment before."""
         camera = self.pipeline.cameras.get(segment.camera)
         before = 0 if camera is None else camera.effort.level
-        if effort.level == before:
+        if effort.level == before or drilled(segment.camera) is not None:
             return
         policy = self._load.rule_of(segment.camera).policy
         change: Change = "entered" if not before else "changed" if effort.level else "left"
@@ -298,7 +316,9 @@ class Intake:
         self.ledger.settle(partition, record.offset)
         name = letter.key.decode(errors="replace")
         frames = announced_frames(record.headers, record.value)
-        if CAMERA_ID.fullmatch(name):
+        if drilled(name) is not None:
+            pass  # drills are counted nowhere
+        elif CAMERA_ID.fullmatch(name):
             self.counts[name].bury(frames)
             self._account(name, record)
         else:
@@ -336,6 +356,16 @@ class Intake:
         """A camera is gone for good."""
         self._forgotten[self._accounts[name].partition, name] = None
         self._remove(name)
+
+    def _end_drill(self, name: str) -> None:
+        """Nothing of a drill is to be known for longer than it lasts."""
+        if self.pipeline.cameras[name].clipper.epoch_us is not None:
+            return  # its clip goes on, in another epoch
+        if (status := self.status.find(name)) is not None:
+            for held in status.guard.waiting():
+                self.ledger.settle(partition_of(held.record), held.record.offset)
+        self._forget(name)
+        self.status.forget(name)
 
     def _remove(self, name: str) -> None:
         self.pipeline.forget(name)

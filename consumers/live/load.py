@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consumers.settings import LoadRule, LoadSettings
-from stream import EVERYTHING, ClipSpec, Effort, Segment, Thinning
+from stream import EVERYTHING, ClipSpec, Effort, Segment, Thinning, camera_behind
 
 from .accounts import MAX_ACCOUNTS
 from .pipeline import Camera
@@ -74,7 +74,7 @@ class LoadControl:
     def _begin(self, name: str) -> _Pace:
         if len(self._paces) >= MAX_ACCOUNTS:  # names are foreign text
             del self._paces[next(iter(self._paces))]
-        pace = self._paces[name] = _Pace(self._settings.rule_of(name))
+        pace = self._paces[name] = _Pace(self._settings.rule_of(camera_behind(name)))
         if (camera := self._known(name)) is not None:
             # A level is that of a policy, and the camera may have another one by now.
             is_of_live = camera.effort.skipped == _NOTHING.skipped

@@ -29,6 +29,7 @@ from stream import (
     Effort,
     Record,
     Segment,
+    camera_behind,
     child_trace,
     trace_of,
 )
@@ -205,7 +206,7 @@ class Pipeline:
         """
         clipper = Clipper.restored(self._spec, state.clipper)
         if state.model == self._scorer.id and state.clipper.grid == clipper.state.grid:
-            rules = self._rules.of(name)
+            rules = self._rules.of(camera_behind(name))
             tracker, ended = Tracker.restored(rules, state.tracker), state.tracker.ended(rules.labels)
             self.restore_view(name, state.view)
         else:
@@ -288,7 +289,7 @@ class Pipeline:
             self.counts[event.camera].events += event.state == "started"
 
     def _tracker(self, camera: str) -> Tracker:
-        return Tracker(self._rules.of(camera))
+        return Tracker(self._rules.of(camera_behind(camera)))
 
     def _outcome(self, window: Window, fate: tuple[list[float], bool]) -> ScoredWindow | UnscoredWindow:
         row, gated = fate

@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 
 from consumers.records.event import Event
-from stream import Partition, Record, Segment
+from stream import Partition, Record, Segment, drilled
 
 from .accounts import CameraCounts
+from .drills import without_drills
 from .feed_guard import FeedGuard
 from .handover.locating import EventLocator
 from .pipeline import Outcome, Pipeline, ScoredWindow
@@ -136,6 +137,8 @@ class WorkerStatus:
             late: tells for how long a segment has been on its topic, in seconds.
             told_seconds: hears that of each window's newest segment.
         """
+        steps = [step for step in steps if drilled(step.camera) is None]
+        events = [event for event in events if event.drill is None]
         for step in steps:
             if isinstance(step, ScoredWindow) and step.window.record is not None and step.window.record.sent_us:
                 seconds = late(step.window.record)
@@ -160,7 +163,7 @@ class WorkerStatus:
         """The worker at this moment; `alarms` are the scores from which labels raise events."""
         now = time.monotonic()
         cameras = []
-        for name, status in sorted({**self._silent, **self.cameras}.items()):
+        for name, status in sorted(without_drills({**self._silent, **self.cameras}).items()):
             counts, state = pipeline.counts.get(name, CameraCounts()), pipeline.cameras.get(name)
             cameras.append(
                 CameraSnapshot(

@@ -28,10 +28,13 @@ class Wanted:
     channel: str | None = None
     states: frozenset[str] = frozenset()
     since_us: int | None = None
+    #: Those about drills, too.
+    drills: bool = False
 
     def holds(self, entry: Delivery) -> bool:
         return (
             self.channel in {None, entry.channel}
+            and (self.drills or entry.drill is None)
             and (not self.states or entry.state in self.states)
             and (self.since_us is None or entry.time_us >= self.since_us)
         )
@@ -59,7 +62,7 @@ def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Del
         SourceError: there is none, or what is named is not clear.
         BrokerError: the broker is away, or has no ledger.
     """
-    newest = newest_entries(transport, settings, Wanted())
+    newest = newest_entries(transport, settings, Wanted(drills=True))
     found = [entry for entry in newest if entry.id.startswith(name) or (entry.event or "").startswith(name)]
     if not found:
         raise SourceError(f"no message with the id {name!r}, nor about such an event; `clipline deliveries` lists them")

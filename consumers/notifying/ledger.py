@@ -56,7 +56,7 @@ class Ledger:
                 self._remember(covered)
         if entry.state == "held":
             self._held[entry.channel, entry.why or ""] = entry
-        if entry.state == "queued":
+        if entry.state == "queued" and entry.drill is None:  # a drill takes no alarm's place within the hour
             self._queued.setdefault(entry.channel, deque()).append(entry.time_us)
 
     def _go_on(self, entry: Delivery) -> None:

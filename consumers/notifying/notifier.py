@@ -173,6 +173,9 @@ class Notifier:
                 yield from self._plan.outcome(tried, outcome, ledger, now)
 
     def _told(self, entry: Delivery) -> None:
+        if entry.drill is not None:
+            self._hear(entry)
+            return
         self.counts[entry.state] += 1
         if entry.state in {"failed", "retrying"}:
             log.warning(
@@ -400,7 +403,7 @@ class _Desk:
 
 def _event_of(record: Record) -> Event | None:
     try:
-        return Event.decode(record.key, record.headers, record.value, record.where)
+        return Event.decode(record.key, record.headers, record.value, record.where, drills=True)
     except OtherRecordError:
         return None
     except RecordError as error:

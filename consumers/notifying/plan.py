@@ -36,6 +36,8 @@ MAX_REFUSALS: Final = 6
 _NAMED: Final = 50
 #: Messages that one summary covers. What is more comes with the next one.
 _COVERED: Final = 1000
+#: A drill is of no use any more after so long: whoever did it has gone home.
+_DRILL_MINUTES: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +90,18 @@ class Plan:
             now_us: wall clock.
         """
         for name, channel in self._channels.items():
-            if not _wants(channel, event):
+            if not wants(channel, event):
                 continue
-            expires_us = (sent_us or now_us) + int(channel.use_by_minutes * _MINUTE_US)
+            minutes = channel.use_by_minutes if event.drill is None else min(channel.use_by_minutes, _DRILL_MINUTES)
+            expires_us = (sent_us or now_us) + int(minutes * _MINUTE_US)
             queued = Delivery.about(event, name, now_us=now_us, expires_us=expires_us)
             if not ledger.knows(queued.id):
                 yield self._begun(queued, channel, ledger, now_us)
 
     def _begun(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> Delivery:
-        name = queued.channel
+        name, is_drill = queued.channel, queued.drill is not None
+        if is_drill and not channel.drill:
+            return queued.then("failed", now_us, why="drill", detail="the channel is not told of drills")
         if queued.expires_us <= now_us:
             return queued.then("failed", now_us, why="expired")
         if ledger.disabled(name) is not None:
@@ -104,12 +109,16 @@ class Plan:
         if ledger.count_open(name) >= self._max_open:
             return queued.then("failed", now_us, why="overflow", detail=f"{self._max_open} messages wait already")
         held = self._held(queued, channel, ledger, now_us)
+        if held is not None and is_drill:
+            # No summary tells of a drill later, among alarms.
+            return queued.then("failed", now_us, why=held[0], detail="an alarm would be held back now")
         return queued if held is None else queued.then("held", now_us, why=held[0], due_us=held[1])
 
     def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
         """Why a message is held back, and until when; None where it is not."""
         name, data, quiet_us = queued.channel, queued.message["data"], channel.quiet_until_us(now_us)
-        if (until_us := self._snoozes.until_us(name, data["camera"], data["label"], now_us)) is not None:
+        camera = queued.drill or data["camera"]
+        if (until_us := self._snoozes.until_us(name, camera, data["label"], now_us)) is not None:
             return "snoozed", max(until_us, quiet_us or 0)
         if quiet_us is not None:
             return "quiet", quiet_us
@@ -218,6 +227,8 @@ def _kept_for_later(entry: Delivery, channel: ChannelSettings, until_us: int, no
     """How a message that waits to be tried waits for the end of quiet hours; None where it does already."""
     if entry.state == "held":
         return None
+    if entry.drill is not None:  # it is not told later, among alarms
+        return entry.then("failed", now_us, attempt=entry.attempt, why="quiet", detail=entry.detail)
     if entry.kind == "event":
         return entry.then("held", now_us, attempt=entry.attempt, why="quiet", due_us=until_us)
     if entry.kind == "test" or entry.expires_us > until_us:
@@ -227,13 +238,15 @@ def _kept_for_later(entry: Delivery, channel: ChannelSettings, until_us: int, no
     return entry.then("retrying", now_us, attempt=entry.attempt, why="quiet", expires_us=later_us)
 
 
-def _wants(channel: ChannelSettings, event: Event) -> bool:
+def wants(channel: ChannelSettings, event: Event) -> bool:
+    """Whether a channel is to be told of a report; of a drill as of an event of the camera that it stands for."""
+    camera = event.drill or event.camera
     return (
         event.severity in channel.severities
         # That it still goes on is news, which somebody asked for in a rule.
         and (event.state in channel.states or event.reason == "escalated")
         and (not channel.labels or event.label in channel.labels)
-        and (not channel.cameras or any(fnmatch.fnmatchcase(event.camera, pattern) for pattern in channel.cameras))
+        and (not channel.cameras or any(fnmatch.fnmatchcase(camera, pattern) for pattern in channel.cameras))
     )
 
 

@@ -26,7 +26,7 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
         return f"{data['held']} events held back", "\n".join([f"{span}, {reasons}", *lines])
     filled = {
         "label": data["label"],
-        "camera": data["camera"],
+        "camera": delivery.drill or data["camera"],
         "state": data["state"],
         "start": _local(data["start"], zone),
         "end": _local(data["end"], zone),
@@ -36,7 +36,10 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
         "model": data["model"],
     }
     links = [f"{_ASKED[answer]}: {link}" for answer, link in data.get("links", {}).items()]
-    return settings.title.format(**filled), "\n".join([settings.body.format(**filled), *links])
+    title, body = settings.title.format(**filled), "\n".join([settings.body.format(**filled), *links])
+    if delivery.drill is None:
+        return title, body
+    return f"DRILL: {title}", f"This is a drill, nothing happened.\n{body}"
 
 
 _HELD = {"quiet": "in quiet hours", "rate": "beyond the hourly limit", "snoozed": "snoozed"}
@@ -53,7 +56,8 @@ def describe(entry: Delivery) -> str:
     """One line about an entry of the ledger."""
     data: Mapping[str, Any] = entry.message["data"]
     if entry.kind == "event":
-        about = f"{data['label']} at {data['camera']} ({data['state']}, event {data['event'][:6]})"
+        where = data["camera"] if entry.drill is None else f"{entry.drill}, a drill"
+        about = f"{data['label']} at {where} ({data['state']}, event {data['event'][:6]})"
     else:
         about = f"summary of {data['held']} events" if entry.kind == "summary" else "test"
     why = "" if entry.why is None else f", {entry.why}"

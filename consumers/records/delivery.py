@@ -62,7 +62,7 @@ class Delivery:
     def about(cls, event: Event, channel: str, *, now_us: int, expires_us: int) -> Self:
         """The first entry of a message about a report of an event."""
         message = {
-            "type": f"clipline.event.{event.state}",
+            "type": event.type,
             "timestamp": rfc3339(event.time_us),
             "data": event.body(),
         }
@@ -80,6 +80,11 @@ class Delivery:
     def event(self) -> str | None:
         """The event that it is about, where it is about one."""
         return cast(str | None, self.message.get("data", {}).get("event"))
+
+    @property
+    def drill(self) -> str | None:
+        """The camera for which it is a drill; None where it is no drill."""
+        return cast(str | None, self.message.get("data", {}).get("drill"))
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value."""
@@ -107,6 +112,8 @@ class Delivery:
             "ce_time": rfc3339(self.time_us),
             "content-type": "application/json",
         }
+        if self.drill is not None:
+            headers["ce_drill"] = self.drill
         return (
             self.channel.encode(),
             [(name, text.encode()) for name, text in headers.items()],

@@ -1,7 +1,8 @@
 """What subscribers receive: a label that held long enough on one camera, as CloudEvents 1.0.
 
 Kafka's binary mode: the context attributes are `ce_…` headers, the value is the JSON body, the key is the camera.
-The body's schema is docs/event.schema.json.
+The body's schema is docs/event.schema.json. Those of drills are of other types, so that whoever does not ask for them
+never takes one for an event.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, cast, get_args
 
-from stream import Headers, trace_headers, trace_of
+from stream import Headers, drilled, trace_headers, trace_of
 
 from . import fields
 from .fields import OtherRecordError, RecordError
@@ -26,9 +27,12 @@ SEVERITIES: Final = frozenset(get_args(Severity))
 REASONS: Final = frozenset(get_args(Reason))
 #: What the types of all reports begin with.
 _KIND: Final = b"clipline.event."
+_DRILL_KIND: Final = b"clipline.drill."
 _REVISION: Final = re.compile(r"[0-9]{1,9}")
 #: What bodies of earlier versions lack.
 ADDED_KEYS: Final = frozenset({"severity", "rule", "escalated", "reason"})
+#: What only bodies of drills hold.
+DRILL_KEYS: Final = frozenset({"drill"})
 #: What a body holds.
 BODY_KEYS: Final = frozenset(
     {
@@ -96,8 +100,18 @@ class Event:
         """The event time at which this report became true."""
         return self.end_us
 
+    @property
+    def drill(self) -> str | None:
+        """The camera for which it is a drill; None where it is no drill."""
+        return drilled(self.camera)
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type of the report."""
+        return f"{(_KIND if self.drill is None else _DRILL_KIND).decode()}{self.state}"
+
     def body(self) -> dict[str, Any]:
-        return {
+        body = {
             "event": self.id,
             "state": self.state,
             "camera": self.camera,
@@ -115,13 +129,14 @@ class Event:
             "escalated": self.escalated,
             "reason": self.reason,
         }
+        return body if self.drill is None else body | {"drill": self.drill}
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
         """Return record key, headers and value."""
         headers = {
             "ce_specversion": "1.0",
             "ce_id": f"{self.id}-{self.revision}",
-            "ce_type": f"{_KIND.decode()}{self.state}",
+            "ce_type": self.type,
             "ce_source": self.camera,
             "ce_subject": self.label,
             "ce_time": rfc3339(self.time_us),
@@ -129,6 +144,8 @@ class Event:
         }
         if self.segments is not None:
             headers["ce_segments"] = self.segments
+        if self.drill is not None:
+            headers["ce_drill"] = self.drill
         return (
             self.camera.encode(),
             [*((k, v.encode()) for k, v in headers.items()), *trace_headers(self.trace)],
@@ -136,17 +153,20 @@ class Event:
         )
 
     @classmethod
-    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:
+    def decode(
+        cls, key: bytes | None, headers: Headers, value: bytes | None, where: str, *, drills: bool = False
+    ) -> Self:
         """Read a record back. `where` names the record in errors (topic, partition, offset).
 
         The peak score comes back as it was published, with six decimals.
 
         Raises:
-            OtherRecordError: the record is of another kind, such as a `LoadChange`.
+            OtherRecordError: the record is of another kind, such as a `LoadChange`; or a drill, unless `drills`.
             RecordError: the record is no event, or damaged.
         """
         context = dict(headers)
-        if not (kind := context.get("ce_type", _KIND)).startswith(_KIND):
+        kind, is_drill = context.get("ce_type", _KIND), drilled((key or b"").decode(errors="replace")) is not None
+        if not kind.startswith(_DRILL_KIND if is_drill and drills else _KIND) or (is_drill and not drills):
             raise OtherRecordError(f"{where}: a {kind.decode(errors='replace')}, which is no event of a camera")
         body = fields.json_object(value, where)
         camera, state = fields.field(body, "camera", str, where), fields.one_of(body, "state", STATES, where)

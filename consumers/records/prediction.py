@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Final, Self
 
-from stream import Headers, trace_headers, trace_of
+from stream import Headers, drilled, trace_headers, trace_of
 
-from .fields import RecordError, field, json_object, time_us, to_json
+from .fields import OtherRecordError, RecordError, field, json_object, time_us, to_json
 
 #: Decimal places of a published score: below that engines and processors differ anyway.
 SCORE_DIGITS: Final = 6
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
 
 
 def rfc3339(time_us: int) -> str:
@@ -45,6 +47,9 @@ class Prediction:
     degraded: str | None = None
     #: Whether nothing moved, so that the scores are the camera's last calm ones and the window was not computed.
     gated: bool = False
+    #: Of a drill: when the pictures of its last segment were decoded, and when it was classified; wall clock of the
+    #: worker, in microseconds since the Unix epoch.
+    stations_us: tuple[int, int] | None = dataclass_field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -72,10 +77,17 @@ class Prediction:
         if self.gated:
             body["gated"] = True
         headers = [("content-type", b"application/json"), *trace_headers(self.trace)]
+        if (camera := drilled(self.camera)) is not None:
+            headers.append(("drill", camera.encode()))
+            if self.stations_us is not None:
+                names = ("drill-decoded-us", "drill-classified-us")
+                headers += [(n, str(us).encode()) for n, us in zip(names, self.stations_us, strict=True)]
         return self.camera.encode(), headers, to_json(body).encode()
 
     @classmethod
-    def decode(cls, key: bytes | None, headers: Headers, value: bytes | None, where: str) -> Self:
+    def decode(
+        cls, key: bytes | None, headers: Headers, value: bytes | None, where: str, *, drills: bool = False
+    ) -> Self:
         """Read a record back; all of a prediction but its place in a trace is in its value.
 
         Args:
@@ -83,10 +95,14 @@ class Prediction:
             headers: the value's content type, and the trace.
             value: the JSON.
             where: names the record in errors (topic, partition, offset).
+            drills: whether those of drills are wanted.
 
         Raises:
+            OtherRecordError: it is a drill's, unless `drills`.
             RecordError: the record is no prediction, or damaged.
         """
+        if not drills and drilled((key or b"").decode(errors="replace")) is not None:
+            raise OtherRecordError(f"{where}: a drill, which says nothing about a camera")
         body = json_object(value, where)
         scores = field(body, "scores", dict, where)
         found = cls(
@@ -100,6 +116,7 @@ class Prediction:
             degraded=field(body, "degraded", str, where) if "degraded" in body else None,
             gated=field(body, "gated", bool, where) if "gated" in body else False,
             trace=trace_of(headers),
+            stations_us=_stations(headers),
         )
         if not scores:
             raise RecordError(f"{where}: expected a score for each label, found none")
@@ -110,3 +127,9 @@ class Prediction:
                 f"{where}: expected id {found.id!r} of its camera, epoch, window and model, found {id_!r}"
             )
         return found
+
+
+def _stations(headers: Headers) -> tuple[int, int] | None:
+    context = dict(headers)
+    told = [context.get(f"drill-{station}-us", b"") for station in ("decoded", "classified")]
+    return (int(told[0]), int(told[1])) if all(map(_DIGITS.fullmatch, told)) else None

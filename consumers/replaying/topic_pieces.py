@@ -27,6 +27,7 @@ from stream import (
     Transport,
     announced_frames,
     check_camera_id,
+    drilled,
 )
 
 #: Footage that is sent up to this long before its event time (`attach --start now --pace max`) is found by the broker's
@@ -165,7 +166,7 @@ def _read_topic(
 ) -> Iterator[_TopicSegment]:
     for record in transport.read(ranges):
         name = (record.key or b"").decode(errors="replace")
-        if camera is not None and name != camera:
+        if (camera is not None and name != camera) or drilled(name) is not None:
             continue
         try:
             segment = Segment.decode(record.key, record.headers, record.value, record.where)

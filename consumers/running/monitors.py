@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from consumers.live.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.assemble import Serving
+from consumers.live.drills import without_drills
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import duration
@@ -133,7 +134,7 @@ class WorkerMonitor:
         yield _by_camera(
             "camera_behind_seconds", "Seconds from the arrival of a camera's newest segment to its predictions.", behind
         )
-        yield from self._shown(_accounts(dict(serving.worker.counts)))
+        yield from self._shown(_accounts(without_drills(dict(serving.worker.counts))))
 
     def _away(self) -> str | None:
         serving = self._serving

@@ -83,6 +83,11 @@ class ChannelSettings(Section):
         description="Events that are told, by what rules say of them. One that escalates becomes an alert, and is told "
         "whatever `states` says.",
     )
+    drill: bool = Field(
+        False,  # noqa: FBT003  a default
+        description="Tell of drills, too (`clipline drill`); messages say that they are one. false: the ledger notes "
+        "what would have been told.",
+    )
     timeout_seconds: float = Field(10.0, gt=0, le=120, description="Seconds in which an answer has to come.")
     use_by_minutes: float = Field(
         60.0,

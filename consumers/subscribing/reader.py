@@ -31,8 +31,9 @@ class EventReader:
     no event is left out with a word, and counted.
     """
 
-    def __init__(self, topics: TopicSettings) -> None:
-        self._topic = topics.events
+    def __init__(self, topics: TopicSettings, *, drills: bool = False) -> None:
+        """Begin; `drills` are read, too, where they are wanted."""
+        self._topic, self._drills = topics.events, drills
         #: The newest reports, by their event's id and their number, oldest first.
         self._seen: dict[tuple[str, int], None] = {}
         #: Records that were left out.
@@ -61,7 +62,7 @@ class EventReader:
     def new_event(self, record: Record) -> Event | None:
         """The report that a record holds; None where it is no event, or has been read before."""
         try:
-            event = Event.decode(record.key, record.headers, record.value, record.where)
+            event = Event.decode(record.key, record.headers, record.value, record.where, drills=self._drills)
         except OtherRecordError:
             return None
         except RecordError as error:

@@ -22,15 +22,19 @@ class Selection:
     labels: tuple[str, ...] = ()
     #: Ids, or patterns as a shell has them: `gate*` is all cameras that begin so, `dock-[12]` two of them.
     cameras: tuple[str, ...] = ()
+    #: Drills as well; of the cameras that they stand for.
+    drills: bool = False
 
     @classmethod
-    def of(cls, labels: Iterable[str] | str | None, cameras: Iterable[str] | str | None) -> Self:
+    def of(
+        cls, labels: Iterable[str] | str | None, cameras: Iterable[str] | str | None, *, drills: bool = False
+    ) -> Self:
         """Check what somebody asks for.
 
         Raises:
             ValueError: it can be no label, or no camera; the message begins with what is wrong.
         """
-        found = cls(_several(labels), _several(cameras))
+        found = cls(_several(labels), _several(cameras), drills)
         for label in found.labels:
             if not isinstance(label, str) or not label.strip() or len(label) > 256:
                 raise ValueError(f"labels: expected names of labels, found {label!r}")
@@ -45,8 +49,11 @@ class Selection:
 
     def holds(self, event: Event) -> bool:
         """Whether the event is wanted."""
+        if event.drill is not None and not self.drills:
+            return False
+        seen = event.drill or event.camera
         return (not self.labels or event.label in self.labels) and (
-            not self.cameras or any(fnmatch.fnmatchcase(event.camera, camera) for camera in self.cameras)
+            not self.cameras or any(fnmatch.fnmatchcase(seen, camera) for camera in self.cameras)
         )
 
 

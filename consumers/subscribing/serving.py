@@ -1,4 +1,4 @@
-"""Events over HTTP, as server-sent events: `GET /events?label=fight&camera=gate*&since=1h`.
+"""Events over HTTP, as server-sent events: `GET /events?label=fight&camera=gate*&since=1h`, `&drills=1`.
 
     : waiting for Kafka at …          what is waited for, and every 15 s a comment
     id: 5f3a9c1e/0:17
@@ -60,7 +60,7 @@ _SEND_BUFFER_BYTES: Final = 128 * 1024
 _WAITING: Final = 128
 #: Requests beside those of clients that are served, such as those that are refused.
 _MORE_REQUESTS: Final = 16
-_PARAMETERS: Final = frozenset({"label", "camera", "since"})
+_PARAMETERS: Final = frozenset({"label", "camera", "since", "drills"})
 #: How long the end of a server may take.
 _END_SECONDS: Final = 3
 
@@ -127,7 +127,9 @@ class EventStreams:
             raise ValueError(f"{printable(unknown[0])[:100]}: expected {', '.join(sorted(_PARAMETERS))}")
         if len(query.getlist("since")) > 1:
             raise ValueError("since: expected one time")
-        selection = Selection.of(query.getlist("label"), query.getlist("camera"))
+        if (drills := query.get("drills", "0")) not in {"0", "1"}:
+            raise ValueError("drills: expected 1 for events and drills, or 0")
+        selection = Selection.of(query.getlist("label"), query.getlist("camera"), drills=drills == "1")
         since = parse_since(query.get("since"))
         # A browser that connects again sends both: it has had what came since then.
         after = request.headers.get("last-event-id") or None

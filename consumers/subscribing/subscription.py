@@ -45,6 +45,7 @@ def subscribe(
     settings: Settings | None = None,
     waiting_for: Callable[[str], None] | None = None,
     give_up_seconds: float | None = None,
+    drills: bool = False,
 ) -> Subscription:
     """Iterate over events as they come, with `for event in` what is returned, or `async for event in` it.
 
@@ -68,6 +69,7 @@ def subscribe(
         settings: say where the broker is; clipline.toml and the environment, if None.
         waiting_for: told what is waited for in one line, and when it is over; the log, if None.
         give_up_seconds: wait for a broker that is away for so long only.
+        drills: whether drills are wanted, too; events whose `drill` is the camera that they stand for.
 
     Raises:
         ValueError: an argument is none of these; the message begins with its name.
@@ -75,7 +77,7 @@ def subscribe(
     """
     return open_subscription(
         load_settings() if settings is None else settings,
-        Selection.of(labels, cameras),
+        Selection.of(labels, cameras, drills=drills),
         since_us=parse_since(since),
         group=group,
         after=after,
@@ -192,7 +194,7 @@ class Subscription:
         self._names, self._is_asked = Names(settings), False
         self._connect_plainly = connect
         self._broker = f"Kafka at {display_name(settings.kafka)}"
-        self._reader = EventReader(settings.topics)
+        self._reader = EventReader(settings.topics, drills=self._selection.drills)
         self._follower = self._opened_follower(since_us, group, after)
         #: Records that were read and not looked at, and whether each was handed over by an earlier subscription.
         self._records: deque[tuple[Record, bool]] = deque()

@@ -100,7 +100,7 @@ def print_stored_events(
     transport, names, printer = KafkaTransport(settings.broker, at_once=True), Names(settings), EventPrinter(out, form)
     printed = 0
     with watching(watch_kafka(settings.broker)):
-        for event in EventReader(settings.topics).stored(transport, since_us):
+        for event in EventReader(settings.topics, drills=selection.drills).stored(transport, since_us):
             if stop.is_set():
                 return
             names.see(event)

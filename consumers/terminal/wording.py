@@ -76,7 +76,8 @@ def describe(body: Mapping[str, Any]) -> Text:
     """One line about one report of an event, from the body that subscribers get; ends as its id begins."""
     # Reports of earlier versions have neither a severity nor a reason.
     noted = "detection" if body.get("severity") == "detection" else None
-    words = [each.replace("_", " ") for each in (noted, body["ending"], body.get("reason")) if each]
+    is_drill = "drill" if body.get("drill") is not None else None
+    words = [each.replace("_", " ") for each in (is_drill, noted, body["ending"], body.get("reason")) if each]
     notes = f"  ({', '.join(words)})" if words else ""
     return Text.assemble(
         (f"{moment(body['end'])} UTC  ", "dim"),

@@ -25,7 +25,7 @@ class LinkedMessages:
 
     def linked(self, delivery: Delivery) -> Delivery:
         """The message with `links` in its data, the same ones on each try."""
-        if self._links is None or delivery.kind != "event":
+        if self._links is None or delivery.kind != "event" or delivery.drill is not None:
             return delivery
         data = delivery.message["data"]
         links = self._links.all(Asked.about(data, delivery.channel, delivery.expires_us + self._good_for_us))

@@ -282,6 +282,13 @@ class Transport(Protocol):
             BrokerError: the broker does not answer within a few seconds.
         """
 
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """The number of the partition to which records with a key go.
+
+        Raises:
+            BrokerError: there is no such topic, or the broker does not answer.
+        """
+
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         """Create the topics that are missing."""
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from anyascii import anyascii
 
-from stream.segment import CAMERA_ID
+from stream.camera_ids import CAMERA_ID
 
 _MAX_LENGTH: Final = 64
 _DIGEST_LENGTH: Final = 8

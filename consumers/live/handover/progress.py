@@ -22,7 +22,7 @@ from consumers.live.feed_guard import GuardState
 from consumers.live.pipeline import PipelineState
 from consumers.records.fields import RecordError
 from consumers.records.group_keys import group_key, name_of
-from stream import CAMERA_ID
+from stream import CAMERA_ID, drilled
 
 from .locating import LocatorState
 from .marks import Mark
@@ -127,7 +127,7 @@ def decode_progress(
     adapter: TypeAdapter[Any] = _CAMERA
     if name.startswith("/") and name[1:].isdecimal():
         adapter = _PARTITION
-    elif not CAMERA_ID.fullmatch(name):
+    elif not CAMERA_ID.fullmatch(name) and drilled(name) is None:
         return None
     try:
         _check_numbers(json.loads(value), where)

@@ -3,6 +3,7 @@
     BASE/status           online | offline, retained; offline is the client's will
     BASE/CAMERA/event     {"event_type": label, "delivery": id, …the report}, QoS 1
     BASE/summary          what was held back
+    BASE/drill            a drill, as an event
     homeassistant/event/BASE_CAMERA/config
                           an `event` entity for each camera, retained; told again when Home Assistant starts
 
@@ -112,7 +113,9 @@ class MqttChannel:
         if not self._connected.wait(self._timeout):
             return Again("unreachable", f"no MQTT broker at {self._host}:{self._port} ({self._refusal})")
         data: Mapping[str, Any] = delivery.message["data"]
-        if delivery.kind == "event":
+        if delivery.drill is not None:  # no entity of Home Assistant, so that no automation takes it for an event
+            topic, payload = f"{self._base}/drill", {"event_type": data["label"], **data}
+        elif delivery.kind == "event":
             self._introduce(data["camera"], data["label"])
             topic, payload = f"{self._base}/{data['camera']}/event", {"event_type": data["label"], **data}
         else:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
+from kafka.partitioner import murmur2
 
 from stream.broker.plain_publisher import PlainPublisher
 from stream.broker.transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
@@ -86,6 +87,13 @@ class KafkaTransport:
             finally:
                 admin.close()
             return {t["name"]: Existing(str(t.get("topic_id", "")), len(t["partitions"])) for t in found}
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        found = self.existing([topic]).get(topic)
+        if found is None:
+            raise BrokerError(f"topic {topic} does not exist")
+        number: int = (murmur2(key) & 0x7FFFFFFF) % found.partitions  # as every client of Kafka's distributes keys
+        return number
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with mapped("creating topics", self._at):

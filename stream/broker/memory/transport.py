@@ -73,6 +73,12 @@ class MemoryTransport:
         with self._lock:
             return {name: Existing(name, self._partitions[name]) for name in topics if name in self._partitions}
 
+    def partition_of(self, topic: str, key: bytes) -> int:
+        with self._lock:
+            if topic not in self._partitions:
+                raise BrokerError(f"topic {topic} does not exist")
+            return partition_of(key, self._partitions[topic])
+
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with self._lock:
             new = {topic.name: topic.partitions for topic in topics if topic.name not in self._partitions}

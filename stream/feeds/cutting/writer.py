@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final
 
+from stream.camera_ids import check_sent_id
 from stream.feeds.packets import Packet, Track
-from stream.segment import TICKS_PER_SECOND, Segment, check_camera_id, fingerprint, ticks_to_us
+from stream.segment import TICKS_PER_SECOND, Segment, fingerprint, ticks_to_us
 
 from .muxing import mux, picture_size
 
@@ -59,7 +60,7 @@ class Writer:
             track: what the packets are of.
             start_us: event time of the container's time 0.
         """
-        self._camera = check_camera_id(camera)
+        self._camera = check_sent_id(camera)
         self._track = track
         self._container = track.container
         tick = track.time_base * TICKS_PER_SECOND[self._container]  # container ticks per track tick
