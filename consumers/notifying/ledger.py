@@ -85,7 +85,7 @@ class Ledger:
         self._missed.pop(channel, None)
 
     def _note_label(self, entry: Delivery) -> None:
-        if entry.kind == "event":
+        if entry.kind == "event" and entry.drill is None:
             cameras = self._labels.setdefault(entry.channel, {})
             camera, label = entry.message["data"]["camera"], entry.message["data"]["label"]
             if camera in cameras or len(cameras) < _CAMERAS:
