@@ -248,7 +248,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings += 'listen = "127.0.0.1:0"\n'
     for name in ("clipline.toml", "site.toml"):
         (folder / name).write_text(settings)
-    (folder / "night.toml").write_text('[[rules]]\ncamera = "dock-*"\nstart = 0.9\n')
+    (folder / "dusk.toml").write_text('[[rules]]\ncamera = "dock-*"\nstart = 0.9\n')
     return folder
 
 

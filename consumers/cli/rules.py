@@ -66,7 +66,7 @@ def rules(
     \b
     Examples:
       clipline rules apply
-      clipline rules apply --settings night.toml --valid-from 2026-11-24T22:00:00Z
+      clipline rules apply --settings dusk.toml --valid-from 2026-11-24T22:00:00Z
       clipline rules show --camera dock-1
       clipline rules history
     """
