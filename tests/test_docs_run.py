@@ -59,6 +59,14 @@ NOT_RUN = {
         ),
         "takes minutes on a CPU; tests/test_distilling.py, tests/test_trials.py",
     ),
+    **dict.fromkeys(
+        (
+            "tune --from-verdicts --budget '3 per night' -o rules.toml",
+            "tune --from-verdicts --budget '3 per night' --time-zone Europe/Berlin -o rules.toml",
+            "tune --from-verdicts --camera 'gate*' --since 7d",
+        ),
+        "nobody has given a verdict where these lines are run; tests/test_tune_from_verdicts.py",
+    ),
     "export own.safetensors --compare held-out.csv --json forms.json": (
         "takes a minute, and the line of docs/export.md that has --calibration, too, does all of it"
     ),

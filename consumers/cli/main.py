@@ -15,7 +15,22 @@ from consumers import __version__
 from consumers.printable import printable
 from consumers.terminal.console import print_lines
 
-from . import deadletter, drill, models, notify, pictures, redis, replay, rules, run, services, setup, stream, verdicts
+from . import (
+    deadletter,
+    drill,
+    models,
+    notify,
+    pictures,
+    redis,
+    replay,
+    rules,
+    run,
+    services,
+    setup,
+    stream,
+    tune,
+    verdicts,
+)
 from .extras import what_to_install
 from .help import Command, Group
 from .logs import logging_to
@@ -153,6 +168,7 @@ for commands in (
     redis,
     models,
     replay,
+    tune,
 ):
     commands.add_to(app)
 for registered in app.registered_commands:

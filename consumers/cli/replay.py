@@ -33,7 +33,7 @@ from .options import (
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (replay, tune, mine, evidence):
+    for command in (replay, mine, evidence):
         app.command()(command)
 
 
@@ -201,66 +201,6 @@ def replay(
             out=console,
             errors=errors,
             stop=stop.is_set,
-        )
-    raise typer.Exit(code)
-
-
-def tune(
-    sources: SourcesArgument,
-    labels: RequiredLabelsOption,
-    budget: Annotated[
-        str,
-        typer.Option(metavar="RATE", help="False alarms to allow for each camera, as '1 per day' or '0.1/hour'."),
-    ] = "1 per day",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Settings file to write.")] = Path(
-        "tuned.toml"
-    ),
-    label_map: LabelMapOption = None,
-    skip_bad_rows: SkipBadRowsOption = False,
-    model: ModelOption = None,
-    camera: CameraOption = None,
-    start: StartOption = None,
-    fps: FpsOption = None,
-    transcode: TranscodeOption = False,
-    report: ReportOption = None,
-    match: MatchOption = "overlap",
-    overlap: OverlapOption = 0.1,
-    onset_window: OnsetOption = (2.0, 10.0),
-    engine: EngineOption = None,
-    stride: StrideOption = None,
-    settings_file: SettingsOption = None,
-    kafka: KafkaOption = None,
-) -> None:
-    """Find thresholds with the fewest misses for a false-alarm budget.
-
-    They are fitted to footage whose truth is known, and written as settings.
-
-    \b
-    Examples (with footage and labels of your own):
-      clipline tune footage/ --labels truth.csv --budget '1 per day'
-      clipline tune footage/ --labels truth.csv --budget 0.1/hour \\
-        -o night.toml --report tuning.html
-    """
-    from consumers.replaying.command import ReplayOptions
-    from consumers.replaying.tuning.command import run_tune
-    from stream import Reading
-
-    settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
-    options = ReplayOptions(
-        sources=tuple(sources),
-        camera=camera,
-        start_us=parse_start(start),
-        labels=labels,
-        renamed=renamed_labels(label_map),
-        match=match,
-        overlap=overlap,
-        onset_window=onset_window,
-        reading=Reading(fps, transcode),
-        skip_bad_rows=skip_bad_rows,
-    )
-    with stop_on_signal() as stop:
-        code = run_tune(
-            settings, options, budget=budget, output=output, report=report, out=console, errors=errors, stop=stop.is_set
         )
     raise typer.Exit(code)
 

@@ -89,7 +89,7 @@ def show_rules(settings: Settings, name: str | None, camera: str | None, out: Ou
     if as_json:
         print_json(out, json.loads(version.encode()[2]))
         return
-    for line in (f"# version {version.version}, {where}", *_toml(version)):
+    for line in (f"# version {version.version}, {where}", *rules_toml(version)):
         out.print(line, soft_wrap=True)
 
 
@@ -139,7 +139,8 @@ def _plain(rule: Any) -> dict[str, Any]:
     return shown
 
 
-def _toml(version: RulesVersion) -> Iterator[str]:
+def rules_toml(version: RulesVersion) -> Iterator[str]:
+    """[tracker] and [[rules]] of a version, as lines of settings."""
     tracker = version.tracker.model_dump(mode="json", exclude_none=True)
     labels: Mapping[str, Mapping[str, Any]] = tracker.pop("labels")
     yield from ("", "[tracker]", *_keys(tracker))
