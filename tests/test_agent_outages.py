@@ -192,6 +192,7 @@ def test_footage_that_is_put_where_other_footage_was_sent_is_said(embedded_broke
     assert "another film needs a later --start, or another --camera" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_second_agent_is_refused_and_with_take_over_the_first_one_is(
     embedded_broker, tmp_path, topics_prefix, monkeypatch
 ):

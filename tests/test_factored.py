@@ -34,6 +34,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return path
 
 
+@pytest.mark.slow
 def test_encoder_and_head_score_as_the_whole_network(checkpoint: Path):
     clips = probes(find(str(checkpoint)))
     with torch.inference_mode():

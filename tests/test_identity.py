@@ -215,6 +215,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "tolerance"), [("openvino", 0.0), ("openvino-f32", 0.0), ("torch", 1e-6)])
 def test_score_does_not_depend_on_what_shares_the_batch(model: Path, clips: np.ndarray, engine: str, tolerance: float):
     classifier = Classifier.load(str(model), engine)

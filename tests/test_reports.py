@@ -190,6 +190,7 @@ def seen(request: pytest.FixtureRequest, pages: Mapping[str, str], tmp_path_fact
     return request.param, json.loads(html.unescape(text))
 
 
+@pytest.mark.slow
 def test_reports_fit_every_width_and_follow_the_preferred_colours(seen: Any):
     scheme, found = seen
     assert len(found) == 9

@@ -186,7 +186,7 @@ def test_a_heartbeat_moves_the_place_past_what_is_not_wanted(monkeypatch, quick)
         ("?since=1h&since=2h", {}, 400, "since: expected one time"),
         ("?camera=a/b", {}, 400, "cameras: expected an id"),
         ("?label=", {}, 400, "labels: expected names of labels"),
-        ("?lable=fight", {}, 400, "lable: expected camera, label, since"),
+        ("?lable=fight", {}, 400, "lable: expected camera, drills, label, since"),
         ("?%1b[2J=fight", {}, 400, r"\\x1b\[2J: expected"),
         ("", {"Last_Event_ID": "17"}, 400, "after: expected the id of an event"),
         ("x", {}, 404, "known is /events"),

@@ -82,6 +82,7 @@ def clips(*kinds: str) -> np.ndarray:
     return whole.reshape(len(kinds), 4, 32, 2, 32, 2, 3).mean((3, 5)).round().astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_what_is_like_nothing_learnt_is_unknown_and_the_rest_is_as_before(trained: tuple[Path, str]) -> None:
     model, told = trained
     contract = find(str(model)).contract
@@ -106,6 +107,7 @@ def test_exported_files_know_the_unknown(model: Path, tmp_path: Path, suffix: st
     assert [LABELS[n] for n in scores.argmax(1)] == ["unknown", "fight"]
 
 
+@pytest.mark.slow
 def test_a_rule_may_alarm_on_it_and_a_worker_and_a_replay_say_the_same(model: Path, tmp_path: Path) -> None:
     film = write_film(tmp_path / "gate.mp4", ["normal"] * 25 + ["stripes"] * 25 + ["fight"] * 25, 5)
     classifier = Classifier.load(str(model), "torch", 1)
@@ -120,6 +122,7 @@ def test_a_rule_may_alarm_on_it_and_a_worker_and_a_replay_say_the_same(model: Pa
     assert {p.label for p in heard.predictions} >= {"normal", "unknown"}
 
 
+@pytest.mark.slow
 def test_footage_of_strangers_measures_it(model: Path, tmp_path: Path) -> None:
     rows = ["path,label"]
     for number in range(2):
@@ -133,6 +136,7 @@ def test_footage_of_strangers_measures_it(model: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())["per_class"]["unknown"]["recall"] == 1.0
 
 
+@pytest.mark.slow
 def test_calibrating_it_anew_is_refused(model: Path, tmp_path: Path) -> None:
     options = EvaluateOptions(str(model), [tmp_path], calibrated_file=tmp_path / "c.safetensors")
     with pytest.raises(TrainingError, match="expected a model that was trained without --unknown"):

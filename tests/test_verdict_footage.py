@@ -75,6 +75,7 @@ def said(transport: Transport, settings: Settings, of: Event, answer: str, chann
     write_verdict(transport, settings.topics.verdicts, Verdict(id_, answer, *fields))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_real_footage_is_cut_as_it_was_sent_and_read_as_training_reads_it(
     broker: Service, topics_prefix: str, tmp_path: Path
 ):

@@ -122,6 +122,7 @@ def test_a_secret_is_needed_and_is_never_shown(tmp_path):
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_looking_answers_nothing_and_the_button_answers_once_over_restarts_and_servers(
     broker: Service, topics_prefix: str
 ):

@@ -21,7 +21,10 @@ def check_hours(text: str) -> str:
     Raises:
         ValueError: they are no such hours.
     """
-    Stretch.parse(text)
+    try:
+        Stretch.parse(text)
+    except ValueError:  # what is there may be a secret that was put into the wrong line
+        raise ValueError("expected hours like 22:00-07:00, or of some days: sat,sun 22:00-09:00") from None
     return text
 
 

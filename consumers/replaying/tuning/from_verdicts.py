@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.files import write_text
-from consumers.records.fields import RecordError
+from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.replaying.errors import ReplayError
 from consumers.rules.applying import holding
@@ -33,12 +34,16 @@ from stream import KafkaTransport, Transport
 from .budget import AlarmBudget, Unit, unit_of, unit_words
 from .kept import Alarm, Proposal, propose
 
+log = logging.getLogger(__name__)
+
 _HEAD: Final = "# Proposed by `clipline tune --from-verdicts`."
 #: Windows that are held in memory at most: those whose score may belong to an event.
 MAX_WINDOWS: Final = 1_000_000
 #: With fewer of them, what is proposed is said to be uncertain.
 _FEW_UNITS: Final = {"night": 7, "day": 7, "week": 4}
 _FEW_VERDICTS: Final = 20
+#: Records that cannot be read are named, so many; all are counted.
+_DAMAGED_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +162,17 @@ def read_scores(
     """
     topic = settings.topics.predictions
     by_model: dict[str, Kept] = {}
-    held = 0
+    held = damaged = 0
     for record in transport.read(transport.offsets(topic)) if transport.existing([topic]) else ():
         try:
             prediction = Prediction.decode(record.key, record.headers, record.value, record.where)
-        except RecordError:
-            continue  # `clipline deadletter` and readers of events tell of it
+        except OtherRecordError:  # a drill's
+            continue
+        except RecordError as error:
+            damaged += 1
+            if damaged <= _DAMAGED_NAMED:
+                log.warning("%s: left out", error)
+            continue
         if prediction.start_us < (wanted.since_us or 0) or not fnmatchcase(prediction.camera, wanted.camera):
             continue
         kept = by_model.setdefault(prediction.model, Kept())
@@ -173,6 +183,8 @@ def read_scores(
                 f"topic {topic}: more than {MAX_WINDOWS:,} windows may be of an event; name fewer with --since or "
                 "--camera"
             )
+    if damaged > _DAMAGED_NAMED:
+        log.warning("topic %s: %d more records that are no predictions left out", topic, damaged - _DAMAGED_NAMED)
     if not by_model:
         asked = "" if wanted.camera == "*" else f" of cameras {wanted.camera}"
         since = "" if wanted.since_us is None else f" since {rfc3339(wanted.since_us)[:19]}Z"
