@@ -132,7 +132,10 @@ def slow_clients(url: str, count: int) -> Iterator[None]:
     parts = urlsplit(url)
     with ExitStack() as stack:
         for _ in range(count):
-            client = stack.enter_context(socket.create_connection((str(parts.hostname), int(parts.port or 0))))
+            client = stack.enter_context(socket.socket())
+            # Else the kernel would take in their place what they do not.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((str(parts.hostname), int(parts.port or 0)))
             client.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         yield
 

@@ -67,6 +67,9 @@ NOT_RUN = {
         ),
         "nobody has given a verdict where these lines are run; tests/test_tune_from_verdicts.py",
     ),
+    "train labels.csv labelled/labels.csv -o better.safetensors": (
+        "nothing was exported where this line is run; tests/test_verdict_footage.py reads such a list as training does"
+    ),
     "export own.safetensors --compare held-out.csv --json forms.json": (
         "takes a minute, and the line of docs/export.md that has --calibration, too, does all of it"
     ),

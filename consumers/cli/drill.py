@@ -62,7 +62,7 @@ def drill(
     \b
     Examples:
       clipline drill --camera gate
-      clipline drill --camera gate --clip fall.mp4 --timeout 30
+      clipline drill --camera gate --clip gate.mp4 --timeout 30
       clipline drill --camera gate --acknowledge 300 --json
     """
     from consumers.drill.run import Drill, run_drill
