@@ -93,6 +93,7 @@ def test_a_record_that_lies_about_its_size_leaves_the_rest_unread():
     assert found[1].value.reason.startswith("offsets 6 to 7: the batch is lost, damaged: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_compressed_batches_come_through_a_broker(broker, topics_prefix: str, codec: str):
     transport = KafkaTransport(broker.address)

@@ -110,6 +110,7 @@ def trained(path: Path, architecture: str = "classical", videos: list[Footage] =
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", CLASSICAL)
 def test_served_scores_are_those_that_training_measured(tmp_path: Path, architecture: str) -> None:
     trainer = trained(tmp_path / "m.safetensors", architecture)

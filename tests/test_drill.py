@@ -21,7 +21,6 @@ from consumers.drill.run import Drill, DrillResult, run_drill
 from consumers.live.worker import Worker
 from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries
 from consumers.notifying.ledger import Ledger
-from consumers.notifying.notifier import Notifier
 from consumers.notifying.plan import Plan, Sent
 from consumers.notifying.words import describe, words_of
 from consumers.outputs.redis_check import redis_differences
@@ -41,6 +40,7 @@ from stream import KafkaTransport, Segment, attach, camera_behind, drill_id, dri
 from stream.services import Service
 from tests.brightness_worker import RULES, SPEC, Brightness
 from tests.command_line import clipline
+from tests.notifiers import notifying
 from tests.receivers import Receiver
 from tests.snapshots import event
 from tests.videos import write_video
@@ -82,19 +82,6 @@ class Stand:
         worker = Worker(self.transport, Brightness(), SPEC, rules or RuleBook(RULES), self.settings)
         with running(worker.run):
             yield worker
-
-    @contextmanager
-    def notifying(self) -> Iterator[Notifier]:
-        stop = threading.Event()
-        notifier = Notifier(lambda: KafkaTransport(self.settings.broker), self.settings, stop.is_set)
-        thread = threading.Thread(target=notifier.run)
-        thread.start()
-        try:
-            assert eventually(lambda: notifier.is_at_work)
-            yield notifier
-        finally:
-            stop.set()
-            thread.join(20)
 
     def drill(self, footage: Path, timeout: float = 30.0, **changes: object) -> DrillResult:
         drill = Drill("gate", str(footage), "max", timeout, **changes)  # type: ignore[arg-type]
@@ -150,7 +137,7 @@ def test_a_drill_reaches_who_is_told_of_drills_and_nobody_else(
             guard={"url": guard.url, "cameras": ["gate*"]},
             yard={"url": yard.url, "cameras": ["yard"], "drill": True},
         )
-        stack.enter_context(stand.notifying())
+        stack.enter_context(notifying(stand.settings))
         worker = stack.enter_context(stand.working())
         projection = stack.enter_context(RedisProjection(lambda: stand.transport, stand.settings))
         result = stand.drill(lit(tmp_path / "clip.mp4", 25))
@@ -208,7 +195,7 @@ def drilled_in(names) -> list[str]:
 def test_every_topic_says_of_a_record_that_it_is_a_drills(embedded_broker: Service, topics_prefix: str, tmp_path: Path):
     with Receiver() as receiver:
         stand = Stand(embedded_broker.address, topics_prefix, ops={"url": receiver.url, "drill": True})
-        with stand.notifying(), stand.working():
+        with notifying(stand.settings), stand.working():
             result = stand.drill(lit(tmp_path / "clip.mp4", 25))
     topics, names = stand.settings.topics, {}
     for topic in (topics.segments, topics.predictions, topics.events, topics.deliveries):
@@ -253,7 +240,7 @@ def test_a_drill_that_was_killed_leaves_nothing_that_alarms(
     monkeypatch.setattr(clip_module, "_Sender", Killed)
     with Receiver() as receiver:
         stand = Stand(embedded_broker.address, topics_prefix, ops={"url": receiver.url})
-        with stand.notifying(), stand.working() as worker:
+        with notifying(stand.settings), stand.working() as worker:
             with DrillClip(
                 stand.transport, stand.settings, str(lit(tmp_path / "a.mp4", 25)), DRILL, "max", lambda _: None
             ) as clip:
@@ -302,7 +289,7 @@ def test_a_drill_says_at_which_station_it_ended(embedded_broker: Service, topics
             assert untold.returncode == 1, untold
             assert "no notification: nothing in the ledger for ops: no notifier is at work" in untold.stdout
 
-            with stand.notifying():
+            with notifying(stand.settings):
                 told = run_command(stand, tmp_path, bright, "--camera", "gate", "--json")
                 assert told.returncode == 0, told
     body = json.loads(told.stdout)
@@ -316,7 +303,7 @@ def test_a_drill_says_at_which_station_it_ended(embedded_broker: Service, topics
 def test_a_drill_waits_for_somebody_who_saw_it(embedded_broker: Service, topics_prefix: str, tmp_path: Path):
     with Receiver() as receiver:
         stand = Stand(embedded_broker.address, topics_prefix, ops={"url": receiver.url, "drill": True})
-        with stand.notifying(), stand.working():
+        with notifying(stand.settings), stand.working():
 
             def see() -> None:
                 assert eventually(lambda: bool(receiver.requests))

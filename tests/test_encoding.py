@@ -140,6 +140,7 @@ def test_each_sampled_frame_is_encoded_once(motion: Classifier, segments: list[S
     assert len(counted.batches) > 5
 
 
+@pytest.mark.slow
 def test_score_does_not_depend_on_when_windows_come_or_on_what_other_cameras_show(
     motion: Classifier, segments: list[Segment]
 ):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from consumers.records.event import BODY_KEYS
-from consumers.terminal.events import CSV_COLUMNS
+from consumers.terminal.events import CSV_COLUMNS, _cell
 from stream import KafkaTransport, Topic
 from stream.services import Service
 from tests.command_line import Finished, clipline
@@ -58,6 +58,12 @@ def test_csv_has_the_body_of_each_event_in_one_line(shown):
     assert rows[3]["label"] == 'to "run", or\\nnot\\x1b[2J'
     for row, each in zip(rows[:3], EVENTS, strict=False):
         assert row == {name: "" if value is None else str(value) for name, value in each.body().items()}
+
+
+def test_a_spreadsheet_calculates_nothing_of_a_csv():
+    for label in ("=1+1", "+1", "-1", "@x"):
+        assert _cell(label) == f"'{label}"
+    assert _cell("fight=1") == "fight=1"
 
 
 def test_a_table_has_a_row_for_each_event(shown):

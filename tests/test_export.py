@@ -151,6 +151,7 @@ def test_quantising_leaves_the_handlers_of_others_their_level(checkpoints: dict[
     assert shared.level == logging.NOTSET
 
 
+@pytest.mark.slow
 def test_id_is_name_and_content_of_every_part(xml: Path, tmp_path: Path) -> None:
     for part in (xml, xml.with_suffix(".bin")):
         shutil.copy(part, tmp_path / part.name)
@@ -259,6 +260,7 @@ def test_file_beside_a_checkpoint_of_ones_own_is_left_alone(checkpoints: dict[st
     assert Classifier.load(str(own)).engine.startswith("openvino-")
 
 
+@pytest.mark.slow
 def test_exported_model_is_not_exported_again(xml: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"is an exported model; expected the checkpoint .* x3d_xs-"):
         export(find(str(xml)), tmp_path / "m.onnx")
@@ -274,6 +276,7 @@ def test_engine_that_cannot_run_a_format_is_refused_with_the_one_that_can(xml: P
     assert Classifier.load(str(pt2)).engine.startswith("torch-")
 
 
+@pytest.mark.slow
 def test_weights_of_an_exported_model_are_asked_of_its_checkpoint(xml: Path) -> None:
     with pytest.raises(CheckpointError, match="expected the checkpoint that it was made from, x3d_xs-"):
         find(str(xml)).state()
@@ -290,6 +293,7 @@ def test_file_that_is_no_model_is_refused_by_name_in_one_line(tmp_path: Path, su
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_weights_that_were_cut_short_or_lost_are_refused(xml: Path, tmp_path: Path) -> None:
     shutil.copy(xml, tmp_path)
     with pytest.raises(CheckpointError, match=r"m.xml: cannot be read .*m\.bin"):
@@ -308,6 +312,7 @@ def test_openvino_model_without_a_contract_is_refused(checkpoints: dict[str, Pat
         find(str(tmp_path / "plain.xml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["data/constants/opaque_obj_0", "data/sample_inputs/model.pt"])
 def test_program_with_a_pickle_inside_is_refused_before_torch_reads_it(pt2: Path, tmp_path: Path, place: str) -> None:
     class Evil:
@@ -499,6 +504,7 @@ def test_export_command_says_in_one_line_what_cannot_be(
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 
 
+@pytest.mark.slow
 def test_calibrating_an_exported_model_is_refused(xml: Path, tmp_path: Path) -> None:
     for label in ("fight", "normal"):
         (tmp_path / label).mkdir()

@@ -263,6 +263,7 @@ def films(size: int = 32) -> list[Footage]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [

@@ -26,8 +26,8 @@ from standardwebhooks import Webhook
 
 from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries, send_test
 from consumers.notifying.channels import open_channel
+from consumers.notifying.channels.hiding import without_secrets
 from consumers.notifying.channels.webhook import WebhookChannel
-from consumers.notifying.notifier import Notifier
 from consumers.notifying.plan import Again, Sent
 from consumers.notifying.words import describe
 from consumers.records.delivery import Delivery
@@ -39,6 +39,7 @@ from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries
 from stream import KafkaTransport, SourceError
 from stream.services import Service
+from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
 from tests.snapshots import event
 from tests.waiting import eventually
@@ -80,21 +81,6 @@ class Site:
             found.setdefault(entry.id, []).append(entry.state)
         return found
 
-    @contextmanager
-    def notifying(self) -> Iterator[Notifier]:
-        stop = threading.Event()
-        notifier = Notifier(lambda: KafkaTransport(self.settings.broker), self.settings, stop.is_set)
-        thread = threading.Thread(target=notifier.run)
-        thread.start()
-        try:
-            # A new group begins with what comes from now on.
-            assert eventually(lambda: notifier.is_at_work)
-            yield notifier
-        finally:
-            stop.set()
-            thread.join(20)
-            assert not thread.is_alive()
-
 
 def events(count: int) -> list[Event]:
     now = time.time_ns() // 1000
@@ -104,7 +90,7 @@ def events(count: int) -> list[Event]:
 def test_each_report_is_one_signed_message_and_the_ledger_says_that_it_was_sent(broker: Service, topics_prefix: str):
     with Receiver() as receiver:
         site = Site(broker.address, topics_prefix, url=receiver.url, secret=SECRET, old_secret=OLD)
-        with site.notifying():
+        with notifying(site.settings):
             sent = events(5)
             site.send(*sent)
             assert eventually(lambda: len(receiver.requests) == 5)
@@ -140,7 +126,7 @@ def test_what_a_receiver_does_wrong_is_in_the_ledger_and_the_message_comes_again
 ):
     with Receiver(lambda number, _: answer if number == 0 else Answer()) as receiver:
         site = Site(embedded_broker.address, topics_prefix, url=receiver.url, timeout_seconds=1)
-        with site.notifying():
+        with notifying(site.settings):
             site.send(*events(1))
             assert eventually(lambda: list(site.states().values()) == [["queued", "retrying", "sent"]])
     assert len(set(receiver.ids)) == 1
@@ -155,7 +141,7 @@ def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_ba
     gone.set()
     with Receiver(lambda *_: Answer(503) if gone.is_set() else Answer()) as receiver:
         site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
-        with site.notifying():
+        with notifying(site.settings):
             sent = events(6)
             site.send(*sent)
             assert eventually(lambda: len(receiver.requests) >= 2)
@@ -172,7 +158,7 @@ def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_ba
 def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service, topics_prefix: str):
     with Receiver(lambda *_: Answer(410)) as receiver:
         site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
-        with site.notifying():
+        with notifying(site.settings):
             site.send(*events(1))
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["failed"])
             site.send(*events(2))
@@ -185,10 +171,10 @@ def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service
 def test_a_standby_takes_over_and_tells_nothing_again(broker: Service, topics_prefix: str):
     with Receiver() as receiver:
         site = Site(broker.address, topics_prefix, url=receiver.url)
-        with site.notifying():
+        with notifying(site.settings):
             site.send(*events(3))
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 3)
-        with site.notifying():
+        with notifying(site.settings):
             site.send(*events(2))
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 5)
     assert Counter(Counter(receiver.ids).values()) == {1: 5}
@@ -204,7 +190,7 @@ def test_mail_gets_there_once_and_the_ledger_says_before_that_it_is_sent(embedde
             url=f"mailto://127.0.0.1:{mail.port}?from=clipline@example.org&to=guard@example.org&mode=insecure",
             timeout_seconds=60,
         )
-        with site.notifying():
+        with notifying(site.settings):
             site.send(*events(1))
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"], 60)
     assert list(site.states().values()) == [["queued", "sending", "sent"]]
@@ -225,7 +211,7 @@ def test_mqtt_gets_each_report_once_and_home_assistant_is_told_of_the_camera(
         site = Site(
             embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}/site", timeout_seconds=5
         )
-        with site.notifying():
+        with notifying(site.settings):
             sent = events(3)
             site.send(*sent)
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"] * 3)
@@ -258,7 +244,7 @@ def test_home_assistant_knows_whether_the_notifier_is_there_and_a_test_changes_n
         listener.subscribe("#", qos=1)
         listener.loop_start()
         site = Site(embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}")
-        with site.notifying():
+        with notifying(site.settings):
             # Before anything happened.
             assert eventually(lambda: status() == ["online"])
             site.send(*events(1))
@@ -266,7 +252,7 @@ def test_home_assistant_knows_whether_the_notifier_is_there_and_a_test_changes_n
             assert isinstance(send_test(site.transport, site.settings, "ops"), Sent)
         assert eventually(lambda: status() == ["online", "offline"])
         heard.clear()
-        with site.notifying():
+        with notifying(site.settings):
             # One that has started again tells of the cameras that were told of before.
             assert eventually(lambda: "homeassistant/event/clipline_gate-0/config" in [topic for topic, _ in heard])
             assert status()[-1] == "online"
@@ -281,7 +267,7 @@ def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     site = Site(embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}", timeout_seconds=1)
-    with site.notifying():
+    with notifying(site.settings):
         site.send(*events(2))
         assert eventually(lambda: "retrying" in {e.state for e in site.entries()})
         with mosquitto(tmp_path, port):
@@ -311,7 +297,7 @@ def test_what_others_wrote_into_the_ledger_ends_nobody(
         producer.send(site.settings.topics.deliveries, b"ops", [], json.dumps({**body, "message": message}).encode())
         producer.flush()
         producer.close()
-        with site.notifying():
+        with notifying(site.settings):
             (report,) = events(1)
             site.send(report)
             assert eventually(lambda: len(receiver.requests) == 1)
@@ -331,6 +317,17 @@ def test_what_a_receiver_says_is_kept_without_the_secrets_of_its_address(embedde
         assert "HTTP 404" in kept
         for secret in ("s3cr3t", "h1dden", "\x1b"):
             assert secret not in kept
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["slack://T0001/B000001/TOKENTOKEN", "mailto://own:TOKENTOKEN@example.org", "tgram://TOKENTOKEN/12", "TOKENTOKEN"],
+)
+def test_of_what_a_library_says_no_token_of_its_address_is_kept(address: str):
+    said = without_secrets(f"no such room: {address} (T0001 B000001 TOKENTOKEN)\x1b[2J", address)
+    assert "TOKENTOKEN" not in said
+    assert "\x1b" not in said
+    assert said.startswith("no such room")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +363,7 @@ def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_brok
         assert isinstance(send_test(site.transport, site.settings, "ops"), Again)
         assert isinstance(send_test(site.transport, site.settings, "ops"), Sent)
         assert list(site.states().values()) == [["queued", "failed"], ["queued", "sent"]]
-        with site.notifying():
+        with notifying(site.settings):
             (report,) = events(1)
             site.send(report)
             assert eventually(lambda: [s[-1] for s in site.states().values()][2:] == ["sent"])

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.notifying.ledger import Ledger
+from consumers.notifying.ledger import MAX_LABELS, Ledger
 from consumers.notifying.plan import MAX_REFUSALS, Again, Never, Plan, Sent
+from consumers.notifying.snoozes import Snoozes
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
+from consumers.records.verdict import Verdict
 from consumers.settings.notifying import ChannelSettings
 from tests.snapshots import event
 
@@ -179,6 +181,39 @@ def test_a_clock_that_was_ahead_keeps_nothing_back(ahead_us: int):
     assert len(desk.next()) == 1
     (later,) = desk.report(event("dock", at_us=NOW_US))
     assert later.state == "queued"
+
+
+def test_what_a_clock_that_was_ahead_held_back_is_summed_up():
+    desk = Desk(quiet="22:00-07:00")
+    desk.now += 366 * 24 * HOUR + 13 * HOUR
+    (held,) = desk.report(*reports(1))
+    assert held.why == "quiet"
+    desk.now = NOW_US
+    (summary,) = desk.due()
+    assert summary.covers == (held.id,)
+
+
+def test_a_snooze_of_a_clock_that_was_ahead_is_as_long_as_it_was_meant():
+    snoozes = Snoozes()
+    asked_us = NOW_US + 366 * 24 * HOUR
+    snoozes.apply(
+        Verdict("f" * 24, "snooze", "e", "gate", "fight", NOW_US, NOW_US + 1, asked_us, "ops", asked_us + HOUR), NOW_US
+    )
+    assert snoozes.until_us("ops", "gate", "fight", NOW_US) == NOW_US + HOUR
+    assert snoozes.until_us("ops", "gate", "fight", NOW_US + HOUR) is None
+
+
+def test_a_camera_with_any_labels_takes_a_bounded_place():
+    ledger = Ledger()
+    for n in range(200):
+        queued = Delivery.about(
+            replace(event("gate", at_us=NOW_US + n), label=f"label-{n}", id=f"{n:024x}"),
+            "ops",
+            now_us=NOW_US,
+            expires_us=NOW_US,
+        )
+        ledger.apply(queued)
+    assert len(ledger.labels("ops")["gate"]) == MAX_LABELS
 
 
 def test_what_waits_when_quiet_hours_begin_is_held_back_and_a_summary_comes_after_them():

@@ -47,6 +47,7 @@ def alone(path: Path, start: float, end: float | None) -> list[np.ndarray] | str
         return str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [2, 8])
 @pytest.mark.parametrize("film", FILMS)
 def test_pieces_of_one_pass_are_those_that_are_read_alone(

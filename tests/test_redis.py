@@ -177,6 +177,25 @@ def test_listeners_are_told_each_report_once(make_site):
     assert site.differences() == []
 
 
+def test_streams_have_the_same_ids_when_they_are_built_again_also_of_one_millisecond(make_site, monkeypatch):
+    monkeypatch.setattr("stream.broker.memory.log.time.time_ns", lambda: EPOCH_US * 1000)
+    site = make_site(max_predictions=5, max_events=5)
+
+    def ids() -> list[list[str]]:
+        names = ("events", "predictions:{lobby}")
+        return [[id_ for id_, _ in site.redis.xrange(f"{site.prefix}:{name}")][-5:] for name in names]
+
+    site.publish(*map(prediction, range(30)), *map(report, range(30)))
+    site.show()
+    before = ids()
+    site.redis.delete(*site.redis.keys(f"{site.prefix}:*"))
+    site.show()
+    assert ids() == before
+    site.publish(report(30))
+    site.show()
+    assert ids()[0][:-1] == before[0][1:], "what comes is behind what was there"
+
+
 def test_an_empty_redis_is_noticed_and_built_from_the_topics(make_site):
     site = make_site(max_predictions=20, max_events=5)
     with site.shown() as projection:

@@ -202,6 +202,7 @@ def test_reports_fit_every_width_and_follow_the_preferred_colours(seen: Any):
         assert page["ink"] == ("rgb(228, 232, 236)" if scheme == "dark" else "rgb(28, 33, 38)")
 
 
+@pytest.mark.slow
 def test_tables_sort_by_names_and_by_figures_and_say_so(seen: Any):
     for name, page in seen[1].items():
         assert [s["aria"] for s in page["sorts"]] == ["ascending", "descending"] * 2, name

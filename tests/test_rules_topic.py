@@ -25,7 +25,7 @@ from consumers.replaying.applied_rules import applied_rules
 from consumers.rules.applying import Applied, apply_settings, holding, other_rules
 from consumers.rules.book import RuleBook
 from consumers.rules.rule_set import RuleSet, version_of
-from consumers.rules.topic import LEAD_SECONDS, STALE_SECONDS, RulesTopic, RulesWatch
+from consumers.rules.topic import LEAD_SECONDS, SPARE_SECONDS, STALE_SECONDS, RulesTopic, RulesWatch
 from consumers.rules.version import RulesVersion
 from consumers.settings import Settings, SettingsError
 from consumers.terminal.console import Output
@@ -110,6 +110,17 @@ def test_rules_hold_a_while_after_they_were_applied(memory):
     applied = apply(transport, settings, None, {"start": 0.9})
     assert applied.version.since_us == NOW_US + LEAD_SECONDS * SECOND
     assert [each.version for each in versions(transport, settings)] == [applied.version.version]
+
+
+def test_who_applies_rules_hears_that_the_broker_took_too_long_to_store_them(memory, monkeypatch):
+    transport, settings = memory
+    clock = iter((NOW_US, NOW_US + round((SPARE_SECONDS + 1) * SECOND)))
+    slow = apply_settings(transport, having(settings, {"start": 0.9}), CONTRACT, None, lambda: next(clock))
+    assert slow.late
+    assert not apply(transport, settings, None, {"start": 0.8}).late
+    # Of a time that somebody chose nobody expects that it lies ahead.
+    clock = iter((NOW_US, NOW_US + 60 * SECOND))
+    assert not apply_settings(transport, having(settings, {"start": 0.7}), CONTRACT, NOW_US, lambda: next(clock)).late
 
 
 def test_rules_that_hold_already_are_not_applied_again(memory):
@@ -312,6 +323,35 @@ def soon(ready: Callable[[], bool], seconds: float = 40) -> None:
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_event_that_only_applied_rules_allow_goes_on_with_the_next_worker(memory, footage: Path):
+    transport, settings = memory
+    apply(transport, settings, START_US, {"enabled": True})
+    own = having(settings, {"enabled": False})
+    own = own.model_copy(update={"worker": own.worker.model_copy(update={"start": "earliest"})})
+    sent = segments_of(footage, "gate")
+    producer = transport.producer()
+
+    def work(part: list[Any], until: Callable[[], bool]) -> None:
+        for record in part:
+            producer.send(settings.topics.segments, *record)
+        producer.flush()
+        stop = threading.Event()
+        running = threading.Thread(target=worker(transport, own).run, args=(stop.is_set,))
+        running.start()
+        try:
+            soon(until)
+        finally:
+            stop.set()
+            running.join(30)
+
+    half = next(n for n, (_, headers, _) in enumerate(sent) if int(dict(headers)["end-us"]) > START_US + 6 * SECOND)
+    work(sent[:half], lambda: bool(events(transport, settings)))
+    work(sent[half:], lambda: any(each.state == "ended" for each in events(transport, settings)))
+    told = events(transport, settings)
+    assert len({each.id for each in told}) == 1
+    assert (told[0].state, told[-1].state, told[-1].ending) == ("started", "ended", "below_threshold")
 
 
 @pytest.mark.slow

@@ -26,11 +26,11 @@ pytest.importorskip("uvicorn")
 from consumers.outputs import follower as following
 from consumers.records.event import Event
 from consumers.settings import ServeSettings, Settings, SettingsError
-from consumers.subscribing import connections
 from consumers.subscribing import serving as module
 from consumers.subscribing import shared as sharing
-from consumers.subscribing.serving import EventStreams, is_loopback, parse_address, serving
+from consumers.subscribing.serving import EventStreams, is_loopback, serving
 from consumers.subscribing.shared import Answers
+from consumers.web_server import parse_address
 from stream import EntryError, Existing, KafkaTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedBroker
 from tests.command_line import clipline
@@ -257,13 +257,22 @@ def test_one_client_too_many_is_told_to_come_back(monkeypatch, quick):
 
 
 def test_connections_that_say_nothing_take_nobodys_place_for_long(monkeypatch, quick):
-    monkeypatch.setattr(connections, "_FIRST_REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr("consumers.web_server._REQUEST_SECONDS", 0.5)
     with served(monkeypatch, stored(1, event(0)), max_clients=1) as (url, _), ExitStack() as idle:
         parts = urlsplit(url)
         early = Client(url, query="?since=earliest")
         assert early.take(1) == bodies(event(0))
         silent = [idle.enter_context(socket.create_connection((parts.hostname, parts.port))) for _ in range(40)]
         silent[0].sendall(b"GET /events HTTP/1.1\r\n")  # and no more of it
+        # One whole request, and half of another.
+        silent[1].sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[1].recv(9) == b"HTTP/1.1 "
+        silent[1].sendall(b"GET /x HTTP/1.1\r\n")
+        while silent[1].recv(1000):
+            pass
+        silent[2].sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        while silent[2].recv(1000):
+            pass
         for each in silent:
             each.settimeout(20)
             assert each.recv(1000) == b""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from consumers.settings import Settings, SettingsError, load_settings, override
 
@@ -49,6 +50,12 @@ def test_without_a_file_and_without_variables_the_defaults_hold():
     assert settings.topics.segments == "clipline.segments"
     assert settings.topics.deadletter == "clipline.deadletter"
     assert settings.segments.limits.max_bytes == 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("one", "other"), [("worker", "notify"), ("pictures", "worker"), ("pictures", "notify")])
+def test_two_kinds_of_processes_never_share_a_group(one, other):
+    with pytest.raises(ValidationError, match=r"expected a group of its own for each"):
+        Settings.model_validate({one: {"group": "site"}, other: {"group": "site"}})
 
 
 def test_the_file_in_the_working_directory_is_read(tmp_path):

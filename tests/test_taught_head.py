@@ -55,6 +55,7 @@ def test_every_epoch_sees_as_many_windows_of_each_video() -> None:
     np.testing.assert_array_equal(rows, _order(counts, 0)(0))
 
 
+@pytest.mark.slow
 def test_engines_agree(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "m.safetensors", "movenet_lstm", frames=5, height=48, width=48, views=2)
     clips = np.random.default_rng(0).integers(0, 256, (3, 5, 48, 48, 3), dtype=np.uint8)

@@ -148,6 +148,7 @@ def moving(groups: int = 5) -> list[Footage]:
     return videos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imbalance", ["none", "weights", "smote"])
 def test_motion_features_of_a_pose_network_tell_motion_from_stillness(imbalance):
     assert Trainer(moving(), replace(FITTED, imbalance=imbalance)).validate(5).metrics()["accuracy"] == 1.0

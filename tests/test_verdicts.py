@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
-from consumers.notifying.notifier import Notifier
 from consumers.notifying.snoozes import LONGEST_US, Snoozes
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
@@ -28,6 +27,7 @@ from consumers.verdicts.links import Asked, ForgedLinkError, Links
 from consumers.verdicts.serving import RateLimit, serving_verdicts
 from stream import KafkaTransport, MemoryTransport, Secret, SourceError
 from stream.services import EmbeddedBroker, Service
+from tests.notifiers import notifying
 from tests.receivers import Receiver
 from tests.snapshots import event
 from tests.waiting import eventually
@@ -308,21 +308,6 @@ def test_a_verdict_by_hand_names_an_event_that_is_there(embedded_broker: Service
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def notifying(settings: Settings) -> Iterator[Notifier]:
-    stop = threading.Event()
-    notifier = Notifier(lambda: KafkaTransport(settings.broker), settings, stop.is_set)
-    thread = threading.Thread(target=notifier.run)
-    thread.start()
-    try:
-        assert eventually(lambda: notifier.is_at_work)
-        yield notifier
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def test_a_message_has_links_that_answer_and_a_snooze_holds_back_what_follows(

@@ -50,6 +50,7 @@ def test_every_architecture_runs_and_is_served_by_openvino_as_by_torch(tmp_path:
     np.testing.assert_allclose(Classifier.load(str(path), engine="openvino-f32").predict(clip), expected, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "millions", "billions"),
     # Parameters and multiply-adds that the authors publish: SlowFast's model zoo for X3D, torchvision's for the others.

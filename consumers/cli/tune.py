@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,8 +133,20 @@ def tune(
     """
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
     if from_verdicts:
-        if sources or labels is not None or report is not None:
-            raise typer.BadParameter("--from-verdicts takes no SOURCE, --labels or --report: it reads the broker")
+        _refuse_of_footage(
+            {
+                "SOURCE": sources,
+                "--labels": labels,
+                "--map": label_map,
+                "--skip-bad-rows": skip_bad_rows,
+                "--engine": engine,
+                "--start": start,
+                "--fps": fps,
+                "--transcode": transcode,
+                "--report": report,
+                "--stride": stride,
+            }
+        )
         _tune_from_verdicts(settings, budget, camera, since, time_zone, output)
         return
     for name, given in (("--since", since), ("--time-zone", time_zone)):
@@ -169,6 +182,11 @@ def tune(
             stop=stop.is_set,
         )
     raise typer.Exit(code)
+
+
+def _refuse_of_footage(given: Mapping[str, object]) -> None:
+    if names := [name for name, value in given.items() if value]:
+        raise typer.BadParameter(f"{', '.join(names)}: of footage, and --from-verdicts reads scores that are kept")
 
 
 def _tune_from_verdicts(

@@ -30,7 +30,10 @@ Name = Literal[
 INTENDED: Final = frozenset({"drill", "quiet", "snoozed"})
 #: What entries of a channel say, in this order.
 _TOLD: Final[tuple[Literal["queued", "failed", "sent", "acknowledged"], ...]] = (
-    *("queued", "failed", "sent", "acknowledged"),
+    "queued",
+    "failed",
+    "sent",
+    "acknowledged",
 )
 
 

@@ -14,8 +14,8 @@ from consumers.topics import ensure_topic_of_deliveries
 from stream import BrokerError, SourceError, Transport
 
 from .channels import open_channel
+from .desk import now_us
 from .ledger import Ledger
-from .notifier import now_us
 from .plan import Outcome, Plan, Sent
 
 _MINUTE_US = 60_000_000

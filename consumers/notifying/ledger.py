@@ -10,8 +10,9 @@ from consumers.records.delivery import OVER, Delivery
 
 #: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message.
 _REMEMBERED: Final = 100_000
-#: Cameras of a channel whose labels are remembered.
-_CAMERAS: Final = 4096
+#: Cameras of a channel whose labels are remembered, and labels of one camera.
+MAX_CAMERAS: Final = 4096
+MAX_LABELS: Final = 64
 _HOUR_US: Final = 3_600_000_000
 
 
@@ -29,8 +30,8 @@ class Ledger:
         #: Tries in a row that did not reach a channel.
         self._missed: Counter[str] = Counter()
         self._labels: dict[str, dict[str, dict[str, None]]] = {}
-        #: The newest of those that are held back, by channel and reason.
-        self._held: dict[tuple[str, str], Delivery] = {}
+        #: The newest of those that the hourly limit holds back, by channel.
+        self._over_limit: dict[str, Delivery] = {}
         #: How many messages of a channel got to each of the states after which nothing is to be done.
         self.over: dict[str, Counter[str]] = {}
 
@@ -54,8 +55,8 @@ class Ledger:
         for covered in entry.covers:
             if here.pop(covered, None) is not None:
                 self._remember(covered)
-        if entry.state == "held":
-            self._held[entry.channel, entry.why or ""] = entry
+        if entry.state == "held" and entry.why == "rate":
+            self._over_limit[entry.channel] = entry
         if entry.state == "queued" and entry.drill is None:  # a drill takes no alarm's place within the hour
             self._queued.setdefault(entry.channel, deque()).append(entry.time_us)
 
@@ -88,8 +89,10 @@ class Ledger:
         if entry.kind == "event" and entry.drill is None:
             cameras = self._labels.setdefault(entry.channel, {})
             camera, label = entry.message["data"]["camera"], entry.message["data"]["label"]
-            if camera in cameras or len(cameras) < _CAMERAS:
-                cameras.setdefault(camera, {})[label] = None
+            if camera in cameras or len(cameras) < MAX_CAMERAS:
+                labels = cameras.setdefault(camera, {})
+                if len(labels) < MAX_LABELS:
+                    labels[label] = None
 
     def _remember(self, id_: str) -> None:
         self._past[id_] = None
@@ -128,9 +131,9 @@ class Ledger:
         entry = self._paused.get(channel)
         return None if entry is None else entry.due_us
 
-    def held_until_us(self, channel: str, why: str) -> int | None:
-        """Until when messages are held back that are held back for a reason; None where none is."""
-        entry = self._held.get((channel, why))
+    def over_limit_until_us(self, channel: str) -> int | None:
+        """Until when messages are held back that the hourly limit holds back; None where there are none."""
+        entry = self._over_limit.get(channel)
         return None if entry is None or entry.id not in self._open.get(channel, {}) else entry.due_us
 
     def missed(self, channel: str) -> int:

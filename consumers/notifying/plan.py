@@ -16,7 +16,7 @@ from consumers.records.prediction import content_id, rfc3339
 from consumers.settings.notifying import ChannelSettings
 
 from .ledger import Ledger
-from .snoozes import Snoozes
+from .snoozes import LONGEST_US, Snoozes
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 60 * _MINUTE_US
@@ -123,7 +123,7 @@ class Plan:
         if quiet_us is not None:
             return "quiet", quiet_us
         # One summary for all of them: while some are held, what comes joins them.
-        if (until_us := ledger.held_until_us(name, "rate")) is not None:
+        if (until_us := ledger.over_limit_until_us(name)) is not None:
             return "rate", until_us
         count, first_us = ledger.queued_within_hour(name, now_us)
         return ("rate", first_us + _HOUR_US) if count >= channel.per_hour and first_us is not None else None
@@ -215,12 +215,12 @@ def _is_ready(entry: Delivery, now_us: int) -> bool:
 
 def _is_kept(entry: Delivery, now_us: int) -> bool:
     """Whether the time of a message that is held back is still to come."""
-    return _waits(entry.due_us, now_us) if entry.why == "rate" else now_us < (entry.due_us or 0)
+    return _waits(entry.due_us, now_us, _HOUR_US if entry.why == "rate" else LONGEST_US)
 
 
-def _waits(until_us: int | None, now_us: int) -> bool:
-    """Whether a time is still to come. Nothing waits for longer than a receiver may ask for: then a clock was wrong."""
-    return until_us is not None and now_us < until_us <= now_us + int(_LONGEST_WISH_SECONDS * 1e6)
+def _waits(until_us: int | None, now_us: int, longest_us: int = _HOUR_US) -> bool:
+    """Whether a time is still to come. What lies further ahead than anything waits was written by a wrong clock."""
+    return until_us is not None and now_us < until_us <= now_us + longest_us
 
 
 def _kept_for_later(entry: Delivery, channel: ChannelSettings, until_us: int, now_us: int) -> Delivery | None:

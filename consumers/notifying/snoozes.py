@@ -22,7 +22,8 @@ class Snoozes:
         """Take the next verdict. One that comes again changes nothing."""
         if verdict.until_us is None or verdict.channel is None:
             return
-        until_us = min(verdict.until_us, verdict.time_us + LONGEST_US)
+        # Of a clock that is ahead only how long it is meant for is taken.
+        until_us = min(verdict.until_us, verdict.time_us + LONGEST_US) - max(0, verdict.time_us - now_us)
         place = (verdict.channel, verdict.camera, verdict.label)
         if until_us > max(now_us, self._until.get(place, 0)):
             self._until[place] = until_us

@@ -58,12 +58,14 @@ local function find(types)
   return nil
 end
 local function append(limit, sent, name, body)
-  local newest, id = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1], sent .. '-1'
+  -- Time and place on the topic: the same ids when it is built again, also of many records of one millisecond.
+  local newest, at, number = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1], sent, ARGV[4] + 1
   if newest then
-    local at, number = string.match(newest[1], '(%d+)-(%d+)')
-    if tonumber(at) >= tonumber(sent) then id = at .. '-' .. string.format('%.0f', number + 1) end
+    local last, taken = string.match(newest[1], '(%d+)-(%d+)')
+    if tonumber(last) > tonumber(sent) then at = last end
+    if tonumber(last) == tonumber(at) then number = math.max(number, taken + 1) end
   end
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', limit, id, name, body)
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', limit, at .. '-' .. string.format('%.0f', number), name, body)
 end
 """
 # A window at or before the newest one of its epoch has been written already: a topic may hold it twice. Several epochs

@@ -9,33 +9,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_val
 
 from stream import Secret
 
-from .schedule import Schedule, Stretch, zone
+from .schedule import Schedule, check_stretch, check_zone
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, PART, Address, Section, SettingsError, check_group, only_line
 
 ChannelKind = Literal["webhook", "mqtt", "apprise"]
-
-
-def check_hours(text: str) -> str:
-    """Return hours of the week.
-
-    Raises:
-        ValueError: they are no such hours.
-    """
-    try:
-        Stretch.parse(text)
-    except ValueError:  # what is there may be a secret that was put into the wrong line
-        raise ValueError("expected hours like 22:00-07:00, or of some days: sat,sun 22:00-09:00") from None
-    return text
-
-
-def check_zone(name: str) -> str:
-    """Return the name of a time zone.
-
-    Raises:
-        ValueError: it is not known here.
-    """
-    zone(name)
-    return name
 
 
 class ChannelSettings(Section):
@@ -105,7 +82,7 @@ class ChannelSettings(Section):
         le=MAX_COUNT,
         description="Messages an hour, at most. What is more is held back, and one message sums it up.",
     )
-    quiet: Annotated[str, AfterValidator(check_hours)] | None = Field(
+    quiet: Annotated[str, AfterValidator(check_stretch)] | None = Field(
         None,
         examples=["22:00-07:00"],
         description="Hours in which nothing is sent, also only of some days: sat,sun 22:00-09:00. One message sums "

@@ -99,6 +99,29 @@ def zone(name: str) -> ZoneInfo:
         raise ValueError("expected a time zone by its IANA name, such as Europe/Berlin or UTC") from None
 
 
+def check_zone(name: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    zone(name)
+    return name
+
+
+def check_stretch(text: str) -> str:
+    """Return hours as a setting holds them.
+
+    Raises:
+        ValueError: they are none. Not what stands there: it may be a secret that was put into the wrong line.
+    """
+    try:
+        Stretch.parse(text)
+    except ValueError:
+        raise ValueError("expected hours like 22:00-07:00, or of some days: sat,sun 22:00-09:00") from None
+    return " ".join(text.split())
+
+
 @functools.lru_cache(maxsize=4096)
 def _on_day(stretches: tuple[str, ...], time_zone: str, day: int) -> tuple[tuple[int, int], ...]:
     """Begin and end, in microseconds since the Unix epoch, of the stretches that begin on a day."""

@@ -365,6 +365,16 @@ class Settings(Section):
         return KafkaAddress(self.kafka, self.kafka_security.value())
 
     @model_validator(mode="after")
+    def _groups_differ(self) -> Settings:
+        # Members of one group share its partitions: of what one process takes another hears nothing.
+        groups = {name: getattr(self, name).group for name in ("worker", "pictures", "notify")}
+        for group in groups.values():
+            if list(groups.values()).count(group) > 1:
+                same = ", ".join(f"{each}.group" for each, other in groups.items() if other == group)
+                raise ValueError(f"{same}: expected a group of its own for each")
+        return self
+
+    @model_validator(mode="after")
     def _cameras_know_their_names(self) -> Settings:
         for name, camera in self.cameras.items():
             camera._name = name  # noqa: SLF001  the one who knows it

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from consumers.records.event import Severity
 
-from .schedule import Schedule, Stretch, zone
+from .schedule import Schedule, check_stretch, check_zone
 from .section import MAX_DAYS, Section
 
 #: Tables [[rules]] in one file.
@@ -20,16 +20,6 @@ ANY: Final = "*"
 def _check_pattern(text: str) -> str:
     if not text.isprintable():
         raise ValueError("expected no control characters")
-    return text
-
-
-def _check_stretch(text: str) -> str:
-    Stretch.parse(text)
-    return " ".join(text.split())
-
-
-def _check_zone(text: str) -> str:
-    zone(text)
     return text
 
 
@@ -138,14 +128,14 @@ class RuleSettings(Section):
         description="Seconds after which an event that still goes on is reported as escalated, and is an alert from "
         "then on. 0: never.",
     )
-    schedule: tuple[Annotated[str, AfterValidator(_check_stretch)], ...] | None = Field(
+    schedule: tuple[Annotated[str, AfterValidator(check_stretch)], ...] | None = Field(
         None,
         examples=[["mon-fri 22:00-06:00", "sat,sun"]],
         max_length=50,
         description="When there are events: days, hours or both, in event time. An end before its begin is on the "
         "next day. []: always, where a rule above says otherwise.",
     )
-    time_zone: Annotated[str, AfterValidator(_check_zone)] | None = Field(
+    time_zone: Annotated[str, AfterValidator(check_zone)] | None = Field(
         None,
         max_length=100,
         examples=["Europe/Berlin"],

@@ -19,15 +19,12 @@ import hmac
 import ipaddress
 import json
 import logging
-import socket
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import uvicorn
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.applications import Starlette
@@ -38,9 +35,9 @@ from starlette.types import Receive, Scope, Send
 
 from consumers.printable import printable
 from consumers.settings import ServeSettings, Settings, SettingsError
+from consumers.web_server import parse_address, web_server
 from stream import KafkaAddress, Secret, Transport
 
-from .connections import PromptProtocol
 from .selection import Selection
 from .shared import Answers, SharedTransport
 from .subscription import Subscription, open_subscription, parse_since
@@ -54,15 +51,10 @@ _RETRY_SECONDS: Final = 2
 _LOOK_SECONDS: Final = 0.5
 #: Lines of what is waited for that wait for a client; the oldest go.
 _MOST_LINES: Final = 20
-#: What the kernel holds for a client beside what is in flight.
-_SEND_BUFFER_BYTES: Final = 128 * 1024
-#: Connections that wait to be accepted.
-_WAITING: Final = 128
 #: Requests beside those of clients that are served, such as those that are refused.
 _MORE_REQUESTS: Final = 16
 _PARAMETERS: Final = frozenset({"label", "camera", "since", "drills"})
 #: How long the end of a server may take.
-_END_SECONDS: Final = 3
 
 Open = Callable[[Selection, int | None, str | None, Callable[[str], None]], Subscription]
 
@@ -236,22 +228,6 @@ def _host_of(request: Request) -> str:
         return ""
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of "127.0.0.1:8300", "[::1]:8300" or ":8300", which is localhost.
-
-    Raises:
-        ValueError: it is no such address.
-    """
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname or "127.0.0.1", parts.port
-    except ValueError:
-        host, port = "", None
-    if port is None or not host or f"//{text}" != f"//{parts.netloc}" or set(text) & set(" @"):
-        raise ValueError(f"expected HOST:PORT, for example 127.0.0.1:8300, found {text!r}")
-    return host, port
-
-
 @contextlib.contextmanager
 def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStreams]]:
     """Serve events at an address while the body runs; yield the URL.
@@ -260,7 +236,7 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
         SettingsError: other machines could read along, the address cannot be listened on, or the token not be used.
         ValueError: it is no address.
     """
-    host, port = parse_address(address)
+    host, _ = parse_address(address)
     token = settings.serve.secret()
     if token is None and not is_loopback(host):
         raise SettingsError(
@@ -275,62 +251,15 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
         return open_subscription(settings, selection, since_us=since_us, after=after, say=say, connect=connect)
 
     streams = EventStreams(open_stream, settings.serve, token)
-    listener = listen(host, port)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            streams.app,
-            http=PromptProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=settings.serve.max_clients + _MORE_REQUESTS,
-            timeout_graceful_shutdown=_END_SECONDS,
-        )
-    )
-
-    def abort(client: Any) -> None:
-        for connection in list(server.server_state.connections):
-            if getattr(connection, "client", None) == client and (transport := getattr(connection, "transport", None)):
-                transport.abort()
-
-    streams.abort = abort
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="events over HTTP", daemon=True)
-    thread.start()
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        yield f"http://{shown}:{listener.getsockname()[1]}{PATH}", streams
-    finally:
-        streams.close()
-        server.should_exit = True
-        thread.join(2 * _END_SECONDS)
-        listener.close()
+    clients = settings.serve.max_clients + _MORE_REQUESTS
+    with web_server(streams.app, address, clients, "events over HTTP") as server:
+        streams.abort = server.abort
+        try:
+            yield f"{server.url}{PATH}", streams
+        finally:
+            streams.close()
 
 
 def _connecting(broker: KafkaAddress) -> Callable[[], Transport]:
     answers = Answers()
     return lambda: SharedTransport(broker, answers)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Those that are accepted inherit it.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            listener.bind(place)
-            listener.listen(_WAITING)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise SettingsError(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
-    return listener

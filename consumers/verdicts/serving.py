@@ -18,19 +18,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, cast
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from consumers.outputs.outages import Outage
 from consumers.records.verdict import ANSWERS, Answer, Verdict
 from consumers.settings import Settings
-from consumers.subscribing.connections import PromptProtocol
-from consumers.subscribing.serving import listen, parse_address
 from consumers.topics import ensure_topic_of_verdicts
+from consumers.web_server import web_server
 from stream import BrokerError, Transport
 
 from .book import VerdictBook
@@ -44,7 +42,6 @@ _MAX_BODY: Final = 1024
 #: Addresses whose requests are counted; those that came least recently go.
 _ADDRESSES: Final = 4096
 _CONNECTIONS: Final = 64
-_END_SECONDS: Final = 3
 
 
 class VerdictPages:
@@ -85,7 +82,11 @@ class VerdictPages:
         client = request.client.host if request.client is not None else "?"
         if not self._rate.take(client, time.monotonic()):
             return _refusal(429, "Too many requests", "Please wait a minute.", {"Retry-After": "60"})
-        if request.method == "POST" and not await _is_small(request):
+        try:
+            is_small = request.method != "POST" or await _is_small(request)
+        except ClientDisconnect:  # it began to send, and did not go on
+            return _refusal(400, "Not whole", "The answer did not come as a whole.")
+        if not is_small:
             return _refusal(413, "Too large", "Nothing is expected with the answer.", {"Connection": "close"})
         found = self._asked(request.url.path)
         if isinstance(found, Response):
@@ -209,29 +210,6 @@ def serving_verdicts(
         SettingsError: there is no secret, or the address cannot be listened on.
         ValueError: it is no address.
     """
-    host, port = parse_address(address)
     pages = VerdictPages(connect, settings, hear=hear)
-    listener = listen(host, port)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            pages.app,
-            http=PromptProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,  # links are secrets of those who got them
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=_END_SECONDS,
-        )
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="verdicts", daemon=True)
-    thread.start()
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        yield f"http://{shown}:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(2 * _END_SECONDS)
-        listener.close()
+    with web_server(pages.app, address, _CONNECTIONS, "verdicts") as server:
+        yield server.url

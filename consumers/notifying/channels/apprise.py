@@ -21,6 +21,8 @@ from consumers.records.delivery import Delivery
 from consumers.settings import SettingsError
 from consumers.settings.notifying import ChannelSettings
 
+from .hiding import without_secrets
+
 #: Beside the time for the message: until Python and Apprise are loaded.
 _START_SECONDS: Final = 10.0
 _SHOWN_CHARACTERS: Final = 300
@@ -86,5 +88,5 @@ class AppriseChannel:
         if done.returncode == 0:
             return Sent("taken by the service")
         said = " ".join(done.stderr.decode("utf-8", errors="replace").split())
-        said = said.replace(self._url, "…")[-_SHOWN_CHARACTERS:]
+        said = without_secrets(said, self._url)[-_SHOWN_CHARACTERS:]
         return Again("unreachable", said or f"Apprise ended with {done.returncode}")

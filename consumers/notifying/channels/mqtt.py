@@ -25,6 +25,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from consumers import __version__
+from consumers.notifying.ledger import MAX_CAMERAS, MAX_LABELS
 from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import content_id
@@ -35,8 +36,6 @@ _DISCOVERY: Final = "homeassistant"
 _ONLINE, _OFFLINE = "online", "offline"
 _BASE: Final = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*")
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-#: So many cameras are told to Home Assistant; events of further ones are sent all the same.
-_CAMERAS: Final = 4096
 #: How long the broker may take to hear that we are gone.
 _END_SECONDS: Final = 2.0
 
@@ -85,7 +84,7 @@ class MqttChannel:
     def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
         """See `Channel.begin`. Home Assistant hears at once that we are there, and of cameras that it may have lost."""
         with self._lock:
-            for camera, known in list(labels.items())[:_CAMERAS]:
+            for camera, known in labels.items():
                 mine = self._labels.setdefault(camera, [])
                 mine += [label for label in known if label not in mine]
         # Only of the notifier people hear whether it is there, and not of a test.
@@ -106,6 +105,9 @@ class MqttChannel:
         self._connected.clear()
         self._client.disconnect()
         self._client.loop_stop()
+        # A message that is still under way may connect once more, and is no notifier then.
+        self._has_status = False
+        self._client.will_clear()
 
     def send(self, delivery: Delivery) -> Outcome:
         """See `Channel.send`. It got there when the broker has acknowledged it."""
@@ -165,10 +167,11 @@ class MqttChannel:
 
     def _introduce(self, camera: str, label: str) -> None:
         with self._lock:
-            if camera not in self._labels and len(self._labels) >= _CAMERAS:
+            # Events of further ones are sent all the same; Home Assistant is not told of them.
+            if camera not in self._labels and len(self._labels) >= MAX_CAMERAS:
                 return
             labels = self._labels.setdefault(camera, [])
-            if label in labels:
+            if label in labels or len(labels) >= MAX_LABELS:
                 return
             labels.append(label)
             told = list(labels)

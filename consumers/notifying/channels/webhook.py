@@ -21,25 +21,23 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
-from urllib.parse import unquote
 
 import httpx
 from standardwebhooks import Webhook
 
 from consumers import __version__
 from consumers.notifying.plan import Again, Never, Outcome, Sent
-from consumers.printable import printable
 from consumers.records.delivery import Delivery
 from consumers.records.fields import to_json
 from consumers.settings import SettingsError
 from consumers.settings.notifying import ChannelSettings
 
+from .hiding import without_secrets
+
 #: Of an answer no more is read: it is only shown.
 _READ_BYTES: Final = 2048
 _SHOWN_CHARACTERS: Final = 200
 _GONE: Final = 410
-#: Parts of a path from this length on are taken for secrets, such as the tokens of chats.
-_SECRET_CHARACTERS: Final = 6
 #: How long the Standard Webhooks specification has a secret be.
 _SECRET_BYTES: Final = (24, 64)
 #: An idle connection is not kept for so long that its receiver may have closed it.
@@ -115,7 +113,7 @@ class WebhookChannel:
         except (TimeoutError, httpx.TimeoutException):
             return Again("timeout", f"no whole answer within {self._timeout:g} s")
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return Again("unreachable", self._hidden(_words(error)))
+            return Again("unreachable", without_secrets(_words(error), self._url))
 
     async def _post(self, delivery: Delivery) -> Outcome:
         text, now = to_json(dict(delivery.message)), dt.datetime.now(dt.UTC)
@@ -133,17 +131,7 @@ class WebhookChannel:
             asyncio.timeout(self._timeout),
             self._client.stream("POST", self._url, content=text.encode(), headers=headers) as response,
         ):
-            return _judged(response, self._hidden(await _beginning(response))[:_SHOWN_CHARACTERS])
-
-    def _hidden(self, text: str) -> str:
-        """What a receiver said, without the parts of its address that may be secret: many say to what they said no."""
-        url = httpx.URL(self._url)
-        parts = {self._url, url.raw_path.decode(), url.path, url.query.decode(), url.username, url.password}
-        parts |= {part for part in url.path.split("/") if len(part) >= _SECRET_CHARACTERS}
-        for part in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
-            if len(part) > 1:
-                text = text.replace(part, "…")
-        return printable(text)
+            return _judged(response, without_secrets(await _beginning(response), self._url)[:_SHOWN_CHARACTERS])
 
 
 async def _beginning(response: httpx.Response) -> str:
