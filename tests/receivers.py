@@ -53,7 +53,10 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                text = self.rfile.read(int(self.headers["content-length"])).decode()
+                size = int(self.headers["content-length"])
+                text = self.rfile.read(size).decode()
+                if len(text.encode()) < size:  # who sent it died amid it
+                    return
                 request = Request({k.lower(): v for k, v in self.headers.items()}, text, time.time())
                 with lock:
                     number = len(receiver.requests)

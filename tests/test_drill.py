@@ -279,13 +279,13 @@ def test_a_drill_says_at_which_station_it_ended(embedded_broker: Service, topics
         assert f"no prediction: no worker takes {topics_prefix}.segments[" in alone.stdout
 
         with stand.working():
-            calm = run_command(stand, tmp_path, dark, "--camera", "gate", "--timeout", 5)
+            calm = run_command(stand, tmp_path, dark, "--camera", "gate", "--timeout", 30)
             assert calm.returncode == 1, calm
             assert "no event: the clip raised no event" in calm.stdout
             assert "dark 0.9" in calm.stdout
 
             # The first drill has waited for a worker, and nobody is told of it any more.
-            untold = run_command(stand, tmp_path, bright, "--camera", "gate", "--timeout", 3)
+            untold = run_command(stand, tmp_path, bright, "--camera", "gate", "--timeout", 20)
             assert untold.returncode == 1, untold
             assert "no notification: nothing in the ledger for ops: no notifier is at work" in untold.stdout
 

@@ -28,6 +28,8 @@ footage = test_rebalance.footage
 WORKERS = 3
 #: A camera sends a segment so often, and a window is complete with nearly each.
 PACE_SECONDS = 0.3
+#: Segments of each camera that are sent before all workers are at work.
+BEFORE = 10
 #: A camera of which nothing was told for longer is late.
 LATE_SECONDS = 1.0
 
@@ -42,10 +44,12 @@ def test_workers_that_are_restarted_one_after_the_other(
     expected, events = windows_of(records, settings)
     transport = KafkaTransport(apache_broker.address)
     ensure_topics(transport, settings.topics)
-    producer, hurry = transport.producer(), threading.Event()
+    producer, at_work, hurry = transport.producer(), threading.Event(), threading.Event()
 
     def send() -> None:
         for number, record in enumerate(records):
+            if number == BEFORE * len(CAMERAS):
+                at_work.wait(120)
             producer.send(settings.topics.segments, *record)
             if number % len(CAMERAS) == 0:
                 hurry.wait(PACE_SECONDS)
@@ -56,18 +60,17 @@ def test_workers_that_are_restarted_one_after_the_other(
         bodies = [(json.loads(r.value or b""), r.sent_us / 1e6) for r in stored]
         return [((body["camera"], body["window"]), at) for body, at in bodies]
 
-    def names() -> list[str | None]:
-        return [f"worker-{n}" if named else None for n in range(WORKERS)]
-
+    names = [f"worker-{n}" if named else None for n in range(WORKERS)]
     sender = threading.Thread(target=send)
     with workers(apache_broker.address, settings, 0) as fleet:
-        for name in names():
+        for name in names:
             fleet.start(name)
         sender.start()
-        assert eventually(lambda: len({camera for (camera, _), _ in told()}) == len(CAMERAS), 60)
+        assert eventually(lambda: len({camera for (camera, _), _ in told()}) == len(CAMERAS), 120)
+        at_work.set()
         time.sleep(3)
         began = time.time()
-        for name in names():
+        for name in names:
             fleet.end(fleet.processes[0], signal.SIGTERM)
             fleet.start(name)
             time.sleep(5)

@@ -271,6 +271,24 @@ def test_a_newer_publisher_of_the_name_ends_and_fences_the_older(transport, topi
     assert not read(consumer, 1, 0.5)
 
 
+def test_an_older_publisher_that_is_opened_again_ends_what_the_newer_has_open(transport, topics, closed):
+    source, target = topics
+    consumer = closed(join(transport, source, "g-" + source))
+    older = closed(transport.publisher("p-" + source))
+    older.send(target, b"lobby", [], b"older")
+    arrive(transport, older, target)
+    newer = closed(transport.publisher("p-" + source))
+    newer.send(target, b"lobby", [], b"newer")
+    arrive(transport, newer, target)
+    assert older.commit(consumer, {(source, 0): 0}) is False
+    send(transport, target, [b"other"])
+    assert eventually(lambda: stored(transport, target) == [b"other"], 5), "readers do not wait for its timeout"
+    assert newer.commit(consumer, {(source, 0): 3}) is False
+    newer.send(target, b"lobby", [], b"newer again")
+    assert newer.commit(consumer, {(source, 0): 3})
+    assert eventually(lambda: stored(transport, target) == [b"other", b"newer again"], 5)
+
+
 def test_a_transaction_that_takes_too_long_is_over(transport, topics, closed, monkeypatch):
     source, target = topics
     for module in (memory, kafka_publisher):

@@ -211,7 +211,8 @@ class MemoryTransport:
             if is_committed and transaction is not None:
                 self._open.pop(name).end(is_committed=True)
                 self._lock.notify_all()
-            elif is_newest:
+            else:
+                # Opened again, a publisher ends what its name has open, also where that is of a newer one.
                 self._abort(name)
             self._publishers[name] = publisher
             return is_committed
