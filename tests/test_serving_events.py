@@ -262,19 +262,22 @@ def test_connections_that_say_nothing_take_nobodys_place_for_long(monkeypatch, q
         parts = urlsplit(url)
         early = Client(url, query="?since=earliest")
         assert early.take(1) == bodies(event(0))
-        silent = [idle.enter_context(socket.create_connection((parts.hostname, parts.port))) for _ in range(40)]
-        silent[0].sendall(b"GET /events HTTP/1.1\r\n")  # and no more of it
-        # One whole request, and half of another.
-        silent[1].sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert silent[1].recv(9) == b"HTTP/1.1 "
-        silent[1].sendall(b"GET /x HTTP/1.1\r\n")
-        while silent[1].recv(1000):
-            pass
-        silent[2].sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
-        while silent[2].recv(1000):
-            pass
+
+        def connected(sent: bytes) -> socket.socket:
+            connection = idle.enter_context(socket.create_connection((parts.hostname, parts.port)))
+            connection.settimeout(20)
+            connection.sendall(sent)
+            return connection
+
+        twice = connected(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert twice.recv(9) == b"HTTP/1.1 "
+        twice.sendall(b"GET /x HTTP/1.1\r\n")  # and no more of it
+        without_body = connected(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        for each in (twice, without_body):
+            while each.recv(1000):
+                pass
+        silent = [connected(b"GET /events HTTP/1.1\r\n"), *(connected(b"") for _ in range(40))]
         for each in silent:
-            each.settimeout(20)
             assert each.recv(1000) == b""
         early.close()
         assert eventually(lambda: Client(url).response.status == 200)

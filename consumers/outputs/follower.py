@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from stream import BrokerError, Consumer, Existing, Partition, Polled, Record, Transport
+from stream import BrokerError, Existing, Partition, Polled, Reader, Record, Transport
 
 from .outages import ASK_SECONDS, Outage
 
@@ -37,6 +37,13 @@ class Place:
 Bounds = Mapping[Partition, tuple[int, int]]
 #: Says at which offsets of a topic's partitions to begin, from its bounds.
 Begin = Callable[[Transport, str, Bounds], Mapping[Partition, int]]
+#: Reads on from offsets.
+Follow = Callable[[Transport, Mapping[Partition, int]], Reader]
+
+
+def follow_alone(transport: Transport, positions: Mapping[Partition, int]) -> Reader:
+    """Read on by a consumer of its own."""
+    return transport.follow(positions)
 
 
 def from_earliest(transport: Transport, topic: str, bounds: Bounds) -> Mapping[Partition, int]:  # noqa: ARG001  a Begin
@@ -74,6 +81,7 @@ class TopicFollower:
         begin: Begin = from_now,
         place: Place | None = None,
         look_back: int = 0,
+        follow: Follow = follow_alone,
     ) -> None:
         """Prepare; `poll` connects.
 
@@ -85,12 +93,13 @@ class TopicFollower:
             begin: where to begin in topics that exist when the broker answers first.
             place: where an earlier follower stood, to go on there; `begin` is then not asked.
             look_back: hand out so many records before that place again, to be told by `is_old`.
+            follow: reads on from where it is to begin or to go on.
         """
         self._open_transport, self._topics, self._say = open_transport, tuple(topics), say
         self._outage = Outage(name, say)
-        self._begin, self._is_first = begin, place is None
+        self._follow, self._begin, self._is_first = follow, begin, place is None
         self._transport: Transport | None = None
-        self._consumer: Consumer | None = None
+        self._consumer: Reader | None = None
         self._missing: frozenset[str] = frozenset()
         #: Topics that have come into being meanwhile: nothing on them is older than this follower.
         self._came: set[str] = set()
@@ -161,9 +170,9 @@ class TopicFollower:
         This one shares it with nobody, and remembers nothing.
         """
 
-    def _open(self, transport: Transport, existing: Mapping[str, Existing]) -> Consumer:
+    def _open(self, transport: Transport, existing: Mapping[str, Existing]) -> Reader:
         self._positions = self._find_positions(transport, existing)
-        return transport.follow(self._positions)
+        return self._follow(transport, self._positions)
 
     def _take(self, polled: Polled) -> Sequence[Record]:
         """The records of what a consumer polled that are to be handed out."""

@@ -38,6 +38,7 @@ class GroupFollower(TopicFollower):
         """Prepare; see `TopicFollower`."""
         super().__init__(open_transport, name, [topic], say, begin=begin, look_back=look_back)
         self._topic, self._group = topic, group
+        self._consumer: Consumer | None = None
         self._assigned: set[Partition] = set()
         #: What was dealt with and is not committed.
         self._settled: dict[Partition, int] = {}

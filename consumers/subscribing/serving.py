@@ -6,9 +6,10 @@
     id: 5f3a9c1e/0:18                 where to go on behind this event, over all partitions (position.py)
     data: {"event": "3f0c…", …}       the body of the event
 
-Each client has a consumer of its own: one that reads slowly holds up nobody, and what it has not taken stays on the
-topic. Between the two lies what one poll returned and what the connection buffers; a client that takes nothing of a
-full buffer for a while is disconnected, and goes on where it was when it comes back with `Last-Event-ID`.
+Each client has a place of its own: one that reads slowly holds up nobody, and what it has not taken stays on the
+topic. Those that are up to date share a consumer (tail.py), one that is behind has its own. Between the two lies what
+one poll returned and what the connection buffers; a client that takes nothing of a full buffer for a while is
+disconnected, and goes on where it was when it comes back with `Last-Event-ID`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from stream import KafkaAddress, Secret, Transport
 from .selection import Selection
 from .shared import Answers, SharedTransport
 from .subscription import Subscription, open_subscription, parse_since
+from .tail import Tails
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,6 @@ _MOST_LINES: Final = 20
 #: Requests beside those of clients that are served, such as those that are refused.
 _MORE_REQUESTS: Final = 16
 _PARAMETERS: Final = frozenset({"label", "camera", "since", "drills"})
-#: How long the end of a server may take.
 
 Open = Callable[[Selection, int | None, str | None, Callable[[str], None]], Subscription]
 
@@ -243,12 +244,14 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
             f"{address}: whoever reaches this address could read all events: set serve.token, or listen on 127.0.0.1"
         )
 
-    connect = _connecting(settings.broker)
+    connect, tails = _connecting(settings.broker), Tails()
 
     def open_stream(
         selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
     ) -> Subscription:
-        return open_subscription(settings, selection, since_us=since_us, after=after, say=say, connect=connect)
+        return open_subscription(
+            settings, selection, since_us=since_us, after=after, say=say, connect=connect, follow=tails.follow
+        )
 
     streams = EventStreams(open_stream, settings.serve, token)
     clients = settings.serve.max_clients + _MORE_REQUESTS

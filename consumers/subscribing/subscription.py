@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self
 
-from consumers.outputs.follower import Begin, Place, TopicFollower, from_earliest, from_now, from_time
+from consumers.outputs.follower import (
+    Begin,
+    Follow,
+    Place,
+    TopicFollower,
+    follow_alone,
+    from_earliest,
+    from_now,
+    from_time,
+)
 from consumers.outputs.names import Names
 from consumers.records.event import Event
 from consumers.settings import Settings, load_settings
@@ -97,6 +106,7 @@ def open_subscription(
     give_up_seconds: float | None = None,
     stop: threading.Event | None = None,
     connect: Callable[[], Transport] | None = None,
+    follow: Follow | None = None,
 ) -> Subscription:
     """Subscribe on the broker of the settings; see `subscribe` and `Subscription`.
 
@@ -117,6 +127,7 @@ def open_subscription(
         say=say,
         give_up_seconds=give_up_seconds,
         stop=stop,
+        follow=follow,
     )
 
 
@@ -169,6 +180,7 @@ class Subscription:
         say: Callable[[str], None] | None = None,
         give_up_seconds: float | None = None,
         stop: threading.Event | None = None,
+        follow: Follow | None = None,
     ) -> None:
         """Prepare; see `subscribe`.
 
@@ -182,6 +194,7 @@ class Subscription:
             say: told what is waited for; the log, if None.
             give_up_seconds: see `subscribe`.
             stop: set from elsewhere, it ends the iteration as `close` does.
+            follow: reads on from offsets, where there is no group; by a consumer of its own, if None.
 
         Raises:
             ValueError: `after` is no place, or is given together with a group or a time.
@@ -195,7 +208,7 @@ class Subscription:
         self._connect_plainly = connect
         self._broker = f"Kafka at {display_name(settings.kafka)}"
         self._reader = EventReader(settings.topics, drills=self._selection.drills)
-        self._follower = self._opened_follower(since_us, group, after)
+        self._follower = self._opened_follower(since_us, group, after, follow or follow_alone)
         #: Records that were read and not looked at, and whether each was handed over by an earlier subscription.
         self._records: deque[tuple[Record, bool]] = deque()
         #: Behind the last event that was handed over.
@@ -207,7 +220,9 @@ class Subscription:
         self._executor: ThreadPoolExecutor | None = None
         self._pending: asyncio.Future[Event | None] | None = None
 
-    def _opened_follower(self, since_us: int | None, group: str | None, after: str | None) -> TopicFollower:
+    def _opened_follower(
+        self, since_us: int | None, group: str | None, after: str | None, follow: Follow
+    ) -> TopicFollower:
         begin: Begin = from_now if since_us is None else from_time(since_us) if since_us else from_earliest
         if group is not None:
             if after is not None:
@@ -222,7 +237,11 @@ class Subscription:
         except ValueError as error:
             raise ValueError(f"after: {error}") from None
         return TopicFollower(
-            self._connect, self._broker, [self._topic], self._say, begin=begin, place=place, look_back=_LOOK_BACK
+            *(self._connect, self._broker, [self._topic], self._say),
+            begin=begin,
+            place=place,
+            look_back=_LOOK_BACK,
+            follow=follow,
         )
 
     def _connect(self) -> Transport:

@@ -125,7 +125,21 @@ class Producer(Protocol):
     def close(self) -> None: ...
 
 
-class Consumer(Protocol):
+class Reader(Protocol):
+    """Reads records."""
+
+    def poll(self, timeout_seconds: float) -> Polled:
+        """The next records; none after the timeout.
+
+        Raises:
+            BrokerError: the broker does not answer, or refuses.
+        """
+
+    def close(self) -> None:
+        """End."""
+
+
+class Consumer(Reader, Protocol):
     """Reads records, of the partitions that its group gives it, or of all partitions when it has no group."""
 
     def poll(self, timeout_seconds: float) -> Polled:
