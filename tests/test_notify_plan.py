@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from consumers.notifying.ledger import MAX_LABELS, Ledger
 from consumers.notifying.plan import MAX_REFUSALS, Again, Never, Plan, Sent
 from consumers.notifying.snoozes import Snoozes
+from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import Verdict
@@ -27,7 +28,8 @@ class Desk:
     """A plan with one channel, and its ledger, at a time that the test sets."""
 
     def __init__(self, max_open: int = 10_000, **channel: object) -> None:
-        self.plan = Plan({"ops": ChannelSettings(url="http://127.0.0.1/", **channel)}, max_open)
+        self.channel, self.snoozes = ChannelSettings(url="http://127.0.0.1/", **channel), Snoozes()
+        self.plan = Plan({"ops": self.channel}, max_open, self.snoozes)
         self.ledger, self.now = Ledger(), NOW_US
         self.written: list[Delivery] = []
 
@@ -59,6 +61,11 @@ class Desk:
             record = entry.encode()
             ledger.apply(Delivery.decode(record[0], record[2], "deliveries[0]@0"))
         return ledger
+
+
+def verdict(event_id: str | None) -> Verdict:
+    assert event_id is not None
+    return Verdict("f" * 24, "right", event_id, "gate", "fight", NOW_US, NOW_US + 1, NOW_US, "guard", None)
 
 
 def reports(count: int, **fields: object) -> list[Event]:
@@ -340,6 +347,79 @@ def test_quiet_hours_are_of_the_channels_time_zone(now: str, until: str | None):
     assert entry.due_us == (None if until is None else int(dt.datetime.fromisoformat(until).timestamp() * 1e6))
 
 
+def test_a_digest_collects_the_events_of_a_day_and_tells_of_them_at_its_time():
+    desk = Desk(digest="08:00", time_zone="Europe/Berlin")
+    entries = desk.report(*reports(3))  # at 11:00 in Berlin
+    assert {(e.state, e.why, e.due_us) for e in entries} == {("held", "digest", NOW_US + 21 * HOUR)}
+    assert desk.due(21 * HOUR - SECOND) == []
+    (summary,) = desk.due(SECOND)
+    assert summary.message["data"]["reasons"] == {"digest": 3}
+    assert words_of(summary, desk.channel)[0] == "3 events of the day"
+    assert [e.id for e in desk.next()] == [summary.id]
+    desk.came(summary, Sent("ok"))
+    # A day on which nothing happens has none.
+    assert desk.due(24 * HOUR) == []
+    (later,) = desk.report(event("gate", at_us=desk.now))
+    assert later.due_us == desk.now + 24 * HOUR
+
+
+def test_who_is_told_of_what_nobody_answers_hears_of_that_alone():
+    desk = Desk(unanswered_minutes=5, use_by_minutes=10)
+    entries = desk.report(*reports(3))
+    assert {(e.state, e.why, e.due_us) for e in entries} == {("held", "unanswered", NOW_US + 5 * MINUTE)}
+    assert desk.next() == []
+    seen, answered, open_ = entries
+    desk.write([seen.then("acknowledged", desk.now)])
+    desk.snoozes.apply(verdict(answered.event), desk.now)
+    assert [(e.id, e.state, e.why) for e in desk.due(MINUTE)] == [(answered.id, "acknowledged", "answered")]
+    assert desk.due(4 * MINUTE - SECOND) == []
+    assert [(e.id, e.state) for e in desk.due(SECOND)] == [(open_.id, "queued")]
+    (tried,) = desk.next()
+    assert words_of(tried, desk.channel)[0] == "Unanswered: fight at gate-2"
+    # It is of use from then on for as long as any other message.
+    assert desk.due(9 * MINUTE) == []
+    assert [e.why for e in desk.due(2 * MINUTE)] == ["expired"]
+
+
+@pytest.mark.parametrize("how", ["acknowledged", "answered"])
+def test_what_was_answered_before_is_not_told_to_the_next_person_when_it_goes_on(how: str):
+    desk = Desk(unanswered_minutes=5, states=["started", "ended"])
+    (report,) = reports(1)
+    (first,) = desk.report(report)
+    if how == "answered":
+        desk.snoozes.apply(verdict(report.id), desk.now)
+    else:
+        desk.write([first.then("acknowledged", desk.now)])
+    (second,) = desk.report(replace(report, state="ended", revision=1))
+    assert second.state == "acknowledged"
+
+
+def test_what_nobody_answered_counts_in_the_hourly_limit_when_it_is_let_in():
+    desk = Desk(unanswered_minutes=5, per_hour=2)
+    seen = desk.report(*reports(4))
+    desk.write([e.then("acknowledged", desk.now) for e in seen])
+    desk.report(*(event(f"dock-{n}", at_us=NOW_US + n) for n in range(4)))
+    let_in = desk.due(5 * MINUTE)
+    assert [(e.state, e.why) for e in let_in] == [("queued", None)] * 2 + [("held", "rate")] * 2
+    assert [e.kind for e in desk.due(HOUR) if e.state == "queued"] == ["summary"]
+    assert list(desk.again().open("ops")) == list(desk.ledger.open("ops"))
+
+
+def test_what_nobody_answered_waits_for_the_end_of_quiet_hours():
+    desk = Desk(unanswered_minutes=5, quiet="10:00-12:00")
+    desk.report(*reports(2))
+    assert {(e.state, e.why) for e in desk.due(5 * MINUTE)} == {("held", "quiet")}
+    (summary,) = desk.due(2 * HOUR)
+    assert summary.message["data"]["held"] == 2
+
+
+@pytest.mark.parametrize("channel", [{"digest": "08:00"}, {"unanswered_minutes": 5}])
+def test_a_drill_is_not_told_later(channel: dict[str, object]):
+    desk = Desk(drill=True, **channel)
+    (entry,) = desk.report(event("gate~drill-0123abcd", at_us=NOW_US))
+    assert (entry.state, entry.why) == ("failed", next(iter(channel)).removesuffix("_minutes"))
+
+
 def test_more_than_may_wait_fails_at_once_and_says_so():
     desk = Desk(max_open=10)
     entries = desk.report(*reports(12))
@@ -353,9 +433,13 @@ def test_messages_of_a_channel_that_the_settings_lost_fail():
     assert [(e.state, e.why) for e in gone.due(desk.ledger, (), desk.now)] == [("failed", "no_channel")] * 2
 
 
-@given(st.lists(st.sampled_from(["sent", "again", "refused", "never", "time"]), max_size=25), st.integers(1, 6))
-def test_whoever_reads_the_ledger_knows_what_its_writer_knew(steps: list[str], count: int):
-    desk = Desk(per_hour=4, use_by_minutes=30)
+@given(
+    st.lists(st.sampled_from(["sent", "again", "refused", "never", "time"]), max_size=25),
+    st.integers(1, 6),
+    st.sampled_from([None, 7]),
+)
+def test_whoever_reads_the_ledger_knows_what_its_writer_knew(steps: list[str], count: int, minutes: float | None):
+    desk = Desk(per_hour=4, use_by_minutes=30, unanswered_minutes=minutes)
     desk.report(*reports(count))
     for step in steps:
         tried = next(iter(desk.next()), None)

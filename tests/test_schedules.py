@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.settings import Schedule
-from consumers.settings.schedule import Stretch
+from consumers.settings.schedule import Stretch, check_clock, next_at_us
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MINUTE = 60_000_000
@@ -119,6 +119,28 @@ def test_away_from_changes_of_clocks_a_schedule_is_what_the_clock_shows(seconds,
     expected = begin <= shown < end if begin < end else shown >= begin or shown < end
     schedule = Schedule((f"{begin:02}:00-{end:02}:00",), zone)
     assert schedule.covers(seconds * 1_000_000) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "clock", "next_"),
+    [
+        (utc(28, 7), "08:00", utc(29, 7)),  # 8:00 in Berlin: the next one
+        (utc(28, 6, 59), "08:00", utc(28, 7)),
+        (utc(28, 23, 30), "00:15", utc(29, 23, 15)),
+        # On 29 March clocks show no 2:30, on 25 October they show it twice.
+        (utc(29, 0, 0, 3), "02:30", utc(29, 1, 0, 3)),
+        (utc(25, 0, 0, 10), "02:30", utc(25, 0, 30, 10)),
+        (utc(25, 0, 31, 10), "02:30", utc(26, 1, 30, 10)),
+    ],
+)
+def test_the_next_time_at_which_a_clock_shows_an_hour(now: int, clock: str, next_: int):
+    assert next_at_us(clock, "Europe/Berlin", now) == next_
+
+
+@pytest.mark.parametrize("text", ["8:00", "24:00", "08:60", "0800", "", "08:00 "])
+def test_what_is_no_time_of_day_is_refused(text: str):
+    with pytest.raises(ValueError, match="expected a time of day such as 08:00"):
+        check_clock(text)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
+from consumers.notifying.by_hand import acknowledge
 from consumers.notifying.snoozes import LONGEST_US, Snoozes
-from consumers.records.delivery import Delivery
+from consumers.records.delivery import OVER, Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import ANSWERS, Verdict
 from consumers.settings import Settings, SettingsError
@@ -25,7 +26,7 @@ from consumers.verdicts.book import VerdictBook, judged_events, stored_verdicts,
 from consumers.verdicts.by_hand import describe_verdict, give_verdict
 from consumers.verdicts.links import Asked, ForgedLinkError, Links
 from consumers.verdicts.serving import RateLimit, serving_verdicts
-from stream import KafkaTransport, MemoryTransport, Secret, SourceError
+from stream import KafkaTransport, MemoryTransport, Secret, SourceError, Transport
 from stream.services import EmbeddedBroker, Service
 from tests.notifiers import notifying
 from tests.receivers import Receiver
@@ -310,6 +311,19 @@ def test_a_verdict_by_hand_names_an_event_that_is_there(embedded_broker: Service
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
+def send(transport: Transport, settings: Settings, *events: Event) -> None:
+    producer = transport.producer()
+    for each in events:
+        producer.send(settings.topics.events, *each.encode())
+    producer.flush()
+    producer.close()
+
+
+def deliveries(transport: Transport, settings: Settings) -> list[Delivery]:
+    topic = settings.topics.deliveries
+    return [Delivery.decode(r.key, r.value, r.where) for r in transport.read(transport.offsets(topic))]
+
+
 def test_a_message_has_links_that_answer_and_a_snooze_holds_back_what_follows(
     broker: Service, topics_prefix: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -320,23 +334,12 @@ def test_a_message_has_links_that_answer_and_a_snooze_holds_back_what_follows(
         transport = KafkaTransport(settings.broker)
         ensure_topic_of_deliveries(transport, settings.topics, 24)
 
-        def send(*events: Event) -> None:
-            producer = transport.producer()
-            for each in events:
-                producer.send(settings.topics.events, *each.encode())
-            producer.flush()
-            producer.close()
-
-        def entries() -> list[Delivery]:
-            topic = settings.topics.deliveries
-            return [Delivery.decode(r.key, r.value, r.where) for r in transport.read(transport.offsets(topic))]
-
         def state_of(of: Event) -> list[tuple[str, str | None]]:
-            return [(e.state, e.why) for e in entries() if e.event == of.id]
+            return [(e.state, e.why) for e in deliveries(transport, settings) if e.event == of.id]
 
         first, second, other = (event(name, at_us=now_us() + n) for n, name in enumerate(("gate", "gate", "yard")))
         with notifying(settings), served(settings) as client:
-            send(first)
+            send(transport, settings, first)
             assert eventually(lambda: len(receiver.requests) == 1)
             links = receiver.requests[0].body["data"]["links"]
             assert set(links) == set(ANSWERS)
@@ -347,14 +350,40 @@ def test_a_message_has_links_that_answer_and_a_snooze_holds_back_what_follows(
             assert client.post(urlsplit(links["right"]).path).status_code == 200  # another question
         # Whoever works next knows it, too.
         with notifying(settings):
-            send(second, other)
+            send(transport, settings, second, other)
             assert eventually(lambda: state_of(other) == [("queued", None), ("sent", None)])
             assert eventually(lambda: state_of(second) == [("held", "snoozed")])
-        held = next(e for e in entries() if e.event == second.id)
+        held = next(e for e in deliveries(transport, settings) if e.event == second.id)
         assert held.due_us == snooze.until_us
         # No link is on a topic.
-        assert not any("links" in e.message["data"] for e in entries())
+        assert not any("links" in e.message["data"] for e in deliveries(transport, settings))
         assert [v.answer for v in stored(settings)] == ["snooze", "right"]
+
+
+def test_the_next_person_is_told_of_what_nobody_answers(broker: Service, topics_prefix: str):
+    with Receiver() as guard, Receiver() as chief:
+        channels = {"guard": {"url": guard.url}, "chief": {"url": chief.url, "unanswered_minutes": 0.1}}
+        settings = settings_of(broker.address, topics_prefix).model_copy(
+            update={"channels": Settings.model_validate({"channels": channels}).channels}
+        )
+        transport = KafkaTransport(settings.broker)
+        ensure_topic_of_deliveries(transport, settings.topics, 24)
+        answered, open_, seen = (event(f"gate-{n}", at_us=now_us() + n) for n in range(3))
+        with notifying(settings), served(settings) as client:
+            send(transport, settings, answered, open_, seen)
+            assert eventually(lambda: len(guard.requests) == 3)
+            links = next(r.body["data"] for r in guard.requests if r.body["data"]["event"] == answered.id)["links"]
+            assert client.post(urlsplit(links["right"]).path).status_code == 200
+            acknowledge(transport, settings, seen.id)
+            assert eventually(lambda: len(chief.requests) == 1)
+            assert eventually(lambda: len({e.id for e in deliveries(transport, settings) if e.state in OVER}) == 6)
+    assert chief.requests[0].body["data"]["event"] == open_.id
+    told = {e.event: (e.state, e.why) for e in deliveries(transport, settings) if e.channel == "chief"}
+    assert told == {
+        answered.id: ("acknowledged", "answered"),
+        seen.id: ("acknowledged", None),
+        open_.id: ("sent", None),
+    }
 
 
 def test_a_snooze_is_of_one_channel_camera_and_label_for_a_bounded_time_and_number():

@@ -27,7 +27,7 @@ Name = Literal[
     "segment", "decoded", "classified", "prediction", "event", "queued", "sent", "acknowledged", "not told", "failed"
 ]
 #: Why a channel is not told of a drill, and somebody wants it so.
-INTENDED: Final = frozenset({"drill", "quiet", "snoozed"})
+INTENDED: Final = frozenset({"drill", "quiet", "snoozed", "digest", "unanswered"})
 #: What entries of a channel say, in this order.
 _TOLD: Final[tuple[Literal["queued", "failed", "sent", "acknowledged"], ...]] = (
     "queued",

@@ -8,7 +8,8 @@ from typing import Final
 
 from consumers.records.delivery import OVER, Delivery
 
-#: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message.
+#: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message; and so many
+#: events that somebody has seen.
 _REMEMBERED: Final = 100_000
 #: Cameras of a channel whose labels are remembered, and labels of one camera.
 MAX_CAMERAS: Final = 4096
@@ -23,6 +24,8 @@ class Ledger:
         self._open: dict[str, dict[str, Delivery]] = {}
         #: Ids of messages that are over.
         self._past: dict[str, None] = {}
+        #: Events of which somebody has said that he saw them.
+        self._seen: dict[str, None] = {}
         self._disabled: dict[str, Delivery] = {}
         #: When messages that were not held back were queued within the last hour, by channel.
         self._queued: dict[str, deque[int]] = {}
@@ -40,6 +43,8 @@ class Ledger:
         if entry.kind == "test" and entry.state == "sent":
             self._disabled.pop(entry.channel, None)
             self._reached(entry.channel)
+        if entry.state == "acknowledged" and entry.event is not None:
+            _remember(self._seen, entry.event)
         if self.knows(entry.id):
             self._go_on(entry)
         elif entry.attempt == 0:  # else it began before what is kept
@@ -54,7 +59,11 @@ class Ledger:
         here[entry.id] = entry
         for covered in entry.covers:
             if here.pop(covered, None) is not None:
-                self._remember(covered)
+                _remember(self._past, covered)
+        self._count(entry)
+
+    def _count(self, entry: Delivery) -> None:
+        """Count a message that is let in, or held back, by the hourly limit."""
         if entry.state == "held" and entry.why == "rate":
             self._over_limit[entry.channel] = entry
         if entry.state == "queued" and entry.drill is None:  # a drill takes no alarm's place within the hour
@@ -63,7 +72,11 @@ class Ledger:
     def _go_on(self, entry: Delivery) -> None:
         channel, here = entry.channel, self._open.get(entry.channel, {})
         before = here.get(entry.id)
-        if before is None or entry.state == "queued" or (entry.state == "held" == before.state):
+        if before is None:
+            return
+        if awaits_answer(before):  # nobody has answered, so it begins now
+            self._count(entry)
+        elif entry.state == "queued" or (entry.state == "held" == before.state):
             return
         if entry.attempt < before.attempt and entry.state not in OVER:  # told once more
             return
@@ -94,18 +107,17 @@ class Ledger:
                 if len(labels) < MAX_LABELS:
                     labels[label] = None
 
-    def _remember(self, id_: str) -> None:
-        self._past[id_] = None
-        if len(self._past) > _REMEMBERED:
-            del self._past[next(iter(self._past))]
-
     def _end(self, entry: Delivery) -> None:
-        self._remember(entry.id)
+        _remember(self._past, entry.id)
         self.over.setdefault(entry.channel, Counter())[entry.state] += 1
 
     def knows(self, id_: str) -> bool:
         """Whether there is a message with this id, or was one."""
         return id_ in self._past or any(id_ in here for here in self._open.values())
+
+    def is_seen(self, event: str) -> bool:
+        """Whether somebody has acknowledged a message about an event."""
+        return event in self._seen
 
     def open(self, channel: str) -> Iterable[Delivery]:
         """Messages that are not over, oldest first."""
@@ -159,3 +171,14 @@ class Ledger:
         while times and times[0] <= now_us - _HOUR_US:
             times.popleft()
         return (len(times), times[0]) if times else (0, None)
+
+
+def awaits_answer(entry: Delivery) -> bool:
+    """Whether a message is held back for as long as somebody else may still answer."""
+    return entry.state == "held" and entry.why == "unanswered"
+
+
+def _remember(ids: dict[str, None], id_: str) -> None:
+    ids[id_] = None
+    if len(ids) > _REMEMBERED:
+        del ids[next(iter(ids))]

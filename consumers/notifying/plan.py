@@ -6,7 +6,7 @@ import fnmatch
 import itertools
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import content_id, rfc3339
 from consumers.settings.notifying import ChannelSettings
 
-from .ledger import Ledger
+from .ledger import Ledger, awaits_answer
 from .snoozes import LONGEST_US, Snoozes
 
 _MINUTE_US: Final = 60_000_000
@@ -93,12 +93,25 @@ class Plan:
             if not wants(channel, event):
                 continue
             minutes = channel.use_by_minutes if event.drill is None else min(channel.use_by_minutes, _DRILL_MINUTES)
-            expires_us = (sent_us or now_us) + int(minutes * _MINUTE_US)
+            expires_us = (sent_us or now_us) + int((minutes + (channel.unanswered_minutes or 0)) * _MINUTE_US)
             queued = Delivery.about(event, name, now_us=now_us, expires_us=expires_us)
             if not ledger.knows(queued.id):
                 yield self._begun(queued, channel, ledger, now_us)
 
     def _begun(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> Delivery:
+        """How a message begins."""
+        if channel.unanswered_minutes is None or (queued.drill is not None and not channel.drill):
+            return self._let_in(queued, channel, ledger, now_us)
+        if queued.drill is not None:
+            return queued.then("failed", now_us, why="unanswered", detail="the channel is told of what nobody answers")
+        if self._is_answered(queued, ledger):
+            return queued.then("acknowledged", now_us, why="answered")
+        if ledger.count_open(queued.channel) >= self._max_open:
+            return self._overflown(queued, now_us)
+        due_us = now_us + int(channel.unanswered_minutes * _MINUTE_US)
+        return queued.then("held", now_us, why="unanswered", due_us=due_us)
+
+    def _let_in(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> Delivery:
         name, is_drill = queued.channel, queued.drill is not None
         if is_drill and not channel.drill:
             return queued.then("failed", now_us, why="drill", detail="the channel is not told of drills")
@@ -106,13 +119,20 @@ class Plan:
             return queued.then("failed", now_us, why="expired")
         if ledger.disabled(name) is not None:
             return queued.then("failed", now_us, why="disabled")
-        if ledger.count_open(name) >= self._max_open:
-            return queued.then("failed", now_us, why="overflow", detail=f"{self._max_open} messages wait already")
+        if ledger.count_open(name) >= self._max_open and not ledger.knows(queued.id):
+            return self._overflown(queued, now_us)
         held = self._held(queued, channel, ledger, now_us)
         if held is not None and is_drill:
             # No summary tells of a drill later, among alarms.
             return queued.then("failed", now_us, why=held[0], detail="an alarm would be held back now")
         return queued if held is None else queued.then("held", now_us, why=held[0], due_us=held[1])
+
+    def _overflown(self, queued: Delivery, now_us: int) -> Delivery:
+        return queued.then("failed", now_us, why="overflow", detail=f"{self._max_open} messages wait already")
+
+    def _is_answered(self, entry: Delivery, ledger: Ledger) -> bool:
+        """Whether somebody has said that he saw the event, or what it was."""
+        return entry.event is not None and (ledger.is_seen(entry.event) or self._snoozes.has_answer(entry.event))
 
     def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
         """Why a message is held back, and until when; None where it is not."""
@@ -120,6 +140,8 @@ class Plan:
         camera = queued.drill or data["camera"]
         if (until_us := self._snoozes.until_us(name, camera, data["label"], now_us)) is not None:
             return "snoozed", max(until_us, quiet_us or 0)
+        if (digest_us := channel.digest_us(now_us)) is not None:
+            return "digest", digest_us
         if quiet_us is not None:
             return "quiet", quiet_us
         # One summary for all of them: while some are held, what comes joins them.
@@ -146,7 +168,18 @@ class Plan:
                     if entry.kind != "test":  # it may be what shows that the receiver is there again
                         yield entry.then("failed", now_us, why="disabled", detail=disabled.detail)
             else:
-                yield from _due_of(channel, idle, now_us)
+                yield from self._unanswered(filter(awaits_answer, idle), channel, ledger, now_us)
+                yield from _due_of(channel, list(itertools.filterfalse(awaits_answer, idle)), now_us)
+
+    def _unanswered(
+        self, waiting: Iterable[Delivery], channel: ChannelSettings, ledger: Ledger, now_us: int
+    ) -> Iterator[Delivery]:
+        """What becomes of messages that wait for somebody to answer."""
+        for entry in waiting:
+            if self._is_answered(entry, ledger):
+                yield entry.then("acknowledged", now_us, why="answered")
+            elif not _is_kept(entry, now_us):
+                yield self._let_in(entry.then("queued", now_us), channel, ledger, now_us)
 
     def next(
         self, ledger: Ledger, busy: Collection[str], now_us: int, free: Mapping[str, int] | None = None

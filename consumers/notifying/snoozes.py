@@ -1,4 +1,4 @@
-"""Who wants to hear nothing more of a camera and label for a while. Pure: verdicts and a time in."""
+"""What people said of events, and what they want to hear nothing more of for a while. Pure: verdicts and a time in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from consumers.records.verdict import Verdict
 
 #: Cameras and labels that are snoozed at once; beyond them, those that would end first are told again.
 _MOST: Final = 10_000
+#: Events that are remembered as answered; the oldest go.
+_MOST_EVENTS: Final = 100_000
 #: As long as `verdicts.snooze_hours` may be: what a record says beyond that is not heeded.
 LONGEST_US: Final = 7 * 24 * 3_600_000_000
 
@@ -17,9 +19,13 @@ class Snoozes:
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str, str], int] = {}
+        self._events: dict[str, None] = {}
 
     def apply(self, verdict: Verdict, now_us: int) -> None:
         """Take the next verdict. One that comes again changes nothing."""
+        self._events[verdict.event] = None
+        if len(self._events) > _MOST_EVENTS:
+            del self._events[next(iter(self._events))]
         if verdict.until_us is None or verdict.channel is None:
             return
         # Of a clock that is ahead only how long it is meant for is taken.
@@ -31,6 +37,10 @@ class Snoozes:
             self._until = {each: until for each, until in self._until.items() if until > now_us}
             while len(self._until) > _MOST:
                 del self._until[min(self._until, key=lambda each: self._until[each])]
+
+    def has_answer(self, event: str) -> bool:
+        """Whether somebody has said something of an event."""
+        return event in self._events
 
     def until_us(self, channel: str, camera: str, label: str, now_us: int) -> int | None:
         """When it is told again; None where it is now."""

@@ -23,6 +23,8 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
         reasons = ", ".join(f"{count} {_HELD.get(why, why)}" for why, count in data["reasons"].items())
         lines = [f"{each['events']} x {each['label']} at {each['camera']}" for each in data["counts"]]
         span = f"{_local(data['first'], zone)} to {_local(data['last'], zone)}"
+        if data["reasons"].keys() == {"digest"}:
+            return f"{data['held']} events of the day", "\n".join([span, *lines])
         return f"{data['held']} events held back", "\n".join([f"{span}, {reasons}", *lines])
     filled = {
         "label": data["label"],
@@ -36,13 +38,16 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
         "model": data["model"],
     }
     links = [f"{_ASKED[answer]}: {link}" for answer, link in data.get("links", {}).items()]
-    title, body = settings.title.format(**filled), "\n".join([settings.body.format(**filled), *links])
+    title = settings.title.format(**filled)
+    if settings.unanswered_minutes is not None:
+        title = f"Unanswered: {title}"
+    body = "\n".join([settings.body.format(**filled), *links])
     if delivery.drill is None:
         return title, body
     return f"DRILL: {title}", f"This is a drill, nothing happened.\n{body}"
 
 
-_HELD = {"quiet": "in quiet hours", "rate": "beyond the hourly limit", "snoozed": "snoozed"}
+_HELD = {"digest": "collected", "quiet": "in quiet hours", "rate": "beyond the hourly limit", "snoozed": "snoozed"}
 #: What a link by this name is for.
 _ASKED = {"right": "Right", "false": "False alarm", "snooze": "Not for a while"}
 

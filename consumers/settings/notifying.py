@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_val
 
 from stream import Secret
 
-from .schedule import Schedule, check_stretch, check_zone
+from .schedule import Schedule, check_clock, check_stretch, check_zone, next_at_us
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, PART, Address, Section, SettingsError, check_group, only_line
 
 ChannelKind = Literal["webhook", "mqtt", "apprise"]
@@ -88,8 +88,23 @@ class ChannelSettings(Section):
         description="Hours in which nothing is sent, also only of some days: sat,sun 22:00-09:00. One message sums "
         "them up afterwards.",
     )
+    digest: Annotated[str, AfterValidator(check_clock)] | None = Field(
+        None,
+        examples=["08:00"],
+        description="Collect events, and tell of them in one message a day at this time. Left out: each at once.",
+    )
+    unanswered_minutes: float | None = Field(
+        None,
+        gt=0,
+        le=24 * 60,
+        examples=[5],
+        description="Tell only of events that nobody has acknowledged or answered so many minutes after their report: "
+        "a channel to the next person. Left out: of all, at once.",
+    )
     time_zone: Annotated[str, AfterValidator(check_zone)] = Field(
-        "UTC", examples=["Europe/Berlin"], description="Time zone of `quiet`, and of times in messages for people."
+        "UTC",
+        examples=["Europe/Berlin"],
+        description="Time zone of `quiet` and `digest`, and of times in messages for people.",
     )
     title: str = Field(
         "{label} at {camera}",
@@ -143,6 +158,10 @@ class ChannelSettings(Section):
     def quiet_until_us(self, time_us: int) -> int | None:
         """When the quiet hours end in which a moment lies, microseconds since the Unix epoch; None outside of them."""
         return None if self.quiet is None else Schedule((self.quiet,), self.time_zone).until_us(time_us)
+
+    def digest_us(self, time_us: int) -> int | None:
+        """When the next digest after a moment is due, microseconds since the Unix epoch; None where there are none."""
+        return None if self.digest is None else next_at_us(self.digest, self.time_zone, time_us)
 
     def signing(self, name: str) -> tuple[Secret, ...]:
         """The secrets that sign, the newer one first; none where nothing is signed.

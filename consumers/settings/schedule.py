@@ -25,6 +25,7 @@ DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})\s*-\s*([0-9]{1,2}):([0-9]{2})")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 _DAY_MINUTES: Final = 24 * 60
 #: A stretch may have begun the day before, and near midnight a clock that goes back shows the day before again.
 _NEAR: Final = (-2, -1, 0, 1)
@@ -107,6 +108,32 @@ def check_zone(name: str) -> str:
     """
     zone(name)
     return name
+
+
+def check_clock(text: str) -> str:
+    """Return a time of day as a setting holds it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _CLOCK.fullmatch(text) is None:
+        raise ValueError("expected a time of day such as 08:00")
+    return text
+
+
+def next_at_us(clock: str, time_zone: str, time_us: int) -> int:
+    """The first moment after another one at which the clocks show a time; the jump, on a day on which they skip it.
+
+    Args:
+        clock: such as 08:00.
+        time_zone: by its IANA name.
+        time_us: microseconds since the Unix epoch, as what is returned.
+    """
+    today = (_EPOCH + dt.timedelta(microseconds=time_us)).astimezone(zone(time_zone)).date()
+    at = dt.time.fromisoformat(clock)
+    days = (today + dt.timedelta(days=n) for n in range(3))
+    moments = (_instant_us(day, at.hour * 60 + at.minute, time_zone, last=False) for day in days)
+    return next(moment for moment in moments if moment > time_us)
 
 
 def check_stretch(text: str) -> str:
