@@ -37,7 +37,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     values = tomllib.loads(uncommented(Path("clipline.toml").read_text()))
     # Without those that only an operator can name, what stands there are the defaults.
     del values["cameras"], values["tracker"]["labels"], values["kafka_security"], values["redis_security"]
-    del values["rules"], values["channels"], values["serve"]["token"], values["serve"]["token_file"]
+    del values["rules"], values["channels"], values["groups"], values["serve"]["token"], values["serve"]["token_file"]
     del values["verdicts"]["base_url"], values["verdicts"]["secret"], values["verdicts"]["secret_file"]
     for section, key in (
         ("worker", "stride_seconds"),
@@ -71,7 +71,14 @@ def test_every_key_is_in_the_file_with_what_it_does():
             assert " ".join(entry.description.split()) in flat
     values = tomllib.loads(uncommented(text))
     # A password is given here or in a file of its own.
-    del values["kafka_security"], values["redis_security"], values["channels"], values["serve"], values["verdicts"]
+    del (
+        values["kafka_security"],
+        values["redis_security"],
+        values["channels"],
+        values["groups"],
+        values["serve"],
+        values["verdicts"],
+    )
     for label in Settings.model_validate(values).tracker.labels.values():
         assert None not in label.model_dump().values()
 

@@ -17,7 +17,7 @@ from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import Verdict
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.notifying import ChannelSettings, GroupSettings
 from tests.snapshots import event
 
 NOW_US = 1_795_860_000_000_000  # 2026-11-28T10:00:00Z
@@ -27,9 +27,9 @@ SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 class Desk:
     """A plan with one channel, and its ledger, at a time that the test sets."""
 
-    def __init__(self, max_open: int = 10_000, **channel: object) -> None:
+    def __init__(self, max_open: int = 10_000, groups: Iterable[GroupSettings] = (), **channel: object) -> None:
         self.channel, self.snoozes = ChannelSettings(url="http://127.0.0.1/", **channel), Snoozes()
-        self.plan = Plan({"ops": self.channel}, max_open, self.snoozes)
+        self.plan = Plan({"ops": self.channel}, max_open, self.snoozes, tuple(groups))
         self.ledger, self.now = Ledger(), NOW_US
         self.written: list[Delivery] = []
 
@@ -418,6 +418,43 @@ def test_a_drill_is_not_told_later(channel: dict[str, object]):
     desk = Desk(drill=True, **channel)
     (entry,) = desk.report(event("gate~drill-0123abcd", at_us=NOW_US))
     assert (entry.state, entry.why) == ("failed", next(iter(channel)).removesuffix("_minutes"))
+
+
+YARD = GroupSettings(cameras=["gate*", "yard"], merge_seconds=30)
+
+
+def test_what_several_cameras_of_a_group_see_is_told_once_and_summed_up():
+    desk = Desk(groups=[YARD])
+    begun = [event(name, at_us=NOW_US + n * SECOND) for n, name in enumerate(("gate-1", "gate-2", "yard", "dock"))]
+    entries = desk.report(*begun)
+    assert [(e.state, e.why) for e in entries] == [
+        ("queued", None),
+        ("held", "merged"),
+        ("held", "merged"),
+        ("queued", None),
+    ]
+    assert list(desk.again().told("ops", "fight")) == list(desk.ledger.told("ops", "fight"))
+    # The same camera has news of its own, and so has a camera of the group that sees something else, or later.
+    others = (
+        event("gate-1", at_us=NOW_US + 20 * SECOND),
+        replace(event("gate-2", at_us=NOW_US + 20 * SECOND), label="fall", id="f" * 24),
+        event("gate-2", at_us=NOW_US + 60 * SECOND),
+    )
+    assert [e.state for e in desk.report(*others)] == ["queued"] * 3
+    for entry in desk.next():
+        desk.came(entry, Sent("ok"))
+    assert desk.due(30 * SECOND - 1) == []
+    (summary,) = desk.due(1)
+    assert summary.covers == tuple(e.id for e in entries[1:3])
+    assert words_of(summary, desk.channel)[0] == "2 events held back"
+
+
+def test_an_event_that_escalates_is_told_whoever_has_told_of_it():
+    desk = Desk(groups=[YARD])
+    first, second = event("gate-1", at_us=NOW_US), event("gate-2", at_us=NOW_US)
+    desk.report(first, second)
+    goes_on = replace(second, state="updated", revision=1, escalated=True, reason="escalated")
+    assert [e.state for e in desk.report(goes_on)] == ["queued"]
 
 
 def test_more_than_may_wait_fails_at_once_and_says_so():

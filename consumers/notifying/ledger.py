@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, KeysView
-from typing import Final
+from collections.abc import Iterable, Iterator, KeysView, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from consumers.records.delivery import OVER, Delivery
+from consumers.times import parse_time_us
 
 #: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message; and so many
 #: events that somebody has seen.
@@ -15,6 +17,16 @@ _REMEMBERED: Final = 100_000
 MAX_CAMERAS: Final = 4096
 MAX_LABELS: Final = 64
 _HOUR_US: Final = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The newest event of a label that a camera told through a channel; microseconds since the Unix epoch."""
+
+    #: Wall clock at which it was queued.
+    time_us: int
+    #: Event time at which it began.
+    start_us: int
 
 
 class Ledger:
@@ -33,6 +45,8 @@ class Ledger:
         #: Tries in a row that did not reach a channel.
         self._missed: Counter[str] = Counter()
         self._labels: dict[str, dict[str, dict[str, None]]] = {}
+        #: By channel, then by label and camera; the one that was told longest ago first.
+        self._told: dict[str, dict[tuple[str, str], Told]] = {}
         #: The newest of those that the hourly limit holds back, by channel.
         self._over_limit: dict[str, Delivery] = {}
         #: How many messages of a channel got to each of the states after which nothing is to be done.
@@ -68,6 +82,15 @@ class Ledger:
             self._over_limit[entry.channel] = entry
         if entry.state == "queued" and entry.drill is None:  # a drill takes no alarm's place within the hour
             self._queued.setdefault(entry.channel, deque()).append(entry.time_us)
+            if entry.kind == "event":
+                self._note_told(entry, entry.message["data"])
+
+    def _note_told(self, entry: Delivery, data: Mapping[str, Any]) -> None:
+        told, key = self._told.setdefault(entry.channel, {}), (data["label"], data["camera"])
+        told.pop(key, None)
+        told[key] = Told(entry.time_us, parse_time_us(data["start"]))
+        if len(told) > MAX_CAMERAS:
+            del told[next(iter(told))]
 
     def _go_on(self, entry: Delivery) -> None:
         channel, here = entry.channel, self._open.get(entry.channel, {})
@@ -155,6 +178,10 @@ class Ledger:
     def labels(self, channel: str) -> dict[str, list[str]]:
         """Labels of the messages about events that the ledger has seen, by camera."""
         return {camera: list(labels) for camera, labels in self._labels.get(channel, {}).items()}
+
+    def told(self, channel: str, label: str) -> Iterator[tuple[str, Told]]:
+        """Cameras of which an event of a label was told through a channel, and the newest of each."""
+        return ((camera, told) for (of, camera), told in self._told.get(channel, {}).items() if of == label)
 
     def disabled(self, channel: str) -> Delivery | None:
         """The entry that says that the receiver wants nothing any more."""

@@ -74,7 +74,7 @@ class Notifier:
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
         self._snoozes = Snoozes()
-        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes)
+        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, tuple(settings.groups.values()))
         self._senders = Senders(self._channels, LinkedMessages(settings))
         self._is_at_work = False
         self._due_at = 0.0

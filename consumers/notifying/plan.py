@@ -13,7 +13,8 @@ from typing import Any, Final
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.prediction import content_id, rfc3339
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.notifying import ChannelSettings, GroupSettings
+from consumers.times import parse_time_us
 
 from .ledger import Ledger, awaits_answer
 from .snoozes import LONGEST_US, Snoozes
@@ -75,8 +76,14 @@ Outcome = Sent | Again | Never
 class Plan:
     """What is to be told through which channels."""
 
-    def __init__(self, channels: Mapping[str, ChannelSettings], max_open: int, snoozes: Snoozes | None = None) -> None:
-        self._channels, self._max_open = channels, max_open
+    def __init__(
+        self,
+        channels: Mapping[str, ChannelSettings],
+        max_open: int,
+        snoozes: Snoozes | None = None,
+        groups: Collection[GroupSettings] = (),
+    ) -> None:
+        self._channels, self._max_open, self._groups = channels, max_open, groups
         #: What people want to hear nothing more of; as it is by the time of each call.
         self._snoozes = snoozes or Snoozes()
 
@@ -144,11 +151,29 @@ class Plan:
             return "digest", digest_us
         if quiet_us is not None:
             return "quiet", quiet_us
+        if (until_us := self._merged_until_us(queued, ledger, now_us)) is not None:
+            return "merged", until_us
         # One summary for all of them: while some are held, what comes joins them.
         if (until_us := ledger.over_limit_until_us(name)) is not None:
             return "rate", until_us
         count, first_us = ledger.queued_within_hour(name, now_us)
         return ("rate", first_us + _HOUR_US) if count >= channel.per_hour and first_us is not None else None
+
+    def _merged_until_us(self, queued: Delivery, ledger: Ledger, now_us: int) -> int | None:
+        """Until when a message is held back of what another camera of the group has told; None where none has."""
+        data = queued.message["data"]
+        if queued.kind != "event" or queued.drill is not None or data.get("reason") == "escalated":
+            return None
+        group = next((group for group in self._groups if group.holds(data["camera"])), None)
+        if group is None:
+            return None
+        span_us, start_us = int(group.merge_seconds * 1e6), parse_time_us(data["start"])
+        told_us = [
+            told.time_us
+            for camera, told in ledger.told(queued.channel, data["label"])
+            if abs(told.start_us - start_us) <= span_us and camera != data["camera"] and group.holds(camera)
+        ]
+        return max(now_us, min(told_us) + span_us) if told_us else None
 
     def due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         """Entries that only time brings: what is too late, summaries of what was held back, channels that are gone.

@@ -47,7 +47,13 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
     return f"DRILL: {title}", f"This is a drill, nothing happened.\n{body}"
 
 
-_HELD = {"digest": "collected", "quiet": "in quiet hours", "rate": "beyond the hourly limit", "snoozed": "snoozed"}
+_HELD = {
+    "digest": "collected",
+    "merged": "seen by several cameras",
+    "quiet": "in quiet hours",
+    "rate": "beyond the hourly limit",
+    "snoozed": "snoozed",
+}
 #: What a link by this name is for.
 _ASKED = {"right": "Right", "false": "False alarm", "snooze": "Not for a while"}
 
