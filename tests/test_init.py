@@ -38,7 +38,8 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     # Without those that only an operator can name, what stands there are the defaults.
     del values["cameras"], values["tracker"]["labels"], values["kafka_security"], values["redis_security"]
     del values["rules"], values["channels"], values["groups"], values["serve"]["token"], values["serve"]["token_file"]
-    del values["verdicts"]["base_url"], values["verdicts"]["secret"], values["verdicts"]["secret_file"]
+    for key in ("base_url", "secret", "secret_file", "old_secret", "old_secret_file"):
+        del values["verdicts"][key]
     for section, key in (
         ("worker", "stride_seconds"),
         ("worker", "threads"),

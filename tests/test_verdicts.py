@@ -100,6 +100,10 @@ def test_a_link_tells_what_it_asks_and_any_change_of_it_is_seen():
             links.read(wrong)
     with pytest.raises(ForgedLinkError):
         Links("", Secret(SECRET + "x")).read(token)
+    newer = Links("", Secret(SECRET + "x"), Secret(SECRET))
+    assert newer.read(token) == question
+    with pytest.raises(ForgedLinkError):
+        links.read(newer.token(question))
 
 
 def test_a_secret_is_needed_and_is_never_shown(tmp_path):

@@ -46,10 +46,19 @@ class VerdictSettings(Section):
         "there to `listen`. Left out: messages have no links.",
     )
     secret: SecretStr | None = Field(
-        None, examples=["…"], description="Signs the links, 16 characters or more. Another one makes all links invalid."
+        None,
+        examples=["…"],
+        description="Signs the links, 16 characters or more. Another one makes all links invalid, but for those that "
+        "old_secret signed.",
     )
     secret_file: Path | None = Field(
         None, examples=["/run/secrets/clipline-verdicts"], description="A file that holds secret."
+    )
+    old_secret: SecretStr | None = Field(
+        None, examples=["…"], description="What signed the links before: they can be answered still."
+    )
+    old_secret_file: Path | None = Field(
+        None, examples=["/run/secrets/clipline-verdicts-old"], description="A file that holds old_secret."
     )
     listen: str = Field(
         "127.0.0.1:8310",
@@ -75,13 +84,16 @@ class VerdictSettings(Section):
 
     @model_validator(mode="after")
     def _belongs_together(self, info: ValidationInfo) -> VerdictSettings:
-        one_of({name for name, value in self if value is not None}, "secret", "secret_file")
+        given = {name for name, value in self if value is not None}
+        one_of(given, "secret", "secret_file")
+        one_of(given, "old_secret", "old_secret_file")
         if info.context == PART:
             return self
         if self.base_url is not None and self.secret is None and self.secret_file is None:
             raise ValueError("base_url needs secret or secret_file, which signs the links")
-        if self.secret is not None and len(self.secret.get_secret_value()) < _SHORTEST_SECRET:
-            raise ValueError(f"secret: expected {_SHORTEST_SECRET} characters or more")
+        for name, each in (("secret", self.secret), ("old_secret", self.old_secret)):
+            if each is not None and len(each.get_secret_value()) < _SHORTEST_SECRET:
+                raise ValueError(f"{name}: expected {_SHORTEST_SECRET} characters or more")
         return self
 
     @property
@@ -89,15 +101,17 @@ class VerdictSettings(Section):
         """Whether messages have links."""
         return self.base_url is not None
 
-    def signing(self) -> Secret:
-        """What signs the links.
+    def signing(self) -> tuple[Secret, ...]:
+        """What signs the links, and what signed them before.
 
         Raises:
-            SettingsError: there is none, it is too short, or its file cannot be read.
+            SettingsError: there is none, one is too short, or its file cannot be read.
         """
-        found = secret("verdicts.secret", self.secret, self.secret_file)
-        if found is None:
+        newer = secret("verdicts.secret", self.secret, self.secret_file)
+        older = secret("verdicts.old_secret", self.old_secret, self.old_secret_file)
+        if newer is None:
             raise SettingsError("verdicts: expected secret or secret_file, which signs the links")
-        if len(found.reveal()) < _SHORTEST_SECRET:
-            raise SettingsError(f"verdicts.secret: expected {_SHORTEST_SECRET} characters or more")
-        return found
+        for name, each in (("secret", newer), ("old_secret", older)):
+            if each is not None and len(each.reveal()) < _SHORTEST_SECRET:
+                raise SettingsError(f"verdicts.{name}: expected {_SHORTEST_SECRET} characters or more")
+        return (newer,) if older is None else (newer, older)

@@ -65,8 +65,15 @@ class Asked:
 class Links:
     """Makes links and reads them back."""
 
-    def __init__(self, base_url: str, secret: Secret) -> None:
-        self._base_url, self._secret = base_url.rstrip("/"), secret
+    def __init__(self, base_url: str, secret: Secret, *older: Secret) -> None:
+        """Prepare.
+
+        Args:
+            base_url: with which links begin.
+            secret: signs them.
+            older: what signed links before, which are still read.
+        """
+        self._base_url, self._secrets = base_url.rstrip("/"), (secret, *older)
 
     def all(self, asked: Asked) -> dict[Answer, str]:
         """A link for each answer."""
@@ -80,13 +87,13 @@ class Links:
             *(asked.channel, asked.expires_us),
         ]
         payload = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
-        return f"{_text(payload)}.{_text(self._signature(payload))}"
+        return f"{_text(payload)}.{_text(_signature(payload, self._secrets[0]))}"
 
     def read(self, token: str) -> Asked:
         """What a token asks; whether that is over is the caller's to see.
 
         Raises:
-            ForgedLinkError: it was not made with this secret.
+            ForgedLinkError: it was made with none of these secrets.
         """
         payload, _, signature = token.partition(".")
         try:
@@ -94,7 +101,7 @@ class Links:
                 raise ForgedLinkError
             content = _bytes(payload)
             # Before anything of it is looked at.
-            if not hmac.compare_digest(_bytes(signature), self._signature(content)):
+            if not self._has_signed(content, _bytes(signature)):
                 raise ForgedLinkError
             version, *fields = json.loads(content)
             if version != _FORMAT:
@@ -103,8 +110,12 @@ class Links:
         except (ValueError, TypeError, binascii.Error):
             raise ForgedLinkError("no link of ours, or changed") from None
 
-    def _signature(self, payload: bytes) -> bytes:
-        return hmac.digest(self._secret.reveal().encode(), _PURPOSE + payload, hashlib.sha256)[:_SIGNATURE_BYTES]
+    def _has_signed(self, payload: bytes, signature: bytes) -> bool:
+        return any(hmac.compare_digest(signature, _signature(payload, secret)) for secret in self._secrets)
+
+
+def _signature(payload: bytes, secret: Secret) -> bytes:
+    return hmac.digest(secret.reveal().encode(), _PURPOSE + payload, hashlib.sha256)[:_SIGNATURE_BYTES]
 
 
 def _text(content: bytes) -> str:

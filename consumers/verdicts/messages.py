@@ -20,7 +20,7 @@ class LinkedMessages:
             SettingsError: links are wanted, and their secret cannot be used.
         """
         verdicts = settings.verdicts
-        self._links = Links(verdicts.base_url, verdicts.signing()) if verdicts.base_url is not None else None
+        self._links = Links(verdicts.base_url, *verdicts.signing()) if verdicts.base_url is not None else None
         self._good_for_us = int(verdicts.expires_hours * 3.6e9)
 
     def linked(self, delivery: Delivery) -> Delivery:

@@ -66,7 +66,7 @@ class VerdictPages:
             SettingsError: there is no secret.
         """
         self._connect, self._settings, self._now_us, self._hear = connect, settings, now_us, hear
-        self._links = Links(settings.verdicts.base_url or "", settings.verdicts.signing())
+        self._links = Links(settings.verdicts.base_url or "", *settings.verdicts.signing())
         self._zones = {name: zoneinfo.ZoneInfo(each.time_zone) for name, each in settings.channels.items()}
         self._rate = RateLimit(settings.verdicts.requests_per_minute)
         self._book: VerdictBook | None = None
