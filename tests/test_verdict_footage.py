@@ -204,8 +204,15 @@ def test_what_becomes_contested_is_set_aside_and_is_no_class(memory, tmp_path):
     said(whole, settings, event, "false", "guard")
     done = export_footage(whole, settings, tmp_path, "normal")
     assert [row.event for row in done.rows] == [other.id]
-    assert len(list((tmp_path / ".set-aside").iterdir())) == 1
+    assert len(list((tmp_path / ".set-aside").glob("*.mp4"))) == 1
     assert [e.label for e in find_examples(tmp_path, {})] == ["fight"]
+    # It comes back when they agree, whether its footage is still on the topic or not.
+    said(whole, settings, event, "right", None)
+    done = export_footage(Shortened(whole, Settings().topics.segments), settings, tmp_path, "normal")
+    assert {row.event for row in done.rows} == {event.id, other.id}
+    assert done.gone == ()
+    assert all((tmp_path / row.path).is_file() for row in done.rows)
+    assert not list((tmp_path / ".set-aside").glob("*.mp4"))
 
 
 def test_no_label_or_list_leads_out_of_the_folder(memory, tmp_path):

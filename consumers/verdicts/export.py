@@ -7,7 +7,8 @@
       gone.csv                                            judged, and no footage left, with the reason
 
 Segments are joined as they are; nothing is encoded again. What was exported before stays when retention has taken it
-from the topics, so the command can run every night into one folder. A verdict that was corrected moves its file.
+from the topics, so the command can run every night into one folder. A verdict that was corrected moves its file; what
+verdicts contradict one another about is set aside, with a list of its own, until they agree.
 """
 
 from __future__ import annotations
@@ -126,9 +127,11 @@ def export_footage(
     """
     judged = judged_events(stored_verdicts(transport, settings.topics))
     reports = _reports(transport, settings.topics.events, judged)
-    before = _rows(folder / LIST)
+    listed, aside = _rows(folder / LIST), _rows(folder / _ASIDE / LIST)
+    before = aside | listed
     true = [(e.camera, e.start_us, e.end_us) for id_, e in reports.items() if judged[id_].judged == "right"]
-    rows = {event: row for event, row in before.items() if event not in judged and (folder / row.path).is_file()}
+    rows = {event: row for event, row in listed.items() if event not in judged and (folder / row.path).is_file()}
+    aside = {event: row for event, row in aside.items() if event not in judged}
     gone: list[Gone] = []
     notes: list[str] = []
     cut = 0
@@ -144,7 +147,7 @@ def export_footage(
         if why is not None:
             notes.append(f"{said.label} at {said.camera}, event {event[:12]}: left out, {why}")
             if old is not None and is_there:
-                _move(folder, old, Path(_ASIDE))
+                aside[event] = replace(old, path=_move(folder, old, Path(_ASIDE)))
         elif old is not None and is_there:
             path = _move(folder, old, Path(folder_name(label)))
             rows[event] = replace(old, path=path, label=label, verdict=what.judged, by=_by(what))
@@ -156,6 +159,8 @@ def export_footage(
             else:
                 gone.append(made)
     write_text(folder / GONE, _table(Gone, gone), SourceError)
+    if aside or (folder / _ASIDE).is_dir():
+        write_text(folder / _ASIDE / LIST, _table(Row, list(aside.values())), SourceError)
     write_text(folder / LIST, _table(Row, list(rows.values())), SourceError)
     return Exported(tuple(rows.values()), cut, tuple(gone), tuple(notes))
 
