@@ -25,6 +25,7 @@ from kafka import KafkaConsumer
 from referencing import Registry, Resource
 
 from consumers.live.worker import Worker
+from consumers.notifying.pictured import PicturedReports, pictures_of
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
@@ -36,6 +37,7 @@ from consumers.records.verdict import ANSWERS, Verdict
 from consumers.rules.rule import Rule
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
+from consumers.settings.notifying import ChannelSettings
 from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach, drill_id
@@ -279,6 +281,12 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     for entry in (DELIVERY, tried):
         contract("delivery", "payload").validate(json.loads(entry.encode()[2]))
         contract("delivery", "headers").validate({n: v.decode() for n, v in entry.encode()[1]})
+    pictured, channel = PicturedReports(), ChannelSettings(url="https://example.org", pictures="reference")
+    without = pictured.added(DELIVERY, channel)
+    pictured.apply(PICTURES)
+    for entry in (without, pictured.added(DELIVERY, channel)):
+        contract("delivery", "payload").validate(json.loads(entry.encode()[2]))
+        assert pictures_of(Delivery.decode(entry.encode()[0], entry.encode()[2], "here")) == pictures_of(entry)
     assert set(messages["delivery"]["payload"]["properties"]) == json.loads(DELIVERY.encode()[2]).keys()
     assert set(messages["delivery"]["payload"]["properties"]["state"]["enum"]) == DELIVERY_STATES
     for verdict in (VERDICT, replace(VERDICT, answer="false", channel=None, until_us=None)):

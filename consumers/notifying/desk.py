@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from consumers.records.delivery import Delivery
+from consumers.records.event_pictures import EventPictures
 from consumers.records.fields import RecordError
 from consumers.settings import Settings
-from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_verdicts
+from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_pictures, ensure_topic_of_verdicts
 from consumers.verdicts.book import verdict_of
 from stream import BrokerError, Consumer, GroupInstance, Partition, Publisher, Record, Transport
 
 from .ledger import Ledger
+from .pictured import MOST, PicturedReports
 from .snoozes import LONGEST_US, Snoozes
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,12 @@ class Desk:
     """A member of the group, the ledger while it is ours, and what writes to it."""
 
     def __init__(
-        self, transport: Transport, settings: Settings, instance: GroupInstance | None, snoozes: Snoozes
+        self,
+        transport: Transport,
+        settings: Settings,
+        instance: GroupInstance | None,
+        snoozes: Snoozes,
+        pictured: PicturedReports,
     ) -> None:
         topics = settings.topics
         ensure_topic_of_deliveries(transport, topics, settings.notify.keep_days * 24)
@@ -41,6 +48,12 @@ class Desk:
         self._verdicts = (topics.verdicts, 0) if settings.verdicts.is_set else None
         self._answers: Consumer | None = None
         self._snoozes = snoozes
+        #: Where it is said which pictures there are, if a channel wants some.
+        self._pictures: Consumer | None = None
+        self._pictured = pictured
+        self._has_pictures = any(channel.pictures != "none" for channel in settings.channels.values())
+        if self._has_pictures:
+            ensure_topic_of_pictures(transport, topics)
         if self._verdicts is not None:
             ensure_topic_of_verdicts(transport, topics, settings.verdicts.keep_days * 24)
         self._transport, self._settings = transport, settings
@@ -97,6 +110,8 @@ class Desk:
         self._follower = self._transport.follow({self._deliveries: last})
         if self._verdicts is not None:
             self._answers = self._heed_from(self._verdicts)
+        if self._has_pictures:
+            self._pictures = self._look_from(self._settings.topics.pictures)
         self._at, self.ledger = at, ledger
 
     def _heed_from(self, verdicts: Partition) -> Consumer:
@@ -111,6 +126,18 @@ class Desk:
             if (verdict := verdict_of(record)) is not None:
                 self._snoozes.apply(verdict, now_us())
 
+    def _look_from(self, topic: str) -> Consumer:
+        """Note the newest pictures, as many as are remembered, and follow the topic from there on."""
+        bounds = self._transport.offsets(topic)
+        newest = {partition: (max(first, end - MOST), end) for partition, (first, end) in bounds.items()}
+        self._look(self._transport.read(newest))
+        return self._transport.follow({partition: end for partition, (_, end) in newest.items()})
+
+    def _look(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if (pictures := _pictures_of(record)) is not None:
+                self._pictured.apply(pictures)
+
     def _only_partition(self) -> tuple[int, int]:
         """First and next offset of the reports."""
         offsets = self._transport.offsets(self._events[0])
@@ -122,10 +149,15 @@ class Desk:
         return offsets[self._events]
 
     def news(self) -> Iterator[Delivery]:
-        """Entries of others: what people acknowledged, channels that were tested. Heeds what people said of events."""
+        """Entries of others: what people acknowledged, channels that were tested.
+
+        Heeds what people said of events, and notes which pictures came.
+        """
         assert self._follower is not None
         if self._answers is not None:
             self._heed(self._answers.poll(0).records)
+        if self._pictures is not None:
+            self._look(self._pictures.poll(0).records)
         for _ in range(_NEWS_POLLS):
             if not (records := self._follower.poll(0).records):
                 return
@@ -155,11 +187,11 @@ class Desk:
 
     def _yield(self) -> None:
         self.ledger = self._at = self._stored_at = None
-        for each in (self._publisher, self._follower, self._answers):
+        for each in (self._publisher, self._follower, self._answers, self._pictures):
             if each is not None:
                 with contextlib.suppress(BrokerError):
                     each.close()
-        self._publisher = self._follower = self._answers = None
+        self._publisher = self._follower = self._answers = self._pictures = None
 
     def close(self) -> None:
         self._yield()
@@ -170,6 +202,14 @@ class Desk:
 def _entry_of(record: Record) -> Delivery | None:
     try:
         return Delivery.decode(record.key, record.value, record.where)
+    except RecordError as error:
+        log.warning("%s: left out", error)
+        return None
+
+
+def _pictures_of(record: Record) -> EventPictures | None:
+    try:
+        return EventPictures.decode(record.key, record.headers, record.value, record.where)
     except RecordError as error:
         log.warning("%s: left out", error)
         return None

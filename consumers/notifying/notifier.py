@@ -24,9 +24,11 @@ from consumers.settings import Settings
 from consumers.verdicts.messages import LinkedMessages
 from stream import BrokerError, GroupInstance, Record, Transport
 
+from .attaching import Attachments
 from .channels import Channel, open_channel
 from .desk import Desk, now_us
 from .ledger import Ledger
+from .pictured import PicturedReports
 from .plan import Plan
 from .senders import Senders
 from .snoozes import Snoozes
@@ -73,9 +75,10 @@ class Notifier:
         self._instance = instance
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
-        self._snoozes = Snoozes()
-        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, tuple(settings.groups.values()))
-        self._senders = Senders(self._channels, LinkedMessages(settings))
+        self._snoozes, self._pictured = Snoozes(), PicturedReports()
+        groups = tuple(settings.groups.values())
+        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, groups, self._pictured)
+        self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
         self._is_at_work = False
         self._due_at = 0.0
         #: Messages by what became of them.
@@ -87,7 +90,7 @@ class Notifier:
         while not self._stop():
             try:
                 with contextlib.closing(
-                    Desk(self._open_transport(), self._settings, self._instance, self._snoozes)
+                    Desk(self._open_transport(), self._settings, self._instance, self._snoozes, self._pictured)
                 ) as desk:
                     outage.end()
                     while not self._stop():
@@ -136,7 +139,10 @@ class Notifier:
         if time.monotonic() >= self._due_at:
             add(self._plan.due(ledger, self._senders.busy, now))
             self._due_at = time.monotonic() + _DUE_SECONDS
-        chosen = list(self._plan.next(ledger, self._senders.busy, now, self._senders.free()))
+        chosen = [
+            self._pictured.added(delivery, self._settings.channels[delivery.channel])
+            for delivery in self._plan.next(ledger, self._senders.busy, now, self._senders.free())
+        ]
         add(d.then("sending", now, attempt=d.attempt) for d in chosen if not self._channels[d.channel].can_tell)
         if not desk.commit():
             # Another notifier works now, or the broker gave up on the transaction: what is stored tells how it goes on.

@@ -17,6 +17,7 @@ from consumers.settings.notifying import ChannelSettings, GroupSettings
 from consumers.times import parse_time_us
 
 from .ledger import Ledger, awaits_answer
+from .pictured import PicturedReports
 from .snoozes import LONGEST_US, Snoozes
 
 _MINUTE_US: Final = 60_000_000
@@ -82,10 +83,13 @@ class Plan:
         max_open: int,
         snoozes: Snoozes | None = None,
         groups: Collection[GroupSettings] = (),
+        pictured: PicturedReports | None = None,
     ) -> None:
         self._channels, self._max_open, self._groups = channels, max_open, groups
         #: What people want to hear nothing more of; as it is by the time of each call.
         self._snoozes = snoozes or Snoozes()
+        #: Which pictures there are, likewise.
+        self._pictured = pictured or PicturedReports()
 
     def entries(self, event: Event, sent_us: int, ledger: Ledger, now_us: int) -> Iterator[Delivery]:
         """The first entries of the messages about a report.
@@ -211,7 +215,8 @@ class Plan:
     ) -> Iterator[Delivery]:
         """Messages that may be tried now, oldest first, no more of a channel than `free`; none with a `busy` id.
 
-        While a channel cannot be reached one message is tried at a time, the oldest first, and not always the same.
+        What waits for pictures holds up no other one. While a channel cannot be reached one message is tried at a
+        time, the oldest first, and not always the same.
         """
         for name, channel in self._channels.items():
             if (
@@ -220,7 +225,13 @@ class Plan:
                 or channel.quiet_until_us(now_us) is not None
             ):
                 continue
-            ready = (entry for entry in ledger.open(name) if entry.id not in busy and _is_ready(entry, now_us))
+            ready = (
+                entry
+                for entry in ledger.open(name)
+                if entry.id not in busy
+                and _is_ready(entry, now_us)
+                and not self._pictured.awaits(entry, channel, now_us)
+            )
             if not ledger.missed(name):
                 yield from itertools.islice(ready, None if free is None else max(0, free[name]))
             elif ledger.ids(name).isdisjoint(busy):

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from consumers.records.delivery import Delivery
 from consumers.verdicts.messages import LinkedMessages
 
+from .attaching import Attachments
 from .channels import Channel
-from .plan import Again, Outcome
+from .pictured import left_out
+from .plan import Again, Outcome, Sent
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +22,8 @@ log = logging.getLogger(__name__)
 class Senders:
     """Threads for messages that are under way. Only their results come back, to the one thread that decides."""
 
-    def __init__(self, channels: Mapping[str, Channel], messages: LinkedMessages) -> None:
-        self._channels, self._messages = channels, messages
+    def __init__(self, channels: Mapping[str, Channel], messages: LinkedMessages, attachments: Attachments) -> None:
+        self._channels, self._messages, self._attachments = channels, messages, attachments
         self._done: queue.SimpleQueue[tuple[Delivery, Outcome]] = queue.SimpleQueue()
         #: Channels of the messages that are under way, or done and not settled, by their ids.
         self._under_way: dict[str, str] = {}
@@ -55,7 +57,10 @@ class Senders:
 
     def _send(self, delivery: Delivery) -> None:
         try:
-            outcome = self._channels[delivery.channel].send(self._messages.linked(delivery))
+            message, pictures = self._attachments.of(self._messages.linked(delivery))
+            outcome = self._channels[delivery.channel].send(message, pictures)
+            if isinstance(outcome, Sent):
+                outcome = Sent(f"{outcome.detail}{left_out(message)}")
         except Exception as error:  # a channel is others' code: whatever it does, the ledger says so
             log.warning("channel %s: unexpected", delivery.channel, exc_info=True)
             outcome = Again("unexpected", type(error).__name__, is_of_message=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import rfc3339
 from consumers.settings.notifying import ChannelSettings
 from consumers.times import parse_time_us
+
+from .pictured import pictures_of
 
 
 def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
@@ -41,10 +43,21 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
     title = settings.title.format(**filled)
     if settings.unanswered_minutes is not None:
         title = f"Unanswered: {title}"
-    body = "\n".join([settings.body.format(**filled), *links])
+    body = "\n".join([settings.body.format(**filled), *_no_picture(pictures_of(delivery)), *links])
     if delivery.drill is None:
         return title, body
     return f"DRILL: {title}", f"This is a drill, nothing happened.\n{body}"
+
+
+def _no_picture(said: Mapping[str, Any] | None) -> Iterator[str]:
+    """Why there is none; nothing where there is one, or none was asked for."""
+    if said is None:
+        return
+    reasons = [
+        said["missing"][kind] if said.get(kind) is None else said[kind].get("not_inline") for kind in ("strip", "peak")
+    ]
+    if all(reasons):
+        yield f"No picture: {reasons[0]['detail']}"
 
 
 _HELD = {

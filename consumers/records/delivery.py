@@ -17,6 +17,8 @@ from stream import Headers
 
 from . import fields
 from .event import Event
+from .event_pictures import KINDS as PICTURES
+from .event_pictures import StoredPicture
 from .fields import RecordError
 from .prediction import content_id, rfc3339
 
@@ -168,4 +170,17 @@ def _message(body: Mapping[str, Any], where: str) -> dict[str, Any]:
     data = fields.field(message, "data", dict, where)
     for name, kind in _DATA[body["kind"]].items():
         fields.field(data, name, kind, where)
+    if (pictures := fields.optional(data, "pictures", dict, where)) is not None:
+        _check_pictures(pictures, where)
     return message
+
+
+def _check_pictures(said: Mapping[str, Any], where: str) -> None:
+    """Raise RecordError where what a message says of pictures is not as records of pictures have it."""
+    for kind in PICTURES:
+        if said.get(kind) is not None:
+            StoredPicture.of(fields.field(said, kind, dict, where), where)
+        else:
+            why = fields.field(fields.field(said, "missing", dict, where), kind, dict, where)
+            fields.field(why, "reason", str, where)
+            fields.field(why, "detail", str, where)

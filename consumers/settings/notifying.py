@@ -69,6 +69,19 @@ class ChannelSettings(Section):
         description="Tell of drills, too (`clipline drill`); messages say that they are one. false: the ledger notes "
         "what would have been told.",
     )
+    pictures: Literal["none", "reference", "inline"] = Field(
+        "none",
+        description="Pictures in messages about events. reference: where they lie in Redis. inline: the pictures "
+        "themselves, too: base64 in a webhook, an image entity over MQTT, an attachment by Apprise (which knows no "
+        "reference).",
+    )
+    pictures_wait_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=120,
+        description="Seconds that a message waits for its pictures, which are made after the report, at most. Then it "
+        "goes without, and says so.",
+    )
     timeout_seconds: float = Field(10.0, gt=0, le=120, description="Seconds in which an answer has to come.")
     use_by_minutes: float = Field(
         60.0,
@@ -132,6 +145,8 @@ class ChannelSettings(Section):
             getattr(self, name) is not None for name in ("secret", "secret_file", "old_secret", "old_secret_file")
         ):
             raise ValueError("secrets are for webhooks")
+        if self.kind == "apprise" and self.pictures == "reference":
+            raise ValueError("pictures: expected none or inline, as nobody can look at a reference in a mail or a chat")
         for name in ("title", "body"):
             _check_template(name, getattr(self, name))
         return self

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, Protocol
 
+from consumers.notifying.pictured import NO_PICTURES, Pictures
 from consumers.notifying.plan import Outcome
 from consumers.records.delivery import Delivery
 from consumers.settings import SettingsError
@@ -35,8 +36,13 @@ class Channel(Protocol):
             is_taken_over: another notifier sends them.
         """
 
-    def send(self, delivery: Delivery) -> Outcome:
-        """Try it once, for as long as the channel's settings say; raises nothing."""
+    def send(self, delivery: Delivery, pictures: Pictures = NO_PICTURES) -> Outcome:
+        """Try it once, for as long as the channel's settings say; raises nothing.
+
+        Args:
+            delivery: the message.
+            pictures: those that travel with it.
+        """
 
 
 #: What a kind of channel needs, by the package that it is imported from.

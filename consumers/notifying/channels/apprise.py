@@ -7,17 +7,23 @@ amid it sends that one message once more.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 import apprise
 
+from consumers.notifying.pictured import NO_PICTURES, Pictures, with_pictures
 from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
+from consumers.records.event_pictures import KINDS
 from consumers.settings import SettingsError
 from consumers.settings.notifying import ChannelSettings
 
@@ -27,14 +33,18 @@ from .hiding import without_secrets
 _START_SECONDS: Final = 10.0
 _SHOWN_CHARACTERS: Final = 300
 _CODE: Final = """
-import json, logging, sys
+import json, logging, shutil, sys
 import apprise
 job = json.load(sys.stdin)
 logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
 target = apprise.Apprise()
 if not target.add(job["url"]):
     sys.exit(3)
-sys.exit(0 if target.notify(title=job["title"], body=job["body"]) else 4)
+try:
+    sys.exit(0 if target.notify(title=job["title"], body=job["body"], attach=job["attach"] or None) else 4)
+finally:
+    if job["folder"]:  # whoever began this may have been killed, and is not there to do it
+        shutil.rmtree(job["folder"], ignore_errors=True)
 """
 
 
@@ -44,11 +54,12 @@ def open_apprise(name: str, address: str, settings: ChannelSettings) -> AppriseC
     Raises:
         SettingsError: it knows no such address.
     """
-    if apprise.Apprise.instantiate(address) is None:
+    service = apprise.Apprise.instantiate(address)
+    if service is None:
         raise SettingsError(
             f"channels.{name}.url: expected an address of Apprise's, such as mailto://user:password@host"
         )
-    return AppriseChannel(address, settings)
+    return AppriseChannel(address, settings, takes_pictures=bool(getattr(service, "attachment_support", True)))
 
 
 class AppriseChannel:
@@ -57,8 +68,8 @@ class AppriseChannel:
     can_tell: ClassVar = False
     at_once: ClassVar = 1
 
-    def __init__(self, url: str, settings: ChannelSettings) -> None:
-        self._url, self._settings = url, settings
+    def __init__(self, url: str, settings: ChannelSettings, *, takes_pictures: bool) -> None:
+        self._url, self._settings, self._takes_pictures = url, settings, takes_pictures
 
     def begin(self, labels: Mapping[str, Sequence[str]]) -> None:
         """See `Channel.begin`; there is nothing to take."""
@@ -66,10 +77,37 @@ class AppriseChannel:
     def end(self, *, is_taken_over: bool) -> None:
         """See `Channel.end`."""
 
-    def send(self, delivery: Delivery) -> Outcome:
+    def send(self, delivery: Delivery, pictures: Pictures = NO_PICTURES) -> Outcome:
         """See `Channel.send`."""
+        if not pictures:
+            return self._tell(delivery, ())
+        if not self._takes_pictures:
+            return self._tell_without(delivery, "the service takes none")
+        with contextlib.ExitStack() as stack:
+            try:
+                # A file, since not every service of Apprise reads an attachment that is none.
+                made = tempfile.TemporaryDirectory(prefix="clipline-", ignore_cleanup_errors=True)
+                folder = Path(stack.enter_context(made))
+                for kind, data in pictures.items():
+                    (folder / f"{kind}.webp").write_bytes(data)
+            except OSError as error:
+                return self._tell_without(delivery, f"no place for it ({error.strerror})")
+            return self._tell(delivery, sorted(folder.iterdir()))
+
+    def _tell_without(self, delivery: Delivery, why: str) -> Outcome:
+        none = {"not_inline": {"reason": "not_taken", "detail": why}}
+        outcome = self._tell(with_pictures(delivery, dict.fromkeys(KINDS, none)), ())
+        return Sent(f"{outcome.detail}, without its picture: {why}") if isinstance(outcome, Sent) else outcome
+
+    def _tell(self, delivery: Delivery, files: Sequence[Path]) -> Outcome:
         title, body = words_of(delivery, self._settings)
-        job: dict[str, Any] = {"url": self._url, "title": title, "body": body}
+        job: dict[str, Any] = {
+            "url": self._url,
+            "title": title,
+            "body": body,
+            "attach": [f"file://{quote(str(file))}?mime=image/webp" for file in files],
+            "folder": str(files[0].parent) if files else None,
+        }
         limit = self._settings.timeout_seconds
         try:
             done = subprocess.run(  # noqa: S603  our own code

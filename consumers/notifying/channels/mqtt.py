@@ -2,12 +2,19 @@
 
     BASE/status           online | offline, retained; offline is the client's will
     BASE/CAMERA/event     {"event_type": label, "delivery": id, …the report}, QoS 1
+    BASE/CAMERA/image     before it, its strip (or the frame with the peak), WebP; QoS 0, not retained
     BASE/summary          what was held back
     BASE/drill            a drill, as an event
     homeassistant/event/BASE_CAMERA/config
                           an `event` entity for each camera, retained; told again when Home Assistant starts
+    homeassistant/image/BASE_CAMERA/config
+                          an `image` entity likewise, where the channel has pictures; empty where it has none
 
 `delivery` is the same on each try, so a subscriber can tell a message that comes again.
+
+A picture is not retained: Home Assistant would take it for a new one at each of its starts, and it would outlive its
+time in Redis. Its QoS is 0, since what has another one is sent again with each connection: a broker that ends the
+connection at a picture of this size would never get anything else.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from consumers import __version__
 from consumers.notifying.ledger import MAX_CAMERAS, MAX_LABELS
+from consumers.notifying.pictured import NO_PICTURES, Pictures
 from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import content_id
@@ -61,7 +69,9 @@ def open_mqtt(name: str, address: str, settings: ChannelSettings) -> MqttChannel
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
     if parts.scheme == "mqtts":
         client.tls_set()
-    return MqttChannel(client, parts.hostname, port, base, settings.timeout_seconds)
+    return MqttChannel(
+        client, parts.hostname, port, base, settings.timeout_seconds, has_pictures=settings.pictures == "inline"
+    )
 
 
 class MqttChannel:
@@ -70,8 +80,13 @@ class MqttChannel:
     can_tell: ClassVar = True
     at_once: ClassVar = 16
 
-    def __init__(self, client: Client, host: str, port: int, base: str, timeout_seconds: float) -> None:
+    def __init__(
+        self, client: Client, host: str, port: int, base: str, timeout_seconds: float, *, has_pictures: bool
+    ) -> None:
         self._client, self._host, self._port, self._base, self._timeout = client, host, port, base, timeout_seconds
+        self._has_pictures = has_pictures
+        #: How often there was a connection.
+        self._connections = 0
         self._lock = threading.Lock()
         self._started = self._has_status = False
         self._refusal = "no connection yet"
@@ -109,7 +124,7 @@ class MqttChannel:
         self._has_status = False
         self._client.will_clear()
 
-    def send(self, delivery: Delivery) -> Outcome:
+    def send(self, delivery: Delivery, pictures: Pictures = NO_PICTURES) -> Outcome:
         """See `Channel.send`. It got there when the broker has acknowledged it."""
         self._start()
         if not self._connected.wait(self._timeout):
@@ -122,6 +137,11 @@ class MqttChannel:
             topic, payload = f"{self._base}/{data['camera']}/event", {"event_type": data["label"], **data}
         else:
             topic, payload = f"{self._base}/{delivery.kind}", dict(data)
+        connection = self._connections
+        if delivery.kind == "event":
+            # Before the event, so that who hears of it finds the picture.
+            for picture in pictures.values():
+                self._client.publish(f"{self._base}/{data['camera']}/image", picture)
         sent = self._client.publish(topic, json.dumps({**payload, "delivery": delivery.id}), qos=1)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return Again("unreachable", f"MQTT broker at {self._host}:{self._port}: {sent.rc.name}")
@@ -131,7 +151,10 @@ class MqttChannel:
             return Again("unreachable", str(error))
         if not sent.is_published():
             return Again("timeout", f"not acknowledged within {self._timeout:g} s")
-        return Sent(f"acknowledged by the broker, {topic}")
+        lost = (
+            "; the connection was lost, maybe amid its picture" if pictures and connection != self._connections else ""
+        )
+        return Sent(f"acknowledged by the broker, {topic}{lost}")
 
     def _start(self) -> None:
         """Connect in the background, and again whenever the connection is lost."""
@@ -145,6 +168,7 @@ class MqttChannel:
         if reason.is_failure:
             self._refusal = str(reason)
             return
+        self._connections += 1
         if self._has_status:
             client.publish(f"{self._base}/status", _ONLINE, qos=1, retain=True)
             client.subscribe(f"{_DISCOVERY}/status")
@@ -179,15 +203,28 @@ class MqttChannel:
 
     def _tell(self, camera: str, labels: list[str]) -> None:
         name = _object_id(f"{self._base}_{camera}")
-        config = {
+        common = {
+            "availability_topic": f"{self._base}/status",
+            "device": {"identifiers": [name], "name": camera, "manufacturer": "Clipline", "sw_version": __version__},
+        }
+        action = {
             "name": "Action",
             "unique_id": f"{name}_event",
             "state_topic": f"{self._base}/{camera}/event",
             "event_types": labels,
-            "availability_topic": f"{self._base}/status",
-            "device": {"identifiers": [name], "name": camera, "manufacturer": "Clipline", "sw_version": __version__},
+            **common,
         }
-        self._client.publish(f"{_DISCOVERY}/event/{name}/config", json.dumps(config), qos=1, retain=True)
+        picture = {
+            "name": "Picture",
+            "unique_id": f"{name}_image",
+            "image_topic": f"{self._base}/{camera}/image",
+            "content_type": "image/webp",
+            **common,
+        }
+        # An empty one takes an entity away that there was.
+        shown = json.dumps(picture) if self._has_pictures else ""
+        self._client.publish(f"{_DISCOVERY}/image/{name}/config", shown, qos=1, retain=True)
+        self._client.publish(f"{_DISCOVERY}/event/{name}/config", json.dumps(action), qos=1, retain=True)
 
 
 def _object_id(name: str) -> str:

@@ -7,6 +7,8 @@
     content-type       application/json
     {"type": …, "timestamp": …, "data": {…}}
 
+Pictures that travel with a message are base64 in `data.pictures.KIND.data_base64`.
+
 Answers: 2xx got there; 410 wants nothing any more; 429 and 5xx, no answer and nonsense: the receiver is left alone for
 a while; another 3xx or 4xx: this message is refused.
 """
@@ -20,12 +22,13 @@ import email.utils
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 from standardwebhooks import Webhook
 
 from consumers import __version__
+from consumers.notifying.pictured import NO_PICTURES, Pictures, with_pictures
 from consumers.notifying.plan import Again, Never, Outcome, Sent
 from consumers.records.delivery import Delivery
 from consumers.records.fields import to_json
@@ -106,10 +109,11 @@ class WebhookChannel:
     def end(self, *, is_taken_over: bool) -> None:
         """See `Channel.end`."""
 
-    def send(self, delivery: Delivery) -> Outcome:
+    def send(self, delivery: Delivery, pictures: Pictures = NO_PICTURES) -> Outcome:
         """See `Channel.send`. The whole answer has to be there in time: one that trickles is cut off."""
         try:
-            return asyncio.run_coroutine_threadsafe(self._post(delivery), self._loop).result()
+            message = with_pictures(delivery, {kind: _encoded(data) for kind, data in pictures.items()})
+            return asyncio.run_coroutine_threadsafe(self._post(message), self._loop).result()
         except (TimeoutError, httpx.TimeoutException):
             return Again("timeout", f"no whole answer within {self._timeout:g} s")
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
@@ -132,6 +136,10 @@ class WebhookChannel:
             self._client.stream("POST", self._url, content=text.encode(), headers=headers) as response,
         ):
             return _judged(response, without_secrets(await _beginning(response), self._url)[:_SHOWN_CHARACTERS])
+
+
+def _encoded(data: bytes) -> Mapping[str, Any]:
+    return {"data_base64": base64.b64encode(data).decode()}
 
 
 async def _beginning(response: httpx.Response) -> str:
