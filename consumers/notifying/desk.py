@@ -10,6 +10,7 @@ from typing import Final
 
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
+from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, StatesFollower, overview
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_verdicts
 from consumers.verdicts.book import verdict_of
@@ -20,6 +21,8 @@ from .snoozes import LONGEST_US, Snoozes
 
 log = logging.getLogger(__name__)
 
+#: So many of the newest records of a topic of states are read at first: the embedded broker keeps old ones, too.
+_MOST_STATES: Final = 50_000
 #: Polls of one turn for entries that others wrote; those of the notifier itself come back as well.
 _NEWS_POLLS: Final = 50
 
@@ -40,6 +43,8 @@ class Desk:
         #: Where people answer, if they can.
         self._verdicts = (topics.verdicts, 0) if settings.verdicts.is_set else None
         self._answers: Consumer | None = None
+        #: How cameras, agents and workers are, where a channel wants to be told.
+        self._states: StatesFollower | None = None
         self._snoozes = snoozes
         if self._verdicts is not None:
             ensure_topic_of_verdicts(transport, topics, settings.verdicts.keep_days * 24)
@@ -97,6 +102,9 @@ class Desk:
         self._follower = self._transport.follow({self._deliveries: last})
         if self._verdicts is not None:
             self._answers = self._heed_from(self._verdicts)
+        if any(channel.conditions for channel in self._settings.channels.values()):
+            broker = f"Kafka at {self._settings.broker}"
+            self._states = StatesFollower(self._transport, self._settings.topics, broker, _MOST_STATES)
         self._at, self.ledger = at, ledger
 
     def _heed_from(self, verdicts: Partition) -> Consumer:
@@ -134,6 +142,19 @@ class Desk:
                 if entry is not None and (entry.state == "acknowledged" or entry.kind == "test"):
                     yield entry
 
+    def overview(self) -> Overview | None:
+        """How cameras, agents and workers are now; None while nobody knows, or where no channel wants to be told."""
+        if self._states is None:
+            return None
+        for _ in range(_NEWS_POLLS):
+            if not self._states.poll(0.0):
+                break
+        if self._states.awaited is not None:
+            return None
+        now = now_us()
+        self._states.states.forget(now)
+        return overview(self._states.states, now, FORGET_CAMERA_SECONDS)
+
     def put(self, entry: Delivery) -> None:
         assert self._publisher is not None
         self._publisher.send(self._deliveries[0], *entry.encode())
@@ -155,11 +176,11 @@ class Desk:
 
     def _yield(self) -> None:
         self.ledger = self._at = self._stored_at = None
-        for each in (self._publisher, self._follower, self._answers):
+        for each in (self._publisher, self._follower, self._answers, self._states):
             if each is not None:
                 with contextlib.suppress(BrokerError):
                     each.close()
-        self._publisher = self._follower = self._answers = None
+        self._publisher = self._follower = self._answers = self._states = None
 
     def close(self) -> None:
         self._yield()

@@ -8,6 +8,8 @@ from typing import Final
 
 from consumers.records.delivery import OVER, Delivery
 
+from .open_conditions import OpenConditions
+
 #: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message.
 _REMEMBERED: Final = 100_000
 #: Cameras of a channel whose labels are remembered, and labels of one camera.
@@ -32,6 +34,8 @@ class Ledger:
         self._labels: dict[str, dict[str, dict[str, None]]] = {}
         #: The newest of those that the hourly limit holds back, by channel.
         self._over_limit: dict[str, Delivery] = {}
+        #: Conditions that channels were told of and that are not over.
+        self.conditions = OpenConditions()
         #: How many messages of a channel got to each of the states after which nothing is to be done.
         self.over: dict[str, Counter[str]] = {}
 
@@ -47,6 +51,7 @@ class Ledger:
 
     def _begin(self, entry: Delivery) -> None:
         self._note_label(entry)
+        self.conditions.begin(entry)
         if entry.state in OVER:  # at once, as what comes too late
             self._end(entry)
             return
@@ -100,6 +105,7 @@ class Ledger:
             del self._past[next(iter(self._past))]
 
     def _end(self, entry: Delivery) -> None:
+        self.conditions.end(entry)
         self._remember(entry.id)
         self.over.setdefault(entry.channel, Counter())[entry.state] += 1
 

@@ -25,6 +25,7 @@ from consumers.verdicts.messages import LinkedMessages
 from stream import BrokerError, GroupInstance, Record, Transport
 
 from .channels import Channel, open_channel
+from .conditions import Conditions
 from .desk import Desk, now_us
 from .ledger import Ledger
 from .plan import Plan
@@ -75,6 +76,7 @@ class Notifier:
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
         self._snoozes = Snoozes()
         self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes)
+        self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
         self._senders = Senders(self._channels, LinkedMessages(settings))
         self._is_at_work = False
         self._due_at = 0.0
@@ -135,6 +137,7 @@ class Notifier:
         add(self._followed(ledger, now))
         if time.monotonic() >= self._due_at:
             add(self._plan.due(ledger, self._senders.busy, now))
+            add(self._lasted(desk, ledger, now))
             self._due_at = time.monotonic() + _DUE_SECONDS
         chosen = list(self._plan.next(ledger, self._senders.busy, now, self._senders.free()))
         add(d.then("sending", now, attempt=d.attempt) for d in chosen if not self._channels[d.channel].can_tell)
@@ -163,6 +166,12 @@ class Notifier:
         for tried, outcome in self._senders.outcomes():
             if ledger.latest(tried) is not None:
                 yield from self._plan.outcome(tried, outcome, ledger, now)
+
+    def _lasted(self, desk: Desk, ledger: Ledger, now: int) -> Iterator[Delivery]:
+        """What follows from states that have lasted."""
+        if (overview := desk.overview()) is not None:
+            for queued in self._conditions.due(overview, ledger.conditions, now):
+                yield from self._plan.begun(queued, ledger, now)
 
     def _told(self, entry: Delivery) -> None:
         if entry.drill is not None:
