@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,14 @@ from consumers.notifying.conditions import Conditions
 from consumers.notifying.ledger import Ledger
 from consumers.notifying.plan import Plan, Sent
 from consumers.notifying.words import describe, words_of
-from consumers.records.camera_state import CameraState
+from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.delivery import Delivery
+from consumers.records.fields import RecordError
 from consumers.records.process import ProcessInfo
 from consumers.records.worker_state import WorkerState
-from consumers.running.overview import FORGET_CAMERA_SECONDS, States, overview
+from consumers.running.disk import DiskCheck
+from consumers.running.overview import FORGET_CAMERA_SECONDS, overview
+from consumers.running.state_topics import States
 from consumers.settings.notifying import ChannelSettings
 from stream import FeedState
 
@@ -242,6 +247,56 @@ def test_who_is_told_of_cameras_only_hears_of_those_whose_agent_is_gone_and_of_n
     ]
     site.camera("gate", "live")
     assert [line[:24] for line in site.after(100)] == ["camera gate: live again:"]
+
+
+def test_a_disk_on_which_nothing_could_wait_is_told_and_that_it_is_writable_again():
+    site = Site(conditions=["disk"])
+    site.camera("gate", "live")
+    site.after(30)
+    full = replace(site.saying["gate"], disk=DiskTrouble("No space left on device", site.now))
+    site.saying["gate"] = full
+    why = "no segment could wait there while the broker is away: No space left on device"
+    assert site.after(100) == [f"disk hub-agent: unwritable: since 2026-11-28 10:00:30 UTC: {why}"]
+    assert "agent hub-agent has no disk for segments while the broker is away (No space left on device)" in (
+        overview(site.states, site.now).problems
+    )
+    # While nothing is known of it, nothing is told of it.
+    site.camera("gate", None)
+    assert site.after(300) == []
+    site.camera("gate", "live")
+    assert [line[:33] for line in site.after(100)] == ["disk hub-agent: writable again: a"]
+
+
+def test_a_disk_is_tried_now_and_then(tmp_path: Path):
+    now = 0.0
+    folder = tmp_path / "spool" / "clipline"
+    disk = DiskCheck(folder, lambda: now, lambda: round(now * SECOND))
+    assert disk.trouble() is None
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    folder.write_text("in the way")
+    assert disk.trouble() is None
+    now = 20.0
+    found = disk.trouble()
+    assert found is not None
+    assert found.since_us == 20 * SECOND
+    now = 40.0
+    assert disk.trouble() == found
+    folder.unlink()
+    now = 60.0
+    assert disk.trouble() is None
+
+
+def test_what_an_agent_says_of_its_disk_is_read_back_and_an_older_one_says_nothing():
+    site = Site()
+    site.camera("gate", "live")
+    state = replace(site.saying["gate"], disk=DiskTrouble("Read-only file system", NOW_US))
+    assert CameraState.decode(state.encode()[2], "t[0]@1") == state
+    body = state.body()
+    del body["disk"]
+    assert CameraState.decode(json.dumps(body).encode(), "t[0]@1").disk is None
+    with pytest.raises(RecordError, match=r"t\[0\]@1: disk: expected why to be of type str, found nothing"):
+        CameraState.decode(json.dumps({**body, "disk": {}}).encode(), "t[0]@1")
 
 
 def test_a_channel_that_asks_for_none_is_told_of_none():

@@ -78,6 +78,7 @@ def seen_in(overview: Overview) -> dict[Subject, Seen]:
     for agent in overview.agents:
         cameras = [c.state.feed.camera for c in overview.cameras if c.state.agent.id == agent.agent.id and agent.dead]
         found["agent", _short(agent.agent.id)] = _agent(agent, cameras)
+        found["disk", _short(agent.agent.id)] = _disk(agent)
     for worker in overview.workers:
         subject = "worker", _short(worker.state.instance or worker.state.worker.id)
         seen = _worker(worker)
@@ -110,6 +111,17 @@ def _agent(line: AgentLine, cameras: list[str]) -> Seen:
         named = ", ".join(sorted(cameras)[:_NAMED]) + (" and others" if len(cameras) > _NAMED else "")
         return Seen("bad", "silent", line.heard_us, f"{_NO_WORD}; it had {named}", is_silent=True)
     return Seen("good", "ended" if line.ended else "reading")
+
+
+def _disk(line: AgentLine) -> Seen:
+    if line.ended:
+        return Seen("good", "ended")
+    if line.dead:
+        return Seen("unclear", "silent")
+    if line.disk is not None:
+        why = f"no segment could wait there while the broker is away: {line.disk.why}"
+        return Seen("bad", "unwritable", line.disk.since_us, why)
+    return Seen("good", "writable")
 
 
 def _worker(line: WorkerLine) -> Seen:

@@ -10,7 +10,8 @@ from typing import Final
 
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
-from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, StatesFollower, overview
+from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, overview
+from consumers.running.state_topics import StatesFollower
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_verdicts
 from consumers.verdicts.book import verdict_of

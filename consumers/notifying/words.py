@@ -73,7 +73,7 @@ _AGAIN = {
     "live": "live again",
     "working": "working again",
     "reading": "reading again",
-    "writable": "can be written again",
+    "writable": "writable again",
     "ended": "has ended as it should",
     "gone": "is gone, others do its work",
 }

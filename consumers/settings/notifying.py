@@ -63,11 +63,12 @@ class ChannelSettings(Section):
         description="Events that are told, by what rules say of them. One that escalates becomes an alert, and is told "
         "whatever `states` says.",
     )
-    conditions: list[Literal["camera", "agent", "worker"]] = Field(
+    conditions: list[Literal["camera", "agent", "worker", "disk"]] = Field(
         [],
-        examples=[["camera", "agent", "worker"]],
+        examples=[["camera", "agent", "worker", "disk"]],
         description="What is told of when it is in trouble, and when that is over: cameras that give no picture, "
-        "agents and workers that died without a word. Of cameras, those of `cameras`. Empty: nothing.",
+        "agents and workers that died without a word, disks of agents on which nothing could wait for the broker. Of "
+        "cameras, those of `cameras`. Empty: nothing.",
     )
     drill: bool = Field(
         False,  # noqa: FBT003  a default
@@ -185,8 +186,8 @@ class NotifySettings(Section):
         60.0,
         ge=1,
         le=3600,
-        description="Seconds that trouble of a camera, agent or worker lasts before channels with `conditions` are "
-        "told of it, and that it is over before they are told of that.",
+        description="Seconds that trouble of a camera, agent, worker or disk lasts before channels with `conditions` "
+        "are told of it, and that it is over before they are told of that.",
     )
     max_open: int = Field(
         10_000,
