@@ -142,6 +142,16 @@ def test_failed_and_stalled_are_one_trouble_and_connecting_does_not_end_it():
         assert site.after(30) == []
 
 
+def test_while_a_camera_connects_nothing_is_told():
+    site = Site()
+    site.camera("gate", "failed")
+    assert site.after(50) == []
+    site.camera("gate", "connecting")
+    assert site.after(30) == []
+    site.camera("gate", "live")
+    assert site.after(100) == []
+
+
 def test_a_notifier_that_goes_on_with_the_ledger_tells_nothing_twice_and_misses_no_end():
     site = Site()
     site.camera("gate", "failed", why="connection refused")

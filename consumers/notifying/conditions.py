@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -72,12 +72,14 @@ class _Lasting:
 def seen_in(overview: Overview) -> dict[Subject, Seen]:
     """How all subjects of an overview are."""
     found: dict[Subject, Seen] = {}
-    dead = {line.agent.id for line in overview.agents if line.dead}
+    #: Cameras of each agent that fell silent.
+    dead: dict[str, list[str]] = {line.agent.id: [] for line in overview.agents if line.dead}
     for camera in overview.cameras:
         found["camera", _short(camera.state.feed.camera)] = _camera(camera, dead)
+        if camera.state.agent.id in dead:
+            dead[camera.state.agent.id].append(camera.state.feed.camera)
     for agent in overview.agents:
-        cameras = [c.state.feed.camera for c in overview.cameras if c.state.agent.id == agent.agent.id and agent.dead]
-        found["agent", _short(agent.agent.id)] = _agent(agent, cameras)
+        found["agent", _short(agent.agent.id)] = _agent(agent, dead.get(agent.agent.id, []))
         found["disk", _short(agent.agent.id)] = _disk(agent)
     for worker in overview.workers:
         subject = "worker", _short(worker.state.instance or worker.state.worker.id)
@@ -92,7 +94,7 @@ def _rank(seen: Seen) -> int:
     return 2 if seen.level == "bad" else int(seen.status != "ended")
 
 
-def _camera(line: CameraLine, dead_agents: set[str]) -> Seen:
+def _camera(line: CameraLine, dead_agents: Container[str]) -> Seen:
     feed, agent = line.state.feed, line.state.agent
     if line.status == "lost":
         why = f"its agent {agent.id} has died without a word, or cannot reach the broker"
@@ -140,11 +142,6 @@ class Conditions:
         self._good: dict[Subject, _Lasting] = {}
         #: When it was looked last, and since when without a gap.
         self._looked_us = self._since_us = 0
-
-    @property
-    def are_wanted(self) -> bool:
-        """Whether a channel wants to be told of any."""
-        return bool(self._channels)
 
     def due(self, overview: Overview, told: OpenConditions, now_us: int) -> list[Delivery]:
         """Messages that are to be told now, `queued`. There may be more than one call gives.
