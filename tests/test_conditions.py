@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
 from consumers.notifying.conditions import Conditions
 from consumers.notifying.ledger import Ledger
@@ -390,3 +392,27 @@ def test_the_ledger_shows_conditions():
     (tried,) = site.plan.next(site.ledger, (), site.now)
     site.write(site.plan.outcome(tried, Sent("HTTP 200"), site.ledger, site.now))
     assert describe(entry).endswith("queued: camera gate: failed (started, since 2026-11-28T10:00:00Z)")
+
+
+def test_what_is_told_and_what_agents_say_is_what_asyncapi_promises():
+    document = yaml.safe_load((Path(__file__).parents[1] / "docs" / "asyncapi.yaml").read_text("utf-8"))
+    site = Site(conditions=["disk"])
+    site.camera("gate", "live")
+    state = replace(site.saying["gate"], disk=DiskTrouble("Read-only file system", NOW_US))
+    site.saying["gate"] = state
+    site.after(100)
+    for name, record in {"cameraState": state, "delivery": site.written[0]}.items():
+        schema = {**document, "$ref": f"#/components/messages/{name}/payload"}
+        jsonschema.validate(json.loads(record.encode()[2]), schema)
+
+
+@pytest.mark.parametrize(("name", "value"), [("since", "yesterday"), ("since", None), ("subject", 7), ("seconds", "1")])
+def test_what_others_wrote_about_a_condition_is_left_out_with_its_place(name: str, value: object):
+    site = Site()
+    site.camera("gate", "failed")
+    site.after(70)
+    key, _, text = site.written[0].encode()
+    body = json.loads(text)
+    body["message"]["data"][name] = value
+    with pytest.raises(RecordError, match=rf"deliveries\[0\]@7: expected {name} to be"):
+        Delivery.decode(key, json.dumps(body).encode(), "deliveries[0]@7")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,19 +14,25 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import paho.mqtt.client as mqtt
 import pytest
 
 from consumers.notifying.by_hand import Wanted, newest_entries
+from consumers.notifying.channels import open_channel
+from consumers.notifying.plan import Sent
 from consumers.notifying.words import describe
 from consumers.outputs.states import reported_camera
+from consumers.records.delivery import Delivery
 from consumers.records.process import ProcessInfo
 from consumers.running.state_topics import States, read_states
 from consumers.settings import Settings
+from consumers.settings.notifying import ChannelSettings
 from stream import Attached, KafkaTransport
 from stream.services import ApacheBroker, Service
 from tests.checkpoints import write_checkpoint
 from tests.notifiers import notifying
 from tests.receivers import Receiver
+from tests.test_notifier import mosquitto
 from tests.videos import write_video
 from tests.waiting import eventually
 
@@ -110,6 +117,27 @@ def test_a_notifier_makes_no_topic_of_states(apache_broker: Service, topics_pref
             time.sleep(2.5)
         topics = settings.topics
         assert not KafkaTransport(settings.broker).existing([topics.cameras_state, topics.workers_state])
+
+
+def test_mqtt_has_a_topic_for_conditions_and_home_assistant_hears_of_no_camera(tmp_path: Path):
+    heard: list[tuple[str, str]] = []
+    now_us = time.time_ns() // 1000
+    data = {"state": "started", "subject": "camera", "name": "gate", "status": "failed", "seconds": 61.0}
+    message = {"type": "clipline.condition.started", "timestamp": "", "data": data}
+    entry = Delivery("f" * 24, "home", "condition", "queued", now_us, now_us + 60_000_000, message)
+    with mosquitto(tmp_path) as port:
+        listener = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        listener.on_message = lambda _client, _data, message: heard.append((message.topic, message.payload.decode()))
+        listener.connect("127.0.0.1", port)
+        listener.subscribe("#", qos=1)
+        listener.loop_start()
+        channel = open_channel("home", ChannelSettings(kind="mqtt", url=f"mqtt://127.0.0.1:{port}/site"))
+        assert isinstance(channel.send(entry), Sent)
+        assert eventually(lambda: bool(heard))
+        channel.end(is_taken_over=True)
+        listener.loop_stop()
+    ((topic, text),) = heard
+    assert (topic, json.loads(text)) == ("site/condition", {**data, "delivery": entry.id})
 
 
 @contextmanager
