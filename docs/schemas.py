@@ -43,6 +43,10 @@ ACCEPTED: Final[Mapping[str, str]] = {
     "version 1: event.payload.ending: may be ['off_schedule', 'rule_removed'], which older readers do not know": (
         "came with the rules, before versions were kept; older readers of ours name such a record and go on"
     ),
+    "version 1: delivery.payload.kind: may be ['condition'], which older readers do not know": (
+        "only of channels with `conditions`, which settings of older versions have not; older readers of ours name "
+        "such a record and go on"
+    ),
 }
 _TYPES: Final = frozenset({"string", "integer", "number", "boolean", "object", "array", "null"})
 

@@ -17,7 +17,7 @@ from consumers.outputs.follower import TopicFollower, from_earliest
 from consumers.outputs.names import Names
 from consumers.outputs.outages import ServiceWatch, watch_redis, watching
 from consumers.records.event import Event, event_id
-from consumers.running.overview import StatesFollower, read_states
+from consumers.running.state_topics import StatesFollower, read_states
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing import reader as reading
 from consumers.subscribing.reader import EventReader, stored_events

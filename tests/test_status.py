@@ -19,8 +19,9 @@ from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.records.process import ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
-from consumers.running import overview as overview_module
-from consumers.running.overview import States, StatesFollower, overview, read_states
+from consumers.running import state_topics
+from consumers.running.overview import overview
+from consumers.running.state_topics import States, StatesFollower, read_states
 from consumers.settings import TopicSettings, WorkerSettings
 from consumers.terminal.run_view import PlainRun
 from consumers.terminal.status_view import StatusView
@@ -306,7 +307,7 @@ def test_states_are_sent_on_change_and_now_and_then(monkeypatch):
 
 
 def test_states_are_read_from_the_end_of_a_topic_that_keeps_all_of_them(embedded_broker, topics_prefix, monkeypatch):
-    monkeypatch.setattr(overview_module, "_MAX_RECORDS", 50)
+    monkeypatch.setattr(state_topics, "_MAX_RECORDS", 50)
     topics = TopicSettings(prefix=topics_prefix)
     transport = KafkaTransport(embedded_broker.address)
     ensure_state_topics(transport, topics)

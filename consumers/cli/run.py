@@ -107,7 +107,8 @@ def status(
       clipline status --watch
       clipline status --json | jq .problems
     """
-    from consumers.running.overview import StatesFollower, overview, read_states
+    from consumers.running.overview import overview
+    from consumers.running.state_topics import StatesFollower, read_states
     from consumers.terminal.status_view import StatusView, watch_status
     from stream import KafkaTransport
 

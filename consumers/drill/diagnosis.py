@@ -6,7 +6,8 @@ import time
 
 from consumers.live.handover.progress import PartitionProgress
 from consumers.live.handover.state_topic import StateTopic
-from consumers.running.overview import DEAD_SECONDS, read_states
+from consumers.running.overview import DEAD_SECONDS
+from consumers.running.state_topics import read_states
 from consumers.settings import Settings
 from stream import Transport
 

@@ -11,6 +11,8 @@ from typing import Final
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import EventPictures
 from consumers.records.fields import RecordError
+from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, overview
+from consumers.running.state_topics import StatesFollower
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_pictures, ensure_topic_of_verdicts
 from consumers.verdicts.book import verdict_of
@@ -22,6 +24,8 @@ from .snoozes import LONGEST_US, Snoozes
 
 log = logging.getLogger(__name__)
 
+#: So many of the newest records of a topic of states are read at first: the embedded broker keeps old ones, too.
+_MOST_STATES: Final = 50_000
 #: Polls of one turn for entries that others wrote; those of the notifier itself come back as well.
 _NEWS_POLLS: Final = 50
 
@@ -47,6 +51,8 @@ class Desk:
         #: Where people answer, if they can.
         self._verdicts = (topics.verdicts, 0) if settings.verdicts.is_set else None
         self._answers: Consumer | None = None
+        #: How cameras, agents and workers are, where a channel wants to be told.
+        self._states: StatesFollower | None = None
         self._snoozes = snoozes
         #: Where it is said which pictures there are, if a channel wants some.
         self._pictures: Consumer | None = None
@@ -112,6 +118,9 @@ class Desk:
             self._answers = self._heed_from(self._verdicts)
         if self._has_pictures:
             self._pictures = self._look_from(self._settings.topics.pictures)
+        if any(channel.conditions for channel in self._settings.channels.values()):
+            broker = f"Kafka at {self._settings.broker}"
+            self._states = StatesFollower(self._transport, self._settings.topics, broker, _MOST_STATES)
         self._at, self.ledger = at, ledger
 
     def _heed_from(self, verdicts: Partition) -> Consumer:
@@ -166,6 +175,19 @@ class Desk:
                 if entry is not None and (entry.state == "acknowledged" or entry.kind == "test"):
                     yield entry
 
+    def overview(self) -> Overview | None:
+        """How cameras, agents and workers are now; None while nobody knows, or where no channel wants to be told."""
+        if self._states is None:
+            return None
+        for _ in range(_NEWS_POLLS):
+            if not self._states.poll(0.0):
+                break
+        if self._states.awaited is not None:
+            return None
+        now = now_us()
+        self._states.states.forget(now)
+        return overview(self._states.states, now, FORGET_CAMERA_SECONDS)
+
     def put(self, entry: Delivery) -> None:
         assert self._publisher is not None
         self._publisher.send(self._deliveries[0], *entry.encode())
@@ -187,11 +209,11 @@ class Desk:
 
     def _yield(self) -> None:
         self.ledger = self._at = self._stored_at = None
-        for each in (self._publisher, self._follower, self._answers, self._pictures):
+        for each in (self._publisher, self._follower, self._answers, self._pictures, self._states):
             if each is not None:
                 with contextlib.suppress(BrokerError):
                     each.close()
-        self._publisher = self._follower = self._answers = self._pictures = None
+        self._publisher = self._follower = self._answers = self._pictures = self._states = None
 
     def close(self) -> None:
         self._yield()

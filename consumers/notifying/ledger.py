@@ -10,6 +10,8 @@ from typing import Any, Final
 from consumers.records.delivery import OVER, Delivery
 from consumers.times import parse_time_us
 
+from .open_conditions import OpenConditions
+
 #: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message; and so many
 #: events that somebody has seen.
 _REMEMBERED: Final = 100_000
@@ -49,6 +51,8 @@ class Ledger:
         self._told: dict[str, dict[tuple[str, str], Told]] = {}
         #: The newest of those that the hourly limit holds back, by channel.
         self._over_limit: dict[str, Delivery] = {}
+        #: Conditions that channels were told of and that are not over.
+        self.conditions = OpenConditions()
         #: How many messages of a channel got to each of the states after which nothing is to be done.
         self.over: dict[str, Counter[str]] = {}
 
@@ -66,6 +70,7 @@ class Ledger:
 
     def _begin(self, entry: Delivery) -> None:
         self._note_label(entry)
+        self.conditions.begin(entry)
         if entry.state in OVER:  # at once, as what comes too late
             self._end(entry)
             return
@@ -131,6 +136,7 @@ class Ledger:
                     labels[label] = None
 
     def _end(self, entry: Delivery) -> None:
+        self.conditions.end(entry)
         _remember(self._past, entry.id)
         self.over.setdefault(entry.channel, Counter())[entry.state] += 1
 

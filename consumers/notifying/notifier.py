@@ -26,6 +26,7 @@ from stream import BrokerError, GroupInstance, Record, Transport
 
 from .attaching import Attachments
 from .channels import Channel, open_channel
+from .conditions import Conditions
 from .desk import Desk, now_us
 from .ledger import Ledger
 from .pictured import PicturedReports
@@ -78,6 +79,7 @@ class Notifier:
         self._snoozes, self._pictured = Snoozes(), PicturedReports()
         groups = tuple(settings.groups.values())
         self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, groups, self._pictured)
+        self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
         self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
         self._is_at_work = False
         self._due_at = 0.0
@@ -138,6 +140,7 @@ class Notifier:
         add(self._followed(ledger, now))
         if time.monotonic() >= self._due_at:
             add(self._plan.due(ledger, self._senders.busy, now))
+            add(self._lasted(desk, ledger, now))
             self._due_at = time.monotonic() + _DUE_SECONDS
         chosen = [
             self._pictured.added(delivery, self._settings.channels[delivery.channel])
@@ -169,6 +172,12 @@ class Notifier:
         for tried, outcome in self._senders.outcomes():
             if ledger.latest(tried) is not None:
                 yield from self._plan.outcome(tried, outcome, ledger, now)
+
+    def _lasted(self, desk: Desk, ledger: Ledger, now: int) -> Iterator[Delivery]:
+        """What follows from states that have lasted."""
+        if (overview := desk.overview()) is not None:
+            for queued in self._conditions.due(overview, ledger.conditions, now):
+                yield from self._plan.begun(queued, ledger, now)
 
     def _told(self, entry: Delivery) -> None:
         if entry.drill is not None:

@@ -17,6 +17,7 @@ from consumers.settings.notifying import ChannelSettings, GroupSettings
 from consumers.times import parse_time_us
 
 from .ledger import Ledger, awaits_answer
+from .open_conditions import newest_of
 from .pictured import PicturedReports
 from .snoozes import LONGEST_US, Snoozes
 
@@ -109,6 +110,11 @@ class Plan:
             if not ledger.knows(queued.id):
                 yield self._begun(queued, channel, ledger, now_us)
 
+    def begun(self, queued: Delivery, ledger: Ledger, now_us: int) -> Iterator[Delivery]:
+        """The first entry of a message that is about no event; none where there is such a message, or was."""
+        if not ledger.knows(queued.id):
+            yield self._begun(queued, self._channels[queued.channel], ledger, now_us)
+
     def _begun(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> Delivery:
         """How a message begins."""
         if channel.unanswered_minutes is None or (queued.drill is not None and not channel.drill):
@@ -147,9 +153,8 @@ class Plan:
 
     def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
         """Why a message is held back, and until when; None where it is not."""
-        name, data, quiet_us = queued.channel, queued.message["data"], channel.quiet_until_us(now_us)
-        camera = queued.drill or data["camera"]
-        if (until_us := self._snoozes.until_us(name, camera, data["label"], now_us)) is not None:
+        name, quiet_us = queued.channel, channel.quiet_until_us(now_us)
+        if (until_us := self._snoozed_until_us(queued, now_us)) is not None:
             return "snoozed", max(until_us, quiet_us or 0)
         if (digest_us := channel.digest_us(now_us)) is not None:
             return "digest", digest_us
@@ -178,6 +183,12 @@ class Plan:
             if abs(told.start_us - start_us) <= span_us and camera != data["camera"] and group.holds(camera)
         ]
         return max(now_us, min(told_us) + span_us) if told_us else None
+
+    def _snoozed_until_us(self, queued: Delivery, now_us: int) -> int | None:
+        if queued.kind != "event":
+            return None
+        data = queued.message["data"]
+        return self._snoozes.until_us(queued.channel, queued.drill or data["camera"], data["label"], now_us)
 
     def due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         """Entries that only time brings: what is too late, summaries of what was held back, channels that are gone.
@@ -298,7 +309,7 @@ def _kept_for_later(entry: Delivery, channel: ChannelSettings, until_us: int, no
         return None
     if entry.drill is not None:  # it is not told later, among alarms
         return entry.then("failed", now_us, attempt=entry.attempt, why="quiet", detail=entry.detail)
-    if entry.kind == "event":
+    if entry.kind in {"event", "condition"}:
         return entry.then("held", now_us, attempt=entry.attempt, why="quiet", due_us=until_us)
     if entry.kind == "test" or entry.expires_us > until_us:
         return None
@@ -328,7 +339,9 @@ def _pause_seconds(id_: str, attempt: int, wish: float | None) -> float:
 
 def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Delivery:
     """One message in place of those that were held back."""
-    bodies: list[Mapping[str, Any]] = [entry.message["data"] for entry in held]
+    told: list[Mapping[str, Any]] = [entry.message["data"] for entry in held]
+    bodies = [entry.message["data"] for entry in held if entry.kind != "condition"]
+    conditions = [entry.message["data"] for entry in held if entry.kind == "condition"]
     counts = Counter((body["camera"], body["label"]) for body in bodies)
     message = {
         "type": "clipline.summary",
@@ -336,14 +349,15 @@ def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Del
         "data": {
             "held": len(held),
             "reasons": dict(Counter(entry.why for entry in held)),
-            "first": min(body["start"] for body in bodies),
-            "last": max(body["end"] for body in bodies),
+            "first": min(body.get("start") or body["since"] for body in told),
+            "last": max(body.get("end") or body.get("until") or body["since"] for body in told),
             "counts": [
                 {"camera": camera, "label": label, "events": count} for (camera, label), count in counts.most_common()
             ][:_NAMED],
             "events": [
                 {key: body[key] for key in ("event", "camera", "label", "start", "peak_score")} for body in bodies
             ][:_NAMED],
+            **({"conditions": len(conditions), "newest": newest_of(conditions)[:_NAMED]} if conditions else {}),
         },
     }
     return Delivery(

@@ -10,6 +10,7 @@ from typing import Any
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import rfc3339
 from consumers.settings.notifying import ChannelSettings
+from consumers.terminal.wording import count, duration
 from consumers.times import parse_time_us
 
 from .pictured import pictures_of
@@ -24,10 +25,13 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
     if delivery.kind == "summary":
         reasons = ", ".join(f"{count} {_HELD.get(why, why)}" for why, count in data["reasons"].items())
         lines = [f"{each['events']} x {each['label']} at {each['camera']}" for each in data["counts"]]
+        lines += [": ".join(_condition(each, zone)) for each in data.get("newest", ())]
         span = f"{_local(data['first'], zone)} to {_local(data['last'], zone)}"
         if data["reasons"].keys() == {"digest"}:
-            return f"{data['held']} events of the day", "\n".join([span, *lines])
-        return f"{data['held']} events held back", "\n".join([f"{span}, {reasons}", *lines])
+            return f"{_held_words(data)} of the day", "\n".join([span, *lines])
+        return f"{_held_words(data)} held back", "\n".join([f"{span}, {reasons}", *lines])
+    if delivery.kind == "condition":
+        return _condition(data, zone)
     filled = {
         "label": data["label"],
         "camera": delivery.drill or data["camera"],
@@ -67,6 +71,39 @@ _HELD = {
     "rate": "beyond the hourly limit",
     "snoozed": "snoozed",
 }
+
+
+def _condition(data: Mapping[str, Any], zone: dt.tzinfo) -> tuple[str, str]:
+    """Title and text about a condition that began or ended."""
+    since = f"since {_local(data['since'], zone)}"
+    if data["state"] != "started":
+        return _condition_title(data), f"after {duration(data['seconds'])}, {since}"
+    return _condition_title(data), since if data.get("why") is None else f"{since}: {data['why']}"
+
+
+def _condition_title(data: Mapping[str, Any]) -> str:
+    status = data["status"]
+    return f"{data['subject']} {data['name']}: {status if data['state'] == 'started' else _AGAIN.get(status, status)}"
+
+
+def _held_words(data: Mapping[str, Any]) -> str:
+    """How much a summary covers, in words."""
+    conditions = data.get("conditions", 0)
+    if not conditions:
+        return f"{data['held']} events"
+    events, changes = data["held"] - conditions, "1 change" if conditions == 1 else f"{conditions} changes"
+    return f"{changes} of state" if not events else f"{count(events, 'event')} and {changes} of state"
+
+
+#: How a condition is over, by the status that follows it.
+_AGAIN = {
+    "live": "live again",
+    "working": "working again",
+    "reading": "reading again",
+    "writable": "writable again",
+    "ended": "has ended as it should",
+    "gone": "is gone, others do its work",
+}
 #: What a link by this name is for.
 _ASKED = {"right": "Right", "false": "False alarm", "snooze": "Not for a while"}
 
@@ -82,8 +119,10 @@ def describe(entry: Delivery) -> str:
     if entry.kind == "event":
         where = data["camera"] if entry.drill is None else f"{entry.drill}, a drill"
         about = f"{data['label']} at {where} ({data['state']}, event {data['event'][:6]})"
+    elif entry.kind == "condition":
+        about = f"{_condition_title(data)} ({data['state']}, since {data['since'][:19]}Z)"
     else:
-        about = f"summary of {data['held']} events" if entry.kind == "summary" else "test"
+        about = f"summary of {_held_words(data)}" if entry.kind == "summary" else "test"
     why = "" if entry.why is None else f", {entry.why}"
     detail = "" if entry.detail is None else f" ({entry.detail})"
     tries = f", {entry.attempt} tries" if entry.attempt > 1 else ""

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
-from consumers.records.camera_state import CameraState
+from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import Status, WorkerCamera, WorkerState
 from consumers.settings import TopicSettings, WorkerSettings
@@ -38,8 +38,10 @@ def ensure_state_topics(transport: Transport, topics: TopicSettings) -> None:
 class CameraReporter:
     """Sends each camera's state when it changes, and every few seconds."""
 
-    def __init__(self, producer: Producer, topic: str, agent: ProcessInfo) -> None:
-        self._producer, self._topic, self._agent = producer, topic, agent
+    def __init__(
+        self, producer: Producer, topic: str, agent: ProcessInfo, disk: Callable[[], DiskTrouble | None] = lambda: None
+    ) -> None:
+        self._producer, self._topic, self._agent, self._disk = producer, topic, agent, disk
         self._sent: dict[str, tuple[str, str | None, float]] = {}
 
     def tell(self, states: Sequence[FeedState]) -> None:
@@ -52,7 +54,7 @@ class CameraReporter:
         for state in states:
             status, why, at = self._sent.get(state.camera, ("", None, 0.0))
             if (state.status, state.why) != (status, why) or now - at >= HEARTBEAT_SECONDS:
-                record = CameraState(state, self._agent, time.time_ns() // 1000)
+                record = CameraState(state, self._agent, time.time_ns() // 1000, self._disk())
                 self._producer.send(self._topic, *record.encode())
                 self._sent[state.camera] = state.status, state.why, now
 
@@ -68,10 +70,12 @@ def reported_camera(
     quiet_seconds: float,
     hear: Callable[[FeedState], None] = lambda _: None,
     is_ours: Callable[[], bool] = lambda: True,
+    disk: Callable[[], DiskTrouble | None] = lambda: None,
 ) -> Iterator[Callable[[Attached], None]]:
     """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
 
     `hear` is called in another thread, with each state that is looked at. Nothing is sent while the camera is not ours.
+    `disk` says why segments could not wait on disk.
 
     With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
     reports, never the attachment.
@@ -89,7 +93,7 @@ def reported_camera(
     thread = threading.Thread(target=listen, name="camera state", daemon=True)
     thread.start()
     try:
-        with reported_cameras(connect, topics, agent, ours):
+        with reported_cameras(connect, topics, agent, ours, disk):
             try:
                 yield watch.update
             finally:
@@ -106,8 +110,11 @@ def reported_cameras(
     topics: TopicSettings,
     agent: ProcessInfo,
     states: Callable[[], Sequence[FeedState]],
+    disk: Callable[[], DiskTrouble | None] = lambda: None,
 ) -> Iterator[None]:
     """Send what `states` gives, on change and every few seconds, while the body runs, and a last time after it.
+
+    `disk` says why segments could not wait on disk.
 
     In a thread and with a producer of its own. A broker that is away costs reports, and nobody waits for it.
     """
@@ -116,7 +123,7 @@ def reported_cameras(
     def run() -> None:
         while True:
             try:
-                return _report(connect(), topics, agent, states, done)
+                return _report(connect(), topics, agent, states, disk, done)
             except BrokerError as error:
                 refusals.note(error)
                 if done.wait(_RETRY_SECONDS):
@@ -136,6 +143,7 @@ def _report(
     topics: TopicSettings,
     agent: ProcessInfo,
     states: Callable[[], Sequence[FeedState]],
+    disk: Callable[[], DiskTrouble | None],
     done: threading.Event,
 ) -> None:
     """Send states until the end.
@@ -145,7 +153,7 @@ def _report(
     """
     ensure_state_topics(transport, topics)
     producer = transport.producer()
-    reporter = CameraReporter(producer, topics.cameras_state, agent)
+    reporter = CameraReporter(producer, topics.cameras_state, agent, disk)
     try:
         is_last = False
         while not is_last:

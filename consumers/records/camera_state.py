@@ -19,6 +19,16 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class DiskTrouble:
+    """An agent cannot keep segments on disk, where they wait while the broker is away."""
+
+    #: In a few words.
+    why: str
+    #: Since when; wall clock in microseconds since the Unix epoch.
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class CameraState:
     """A camera's feed, the agent that reads it, and when the agent said so."""
 
@@ -26,6 +36,8 @@ class CameraState:
     agent: ProcessInfo
     #: Wall clock in microseconds since the Unix epoch.
     time_us: int
+    #: Of the agent; None where all is well, and where it keeps none or is of an earlier version.
+    disk: DiskTrouble | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -46,6 +58,7 @@ class CameraState:
             "drift_ppm": self.feed.drift_ppm,
             "agent": self.agent.body(),
             "time_us": self.time_us,
+            "disk": None if self.disk is None else {"why": self.disk.why, "since_us": self.disk.since_us},
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
@@ -81,4 +94,11 @@ class CameraState:
             ),
             ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
             field(body, "time_us", int, where),
+            _disk(optional(body, "disk", dict, where), f"{where}: disk"),
         )
+
+
+def _disk(body: dict[str, Any] | None, where: str) -> DiskTrouble | None:
+    if body is None:
+        return None
+    return DiskTrouble(field(body, "why", str, where), field(body, "since_us", int, where))

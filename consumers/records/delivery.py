@@ -23,7 +23,7 @@ from .fields import RecordError
 from .prediction import content_id, rfc3339
 
 State = Literal["queued", "sending", "retrying", "sent", "failed", "held", "acknowledged"]
-Kind = Literal["event", "summary", "test"]
+Kind = Literal["event", "condition", "summary", "test"]
 STATES: Final = frozenset(get_args(State))
 KINDS: Final = frozenset(get_args(Kind))
 #: States after which nothing is to be done any more.
@@ -159,6 +159,7 @@ _DATA: Final[Mapping[str, Mapping[str, type]]] = {
         **dict.fromkeys(("event", "state", "camera", "label", "model", "start", "end"), str),
         **dict.fromkeys(("seconds", "peak_score"), float),
     },
+    "condition": {**dict.fromkeys(("state", "subject", "name", "status", "since"), str), "seconds": float},
     "summary": {"held": int, "reasons": dict, "counts": list, "first": str, "last": str},
     "test": {},
 }
@@ -172,6 +173,8 @@ def _message(body: Mapping[str, Any], where: str) -> dict[str, Any]:
         fields.field(data, name, kind, where)
     if (pictures := fields.optional(data, "pictures", dict, where)) is not None:
         _check_pictures(pictures, where)
+    if body["kind"] == "condition":
+        fields.time_us(data, "since", where)
     return message
 
 

@@ -12,7 +12,7 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import Settings
 from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 
-from .attaching import limits_of, opened, spool_of
+from .attaching import disk_of, limits_of, opened, spool_of
 from .child import Run
 from .claims import ClaimWatch
 from .courier import Courier
@@ -71,7 +71,13 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 told=spans.stored if spans else None,
             ) as courier,
             ending.last(courier.put_aside),
-            reported_cameras(connect, settings.topics, process, lambda: [s for s in newest if gone(s.camera) is None]),
+            reported_cameras(
+                connect,
+                settings.topics,
+                process,
+                lambda: [s for s in newest if gone(s.camera) is None],
+                disk_of(settings, live=bool(live)),
+            ),
         ):
             monitor.courier, monitor.spans = courier, spans
 

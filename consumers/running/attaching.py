@@ -9,6 +9,7 @@ from pathlib import Path
 
 from consumers.outputs.outages import ServiceWatch, watch_kafka
 from consumers.outputs.states import reported_camera
+from consumers.records.camera_state import DiskTrouble
 from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
@@ -27,6 +28,7 @@ from stream import (
 
 from .claims import ClaimWatch, taken_over_words
 from .courier import Courier, Limits, Link
+from .disk import DiskCheck
 from .ending import Ending
 from .endpoint import endpoint
 from .link import AgentLink
@@ -126,6 +128,7 @@ def attach_camera(
             quiet_seconds=quiet_after(settings.segments.limits),
             hear=hear_state,
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
+            disk=disk_of(settings, live=live),
         ) as report,
     ):
         monitor.courier, monitor.spans = courier, spans
@@ -171,12 +174,21 @@ def spool_of(settings: Settings, agent: str | None) -> Iterator[Spool | None]:
     """
     spool = None
     if agent is not None:
-        root = settings.spool.folder.expanduser() / settings.topics.prefix
+        root = _spool_root(settings)
         try:
-            spool = Spool(Path(root), agent)
+            spool = Spool(root, agent)
         except OSError as error:
             log.warning("spool.folder: %s cannot be used (%s): segments wait in memory", root, error.strerror or error)
     yield spool
+
+
+def disk_of(settings: Settings, *, live: bool) -> Callable[[], DiskTrouble | None]:
+    """Says why segments could not wait there; nothing where there are no live cameras, so that none would."""
+    return DiskCheck(_spool_root(settings)).trouble if live else lambda: None
+
+
+def _spool_root(settings: Settings) -> Path:
+    return settings.spool.folder.expanduser() / settings.topics.prefix
 
 
 def opened(link: AgentLink) -> Link | None:

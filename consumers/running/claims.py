@@ -30,7 +30,8 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import TopicSettings
 from stream import BrokerError, Producer, Record, Segment, SegmentError, Transport
 
-from .overview import DEAD_SECONDS, read_states
+from .overview import DEAD_SECONDS
+from .state_topics import read_states
 
 log = logging.getLogger(__name__)
 

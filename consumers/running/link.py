@@ -15,8 +15,8 @@ from stream import Producer, Transport
 
 from .claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, taken_words
 from .courier import Link
-from .overview import read_states
 from .spool import Place, place_of
+from .state_topics import read_states
 
 log = logging.getLogger(__name__)
 

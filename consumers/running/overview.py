@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from consumers.outputs.follower import TopicFollower, from_now
-from consumers.records.camera_state import CameraState
-from consumers.records.fields import RecordError
+from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
-from consumers.settings import TopicSettings
 from consumers.terminal.wording import count, duration
-from stream import Record, Transport
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .state_topics import States
 
-#: So many of the newest records of a topic are read: the embedded broker keeps old ones, too. At a record every five
-#: seconds that is 25 minutes of 16 cameras, or 50 seconds of 500.
-_MAX_RECORDS: Final = 5_000
 #: A process that has said nothing for so long is dead.
 DEAD_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 #: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer.
@@ -38,95 +29,8 @@ MAX_BEHIND_SECONDS: Final = 30.0
 _MAX_LAG: Final = 60
 
 
-@dataclass(slots=True)
-class States:
-    """The newest record of each camera and worker, by key."""
-
-    cameras: dict[str, CameraState] = field(default_factory=dict)
-    workers: dict[str, WorkerState] = field(default_factory=dict)
-
-    def take(self, record: Record, topics: TopicSettings) -> None:
-        """Take what a record of one of the two topics says; a record without a value takes its key away."""
-        key = (record.key or b"").decode(errors="replace")
-        try:
-            if record.topic == topics.cameras_state:
-                _put(
-                    self.cameras, key, None if record.value is None else CameraState.decode(record.value, record.where)
-                )
-            else:
-                _put(
-                    self.workers, key, None if record.value is None else WorkerState.decode(record.value, record.where)
-                )
-        except RecordError as error:
-            log.warning("left out: %s", error)
-
-
-def _put(states: dict[str, Any], key: str, state: Any) -> None:
-    if state is None:
-        states.pop(key, None)
-    else:
-        states[key] = state
-
-
-def read_states(transport: Transport, topics: TopicSettings) -> States:
-    """What the topics say now.
-
-    Raises:
-        BrokerError: the broker does not answer.
-    """
-    present = transport.existing([topics.cameras_state, topics.workers_state])
-
-    def newest(topic: str) -> list[Record]:
-        ranges = {p: (max(first, end - _MAX_RECORDS), end) for p, (first, end) in transport.offsets(topic).items()}
-        return list(transport.read(ranges))
-
-    states = States()
-    # Both at once: most of the time goes by in waiting for the broker.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for records in pool.map(newest, sorted(present)):
-            for record in records:
-                states.take(record, topics)
-    return states
-
-
-class StatesFollower:
-    """What the topics say now, and from now on. Use as a context manager."""
-
-    def __init__(self, transport: Transport, topics: TopicSettings, broker: str) -> None:
-        """Read what is there.
-
-        Args:
-            transport: the broker.
-            topics: the names of its topics.
-            broker: its name and address, to be told.
-
-        Raises:
-            BrokerError: the broker does not answer.
-        """
-        self._topics = topics
-        names = [topics.cameras_state, topics.workers_state]
-        self._follower = TopicFollower(lambda: transport, broker, names, log.info, begin=from_now)
-        # First: what comes while the stored records are read is then seen twice, and not missed.
-        self._follower.poll(0.0)
-        self.states = read_states(transport, topics)
-
-    def poll(self, timeout_seconds: float) -> None:
-        """Take what comes within about that time."""
-        for record in self._follower.poll(timeout_seconds):
-            self.states.take(record, self._topics)
-
-    def overview(self) -> Overview:
-        """How everything is now, as far as the broker tells it."""
-        now_us = time.time_ns() // 1000
-        awaited = self._follower.awaited
-        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
-        return overview(self.states, now_us) if awaited is None else silent_overview(now_us, f"waiting for {awaited}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._follower.__exit__(*error)
+#: A worker that lists a camera, and what it says of it.
+Claim = tuple[WorkerState, WorkerCamera]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +58,10 @@ class AgentLine:
     dead: bool
     #: It has stopped reading all of its cameras, as it should.
     ended: bool
+    #: When it was heard of last, as it says itself; wall clock in microseconds.
+    heard_us: int
+    #: Why its segments cannot wait on disk; None where they can, or it does not say.
+    disk: DiskTrouble | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +127,7 @@ class Overview:
                     "age_seconds": round(line.age_seconds, 3),
                     "dead": line.dead,
                     "ended": line.ended,
+                    "disk": None if line.disk is None else line.disk.why,
                 }
                 for line in self.agents
             ],
@@ -229,12 +138,22 @@ class Overview:
         }
 
 
-def overview(states: States, now_us: int) -> Overview:
-    """Judge the states as they are at `now_us`, wall clock in microseconds."""
-    workers = tuple(_workers(states.workers, now_us))
+def overview(states: States, now_us: int, forget_seconds: float = FORGET_SECONDS) -> Overview:
+    """Judge the states as they are at `now_us`, wall clock in microseconds.
+
+    Args:
+        states: the newest of each camera and worker.
+        now_us: the time at which they are judged.
+        forget_seconds: for how long a worker is there that says nothing any more.
+    """
+    workers = tuple(_workers(states.workers, now_us, forget_seconds))
     alive = [line.state for line in workers if not line.dead and line.state.status == "working"]
+    claims: dict[str, list[Claim]] = {}
+    for worker in alive:
+        for seen in worker.cameras:
+            claims.setdefault(seen.camera, []).append((worker, seen))
     cameras = tuple(
-        _camera(state, alive, now_us)
+        _camera(state, claims.get(state.feed.camera, ()), now_us)
         for _, state in sorted(states.cameras.items())
         if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
     )
@@ -252,7 +171,7 @@ def _age(time_us: int, now_us: int) -> float:
     return max(0.0, (now_us - time_us) / 1e6)
 
 
-def _workers(states: Mapping[str, WorkerState], now_us: int) -> Iterator[WorkerLine]:
+def _workers(states: Mapping[str, WorkerState], now_us: int, forget_seconds: float) -> Iterator[WorkerLine]:
     #: Of those with a name, which another process may go on under: when it was heard of last.
     heard_us: dict[tuple[str, str], int] = {}
     for state in states.values():
@@ -263,13 +182,12 @@ def _workers(states: Mapping[str, WorkerState], now_us: int) -> Iterator[WorkerL
         age = _age(state.time_us, now_us)
         is_silent = age > DEAD_SECONDS and state.status != "ended"
         is_succeeded = state.instance is not None and state.time_us < heard_us[state.group, state.instance]
-        if age <= FORGET_SECONDS and not (is_silent and is_succeeded):
+        if age <= forget_seconds and not (is_silent and is_succeeded):
             yield WorkerLine(state, age, dead=is_silent)
 
 
-def _camera(state: CameraState, alive: Sequence[WorkerState], now_us: int) -> CameraLine:
+def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraLine:
     feed = state.feed
-    claims = [(w, c) for w in alive for c in w.cameras if c.camera == feed.camera]
     # A camera that two list has just moved, or is classified by two models.
     worker, classified = min(claims, key=lambda claim: claim[1].silent_seconds, default=(None, None))
     age = _age(state.time_us, now_us)
@@ -299,6 +217,8 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
             age_seconds=_age(newest.state.time_us, now_us),
             dead=bool(running) and all(line.status == "lost" for line in running),
             ended=not running,
+            heard_us=newest.state.time_us,
+            disk=newest.state.disk,
         )
 
 
@@ -330,6 +250,8 @@ def _dead(cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: S
         if agent.dead:
             lost = [line.state.feed.camera for line in cameras if line.state.agent.id == agent.agent.id]
             yield f"agent {agent.agent.id} died without a word {duration(agent.age_seconds)} ago ({', '.join(lost)})"
+        elif agent.disk is not None and not agent.ended:
+            yield f"agent {agent.agent.id} has no disk for segments while the broker is away ({agent.disk.why})"
     for worker in workers:
         if worker.dead:
             yield f"worker {worker.state.name} died without a word {duration(worker.age_seconds)} ago"

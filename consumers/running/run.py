@@ -60,7 +60,8 @@ from .child import (
     child_environment,
 )
 from .claims import reader_of, taken_words
-from .overview import Overview, States, overview, read_states
+from .overview import Overview, overview
+from .state_topics import States, read_states
 from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 log = logging.getLogger(__name__)

@@ -64,6 +64,13 @@ class ChannelSettings(Section):
         description="Events that are told, by what rules say of them. One that escalates becomes an alert, and is told "
         "whatever `states` says.",
     )
+    conditions: list[Literal["camera", "agent", "worker", "disk"]] = Field(
+        [],
+        examples=[["camera", "agent", "worker", "disk"]],
+        description="What is told of when it is in trouble, and when that is over: cameras that give no picture, "
+        "agents and workers that died without a word, disks of agents on which nothing could wait for the broker. Of "
+        "cameras, those of `cameras`. Empty: nothing.",
+    )
     drill: bool = Field(
         False,  # noqa: FBT003  a default
         description="Tell of drills, too (`clipline drill`); messages say that they are one. false: the ledger notes "
@@ -234,6 +241,13 @@ class NotifySettings(Section):
     )
     keep_days: float = Field(
         30.0, gt=0, le=MAX_DAYS / 86_400, description="Days that the ledger of deliveries is kept."
+    )
+    debounce_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="Seconds that trouble of a camera, agent, worker or disk lasts before channels with `conditions` "
+        "are told of it, and that it is over before they are told of that.",
     )
     max_open: int = Field(
         10_000,

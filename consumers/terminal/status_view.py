@@ -18,7 +18,8 @@ from rich.live import Live
 from rich.text import Text
 
 from consumers.printable import printable
-from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview, StatesFollower
+from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview
+from consumers.running.state_topics import StatesFollower
 
 from .wording import NO_EVENTS, count, duration
 

@@ -1,0 +1,142 @@
+"""The states of all cameras and workers, from the topics on which they are told."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from consumers.outputs.follower import TopicFollower, from_now
+from consumers.records.camera_state import CameraState
+from consumers.records.fields import RecordError
+from consumers.records.worker_state import WorkerState
+from consumers.settings import TopicSettings
+from stream import Record, Transport
+
+from .overview import FORGET_CAMERA_SECONDS, Overview, overview, silent_overview
+
+log = logging.getLogger(__name__)
+
+#: So many of the newest records of a topic are read: the embedded broker keeps old ones, too. At a record every five
+#: seconds that is 25 minutes of 16 cameras, or 50 seconds of 500.
+_MAX_RECORDS: Final = 5_000
+#: Cameras, and workers, of which states are kept at once; what further ones say is left out.
+_MAX_STATES: Final = 20_000
+
+
+@dataclass(slots=True)
+class States:
+    """The newest record of each camera and worker, by key."""
+
+    cameras: dict[str, CameraState] = field(default_factory=dict)
+    workers: dict[str, WorkerState] = field(default_factory=dict)
+    _said_full: bool = False
+
+    def take(self, record: Record, topics: TopicSettings) -> None:
+        """Take what a record of one of the two topics says; a record without a value takes its key away."""
+        key = (record.key or b"").decode(errors="replace")
+        try:
+            if record.topic == topics.cameras_state:
+                self._put(
+                    self.cameras, key, None if record.value is None else CameraState.decode(record.value, record.where)
+                )
+            else:
+                self._put(
+                    self.workers, key, None if record.value is None else WorkerState.decode(record.value, record.where)
+                )
+        except RecordError as error:
+            log.warning("left out: %s", error)
+
+    def _put(self, states: dict[str, Any], key: str, state: Any) -> None:
+        if state is None:
+            states.pop(key, None)
+        elif key in states or len(states) < _MAX_STATES:
+            states[key] = state
+        elif not self._said_full:
+            self._said_full = True
+            log.warning("more than %d cameras or workers tell how they are: further ones are left out", _MAX_STATES)
+
+    def forget(self, now_us: int) -> None:
+        """Drop what is so old that nobody is told of it."""
+        oldest_us = now_us - FORGET_CAMERA_SECONDS * 1_000_000
+        for states in (self.cameras, self.workers):
+            for key in [key for key, state in states.items() if state.time_us < oldest_us]:
+                del states[key]
+
+
+def read_states(transport: Transport, topics: TopicSettings, most_records: int | None = None) -> States:
+    """What the topics say now, as far as so many of their newest records tell it (5,000, if not given).
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    present = transport.existing([topics.cameras_state, topics.workers_state])
+
+    def newest(topic: str) -> list[Record]:
+        most = most_records or _MAX_RECORDS
+        ranges = {p: (max(first, end - most), end) for p, (first, end) in transport.offsets(topic).items()}
+        return list({record.key: record for record in transport.read(ranges)}.values())
+
+    states = States()
+    # Both at once: most of the time goes by in waiting for the broker.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for records in pool.map(newest, sorted(present)):
+            for record in records:
+                states.take(record, topics)
+    return states
+
+
+class StatesFollower:
+    """What the topics say now, and from now on. Use as a context manager."""
+
+    def __init__(
+        self, transport: Transport, topics: TopicSettings, broker: str, most_records: int | None = None
+    ) -> None:
+        """Read what is there.
+
+        Args:
+            transport: the broker.
+            topics: the names of its topics.
+            broker: its name and address, to be told.
+            most_records: as of `read_states`.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        self._topics = topics
+        names = [topics.cameras_state, topics.workers_state]
+        self._follower = TopicFollower(lambda: transport, broker, names, log.info, begin=from_now)
+        # First: what comes while the stored records are read is then seen twice, and not missed.
+        self._follower.poll(0.0)
+        self.states = read_states(transport, topics, most_records)
+
+    @property
+    def awaited(self) -> str | None:
+        """What is waited for and since when, in words; None where the states are those of now."""
+        return self._follower.awaited
+
+    def poll(self, timeout_seconds: float) -> bool:
+        """Take what comes within about that time; whether anything did."""
+        records = self._follower.poll(timeout_seconds)
+        for record in records:
+            self.states.take(record, self._topics)
+        return bool(records)
+
+    def overview(self) -> Overview:
+        """How everything is now, as far as the broker tells it."""
+        now_us = time.time_ns() // 1000
+        awaited = self._follower.awaited
+        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+        return overview(self.states, now_us) if awaited is None else silent_overview(now_us, f"waiting for {awaited}")
+
+    def close(self) -> None:
+        """Read no more."""
+        self._follower.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
