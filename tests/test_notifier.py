@@ -28,6 +28,7 @@ from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries, sen
 from consumers.notifying.channels import open_channel
 from consumers.notifying.channels.hiding import without_secrets
 from consumers.notifying.channels.webhook import WebhookChannel
+from consumers.notifying.notifier import Notifier
 from consumers.notifying.plan import Again, Sent
 from consumers.notifying.words import describe
 from consumers.records.delivery import Delivery
@@ -36,9 +37,9 @@ from consumers.records.fields import RecordError
 from consumers.running.child import child_command, child_environment
 from consumers.settings import Settings, SettingsError
 from consumers.settings.notifying import ChannelSettings
-from consumers.topics import ensure_topic_of_deliveries
+from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import KafkaTransport, SourceError
-from stream.services import Service
+from stream.services import EmbeddedBroker, Service
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
 from tests.snapshots import event
@@ -152,6 +153,28 @@ def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_ba
     assert asked <= 8
     answered = [r.body["data"]["event"] for r in receiver.requests[asked:]]
     assert set(answered) == {each.id for each in sent}
+
+
+@pytest.mark.slow
+def test_what_comes_on_topics_made_anew_is_told(topics_prefix: str):
+    """A broker that keeps all in memory was restarted, and events came before the notifier was back."""
+    with Receiver() as receiver:
+        with EmbeddedBroker() as broker:
+            site, port = Site(broker.address, topics_prefix, url=receiver.url), int(broker.address.rpartition(":")[2])
+            stop = threading.Event()
+            notifier = Notifier(lambda: KafkaTransport(site.settings.broker, at_once=True), site.settings, stop.is_set)
+            working = threading.Thread(target=notifier.run)
+            working.start()
+            assert eventually(lambda: notifier.is_at_work)
+            site.send(*events(3))
+            assert eventually(lambda: len(receiver.requests) == 3)
+        with EmbeddedBroker(port=port):
+            ensure_topics(KafkaTransport(site.settings.broker), site.settings.topics)
+            site.send(*(sent := events(2)))
+            assert eventually(lambda: len(receiver.requests) == 5, 60)
+            stop.set()
+            working.join()
+    assert {r.body["data"]["event"] for r in receiver.requests[3:]} == {each.id for each in sent}
 
 
 @pytest.mark.slow

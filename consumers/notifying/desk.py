@@ -45,8 +45,21 @@ class Desk:
         instance: GroupInstance | None,
         snoozes: Snoozes,
         pictured: PicturedReports,
+        events_id: str | None = None,
     ) -> None:
+        """Join the group.
+
+        Args:
+            transport: the broker.
+            settings: names of topics, the group, what channels want.
+            instance: the name under which the group takes us back.
+            snoozes: is told what people say of events.
+            pictured: is told which pictures there are.
+            events_id: of the topic of events that an earlier one has read.
+        """
         topics = settings.topics
+        #: Of the topic of events that was read last.
+        self.events_id = events_id
         ensure_topic_of_deliveries(transport, topics, settings.notify.keep_days * 24)
         #: Where people answer, if they can.
         self._verdicts = (topics.verdicts, 0) if settings.verdicts.is_set else None
@@ -99,6 +112,10 @@ class Desk:
         self._publisher = self._transport.publisher(name if self._transport.is_transactional else None)
         first, end = self._only_partition()
         stored = self._consumer.committed().get(self._events)
+        if self._is_anew() and stored is None:
+            # A broker that lost its topics has lost the places of groups, too.
+            log.warning("topic %s was made anew: beginning with what is there", self._events[0])
+            stored = first
         at = end if stored is None else max(first, min(stored, end))
         if stored is not None and at > stored:
             # How many of these places were reports and how many ends of transactions nobody knows any more.
@@ -122,6 +139,12 @@ class Desk:
             broker = f"Kafka at {self._settings.broker}"
             self._states = StatesFollower(self._transport, self._settings.topics, broker, _MOST_STATES)
         self._at, self.ledger = at, ledger
+
+    def _is_anew(self) -> bool:
+        """Whether the topic of events is another one than was read before."""
+        before, found = self.events_id, self._transport.existing([self._events[0]]).get(self._events[0])
+        self.events_id = before if found is None else found.id
+        return before not in {None, self.events_id}
 
     def _heed_from(self, verdicts: Partition) -> Consumer:
         """Heed what people asked for within the longest time for which they may, and follow the topic from there on."""

@@ -81,6 +81,8 @@ class Notifier:
         self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, groups, self._pictured)
         self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
         self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
+        #: Of the topic of events that was read last.
+        self._events_id: str | None = None
         self._is_at_work = False
         self._due_at = 0.0
         #: Messages by what became of them.
@@ -91,9 +93,7 @@ class Notifier:
         outage = Outage(f"Kafka at {self._settings.broker}", lambda line: log.warning("%s", line))
         while not self._stop():
             try:
-                with contextlib.closing(
-                    Desk(self._open_transport(), self._settings, self._instance, self._snoozes, self._pictured)
-                ) as desk:
+                with self._seated() as desk:
                     outage.end()
                     while not self._stop():
                         self._turn(desk)
@@ -105,6 +105,19 @@ class Notifier:
                 while not self._stop() and time.monotonic() < until:
                     time.sleep(0.05)
         log.info("deliveries: %s", self.summary)
+
+    @contextlib.contextmanager
+    def _seated(self) -> Iterator[Desk]:
+        """A desk, which knows what the one before has read."""
+        desk = Desk(
+            *(self._open_transport(), self._settings, self._instance),
+            *(self._snoozes, self._pictured, self._events_id),
+        )
+        try:
+            yield desk
+        finally:
+            self._events_id = desk.events_id
+            desk.close()
 
     @property
     def is_at_work(self) -> bool:
