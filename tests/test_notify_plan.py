@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.notifying.answers import Answers
 from consumers.notifying.ledger import MAX_LABELS, Ledger
 from consumers.notifying.plan import MAX_REFUSALS, Again, Never, Plan, Sent
-from consumers.notifying.snoozes import Snoozes
 from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
@@ -28,8 +28,8 @@ class Desk:
     """A plan with one channel, and its ledger, at a time that the test sets."""
 
     def __init__(self, max_open: int = 10_000, groups: Iterable[GroupSettings] = (), **channel: object) -> None:
-        self.channel, self.snoozes = ChannelSettings(url="http://127.0.0.1/", **channel), Snoozes()
-        self.plan = Plan({"ops": self.channel}, max_open, self.snoozes, tuple(groups))
+        self.channel, self.said = ChannelSettings(url="http://127.0.0.1/", **channel), Answers()
+        self.plan = Plan({"ops": self.channel}, max_open, self.said, tuple(groups))
         self.ledger, self.now = Ledger(), NOW_US
         self.written: list[Delivery] = []
 
@@ -201,7 +201,7 @@ def test_what_a_clock_that_was_ahead_held_back_is_summed_up():
 
 
 def test_a_snooze_of_a_clock_that_was_ahead_is_as_long_as_it_was_meant():
-    snoozes = Snoozes()
+    snoozes = Answers()
     asked_us = NOW_US + 366 * 24 * HOUR
     snoozes.apply(
         Verdict("f" * 24, "snooze", "e", "gate", "fight", NOW_US, NOW_US + 1, asked_us, "ops", asked_us + HOUR), NOW_US
@@ -370,7 +370,7 @@ def test_who_is_told_of_what_nobody_answers_hears_of_that_alone():
     assert desk.next() == []
     seen, answered, open_ = entries
     desk.write([seen.then("acknowledged", desk.now)])
-    desk.snoozes.apply(verdict(answered.event), desk.now)
+    desk.said.apply(verdict(answered.event), desk.now)
     assert [(e.id, e.state, e.why) for e in desk.due(MINUTE)] == [(answered.id, "acknowledged", "answered")]
     assert desk.due(4 * MINUTE - SECOND) == []
     assert [(e.id, e.state) for e in desk.due(SECOND)] == [(open_.id, "queued")]
@@ -387,7 +387,7 @@ def test_what_was_answered_before_is_not_told_to_the_next_person_when_it_goes_on
     (report,) = reports(1)
     (first,) = desk.report(report)
     if how == "answered":
-        desk.snoozes.apply(verdict(report.id), desk.now)
+        desk.said.apply(verdict(report.id), desk.now)
     else:
         desk.write([first.then("acknowledged", desk.now)])
     (second,) = desk.report(replace(report, state="ended", revision=1))

@@ -20,7 +20,8 @@ import pytest
 
 from consumers.records.camera_state import CameraState
 from consumers.records.process import ProcessInfo
-from consumers.running.run import _plan, _refuse_taken_cameras, _specs, _Watch
+from consumers.running.run import _plan, _refuse_taken_cameras, _specs
+from consumers.running.watch import Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
 from consumers.terminal.demo import FOOTAGE
@@ -309,7 +310,7 @@ def test_a_camera_that_another_agent_reads_is_refused(embedded_broker, topics_pr
 def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix):
     clock = [100.0]
     settings = Settings(topics=TopicSettings(prefix=topics_prefix))
-    watch = _Watch(KafkaAddress(embedded_broker.address), settings, lambda: clock[0])
+    watch = Watch(KafkaAddress(embedded_broker.address), settings, lambda: clock[0])
     list(watch.poll())
     assert watch.overview() is None
     producer = KafkaTransport(embedded_broker.address).producer()

@@ -15,8 +15,8 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
+from consumers.notifying.answers import LONGEST_US, Answers
 from consumers.notifying.by_hand import acknowledge
-from consumers.notifying.snoozes import LONGEST_US, Snoozes
 from consumers.records.delivery import OVER, Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import ANSWERS, Verdict
@@ -391,7 +391,7 @@ def test_the_next_person_is_told_of_what_nobody_answers(broker: Service, topics_
 
 
 def test_a_snooze_is_of_one_channel_camera_and_label_for_a_bounded_time_and_number():
-    snoozes, gate = Snoozes(), event("gate")
+    snoozes, gate = Answers(), event("gate")
     snoozes.apply(verdict("snooze", gate, until_us=now_us() + HOUR_US), now_us())
     assert snoozes.until_us("ops", "gate", "fight", now_us()) is not None
     for elsewhere in (("guard", "gate", "fight"), ("ops", "yard", "fight"), ("ops", "gate", "fire")):

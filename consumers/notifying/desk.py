@@ -18,9 +18,9 @@ from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_picture
 from consumers.verdicts.book import verdict_of
 from stream import BrokerError, Consumer, GroupInstance, Partition, Publisher, Record, Transport
 
+from .answers import LONGEST_US, Answers
 from .ledger import Ledger
 from .pictured import MOST, PicturedReports
-from .snoozes import LONGEST_US, Snoozes
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Desk:
         transport: Transport,
         settings: Settings,
         instance: GroupInstance | None,
-        snoozes: Snoozes,
+        said: Answers,
         pictured: PicturedReports,
         events_id: str | None = None,
     ) -> None:
@@ -53,7 +53,7 @@ class Desk:
             transport: the broker.
             settings: names of topics, the group, what channels want.
             instance: the name under which the group takes us back.
-            snoozes: is told what people say of events.
+            said: is told what people say of events.
             pictured: is told which pictures there are.
             events_id: of the topic of events that an earlier one has read.
         """
@@ -66,7 +66,7 @@ class Desk:
         self._answers: Consumer | None = None
         #: How cameras, agents and workers are, where a channel wants to be told.
         self._states: StatesFollower | None = None
-        self._snoozes = snoozes
+        self._said = said
         #: Where it is said which pictures there are, if a channel wants some.
         self._pictures: Consumer | None = None
         self._pictured = pictured
@@ -156,7 +156,7 @@ class Desk:
     def _heed(self, records: Iterable[Record]) -> None:
         for record in records:
             if (verdict := verdict_of(record)) is not None:
-                self._snoozes.apply(verdict, now_us())
+                self._said.apply(verdict, now_us())
 
     def _look_from(self, topic: str) -> Consumer:
         """Note the newest pictures, as many as are remembered, and follow the topic from there on."""

@@ -24,6 +24,7 @@ from consumers.settings import Settings
 from consumers.verdicts.messages import LinkedMessages
 from stream import BrokerError, GroupInstance, Record, Transport
 
+from .answers import Answers
 from .attaching import Attachments
 from .channels import Channel, open_channel
 from .conditions import Conditions
@@ -32,7 +33,6 @@ from .ledger import Ledger
 from .pictured import PicturedReports
 from .plan import Plan
 from .senders import Senders
-from .snoozes import Snoozes
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,9 @@ class Notifier:
         self._instance = instance
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
-        self._snoozes, self._pictured = Snoozes(), PicturedReports()
+        self._said, self._pictured = Answers(), PicturedReports()
         groups = tuple(settings.groups.values())
-        self._plan = Plan(settings.channels, settings.notify.max_open, self._snoozes, groups, self._pictured)
+        self._plan = Plan(settings.channels, settings.notify.max_open, self._said, groups, self._pictured)
         self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
         self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
         #: Of the topic of events that was read last.
@@ -111,7 +111,7 @@ class Notifier:
         """A desk, which knows what the one before has read."""
         desk = Desk(
             *(self._open_transport(), self._settings, self._instance),
-            *(self._snoozes, self._pictured, self._events_id),
+            *(self._said, self._pictured, self._events_id),
         )
         try:
             yield desk

@@ -16,10 +16,10 @@ from consumers.records.prediction import content_id, rfc3339
 from consumers.settings.notifying import ChannelSettings, GroupSettings
 from consumers.times import parse_time_us
 
+from .answers import LONGEST_US, Answers
 from .ledger import Ledger, awaits_answer
 from .open_conditions import newest_of
 from .pictured import PicturedReports
-from .snoozes import LONGEST_US, Snoozes
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 60 * _MINUTE_US
@@ -82,13 +82,13 @@ class Plan:
         self,
         channels: Mapping[str, ChannelSettings],
         max_open: int,
-        snoozes: Snoozes | None = None,
+        said: Answers | None = None,
         groups: Collection[GroupSettings] = (),
         pictured: PicturedReports | None = None,
     ) -> None:
         self._channels, self._max_open, self._groups = channels, max_open, groups
         #: What people want to hear nothing more of; as it is by the time of each call.
-        self._snoozes = snoozes or Snoozes()
+        self._said = said or Answers()
         #: Which pictures there are, likewise.
         self._pictured = pictured or PicturedReports()
 
@@ -149,7 +149,7 @@ class Plan:
 
     def _is_answered(self, entry: Delivery, ledger: Ledger) -> bool:
         """Whether somebody has said that he saw the event, or what it was."""
-        return entry.event is not None and (ledger.is_seen(entry.event) or self._snoozes.has_answer(entry.event))
+        return entry.event is not None and (ledger.is_seen(entry.event) or self._said.has_answer(entry.event))
 
     def _held(self, queued: Delivery, channel: ChannelSettings, ledger: Ledger, now_us: int) -> tuple[str, int] | None:
         """Why a message is held back, and until when; None where it is not."""
@@ -188,7 +188,7 @@ class Plan:
         if queued.kind != "event":
             return None
         data = queued.message["data"]
-        return self._snoozes.until_us(queued.channel, queued.drill or data["camera"], data["label"], now_us)
+        return self._said.until_us(queued.channel, queued.drill or data["camera"], data["label"], now_us)
 
     def due(self, ledger: Ledger, busy: Collection[str], now_us: int) -> Iterator[Delivery]:
         """Entries that only time brings: what is too late, summaries of what was held back, channels that are gone.

@@ -29,18 +29,13 @@ from typing import Final, Protocol
 from consumers.files import hold_folder
 from consumers.notifying.channels import open_channel
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
-from consumers.outputs.states import ensure_state_topics
-from consumers.records.event import Event
-from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import rfc3339
-from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.records.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.services import Services, open_services
-from consumers.topics import ensure_topics
 from stream import (
     BrokerError,
-    Consumer,
     KafkaAddress,
     KafkaTransport,
     SourceError,
@@ -60,9 +55,10 @@ from .child import (
     child_environment,
 )
 from .claims import reader_of, taken_words
-from .overview import Overview, overview
-from .state_topics import States, read_states
+from .overview import Overview
+from .state_topics import read_states
 from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +68,6 @@ _END_WITHOUT_SERVICES_SECONDS: Final = 1.0
 _PROCESSES_SHARE: Final = 0.75
 #: How much sooner than it would be killed a process gives up.
 _SPARE_SECONDS: Final = 0.1
-_POLL_SECONDS: Final = 0.25
-#: States come every few seconds, whatever happens.
-_SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
-#: How long the foreground waits before it asks a broker again that did not answer.
-_RETRY_SECONDS: Final = 5.0
 _LAST_PORT: Final = 65535
 #: In the log folder: what the workers of the runs that log there are called in their group.
 _NAME_FILE: Final = ".workers-name"
@@ -201,7 +192,7 @@ def _run_on(
         say=foreground.say,
     )
     broker = KafkaAddress(services.kafka, settings.kafka_security.value())
-    watch = _Watch(broker, settings)
+    watch = Watch(broker, settings)
     failure: str | None = None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
     waiting = contextlib.ExitStack()
@@ -329,83 +320,6 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         logs=logs,
         exports={name: value for name, value in found.items() if value != settings.kafka},
     )
-
-
-class _Watch:
-    """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
-
-    def __init__(self, kafka: KafkaAddress, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kafka, self._topics, self._clock = kafka, settings.topics, clock
-        self._states = States()
-        self._silent = False
-        self._heard_at: float | None = None
-        self._consumer: Consumer | None = None
-        self._ask_at = 0.0
-
-    def poll(self) -> Iterator[Mapping[str, object]]:
-        """Take what came since the last call, waiting for it a moment; yield the events in it."""
-        try:
-            if self._consumer is None:
-                self._open()
-            records = self._consumer.poll(_POLL_SECONDS).records if self._consumer is not None else ()
-        except BrokerError as error:
-            log.debug("%s", error)
-            self.close()
-            self._ask_at = self._clock() + _RETRY_SECONDS
-            records = ()
-        if self._consumer is None:
-            time.sleep(_POLL_SECONDS)
-        for record in records:
-            self._heard_at = self._clock()
-            if record.topic != self._topics.events:
-                self._states.take(record, self._topics)
-                continue
-            try:
-                yield Event.decode(record.key, record.headers, record.value, record.where).body()
-            except OtherRecordError:
-                continue
-            except RecordError as error:
-                log.warning("%s: left out", error)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the broker was heard, and is no more."""
-        return self._silent
-
-    def news(self) -> str | None:
-        """What to say where the broker has just fallen silent, or sends again."""
-        before = self._silent
-        self._silent = self._heard_at is not None and self._clock() - self._heard_at > _SILENT_SECONDS
-        if self._silent == before:
-            return None
-        return self._silence() if self._silent else f"the broker at {self._kafka} sends again"
-
-    def overview(self) -> Overview | None:
-        """How everything is; None before anything was heard."""
-        if self._heard_at is None:
-            return None
-        now_us = time.time_ns() // 1000
-        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
-        return Overview(now_us, (), (), (), (self._silence(),)) if self._silent else overview(self._states, now_us)
-
-    def _silence(self) -> str:
-        return f"the broker at {self._kafka} has sent nothing for {_SILENT_SECONDS:g} s: nobody knows how cameras are"
-
-    def _open(self) -> None:
-        if self._clock() < self._ask_at:
-            return
-        transport = KafkaTransport(self._kafka)
-        ensure_topics(transport, self._topics)
-        ensure_state_topics(transport, self._topics)
-        # From now on: our children have said nothing yet, and others are for `clipline status`.
-        topics = [self._topics.cameras_state, self._topics.workers_state, self._topics.events]
-        self._consumer = transport.consumer(topics, from_start=False)
-
-    def close(self) -> None:
-        if self._consumer is not None:
-            with contextlib.suppress(BrokerError):
-                self._consumer.close()
-            self._consumer = None
 
 
 def _refuse_taken_cameras(services: Services, settings: Settings) -> None:

@@ -14,11 +14,13 @@ _MOST_EVENTS: Final = 100_000
 LONGEST_US: Final = 7 * 24 * 3_600_000_000
 
 
-class Snoozes:
-    """Until when nothing is told through a channel, by camera and label."""
+class Answers:
+    """The sum of the verdicts, as far as messages depend on it."""
 
     def __init__(self) -> None:
+        #: Until when nothing is told, by channel, camera and label.
         self._until: dict[tuple[str, str, str], int] = {}
+        #: Those of which somebody has said something.
         self._events: dict[str, None] = {}
 
     def apply(self, verdict: Verdict, now_us: int) -> None:

@@ -1,0 +1,105 @@
+"""What the foreground of `clipline run` sees: states and events, as they come on the topics."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from consumers.outputs.states import ensure_state_topics
+from consumers.records.event import Event
+from consumers.records.fields import OtherRecordError, RecordError
+from consumers.records.process import HEARTBEAT_SECONDS
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport
+
+from .overview import Overview, overview
+from .state_topics import States
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS: Final = 0.25
+#: States come every few seconds, whatever happens.
+_SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
+#: How long it waits before it asks a broker again that did not answer.
+_RETRY_SECONDS: Final = 5.0
+
+
+class Watch:
+    """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
+
+    def __init__(self, kafka: KafkaAddress, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kafka, self._topics, self._clock = kafka, settings.topics, clock
+        self._states = States()
+        self._silent = False
+        self._heard_at: float | None = None
+        self._consumer: Consumer | None = None
+        self._ask_at = 0.0
+
+    def poll(self) -> Iterator[Mapping[str, object]]:
+        """Take what came since the last call, waiting for it a moment; yield the events in it."""
+        try:
+            if self._consumer is None:
+                self._open()
+            records = self._consumer.poll(_POLL_SECONDS).records if self._consumer is not None else ()
+        except BrokerError as error:
+            log.debug("%s", error)
+            self.close()
+            self._ask_at = self._clock() + _RETRY_SECONDS
+            records = ()
+        if self._consumer is None:
+            time.sleep(_POLL_SECONDS)
+        for record in records:
+            self._heard_at = self._clock()
+            if record.topic != self._topics.events:
+                self._states.take(record, self._topics)
+                continue
+            try:
+                yield Event.decode(record.key, record.headers, record.value, record.where).body()
+            except OtherRecordError:
+                continue
+            except RecordError as error:
+                log.warning("%s: left out", error)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker was heard, and is no more."""
+        return self._silent
+
+    def news(self) -> str | None:
+        """What to say where the broker has just fallen silent, or sends again."""
+        before = self._silent
+        self._silent = self._heard_at is not None and self._clock() - self._heard_at > _SILENT_SECONDS
+        if self._silent == before:
+            return None
+        return self._silence() if self._silent else f"the broker at {self._kafka} sends again"
+
+    def overview(self) -> Overview | None:
+        """How everything is; None before anything was heard."""
+        if self._heard_at is None:
+            return None
+        now_us = time.time_ns() // 1000
+        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+        return Overview(now_us, (), (), (), (self._silence(),)) if self._silent else overview(self._states, now_us)
+
+    def _silence(self) -> str:
+        return f"the broker at {self._kafka} has sent nothing for {_SILENT_SECONDS:g} s: nobody knows how cameras are"
+
+    def _open(self) -> None:
+        if self._clock() < self._ask_at:
+            return
+        transport = KafkaTransport(self._kafka)
+        ensure_topics(transport, self._topics)
+        ensure_state_topics(transport, self._topics)
+        # From now on: our children have said nothing yet, and others are for `clipline status`.
+        topics = [self._topics.cameras_state, self._topics.workers_state, self._topics.events]
+        self._consumer = transport.consumer(topics, from_start=False)
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            with contextlib.suppress(BrokerError):
+                self._consumer.close()
+            self._consumer = None
