@@ -97,15 +97,17 @@ class Plan:
 
         Args:
             event: the report.
-            sent_us: when its record was sent; messages are of use for a while after that.
+            sent_us: when its record was sent, by the clock of who sent it; messages are of use for a while after that.
             ledger: as it is now.
             now_us: wall clock.
         """
+        # A clock that is ahead makes nothing be of use for longer.
+        sent_us = min(sent_us or now_us, now_us)
         for name, channel in self._channels.items():
             if not wants(channel, event):
                 continue
             minutes = channel.use_by_minutes if event.drill is None else min(channel.use_by_minutes, _DRILL_MINUTES)
-            expires_us = (sent_us or now_us) + int((minutes + (channel.unanswered_minutes or 0)) * _MINUTE_US)
+            expires_us = sent_us + int((minutes + (channel.unanswered_minutes or 0)) * _MINUTE_US)
             queued = Delivery.about(event, name, now_us=now_us, expires_us=expires_us)
             if not ledger.knows(queued.id):
                 yield self._begun(queued, channel, ledger, now_us)

@@ -148,6 +148,8 @@ class Delivery:
             ),
             message=_message(body, where),
         )
+        if found.state == "held" and found.kind not in {"event", "condition"}:
+            raise RecordError(f"{where}: expected an event or a condition to be held, found a {found.kind}")
         if key != found.channel.encode():
             raise RecordError(f"{where}: expected its channel {found.channel!r} as key, found {key!r}")
         return found
@@ -163,6 +165,10 @@ _DATA: Final[Mapping[str, Mapping[str, type]]] = {
     "summary": {"held": int, "reasons": dict, "counts": list, "first": str, "last": str},
     "test": {},
 }
+#: What may stand there, whatever it is about.
+_OPTIONAL_DATA: Final[Mapping[str, type]] = {"event": str, "drill": str, "until": str, "conditions": int}
+#: What of it is read as a time.
+_TIMES: Final[Mapping[str, tuple[str, ...]]] = {"event": ("start", "end"), "condition": ("since",)}
 
 
 def _message(body: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -171,10 +177,12 @@ def _message(body: Mapping[str, Any], where: str) -> dict[str, Any]:
     data = fields.field(message, "data", dict, where)
     for name, kind in _DATA[body["kind"]].items():
         fields.field(data, name, kind, where)
+    for name, kind in _OPTIONAL_DATA.items():
+        fields.optional(data, name, kind, where)
     if (pictures := fields.optional(data, "pictures", dict, where)) is not None:
         _check_pictures(pictures, where)
-    if body["kind"] == "condition":
-        fields.time_us(data, "since", where)
+    for name in _TIMES.get(body["kind"], ()):
+        fields.time_us(data, name, where)
     return message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from consumers.times import parse_time_us
 _T = TypeVar("_T")
 #: How much of a value that was not expected is shown.
 _SHOWN_CHARACTERS: Final = 80
+#: Times that can be written again as they are read, whatever zone they name: of the years 1000 to 9999, in UTC.
+_EARLIEST_US: Final = parse_time_us("1000-01-01T00:00:00Z")
+_LATEST_US: Final = parse_time_us("9999-12-31T23:59:59.999999Z")
 
 
 class RecordError(ValueError):
@@ -90,12 +94,10 @@ def time_us(body: Mapping[str, Any], name: str, where: str) -> int:
         RecordError: it is missing, or no such time.
     """
     text = field(body, name, str, where)
-    try:
-        return parse_time_us(text)
-    except (ValueError, OverflowError):
-        raise RecordError(
-            f"{where}: expected {name} to be a time like 2026-11-24T08:00:00.000000Z, found {_shown(text)}"
-        ) from None
+    with contextlib.suppress(ValueError, OverflowError):
+        if _EARLIEST_US <= (found := parse_time_us(text)) <= _LATEST_US:
+            return found
+    raise RecordError(f"{where}: expected {name} to be a time like 2026-11-24T08:00:00.000000Z, found {_shown(text)}")
 
 
 def _refuse(constant: str) -> NoReturn:
