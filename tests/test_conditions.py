@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,7 @@ class Site:
 
     def look(self) -> list[Delivery]:
         now = overview(self.states, self.now, FORGET_CAMERA_SECONDS)
-        queued = self.conditions.due(now, self.ledger.conditions, self.now)
+        queued = self.conditions.due(now, self.ledger.conditions, self.now, self.ledger.knows)
         return self.write(e for each in queued for e in self.plan.begun(each, self.ledger, self.now))
 
     def after(self, seconds: int, step: int = 1) -> list[str]:
@@ -416,3 +417,25 @@ def test_what_others_wrote_about_a_condition_is_left_out_with_its_place(name: st
     body["message"]["data"][name] = value
     with pytest.raises(RecordError, match=rf"deliveries\[0\]@7: expected {name} to be"):
         Delivery.decode(key, json.dumps(body).encode(), "deliveries[0]@7")
+
+
+def test_the_next_person_is_told_of_a_condition_though_it_waits_for_longer_than_it_is_of_use():
+    site = Site(debounce=1, use_by_minutes=2, unanswered_minutes=5)
+    site.camera("gate", "failed")
+    site.after(3)
+    assert [(entry.state, entry.why) for entry in site.written] == [("held", "unanswered")]
+    site.now += 300 * SECOND
+    assert [entry.state for entry in site.write(site.plan.due(site.ledger, (), site.now))] == ["queued"]
+
+
+def test_messages_of_one_channel_that_failed_take_no_place_of_those_of_another_one():
+    site = Site(debounce=1)
+    site.settings["guard"] = site.settings["ops"]
+    site.restart()
+    test = Delivery("t" * 24, "ops", "test", "queued", site.now, site.now + HOUR * SECOND, {"type": "t", "data": {}})
+    site.write([test, test.then("failed", site.now, attempt=1, why="disabled")])
+    for number in range(600):
+        site.camera(f"gate-{number}", "failed")
+    site.after(6)
+    states = Counter((entry.channel, entry.state) for entry in site.written if entry.kind == "condition")
+    assert states == {("ops", "failed"): 600, ("guard", "queued"): 60, ("guard", "held"): 540}

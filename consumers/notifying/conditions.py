@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -143,13 +143,16 @@ class Conditions:
         #: When it was looked last, and since when without a gap.
         self._looked_us = self._since_us = 0
 
-    def due(self, overview: Overview, told: OpenConditions, now_us: int) -> list[Delivery]:
+    def due(
+        self, overview: Overview, told: OpenConditions, now_us: int, is_known: Callable[[str], bool]
+    ) -> list[Delivery]:
         """Messages that are to be told now, `queued`. There may be more than one call gives.
 
         Args:
             overview: as it is now. Not to be called while nobody knows how it is.
             told: what the channels were told of, as the ledger has it.
             now_us: wall clock.
+            is_known: whether there is a message with an id, or was one that failed: it takes nobody's place.
         """
         if not 0 <= now_us - self._looked_us <= _GAP_US:
             self._bad, self._good, self._since_us = {}, {}, now_us
@@ -165,6 +168,7 @@ class Conditions:
                 *self._started(name, channel, told.of(name), now_us),
                 *self._ended(name, channel, told.of(name), now_us),
             )
+            if not is_known(message.id)
         )
         return list(itertools.islice(messages, _MOST_AT_ONCE))
 
@@ -253,7 +257,7 @@ def _message(
         kind="condition",
         state="queued",
         time_us=now_us,
-        expires_us=now_us + int(channel.use_by_minutes * _MINUTE_US),
+        expires_us=now_us + int((channel.use_by_minutes + (channel.unanswered_minutes or 0)) * _MINUTE_US),
         message={"type": f"clipline.condition.{state}", "timestamp": rfc3339(now_us), "data": data},
     )
 

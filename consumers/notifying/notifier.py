@@ -189,7 +189,7 @@ class Notifier:
     def _lasted(self, desk: Desk, ledger: Ledger, now: int) -> Iterator[Delivery]:
         """What follows from states that have lasted."""
         if (overview := desk.overview()) is not None:
-            for queued in self._conditions.due(overview, ledger.conditions, now):
+            for queued in self._conditions.due(overview, ledger.conditions, now, ledger.knows):
                 yield from self._plan.begun(queued, ledger, now)
 
     def _told(self, entry: Delivery) -> None:
