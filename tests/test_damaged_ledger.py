@@ -1,4 +1,4 @@
-"""What others wrote into the topics of events and deliveries never ends the notifier that reads it."""
+"""What others wrote into the topics of events and deliveries, or answer, never ends the notifier or fills it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from consumers.notifying.channels import open_channel
 from consumers.notifying.ledger import Ledger
+from consumers.notifying.plan import Sent
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
+from consumers.settings.notifying import ChannelSettings
+from tests.receivers import Answer, Receiver
 from tests.test_notify_plan import HOUR, MINUTE, NOW_US, Desk, reports
 
 WHERE = "clipline.deliveries[0]@17"
@@ -77,3 +81,11 @@ def test_a_report_that_says_it_was_sent_in_the_future_is_of_use_from_now_on(ahea
     (queued,) = desk.plan.entries(report, NOW_US + ahead_us, Ledger(), NOW_US)
     queued.encode()
     assert queued.expires_us == NOW_US + 5 * MINUTE
+
+
+def test_a_receiver_that_gives_cookies_gets_none_back():
+    with Receiver(lambda n, _: Answer(headers={"Set-Cookie": f"k{n}={'x' * 1000}"})) as receiver:
+        channel = open_channel("ops", ChannelSettings(url=receiver.url))
+        (queued,) = Desk().report(*reports(1))
+        assert [type(channel.send(queued)) for _ in range(3)] == [Sent] * 3
+    assert not any("cookie" in request.headers for request in receiver.requests)

@@ -22,6 +22,7 @@ import email.utils
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, ClassVar, Final
 
 import httpx
@@ -98,6 +99,8 @@ class WebhookChannel:
         self._client = httpx.AsyncClient(
             timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=self.at_once, keepalive_expiry=_KEEP_SECONDS),
+            # A receiver that gives a cookie with each answer would get all of them with each message.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
         # One loop for all messages under way, since a loop can cut off what threads cannot: an answer that trickles.
         self._loop = asyncio.new_event_loop()
