@@ -499,3 +499,20 @@ def test_whoever_reads_the_ledger_knows_what_its_writer_knew(steps: list[str], c
     ids, covered = {e.id for e in desk.written}, {c for e in desk.written for c in e.covers}
     over = sum(desk.ledger.over.get("ops", {}).values())
     assert len(ids) == desk.ledger.count_open("ops") + over + len(covered)
+
+
+def test_a_camera_of_two_groups_is_told_once_in_both_whichever_camera_is_first():
+    groups = [GroupSettings(cameras=["gate-*"]), GroupSettings(cameras=["gate-0", "yard"])]
+    gate, yard = (event(camera, at_us=NOW_US) for camera in ("gate-0", "yard"))
+    for first, second in ((gate, yard), (yard, gate)):
+        told = Desk(groups=groups).report(first, second)
+        assert [(entry.state, entry.why) for entry in told] == [("queued", None), ("held", "merged")]
+
+
+def test_what_a_clock_that_was_ahead_has_told_of_holds_nothing_back_for_longer():
+    desk = Desk(groups=[YARD])
+    desk.now += 6 * HOUR
+    desk.report(event("gate-1", at_us=NOW_US))
+    desk.now -= 6 * HOUR
+    (held,) = desk.report(event("yard", at_us=NOW_US))
+    assert (held.why, held.due_us) == ("merged", desk.now + 30 * SECOND)

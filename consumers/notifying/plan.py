@@ -175,16 +175,18 @@ class Plan:
         data = queued.message["data"]
         if queued.kind != "event" or queued.drill is not None or data.get("reason") == "escalated":
             return None
-        group = next((group for group in self._groups if group.holds(data["camera"])), None)
-        if group is None:
-            return None
-        span_us, start_us = int(group.merge_seconds * 1e6), parse_time_us(data["start"])
-        told_us = [
-            told.time_us
-            for camera, told in ledger.told(queued.channel, data["label"])
-            if abs(told.start_us - start_us) <= span_us and camera != data["camera"] and group.holds(camera)
+        start_us = parse_time_us(data["start"])
+        told = [each for each in ledger.told(queued.channel, data["label"]) if each[0] != data["camera"]]
+        until_us = [
+            # What a clock that was ahead has written holds nothing back for longer.
+            min(newest.time_us, now_us) + span_us
+            for group in self._groups
+            if group.holds(data["camera"])
+            for span_us in (int(group.merge_seconds * 1e6),)
+            for camera, newest in told
+            if abs(newest.start_us - start_us) <= span_us and group.holds(camera)
         ]
-        return max(now_us, min(told_us) + span_us) if told_us else None
+        return max(now_us, min(until_us)) if until_us else None
 
     def _snoozed_until_us(self, queued: Delivery, now_us: int) -> int | None:
         if queued.kind != "event":
