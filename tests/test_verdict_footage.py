@@ -215,6 +215,31 @@ def test_what_becomes_contested_is_set_aside_and_is_no_class(memory, tmp_path):
     assert not list((tmp_path / ".set-aside").glob("*.mp4"))
 
 
+@pytest.mark.parametrize("corrected", ["false", "contested"])
+def test_what_was_moved_is_found_though_it_was_ended_before_it_wrote_its_lists(
+    memory, tmp_path, monkeypatch, corrected
+):
+    whole, settings = memory
+    event = at_segments(whole, settings, "gate", (2.0, 4.0))
+    said(whole, settings, event, "right")
+    export_footage(whole, settings, tmp_path, "normal")
+    later = Shortened(whole, Settings().topics.segments)
+    said(whole, settings, event, "false", None if corrected == "false" else "guard")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("consumers.verdicts.export.write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_footage(later, settings, tmp_path, "normal")
+    said(whole, settings, event, "right", None)
+    done = export_footage(later, settings, tmp_path, "normal")
+    assert [(row.event, row.label) for row in done.rows] == [(event.id, "fight")]
+    assert done.gone == ()
+    assert files(tmp_path) == {"fight"}
+
+
 def test_no_label_or_list_leads_out_of_the_folder(memory, tmp_path):
     whole, settings = memory
     event = at_segments(whole, settings, "gate", (2.0, 4.0), "../../climbing a rope/naïvely")

@@ -14,6 +14,7 @@ verdicts contradict one another about is set aside, with a list of its own, unti
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -128,9 +129,9 @@ def export_footage(
     judged = judged_events(stored_verdicts(transport, settings.topics))
     reports = _reports(transport, settings.topics.events, judged)
     listed, aside = _rows(folder / LIST), _rows(folder / _ASIDE / LIST)
-    before = aside | listed
+    before = {event: _found(folder, row) for event, row in (aside | listed).items()}
     true = [(e.camera, e.start_us, e.end_us) for id_, e in reports.items() if judged[id_].judged == "right"]
-    rows = {event: row for event, row in listed.items() if event not in judged and (folder / row.path).is_file()}
+    rows = {event: row for event in listed if event not in judged and (row := before[event]) is not None}
     aside = {event: row for event, row in aside.items() if event not in judged}
     gone: list[Gone] = []
     notes: list[str] = []
@@ -143,12 +144,11 @@ def export_footage(
             why = "contested"
         elif what.judged == "false" and report is not None and _overlaps(report, true):
             why = "another event was right then"
-        is_there = old is not None and (folder / old.path).is_file()
         if why is not None:
             notes.append(f"{said.label} at {said.camera}, event {event[:12]}: left out, {why}")
-            if old is not None and is_there:
+            if old is not None:
                 aside[event] = replace(old, path=_move(folder, old, Path(_ASIDE)))
-        elif old is not None and is_there:
+        elif old is not None:
             path = _move(folder, old, Path(folder_name(label)))
             rows[event] = replace(old, path=path, label=label, verdict=what.judged, by=_by(what))
         elif not stop():
@@ -269,6 +269,18 @@ def _rows(path: Path) -> dict[str, Row]:
     if outside := [row.path for row in found if Path(row.path).is_absolute() or ".." in Path(row.path).parts]:
         raise SourceError(f"{path}: {outside[0]} is not below its folder")
     return {row.event: row for row in found}
+
+
+def _found(folder: Path, row: Row) -> Row | None:
+    """The row with the path of its file; None where there is none.
+
+    One that was ended before it had written its lists may have moved the file to another folder than they say.
+    """
+    if (folder / row.path).is_file():
+        return row
+    name = glob.escape(Path(row.path).name)
+    moved = next((path for path in sorted(folder.glob(f"*/{name}")) if name and path.is_file()), None)
+    return None if moved is None else replace(row, path=moved.relative_to(folder).as_posix())
 
 
 def _move(folder: Path, row: Row, to: Path) -> str:
