@@ -166,3 +166,24 @@ def test_a_tail_that_nobody_asks_ends_and_a_topic_made_anew_has_its_own():
     other = tails.follow(anew, end(anew))
     other.poll(0)
     assert anew.following == 1
+
+
+def test_a_topic_made_anew_with_fewer_partitions_ends_no_reader_with_an_error_of_its_own(monkeypatch):
+    transport, tails = Counting(partitions=2), Tails()
+    reader = tails.follow(transport, end(transport))
+    monkeypatch.setattr(transport, "offsets", lambda _: {(TOPIC, 0): (0, 0)})
+    assert not reader.poll(0).records
+
+
+def test_what_is_kept_is_bounded_whatever_part_of_a_record_is_large(monkeypatch):
+    monkeypatch.setattr(module, "_MOST_BYTES", 1000)
+    transport, tails = Counting(), Tails()
+    slow, quick = tails.follow(transport, end(transport)), tails.follow(transport, end(transport))
+    slow.poll(0)
+    producer = transport.producer()
+    for number in range(20):
+        producer.send(TOPIC, b"key", [("large", b"x" * 400)], b"%d" % number)
+        assert taken(quick, 1) == [b"%d" % number]
+    assert transport.following == 1
+    assert len(taken(slow, 20)) == 20
+    assert transport.following == 2, "it was read again by a consumer of its own"

@@ -55,7 +55,8 @@ class Tail:
     def join(self, positions: Positions) -> int | None:
         """The number of a record before which none of those behind these offsets lies; None if some are not kept."""
         with self._changed:
-            is_kept = not self.is_over and all(at >= self._from[partition] for partition, at in positions.items())
+            # Of a topic that was made anew some partitions may not be there any more.
+            is_kept = not self.is_over and all(at >= self._from.get(each, at + 1) for each, at in positions.items())
             return self._first if is_kept else None
 
     def take(self, number: int, timeout_seconds: float) -> tuple[list[Record], int] | None:
@@ -100,12 +101,17 @@ class Tail:
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)
-        self._bytes += len(record.value or b"")
+        self._bytes += _size(record)
         while len(self._records) > 1 and (len(self._records) > _MOST_RECORDS or self._bytes > _MOST_BYTES):
             oldest = self._records.popleft()
-            self._bytes -= len(oldest.value or b"")
+            self._bytes -= _size(oldest)
             self._first += 1
             self._from[oldest.topic, oldest.partition] = oldest.offset + 1
+
+
+def _size(record: Record) -> int:
+    """Bytes that others have put into a record."""
+    return len(record.key or b"") + len(record.value or b"") + sum(len(k) + len(v) for k, v in record.headers)
 
 
 class TailReader:
