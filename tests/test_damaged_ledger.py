@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,12 @@ from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
 from consumers.settings.notifying import ChannelSettings
+from stream.services import Service
+from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver
+from tests.test_notifier import Site, events
 from tests.test_notify_plan import HOUR, MINUTE, NOW_US, Desk, reports
+from tests.waiting import eventually
 
 WHERE = "clipline.deliveries[0]@17"
 
@@ -47,6 +52,8 @@ CONDITION: dict[str, object] = {
         (data(start="yesterday"), "start to be a time"),
         (data(start="0005-01-01T00:00:00Z"), "start to be a time"),
         (data(end="9999-12-31T23:59:59-14:00"), "end to be a time"),
+        (data(rule="x" * 1024 * 1024), "at most 1048576 bytes"),
+        (lambda body: body.update(delivery="x" * 65), "an id of 64 characters"),
         (data(drill=5), "drill to be of type str"),
         (lambda body: body.update(expires="0001-01-01T00:00:00+14:00"), "expires to be a time"),
         (other("test", "acknowledged", {"event": ["a"]}), "event to be of type str"),
@@ -89,3 +96,29 @@ def test_a_receiver_that_gives_cookies_gets_none_back():
         (queued,) = Desk().report(*reports(1))
         assert [type(channel.send(queued)) for _ in range(3)] == [Sent] * 3
     assert not any("cookie" in request.headers for request in receiver.requests)
+
+
+def test_a_report_of_megabytes_is_left_out_and_the_next_one_is_told(embedded_broker: Service, topics_prefix: str):
+    with Receiver() as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+        with notifying(site.settings):
+            large, small = events(2)
+            key, headers, value = large.encode()
+            body = json.dumps(
+                {**json.loads(value), "rule": "é" * 2_200_000}, ensure_ascii=False
+            )  # thrice as long escaped
+            producer = site.transport.producer()
+            producer.send(site.settings.topics.events, key, headers, body.encode())
+            producer.flush()
+            producer.close()
+            site.send(small)
+            assert eventually(lambda: len(receiver.requests) == 1, 15)
+        assert receiver.requests[0].body["data"]["camera"] == small.camera
+
+
+def test_a_summary_of_long_names_can_be_stored():
+    desk = Desk(quiet="00:00-12:00")
+    desk.report(*(replace(each, label=f"{n}" + "\u0001" * 20_000) for n, each in enumerate(reports(60))))
+    (summary,) = desk.due(3 * HOUR)
+    assert len(summary.message["data"]["counts"]) == 50
+    assert len(summary.encode()[2]) < 300_000

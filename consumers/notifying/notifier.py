@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from consumers.outputs.outages import Outage
-from consumers.records.delivery import Delivery
+from consumers.records.delivery import MAX_BYTES, Delivery
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import Settings
@@ -42,6 +42,8 @@ _BUSY_POLL_SECONDS: Final = 0.02
 _RETRY_SECONDS: Final = 1.0
 #: How often it is asked what time brings.
 _DUE_SECONDS: Final = 0.5
+#: Of a report, which has some hundred: with all its text escaped its message can still be stored, and read again.
+_MAX_REPORT_BYTES: Final = MAX_BYTES // 4
 #: What is tried at the end of the process has so long to come to its answer.
 _END_SECONDS: Final = 5.0
 
@@ -225,6 +227,9 @@ class Notifier:
 
 
 def _event_of(record: Record) -> Event | None:
+    if len(record.value or b"") > _MAX_REPORT_BYTES:
+        log.warning("%s: left out, as no report has more than %d bytes", record.where, _MAX_REPORT_BYTES)
+        return None
     try:
         return Event.decode(record.key, record.headers, record.value, record.where, drills=True)
     except OtherRecordError:

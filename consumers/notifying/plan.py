@@ -37,6 +37,8 @@ _MOST_DUE: Final = 500
 MAX_REFUSALS: Final = 6
 #: Events that a summary names; all are counted.
 _NAMED: Final = 50
+#: Of a name.
+_NAME_CHARACTERS: Final = 200
 #: Messages that one summary covers. What is more comes with the next one.
 _COVERED: Final = 1000
 #: A drill is of no use any more after so long: whoever did it has gone home.
@@ -341,6 +343,11 @@ def _pause_seconds(id_: str, attempt: int, wish: float | None) -> float:
     return max(drawn, min(wish or 0.0, _LONGEST_WISH_SECONDS))
 
 
+def _short(name: str) -> str:
+    """A name as a summary holds it: with the longest ones of all that it names it can still be stored."""
+    return name[:_NAME_CHARACTERS]
+
+
 def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Delivery:
     """One message in place of those that were held back."""
     told: list[Mapping[str, Any]] = [entry.message["data"] for entry in held]
@@ -352,14 +359,19 @@ def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Del
         "timestamp": rfc3339(now_us),
         "data": {
             "held": len(held),
-            "reasons": dict(Counter(entry.why for entry in held)),
+            "reasons": dict(Counter(_short(entry.why or "") for entry in held)),
             "first": min(body.get("start") or body["since"] for body in told),
             "last": max(body.get("end") or body.get("until") or body["since"] for body in told),
             "counts": [
-                {"camera": camera, "label": label, "events": count} for (camera, label), count in counts.most_common()
-            ][:_NAMED],
+                {"camera": _short(camera), "label": _short(label), "events": count}
+                for (camera, label), count in counts.most_common(_NAMED)
+            ],
             "events": [
-                {key: body[key] for key in ("event", "camera", "label", "start", "peak_score")} for body in bodies
+                {
+                    **{key: _short(body[key]) for key in ("event", "camera", "label")},
+                    **{key: body[key] for key in ("start", "peak_score")},
+                }
+                for body in bodies
             ][:_NAMED],
             **({"conditions": len(conditions), "newest": newest_of(conditions)[:_NAMED]} if conditions else {}),
         },

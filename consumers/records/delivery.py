@@ -30,6 +30,10 @@ KINDS: Final = frozenset(get_args(Kind))
 OVER: Final = frozenset({"sent", "failed", "acknowledged"})
 _TYPE: Final = "clipline.delivery."
 _DETAIL_CHARACTERS: Final = 500
+#: What is read of entries: what is written next about them has to be stored, too, and summaries name many.
+MAX_BYTES: Final = 1024 * 1024
+_MAX_CONDITION_BYTES: Final = 16 * 1024
+_MAX_ID: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,9 @@ class Delivery:
             ),
             message=_message(body, where),
         )
+        size, most = len(value or b""), _MAX_CONDITION_BYTES if found.kind == "condition" else MAX_BYTES
+        if size > most or len(found.id) > _MAX_ID:
+            raise RecordError(f"{where}: expected at most {most} bytes and an id of {_MAX_ID} characters, found {size}")
         if found.state == "held" and found.kind not in {"event", "condition"}:
             raise RecordError(f"{where}: expected an event or a condition to be held, found a {found.kind}")
         if key != found.channel.encode():
