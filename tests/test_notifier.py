@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -188,6 +189,33 @@ def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service
             assert eventually(lambda: [s[-1] for s in site.states().values()] == ["failed"] * 3)
     assert len(receiver.requests) == 1
     assert {e.why for e in site.entries() if e.state == "failed"} == {"disabled"}
+
+
+def test_no_log_holds_an_address(embedded_broker: Service, topics_prefix: str, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO")
+    with Receiver() as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=f"{receiver.url}/T0KEN", timeout_seconds=5)
+        with notifying(site.settings):
+            site.send(*events(1))
+            assert eventually(lambda: [s[-1] for s in site.states().values()] == ["sent"])
+    assert "T0KEN" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("slak://T0KEN/B/C", "Apprise knows no slak://; did you mean slack://?"),
+        ("tgram://T0KEN/chat", "what follows tgram:// is not as Apprise has it"),
+        ("T0KEN", "expected an address of Apprise's"),
+    ],
+)
+def test_an_address_of_apprise_that_cannot_be_read_is_not_shown(
+    address: str, said: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("DEBUG")
+    with pytest.raises(SettingsError, match=re.escape(said)) as error:
+        open_channel("ops", ChannelSettings(kind="apprise", url=address))
+    assert "T0KEN" not in caplog.text + str(error.value)
 
 
 @pytest.mark.slow

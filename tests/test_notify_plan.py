@@ -375,7 +375,10 @@ def test_who_is_told_of_what_nobody_answers_hears_of_that_alone():
     assert desk.due(4 * MINUTE - SECOND) == []
     assert [(e.id, e.state) for e in desk.due(SECOND)] == [(open_.id, "queued")]
     (tried,) = desk.next()
-    assert words_of(tried, desk.channel)[0] == "Unanswered: fight at gate-2"
+    assert tried.message["data"]["unanswered_minutes"] == 5
+    title, text = words_of(tried, desk.channel)
+    assert title == "Unanswered: fight at gate-2"
+    assert "Nobody has answered for 5 min." in text
     # It is of use from then on for as long as any other message.
     assert desk.due(9 * MINUTE) == []
     assert [e.why for e in desk.due(2 * MINUTE)] == ["expired"]

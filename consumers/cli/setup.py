@@ -128,6 +128,7 @@ def check(
 def _findings(settings_file: Path | None) -> Iterator[Finding]:
     from consumers.settings import Settings
     from consumers.setup.check_cameras import check_cameras
+    from consumers.setup.check_channels import check_channels
     from consumers.setup.checks import check_machine, check_model, check_services, read_settings
 
     settings, findings = read_settings(settings_file)
@@ -137,6 +138,7 @@ def _findings(settings_file: Path | None) -> Iterator[Finding]:
         return
     yield from check_machine(settings)
     yield from check_model(settings)
+    yield from check_channels(settings)
     yield from check_services(settings)
     with errors.status("listening to the cameras"):
         cameras = check_cameras(settings.cameras, settings.segments)

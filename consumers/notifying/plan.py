@@ -225,7 +225,9 @@ class Plan:
             if self._is_answered(entry, ledger):
                 yield entry.then("acknowledged", now_us, why="answered")
             elif not _is_kept(entry, now_us):
-                yield self._let_in(entry.then("queued", now_us), channel, ledger, now_us)
+                data = {**entry.message["data"], "unanswered_minutes": channel.unanswered_minutes}
+                queued = entry.then("queued", now_us, message={**entry.message, "data": data})
+                yield self._let_in(queued, channel, ledger, now_us)
 
     def next(
         self, ledger: Ledger, busy: Collection[str], now_us: int, free: Mapping[str, int] | None = None

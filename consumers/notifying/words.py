@@ -45,9 +45,11 @@ def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
     }
     links = [f"{_ASKED[answer]}: {link}" for answer, link in data.get("links", {}).items()]
     title = settings.title.format(**filled)
-    if settings.unanswered_minutes is not None:
+    lines = [settings.body.format(**filled)]
+    if (minutes := data.get("unanswered_minutes")) is not None:
         title = f"Unanswered: {title}"
-    body = "\n".join([settings.body.format(**filled), *_no_picture(pictures_of(delivery)), *links])
+        lines.append(f"Nobody has answered for {minutes:g} min.")
+    body = "\n".join([*lines, *_no_picture(pictures_of(delivery)), *links])
     if delivery.drill is None:
         return title, body
     return f"DRILL: {title}", f"This is a drill, nothing happened.\n{body}"

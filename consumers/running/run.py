@@ -33,6 +33,7 @@ from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
+from consumers.setup.check_channels import remarks_on_channels
 from consumers.setup.services import Services, open_services
 from stream import (
     BrokerError,
@@ -305,6 +306,8 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     if (port := settings.metrics.port) is not None:
         workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
         notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
+    if settings.notify.enabled:
+        notes += [f"{each.subject}: {each.text}" for each in remarks_on_channels(settings)]
     if _makes_pictures(settings) and _NO_PICTURES:
         notes.append(f"no pictures of events ({_NO_PICTURES}; pictures.enabled = false: do without)")
     if _asks(settings):

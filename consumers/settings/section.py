@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, SecretStr, model_validator
 
 from stream import display_name
 
@@ -21,6 +22,7 @@ MAX_COUNT: Final = 1_000_000_000
 #: Of what lies within a segment, which lasts an hour at most.
 MAX_SECONDS: Final = 3600
 
+_REFERENCE: Final = re.compile(r"\s*\$\{[^}]*\}\s*")
 #: An address that may hold a password: kept whole, shown and dumped without it, and in no error.
 Address = Annotated[str, PlainSerializer(display_name)]
 
@@ -39,6 +41,17 @@ class SettingsError(Exception):
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="after")
+    def _has_no_references(self) -> Self:
+        # Taken as it stands, a secret that everybody can guess would sign what only we may sign.
+        for name, value in self:
+            if isinstance(value, SecretStr) and _REFERENCE.fullmatch(value.get_secret_value()):
+                raise ValueError(
+                    f"{name}: ${{…}} stands for a variable in addresses only: use {name}_file, or the variable of this "
+                    "setting (docs/configuration.md)"
+                )
+        return self
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

@@ -8,7 +8,10 @@ amid it sends that one message once more.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
+import logging
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +35,8 @@ from .hiding import without_secrets
 #: Beside the time for the message: until Python and Apprise are loaded.
 _START_SECONDS: Final = 10.0
 _SHOWN_CHARACTERS: Final = 300
+# It logs addresses that it does not understand, with whatever is secret in them.
+logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 _CODE: Final = """
 import json, logging, shutil, sys
 import apprise
@@ -56,10 +61,24 @@ def open_apprise(name: str, address: str, settings: ChannelSettings) -> AppriseC
     """
     service = apprise.Apprise.instantiate(address)
     if service is None:
-        raise SettingsError(
-            f"channels.{name}.url: expected an address of Apprise's, such as mailto://user:password@host"
-        )
+        raise SettingsError(f"channels.{name}.url: {_wrong(address)}")
     return AppriseChannel(address, settings, takes_pictures=bool(getattr(service, "attachment_support", True)))
+
+
+def _wrong(address: str) -> str:
+    """What is wrong with an address, in words that show nothing of it but its service."""
+    scheme, mark, _ = address.partition("://")
+    if not mark or not re.fullmatch(r"[A-Za-z0-9]{1,20}", scheme):
+        return "expected an address of Apprise's, such as mailto://user:password@host"
+    schemas = apprise.Apprise().details()["schemas"]
+    known = {each for schema in schemas for kind in ("protocols", "secure_protocols") for each in schema[kind] or ()}
+    if scheme.lower() in known:
+        return (
+            f"what follows {scheme}:// is not as Apprise has it for this service: "
+            f"https://github.com/caronc/apprise/wiki; special characters of a password are written as %40"
+        )
+    near = difflib.get_close_matches(scheme.lower(), known, n=1)
+    return f"Apprise knows no {scheme}://" + (f"; did you mean {near[0]}://?" if near else "")
 
 
 class AppriseChannel:

@@ -19,6 +19,7 @@ import asyncio
 import base64
 import datetime as dt
 import email.utils
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,9 @@ from consumers.settings import SettingsError
 from consumers.settings.notifying import ChannelSettings
 
 from .hiding import without_secrets
+
+# It logs each address, and many hold a secret.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 #: Of an answer no more is read: it is only shown.
 _READ_BYTES: Final = 2048

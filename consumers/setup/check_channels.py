@@ -1,0 +1,84 @@
+"""What `clipline check` says of who is told of events: channels, groups of cameras, the page behind links."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+from collections.abc import Collection, Iterator
+
+from consumers.notifying.channels import open_channel
+from consumers.outputs.names import known_words
+from consumers.settings import Settings, SettingsError
+from models import ModelError, find
+
+from .finding import Finding
+
+
+def check_channels(settings: Settings) -> Iterator[Finding]:
+    """Whether each channel can be used, and whether anybody would ever be told through it. Sends nothing."""
+    remarks = list(remarks_on_channels(settings))
+    for name, channel in settings.channels.items():
+        subject = f"channel {name}"
+        try:
+            open_channel(name, channel).end(is_taken_over=True)
+        except SettingsError as error:
+            yield from (Finding("error", subject, problem) for problem in error.problems)
+        else:
+            if all(remark.subject != subject for remark in remarks):
+                yield Finding("ok", subject, f"{channel.kind}; `clipline notify test {name}` sends one message")
+    yield from remarks
+    yield from _page(settings)
+
+
+def remarks_on_channels(settings: Settings) -> Iterator[Finding]:
+    """What channels and groups name and nothing is called, and what they want and nobody makes."""
+    labels, cameras = _labels(settings), list(settings.cameras)
+    for name, channel in settings.channels.items():
+        subject = f"channel {name}"
+        for label in channel.labels:
+            if labels and label not in labels:
+                yield Finding("warning", subject, f"the model has no label {label!r} ({known_words(label, labels)})")
+        yield from _unknown(subject, channel.cameras, cameras)
+        if channel.pictures != "none" and (why := _no_pictures(settings)):
+            yield Finding("warning", subject, f"pictures = {channel.pictures!r}, and there will be none: {why}")
+    for name, group in settings.groups.items():
+        yield from _unknown(f"group {name}", group.cameras or (), cameras)
+
+
+def _labels(settings: Settings) -> tuple[str, ...]:
+    try:
+        return find(settings.worker.model).contract.labels
+    except ModelError:
+        return ()  # which is said of the model
+
+
+def _unknown(subject: str, patterns: Collection[str], cameras: Collection[str]) -> Iterator[Finding]:
+    """Patterns that are like no camera; none where the settings hold no cameras, since others attach them."""
+    for pattern in patterns:
+        if cameras and not fnmatch.filter(cameras, pattern):
+            yield Finding(
+                "warning", subject, f"no camera of the settings is like {pattern!r} ({known_words(pattern, cameras)})"
+            )
+
+
+def _no_pictures(settings: Settings) -> str:
+    """Why no pictures of events are made; empty where they are."""
+    if not settings.pictures.enabled:
+        return "pictures.enabled = false"
+    return "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
+
+
+def _page(settings: Settings) -> Iterator[Finding]:
+    """The page behind the links in messages."""
+    if not settings.verdicts.is_set:
+        return
+    try:
+        settings.verdicts.signing()
+    except SettingsError as error:
+        yield Finding("error", "verdicts", str(error))
+        return
+    if settings.verdicts.enabled and importlib.util.find_spec("uvicorn") is None:
+        text = "messages have links, and nobody serves their page: uvicorn is missing: pip install 'clipline[serve]'"
+        yield Finding("error", "verdicts", text)
+    else:
+        yield Finding("ok", "verdicts", f"http://{settings.verdicts.listen} behind {settings.verdicts.base_url}")

@@ -1,0 +1,83 @@
+"""What `clipline check` says of channels: that nobody would be told is found before anything happens."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from consumers.settings import Settings, SettingsError, load_settings
+from consumers.setup.check_channels import check_channels
+
+HOOK = {"url": "http://127.0.0.1:1/hook"}
+VERDICTS = {"base_url": "https://example.org/v", "secret": "nobody guesses this one"}
+
+
+def found(**values: object) -> dict[tuple[str, str], str]:
+    settings = Settings.model_validate({"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}, **values})
+    return {(each.level, each.subject): each.text for each in check_channels(settings)}
+
+
+def test_what_is_well_is_said_in_a_line():
+    said = found(channels={"ops": {**HOOK, "labels": ["fight"], "cameras": ["gat*"]}}, verdicts=VERDICTS)
+    assert said == {
+        ("ok", "channel ops"): "webhook; `clipline notify test ops` sends one message",
+        ("ok", "verdicts"): "http://127.0.0.1:8310 behind https://example.org/v",
+    }
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        ({**HOOK, "secret": "whsec_short"}, "expected whsec_ and base64"),
+        ({**HOOK, "secret_file": "/nosuch"}, "/nosuch cannot be read"),
+        ({"url": "https://example.org/${CLIPLINE_TEST_NOT_SET}"}, "not set in the environment: CLIPLINE_TEST_NOT_SET"),
+        ({"kind": "apprise", "url": "mailtoo://x@y"}, "did you mean mailto://?"),
+        ({"kind": "mqtt", "url": "http://127.0.0.1"}, "expected an address like mqtt://"),
+    ],
+)
+def test_a_channel_that_cannot_be_used_is_an_error(channel: dict[str, object], said: str):
+    assert said in found(channels={"ops": channel})["error", "channel ops"]
+
+
+def test_names_that_nothing_is_called_are_said_with_what_may_be_meant():
+    channels = {"ops": {**HOOK, "labels": ["figth"]}, "guard": {**HOOK, "cameras": ["gaet"]}}
+    said = found(channels=channels, groups={"yard": {"cameras": ["gate", "nope*"]}})
+    assert "did you mean 'fight'?" in said["warning", "channel ops"]
+    assert "did you mean 'gate'?" in said["warning", "channel guard"]
+    assert "'nope*'" in said["warning", "group yard"]
+    assert not any(level == "ok" for level, _ in said)
+
+
+def test_cameras_that_others_attach_are_not_asked_for():
+    assert ("warning", "channel ops") not in found(cameras={}, channels={"ops": {**HOOK, "cameras": ["gaet"]}})
+
+
+def test_pictures_that_nobody_makes_and_a_page_that_nobody_serves_are_said(monkeypatch: pytest.MonkeyPatch):
+    channels = {"ops": {**HOOK, "pictures": "inline"}}
+    assert "pictures.enabled" in found(channels=channels, pictures={"enabled": False})["warning", "channel ops"]
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in {"PIL", "uvicorn"} else there(name))
+    said = found(channels=channels, verdicts=VERDICTS)
+    assert "clipline[pictures]" in said["warning", "channel ops"]
+    assert "clipline[serve]" in said["error", "verdicts"]
+    assert (
+        "cannot be read"
+        in found(verdicts={"base_url": "https://e.org/v", "secret_file": "/nosuch"})["error", "verdicts"]
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[verdicts]\nbase_url = "https://example.org/v"\nsecret = "${CLIPLINE_LINKS_SECRET}"',
+        '[channels.ops]\nurl = "https://example.org"\nsecret = "${OPS_SECRET}"',
+        '[serve]\ntoken = "${SERVE_TOKEN_OF_OURS}"',
+    ],
+)
+def test_a_secret_is_no_reference_that_nobody_looks_up(tmp_path: Path, text: str):
+    """Everybody could sign with what stands in the docs."""
+    (tmp_path / "clipline.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"stands for a variable in addresses only: use (secret|token)_file"):
+        load_settings(tmp_path / "clipline.toml", {})
