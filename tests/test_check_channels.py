@@ -81,3 +81,17 @@ def test_a_secret_is_no_reference_that_nobody_looks_up(tmp_path: Path, text: str
     (tmp_path / "clipline.toml").write_text(text)
     with pytest.raises(SettingsError, match=r"stands for a variable in addresses only: use (secret|token)_file"):
         load_settings(tmp_path / "clipline.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"channels": {"ops": {**HOOK, "digest": "08:00"}}}, "expected more than 1.08333: so long channels.ops"),
+        ({"channels": {"ops": {**HOOK, "use_by_minutes": 1440}}}, "so long channels.ops"),
+        ({"verdicts": {**VERDICTS, "snooze_hours": 48}}, "expected more than 2: so long verdicts.snooze_hours"),
+    ],
+)
+def test_the_ledger_is_kept_for_longer_than_anything_is_held_back(values: dict[str, object], said: str):
+    Settings.model_validate(values)
+    with pytest.raises(ValueError, match=said):
+        Settings.model_validate({**values, "notify": {"keep_days": 1}})

@@ -466,6 +466,17 @@ def test_more_than_may_wait_fails_at_once_and_says_so():
     assert [(e.state, e.why) for e in entries[10:]] == [("failed", "overflow")] * 2
 
 
+def test_what_a_clock_that_was_ahead_queued_counts_in_no_hour():
+    desk = Desk(per_hour=2)
+    ahead, *others = reports(4)
+    desk.now += 6 * HOUR
+    desk.report(ahead)
+    desk.now -= 6 * HOUR
+    assert [e.state for e in desk.report(*others)] == ["queued", "queued", "held"]
+    # Nor does it for whoever reads the ledger.
+    assert desk.again().queued_within_hour("ops", desk.now)[0] == 2
+
+
 def test_messages_of_a_channel_that_the_settings_lost_fail():
     desk = Desk()
     desk.report(*reports(2))

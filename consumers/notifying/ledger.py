@@ -19,6 +19,8 @@ _REMEMBERED: Final = 100_000
 MAX_CAMERAS: Final = 4096
 MAX_LABELS: Final = 64
 _HOUR_US: Final = 3_600_000_000
+#: Clocks of two machines differ by less.
+_AHEAD_US: Final = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,10 @@ class Ledger:
         if entry.state == "held" and entry.why == "rate":
             self._over_limit[entry.channel] = entry
         if entry.state == "queued" and entry.drill is None:  # a drill takes no alarm's place within the hour
-            self._queued.setdefault(entry.channel, deque()).append(entry.time_us)
+            times = self._queued.setdefault(entry.channel, deque())
+            while times and times[-1] > entry.time_us + _AHEAD_US:  # that clock was ahead
+                times.pop()
+            times.append(entry.time_us)
             if entry.kind == "event":
                 self._note_told(entry, entry.message["data"])
 

@@ -182,6 +182,13 @@ class ChannelSettings(Section):
         """When the quiet hours end in which a moment lies, microseconds since the Unix epoch; None outside of them."""
         return None if self.quiet is None else Schedule((self.quiet,), self.time_zone).until_us(time_us)
 
+    @property
+    def longest_held_hours(self) -> float:
+        """For how long a message may be held back before it is told, or waits to be tried again."""
+        # Quiet hours and digests end within a day, which may have 25 hours.
+        day = 25.0 if self.digest is not None or self.quiet is not None else 0.0
+        return day + (self.unanswered_minutes or 0.0) / 60 + self.use_by_minutes / 60
+
     def digest_us(self, time_us: int) -> int | None:
         """When the next digest after a moment is due, microseconds since the Unix epoch; None where there are none."""
         return None if self.digest is None else next_at_us(self.digest, self.time_zone, time_us)

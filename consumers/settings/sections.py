@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    ValidationInfo,
     model_validator,
 )
 
@@ -27,7 +28,7 @@ from .load import LoadSettings
 from .notifying import ChannelSettings, GroupSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
-from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, Address, Section, check_group
+from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, PART, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
 from .tracking import MAX_RULES, RuleSettings, TrackerSettings
@@ -377,6 +378,17 @@ class Settings(Section):
             if list(groups.values()).count(group) > 1:
                 same = ", ".join(f"{each}.group" for each, other in groups.items() if other == group)
                 raise ValueError(f"{same}: expected a group of its own for each")
+        return self
+
+    @model_validator(mode="after")
+    def _ledger_outlives_what_it_holds(self, info: ValidationInfo) -> Settings:
+        # What is held back is known from the ledger alone: who begins after its entry was deleted tells nobody.
+        held = {f"channels.{name}": channel.longest_held_hours for name, channel in self.channels.items()}
+        if self.verdicts.is_set:
+            held["verdicts.snooze_hours"] = self.verdicts.snooze_hours
+        for name, hours in held.items():
+            if info.context != PART and hours >= self.notify.keep_days * 24:
+                raise ValueError(f"notify.keep_days: expected more than {hours / 24:g}: so long {name} holds back")
         return self
 
     @model_validator(mode="after")

@@ -55,6 +55,7 @@ class Tail:
     def join(self, positions: Positions) -> int | None:
         """The number of a record before which none of those behind these offsets lies; None if some are not kept."""
         with self._changed:
+            self._asked_at = time.monotonic()  # whoever is behind will be there
             # Of a topic that was made anew some partitions may not be there any more.
             is_kept = not self.is_over and all(at >= self._from.get(each, at + 1) for each, at in positions.items())
             return self._first if is_kept else None
