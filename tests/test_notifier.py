@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +41,7 @@ from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import KafkaTransport, SourceError
 from stream.services import EmbeddedBroker, Service
+from tests.command_line import Finished, clipline
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
 from tests.snapshots import event
