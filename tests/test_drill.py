@@ -515,3 +515,13 @@ def test_a_drill_says_at_once_what_is_about_to_happen(tmp_path: Path):
     assert opening_words(Drill("gate", "a", "max", 5, 300), None) == (
         "drill of gate: a clip, as fast as it goes, until somebody acknowledges it; 5 s at most for each station"
     )
+
+
+def test_what_a_receiver_says_is_not_hidden_by_later_events_of_the_clip_that_wait():
+    first, second = begun(channel(drill=True), event(DRILL)), begun(channel(drill=True), event(DRILL, at_us=1))
+    course = Course(DRILL, Settings().topics, {"ops": channel(drill=True)})
+    course.reports.append((event(DRILL), now_us()))
+    tried = first.then("retrying", now_us(), attempt=5, why="unreachable", detail="All connection attempts failed")
+    course.entries += [first, tried, second]
+    said = "ops is retrying after 5 tries: unreachable (All connection attempts failed)"
+    assert diagnosis.not_told(course) == said

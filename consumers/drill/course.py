@@ -130,6 +130,10 @@ class Course:
         """The newest entry about the drill in a channel."""
         return next((entry for entry in reversed(self.entries) if entry.channel == channel), None)
 
+    def most_tried(self, channel: str) -> Delivery | None:
+        """The entry in a channel that was tried most often, the newest of several: later events of the clip wait."""
+        return max(reversed([e for e in self.entries if e.channel == channel]), key=lambda e: e.attempt, default=None)
+
     def is_refused(self, channel: str) -> bool:
         """Whether an alarm would not have got through a channel, and nobody wants it so."""
         failed = [e for e in self.entries if e.channel == channel and e.state == "failed" and e.why not in INTENDED]

@@ -109,7 +109,7 @@ def not_told(course: Course) -> str:
         )
     words = []
     for name in course.awaited():
-        entry = course.newest(name)
+        entry = course.most_tried(name)
         assert entry is not None
         why = "" if entry.why is None else f": {entry.why} ({entry.detail})"
         words.append(f"{name} is {entry.state} after {entry.attempt} tries{why}")
