@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from redis import Redis
 
 from consumers.drill import clip as clip_module
+from consumers.drill import diagnosis
 from consumers.drill.clip import DrillClip
 from consumers.drill.course import Course
 from consumers.drill.run import Drill, DrillResult, run_drill
@@ -31,12 +33,15 @@ from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction
 from consumers.rules.book import RuleBook
 from consumers.rules.rule import Rule
-from consumers.settings import Settings
+from consumers.settings import Schedule, Settings
 from consumers.settings.notifying import ChannelSettings
 from consumers.subscribing.reader import EventReader, stored_events
 from consumers.subscribing.selection import Selection
+from consumers.terminal.console import Output
+from consumers.terminal.drill import opening_words, print_drill
 from consumers.topics import ensure_topics
-from stream import KafkaTransport, Segment, attach, camera_behind, drill_id, drilled
+from models import find
+from stream import KafkaTransport, MemoryTransport, Segment, attach, camera_behind, drill_id, drilled
 from stream.services import Service
 from tests.brightness_worker import RULES, SPEC, Brightness
 from tests.command_line import clipline
@@ -293,6 +298,7 @@ def test_a_drill_says_at_which_station_it_ended(embedded_broker: Service, topics
                 told = run_command(stand, tmp_path, bright, "--camera", "gate", "--json")
                 assert told.returncode == 0, told
     body = json.loads(told.stdout)
+    assert told.stderr.startswith("drill of gate: a clip of 5 s, as fast as it goes, until all are told; 60 s at most")
     assert body["passed"]
     assert body["missing"] is None
     assert [(each["channel"], each["told"]) for each in body["recipients"]] == [("ops", True)]
@@ -418,3 +424,104 @@ def test_a_channel_that_would_refuse_an_alarm_fails_a_drill():
     sent = list(Plan({"ops": channel(drill=True)}, 10).outcome(refused, Sent("HTTP 200"), Ledger(), now_us()))
     course.entries += sent
     assert DrillResult(course, "gate", 0).passed
+
+
+def printed(course: Course) -> str:
+    out = io.StringIO()
+    print_drill(Output(file=out, width=200), DrillResult(course, "gate", 0))
+    return out.getvalue()
+
+
+def test_a_drill_says_when_channels_that_are_not_told_of_it_would_be():
+    always_quiet = "00:00-23:59" if time.strftime("%H:%M") != "23:59" else "12:00-11:59"
+    channels = {
+        "chief": channel(unanswered_minutes=1),
+        "second": channel(unanswered_minutes=2.5, drill=True),
+        "daily": channel(digest="18:28"),
+        "weekly": channel(digest="08:00", drill=True, time_zone="Europe/Berlin"),
+        "night": channel(quiet=always_quiet),
+        "guard": channel(),
+    }
+    course = Course(DRILL, Settings().topics, channels)
+    course.reports.append((event(DRILL), now_us()))
+    course.entries += Plan(channels, 10).entries(event(DRILL), now_us(), Ledger(), now_us())
+    said = printed(course)
+    assert said.splitlines()[-6:] == [
+        "chief: would be told if nobody answers within 1 min",
+        "second: would be told if nobody answers within 2.5 min",
+        "daily: would stand in the digest of 18:28",
+        "weekly: would stand in the digest of 08:00 (Europe/Berlin)",
+        f"night: would be told after its quiet hours, {always_quiet}",
+        "guard: would have been told (drill = true tells it of drills)",
+    ]
+
+
+def window(fight: float, second: int = 0) -> tuple[Prediction, int]:
+    scores = {"normal": 1 - fight, "fight": fight}
+    return Prediction(DRILL, 5, second, second * 10**6, second * 10**6 + 8 * 10**5, "m", scores), now_us()
+
+
+def test_the_deciding_window_is_shown_beside_the_peak_of_its_event():
+    course = Course(DRILL, Settings().topics, {})
+    course.predictions += [window(0.63, 0), window(0.4, 1)]
+    course.reports.append((replace(event(DRILL), start_us=0, end_us=1_800_000, peak_score=0.63), now_us()))
+    assert "prediction  fight 0.40, peak 0.63\n" in printed(course)
+    course.reports.clear()
+    assert "prediction  fight 0.63\n" in printed(course)
+
+
+def test_a_drill_without_an_event_says_what_a_score_that_was_high_enough_lacked():
+    course = Course(DRILL, Settings().topics, {})
+    course.predictions += [window(0.91)]
+    rule = Rule(start=0.63, end=0.4, min_seconds=2, cooldown_seconds=1, update_seconds=5)
+    assert "fight reached" not in diagnosis.no_event(course, {})
+    assert "fight reached" not in diagnosis.no_event(course, {"fight": replace(rule, start=0.95)})
+    assert (
+        "(highest scores: fight 0.91, normal 0.09); fight reached 0.63, from which its rule raises events, but did not "
+        "last for its 2 s (min_seconds): see the rules"
+    ) in diagnosis.no_event(course, {"fight": rule})
+    smooth = diagnosis.no_event(course, {"fight": replace(rule, smoothing=3)})
+    assert "2 s (min_seconds), as the mean of 3 windows: see" in smooth
+    # 1970-01-01 was a Thursday.
+    elsewhen = replace(rule, schedule=Schedule(("sat,sun",), "UTC"))
+    assert "but not within the hours of the rule: see" in diagnosis.no_event(course, {"fight": elsewhen})
+
+
+def test_the_rules_that_explain_are_those_of_the_camera_and_its_model():
+    transport = MemoryTransport()
+    settings = Settings.model_validate(
+        {"rules": [{"camera": "gate", "label": "fight", "start": 0.9}], "tracker": {"min_seconds": 3}}
+    )
+    course = Course(DRILL, settings.topics, {})
+    score, sent_us = window(0.91)
+    course.predictions.append((replace(score, model=find("default").id), sent_us))
+    rule = diagnosis.rules_of(transport, settings, course)["fight"]
+    assert (rule.start, rule.min_seconds) == (0.9, 3)
+    course.predictions.append((replace(score, model="another"), sent_us))
+    assert diagnosis.rules_of(transport, settings, course) == {}
+
+
+def test_a_drill_says_at_once_what_is_about_to_happen(tmp_path: Path):
+    clip = lit(tmp_path / "clip.mp4", 25)
+    seconds = clip_module.clip_seconds(str(clip))
+    assert seconds == pytest.approx(5, abs=0.1)
+    assert opening_words(Drill("gate", str(clip)), seconds) == (
+        "drill of gate: a clip of 5 s, at its own pace, until all are told; 60 s at most for each station"
+    )
+    lit(tmp_path / "more.mp4", 25)
+    assert clip_module.clip_seconds(str(tmp_path)) is None
+    (tmp_path / "text.mp4").write_text("no footage", "utf-8")
+    assert clip_module.clip_seconds(str(tmp_path / "text.mp4")) is None
+    assert opening_words(Drill("gate", "a", "max", 5, 300), None) == (
+        "drill of gate: a clip, as fast as it goes, until somebody acknowledges it; 5 s at most for each station"
+    )
+
+
+def test_what_a_receiver_says_is_not_hidden_by_later_events_of_the_clip_that_wait():
+    first, second = begun(channel(drill=True), event(DRILL)), begun(channel(drill=True), event(DRILL, at_us=1))
+    course = Course(DRILL, Settings().topics, {"ops": channel(drill=True)})
+    course.reports.append((event(DRILL), now_us()))
+    tried = first.then("retrying", now_us(), attempt=5, why="unreachable", detail="All connection attempts failed")
+    course.entries += [first, tried, second]
+    said = "ops is retrying after 5 tries: unreachable (All connection attempts failed)"
+    assert diagnosis.not_told(course) == said

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import KafkaTransport, SourceError
 from stream.services import EmbeddedBroker, Service
+from tests.command_line import Finished, clipline
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
 from tests.snapshots import event
@@ -426,6 +428,41 @@ def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_brok
     newest = newest_entries(site.transport, site.settings, Wanted(states=frozenset({"acknowledged"})))
     assert [e.id for e in newest] == [entry.id]
     assert describe(newest[0]).endswith(f"acknowledged: fight at gate-0 (started, event {report.id[:6]})")
+
+
+def test_deliveries_are_listed_by_the_time_shown_and_a_channel_that_nobody_knows_is_named(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    site = Site(embedded_broker.address, topics_prefix, url="https://example.org/hook")
+    first, second, third = (
+        Delivery.about(each, "ops", now_us=at_us, expires_us=at_us + 10**9)
+        for each, at_us in zip(events(3), (10**15, 2 * 10**15, 3 * 10**15), strict=True)
+    )
+    of_old = replace(second, channel="old", id="1" * 24)
+    producer = site.transport.producer()
+    # There is news of the first one last.
+    for entry in (first, second, of_old, third, first.then("sent", 4 * 10**15)):
+        producer.send(site.settings.topics.deliveries, *entry.encode())
+    producer.close()
+    file = tmp_path / "clipline.toml"
+    file.write_text(f'topics.prefix = "{topics_prefix}"\n[channels.ops]\nurl = "https://example.org/hook"\n', "utf-8")
+
+    def listed(*arguments: object) -> Finished:
+        return clipline("deliveries", "--settings", file, "--kafka", site.settings.kafka, *arguments)
+
+    found = listed("--channel", "ops")
+    assert [line.split()[2] for line in found.stdout.splitlines()] == [e.id[:6] for e in (second, third, first)]
+    times = [line.split()[0] for line in listed().stdout.splitlines()]
+    assert len(times) == 4
+    assert times == sorted(times)
+    assert "2 older ones are not shown: --last N" in listed("--last", 2).stderr
+    unknown = listed("--channel", "opps")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "no channel 'opps'; known: old, ops; did you mean 'ops'?" in unknown.stderr
+    # Known by the ledger only, or to none of the messages.
+    assert listed("--channel", "old").stdout.count("\n") == 1
+    none = listed("--channel", "ops", "--state", "held")
+    assert (none.returncode, none.stderr) == (0, "no messages\n")
 
 
 @pytest.mark.slow

@@ -65,25 +65,28 @@ def drill(
       clipline drill --camera gate --clip gate.mp4 --timeout 30
       clipline drill --camera gate --acknowledge 300 --json
     """
+    from consumers.drill.clip import clip_seconds
     from consumers.drill.run import Drill, run_drill
     from consumers.terminal.console import print_json
     from consumers.terminal.demo import FOOTAGE
-    from consumers.terminal.drill import print_drill, waiting_words
-    from stream import KafkaTransport, check_camera_id, find_files
+    from consumers.terminal.drill import opening_words, print_drill, waiting_words
+    from stream import KafkaTransport, check_camera_id
 
     try:
         check_camera_id(camera)
     except ValueError as error:
         raise typer.BadParameter(f"--camera: {error}") from None
     footage = FOOTAGE / "gate.mp4" if clip is None else clip
-    find_files(footage)
+    seconds = clip_seconds(str(footage))
     settings = command_settings(settings_file, kafka, None)
+    wanted = Drill(camera, str(footage), pace, timeout, acknowledge)
+    errors.print(opening_words(wanted, seconds), soft_wrap=True)
     transport = KafkaTransport(settings.broker, at_once=True)
     with stop_on_signal() as stop, errors.status(f"drill of {camera}") as status:
         result = run_drill(
             transport,
             settings,
-            Drill(camera, str(footage), pace, timeout, acknowledge),
+            wanted,
             stop.is_set,
             lambda course: status.update(waiting_words(course)),
         )

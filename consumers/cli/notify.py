@@ -156,7 +156,7 @@ def deliveries(
     settings_file: SettingsOption = None,
     kafka: KafkaOption = None,
 ) -> None:
-    """List what became of messages about events.
+    """List what became of messages about events, the newest news last.
 
     \b
     Examples:
@@ -183,4 +183,4 @@ def deliveries(
     if not found:
         errors.print("no messages", style="yellow")
     elif len(found) > last:
-        errors.print(f"{len(found) - last} older ones are not shown: --last", style="yellow")
+        errors.print(f"{len(found) - last} older ones are not shown: --last N", style="yellow")

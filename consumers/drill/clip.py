@@ -5,16 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from consumers.settings import Settings
-from stream import Headers, Pace, StreamError, Transport, attach, drilled
+from stream import Feed, Headers, Pace, SourceError, StreamError, Transport, attach, drilled, find_files
 
 from .course import Stored
 
 #: Amid the clip an end is sent before it stops; a broker that is away is not waited for longer.
 _END_SECONDS: Final = 15.0
+
+
+def clip_seconds(footage: str) -> float | None:
+    """How long a clip is, as it says itself; None for one of several files, and where it does not say.
+
+    Raises:
+        SourceError: there is no such file or folder, or no footage in it.
+    """
+    files = find_files(Path(footage))
+    if len(files) > 1:
+        return None
+    try:
+        with Feed(str(files[0])) as feed:
+            return feed.seconds
+    except SourceError:  # who sends it says so
+        return None
 
 
 class DrillClip:

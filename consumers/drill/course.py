@@ -130,6 +130,10 @@ class Course:
         """The newest entry about the drill in a channel."""
         return next((entry for entry in reversed(self.entries) if entry.channel == channel), None)
 
+    def most_tried(self, channel: str) -> Delivery | None:
+        """The entry in a channel that was tried most often, the newest of several: later events of the clip wait."""
+        return max(reversed([e for e in self.entries if e.channel == channel]), key=lambda e: e.attempt, default=None)
+
     def is_refused(self, channel: str) -> bool:
         """Whether an alarm would not have got through a channel, and nobody wants it so."""
         failed = [e for e in self.entries if e.channel == channel and e.state == "failed" and e.why not in INTENDED]
@@ -158,7 +162,7 @@ class Course:
         if prediction.stations_us is not None:
             yield Station("decoded", prediction.stations_us[0])
             yield Station("classified", prediction.stations_us[1])
-        yield Station("prediction", sent_us, detail=f"{prediction.label} {prediction.scores[prediction.label]:.2f}")
+        yield Station("prediction", sent_us, detail=_scored(prediction, self.event))
         if self.reports:
             event, sent_us = self.reports[0]
             yield Station("event", sent_us, detail=f"{event.label}, {event.severity}, {event.id[:6]}")
@@ -211,6 +215,16 @@ class Course:
                 for channel, seconds in told.items()
             ],
         }
+
+
+def _scored(prediction: Prediction, event: Event | None) -> str:
+    """The score of a window; of the one that let the event be reported also the event's highest one so far.
+
+    An event goes on while the score is above the end of its rule: the last window that it took may lie below the start.
+    """
+    if event is None or event.label not in prediction.scores:
+        return f"{prediction.label} {prediction.scores[prediction.label]:.2f}"
+    return f"{event.label} {prediction.scores[event.label]:.2f}, peak {event.peak_score:.2f}"
 
 
 def _would_want(channel: ChannelSettings, event: Event) -> bool:

@@ -171,7 +171,8 @@ class _Desk:
             )
             return "prediction", why
         if not course.reports:
-            return "event", diagnosis.no_event(course)
+            rules = diagnosis.rules_of(self._transport, self._settings, course)
+            return "event", diagnosis.no_event(course, rules)
         return "notification", diagnosis.not_told(course)
 
     def see_end(self) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from consumers.outputs.names import known_names
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
@@ -41,18 +42,23 @@ class Wanted:
 
 
 def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> list[Delivery]:
-    """The newest entry of each message, in the order in which the messages came.
+    """The newest entry of each message, in the order of their times.
 
     Raises:
         BrokerError: the broker is away, or has no ledger.
+        SourceError: neither the settings nor the ledger know the channel.
     """
     newest: dict[str, Delivery] = {}
+    channels = set(settings.channels)
     for entry in _entries(transport, settings):
         newest[entry.id] = entry
+        channels.add(entry.channel)
         for covered in entry.covers:
             if (held := newest.get(covered)) is not None:
                 newest[covered] = held.then("held", entry.time_us, why="summed_up", detail=f"in {entry.id}")
-    return [entry for entry in newest.values() if wanted.holds(entry)]
+    if wanted.channel is not None and wanted.channel not in channels:
+        raise SourceError(f"no channel {wanted.channel!r}; {known_names(wanted.channel, channels)}")
+    return sorted(filter(wanted.holds, newest.values()), key=lambda entry: entry.time_us)
 
 
 def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Delivery]:

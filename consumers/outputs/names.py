@@ -39,12 +39,12 @@ class Names:
             return []
         self._look(transport)
         said = [
-            f"no camera {camera!r} has sent anything; {known_words(camera, self._cameras)}"
+            f"no camera {camera!r} has sent anything; {known_names(camera, self._cameras)}"
             for camera in cameras
             if not fnmatch.filter(self._cameras, camera)
         ]
         said += [
-            f"no events with label {label!r}; {known_words(label, self._labels)}"
+            f"no events with label {label!r}; {known_names(label, self._labels)}"
             for label in labels
             if self._labels and label not in self._labels
         ]
@@ -68,8 +68,8 @@ def _newest(transport: Transport, topic: str) -> Iterator[Record]:
         yield from transport.read({p: (max(first, end - _MAX_RECORDS), end) for p, (first, end) in bounds})
 
 
-def known_words(name: str, known: Iterable[str]) -> str:
-    """Which names there are, and which of them may be meant."""
+def known_names(name: str, known: Iterable[str]) -> str:
+    """Which names there are, and which of them is near one that is not there."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Collection, Iterator
 
 from consumers.notifying.channels import open_channel
-from consumers.outputs.names import known_words
+from consumers.outputs.names import known_names
 from consumers.settings import Settings, SettingsError
 from models import ModelError, find
 
@@ -37,7 +37,7 @@ def remarks_on_channels(settings: Settings) -> Iterator[Finding]:
         subject = f"channel {name}"
         for label in channel.labels:
             if labels and label not in labels:
-                yield Finding("warning", subject, f"the model has no label {label!r} ({known_words(label, labels)})")
+                yield Finding("warning", subject, f"the model has no label {label!r} ({known_names(label, labels)})")
         yield from _unknown(subject, channel.cameras, cameras)
         if channel.pictures != "none" and (why := _no_pictures(settings)):
             yield Finding("warning", subject, f"pictures = {channel.pictures!r}, and there will be none: {why}")
@@ -57,7 +57,7 @@ def _unknown(subject: str, patterns: Collection[str], cameras: Collection[str]) 
     for pattern in patterns:
         if cameras and not fnmatch.filter(cameras, pattern):
             yield Finding(
-                "warning", subject, f"no camera of the settings is like {pattern!r} ({known_words(pattern, cameras)})"
+                "warning", subject, f"no camera of the settings is like {pattern!r} ({known_names(pattern, cameras)})"
             )
 
 

@@ -7,11 +7,21 @@ from typing import Final
 from rich.console import Console
 
 from consumers.drill.course import INTENDED, Course, Station
-from consumers.drill.run import DrillResult
+from consumers.drill.run import Drill, DrillResult
 from consumers.printable import printable
+from consumers.records.delivery import Delivery
 from consumers.records.prediction import rfc3339
+from consumers.settings.notifying import ChannelSettings
 
 _WORDS: Final = {"segment": "segment on the topic"}
+
+
+def opening_words(drill: Drill, seconds: float | None) -> str:
+    """What is about to happen, for whoever sees nothing else of it for a while; `seconds` is how long the clip is."""
+    clip = "a clip" if seconds is None else f"a clip of {seconds:.0f} s"
+    pace = "at its own pace" if drill.pace == "realtime" else "as fast as it goes"
+    ends = "until all are told" if drill.acknowledge_seconds is None else "until somebody acknowledges it"
+    return f"drill of {drill.camera}: {clip}, {pace}, {ends}; {drill.timeout_seconds:g} s at most for each station"
 
 
 def waiting_words(course: Course) -> str:
@@ -43,6 +53,24 @@ def _line(station: Station, first_us: int) -> str:
     return f"{time} UTC  {(station.time_us - first_us) / 1e6:+8.3f} s  {what}{detail}"
 
 
+def _would_be_told(entry: Delivery, channel: ChannelSettings | None) -> str:
+    """When an alarm would be told, in words, through a channel that was not told of the drill on purpose.
+
+    The order is that of the notifier. What people have snoozed is known only of channels that are told of drills.
+    """
+    if channel is not None:
+        zone = "" if channel.time_zone == "UTC" else f" ({channel.time_zone})"
+        if channel.unanswered_minutes is not None:
+            return f"would be told if nobody answers within {channel.unanswered_minutes:g} min"
+        if entry.why != "snoozed" and channel.digest is not None:
+            return f"would stand in the digest of {channel.digest}{zone}"
+        if entry.why != "snoozed" and channel.quiet_until_us(entry.time_us) is not None:
+            return f"would be told after its quiet hours, {channel.quiet}{zone}"
+    if entry.why == "drill":
+        return "would have been told (drill = true tells it of drills)"
+    return f"would have been told later, as it is {entry.why} now"
+
+
 def _outcome(result: DrillResult) -> list[tuple[str, str]]:
     course, lines = result.course, []
     for channel in dict.fromkeys(entry.channel for entry in course.entries):
@@ -52,10 +80,8 @@ def _outcome(result: DrillResult) -> list[tuple[str, str]]:
             lines.append((text, "green"))
             continue
         entry = course.newest(channel)
-        if entry is not None and entry.why == "drill":
-            lines.append((f"{channel}: would have been told (drill = true tells it of drills)", "yellow"))
-        elif entry is not None and entry.why in INTENDED:
-            lines.append((f"{channel}: would have been told later, as it is {entry.why} now", "yellow"))
+        if entry is not None and entry.why in INTENDED:
+            lines.append((f"{channel}: {_would_be_told(entry, course.channels.get(channel))}", "yellow"))
     others = [name for name in course.channels if name not in course.wanting()] if course.reports else []
     lines += [(f"{name}: is not told of such events, by its settings", "yellow") for name in others]
     if course.reports and not course.channels:
