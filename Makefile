@@ -73,8 +73,9 @@ shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it
 	@$(BIN)/python -W ignore -m models.engines.shipped
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure what a camera costs, beside what people would write instead; writes build/bench.json (7 GB)
+bench: $(VENV)/.bench ## Measure what a camera costs, beside what people would write instead, and how soon messages arrive (7 GB)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(if $(ARGS),:,$(BIN)/python benchmarks/notify.py)
 
 .PHONY: bench-replay
 bench-replay: $(VENV)/.bench ## Measure how fast recorded footage is replayed, and its memory over an hour (7 GB)
