@@ -26,11 +26,13 @@ from kafka.errors import KafkaError
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
+from consumers.notifying.answers import Answers
 from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries, send_test
 from consumers.notifying.channels import open_channel
 from consumers.notifying.channels.hiding import without_secrets
 from consumers.notifying.channels.webhook import WebhookChannel
-from consumers.notifying.notifier import Notifier
+from consumers.notifying.desk import Desk
+from consumers.notifying.pictured import PicturedReports
 from consumers.notifying.plan import Again, Sent
 from consumers.notifying.words import describe
 from consumers.records.delivery import Delivery
@@ -40,8 +42,8 @@ from consumers.running.child import child_command, child_environment
 from consumers.settings import Settings, SettingsError
 from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
-from stream import KafkaTransport, SourceError
-from stream.services import EmbeddedBroker, Service
+from stream import KafkaTransport, MemoryTransport, Record, SourceError
+from stream.services import Service
 from tests.command_line import Finished, clipline
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
@@ -158,26 +160,25 @@ def test_a_receiver_that_is_gone_gets_what_came_meanwhile_in_order_when_it_is_ba
     assert set(answered) == {each.id for each in sent}
 
 
-@pytest.mark.slow
-def test_what_comes_on_topics_made_anew_is_told(topics_prefix: str):
+def test_what_comes_on_a_topic_made_anew_is_told():
     """A broker that keeps all in memory was restarted, and events came before the notifier was back."""
-    with Receiver() as receiver:
-        with EmbeddedBroker() as broker:
-            site, port = Site(broker.address, topics_prefix, url=receiver.url), int(broker.address.rpartition(":")[2])
-            stop = threading.Event()
-            notifier = Notifier(lambda: KafkaTransport(site.settings.broker, at_once=True), site.settings, stop.is_set)
-            working = threading.Thread(target=notifier.run)
-            working.start()
-            assert eventually(lambda: notifier.is_at_work)
-            site.send(*events(3))
-            assert eventually(lambda: len(receiver.requests) == 3)
-        with EmbeddedBroker(port=port):
-            ensure_topics(KafkaTransport(site.settings.broker), site.settings.topics)
-            site.send(*(sent := events(2)))
-            assert eventually(lambda: len(receiver.requests) == 5, 60)
-            stop.set()
-            working.join()
-    assert {r.body["data"]["event"] for r in receiver.requests[3:]} == {each.id for each in sent}
+    settings = Settings.model_validate({"channels": {"ops": {"url": "http://127.0.0.1:1"}}})
+
+    def read_by_who_has_read(events_id: str | None) -> list[Record]:
+        transport = MemoryTransport()
+        ensure_topics(transport, settings.topics)
+        producer = transport.producer()
+        producer.send(settings.topics.events, *events(1)[0].encode())
+        producer.flush()
+        desk, found = Desk(transport, settings, None, Answers(), PicturedReports(), events_id), list[Record]()
+        for _ in range(20):
+            found += desk.poll(0.02)
+        assert desk.events_id == transport.existing([settings.topics.events])[settings.topics.events].id
+        desk.close()
+        return found
+
+    assert read_by_who_has_read(None) == [], "a group begins with what comes"
+    assert len(read_by_who_has_read("of the topic before")) == 1
 
 
 @pytest.mark.slow

@@ -112,7 +112,8 @@ class Desk:
         self._publisher = self._transport.publisher(name if self._transport.is_transactional else None)
         first, end = self._only_partition()
         stored = self._consumer.committed().get(self._events)
-        if self._is_anew() and stored is None:
+        found = self._transport.existing([self._events[0]]).get(self._events[0])
+        if stored is None and found is not None and self.events_id not in {None, found.id}:
             # A broker that lost its topics has lost the places of groups, too.
             log.warning("topic %s was made anew: beginning with what is there", self._events[0])
             stored = first
@@ -139,12 +140,7 @@ class Desk:
             broker = f"Kafka at {self._settings.broker}"
             self._states = StatesFollower(self._transport, self._settings.topics, broker, _MOST_STATES)
         self._at, self.ledger = at, ledger
-
-    def _is_anew(self) -> bool:
-        """Whether the topic of events is another one than was read before."""
-        before, found = self.events_id, self._transport.existing([self._events[0]]).get(self._events[0])
-        self.events_id = before if found is None else found.id
-        return before not in {None, self.events_id}
+        self.events_id = self.events_id if found is None else found.id  # from now on: what failed before begins again
 
     def _heed_from(self, verdicts: Partition) -> Consumer:
         """Heed what people asked for within the longest time for which they may, and follow the topic from there on."""
