@@ -193,11 +193,15 @@ def test_an_agent_and_a_worker_that_are_killed_are_told_and_those_that_end_in_or
             for process in killed:
                 process.kill()
             assert all(process.wait(60) is not None for process in (*stopped, *killed))
-            assert eventually(lambda: len(receiver.requests) >= 2, 120)
+            silent = {f"{ProcessInfo.current().host}-{process.pid}": ("started", "silent") for process in killed}
+
+            def newest() -> dict[str, tuple[str, str]]:
+                return {name: (kind, status) for kind, name, status in told(receiver)}
+
+            assert eventually(lambda: newest().items() >= silent.items(), 120), newest()
             time.sleep(5)
-        by_name = {name: (kind, status) for kind, name, status in told(receiver)}
-        host = ProcessInfo.current().host
-        assert by_name == {f"{host}-{process.pid}": ("started", "silent") for process in killed}
+        # On a busy machine one may have been silent before it ended, and then it was told that it has.
+        assert {name: how for name, how in newest().items() if how[0] != "ended"} == silent
         subjects = {r.body["data"]["subject"] for r in receiver.requests}
         assert subjects == {"agent", "worker"}
 
