@@ -145,7 +145,10 @@ def test_a_version_is_named_by_what_it_says():
         ('start = "0.9"', "rules #1.start = '0.9': expected a number, without quotes"),
         ("start = 0.4\nend = 0.6", r"rules #1 = .*: expected end \(0.6\) <= start \(0.4\)"),
         ('severity = "loud"', "rules #1.severity = 'loud': Input should be 'alert' or 'detection'"),
-        ('schedule = ["mon-fry 8:00-9:00"]\ntime_zone = "UTC"', "rules #1.schedule #1 = .*: 'mon-fry 8:00-9:00'"),
+        (
+            'schedule = ["mon-fry 8:00-9:00"]\ntime_zone = "UTC"',
+            "rules #1.schedule #1 = 'mon-fry 8:00-9:00': expected hours like 22:00-07:00",
+        ),
         ('schedule = ["sun"]', "rules #1 = .*: expected schedule and time_zone together"),
         ('time_zone = "Europe/Berlin"', "rules #1 = .*: expected schedule and time_zone together"),
         ('schedule = ["sun"]\ntime_zone = "Berlin"', "rules #1.time_zone = 'Berlin': expected a time zone"),

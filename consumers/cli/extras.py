@@ -30,7 +30,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
         "full",
     ),
     **dict.fromkeys(("opentelemetry",), "otel"),
-    **dict.fromkeys(("sse_starlette", "starlette", "uvicorn"), "serve"),
+    **dict.fromkeys(("h11", "sse_starlette", "starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("optuna",), "trials"),
     **dict.fromkeys(("timm",), "timm"),
     **dict.fromkeys(("tensorboard",), "dev"),
