@@ -145,6 +145,21 @@ def test_a_record_is_one_line_even_with_a_traceback():
     assert line.endswith("ZeroDivisionError: division by zero")
 
 
+def test_what_libraries_tell_in_passing_is_in_no_log():
+    """Some of it holds addresses, with whatever is secret in them."""
+    script = (
+        "import logging; from consumers.running.logs import log_to_stderr; log_to_stderr()\n"
+        "for name in ('some.library', 'consumers.live', '__main__'):\n"
+        "    logging.getLogger(name).info('info of %s', name)\n"
+        "logging.getLogger('some.library').warning('trouble')"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said = [line.partition(" ")[2] for line in done.stderr.splitlines()]
+    assert said == ["INFO info of consumers.live", "INFO info of __main__", "WARNING trouble"]
+
+
 def test_a_log_that_cannot_be_written_is_said_once_and_hangs_nobody(tmp_path):
     (tmp_path / "it.log").symlink_to("/dev/full")
     # More than a pipe holds: a child that nobody reads would hang.

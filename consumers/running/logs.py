@@ -15,6 +15,8 @@ from consumers.printable import printable, without_credentials
 
 #: A file that has grown beyond this is put aside as FILE.1; the one that was put aside before is deleted.
 MAX_BYTES: Final = 5 * 1024 * 1024
+#: Loggers that speak to operators, by the first part of their names; a process of its own module is `__main__`.
+_OWN: Final = frozenset({"stream", "models", "consumers", "__main__", "root"})
 
 
 class BoundedLog:
@@ -124,6 +126,8 @@ def log_to_stderr(style: str = "text", role: str = "", process: str = "") -> Non
     """Let this process log to its standard error output, which its supervisor writes to a file."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(style, role, process))
+    # What libraries tell in passing helps no operator, and some of it holds addresses with secrets.
+    handler.addFilter(lambda record: record.name.partition(".")[0] in _OWN or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # The vendor reports each failed connection attempt; what matters arrives as a BrokerError.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -263,6 +264,17 @@ class NotifySettings(Section):
         description="Messages of one channel that wait to be delivered, or are held back, at most. What is more fails "
         "at once, and the ledger says so.",
     )
+
+
+def check_keeping(notify: NotifySettings, channels: Mapping[str, ChannelSettings], snooze_hours: float) -> None:
+    """Raise ValueError where the ledger is not kept for longer than messages are held back.
+
+    They are known from the ledger alone: who begins after an entry was deleted tells nobody of it.
+    """
+    held = {f"channels.{name}": channel.longest_held_hours for name, channel in channels.items()}
+    for name, hours in {**held, "verdicts.snooze_hours": snooze_hours}.items():
+        if hours >= notify.keep_days * 24:
+            raise ValueError(f"notify.keep_days: expected more than {hours / 24:g}: so long {name} holds back")
 
 
 #: What a template may name.

@@ -25,7 +25,7 @@ from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
 from .gates import GateSettings
 from .load import LoadSettings
-from .notifying import ChannelSettings, GroupSettings, NotifySettings
+from .notifying import ChannelSettings, GroupSettings, NotifySettings, check_keeping
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, PART, Address, Section, check_group
@@ -382,13 +382,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _ledger_outlives_what_it_holds(self, info: ValidationInfo) -> Settings:
-        # What is held back is known from the ledger alone: who begins after its entry was deleted tells nobody.
-        held = {f"channels.{name}": channel.longest_held_hours for name, channel in self.channels.items()}
-        if self.verdicts.is_set:
-            held["verdicts.snooze_hours"] = self.verdicts.snooze_hours
-        for name, hours in held.items():
-            if info.context != PART and hours >= self.notify.keep_days * 24:
-                raise ValueError(f"notify.keep_days: expected more than {hours / 24:g}: so long {name} holds back")
+        if info.context != PART:
+            check_keeping(self.notify, self.channels, self.verdicts.snooze_hours if self.verdicts.is_set else 0.0)
         return self
 
     @model_validator(mode="after")

@@ -106,7 +106,7 @@ def open_subscription(
     give_up_seconds: float | None = None,
     stop: threading.Event | None = None,
     connect: Callable[[], Transport] | None = None,
-    follow: Follow | None = None,
+    follow: Follow = follow_alone,
 ) -> Subscription:
     """Subscribe on the broker of the settings; see `subscribe` and `Subscription`.
 
@@ -180,7 +180,7 @@ class Subscription:
         say: Callable[[str], None] | None = None,
         give_up_seconds: float | None = None,
         stop: threading.Event | None = None,
-        follow: Follow | None = None,
+        follow: Follow = follow_alone,
     ) -> None:
         """Prepare; see `subscribe`.
 
@@ -194,7 +194,7 @@ class Subscription:
             say: told what is waited for; the log, if None.
             give_up_seconds: see `subscribe`.
             stop: set from elsewhere, it ends the iteration as `close` does.
-            follow: reads on from offsets, where there is no group; by a consumer of its own, if None.
+            follow: reads on from offsets, where there is no group.
 
         Raises:
             ValueError: `after` is no place, or is given together with a group or a time.
@@ -208,7 +208,7 @@ class Subscription:
         self._connect_plainly = connect
         self._broker = f"Kafka at {display_name(settings.kafka)}"
         self._reader = EventReader(settings.topics, drills=self._selection.drills)
-        self._follower = self._opened_follower(since_us, group, after, follow or follow_alone)
+        self._follower = self._opened_follower(since_us, group, after, follow)
         #: Records that were read and not looked at, and whether each was handed over by an earlier subscription.
         self._records: deque[tuple[Record, bool]] = deque()
         #: Behind the last event that was handed over.
