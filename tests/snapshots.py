@@ -16,7 +16,15 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def event(camera: str, seconds: float = 3.5, ending: Ending | None = None, *, at_us: int | None = None) -> Event:
+def event(
+    camera: str,
+    seconds: float = 3.5,
+    ending: Ending | None = None,
+    *,
+    at_us: int | None = None,
+    group: str | None = None,
+    merge_seconds: float | None = None,
+) -> Event:
     start_us = now_us() if at_us is None else at_us
     return Event(
         camera=camera,
@@ -31,6 +39,8 @@ def event(camera: str, seconds: float = 3.5, ending: Ending | None = None, *, at
         peak_us=start_us,
         windows=4,
         ending=ending,
+        group=group,
+        merge_seconds=merge_seconds,
     )
 
 

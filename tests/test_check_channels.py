@@ -43,10 +43,10 @@ def test_a_channel_that_cannot_be_used_is_an_error(channel: dict[str, object], s
 
 def test_names_that_nothing_is_called_are_said_with_what_may_be_meant():
     channels = {"ops": {**HOOK, "labels": ["figth"]}, "guard": {**HOOK, "cameras": ["gaet"]}}
-    said = found(channels=channels, groups={"yard": {"cameras": ["gate", "nope*"]}})
+    said = found(channels=channels, rules=[{"camera": "nope*", "group": "yard"}])
     assert "did you mean 'fight'?" in said["warning", "channel ops"]
     assert "did you mean 'gate'?" in said["warning", "channel guard"]
-    assert "'nope*'" in said["warning", "group yard"]
+    assert "'nope*'" in said["warning", "rules #1"]
     assert not any(level == "ok" for level, _ in said)
 
 

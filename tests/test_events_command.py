@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from consumers.records.event import BODY_KEYS
-from consumers.terminal.events import CSV_COLUMNS, _cell
+from consumers.terminal.events import EVENTS as EVENT_COLUMNS
+from consumers.terminal.events import INCIDENTS, _cell
 from stream import KafkaTransport, Topic
 from stream.services import Service
 from tests.command_line import Finished, clipline
@@ -50,7 +51,7 @@ def test_labels_cameras_and_times_are_chosen(shown):
 
 
 def test_csv_has_the_body_of_each_event_in_one_line(shown):
-    assert set(CSV_COLUMNS) == BODY_KEYS
+    assert set(EVENT_COLUMNS.csv) == BODY_KEYS
     text = shown("--format", "csv").stdout
     assert len(text.splitlines()) == len(EVENTS) + 1
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -74,6 +75,25 @@ def test_a_table_has_a_row_for_each_event(shown):
     assert [row[at:].split("  ")[0] for row in rows[:3]] == ["fight", "fight", "run"]
     assert "\x1b" not in "".join(rows)
     assert rows[0].endswith(EVENTS[0].id[:8])
+
+
+def test_what_cameras_of_a_group_see_at_once_is_one_incident(shown, embedded_broker, topics_prefix):
+    transport, topic = KafkaTransport(embedded_broker.address), f"{topics_prefix}.events"
+    yard = [replace(each, group="yard", merge_seconds=3.0) for each in (event(10), event(11, "gate-2"), event(90))]
+    publish(transport, *yard[:2], topic=topic)
+    *alone, first = [json.loads(line) for line in shown("--merge", "--json").stdout.splitlines()]
+    assert [(each["group"], each["events"]) for each in alone] == [(None, [each.id]) for each in EVENTS]
+    assert (first["cameras"], first["state"]) == (["gate", "gate-2"], "started")
+    assert first["events"] == [each.id for each in yard[:2]]
+    ends = [replace(each, revision=1, state="ended", ending="gap") for each in yard]
+    publish(transport, *ends[:2], yard[2], ends[2], topic=topic)
+    first, second = [json.loads(line) for line in shown("--merge", "--json").stdout.splitlines()][-2:]
+    assert (second["incident"], first["state"], second["state"]) == (yard[2].id, "ended", "ended")
+    assert set(first) == set(INCIDENTS.csv)
+    rows = list(csv.DictReader(io.StringIO(shown("--merge", "--format", "csv").stdout)))
+    assert [row["cameras"] for row in rows[-2:]] == ["gate gate-2", "gate"]
+    assert shown("--merge", "--format", "table").stdout.splitlines()[-2].endswith(f"{yard[0].id[:8]}  gate gate-2")
+    assert "fight at yard (gate, gate-2)" in shown("--merge").stdout
 
 
 def test_json_and_its_format_are_one(shown):

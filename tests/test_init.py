@@ -37,7 +37,7 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     values = tomllib.loads(uncommented(Path("clipline.toml").read_text()))
     # Without those that only an operator can name, what stands there are the defaults.
     del values["cameras"], values["tracker"]["labels"], values["kafka_security"], values["redis_security"]
-    del values["rules"], values["channels"], values["groups"], values["serve"]["token"], values["serve"]["token_file"]
+    del values["rules"], values["channels"], values["serve"]["token"], values["serve"]["token_file"]
     for key in ("base_url", "secret", "secret_file", "old_secret", "old_secret_file"):
         del values["verdicts"][key]
     for section, key in (
@@ -76,7 +76,6 @@ def test_every_key_is_in_the_file_with_what_it_does():
         values["kafka_security"],
         values["redis_security"],
         values["channels"],
-        values["groups"],
         values["serve"],
         values["verdicts"],
     )

@@ -40,7 +40,7 @@ from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.running.child import child_command, child_environment
 from consumers.settings import Settings, SettingsError
-from consumers.settings.notifying import ChannelSettings, GroupSettings
+from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import KafkaTransport, MemoryTransport, Record, SourceError
 from stream.services import Service
@@ -197,9 +197,8 @@ def test_a_receiver_that_is_gone_for_good_is_left_alone(embedded_broker: Service
 def test_what_two_cameras_of_a_group_see_is_one_message_and_a_summary(embedded_broker: Service, topics_prefix: str):
     with Receiver() as receiver:
         site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
-        group = {"yard": GroupSettings(cameras=["gate-*"], merge_seconds=3)}
-        with notifying(site.settings.model_copy(update={"groups": group})):
-            sent = events(3)
+        with notifying(site.settings):
+            sent = [replace(each, group="yard", merge_seconds=3.0) for each in events(3)]
             site.send(*sent)
             assert eventually(lambda: len(receiver.requests) == 2)
     first, summary = (request.body for request in receiver.requests)

@@ -17,7 +17,7 @@ from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import Verdict
-from consumers.settings.notifying import ChannelSettings, GroupSettings
+from consumers.settings.notifying import ChannelSettings
 from tests.snapshots import event
 
 NOW_US = 1_795_860_000_000_000  # 2026-11-28T10:00:00Z
@@ -27,9 +27,9 @@ SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
 class Desk:
     """A plan with one channel, and its ledger, at a time that the test sets."""
 
-    def __init__(self, max_open: int = 10_000, groups: Iterable[GroupSettings] = (), **channel: object) -> None:
+    def __init__(self, max_open: int = 10_000, **channel: object) -> None:
         self.channel, self.said = ChannelSettings(url="http://127.0.0.1/", **channel), Answers()
-        self.plan = Plan({"ops": self.channel}, max_open, self.said, tuple(groups))
+        self.plan = Plan({"ops": self.channel}, max_open, self.said)
         self.ledger, self.now = Ledger(), NOW_US
         self.written: list[Delivery] = []
 
@@ -423,12 +423,14 @@ def test_a_drill_is_not_told_later(channel: dict[str, object]):
     assert (entry.state, entry.why) == ("failed", next(iter(channel)).removesuffix("_minutes"))
 
 
-YARD = GroupSettings(cameras=["gate*", "yard"], merge_seconds=30)
+def in_yard(camera: str, at_us: int) -> Event:
+    return event(camera, at_us=at_us, group="yard", merge_seconds=30.0)
 
 
 def test_what_several_cameras_of_a_group_see_is_told_once_and_summed_up():
-    desk = Desk(groups=[YARD])
-    begun = [event(name, at_us=NOW_US + n * SECOND) for n, name in enumerate(("gate-1", "gate-2", "yard", "dock"))]
+    desk = Desk()
+    begun = [in_yard(name, NOW_US + n * SECOND) for n, name in enumerate(("gate-1", "gate-2", "yard"))]
+    begun.append(event("dock", at_us=NOW_US + 3 * SECOND, group="docks", merge_seconds=30.0))
     entries = desk.report(*begun)
     assert [(e.state, e.why) for e in entries] == [
         ("queued", None),
@@ -439,9 +441,9 @@ def test_what_several_cameras_of_a_group_see_is_told_once_and_summed_up():
     assert list(desk.again().told("ops", "fight")) == list(desk.ledger.told("ops", "fight"))
     # The same camera has news of its own, and so has a camera of the group that sees something else, or later.
     others = (
-        event("gate-1", at_us=NOW_US + 20 * SECOND),
-        replace(event("gate-2", at_us=NOW_US + 20 * SECOND), label="fall", id="f" * 24),
-        event("gate-2", at_us=NOW_US + 60 * SECOND),
+        in_yard("gate-1", NOW_US + 20 * SECOND),
+        replace(in_yard("gate-2", NOW_US + 20 * SECOND), label="fall", id="f" * 24),
+        in_yard("gate-2", NOW_US + 60 * SECOND),
     )
     assert [e.state for e in desk.report(*others)] == ["queued"] * 3
     for entry in desk.next():
@@ -453,8 +455,8 @@ def test_what_several_cameras_of_a_group_see_is_told_once_and_summed_up():
 
 
 def test_an_event_that_escalates_is_told_whoever_has_told_of_it():
-    desk = Desk(groups=[YARD])
-    first, second = event("gate-1", at_us=NOW_US), event("gate-2", at_us=NOW_US)
+    desk = Desk()
+    first, second = in_yard("gate-1", NOW_US), in_yard("gate-2", NOW_US)
     desk.report(first, second)
     goes_on = replace(second, state="updated", revision=1, escalated=True, reason="escalated")
     assert [e.state for e in desk.report(goes_on)] == ["queued"]
@@ -515,18 +517,10 @@ def test_whoever_reads_the_ledger_knows_what_its_writer_knew(steps: list[str], c
     assert len(ids) == desk.ledger.count_open("ops") + over + len(covered)
 
 
-def test_a_camera_of_two_groups_is_told_once_in_both_whichever_camera_is_first():
-    groups = [GroupSettings(cameras=["gate-*"]), GroupSettings(cameras=["gate-0", "yard"])]
-    gate, yard = (event(camera, at_us=NOW_US) for camera in ("gate-0", "yard"))
-    for first, second in ((gate, yard), (yard, gate)):
-        told = Desk(groups=groups).report(first, second)
-        assert [(entry.state, entry.why) for entry in told] == [("queued", None), ("held", "merged")]
-
-
 def test_what_a_clock_that_was_ahead_has_told_of_holds_nothing_back_for_longer():
-    desk = Desk(groups=[YARD])
+    desk = Desk()
     desk.now += 6 * HOUR
-    desk.report(event("gate-1", at_us=NOW_US))
+    desk.report(in_yard("gate-1", NOW_US))
     desk.now -= 6 * HOUR
-    (held,) = desk.report(event("yard", at_us=NOW_US))
+    (held,) = desk.report(in_yard("yard", NOW_US))
     assert (held.why, held.due_us) == ("merged", desk.now + 30 * SECOND)

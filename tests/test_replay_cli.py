@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,22 @@ def test_report_is_one_page_that_asks_for_nothing_else(place: Path):
     assert "<link" not in page
 
 
+def test_what_cameras_of_a_group_see_at_once_is_one_incident(place: Path):
+    (place / "yard.toml").write_text('[[rules]]\ngroup = "yard"\n')
+    figures: dict[str, dict[str, Any]] = {}
+    for name, options in (("alone", ()), ("yard", ("--settings", place / "yard.toml"))):
+        result = replay(place, "--labels", place / "truth.csv", "--json", place / f"{name}.json", *options)
+        assert result.returncode == 0, result.stderr
+        figures[name] = json.loads((place / f"{name}.json").read_text())
+    assert "2 events of cameras in groups are 1 incident." in result.stdout
+    (incident,) = figures["yard"]["incidents"]
+    assert (incident["cameras"], incident["outcome"]) == (["gate", "hall"], "detected")
+    assert sorted(incident["events"]) == sorted(each["event"] for each in figures["yard"]["events"])
+    # The events are what they were.
+    assert figures["alone"]["incidents"] == []
+    assert [e["event"] for e in figures["alone"]["events"]] == [e["event"] for e in figures["yard"]["events"]]
+
+
 @pytest.mark.slow
 def test_second_model_is_compared_on_the_same_footage(place: Path):
     write_checkpoint(place / "other.safetensors", always="fight", frames=8, spacing_seconds=0.2)
@@ -202,6 +219,8 @@ def test_second_model_has_its_own_thresholds_and_the_settings_are_for_the_first(
         "update_seconds": 7,
         "severity": "alert",
         "escalate_after_seconds": None,
+        "group": None,
+        "merge_seconds": 30.0,
         "schedule": None,
     }
     # The second model goes by its own thresholds, which are of no version.

@@ -86,13 +86,15 @@ def test_a_lower_start_takes_the_end_down_with_it():
 def test_what_a_table_sets_a_lower_one_takes_back():
     schedule = {"schedule": ["mon-fri 22:00-06:00"], "time_zone": "Europe/Berlin"}
     found = rules(
-        {"enabled": False, "escalate_after_seconds": 30, **schedule},
+        {"enabled": False, "escalate_after_seconds": 30, "group": "yard", "merge_seconds": 9, **schedule},
         {"camera": "dock-*", "enabled": True},
-        {"camera": "dock-1", "schedule": [], "escalate_after_seconds": 0},
+        {"camera": "dock-1", "schedule": [], "escalate_after_seconds": 0, "group": ""},
     )
     assert found.of("gate") == {}
     assert found.of("dock-2")[LABEL].schedule == Schedule(("mon-fri 22:00-06:00",), "Europe/Berlin")
     assert found.of("dock-2")[LABEL].escalate_after_seconds == 30
+    assert (found.of("dock-2")[LABEL].group, found.of("dock-2")[LABEL].merge_seconds) == ("yard", 9)
+    assert found.of("dock-1")[LABEL].group is None
     assert (found.of("dock-1")[LABEL].schedule, found.of("dock-1")[LABEL].escalate_after_seconds) == (None, None)
 
 
@@ -181,6 +183,15 @@ def test_an_event_that_goes_on_is_escalated_once_and_is_an_alert_from_then_on():
     ]
     assert [(e.severity, e.escalated) for e in events] == [("detection", False), *[("alert", True)] * 3]
     assert {e.rule for e in events} == {"one"}
+
+
+def test_an_event_says_its_group_and_a_camera_by_itself_says_none():
+    grouped = track([0.9] * 3 + [0.1], replace(RULE, group="yard", merge_seconds=12.0))
+    assert {(e.state, e.group, e.merge_seconds) for e in grouped} == {
+        ("started", "yard", 12.0),
+        ("ended", "yard", 12.0),
+    }
+    assert {(e.group, e.merge_seconds) for e in track([0.9] * 3 + [0.1], RULE)} == {(None, None)}
 
 
 def test_an_event_that_ends_before_is_not_escalated():
@@ -297,7 +308,7 @@ def test_what_an_earlier_version_knew_of_an_event_is_gone_on_with():
     for n in range(3):
         tracker.push(window(n, 0.9))
     known = json.loads(STATE.dump_json(tracker.state))
-    for added in ("severity", "rule", "escalated", "reason"):
+    for added in ("severity", "rule", "escalated", "reason", "group", "merge_seconds"):
         del known["courses"]["run"]["event"][added]
     restored = Tracker.restored({"run": RULE}, STATE.validate_python(known))
     (ended,) = restored.push(window(3, 0.1))

@@ -363,7 +363,7 @@ def test_rules_that_change_while_a_worker_runs_give_the_events_of_one_that_knew_
         settings.model_dump() | {"redis": settings.redis, "tracker": {"min_seconds": 0.8}}
     )
     changes: list[tuple[float, dict[str, Any]]] = [
-        (5.0, {"severity": "detection", "update_seconds": 0.5, "escalate_after_seconds": 2.5}),
+        (5.0, {"severity": "detection", "update_seconds": 0.5, "escalate_after_seconds": 2.5, "group": "yard"}),
         (7.0, {"enabled": False}),
     ]
     sent = segments_of(footage, "gate")
@@ -416,3 +416,4 @@ def test_rules_that_change_while_a_worker_runs_give_the_events_of_one_that_knew_
     assert (told[0], told[-1]) == (("started", "alert", None), ("ended", "alert", "rule_removed"))
     assert ("updated", "detection", None) in told
     assert told.count(("updated", "alert", "escalated")) == 1
+    assert {e.group for e in expected if e.end_us > START_US + 6 * SECOND} == {"yard"}

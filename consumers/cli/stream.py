@@ -248,6 +248,14 @@ def events(
             metavar="LABEL", help="Only events with this label. May be given several times.", show_default=False
         ),
     ] = None,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge",
+            help="Print incidents: what cameras of a group see at once is one. With --follow: as one opens, as "
+            "another event joins it, and when all of it is over.",
+        ),
+    ] = False,
     form: Annotated[
         Literal["text", "table", "json", "csv"] | None,
         typer.Option(
@@ -306,6 +314,7 @@ def events(
             "--since": since,
             "--camera": camera,
             "--label": label,
+            "--merge": merge,
             "--drills": drills,
         }
         asked |= {"--format": form, "--json": as_json, "--group": group, "--exit-after": exit_after}
@@ -330,9 +339,9 @@ def events(
                 )
             except ValueError as error:
                 raise typer.BadParameter(f"--{error}") from None
-            follow_events(subscription, form, console)
+            follow_events(subscription, form, console, merge=merge)
             return
-        print_stored_events(settings, selection, since_us or 0, form, console, errors, stop)
+        print_stored_events(settings, selection, since_us or 0, form, console, errors, stop, merge=merge)
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)  # the rest was not printed
 

@@ -230,7 +230,13 @@ def _average(scores: deque[float], rule: Rule, score: float) -> bool:
 
 def _made_by(rule: Rule, event: Event) -> Event:
     """An event as a rule reports it."""
-    return replace(event, rule=rule.version, severity="alert" if event.escalated else rule.severity)
+    return replace(
+        event,
+        rule=rule.version,
+        severity="alert" if event.escalated else rule.severity,
+        group=rule.group,
+        merge_seconds=None if rule.group is None else rule.merge_seconds,
+    )
 
 
 def _ended(event: Event, ending: Ending) -> Event:

@@ -31,6 +31,8 @@ class Told:
     time_us: int
     #: Event time at which it began.
     start_us: int
+    #: The group of cameras that saw it, by the rules.
+    group: str | None
 
 
 class Ledger:
@@ -98,7 +100,7 @@ class Ledger:
     def _note_told(self, entry: Delivery, data: Mapping[str, Any]) -> None:
         told, key = self._told.setdefault(entry.channel, {}), (data["label"], data["camera"])
         told.pop(key, None)
-        told[key] = Told(entry.time_us, parse_time_us(data["start"]))
+        told[key] = Told(entry.time_us, parse_time_us(data["start"]), data.get("group"))
         if len(told) > MAX_CAMERAS:
             del told[next(iter(told))]
 

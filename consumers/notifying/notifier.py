@@ -79,8 +79,7 @@ class Notifier:
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
         self._said, self._pictured = Answers(), PicturedReports()
-        groups = tuple(settings.groups.values())
-        self._plan = Plan(settings.channels, settings.notify.max_open, self._said, groups, self._pictured)
+        self._plan = Plan(settings.channels, settings.notify.max_open, self._said, self._pictured)
         self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
         self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
         #: Of the topic of events that was read last.

@@ -13,7 +13,7 @@ from typing import Any, Final
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.prediction import content_id, rfc3339
-from consumers.settings.notifying import ChannelSettings, GroupSettings
+from consumers.settings.notifying import ChannelSettings
 from consumers.times import parse_time_us
 
 from .answers import LONGEST_US, Answers
@@ -85,10 +85,9 @@ class Plan:
         channels: Mapping[str, ChannelSettings],
         max_open: int,
         said: Answers | None = None,
-        groups: Collection[GroupSettings] = (),
         pictured: PicturedReports | None = None,
     ) -> None:
-        self._channels, self._max_open, self._groups = channels, max_open, groups
+        self._channels, self._max_open = channels, max_open
         #: What people want to hear nothing more of; as it is by the time of each call.
         self._said = said or Answers()
         #: Which pictures there are, likewise.
@@ -177,16 +176,14 @@ class Plan:
         data = queued.message["data"]
         if queued.kind != "event" or queued.drill is not None or data.get("reason") == "escalated":
             return None
-        start_us = parse_time_us(data["start"])
-        told = [each for each in ledger.told(queued.channel, data["label"]) if each[0] != data["camera"]]
+        if (group := data.get("group")) is None:
+            return None
+        start_us, span_us = parse_time_us(data["start"]), int((data.get("merge_seconds") or 0) * 1e6)
         until_us = [
             # What a clock that was ahead has written holds nothing back for longer.
             min(newest.time_us, now_us) + span_us
-            for group in self._groups
-            if group.holds(data["camera"])
-            for span_us in (int(group.merge_seconds * 1e6),)
-            for camera, newest in told
-            if abs(newest.start_us - start_us) <= span_us and group.holds(camera)
+            for camera, newest in ledger.told(queued.channel, data["label"])
+            if camera != data["camera"] and newest.group == group and abs(newest.start_us - start_us) <= span_us
         ]
         return max(now_us, min(until_us)) if until_us else None
 

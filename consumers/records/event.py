@@ -30,7 +30,7 @@ _KIND: Final = b"clipline.event."
 _DRILL_KIND: Final = b"clipline.drill."
 _REVISION: Final = re.compile(r"[0-9]{1,9}")
 #: What bodies of earlier versions lack.
-ADDED_KEYS: Final = frozenset({"severity", "rule", "escalated", "reason"})
+ADDED_KEYS: Final = frozenset({"severity", "rule", "escalated", "reason", "group", "merge_seconds"})
 #: What only bodies of drills hold.
 DRILL_KEYS: Final = frozenset({"drill"})
 #: What a body holds.
@@ -87,6 +87,10 @@ class Event:
     escalated: bool = False
     #: Why there is this report; None where it is one of its course.
     reason: Reason | None = None
+    #: The group of cameras that it was seen in; None where its camera is in none.
+    group: str | None = None
+    #: Seconds between it and another event of its group that is of the same incident, see `consumers.rules.incidents`.
+    merge_seconds: float | None = None
     #: Where the footage of it lies, "topic[partition]@first-last"; None where it comes from no topic. Not a part of
     #: what the event is: the same footage recorded again has other offsets.
     segments: str | None = field(default=None, compare=False)
@@ -128,6 +132,8 @@ class Event:
             "rule": self.rule,
             "escalated": self.escalated,
             "reason": self.reason,
+            "group": self.group,
+            "merge_seconds": self.merge_seconds,
         }
         return body if self.drill is None else body | {"drill": self.drill}
 
@@ -205,6 +211,8 @@ class Event:
             rule=fields.optional(body, "rule", str, where),
             escalated=fields.optional(body, "escalated", bool, where) or False,
             reason=cast(Reason | None, reason),
+            group=fields.optional(body, "group", str, where),
+            merge_seconds=fields.optional(body, "merge_seconds", float, where),
             segments=None if segments is None else segments.decode(errors="replace"),
             trace=trace_of(headers),
         )

@@ -37,6 +37,7 @@ from .judging.judgement import (
     Judgement,
     events_json,
     figures,
+    incidents_json,
     judge_events,
     rounded,
     truth_json,
@@ -408,6 +409,7 @@ def result_json(
     }
     found: dict[str, Any] = rounded({**top, **figures(judgement, judged=judged)})
     found["events"] = events_json(judgement, judged=judged)
+    found["incidents"] = incidents_json(judgement, judged=judged)
     found["truth"] = truth_json(judgement) if judged else None
     found["problems"] = [
         *replayed.unreadable,

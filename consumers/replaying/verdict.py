@@ -39,7 +39,21 @@ Row = tuple[str, str, str]
 
 
 def verdict(content: Mapping[str, Any]) -> str:
-    """The result in one or two sentences; `content` is what --json writes."""
+    """The result in a few sentences; `content` is what --json writes."""
+    return _events_verdict(content) + _incidents_text(content["incidents"])
+
+
+def _incidents_text(incidents: Sequence[Mapping[str, Any]]) -> str:
+    """What groups of cameras saw, where there are any."""
+    if not incidents:
+        return ""
+    events = sum(len(row["events"]) for row in incidents)
+    false = sum(row.get("outcome") == "false_alarm" for row in incidents)
+    text = f" {count(events, 'event')} of cameras in groups {'is' if events == 1 else 'are'} "
+    return text + count(len(incidents), "incident") + (f", {false} of them false." if false else ".")
+
+
+def _events_verdict(content: Mapping[str, Any]) -> str:
     footage = f"{duration(content['footage_seconds'])} of footage"
     if len(content["cameras"]) > 1:
         footage += f" from {len(content['cameras'])} cameras"

@@ -24,6 +24,10 @@ class Rule:
     escalate_after_seconds: float | None = None
     #: Windows that begin outside of it hold no event; None where there are events at any time.
     schedule: Schedule | None = None
+    #: Cameras that see one place, by the name of what they see; None where the camera is seen by itself.
+    group: str | None = None
+    #: How far apart what they see may be and is still one incident; of no meaning without a group.
+    merge_seconds: float = 30.0
     #: The version of the rules that it is of; None where it is of none.
     version: str | None = None
 

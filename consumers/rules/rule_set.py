@@ -24,7 +24,7 @@ from .rule import Rule
 #: Cameras whose rules are kept ready.
 _MAX_CAMERAS: Final = 4096
 #: Keys of a rule that are taken as they are.
-_PLAIN: Final = ("min_seconds", "cooldown_seconds", "update_seconds", "smoothing", "severity")
+_PLAIN: Final = ("min_seconds", "cooldown_seconds", "update_seconds", "smoothing", "severity", "merge_seconds")
 
 
 def tracker_rules(contract: Contract, settings: TrackerSettings) -> dict[str, Rule]:
@@ -163,6 +163,8 @@ def _over(rule: Rule, table: RuleSettings) -> Rule:
     changes = {key: value for key in _PLAIN if (value := getattr(table, key)) is not None}
     if table.escalate_after_seconds is not None:
         changes["escalate_after_seconds"] = table.escalate_after_seconds or None
+    if table.group is not None:
+        changes["group"] = table.group or None
     if table.schedule is not None:
         changes["schedule"] = table.hours
     return replace(rule, start=start, end=min(start, _either(table.end, rule.end)), **changes)

@@ -24,7 +24,7 @@ from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
 from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
-from .notifying import ChannelSettings, GroupSettings, NotifySettings
+from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .schedule import Schedule
@@ -48,7 +48,6 @@ __all__ = [
     "CameraSettings",
     "ChannelSettings",
     "GateSettings",
-    "GroupSettings",
     "KafkaSecuritySettings",
     "LabelSettings",
     "LoadRule",

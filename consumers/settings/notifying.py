@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -207,31 +206,6 @@ class ChannelSettings(Section):
             secret(f"channels.{name}.old_secret", self.old_secret, self.old_secret_file),
         )
         return tuple(each for each in found if each is not None)
-
-
-class GroupSettings(Section):
-    """Cameras that see one place, [groups.NAME]: an action that several of them see is told once."""
-
-    cameras: list[str] | None = Field(
-        None, min_length=1, examples=[["gate*", "yard"]], description="Its cameras; * stands for anything."
-    )
-    merge_seconds: float = Field(
-        30.0,
-        gt=0,
-        le=3600,
-        description="What another camera of the group has told of a label, begun within so many seconds, is held back, "
-        "and one message sums it up so long after the first one.",
-    )
-
-    @model_validator(mode="after")
-    def _has_cameras(self, info: ValidationInfo) -> GroupSettings:
-        if self.cameras is None and info.context != PART:
-            raise ValueError("expected cameras")
-        return self
-
-    def holds(self, camera: str) -> bool:
-        """Whether a camera belongs to it."""
-        return any(fnmatch.fnmatchcase(camera, pattern) for pattern in self.cameras or ())
 
 
 class NotifySettings(Section):

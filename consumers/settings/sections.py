@@ -25,7 +25,7 @@ from .addresses import check_kafka, check_redis
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
 from .gates import GateSettings
 from .load import LoadSettings
-from .notifying import ChannelSettings, GroupSettings, NotifySettings, check_keeping
+from .notifying import ChannelSettings, NotifySettings, check_keeping
 from .observing import LogSettings, MetricsSettings
 from .pictures import PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, PART, Address, Section, check_group
@@ -348,11 +348,6 @@ class Settings(Section):
         default_factory=dict,
         description="Who is told of events, each a table [channels.NAME]. A name has 1 to 64 letters, digits, '.', '_' "
         "or '-'.",
-    )
-    groups: dict[_ChannelName, GroupSettings] = Field(
-        default_factory=dict,
-        description="Cameras that see one place, each group a table [groups.NAME]. Of several that hold a camera the "
-        "first counts.",
     )
     verdicts: VerdictSettings = Field(VerdictSettings(), description="Verdicts on events.")
     log: LogSettings = Field(LogSettings(), description="Logs.")

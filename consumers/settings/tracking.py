@@ -128,6 +128,20 @@ class RuleSettings(Section):
         description="Seconds after which an event that still goes on is reported as escalated, and is an alert from "
         "then on. 0: never.",
     )
+    group: Annotated[str, AfterValidator(_check_pattern)] | None = Field(
+        None,
+        max_length=200,
+        examples=["yard"],
+        description="What these cameras see: events of one label that cameras of one group see together are one "
+        'incident. "": a camera by itself, where a rule above says otherwise.',
+    )
+    merge_seconds: float | None = Field(
+        None,
+        examples=[30.0],
+        gt=0,
+        le=3600,
+        description="Seconds between two events of a group that are still one incident. Left out: 30.",
+    )
     schedule: tuple[Annotated[str, AfterValidator(check_stretch)], ...] | None = Field(
         None,
         examples=[["mon-fri 22:00-06:00", "sat,sun"]],

@@ -1,4 +1,4 @@
-"""What `clipline check` says of who is told of events: channels, groups of cameras, the page behind links."""
+"""What `clipline check` says of who is told of events: channels, rules of groups of cameras, the page behind links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_channels(settings: Settings) -> Iterator[Finding]:
 
 
 def remarks_on_channels(settings: Settings) -> Iterator[Finding]:
-    """What channels and groups name and nothing is called, and what they want and nobody makes."""
+    """What channels, and rules of groups, name and nothing is called, and what they want and nobody makes."""
     labels, cameras = _labels(settings), list(settings.cameras)
     for name, channel in settings.channels.items():
         subject = f"channel {name}"
@@ -41,8 +41,9 @@ def remarks_on_channels(settings: Settings) -> Iterator[Finding]:
         yield from _unknown(subject, channel.cameras, cameras)
         if channel.pictures != "none" and (why := _no_pictures(settings)):
             yield Finding("warning", subject, f"pictures = {channel.pictures!r}, and there will be none: {why}")
-    for name, group in settings.groups.items():
-        yield from _unknown(f"group {name}", group.cameras or (), cameras)
+    for number, rule in enumerate(settings.rules, 1):
+        if rule.group:
+            yield from _unknown(f"rules #{number}", [rule.camera], cameras)
 
 
 def _labels(settings: Settings) -> tuple[str, ...]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from consumers.outputs.names import Names
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.printable import printable
 from consumers.records.event import Event
+from consumers.rules.incidents import Incident, merged, news
 from consumers.settings import Settings
 from consumers.subscribing.reader import EventReader
 from consumers.subscribing.selection import Selection
@@ -21,53 +24,91 @@ from consumers.subscribing.subscription import Subscription
 from stream import KafkaTransport, SourceError
 
 from .console import print_json, print_verbatim
-from .wording import describe, moment
+from .wording import describe, describe_incident, moment
 
 Format = Literal["text", "table", "json", "csv"]
-#: The columns of a table and their widths; what is longer moves the rest of its row.
-_TABLE: Final = {"end (UTC)": 19, "state": 7, "camera": 16, "label": 16, "seconds": 9, "peak": 5, "event": 8}
-#: The columns of CSV: the body of an event.
-CSV_COLUMNS: Final = (
-    *("event", "state", "camera", "label", "model", "start", "end"),
-    *("seconds", "peak_score", "peak", "windows", "ending"),
-    *("severity", "rule", "escalated", "reason"),
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one kind of thing is printed."""
+
+    #: The columns of a table and their widths; what is longer moves the rest of its row.
+    table: Mapping[str, int]
+    #: A body as a row of the table.
+    row: Callable[[Body], list[str]]
+    #: A body as one line for people.
+    line: Callable[[Body], Text]
+    #: The columns of CSV: the keys of a body.
+    csv: Sequence[str]
+
+
+def _event_row(body: Body) -> list[str]:
+    return [
+        *(moment(body["end"]), body["state"], body["camera"], printable(body["label"])),
+        *(f"{body['seconds']:.1f}", f"{body['peak_score']:.2f}", body["event"][:8]),
+    ]
+
+
+def _incident_row(body: Body) -> list[str]:
+    return [
+        *(moment(body["end"]), body["state"], printable(body["group"] or ""), printable(body["label"])),
+        *(f"{body['seconds']:.1f}", f"{body['peak_score']:.2f}", str(len(body["events"])), body["incident"][:8]),
+        " ".join(map(printable, body["cameras"])),
+    ]
+
+
+EVENTS: Final = Layout(
+    {"end (UTC)": 19, "state": 7, "camera": 16, "label": 16, "seconds": 9, "peak": 5, "event": 8},
+    _event_row,
+    describe,
+    (
+        *("event", "state", "camera", "label", "model", "start", "end"),
+        *("seconds", "peak_score", "peak", "windows", "ending"),
+        *("severity", "rule", "escalated", "reason", "group", "merge_seconds"),
+    ),
+)
+INCIDENTS: Final = Layout(
+    {
+        "end (UTC)": 19,
+        "state": 7,
+        "group": 12,
+        "label": 16,
+        "seconds": 9,
+        "peak": 5,
+        "events": 6,
+        "incident": 8,
+        "cameras": 7,
+    },
+    _incident_row,
+    describe_incident,
+    (
+        *("incident", "group", "state", "label", "cameras", "start", "end"),
+        *("seconds", "peak_score", "severity", "events"),
+    ),
 )
 
 
-class EventPrinter:
-    """Prints reports of events one by one in a format, the columns' names first where it has columns."""
+class Printer:
+    """Prints bodies one by one in a format, the columns' names first where it has columns."""
 
-    def __init__(self, out: Console, form: Format) -> None:
-        self._out = out
-        shows: dict[Format, Callable[[dict[str, Any]], None]] = {
-            "text": self._show_line,
-            "table": self._show_row,
-            "json": lambda body: print_json(out, body),
-            "csv": lambda body: self._print_csv([body[column] for column in CSV_COLUMNS]),
+    def __init__(self, out: Console, form: Format, layout: Layout = EVENTS) -> None:
+        self._out, self._layout = out, layout
+        shows: dict[Format, Callable[[Body], None]] = {
+            "text": lambda body: out.print(layout.line(body), soft_wrap=True),
+            "table": lambda body: self._print_row(layout.row(body)),
+            "json": lambda body: print_json(out, dict(body)),
+            "csv": lambda body: self._print_csv([_joined(body[column]) for column in layout.csv]),
         }
-        self._show = shows[form]
+        self.show = shows[form]
         if form == "csv":
-            self._print_csv(list(CSV_COLUMNS))
+            self._print_csv(list(layout.csv))
         elif form == "table":
-            self._print_row(list(_TABLE))
-
-    def show(self, event: Event) -> None:
-        """Print a report."""
-        self._show(event.body())
-
-    def _show_line(self, body: dict[str, Any]) -> None:
-        self._out.print(describe(body), soft_wrap=True)
-
-    def _show_row(self, body: dict[str, Any]) -> None:
-        self._print_row(
-            [
-                *(moment(body["end"]), body["state"], body["camera"], printable(body["label"])),
-                *(f"{body['seconds']:.1f}", f"{body['peak_score']:.2f}", body["event"][:8]),
-            ]
-        )
+            self._print_row(list(layout.table))
 
     def _print_row(self, cells: list[str]) -> None:
-        padded = (cell.ljust(width) for cell, width in zip(cells, _TABLE.values(), strict=True))
+        padded = (cell.ljust(width) for cell, width in zip(cells, self._layout.table.values(), strict=True))
         self._out.print("  ".join(padded).rstrip(), soft_wrap=True)
 
     def _print_csv(self, cells: list[Any]) -> None:
@@ -75,6 +116,11 @@ class EventPrinter:
         safe = (_cell(cell) if isinstance(cell, str) else cell for cell in cells)
         csv.writer(line, lineterminator="").writerow(safe)
         print_verbatim(self._out, line.getvalue())
+
+
+def _joined(value: Any) -> Any:
+    """Several names as one cell: neither cameras nor ids hold spaces."""
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _cell(text: str) -> str:
@@ -90,37 +136,56 @@ def print_stored_events(
     out: Console,
     errors: Console,
     stop: threading.Event,
+    *,
+    merge: bool = False,
 ) -> None:
     """Print all that is stored at this moment, of what was reported at `since_us` or later.
+
+    With `merge` these are the incidents that the events are, each once, by begin.
 
     Raises:
         BrokerError: the broker is away, or has no topic of events.
         SourceError: nobody has heard of a camera or label.
     """
-    transport, names, printer = KafkaTransport(settings.broker, at_once=True), Names(settings), EventPrinter(out, form)
-    printed = 0
+    transport, names = KafkaTransport(settings.broker, at_once=True), Names(settings)
+    printer, printed = Printer(out, form, INCIDENTS if merge else EVENTS), 0
     with watching(watch_kafka(settings.broker)):
-        for event in EventReader(settings.topics, drills=selection.drills).stored(transport, since_us):
-            if stop.is_set():
-                return
-            names.see(event)
-            if selection.holds(event):
-                printer.show(event)
-                printed += 1
-        if printed:
+        reader = EventReader(settings.topics, drills=selection.drills)
+        events = _seen(reader.stored(transport, since_us), names, selection, stop)
+        for body in (_last(incident) for incident in merged(events)) if merge else (event.body() for event in events):
+            printer.show(body)
+            printed += 1
+        if printed or stop.is_set():
             return
         if unknown := names.unknown(transport, selection.cameras, selection.labels):
             raise SourceError("; ".join(unknown))
     errors.print("no events", style="yellow")
 
 
-def follow_events(subscription: Subscription, form: Format, out: Console) -> None:
+def _seen(events: Iterable[Event], names: Names, selection: Selection, stop: threading.Event) -> Iterator[Event]:
+    """Those that are wanted, until the stop; all names are noted."""
+    for event in events:
+        if stop.is_set():
+            return
+        names.see(event)
+        if selection.holds(event):
+            yield event
+
+
+def _last(incident: Incident) -> Body:
+    """How an incident of the past was in the end: over, or one that has begun and goes on."""
+    return incident.body() | {"state": "ended" if incident.state == "ended" else "started"}
+
+
+def follow_events(subscription: Subscription, form: Format, out: Console, *, merge: bool = False) -> None:
     """Print events as they come, until the subscription is over.
+
+    With `merge` these are incidents: as they open, as another event joins them, and when all of their events are over.
 
     Raises:
         BrokerError: the broker has been away for as long as the subscription waits.
     """
-    printer = EventPrinter(out, form)
+    printer = Printer(out, form, INCIDENTS if merge else EVENTS)
     with subscription as events:
-        for event in events:
-            printer.show(event)
+        for body in (each.body() for each in news(events)) if merge else (event.body() for event in events):
+            printer.show(body)

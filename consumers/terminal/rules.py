@@ -134,6 +134,8 @@ def _plain(rule: Any) -> dict[str, Any]:
     shown = {name: getattr(rule, name) for name in names}
     if rule.escalate_after_seconds is not None:
         shown["escalate_after_seconds"] = rule.escalate_after_seconds
+    if rule.group is not None:
+        shown |= {"group": rule.group, "merge_seconds": rule.merge_seconds}
     if rule.schedule is not None:
         shown |= {"schedule": list(rule.schedule.stretches), "time_zone": rule.schedule.time_zone}
     return shown

@@ -88,6 +88,19 @@ def describe(body: Mapping[str, Any]) -> Text:
     )
 
 
+def describe_incident(body: Mapping[str, Any]) -> Text:
+    """One line about an incident, from its body: who saw it, and of which group of cameras they are."""
+    cameras = ", ".join(map(printable, body["cameras"]))
+    place = cameras if body["group"] is None else f"{printable(body['group'])} ({cameras})"
+    notes = [*(["detection"] if body["severity"] == "detection" else []), count(len(body["events"]), "event")]
+    return Text.assemble(
+        (f"{moment(body['end'])} UTC  ", "dim"),
+        (f"{body['state']:8}", STATE_STYLES[body["state"]]),
+        f"{printable(body['label'])} at {place}, {duration(body['seconds'])}, peak score {body['peak_score']:.2f}",
+        (f"  ({', '.join(notes)})  {printable(body['incident'][:_SHORT_ID])}", "dim"),
+    )
+
+
 def skip_reason(reason: str) -> str:
     """Why frames were skipped, in words."""
     return _SKIP_REASONS.get(reason, reason.replace("_", " "))

@@ -10,6 +10,7 @@ from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 from consumers.replaying.trace import EventReport, Timeline
 from consumers.rules.book import RuleBook
+from consumers.rules.incidents import Incident, merged
 from consumers.rules.rule import Rule
 
 from .metrics import (
@@ -61,6 +62,8 @@ class Judgement:
     event_set: EventSet
     #: For each detection the index of the true event it finds; None for a false alarm.
     matched: tuple[int | None, ...]
+    #: What cameras of a group saw together.
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def missed(self) -> list[int]:
@@ -94,7 +97,10 @@ def judge_events(
         matcher: says which event is which true one.
         book: the rules, where they are not the same for all cameras at any time.
     """
-    found = [h for timeline in timelines for h in collect_events(timeline.play(book or rules))]
+    played = [timeline.play(book or rules) for timeline in timelines]
+    found = [h for reports in played for h in collect_events(reports)]
+    # As they came on the topic: by when they were known.
+    reports = sorted((r for reports in played for r in reports), key=lambda r: (r.known_us, r.event.camera))
     event_set = make_event_set(timelines, found, truth)
     return Judgement(
         tuple(timelines),
@@ -103,6 +109,7 @@ def judge_events(
         tuple(truth),
         event_set,
         tuple(match(event_set.truth, event_set.detections, matcher)),
+        tuple(merged(report.event for report in reports)),
     )
 
 
@@ -196,6 +203,21 @@ def events_json(judgement: Judgement, *, judged: bool) -> list[dict[str, Any]]:
             row["outcome"] = "false_alarm" if found is None else "detected"
             row["truth"] = found
             row["time_to_alert"] = None if found is None else detection.alert - judgement.event_set.truth[found].start
+        rows.append(rounded(row))
+    return rows
+
+
+def incidents_json(judgement: Judgement, *, judged: bool) -> list[dict[str, Any]]:
+    """What cameras of groups saw together, in the end; judged by its events: false where all of them are."""
+    by_id = {h.event.id: m for h, m in zip(judgement.events, judgement.matched, strict=True)}
+    rows = []
+    for incident in judgement.incidents:
+        if incident.group is None:
+            continue
+        row = {key: value for key, value in incident.body().items() if key != "state"}
+        if judged:
+            is_true = any(by_id[event] is not None for event in incident.events)
+            row["outcome"] = "detected" if is_true else "false_alarm"
         rows.append(rounded(row))
     return rows
 
