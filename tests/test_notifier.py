@@ -39,6 +39,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.running.child import child_command, child_environment
+from consumers.running.state_topics import read_states
 from consumers.settings import Settings, SettingsError
 from consumers.settings.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
@@ -179,6 +180,22 @@ def test_what_comes_on_a_topic_made_anew_is_told():
 
     assert read_by_who_has_read(None) == [], "a group begins with what comes"
     assert len(read_by_who_has_read("of the topic before")) == 1
+
+
+def test_a_channel_that_cannot_be_reached_is_said_by_status_until_it_can(embedded_broker: Service, topics_prefix: str):
+    answers = [Answer(503)]
+    with Receiver(lambda *_: answers[-1]) as receiver:
+        site = Site(embedded_broker.address, topics_prefix, url=receiver.url)
+
+        def channels() -> list[str]:
+            return list(read_states(site.transport, site.settings.topics, channels=True).channels)
+
+        assert channels() == []
+        with notifying(site.settings):
+            site.send(*events(1))
+            assert eventually(lambda: channels() == ["ops"])
+            answers.append(Answer(200))
+            assert eventually(lambda: channels() == [])
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from rich.console import Console
 from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.outputs.states import CameraReporter, ensure_state_topics, reported_camera, worker_state
 from consumers.records.camera_state import CameraState
+from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.records.process import ProcessInfo
@@ -25,7 +26,8 @@ from consumers.running.state_topics import States, StatesFollower, read_states
 from consumers.settings import TopicSettings, WorkerSettings
 from consumers.terminal.run_view import PlainRun
 from consumers.terminal.status_view import StatusView
-from stream import Attached, FeedState, KafkaTransport, MemoryTransport
+from stream import Attached, FeedState, KafkaTransport, MemoryTransport, Record
+from tests.snapshots import event
 
 NOW_US = 1_795_838_400_000_000
 AGENT = ProcessInfo("hub-agent", "hub", 41, "0.1.0", NOW_US - 3_600_000_000)
@@ -197,6 +199,29 @@ def test_an_agent_that_was_fenced_and_still_sends_is_said_with_the_camera():
     assert WorkerState.decode(worker(seen).encode()[2], "there").cameras == (seen,)
     over = overview(states(camera("gate"), worker(replace(seen, fenced_seconds=40.0))), NOW_US)
     assert not over.problems
+
+
+def test_a_channel_that_gets_nothing_is_said_until_it_gets_something():
+    begun = Delivery.about(event("gate"), "ops", now_us=ago(90), expires_us=ago(-90))
+    topics = TopicSettings()
+    found = states(camera("gate"), worker(classified("gate")))
+
+    def take(entry: Delivery) -> list[str]:
+        key, headers, value = entry.encode()
+        found.take(Record(topics.deliveries, 0, 0, key, headers, value, 0), topics)
+        return list(overview(found, NOW_US).problems)
+
+    first = begun.then("retrying", ago(80), attempt=1, why="timeout", detail="no\x1b[2J answer", pauses=True)
+    assert take(begun) == []
+    assert take(first) == ["channel ops has got nothing for 1 min 20 s (timeout: no\\x1b[2J answer)"]
+    # What one message meets is no trouble of the channel, nor does another try begin the time anew.
+    assert take(replace(first, id="b" * 24, time_us=ago(5))) == take(first)
+    assert take(replace(first, channel="guard", pauses=False)) == take(first)
+    assert take(first.then("sent", ago(1), attempt=2)) == []
+    gone = begun.then("failed", ago(1), attempt=1, why="disabled", detail="HTTP 410")
+    assert take(gone) == ["channel ops wants no messages any more (HTTP 410)"]
+    found.forget(NOW_US + 2 * 24 * 3600 * 1_000_000)
+    assert found.channels == {}
 
 
 def test_what_ended_long_ago_is_forgotten_and_a_camera_that_nobody_reads_is_not():

@@ -98,8 +98,8 @@ def status(
 ) -> None:
     """Show how all cameras, agents and workers are doing.
 
-    Also those of other machines on the same broker. Exits with 1 where
-    something is wrong, and says what.
+    Also those of other machines on the same broker, and channels that get no
+    messages. Exits with 1 where something is wrong, and says what.
 
     \b
     Examples:
@@ -119,11 +119,11 @@ def status(
     if watch:
         with (
             stop_on_signal() as stop,
-            StatesFollower(transport, settings.topics, f"Kafka at {settings.kafka}") as follower,
+            StatesFollower(transport, settings.topics, f"Kafka at {settings.kafka}", channels=True) as follower,
         ):
             watch_status(console, follower, stop.is_set)
         return
-    now = overview(read_states(transport, settings.topics), time.time_ns() // 1000)
+    now = overview(read_states(transport, settings.topics, channels=True), time.time_ns() // 1000)
     if as_json:
         print_json(console, now.body(), indent=1)
     else:

@@ -1,12 +1,14 @@
-"""All cameras, agents and workers at one moment, from the topics of their states, and what is wrong with them."""
+"""Cameras, agents, workers and channels at one moment, from the topics of their states, and what is wrong with them."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from consumers.printable import printable
 from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
@@ -74,6 +76,18 @@ class WorkerLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelTrouble:
+    """A channel of notifications through which nothing gets; wall clock in microseconds, of the notifier."""
+
+    since_us: int
+    #: When it was tried last.
+    time_us: int
+    #: In one word, and what the other side said.
+    why: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at one moment."""
 
@@ -83,6 +97,8 @@ class Overview:
     workers: tuple[WorkerLine, ...]
     #: What is wrong, the gravest first; empty where all is well.
     problems: tuple[str, ...]
+    #: By name, those through which nothing gets.
+    channels: Mapping[str, ChannelTrouble] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -135,6 +151,10 @@ class Overview:
                 {**line.state.body(), "age_seconds": round(line.age_seconds, 3), "dead": line.dead}
                 for line in self.workers
             ],
+            "channels": [
+                {"channel": name, "since_us": each.since_us, "why": each.why, "detail": each.detail}
+                for name, each in self.channels.items()
+            ],
         }
 
 
@@ -158,7 +178,9 @@ def overview(states: States, now_us: int, forget_seconds: float = FORGET_SECONDS
         if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
     )
     agents = tuple(_agents(cameras, now_us))
-    return Overview(now_us, cameras, agents, workers, tuple(_problems(cameras, agents, workers, alive, now_us)))
+    problems = _problems(cameras, agents, workers, alive, now_us), _unreached(states.channels, now_us)
+    channels = dict(sorted(states.channels.items()))
+    return Overview(now_us, cameras, agents, workers, tuple(itertools.chain(*problems)), channels)
 
 
 def silent_overview(now_us: int, why: str) -> Overview:
@@ -255,6 +277,16 @@ def _dead(cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: S
     for worker in workers:
         if worker.dead:
             yield f"worker {worker.state.name} died without a word {duration(worker.age_seconds)} ago"
+
+
+def _unreached(channels: Mapping[str, ChannelTrouble], now_us: int) -> Iterator[str]:
+    for name, trouble in sorted(channels.items()):
+        detail = printable(trouble.detail)
+        if trouble.why == "disabled":
+            yield f"channel {name} wants no messages any more ({detail or 'disabled'})"
+        else:
+            said = f"{trouble.why}: {detail}" if detail else trouble.why
+            yield f"channel {name} has got nothing for {duration(_age(trouble.since_us, now_us))} ({said})"
 
 
 def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_us: int) -> Iterator[str]:

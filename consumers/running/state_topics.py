@@ -1,4 +1,4 @@
-"""The states of all cameras and workers, from the topics on which they are told."""
+"""The states of all cameras, workers and channels, from the topics on which they are told."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Final, Self
 
 from consumers.outputs.follower import TopicFollower, from_now
 from consumers.records.camera_state import CameraState
+from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.worker_state import WorkerState
 from consumers.settings import TopicSettings
 from stream import Record, Transport
 
-from .overview import FORGET_CAMERA_SECONDS, Overview, overview, silent_overview
+from .overview import FORGET_CAMERA_SECONDS, ChannelTrouble, Overview, overview, silent_overview
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +33,36 @@ class States:
 
     cameras: dict[str, CameraState] = field(default_factory=dict)
     workers: dict[str, WorkerState] = field(default_factory=dict)
+    #: Channels through which nothing gets, by name.
+    channels: dict[str, ChannelTrouble] = field(default_factory=dict)
     _said_full: bool = False
 
     def take(self, record: Record, topics: TopicSettings) -> None:
-        """Take what a record of one of the two topics says; a record without a value takes its key away."""
+        """Take what a record of one of the topics says; a record without a value takes its key away."""
         key = (record.key or b"").decode(errors="replace")
         try:
             if record.topic == topics.cameras_state:
                 self._put(
                     self.cameras, key, None if record.value is None else CameraState.decode(record.value, record.where)
                 )
+            elif record.topic == topics.deliveries:
+                self._note_delivery(Delivery.decode(record.key, record.value, record.where))
             else:
                 self._put(
                     self.workers, key, None if record.value is None else WorkerState.decode(record.value, record.where)
                 )
         except RecordError as error:
             log.warning("left out: %s", error)
+
+    def _note_delivery(self, entry: Delivery) -> None:
+        is_disabled = entry.state == "failed" and entry.why == "disabled"
+        if entry.state == "sent":
+            self.channels.pop(entry.channel, None)
+        elif is_disabled or (entry.state == "retrying" and entry.pauses):
+            before = self.channels.get(entry.channel)
+            since_us = entry.time_us if before is None else before.since_us
+            trouble = ChannelTrouble(since_us, entry.time_us, entry.why or "", entry.detail or "")
+            self._put(self.channels, entry.channel, trouble)
 
     def _put(self, states: dict[str, Any], key: str, state: Any) -> None:
         if state is None:
@@ -61,27 +76,37 @@ class States:
     def forget(self, now_us: int) -> None:
         """Drop what is so old that nobody is told of it."""
         oldest_us = now_us - FORGET_CAMERA_SECONDS * 1_000_000
-        for states in (self.cameras, self.workers):
+        for states in (self.cameras, self.workers, self.channels):
             for key in [key for key, state in states.items() if state.time_us < oldest_us]:
                 del states[key]
 
 
-def read_states(transport: Transport, topics: TopicSettings, most_records: int | None = None) -> States:
+def _topics_of_states(topics: TopicSettings, *, channels: bool) -> list[str]:
+    return [topics.cameras_state, topics.workers_state, *([topics.deliveries] if channels else [])]
+
+
+def read_states(
+    transport: Transport, topics: TopicSettings, most_records: int | None = None, *, channels: bool = False
+) -> States:
     """What the topics say now, as far as so many of their newest records tell it (5,000, if not given).
+
+    With `channels` the ledger is read, too, where there is one that we may read.
 
     Raises:
         BrokerError: the broker does not answer.
     """
-    present = transport.existing([topics.cameras_state, topics.workers_state])
+    present = transport.existing(_topics_of_states(topics, channels=channels))
 
     def newest(topic: str) -> list[Record]:
         most = most_records or _MAX_RECORDS
         ranges = {p: (max(first, end - most), end) for p, (first, end) in transport.offsets(topic).items()}
-        return list({record.key: record for record in transport.read(ranges)}.values())
+        records = transport.read(ranges)
+        # Of a ledger all entries count: the first one says since when, the newest may be about another message.
+        return list(records) if topic == topics.deliveries else list({each.key: each for each in records}.values())
 
     states = States()
-    # Both at once: most of the time goes by in waiting for the broker.
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    # All at once: most of the time goes by in waiting for the broker.
+    with ThreadPoolExecutor(max_workers=3) as pool:
         for records in pool.map(newest, sorted(present)):
             for record in records:
                 states.take(record, topics)
@@ -92,7 +117,13 @@ class StatesFollower:
     """What the topics say now, and from now on. Use as a context manager."""
 
     def __init__(
-        self, transport: Transport, topics: TopicSettings, broker: str, most_records: int | None = None
+        self,
+        transport: Transport,
+        topics: TopicSettings,
+        broker: str,
+        most_records: int | None = None,
+        *,
+        channels: bool = False,
     ) -> None:
         """Read what is there.
 
@@ -100,17 +131,18 @@ class StatesFollower:
             transport: the broker.
             topics: the names of its topics.
             broker: its name and address, to be told.
-            most_records: as of `read_states`.
+            most_records: as of `read_states`, and so is what follows.
+            channels: whether the ledger is read, too.
 
         Raises:
             BrokerError: the broker does not answer.
         """
         self._topics = topics
-        names = [topics.cameras_state, topics.workers_state]
+        names = _topics_of_states(topics, channels=channels)
         self._follower = TopicFollower(lambda: transport, broker, names, log.info, begin=from_now)
         # First: what comes while the stored records are read is then seen twice, and not missed.
         self._follower.poll(0.0)
-        self.states = read_states(transport, topics, most_records)
+        self.states = read_states(transport, topics, most_records, channels=channels)
 
     @property
     def awaited(self) -> str | None:

@@ -13,7 +13,7 @@ from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.process import HEARTBEAT_SECONDS
 from consumers.settings import Settings
-from consumers.topics import ensure_topics
+from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport
 
 from .overview import Overview, overview
@@ -33,6 +33,7 @@ class Watch:
 
     def __init__(self, kafka: KafkaAddress, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka, self._topics, self._clock = kafka, settings.topics, clock
+        self._notify = settings.notify if settings.notify.enabled and settings.channels else None
         self._states = States()
         self._silent = False
         self._heard_at: float | None = None
@@ -96,6 +97,9 @@ class Watch:
         ensure_state_topics(transport, self._topics)
         # From now on: our children have said nothing yet, and others are for `clipline status`.
         topics = [self._topics.cameras_state, self._topics.workers_state, self._topics.events]
+        if self._notify is not None:
+            ensure_topic_of_deliveries(transport, self._topics, self._notify.keep_days * 24)
+            topics.append(self._topics.deliveries)
         self._consumer = transport.consumer(topics, from_start=False)
 
     def close(self) -> None:
