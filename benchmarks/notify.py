@@ -1,8 +1,9 @@
 """How soon messages about events arrive: `python benchmarks/notify.py [--events 1000] [--cameras 200] [--seconds 60]`.
 
-Reports of events are sent to a broker, evenly over the time; a notifier with a webhook and, where Debian's mosquitto
-is there, an MQTT channel tells of them, and a stream of server-sent events. Measured is the wall time from when a
-record is sent to when its message has arrived, once alone and once beside clients of the stream that take nothing.
+Reports of events are sent to a broker, evenly over the time. `clipline notify`, with a webhook and, where Debian's
+mosquitto is there, an MQTT channel, and `clipline events --serve` tell of them, each in a process of its own. Measured
+is the wall time from when a record is sent to when its message has arrived, once alone and once beside clients of the
+stream that take nothing.
 Needs Java and `make kafka`; `--broker embedded` does without.
 """
 
@@ -13,14 +14,16 @@ import contextlib
 import http.client
 import json
 import math
+import os
 import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,10 +34,8 @@ import paho.mqtt.client as mqtt
 from price.machine import processor
 from rich.table import Table
 
-from consumers.notifying.notifier import Notifier
 from consumers.records.event import Event, event_id
 from consumers.settings import Settings
-from consumers.subscribing.serving import serving
 from consumers.terminal.console import Output
 from consumers.topics import ensure_topic_of_deliveries
 from stream import KafkaTransport
@@ -74,11 +75,15 @@ def webhook(arrivals: Arrivals) -> Iterator[str]:
     server.shutdown()
 
 
-@contextmanager
-def mosquitto(arrivals: Arrivals, program: str) -> Iterator[str]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def mosquitto(arrivals: Arrivals, program: str) -> Iterator[str]:
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "mosquitto.conf"
         settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
@@ -105,25 +110,52 @@ def report(camera: str, number: int) -> Event:
 
 
 @contextmanager
-def stream(settings: Settings, arrivals: Arrivals) -> Iterator[str]:
-    """Events over HTTP, and one client that takes them as they come."""
-    with serving(settings, "127.0.0.1:0") as (url, _):
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=120)
-        connection.request("GET", parts.path)
-        response, begun = connection.getresponse(), threading.Event()
+def command(settings: Settings, *words: str) -> Iterator[None]:
+    """`clipline` with these settings, a process of its own as for users."""
+    given = settings.model_dump(mode="json", exclude_unset=True)
+    environment = {f"CLIPLINE_{name}": str(value) for name, value in flat(given)}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumers.cli", *words], env=os.environ | environment, stdout=said, stderr=said
+        )
+        try:
+            yield
+            if process.poll() is not None:
+                said.seek(0)
+                sys.exit(f"clipline {words[0]} has ended: {said.read().decode(errors='replace')[-2000:]}")
+        finally:
+            process.terminate()
+            process.wait()
 
-        def take() -> None:
-            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-                while line := response.readline():
-                    if line.startswith(b"id:"):  # from now on nothing is missed
-                        begun.set()
-                    if line.startswith(b"data:"):
-                        arrivals.note("sse", json.loads(line[5:])["event"])
 
-        threading.Thread(target=take, daemon=True).start()
-        begun.wait()
-        yield url
+def flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}__{rest}".upper(), each) for rest, each in flat(value))
+        else:
+            yield name.upper(), value
+
+
+@contextmanager
+def stream(url: str, arrivals: Arrivals) -> Iterator[None]:
+    """One client of the stream that takes events as they come."""
+    parts, deadline = urlsplit(url), time.monotonic() + 60
+    while socket.socket().connect_ex((str(parts.hostname), int(parts.port or 0))):
+        if time.monotonic() > deadline:
+            sys.exit(f"nobody listens at {url}")
+        time.sleep(0.1)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=120)
+    connection.request("GET", parts.path)
+    response = connection.getresponse()
+
+    def take() -> None:
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            while line := response.readline():
+                if line.startswith(b"data:"):
+                    arrivals.note("sse", json.loads(line[5:])["event"])
+
+    threading.Thread(target=take, daemon=True).start()
+    yield
 
 
 @contextmanager
@@ -159,20 +191,17 @@ def send_reports(
     return sent
 
 
-@contextmanager
-def notifying(settings: Settings) -> Iterator[None]:
-    ensure_topic_of_deliveries(KafkaTransport(settings.broker), settings.topics, 24)
-    stop = threading.Event()
-    notifier = Notifier(lambda: KafkaTransport(settings.broker), settings, stop.is_set)
-    thread = threading.Thread(target=notifier.run)
-    thread.start()
-    try:
-        while not notifier.is_at_work:
-            time.sleep(0.1)
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def begin(settings: Settings, arrivals: Arrivals, names: Sequence[str]) -> None:
+    """Send reports until one has arrived everywhere: all are at work then."""
+    producer, deadline = KafkaTransport(settings.broker).producer(), time.monotonic() + 120
+    while not all(arrivals.count(name) for name in names):
+        if time.monotonic() > deadline:
+            sys.exit(f"nothing arrives by {', '.join(name for name in names if not arrivals.count(name))}")
+        producer.send(settings.topics.events, *report("warm-up", 0).encode())
+        producer.flush()
+        time.sleep(1)
+    producer.close()
+    time.sleep(5)
 
 
 def main() -> None:
@@ -197,8 +226,13 @@ def main() -> None:
             channels["mqtt"] = {"kind": "mqtt", "url": url, **limits}
         serve = {"max_clients": given.slow + 1, "slow_seconds": 600.0, "heartbeat_seconds": 1.0}
         settings = Settings.model_validate({"kafka": broker.address, "channels": channels, "serve": serve})
-        stack.enter_context(notifying(settings))
-        url, names = stack.enter_context(stream(settings, arrivals)), (*channels, "sse")
+        ensure_topic_of_deliveries(KafkaTransport(settings.broker), settings.topics, 24)
+        address, names = f"127.0.0.1:{free_port()}", (*channels, "sse")
+        url = f"http://{address}/events"
+        stack.enter_context(command(settings, "notify"))
+        stack.enter_context(command(settings, "events", "--serve", address))
+        stack.enter_context(stream(url, arrivals))
+        begin(settings, arrivals, names)
         rounds = {"one client": send_reports(settings, given, arrivals, names)}
         with slow_clients(url, given.slow):
             rounds[f"and {given.slow} slow ones"] = send_reports(settings, given, arrivals, names)

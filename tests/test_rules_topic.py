@@ -290,10 +290,10 @@ def test_who_applies_rules_for_a_time_that_has_passed_is_told_what_that_means(me
 def test_a_replay_takes_the_rules_of_the_time_as_they_were_applied(memory):
     transport, settings = memory
     model, said = SimpleNamespace(id="brightness", contract=CONTRACT), list[str]()
-    assert applied_rules(transport, settings, model, said.append) == {}  # type: ignore[arg-type]
+    assert applied_rules(transport, settings, model, "then", NOW_US, said.append) == {}  # type: ignore[arg-type]
     apply(transport, settings, NOW_US, {"start": 0.9})
     apply(transport, settings, NOW_US + SECOND, {"camera": "dock-*", "enabled": False})
-    found = applied_rules(transport, settings, model, said.append)  # type: ignore[arg-type]
+    found = applied_rules(transport, settings, model, "then", NOW_US, said.append)  # type: ignore[arg-type]
     book = RuleBook(RuleSet(CONTRACT, settings.tracker))
     book.set(found)
     starts = [book.at("dock-1", NOW_US + n * SECOND) for n in (-1, 0, 1)]
@@ -304,6 +304,18 @@ def test_a_replay_takes_the_rules_of_the_time_as_they_were_applied(memory):
         f"--rules then: none were applied in group {settings.worker.group}; those of the settings hold",
         f"--rules then: before {rfc3339(NOW_US)} none were applied; those of the settings hold",
     ]
+
+
+@pytest.mark.parametrize(("at", "start"), [(-1, 0.6), (0, 0.9), (1, 0.95), (9, 0.95)])
+def test_a_replay_takes_the_rules_of_now_for_all_footage(memory, at: int, start: float):
+    transport, settings = memory
+    model, said = SimpleNamespace(id="brightness", contract=CONTRACT), list[str]()
+    apply(transport, settings, NOW_US, {"start": 0.9})
+    apply(transport, settings, NOW_US + SECOND, {"start": 0.95})
+    book = RuleBook(RuleSet(CONTRACT, settings.tracker))
+    book.set(applied_rules(transport, settings, model, "now", NOW_US + at * SECOND, said.append))  # type: ignore[arg-type]
+    assert {book.at("dock-1", time_us)["bright"].start for time_us in (0, NOW_US, NOW_US + 9 * SECOND)} == {start}
+    assert [line[:11] for line in said] == ["--rules now"] * (at < 0)
 
 
 def worker(transport: Transport, settings: Settings) -> Worker:
@@ -406,7 +418,7 @@ def test_rules_that_change_while_a_worker_runs_give_the_events_of_one_that_knew_
     expected = events(undisturbed, settings)
     assert events(transport, settings) == expected
     # So does a replay of what was seen.
-    applied = applied_rules(transport, settings, SimpleNamespace(id="", contract=CONTRACT), print)  # type: ignore[arg-type]
+    applied = applied_rules(transport, settings, SimpleNamespace(id="", contract=CONTRACT), "then", NOW_US, print)  # type: ignore[arg-type]
     book = RuleBook(RuleSet(CONTRACT, settings.tracker))
     book.set(applied)
     tracker = Tracker(book.of("gate"))

@@ -140,11 +140,12 @@ def replay(
         ),
     ] = False,
     rules: Annotated[
-        Literal["now", "then"],
+        Literal["settings", "now", "then"],
         typer.Option(
-            help="When scores are an event: as the settings say now, or as was applied then, each version for its time."
+            help="When scores are an event: as the settings say, as what was applied for the group says now, or as was "
+            "applied then, each version for its time."
         ),
-    ] = "now",
+    ] = "settings",
     actev: Annotated[
         Path | None,
         typer.Option(

@@ -79,8 +79,8 @@ class ReplayOptions:
     reading: Reading | None = None
     #: Go on without rows of truth that are wrong.
     skip_bad_rows: bool = False
-    #: The rules of the settings, or those that were applied, each for its time.
-    rules: Literal["now", "then"] = "now"
+    #: The rules of the settings, or that were applied: the one that holds now, or each version for its time.
+    rules: Literal["settings", "now", "then"] = "settings"
 
     def __post_init__(self) -> None:
         if min(self.onset_window) < 0:
@@ -181,8 +181,9 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
         names = [recording.camera for recording in recordings]
         check_cameras(found, names)
         book = RuleBook(found)
-        if options.rules == "then":
-            book.set(applied_rules(connect(), settings, classifier, notes.warn))
+        if options.rules != "settings":
+            now_us = time.time_ns() // 1000
+            book.set(applied_rules(connect(), settings, classifier, options.rules, now_us, notes.warn))
         rules = book.any_of(names)
         setup = _setup(classifier, settings, found.base)
         if not rules:
