@@ -255,20 +255,6 @@ def test_the_time_of_a_part_is_the_time_that_it_took():
     assert 0 < clocks.seconds["rest"] <= time.process_time() - began
 
 
-def test_footage_shown_again_is_a_new_epoch_behind_the_one_before(tmp_path):
-    from footage import Footage, footage
-    from price.latency import _on_air
-
-    film = footage(Footage(4, 96, 64, rate=10, gop=20, bits_per_second=100_000), tmp_path)
-    shown = list(_on_air(str(film), "camera", 2))
-    assert [(s.epoch_us, s.start_us, s.end_us) for s in shown] == [
-        (0, 0, 2_000_000),
-        (0, 2_000_000, 4_000_000),
-        (4_000_000, 4_000_000, 6_000_000),
-        (4_000_000, 6_000_000, 8_000_000),
-    ]
-
-
 def a_run() -> list[dict]:
     """Figures as the JSON has them, each with another value."""
     from price.figures import Figure

@@ -20,6 +20,7 @@ from consumers.topics import ensure_topics
 from stream import Headers, MemoryTransport, Publisher, attach
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
 from tests.videos import write_video
+from tests.waiting import eventually
 
 START_US = 1_700_000_000_000_000
 CAMERAS = ["camera-0", "camera-1"]  # one on each of two partitions
@@ -43,6 +44,8 @@ class Disturbed:
     publisher: Publisher
     kill_at: int | None = None
     refuse_at: int | None = None
+    #: How long a commit takes, beside what it takes anyway.
+    commit_seconds: float = 0.0
     calls: int = 0
     commits: int = 0
     told: list[str] = field(default_factory=list)
@@ -61,6 +64,7 @@ class Disturbed:
         self._call("commit")
         assert offsets, "without offsets nobody knows whether the group has moved on"
         self.commits += 1
+        time.sleep(self.commit_seconds)
         if self.commits == self.refuse_at:
             self.told.append("refused")
             self.publisher.abort()
@@ -135,12 +139,12 @@ def undisturbed(records: list[tuple[bytes, Any, bytes]]) -> tuple[dict[str, list
     return told(transport), accounts(transport)
 
 
-def work(transport: MemoryTransport, **disturbance: int) -> Disturbed:
+def work(transport: MemoryTransport, **disturbance: float) -> Disturbed:
     """Work in one process; return its publisher."""
     disturbed: list[Disturbed] = []
 
     def publisher(name: str | None) -> Disturbed:
-        disturbed.append(Disturbed(MemoryTransport.publisher(transport, name), **disturbance))
+        disturbed.append(Disturbed(MemoryTransport.publisher(transport, name), **disturbance))  # type: ignore[arg-type]
         return disturbed[0]
 
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KilledError):
@@ -153,6 +157,7 @@ def work(transport: MemoryTransport, **disturbance: int) -> Disturbed:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit after each batch."""
     monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.live.worker._COMMIT_SHARE", 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -225,7 +230,6 @@ def a_partition_goes(records: Any, undisturbed: Any, monkeypatch: pytest.MonkeyP
     """Have a second worker join amid the work of the first; return whether something was open when it did."""
     transport, done = filled(records), threading.Event()
     workers = [Worker(transport, Slow(), SPEC, RULES, named(name)) for name in ("first", "second")]
-    expected = sum(map(len, undisturbed[0].values()))
     dropped: list[int] = []
     begin_again = workers[0]._begin_again
     monkeypatch.setattr(workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._sent)), begin_again()))
@@ -235,7 +239,7 @@ def a_partition_goes(records: Any, undisturbed: Any, monkeypatch: pytest.MonkeyP
     while not any(counts.windows > 4 for counts in list(workers[0].counts.values())):
         time.sleep(0.01)
     threads[1].start()
-    while sum(map(len, told(transport).values())) < expected and time.monotonic() < deadline:
+    while (told(transport), accounts(transport)) != undisturbed and time.monotonic() < deadline:
         time.sleep(0.05)
     done.set()
     for thread in threads:
@@ -281,3 +285,35 @@ def test_segments_that_were_deleted_and_made_anew_are_read_from_their_begin(reco
     worker = Worker(fresh, Brightness(), SPEC, RULES, SETTINGS)
     worker.run(lambda: worker.waiting == 0 and sum(c.segments for c in worker.counts.values()) >= 40)
     assert sum(counts.segments for counts in worker.counts.values()) > 40, "with what had been counted before"
+
+
+def test_a_worker_with_nothing_else_to_do_commits_at_once(records, monkeypatch):
+    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 60.0)
+    monkeypatch.setattr("consumers.live.worker._LATEST_COMMIT_SECONDS", 60.0)
+    transport, stop = filled(records[:8]), threading.Event()
+    worker = Worker(transport, Brightness(), SPEC, RULES, SETTINGS)
+    running = threading.Thread(target=worker.run, args=(stop.is_set,))
+    running.start()
+    try:
+        assert eventually(lambda: bool(told(transport)), 20)
+    finally:
+        stop.set()
+        running.join()
+
+
+def test_commits_of_a_worker_that_is_behind_take_no_more_than_a_tenth_of_the_time(records, undisturbed, monkeypatch):
+    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
+    transport, began = filled(records), time.monotonic()
+    slow = work(transport, commit_seconds=0.02)
+    seconds = time.monotonic() - began
+    # The first one has nothing to go by, the last one is at the end.
+    assert 2 <= slow.commits <= 2 + seconds / (10 * 0.02)
+    assert told(transport) == undisturbed[0]
+
+
+def test_a_commit_that_took_long_puts_the_next_one_off_for_seconds_at_most(records, monkeypatch):
+    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.live.worker._LATEST_COMMIT_SECONDS", 0.3)
+    began = time.monotonic()
+    assert 2 <= work(filled(records), commit_seconds=0.6).commits <= 6
+    assert time.monotonic() - began < 10

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -77,11 +77,14 @@ class Latency:
         row, plan = figure.row, self._desk.plan
         kind = "embedded" if row.variant == "embedded" else "apache"
         job = Job("kafka", row.model, one_core=False, **self._services(kind))
-        film = str(self._desk.film(plan.footage(row.footage)))
+        # One epoch, as a camera has for hours: where one begins, a worker waits for a second segment of it.
+        wanted = plan.footage(row.footage)
+        wanted = replace(wanted, seconds=plan.latency_repeats * wanted.seconds)
+        film = str(self._desk.film(wanted))
         carried = self._cameras_per_core(row)
         cameras = max(1, int(usable_cores() * carried / 2))
         spec = clip_spec(contract_of(row.model), None)
-        each = plan.latency_repeats * expected_windows(plan.seconds, contract_of(row.model))
+        each = expected_windows(wanted.seconds, contract_of(row.model))
         warm = list(segments_of(film, _WARM))[:2]
         warm_windows = expected_windows(sum(s.seconds for s in warm), contract_of(row.model))
         ask = Ask(film, cameras, gated=True, prefix=row.name.replace("_", "-"), windows=cameras * each + warm_windows)
@@ -95,7 +98,7 @@ class Latency:
             process.begin(ask)
             _send(transport, segments, warm)
             heard.wait_for(warm_windows, _WARM_SECONDS, warm=True)
-            sent = _send_live(transport, segments, film, cameras, plan.latency_repeats)
+            sent = _send_live(transport, segments, film, cameras)
             heard.wait_for(cameras * each, _LATE_SECONDS, warm=False)
             found = process.result()
         except (WrongWorkError, StreamError, KeyboardInterrupt):
@@ -155,24 +158,11 @@ def _send(transport: Transport, topic: str, segments: Sequence[Segment]) -> None
     producer.close()
 
 
-def _on_air(film: str, camera: str, repeats: int) -> Iterator[Segment]:
-    """A camera that shows a film several times, each time as a new epoch."""
-    begin_us = 0
-    for _ in range(repeats):
-        end_us = begin_us
-        for segment in segments_of(film, camera):
-            if segment.is_end:
-                continue
-            end_us = begin_us + segment.end_us
-            yield replace(segment, epoch_us=begin_us, start_us=begin_us + segment.start_us, end_us=end_us)
-        begin_us = end_us
-
-
-def _send_live(transport: Transport, topic: str, film: str, cameras: int, repeats: int) -> _Sent:
+def _send_live(transport: Transport, topic: str, film: str, cameras: int) -> _Sent:
     """Send a film of each camera as it comes; when each segment was sent, by camera, begin and end in µs."""
     due: list[tuple[float, Segment]] = []
     for number in range(cameras):
-        own = list(_on_air(film, camera_name(number), repeats))
+        own = [segment for segment in segments_of(film, camera_name(number)) if not segment.is_end]
         behind = number * own[0].seconds / cameras
         due += [(behind + segment.end_us / 1e6, segment) for segment in own]
     producer, sent = transport.producer(), _Sent()

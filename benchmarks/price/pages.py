@@ -53,8 +53,8 @@ rest is windows, gates, trackers and records. Close up: windows that the whole p
 costs up to twice as much."""
 _LATENCIES: Final = """\
 From a segment to a subscriber who hears its prediction, ms, with so many cameras live that a worker on all cores is
-busy for half the time (goal: 95 % within {goal:g} ms). A worker commits four times a second, and a segment of two
-seconds is decoded and classified as a whole."""
+busy for half the time (goal: 95 % within {goal:g} ms). A segment of two seconds is decoded and classified as a
+whole."""
 
 Entry = Mapping[str, Any]
 

@@ -54,8 +54,11 @@ from .stillness import StillRule
 log = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS: Final = 0.25
-#: What was taken is committed at the end of the first batch after so long.
+#: What was taken is committed at the end of the first batch after so long, or sooner where nothing else is to be done …
 COMMIT_SECONDS: Final = 0.25
+#: … but not so soon that commits would take more than one part in so many of the time, unless it is this late.
+_COMMIT_SHARE: Final = 10
+_LATEST_COMMIT_SECONDS: Final = 2.0
 
 
 class Worker:
@@ -107,6 +110,8 @@ class Worker:
         self._sent: list[tuple[Sequence[Outcome], Sequence[Event]]] = []
         #: When the first record was taken that is not yet committed.
         self._taken_at: float | None = None
+        #: When the last commit was over, and how long it took.
+        self._committed_at = self._commit_took = 0.0
         #: Records that are stored and not yet acknowledged: unread, or read and not committed.
         self.lag = 0
         #: Those of them that nobody has worked on yet.
@@ -334,7 +339,9 @@ class Worker:
         """Seconds until what was taken is to be committed."""
         if self._taken_at is None:
             return float("inf")
-        return self._taken_at + COMMIT_SECONDS - time.monotonic()
+        due = self._taken_at + (COMMIT_SECONDS if len(self._queue) else 0.0)
+        rested = self._committed_at + _COMMIT_SHARE * self._commit_took
+        return min(max(due, rested), self._taken_at + _LATEST_COMMIT_SECONDS) - time.monotonic()
 
     def _commit(self) -> None:
         """Store what was taken, with all that came of it and all that a successor has to know."""
@@ -354,6 +361,7 @@ class Worker:
             self._begin_again()
             return
         now = time.monotonic()
+        self._committed_at, self._commit_took = now, now - began
         self.measures.transactions.labels("committed").inc()
         self.measures.commit_seconds.observe(now - began)
         self.measures.transaction_seconds.observe(now - self._taken_at)
