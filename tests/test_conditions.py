@@ -68,11 +68,11 @@ class Site:
         known = {"since_us": self.now, "data_us": self.now, **feed}
         self.saying[name] = CameraState(FeedState(name, status, **known), agent, self.now)  # type: ignore[arg-type]
 
-    def worker(self, name: str, status: str | None, instance: str | None = None) -> None:
+    def worker(self, name: str, status: str | None, instance: str | None = None, waiting: int = 0) -> None:
         if status is None:
             self.saying.pop(name, None)
             return
-        self.saying[name] = WorkerState(process(name), status, "g", "m", "e", (), 0, self.now, instance=instance)  # type: ignore[arg-type]
+        self.saying[name] = WorkerState(process(name), status, "g", "m", "e", (), waiting, self.now, instance=instance)  # type: ignore[arg-type]
 
     def say(self) -> None:
         for name, each in self.saying.items():
@@ -216,6 +216,21 @@ def test_a_worker_that_falls_silent_is_told_and_that_it_works_again():
     assert site.after(75) == []
     assert site.after(5 * HOUR, step=9) == [
         f"worker hub-worker-1: silent: since 2026-11-28 10:00:30 UTC: it {NO_WORD}",
+    ]
+    site.worker("hub-worker-1", "working")
+    assert [line[:40] for line in site.after(100)] == ["worker hub-worker-1: working again: afte"]
+
+
+def test_a_worker_that_falls_behind_is_told_and_that_it_has_caught_up():
+    site = Site()
+    site.worker("hub-worker-1", "working", waiting=60)
+    assert site.after(100) == []
+    site.worker("hub-worker-1", "working", waiting=61)
+    assert site.after(30) == []
+    site.worker("hub-worker-1", "working", waiting=500)
+    # Since it was seen: workers do not say.
+    assert site.after(100) == [
+        "worker hub-worker-1: behind: since 2026-11-28 10:01:41 UTC: 500 segments wait for it",
     ]
     site.worker("hub-worker-1", "working")
     assert [line[:40] for line in site.after(100)] == ["worker hub-worker-1: working again: afte"]

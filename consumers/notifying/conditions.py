@@ -20,8 +20,17 @@ from typing import Any, Final, Literal
 from consumers.printable import printable
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import content_id, rfc3339
-from consumers.running.overview import DEAD_SECONDS, FORGET_CAMERA_SECONDS, AgentLine, CameraLine, Overview, WorkerLine
+from consumers.running.overview import (
+    DEAD_SECONDS,
+    FORGET_CAMERA_SECONDS,
+    AgentLine,
+    CameraLine,
+    Overview,
+    WorkerLine,
+    too_many_waiting,
+)
 from consumers.settings.notifying import ChannelSettings
+from consumers.terminal.wording import count
 from consumers.times import parse_time_us
 
 from .open_conditions import OpenConditions, Subject
@@ -49,7 +58,7 @@ class Seen:
     level: Level
     #: In one word.
     status: str
-    #: Since when it is bad; wall clock in microseconds, of whoever says so.
+    #: Since when it is bad; wall clock in microseconds, of whoever says so. 0: nobody says, so since it was seen.
     since_us: int = 0
     why: str | None = None
     #: Nothing is heard of it, which may be as nobody could hear.
@@ -129,6 +138,8 @@ def _disk(line: AgentLine) -> Seen:
 def _worker(line: WorkerLine) -> Seen:
     if line.dead:
         return Seen("bad", "silent", line.state.time_us, _NO_WORD, is_silent=True)
+    if line.state.status == "working" and (waiting := too_many_waiting(line.state)):
+        return Seen("bad", "behind", why=f"{count(waiting, 'segment')} wait for it")
     return Seen("good", line.state.status)
 
 
@@ -190,7 +201,7 @@ class Conditions:
     ) -> Iterator[Delivery]:
         for subject, lasting in self._bad.items():
             if subject not in told and self._has_lasted(lasting, now_us) and _wants(channel, subject, lasting.seen):
-                since_us = min(max(lasting.seen.since_us, 0), now_us)
+                since_us = min(max(lasting.seen.since_us or lasting.first_us, 0), now_us)
                 yield _message(name, channel, subject, lasting.seen, rfc3339(since_us), None, now_us)
 
     def _ended(

@@ -306,6 +306,11 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
     for state in alive:
         for service in state.awaited:
             yield f"worker {state.name} waits for {service}"
-        waiting = state.lag if state.waiting is None else state.waiting
-        if waiting > _MAX_LAG * max(1, len(state.cameras)):
+        if waiting := too_many_waiting(state):
             yield f"{count(waiting, 'segment')} wait for worker {state.name}"
+
+
+def too_many_waiting(state: WorkerState) -> int:
+    """How many segments wait for a worker, where these are more than it should be; else 0."""
+    waiting = state.lag if state.waiting is None else state.waiting
+    return waiting if waiting > _MAX_LAG * max(1, len(state.cameras)) else 0
