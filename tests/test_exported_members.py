@@ -17,7 +17,7 @@ EXPORTS = {
         Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EVERYTHING Effort
         EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance
         Headers Image KafkaAddress
-        KafkaSecurity KafkaTransport Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol
+        KafkaSecurity KafkaTransport Lookup Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer Protocol
         Publisher Reader Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment SegmentError
         SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
         announced_frames attach attach_all camera_behind camera_id camera_of cameras_of check_address check_camera_id

@@ -224,7 +224,7 @@ class KafkaConsumer:
             self._began.pop(partition, None)
         for (topic, number, *_), records in batches.items():
             self._began.setdefault((topic, number), records[0].offset)
-        return Polled(revoked, assigned, [_record(r) for records in batches.values() for r in records])
+        return Polled(revoked, assigned, [record_of(r) for records in batches.values() for r in records])
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
@@ -413,7 +413,7 @@ class KafkaConsumer:
             self._consumer.close(autocommit=False, timeout_ms=connection.CONNECT_TIMEOUT_MS)
 
 
-def _record(read: Any) -> Record:
+def record_of(read: Any) -> Record:
     headers = [(name, value or b"") for name, value in read.headers]
     # A producer may give any time, or none (-1).
     sent_us = max(0, read.timestamp) * 1000

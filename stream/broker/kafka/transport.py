@@ -13,7 +13,17 @@ from kafka.admin import ConfigResource
 from kafka.partitioner import murmur2
 
 from stream.broker.plain_publisher import PlainPublisher
-from stream.broker.transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
+from stream.broker.transport import (
+    Consumer,
+    Existing,
+    GroupInstance,
+    Lookup,
+    Partition,
+    Producer,
+    Publisher,
+    Record,
+    Topic,
+)
 from stream.errors import BrokerError, EntryError
 
 from . import connection
@@ -21,6 +31,7 @@ from .address import KafkaAddress
 from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
 from .consumer import KafkaConsumer
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
+from .lookup import KafkaLookup
 from .producer import KafkaProducer
 from .publisher import KafkaPublisher
 
@@ -196,6 +207,9 @@ class KafkaTransport:
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
         return KafkaConsumer(self._at, sorted({topic for topic, _ in positions}), None, positions=positions)
 
+    def lookup(self, topics: Sequence[str]) -> Lookup:
+        return KafkaLookup(self._at, topics, tells_ends=self._is_transactional)
+
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         consumer = KafkaConsumer(self._at, [topic], None, from_start=False)
         try:
@@ -235,7 +249,7 @@ def _creation(topic: Topic) -> dict[str, Any]:
     if topic.compacted:
         # Whoever begins reads all of it first. By default the newest gigabyte, and a week, would never be compacted.
         configs |= {
-            "cleanup.policy": "compact",
+            "cleanup.policy": "compact" if topic.retention_hours is None else "compact,delete",
             "segment.bytes": str(TOPIC_BYTES),
             "segment.ms": "600000",
             "min.cleanable.dirty.ratio": "0.1",
