@@ -225,8 +225,10 @@ class Lookup(Protocol):
     For one thread.
     """
 
-    def first_kept(self, topic: str) -> Mapping[Partition, int]:
-        """By partition, the first offset that is still kept; none of a topic that does not exist.
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        """By partition: the first offset that is still kept, and the one after the last, or shortly before that.
+
+        None of a topic that does not exist.
 
         Raises:
             BrokerError: the broker does not answer.

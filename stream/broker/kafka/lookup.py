@@ -15,7 +15,7 @@ from stream.errors import BrokerError
 
 from . import connection
 from .address import KafkaAddress
-from .batches import keep_reading
+from .batches import fetch_what_was_resumed, keep_reading
 from .connection import mapped, opened
 from .consumer import record_of
 
@@ -36,12 +36,13 @@ class KafkaLookup:
         Args:
             address: where the broker is.
             topics: to be read.
-            tells_ends: whether the broker says where partitions end; the embedded one tells where the last batch begins.
+            tells_ends: whether the broker says where partitions end, not only where the last batch begins.
 
         Raises:
             BrokerError: it does not answer.
         """
         self._address, self._tells_ends = address, tells_ends
+        self._there: frozenset[str] = frozenset()
         with mapped(f"looking up in {', '.join(topics)}", address):
             self._consumer = opened(
                 VendorConsumer,
@@ -59,27 +60,29 @@ class KafkaLookup:
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
+            # Each change of topics makes the client ask anew what there is, and wait before it does.
+            there = set(topics) & set(self._consumer.topics())
+            self._assign([TopicPartition(topic, 0) for topic in sorted(there)])
 
-    def first_kept(self, topic: str) -> Mapping[Partition, int]:
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with mapped("asking for offsets", self._address):
             # Asked for all topics first: the embedded broker makes a topic that it is asked for by name.
-            if topic not in self._consumer.topics():
+            self._there = self._there if topic in self._there else frozenset(self._consumer.topics())
+            if topic not in self._there:
                 return {}
             numbers = self._consumer.partitions_for_topic(topic) or set()
             asked = [TopicPartition(topic, number) for number in sorted(numbers)]
-            found = self._consumer.beginning_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
-            return {(p.topic, p.partition): first for p, first in found.items()}
+            first = self._consumer.beginning_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
+            # The embedded broker tells where the last batch begins.
+            ends = self._consumer.end_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
+            return {(p.topic, p.partition): (first[p], ends[p]) for p in asked}
 
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         at = TopicPartition(*partition)
         stop = self._end(at) if end is None else end
         if stop is not None and first >= stop:
             return
-        with mapped("seeking", self._address):
-            self._consumer.assign([at])
-            self._consumer.seek(at, first)
-            # What an earlier read has heard of the end is old.
-            self._consumer._subscription.assignment[at].highwater = None  # noqa: SLF001  the vendor gives no other way
+        self._seek(at, first)
         deadline = time.monotonic() + _SILENT_SECONDS
         while not self._is_at(at, stop):
             for read in self._polled():
@@ -92,6 +95,26 @@ class KafkaLookup:
                     f"the Kafka broker at {self._address} has sent nothing of {partition[0]}[{partition[1]}] for "
                     f"{_SILENT_SECONDS:g} s"
                 )
+
+    def _seek(self, at: TopicPartition, first: int) -> None:
+        """Fetch from there, and from no other partition."""
+        with mapped("seeking", self._address):
+            self._assign([at])
+            self._consumer.resume(at)
+            self._consumer.seek(at, first)
+            # What an earlier read has heard of the end is old.
+            self._consumer._subscription.assignment[at].highwater = None  # noqa: SLF001  the vendor gives no other way
+        fetch_what_was_resumed(self._consumer)
+
+    def _assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Have partitions that are paused, and positions that nobody has to ask for; those from before stay."""
+        assigned = self._consumer.assignment()
+        if new := [p for p in partitions if p not in assigned]:
+            self._consumer.assign([*assigned, *new])
+            for partition in new:
+                self._consumer.seek(partition, 0)
+        if here := self._consumer.assignment():
+            self._consumer.pause(*here)
 
     def _end(self, at: TopicPartition) -> int | None:
         if not self._tells_ends:

@@ -42,9 +42,8 @@ class MemoryLookup:
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
 
-    def first_kept(self, topic: str) -> Mapping[Partition, int]:
-        there = self._transport.existing([topic])
-        return {p: first for p, (first, _) in self._transport.offsets(topic).items()} if there else {}
+    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+        return self._transport.offsets(topic) if self._transport.existing([topic]) else {}
 
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         kept, ends = self._transport.offsets(partition[0]).get(partition, (0, 0))

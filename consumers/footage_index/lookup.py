@@ -1,0 +1,198 @@
+"""Where a camera's footage of a time lies: asked of the index on the broker, of which little is read.
+
+find("gate", 08:30, 08:31)
+    contents   the newest record of the camera, from the end of its partition backwards
+    index      the page with 08:30, by its offset; what the contents do not name yet, if it may be of that time
+    segments   nothing but which offsets are still there
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final, Self, TypeVar
+
+from consumers.records.fields import RecordError
+from consumers.records.index_contents import IndexContents, PlacedPage
+from consumers.records.index_page import IndexPage
+from consumers.settings import TopicSettings
+from stream import Lookup, Record, Transport
+
+from .timeline import FoundFootage, answer
+from .writer import Standing, standing_tail
+
+log = logging.getLogger(__name__)
+
+_R = TypeVar("_R", IndexContents, IndexPage)
+
+#: Of contents that are looked through at first, backwards from their end, for a camera's newest.
+_FIRST_BACK: Final = 64
+#: Records of the index behind a camera's contents that are looked through: an agent that died long ago left no more
+#: than a minute there, and others' go on.
+_MAX_TAIL: Final = 50_000
+#: A group of pictures that is longer than so many pages is left without its begin.
+_MAX_BACK_PAGES: Final = 12
+_MINUTE_US: Final = 60_000_000
+
+
+class FootageIndex:
+    """The index of segments on a broker. For one thread; use as a context manager."""
+
+    def __init__(self, transport: Transport, topics: TopicSettings) -> None:
+        """Connect.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        self._transport, self._topics = transport, topics
+        self._lookup: Lookup = transport.lookup([topics.segments, topics.segments_index, topics.segments_contents])
+        self._partitions: dict[str, int] = {}
+        #: Records that could not be read since the beginning, by topic.
+        self.damaged: Counter[str] = Counter()
+
+    def find(self, camera: str, from_us: int, to_us: int) -> FoundFootage:
+        """Which segments a camera has with a part of an interval of event time, and what is missing.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        contents = self.contents(camera)
+        if contents is None:
+            return answer(camera, (from_us, to_us), [], {}, ["the index does not know this camera"])
+        kept = {p: first for (_, p), (first, _) in self._lookup.bounds(self._topics.segments).items()}
+        pages, notes = self._pages_of(contents, from_us, to_us, kept)
+        if contents.since_offset > kept.get(contents.partition, 0):
+            notes.append(
+                f"what was sent before {self._topics.segments}[{contents.partition}]@{contents.since_offset} is not in "
+                "the index"
+            )
+        if contents.dropped:
+            notes.append(f"the index names {contents.dropped} older segments no more")
+        return answer(camera, (from_us, to_us), (s for page in pages for s in page.segments), kept, notes)
+
+    def contents(self, camera: str) -> IndexContents | None:
+        """What the index holds of a camera; None where it does not know it.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        topic = self._topics.segments_contents
+        if camera not in self._partitions:
+            if not self._lookup.bounds(topic):
+                return None
+            self._partitions[camera] = self._transport.partition_of(topic, camera.encode())
+        partition = (topic, self._partitions[camera])
+        kept, end = self._lookup.bounds(topic)[partition]
+        stop: int | None = None
+        first, count = max(kept, end - _FIRST_BACK), _FIRST_BACK
+        while True:
+            found = None
+            for record in self._lookup.read(partition, first, stop):
+                if record.key == camera.encode() and (read := self._decoded(record, IndexContents)) is not None:
+                    found = read if found is None or read.claim >= found.claim else found
+            if found is not None or first <= kept:
+                return found
+            count *= 4
+            first, stop = max(kept, first - count), first
+
+    def all_contents(self) -> Mapping[str, IndexContents]:
+        """What the index holds of each camera. Reads all of the contents.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        found: dict[str, IndexContents] = {}
+        for partition, (first, _) in self._lookup.bounds(self._topics.segments_contents).items():
+            for record in self._lookup.read(partition, first):
+                read = self._decoded(record, IndexContents) if record.value is not None else None
+                if read is not None and (read.camera not in found or read.claim >= found[read.camera].claim):
+                    found[read.camera] = read
+        return found
+
+    def standing(self, camera: str) -> Standing:
+        """What the index says of a camera, for whoever goes on with it.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        contents = self.contents(camera)
+        return Standing(contents, () if contents is None else self._tail(contents))
+
+    def page(self, camera: str, index_partition: int, placed: PlacedPage) -> IndexPage | None:
+        """A page that the contents of its camera name; None where it is not there, or damaged.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        partition = self._topics.segments_index, index_partition
+        for record in self._lookup.read(partition, placed.index_offset, placed.index_offset + 1):
+            if record.key == placed.key(camera):
+                page = self._decoded(record, IndexPage)
+                return None if page is None else IndexPage(page.camera, page.claim, page.segments[: placed.segments])
+        return None
+
+    def close(self) -> None:
+        """Read no more."""
+        self._lookup.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _pages_of(
+        self, contents: IndexContents, from_us: int, to_us: int, kept: Mapping[int, int]
+    ) -> tuple[list[IndexPage], list[str]]:
+        """The pages that may name segments of an interval, with those before it that hold what they continue."""
+        named = [p for p in contents.pages if p.start_us < to_us and p.end_us > from_us]
+        pages, notes = [], []
+        for placed in named:
+            page = self.page(contents.camera, contents.index_partition, placed)
+            if page is not None:
+                pages.append(page)
+            elif placed.last_offset >= kept.get(placed.partition, 0):
+                notes.append(f"a page of the index with {placed.segments} segments cannot be read")
+        if not contents.pages or to_us > contents.pages[-1].end_us - _MINUTE_US:
+            pages += [page for _, page in self._tail(contents)]
+        pages.sort(key=lambda page: page.first.number)
+        return [*self._before(contents, pages, from_us), *pages], notes
+
+    def _before(self, contents: IndexContents, pages: list[IndexPage], from_us: int) -> Iterator[IndexPage]:
+        """Pages before these, back to where decoding can begin."""
+        inside = [s for page in pages for s in page.segments if s.end_us > from_us]
+        if not inside:
+            return
+        number = inside[0].number
+        if any(s.begins for page in pages for s in page.segments if s.number <= number):
+            return
+        earlier = [p for p in contents.pages if p.number < pages[0].first.number]
+        for placed in reversed(earlier[-_MAX_BACK_PAGES:]):
+            page = self.page(contents.camera, contents.index_partition, placed)
+            if page is None:
+                return
+            yield page
+            if any(s.begins for s in page.segments):
+                return
+
+    def _tail(self, contents: IndexContents) -> tuple[tuple[int, IndexPage], ...]:
+        partition, first = (self._topics.segments_index, contents.index_partition), contents.index_offset
+        begins, found = f"{contents.camera}/".encode(), []
+        for count, record in enumerate(self._lookup.read(partition, first)):
+            if count >= _MAX_TAIL:
+                log.warning("camera %s: more than %d records lie behind its contents", contents.camera, _MAX_TAIL)
+                break
+            if record.value is not None and (record.key or b"").startswith(begins):
+                page = self._decoded(record, IndexPage)
+                if page is not None and page.key == record.key:
+                    found.append((record.offset, page))
+        return standing_tail(contents, found)
+
+    def _decoded(self, record: Record, kind: type[_R]) -> _R | None:
+        try:
+            return kind.decode(record.value, record.where)
+        except RecordError as error:
+            self.damaged[record.topic] += 1
+            log.warning("left out: %s", error)
+            return None
