@@ -4,7 +4,16 @@
 """
 
 from .lookup import FootageIndex
-from .timeline import FoundFootage, Interval
+from .timeline import FoundFootage, Interval, Stretch, stretches
 from .writer import CameraWriter, SegmentFacts, Standing
 
-__all__ = ["CameraWriter", "FootageIndex", "FoundFootage", "Interval", "SegmentFacts", "Standing"]
+__all__ = [
+    "CameraWriter",
+    "FootageIndex",
+    "FoundFootage",
+    "Interval",
+    "SegmentFacts",
+    "Standing",
+    "Stretch",
+    "stretches",
+]

@@ -8,16 +8,17 @@ find("gate", 08:30, 08:31)
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Self, TypeVar
 
 from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents, PlacedPage
-from consumers.records.index_page import IndexPage
+from consumers.records.index_page import IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
-from stream import Lookup, Record, Transport
+from stream import Lookup, Record, Segment, SegmentError, Transport
 
 from .timeline import FoundFootage, answer
 from .writer import Standing, standing_tail
@@ -45,9 +46,8 @@ class FootageIndex:
         Raises:
             BrokerError: the broker does not answer.
         """
-        self._transport, self._topics = transport, topics
+        self._topics = topics
         self._lookup: Lookup = transport.lookup([topics.segments, topics.segments_index, topics.segments_contents])
-        self._partitions: dict[str, int] = {}
         #: Records that could not be read since the beginning, by topic.
         self.damaged: Counter[str] = Counter()
 
@@ -60,7 +60,7 @@ class FootageIndex:
         contents = self.contents(camera)
         if contents is None:
             return answer(camera, (from_us, to_us), [], {}, ["the index does not know this camera"])
-        kept = {p: first for (_, p), (first, _) in self._lookup.bounds(self._topics.segments).items()}
+        kept = self.kept()
         pages, notes = self._pages_of(contents, from_us, to_us, kept)
         if contents.since_offset > kept.get(contents.partition, 0):
             notes.append(
@@ -71,6 +71,33 @@ class FootageIndex:
             notes.append(f"the index names {contents.dropped} older segments no more")
         return answer(camera, (from_us, to_us), (s for page in pages for s in page.segments), kept, notes)
 
+    def kept(self) -> dict[int, int]:
+        """By partition of the topic of segments, the first offset that is there.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        return {number: first for (_, number), (first, _) in self._lookup.bounds(self._topics.segments).items()}
+
+    def footage(self, camera: str, segments: Iterable[IndexedSegment]) -> Iterator[Segment]:
+        """Read segments, each by its offset; those that are not there any more, or damaged, are left out.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        for wanted in segments:
+            partition = (self._topics.segments, wanted.partition)
+            for record in self._lookup.read(partition, wanted.offset, wanted.offset + 1):
+                with contextlib.suppress(SegmentError):
+                    segment = Segment.decode(record.key, record.headers, record.value, record.where)
+                    # A topic that was made anew holds other records at the offsets of before.
+                    if (segment.camera, segment.epoch_us, segment.sequence) == (
+                        camera,
+                        wanted.run.epoch_us,
+                        wanted.sequence,
+                    ):
+                        yield segment
+
     def contents(self, camera: str) -> IndexContents | None:
         """What the index holds of a camera; None where it does not know it.
 
@@ -78,12 +105,11 @@ class FootageIndex:
             BrokerError: the broker is gone.
         """
         topic = self._topics.segments_contents
-        if camera not in self._partitions:
-            if not self._lookup.bounds(topic):
-                return None
-            self._partitions[camera] = self._transport.partition_of(topic, camera.encode())
-        partition = (topic, self._partitions[camera])
-        kept, end = self._lookup.bounds(topic)[partition]
+        bounds = self._lookup.bounds(topic)
+        if not bounds:
+            return None
+        partition = topic, self._lookup.partition_of(topic, camera.encode())
+        kept, end = bounds[partition]
         stop: int | None = None
         first, count = max(kept, end - _FIRST_BACK), _FIRST_BACK
         while True:
@@ -118,6 +144,18 @@ class FootageIndex:
         """
         contents = self.contents(camera)
         return Standing(contents, () if contents is None else self._tail(contents))
+
+    def partitions(self, camera: str) -> tuple[int, int]:
+        """The numbers of the partitions to which a camera's segments go, and its pages.
+
+        Raises:
+            BrokerError: one of the topics does not exist, or the broker is gone.
+        """
+        segments, pages = (
+            self._lookup.partition_of(topic, camera.encode())
+            for topic in (self._topics.segments, self._topics.segments_index)
+        )
+        return segments, pages
 
     def page(self, camera: str, index_partition: int, placed: PlacedPage) -> IndexPage | None:
         """A page that the contents of its camera name; None where it is not there, or damaged.

@@ -43,6 +43,36 @@ class FoundFootage:
         return self.to_us - self.from_us - sum(end - begin for begin, end in self.gaps)
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Segments of one feed without a gap between them."""
+
+    segments: tuple[IndexedSegment, ...]
+
+    @property
+    def first(self) -> IndexedSegment:
+        return self.segments[0]
+
+    @property
+    def last(self) -> IndexedSegment:
+        return self.segments[-1]
+
+    @property
+    def size(self) -> int:
+        return sum(s.size for s in self.segments)
+
+
+def stretches(segments: Iterable[IndexedSegment]) -> list[Stretch]:
+    """Segments that are in order of time, by what a player shows without a break."""
+    found: list[list[IndexedSegment]] = []
+    for segment in segments:
+        if found and found[-1][-1].run == segment.run and found[-1][-1].end_us >= segment.start_us:
+            found[-1].append(segment)
+        else:
+            found.append([segment])
+    return [Stretch(tuple(each)) for each in found]
+
+
 def answer(
     camera: str,
     interval_us: Interval,

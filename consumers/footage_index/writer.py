@@ -81,6 +81,12 @@ class Standing:
     contents: IndexContents | None
     tail: tuple[tuple[int, IndexPage], ...] = ()
 
+    @property
+    def end_us(self) -> int:
+        """Event time at which what is indexed ends; 0 where nothing is."""
+        named = self.contents.pages if self.contents is not None else ()
+        return max([0, *(p.end_us for p in named), *(s.end_us for _, page in self.tail for s in page.segments)])
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -218,7 +224,14 @@ class CameraWriter:
         return [key for row in merged.replaced if (key := row.key(self.camera)) != merged.page.key]
 
     def contents(self, time_us: int, *, is_complete: bool = False) -> IndexContents:
-        """What is to be stored behind the pages; only when all that was taken is stored."""
+        """What is to be stored behind the pages; only when all that was taken is stored.
+
+        Args:
+            time_us: wall clock.
+            is_complete: nothing follows of this agent.
+        """
+        if is_complete:
+            self._close()
         self.is_contents_due = False
         return IndexContents(
             self.camera,

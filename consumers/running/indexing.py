@@ -194,8 +194,7 @@ class Indexer:
         ranges: dict[int, dict[str, tuple[int, int]]] = {}
         for camera in cameras:
             standing = linked.index.standing(camera)
-            index_partition = linked.transport.partition_of(topics.segments_index, camera.encode())
-            partition = linked.transport.partition_of(topics.segments, camera.encode())
+            partition, index_partition = linked.index.partitions(camera)
             writer = CameraWriter(camera, self._claims.get(camera, 1), index_partition, standing)
             first, end = ends[topics.segments, partition]
             if standing.contents is None:

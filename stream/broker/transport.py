@@ -234,6 +234,9 @@ class Lookup(Protocol):
             BrokerError: the broker does not answer.
         """
 
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """As of `Transport`."""
+
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         """The stored records with `first <= offset < end`, or to where the partition ends now.
 

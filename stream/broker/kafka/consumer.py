@@ -11,6 +11,7 @@ from typing import Any, Final
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka import KafkaConsumer as VendorConsumer
 from kafka import errors as kafka_errors
+from kafka.partitioner import murmur2
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from stream.broker.assignment import Assignment
@@ -419,6 +420,12 @@ def record_of(read: Any) -> Record:
     sent_us = max(0, read.timestamp) * 1000
     reason = read.value.reason if isinstance(read.value, Unreadable) else None
     return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, sent_us, reason)
+
+
+def number_of(key: bytes, partitions: int) -> int:
+    """Of the partition to which a key goes, as every client of Kafka's distributes keys."""
+    number: int = (murmur2(key) & 0x7FFFFFFF) % partitions
+    return number
 
 
 _REBALANCING: Final = (

@@ -17,7 +17,7 @@ from . import connection
 from .address import KafkaAddress
 from .batches import fetch_what_was_resumed, keep_reading
 from .connection import mapped, opened
-from .consumer import record_of
+from .consumer import number_of, record_of
 
 #: One fetch; a broker sends a batch that is larger whole. What a lookup skips is fetched for nothing.
 _FETCH_BYTES: Final = 128 * 1024
@@ -66,16 +66,26 @@ class KafkaLookup:
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with mapped("asking for offsets", self._address):
-            # Asked for all topics first: the embedded broker makes a topic that it is asked for by name.
-            self._there = self._there if topic in self._there else frozenset(self._consumer.topics())
-            if topic not in self._there:
+            asked = [TopicPartition(topic, number) for number in sorted(self._numbers(topic))]
+            if not asked:
                 return {}
-            numbers = self._consumer.partitions_for_topic(topic) or set()
-            asked = [TopicPartition(topic, number) for number in sorted(numbers)]
             first = self._consumer.beginning_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
             # The embedded broker tells where the last batch begins.
             ends = self._consumer.end_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
             return {(p.topic, p.partition): (first[p], ends[p]) for p in asked}
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        with mapped("asking for topics", self._address):
+            numbers = self._numbers(topic)
+        if not numbers:
+            raise BrokerError(f"topic {topic} does not exist")
+        return number_of(key, len(numbers))
+
+    def _numbers(self, topic: str) -> set[int]:
+        # Asked for all topics first: the embedded broker makes a topic that it is asked for by name.
+        if topic not in self._there:
+            self._there = frozenset(self._consumer.topics())
+        return set(self._consumer.partitions_for_topic(topic) or ()) if topic in self._there else set()
 
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         at = TopicPartition(*partition)

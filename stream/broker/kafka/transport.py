@@ -10,7 +10,6 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
-from kafka.partitioner import murmur2
 
 from stream.broker.plain_publisher import PlainPublisher
 from stream.broker.transport import (
@@ -29,7 +28,7 @@ from stream.errors import BrokerError, EntryError
 from . import connection
 from .address import KafkaAddress
 from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
-from .consumer import KafkaConsumer
+from .consumer import KafkaConsumer, number_of
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
 from .lookup import KafkaLookup
 from .producer import KafkaProducer
@@ -103,8 +102,7 @@ class KafkaTransport:
         found = self.existing([topic]).get(topic)
         if found is None:
             raise BrokerError(f"topic {topic} does not exist")
-        number: int = (murmur2(key) & 0x7FFFFFFF) % found.partitions  # as every client of Kafka's distributes keys
-        return number
+        return number_of(key, found.partitions)
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with mapped("creating topics", self._at):

@@ -43,7 +43,13 @@ class MemoryLookup:
         self._transport = transport
 
     def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        return self._transport.offsets(topic) if self._transport.existing([topic]) else {}
+        try:
+            return self._transport.offsets(topic)
+        except BrokerError:  # there is none
+            return {}
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        return self._transport.partition_of(topic, key)
 
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         kept, ends = self._transport.offsets(partition[0]).get(partition, (0, 0))
