@@ -23,6 +23,7 @@ from consumers.running.courier import Courier, Limits, Link
 from consumers.running.indexing import Indexer
 from consumers.settings import TopicSettings
 from stream import BrokerError, MemoryTransport, Partition, Segment, Topic, Transport
+from tests.test_events_kcat import ASYNCAPI, contract
 from tests.waiting import eventually
 
 TOPICS = TopicSettings(partitions=2)
@@ -523,3 +524,35 @@ def test_records_that_are_no_segments_are_passed_over(caplog):
     with agent(transport, 9):
         assert eventually(lambda: indexed(transport, 1))
     assert "1 segments that were not in the index are" in caplog.text
+
+
+def test_what_is_written_is_what_the_contract_says():
+    first = Stored(CameraWriter("gate", 5, 0, Standing(None)))
+    for second in range(70):
+        first.writer.take(SegmentFacts.of(segment(second, claim=5).encode()[1]), 1, second)
+        first.write()
+    for name, value in (
+        ("indexPage", first.log[-1][2]),
+        ("indexContents", first.contents.encode()[2]),
+        ("indexContents", CameraWriter("gate", 5, 0, Standing(None)).contents(0).encode()[2]),
+    ):
+        body = json.loads(value)
+        contract(name, "payload").validate(body)
+        assert ASYNCAPI["components"]["messages"][name]["payload"]["properties"].keys() == body.keys()
+    assert json.loads(first.contents.encode()[2])["pages"]
+
+
+def test_hours_of_a_camera_are_merged_on_the_broker_and_all_is_found():
+    transport = broker()
+    with agent(transport, 5) as (courier, _):
+        for start in range(0, 3 * 3600, 600):
+            long = [segment(n, end_us=BEGIN_US + (n + 20) * SECOND_US) for n in range(start, start + 600, 20)]
+            send(courier, *long)
+            assert eventually(lambda count=(start + 600) // 20: indexed(transport, count))
+    with FootageIndex(transport, TOPICS) as index:
+        contents = index.contents("gate")
+    assert [page.segments for page in contents.pages][:2] == [180, 180]
+    found = find(transport, 0, 3 * 3600)
+    assert (found.gaps, [s.number for s in found.segments]) == ((), list(range(540)))
+    gone = [r for r in transport.read({(TOPICS.segments_index, contents.index_partition): (0, 1 << 40)}) if not r.value]
+    assert len(gone) == 2 * 59

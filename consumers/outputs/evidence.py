@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
-from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
+from stream import BrokerError, Partition, Segment, SegmentError, SourceError, Transport, write_joined
+
+log = logging.getLogger(__name__)
 
 _PLACE: Final = re.compile(r"(.+)\[(\d{1,9})\]@(\d{1,18})-(\d{1,18})")
 #: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.
@@ -97,12 +100,16 @@ def _named(
 ) -> tuple[int, list[Segment]] | None:
     """The epoch of an event, and the segments of an interval that the index names; None where it lacks some of it."""
     (_, number), first, last = place
-    found = index.find(report.camera, *interval_us)
-    own = [s for s in found.segments if s.partition == number and first <= s.offset <= last]
-    if found.gaps or not own:
+    try:
+        found = index.find(report.camera, *interval_us)
+        own = [s for s in found.segments if s.partition == number and first <= s.offset <= last]
+        if found.gaps or not own:
+            return None
+        wanted = [*found.context, *found.segments]
+        segments = list(index.footage(report.camera, wanted))
+    except BrokerError as error:  # as where ACLs are older than the index; a broker that is away says so again
+        log.debug("the index cannot be read: %s", error)
         return None
-    wanted = [*found.context, *found.segments]
-    segments = list(index.footage(report.camera, wanted))
     # Retention may have come in between, and what is damaged shows as a hole only in a row of records.
     return (own[0].run.epoch_us, segments) if len(segments) == len(wanted) else None
 
