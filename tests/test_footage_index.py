@@ -470,6 +470,14 @@ def test_groups_of_pictures_over_several_segments_come_with_their_begin():
     assert find(transport, 80, 81).context == ()
 
 
+def test_a_group_of_pictures_goes_on_over_an_epoch():
+    transport = broker()
+    with agent(transport, 5) as (courier, _):
+        send(courier, *(segment(n, decode_from_us=BEGIN_US if n else None, continued=True) for n in range(5)))
+        send(courier, segment(5, epoch=5, sequence=5, decode_from_us=BEGIN_US))
+    assert [s.sequence for s in find(transport, 5, 6).context] == [0, 1, 2, 3, 4]
+
+
 def test_of_a_group_of_pictures_that_lacks_a_segment_no_context_is_given():
     transport = broker()
     with agent(transport, 5) as (courier, _):

@@ -142,10 +142,11 @@ def test_a_lookup_reads_here_and_there_and_what_came_since(transport, topics_pre
     add(*(str(n).encode() for n in range(6)))
     lookup = transport.lookup([topics_prefix])
     try:
-        assert lookup.bounds(topics_prefix)[topics_prefix, 0] == (0, 0)
-        first, end = lookup.bounds(topics_prefix)[topics_prefix, 1]
-        assert first <= end <= 6
-        assert lookup.bounds(f"{topics_prefix}-absent") == {}
+        assert lookup.first_kept(topics_prefix) == {(topics_prefix, 0): 0, (topics_prefix, 1): 0}
+        assert lookup.first_kept(f"{topics_prefix}-absent") == {}
+        assert lookup.end((topics_prefix, 0)) == 0
+        assert 0 <= lookup.end((topics_prefix, 1)) <= 6
+        assert lookup.partition_of(topics_prefix, b"lobby") == transport.partition_of(topics_prefix, b"lobby")
         partition = (topics_prefix, 1)
         assert values(list(lookup.read(partition, 2, 4))) == [b"2", b"3"]
         assert next(lookup.read(partition, 1, 6)).value == b"1"

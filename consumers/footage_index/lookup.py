@@ -18,7 +18,7 @@ from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents, PlacedPage
 from consumers.records.index_page import IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
-from stream import Lookup, Record, Segment, SegmentError, Transport
+from stream import BrokerError, Lookup, Record, Segment, SegmentError, Transport
 
 from .timeline import FoundFootage, answer
 from .writer import Standing, standing_tail
@@ -77,7 +77,7 @@ class FootageIndex:
         Raises:
             BrokerError: the broker is gone.
         """
-        return {number: first for (_, number), (first, _) in self._lookup.bounds(self._topics.segments).items()}
+        return {number: first for (_, number), first in self._lookup.first_kept(self._topics.segments).items()}
 
     def footage(self, camera: str, segments: Iterable[IndexedSegment]) -> Iterator[Segment]:
         """Read segments, each by its offset; those that are not there any more, or damaged, are left out.
@@ -104,23 +104,30 @@ class FootageIndex:
         Raises:
             BrokerError: the broker is gone.
         """
-        topic = self._topics.segments_contents
-        bounds = self._lookup.bounds(topic)
-        if not bounds:
-            return None
-        partition = topic, self._lookup.partition_of(topic, camera.encode())
-        kept, end = bounds[partition]
-        stop: int | None = None
-        first, count = max(kept, end - _FIRST_BACK), _FIRST_BACK
-        while True:
-            found = None
-            for record in self._lookup.read(partition, first, stop):
-                if record.key == camera.encode() and (read := self._decoded(record, IndexContents)) is not None:
-                    found = read if found is None or read.claim >= found.claim else found
-            if found is not None or first <= kept:
-                return found
+        topic, kept = self._topics.segments_contents, 0
+        try:
+            partition = topic, self._lookup.partition_of(topic, camera.encode())
+        except BrokerError:
+            if self._lookup.first_kept(topic):
+                raise
+            return None  # no agent has written an index yet
+        first, stop = max(0, self._lookup.end(partition) - _FIRST_BACK), None
+        count = _FIRST_BACK
+        while (found := self._newest_contents(camera, self._lookup.read(partition, first, stop))) is None:
+            kept = kept or self._lookup.first_kept(topic)[partition]
+            if first <= kept:
+                return None
             count *= 4
             first, stop = max(kept, first - count), first
+        return found
+
+    def _newest_contents(self, camera: str, records: Iterable[Record]) -> IndexContents | None:
+        """Of those by the agent with the highest claim."""
+        found: IndexContents | None = None
+        for record in records:
+            if record.key == camera.encode() and (read := self._decoded(record, IndexContents)) is not None:
+                found = read if found is None or read.claim >= found.claim else found
+        return found
 
     def all_contents(self) -> Mapping[str, IndexContents]:
         """What the index holds of each camera. Reads all of the contents.
@@ -129,7 +136,7 @@ class FootageIndex:
             BrokerError: the broker is gone.
         """
         found: dict[str, IndexContents] = {}
-        for partition, (first, _) in self._lookup.bounds(self._topics.segments_contents).items():
+        for partition, first in self._lookup.first_kept(self._topics.segments_contents).items():
             for record in self._lookup.read(partition, first):
                 read = self._decoded(record, IndexContents) if record.value is not None else None
                 if read is not None and (read.camera not in found or read.claim >= found[read.camera].claim):
@@ -216,16 +223,18 @@ class FootageIndex:
 
     def _tail(self, contents: IndexContents) -> tuple[tuple[int, IndexPage], ...]:
         partition, first = (self._topics.segments_index, contents.index_partition), contents.index_offset
-        begins, found = f"{contents.camera}/".encode(), []
+        begins = f"{contents.camera}/".encode()
+        newest: dict[bytes, Record] = {}
         for count, record in enumerate(self._lookup.read(partition, first)):
             if count >= _MAX_TAIL:
                 log.warning("camera %s: more than %d records lie behind its contents", contents.camera, _MAX_TAIL)
                 break
-            if record.value is not None and (record.key or b"").startswith(begins):
-                page = self._decoded(record, IndexPage)
-                if page is not None and page.key == record.key:
-                    found.append((record.offset, page))
-        return standing_tail(contents, found)
+            if record.key is not None and record.key.startswith(begins):
+                newest[record.key] = record
+        pages = [(r.offset, self._decoded(r, IndexPage)) for r in newest.values() if r.value is not None]
+        return standing_tail(
+            contents, [(offset, page) for offset, page in pages if page is not None and page.key in newest]
+        )
 
     def _decoded(self, record: Record, kind: type[_R]) -> _R | None:
         try:

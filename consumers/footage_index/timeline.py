@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from consumers.records.index_page import IndexedSegment
+
+#: So far from an interval, segments of an agent with a higher claim tell that one at its border does not count.
+_MARGIN_US: Final = 60_000_000
 
 #: Event times in microseconds: begin, and end.
 Interval = tuple[int, int]
@@ -77,7 +81,7 @@ def answer(
     camera: str,
     interval_us: Interval,
     named: Iterable[IndexedSegment],
-    kept: dict[int, int],
+    kept: Mapping[int, int],
     notes: Sequence[str] = (),
 ) -> FoundFootage:
     """What is there of an interval.
@@ -91,11 +95,20 @@ def answer(
     """
     begin_us, end_us = interval_us
     everything = list(named)
-    there = resolved([s for s in everything if s.offset >= kept.get(s.partition, 0)])
+    near = [s for s in everything if s.start_us < end_us + _MARGIN_US and s.end_us > begin_us - _MARGIN_US]
+    there = resolved([s for s in near if s.offset >= kept.get(s.partition, 0)])
     inside = [s for s in there if s.start_us < end_us and s.end_us > begin_us]
-    gone = sum(s.offset < kept.get(s.partition, 0) and s.start_us < end_us and s.end_us > begin_us for s in everything)
-    context = _context(there, inside[0]) if inside else ()
-    return FoundFootage(camera, begin_us, end_us, tuple(inside), context, gaps(inside, interval_us), gone, tuple(notes))
+    gone = sum(s.offset < kept.get(s.partition, 0) and s.start_us < end_us and s.end_us > begin_us for s in near)
+    return FoundFootage(
+        camera,
+        begin_us,
+        end_us,
+        tuple(inside),
+        _context(everything, kept, inside[0]) if inside else (),
+        gaps(inside, interval_us),
+        gone,
+        tuple(notes),
+    )
 
 
 def resolved(segments: Iterable[IndexedSegment]) -> list[IndexedSegment]:
@@ -127,12 +140,17 @@ def gaps(segments: Iterable[IndexedSegment], interval_us: Interval) -> tuple[Int
     return tuple(found)
 
 
-def _context(there: Sequence[IndexedSegment], first: IndexedSegment) -> tuple[IndexedSegment, ...]:
+def _context(
+    named: Iterable[IndexedSegment], kept: Mapping[int, int], first: IndexedSegment
+) -> tuple[IndexedSegment, ...]:
     """The segments before `first` of which the last one is continued by it; none where one of them is missing."""
-    at, found, newest = there.index(first), [], first
+    if first.begins:
+        return ()
+    # An epoch that begins amid a group of pictures goes on with the sequence of the one before.
+    there = {s.number: s for s in named if s.offset >= kept.get(s.partition, 0)}
+    found, newest = [], first
     while not newest.begins:
-        at -= 1
-        before = there[at] if at >= 0 else None
+        before = there.get(newest.number - 1)
         if before is None or not before.continued or before.sequence != newest.sequence - 1:
             return ()
         found.append(before)

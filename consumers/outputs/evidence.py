@@ -103,7 +103,7 @@ def _named(
     try:
         found = index.find(report.camera, *interval_us)
         own = [s for s in found.segments if s.partition == number and first <= s.offset <= last]
-        if found.gaps or not own:
+        if found.gaps or not own or not (found.context or found.segments[0].begins):
             return None
         wanted = [*found.context, *found.segments]
         segments = list(index.footage(report.camera, wanted))

@@ -225,13 +225,18 @@ class Lookup(Protocol):
     For one thread.
     """
 
-    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
-        """By partition: the first offset that is still kept, and the one after the last, or shortly before that.
-
-        None of a topic that does not exist.
+    def first_kept(self, topic: str) -> Mapping[Partition, int]:
+        """By partition, the first offset that is still kept; none of a topic that does not exist.
 
         Raises:
             BrokerError: the broker does not answer.
+        """
+
+    def end(self, partition: Partition) -> int:
+        """The offset after the last that can be read, or shortly before that.
+
+        Raises:
+            BrokerError: there is no such partition, or the broker does not answer.
         """
 
     def partition_of(self, topic: str, key: bytes) -> int:

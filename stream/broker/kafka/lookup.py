@@ -64,15 +64,20 @@ class KafkaLookup:
             there = set(topics) & set(self._consumer.topics())
             self._assign([TopicPartition(topic, 0) for topic in sorted(there)])
 
-    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+    def first_kept(self, topic: str) -> Mapping[Partition, int]:
         with mapped("asking for offsets", self._address):
             asked = [TopicPartition(topic, number) for number in sorted(self._numbers(topic))]
             if not asked:
                 return {}
-            first = self._consumer.beginning_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
+            found = self._consumer.beginning_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
+            return {(p.topic, p.partition): first for p, first in found.items()}
+
+    def end(self, partition: Partition) -> int:
+        with mapped("asking for offsets", self._address):
+            at = TopicPartition(*partition)
             # The embedded broker tells where the last batch begins.
-            ends = self._consumer.end_offsets(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS)
-            return {(p.topic, p.partition): (first[p], ends[p]) for p in asked}
+            end: int = self._consumer.end_offsets([at], timeout_ms=connection.CONNECT_TIMEOUT_MS)[at]
+            return end
 
     def partition_of(self, topic: str, key: bytes) -> int:
         with mapped("asking for topics", self._address):
@@ -89,7 +94,7 @@ class KafkaLookup:
 
     def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
         at = TopicPartition(*partition)
-        stop = self._end(at) if end is None else end
+        stop = self.end(partition) if end is None and self._tells_ends else end
         if stop is not None and first >= stop:
             return
         self._seek(at, first)
@@ -125,13 +130,6 @@ class KafkaLookup:
                 self._consumer.seek(partition, 0)
         if here := self._consumer.assignment():
             self._consumer.pause(*here)
-
-    def _end(self, at: TopicPartition) -> int | None:
-        if not self._tells_ends:
-            return None
-        with mapped("asking for offsets", self._address):
-            end: int = self._consumer.end_offsets([at], timeout_ms=connection.CONNECT_TIMEOUT_MS)[at]
-            return end
 
     def _is_at(self, at: TopicPartition, stop: int | None) -> bool:
         """Whether all below `stop` was read, or all that there is."""

@@ -42,11 +42,14 @@ class MemoryLookup:
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
 
-    def bounds(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
+    def first_kept(self, topic: str) -> Mapping[Partition, int]:
         try:
-            return self._transport.offsets(topic)
+            return {partition: first for partition, (first, _) in self._transport.offsets(topic).items()}
         except BrokerError:  # there is none
             return {}
+
+    def end(self, partition: Partition) -> int:
+        return self._transport.offsets(partition[0])[partition][1]
 
     def partition_of(self, topic: str, key: bytes) -> int:
         return self._transport.partition_of(topic, key)
