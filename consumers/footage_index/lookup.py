@@ -18,7 +18,7 @@ from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents, PlacedPage
 from consumers.records.index_page import IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
-from stream import BrokerError, Lookup, Record, Segment, SegmentError, Transport
+from stream import Lookup, Record, Segment, SegmentError, Transport
 
 from .timeline import FoundFootage, answer
 from .writer import Standing, standing_tail
@@ -48,6 +48,7 @@ class FootageIndex:
         """
         self._topics = topics
         self._lookup: Lookup = transport.lookup([topics.segments, topics.segments_index, topics.segments_contents])
+        self._is_there = False
         #: Records that could not be read since the beginning, by topic.
         self.damaged: Counter[str] = Counter()
 
@@ -105,12 +106,10 @@ class FootageIndex:
             BrokerError: the broker is gone.
         """
         topic, kept = self._topics.segments_contents, 0
-        try:
-            partition = topic, self._lookup.partition_of(topic, camera.encode())
-        except BrokerError:
-            if self._lookup.first_kept(topic):
-                raise
+        self._is_there = self._is_there or bool(self._lookup.first_kept(topic))
+        if not self._is_there:
             return None  # no agent has written an index yet
+        partition = topic, self._lookup.partition_of(topic, camera.encode())
         first, stop = max(0, self._lookup.end(partition) - _FIRST_BACK), None
         count = _FIRST_BACK
         while (found := self._newest_contents(camera, self._lookup.read(partition, first, stop))) is None:
