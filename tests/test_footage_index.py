@@ -18,11 +18,13 @@ from consumers.footage_index.writer import standing_tail
 from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents
 from consumers.records.index_page import IndexPage
+from consumers.records.prediction import rfc3339
+from consumers.replaying.sources import find_recordings
 from consumers.running import indexing
 from consumers.running.courier import Courier, Limits, Link
 from consumers.running.indexing import Indexer
 from consumers.settings import TopicSettings
-from stream import BrokerError, MemoryTransport, Partition, Segment, Topic, Transport
+from stream import BrokerError, MemoryTransport, Partition, Segment, SegmentLimits, Topic, Transport
 from tests.test_events_kcat import ASYNCAPI, contract
 from tests.waiting import eventually
 
@@ -564,3 +566,27 @@ def test_hours_of_a_camera_are_merged_on_the_broker_and_all_is_found():
     assert (found.gaps, [s.number for s in found.segments]) == ((), list(range(540)))
     gone = [r for r in transport.read({(TOPICS.segments_index, contents.index_partition): (0, 1 << 40)}) if not r.value]
     assert len(gone) == 2 * 59
+
+
+def test_a_replay_by_time_reads_what_the_index_names_and_the_same_as_without_it():
+    transport = Counting()
+    transport.ensure_topics([Topic(TOPICS.segments, TOPICS.partitions)])
+    with agent(transport, 5) as (courier, _):
+        send(courier, *(segment(n, epoch=0) for n in range(200)))
+    source = f"kafka://{TOPICS.segments}?camera=gate&from={rfc3339(BEGIN_US + 60 * SECOND_US)}&to="
+
+    def times(to: int, of: Transport) -> list[int]:
+        asked = source + rfc3339(BEGIN_US + to * SECOND_US)
+        ((recording,), _) = find_recordings([asked], None, None, SegmentLimits(), lambda: of)
+        return [(s.start_us - BEGIN_US) // SECOND_US for s in recording.pieces[0].segments("x")]
+
+    transport.bodies = 0
+    # One that ends where the interval begins is of it.
+    assert times(70, transport) == list(range(59, 70))
+    # Once to see what is there, once to replay it; nothing of what was sent before and since.
+    assert transport.bodies == 2 * 11
+    without = broker()
+    sent_by_nobody_who_indexes(without, *(segment(n, claim=5) for n in range(200)))
+    assert times(70, without) == list(range(59, 70))
+    # What is not all there is looked for in all that was sent.
+    assert times(300, transport) == list(range(59, 200)) == times(300, without)
