@@ -26,6 +26,17 @@ def ensure_topic_of_rules(transport: Transport, topics: TopicSettings) -> None:
     transport.ensure_topics([_rules(topics)])
 
 
+def ensure_topics_of_index(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topics of the index of segments where they are missing: only agents need them."""
+    transport.ensure_topics(
+        [
+            Topic(topics.segments_index, topics.partitions, topics.retention_hours, compacted=True),
+            # Kept for ever: numbers go on however long a camera was away.
+            Topic(topics.segments_contents, topics.partitions, compacted=True),
+        ]
+    )
+
+
 def ensure_topic_of_pictures(transport: Transport, topics: TopicSettings) -> None:
     """Create the topic of events' pictures where it is missing: only who makes them needs it, and that of events."""
     transport.ensure_topics([Topic(topics.events, 1), Topic(topics.pictures, 1)])

@@ -259,8 +259,9 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "delivery": [DELIVERY.encode()[1], about_drill.encode()[1]],
         "verdict": [VERDICT.encode()[1]],
     }
-    # The records of states are held to their schemas in test_status.py.
-    assert written.keys() | {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"} == messages.keys()
+    # The records of states are held to their schemas in test_status.py, those of the index in test_footage_index.py.
+    states = {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"}
+    assert written.keys() | states | {"indexPage", "indexContents"} == messages.keys()
     for name, records in written.items():
         assert set(messages[name]["headers"]["properties"]) == {n for headers in records for n, _ in headers}, name
         for headers in records:
@@ -300,6 +301,8 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
     topics = TopicSettings()
     assert {n: c["address"] for n, c in ASYNCAPI["channels"].items()} == {
         "segments": topics.segments,
+        "segmentsIndex": topics.segments_index,
+        "segmentsContents": topics.segments_contents,
         "predictions": topics.predictions,
         "events": topics.events,
         "pictures": topics.pictures,

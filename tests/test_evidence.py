@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+from consumers.footage_index import FootageIndex
 from consumers.outputs.evidence import find_evidence, write_evidence
+from consumers.running import indexing
+from consumers.running.indexing import Indexer
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
 from tests.replays import SETTINGS, Overheard, blinking, live
 from tests.videos import decoded_frames, write_video
+from tests.waiting import eventually
 
 START_US = 1_700_000_000_000_000
 
@@ -178,3 +183,42 @@ def test_other_footage_at_the_offsets_of_an_event_is_not_taken_for_its_own(foota
         live(footage, camera, START_US + 3600_000_000, transport=now, settings=SETTINGS)
     with pytest.raises(SourceError, match=r"its footage is gone: .* holds other footage"):
         find_evidence(Remade(before, now), SETTINGS.topics, event.id, 2.0, 1.0)
+
+
+class Counting(MemoryTransport):
+    """Counts records of segments that are read, by camera."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[bytes] = Counter()
+
+    def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:
+        for record in super().read(ranges):
+            if record.topic == SETTINGS.topics.segments:
+                self.reads[record.key or b""] += 1
+            yield record
+
+
+def test_footage_that_the_index_names_is_the_same_and_no_other_record_is_read(footage: Path, monkeypatch):
+    monkeypatch.setattr(indexing, "WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(indexing, "_OPEN_SECONDS", 0.0)
+    settings = SETTINGS.model_copy(update={"topics": SETTINGS.topics.model_copy(update={"partitions": 1})})
+    transport = Counting()
+    event = next(e for e in recorded(footage, transport, settings).events if e.camera == "gate" and e.state == "ended")
+    looked_for = find_evidence(transport, settings.topics, event.id, 2.0, 1.0)
+    assert looked_for.missing == ()
+    with Indexer(lambda: transport, settings.topics) as index:
+        index.claimed({"gate": 7}, {})
+
+        def is_indexed() -> bool:
+            with FootageIndex(transport, settings.topics) as found:
+                return bool(found.find("gate", 0, 1 << 60).segments)
+
+        assert eventually(is_indexed)
+    transport.reads.clear()
+    assert find_evidence(transport, settings.topics, event.id, 2.0, 1.0) == looked_for
+    wanted = len(looked_for.context) + len(looked_for.segments)
+    assert transport.reads == {b"gate": wanted}
+    # More than there is: records around it are looked through, as for footage that is in no index.
+    assert find_evidence(transport, settings.topics, event.id, 1000.0, 0.0).segments[0].start_us == START_US
+    assert transport.reads[b"hall"]

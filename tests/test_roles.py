@@ -26,6 +26,7 @@ from consumers.topics import (
     ensure_topic_of_pictures,
     ensure_topic_of_verdicts,
     ensure_topics,
+    ensure_topics_of_index,
 )
 from consumers.verdicts.links import Asked, Links
 from stream import KafkaTransport, Secret
@@ -145,6 +146,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
     ):
         owner, topics = KafkaTransport(kafka.address), Settings().topics
         ensure_topics(owner, topics)
+        ensure_topics_of_index(owner, topics)
         ensure_state_topics(owner, topics)
         ensure_topic_of_pictures(owner, topics)
         ensure_topic_of_deliveries(owner, topics, 24)
@@ -174,6 +176,7 @@ def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(s
             time.sleep(0.5)
         time.sleep(3)
         status = site.finish(site.start("reader", "status"))
+        footage = site.finish(site.start("reader", "footage", "gate"))
     finally:
         for process in (worker, follower):
             process.send_signal(signal.SIGINT)
@@ -183,6 +186,7 @@ def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(s
     assert events, "\n".join([attached, *said])
     assert '"camera":"gate"' in said[1].replace(" ", ""), said[1]
     assert "gate" in status
+    assert "18 segments" in footage
     text = "\n".join(site.said)
     for word in ("does not allow", "AUTHORIZATION", "Traceback", "NOPERM"):
         assert word not in text, text

@@ -111,6 +111,56 @@ def test_a_record_comes_back_with_its_headers_place_and_time(transport, topics_p
     assert abs(one.sent_us - before_us) < 5_000_000
 
 
+def test_who_sends_is_told_where_each_record_lies_before_flush_returns(transport, topics_prefix, opened):
+    transport.ensure_topics([Topic(topics_prefix, 3)])
+    producer, told = transport.producer(), {}
+    for number in range(30):
+        value = str(number).encode()
+        producer.send(
+            topics_prefix,
+            value,
+            [],
+            value,
+            stored=lambda partition, offset, v=value: told.update({v: (partition, offset)}),
+        )
+    producer.flush()
+    assert len(told) == 30
+    producer.close()
+    records = read(opened(transport.consumer([topics_prefix])), 30)
+    assert told == {r.value: (r.partition, r.offset) for r in records}
+
+
+def test_a_lookup_reads_here_and_there_and_what_came_since(transport, topics_prefix):
+    transport.ensure_topics([Topic(topics_prefix, 2)])
+    producer = transport.producer()
+
+    def add(*values: bytes) -> None:
+        for value in values:
+            producer.send(topics_prefix, b"k", [], value, 1)
+        producer.flush()
+
+    add(*(str(n).encode() for n in range(6)))
+    lookup = transport.lookup([topics_prefix])
+    try:
+        assert lookup.first_kept(topics_prefix) == {(topics_prefix, 0): 0, (topics_prefix, 1): 0}
+        assert lookup.first_kept(f"{topics_prefix}-absent") == {}
+        assert lookup.end((topics_prefix, 0)) == 0
+        assert 0 <= lookup.end((topics_prefix, 1)) <= 6
+        assert lookup.partition_of(topics_prefix, b"lobby") == transport.partition_of(topics_prefix, b"lobby")
+        partition = (topics_prefix, 1)
+        assert values(list(lookup.read(partition, 2, 4))) == [b"2", b"3"]
+        assert next(lookup.read(partition, 1, 6)).value == b"1"
+        assert values(list(lookup.read(partition, 4))) == [b"4", b"5"]
+        assert list(lookup.read(partition, 6)) == list(lookup.read((topics_prefix, 0), 0)) == []
+        time.sleep(0.02)
+        add(b"6")
+        assert values(list(lookup.read(partition, 6))) == [b"6"]
+        assert values(list(lookup.read(partition, 5, 100))) == [b"5", b"6"]
+    finally:
+        lookup.close()
+        producer.close()
+
+
 def test_a_reader_without_a_group_begins_at_the_start_or_now(transport, topics_prefix, opened):
     transport.ensure_topics([Topic(topics_prefix, 2)])
     send(transport, topics_prefix, [(key, b"old") for key in CAMERAS])

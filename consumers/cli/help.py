@@ -17,6 +17,7 @@ GROUPS: Final = {
         "status",
         "events",
         "evidence",
+        "footage",
         "pictures",
         "notify",
         "deliveries",

@@ -18,6 +18,7 @@ from consumers.terminal.console import print_lines
 from . import (
     deadletter,
     drill,
+    footage,
     models,
     notify,
     pictures,
@@ -160,6 +161,7 @@ for commands in (
     rules,
     services,
     stream,
+    footage,
     pictures,
     notify,
     verdicts,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from consumers.footage_index import FootageIndex
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
-from stream import Partition, Segment, SegmentError, SourceError, Transport, write_joined
+from stream import BrokerError, Partition, Segment, SegmentError, SourceError, Transport, write_joined
+
+log = logging.getLogger(__name__)
 
 _PLACE: Final = re.compile(r"(.+)\[(\d{1,9})\]@(\d{1,18})-(\d{1,18})")
 #: Other cameras' records lie between: so many records are looked at, at most, for lead and for tail.
@@ -53,11 +57,18 @@ def find_evidence(
         SourceError: there is no such event, it does not tell where its footage lies, or nothing of that is left.
         BrokerError: the broker is gone.
     """
-    return evidence_of(transport, newest_report(transport, topics, event), lead_seconds, tail_seconds)
+    report = newest_report(transport, topics, event)
+    with FootageIndex(transport, topics) as index:
+        return evidence_of(transport, index, report, lead_seconds, tail_seconds)
 
 
-def evidence_of(transport: Transport, report: Event, lead_seconds: float, tail_seconds: float) -> Evidence:
+def evidence_of(
+    transport: Transport, index: FootageIndex, report: Event, lead_seconds: float, tail_seconds: float
+) -> Evidence:
     """Likewise, of an event of which a report is at hand.
+
+    What the index names is read, and nothing else. Where it does not know of all that is asked for, as of drills and of
+    footage that older agents sent, records around the event are.
 
     Raises:
         SourceError: it does not tell where its footage lies, or nothing of that is left.
@@ -70,6 +81,53 @@ def evidence_of(transport: Transport, report: Event, lead_seconds: float, tail_s
     kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
     start_us, end_us = report.start_us, report.end_us
     from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
+    found = _named(index, report, place, (from_us, to_us))
+    if found is None:
+        found = _looked_for(transport, report, place, (kept, end), (from_us, to_us))
+    epoch_us, around = found
+    context, wanted = _decodable([s for s in around if not s.is_end and s.start_us < to_us], epoch_us, from_us)
+    if not wanted:
+        raise SourceError(
+            f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
+        )
+    return Evidence(
+        report, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
+    )
+
+
+def _named(
+    index: FootageIndex, report: Event, place: tuple[Partition, int, int], interval_us: tuple[int, int]
+) -> tuple[int, list[Segment]] | None:
+    """The epoch of an event, and the segments of an interval that the index names; None where it lacks some of it."""
+    (_, number), first, last = place
+    try:
+        found = index.find(report.camera, *interval_us)
+        own = [s for s in found.segments if s.partition == number and first <= s.offset <= last]
+        if found.gaps or not own or not (found.context or found.segments[0].begins):
+            return None
+        wanted = [*found.context, *found.segments]
+        segments = list(index.footage(report.camera, wanted))
+    except BrokerError as error:  # as where ACLs are older than the index; a broker that is away says so again
+        log.debug("the index cannot be read: %s", error)
+        return None
+    # Retention may have come in between, and what is damaged shows as a hole only in a row of records.
+    return (own[0].run.epoch_us, segments) if len(segments) == len(wanted) else None
+
+
+def _looked_for(
+    transport: Transport,
+    report: Event,
+    place: tuple[Partition, int, int],
+    bounds: tuple[int, int],
+    interval_us: tuple[int, int],
+) -> tuple[int, list[Segment]]:
+    """Likewise, out of the records around the event.
+
+    Raises:
+        SourceError: nothing of its own footage is left.
+    """
+    partition, first, last = place
+    (kept, end), (from_us, to_us) = bounds, interval_us
 
     def read(begin: int, stop: int) -> list[Segment]:
         return _segments(transport, partition, (begin, stop), report.camera)
@@ -80,7 +138,6 @@ def evidence_of(transport: Transport, report: Event, lead_seconds: float, tail_s
             f"event {report.id}: its footage, {partition[0]}[{partition[1]}]@{first}-{last}, is gone: retention "
             f"has removed everything before offset {kept}"
         )
-    epoch_us = found[0].epoch_us
 
     def reaches_back(before: list[Segment]) -> bool:
         begins_us = [_decode_from_us(s) for s in [*before, *found] if s.end_us > from_us]
@@ -97,15 +154,7 @@ def evidence_of(transport: Transport, report: Event, lead_seconds: float, tail_s
         lambda s: s and s[-1].end_us >= to_us,
         at_end=lambda n: last + 1 + n >= end,
     )
-    around = [s for s in [*before, *found, *after] if not s.is_end and s.start_us < to_us]
-    context, wanted = _decodable(around, epoch_us, from_us)
-    if not wanted:
-        raise SourceError(
-            f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
-        )
-    return Evidence(
-        report, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
-    )
+    return found[0].epoch_us, [*before, *found, *after]
 
 
 def _decode_from_us(segment: Segment) -> int:

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from consumers.footage_index import FootageIndex
 from consumers.live.feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard
+from consumers.settings import TopicSettings
 from consumers.times import parse_time_us
 from stream import (
     CAMERA_ID,
+    BrokerError,
     Decoded,
     Partition,
     Record,
@@ -114,7 +117,8 @@ def topic_pieces(source: str, camera: str | None, transport: Transport) -> list[
     }
     ranges = {partition: (first, end) for partition, (first, end) in ranges.items() if first < end}
     if interval_us[0] is not None and ranges:
-        ranges = _without_earlier(transport, ranges, wanted, interval_us[0])
+        named = _indexed(transport, topic, wanted, interval_us)
+        ranges = named or _without_earlier(transport, ranges, wanted, interval_us[0])
     found: dict[tuple[str, Partition], _TopicContent] = defaultdict(_TopicContent)
     for item in _within(_of_one_feed(_read_topic(transport, ranges, wanted)), interval_us):
         found[item.camera, item.partition].add(item)
@@ -233,6 +237,29 @@ class _Guarded:
                 why = f"of another feed: {WHY_LEFT_OUT[reason]}"
                 found = LostSegmentError(SegmentError(record.where, why), segment.frames)
             yield _TopicSegment(segment.camera, record, found, (segment.start_us, segment.end_us))
+
+
+def _indexed(
+    transport: Transport, topic: str, camera: str | None, interval_us: tuple[int | None, int | None]
+) -> dict[Partition, tuple[int, int]]:
+    """The offsets between which all of an interval lies, as the index says; none where it does not know of all."""
+    begin_us, end_us = interval_us
+    prefix = topic.removesuffix(".segments")
+    if camera is None or begin_us is None or end_us is None or prefix == topic:
+        return {}
+    try:
+        with FootageIndex(transport, TopicSettings(prefix=prefix)) as index:
+            found = index.find(camera, begin_us, end_us)
+            # One that ends where the interval begins is of it.
+            before = index.find(camera, begin_us - 1, begin_us).segments
+    except (BrokerError, ValueError):
+        # As where ACLs are older than the index, or the topic's name is not ours. A broker that is away says so again.
+        return {}
+    offsets: dict[int, list[int]] = defaultdict(list)
+    for segment in (*before, *found.segments):
+        offsets[segment.partition].append(segment.offset)
+    # Where something is missing, it may have been sent by an agent that writes no index.
+    return {} if found.gaps else {(topic, number): (min(at), max(at) + 1) for number, at in offsets.items()}
 
 
 def _without_earlier(

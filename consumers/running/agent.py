@@ -18,6 +18,7 @@ from .claims import ClaimWatch
 from .courier import Courier
 from .ending import Ending
 from .endpoint import endpoint
+from .indexing import Indexer, both
 from .link import AgentLink
 from .monitors import AgentMonitor
 from .spans import sent_spans
@@ -42,7 +43,17 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
     names = list(settings.cameras)
     addresses = {name: camera.address() for name, camera in settings.cameras.items()}
     claims = ClaimWatch(connect, settings.topics, process)
-    link = AgentLink(connect, settings, process, claims, names, take_over=settings.run.take_over, must_have_all=False)
+    index = Indexer(connect, settings.topics, is_lost=lambda camera: claims.taken_by(camera) is not None)
+    link = AgentLink(
+        connect,
+        settings,
+        process,
+        claims,
+        names,
+        take_over=settings.run.take_over,
+        must_have_all=False,
+        claimed=index.claimed,
+    )
     first = opened(link)
     cameras = [
         FleetCamera(name, addresses[name], camera.loop, camera.reading, link.ends_us[name])
@@ -62,13 +73,14 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         with (
             sent_spans("agent", process) as spans,
             spool_of(settings, process.id if live else None) as spool,
+            index,
             Courier(
                 lambda: waiting.pop() if waiting else link.open(),
                 live=live,
                 spool=spool,
                 limits=limits_of(settings),
                 stop=ending.stop.is_set,
-                told=spans.stored if spans else None,
+                told=both(index.stored, spans.stored if spans else None),
             ) as courier,
             ending.last(courier.put_aside),
             reported_cameras(

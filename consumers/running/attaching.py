@@ -31,6 +31,7 @@ from .courier import Courier, Limits, Link
 from .disk import DiskCheck
 from .ending import Ending
 from .endpoint import endpoint
+from .indexing import Indexer, both
 from .link import AgentLink
 from .monitors import AgentMonitor
 from .spans import sent_spans
@@ -82,7 +83,17 @@ def attach_camera(
         return KafkaTransport(address, at_once=True)
 
     claims = ClaimWatch(connect, settings.topics, agent)
-    link = AgentLink(connect, settings, agent, claims, [camera], take_over=take_over, must_have_all=True)
+    index = Indexer(connect, settings.topics, is_lost=lambda name: claims.taken_by(name) is not None)
+    link = AgentLink(
+        connect,
+        settings,
+        agent,
+        claims,
+        [camera],
+        take_over=take_over,
+        must_have_all=True,
+        claimed=index.claimed,
+    )
     first = [found] if (found := opened(link)) is not None else []
     kafka = watch_kafka(address)
     if start_us is not None and start_us < link.ends_us[camera]:
@@ -110,13 +121,14 @@ def attach_camera(
         endpoint(settings.metrics, monitor),
         claims,
         spool_of(settings, agent.id if live else None) as spool,
+        index,
         Courier(
             lambda: first.pop() if first else link.open(),
             live=[camera] if live else [],
             spool=spool,
             limits=limits_of(settings),
             stop=is_over,
-            told=spans.stored if spans else None,
+            told=both(index.stored, spans.stored if spans else None),
         ) as courier,
         ending.last(courier.put_aside),
         reported_camera(

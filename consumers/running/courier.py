@@ -52,8 +52,9 @@ class Link:
     claims: Mapping[str, int]
     #: When the camera was claimed before us; wall clock, in microseconds since the Unix epoch.
     claimed_before_us: Mapping[str, int]
-    #: Finds which segments of cameras are stored, of those sent since a time each: claim and place.
-    stored: Callable[[Mapping[str, int]], Collection[tuple[str, int, Place]]]
+    #: Finds which segments of cameras are stored, of those sent since a time each: by claim and place, the number of
+    #: the partition and the offset.
+    stored: Callable[[Mapping[str, int]], Mapping[tuple[str, int, Place], tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,9 @@ class Courier:
         if not batch:
             return
         for waiting, value in batch:
-            self._link.producer.send(waiting.topic, waiting.camera.encode(), waiting.headers, value)
+            self._link.producer.send(
+                waiting.topic, waiting.camera.encode(), waiting.headers, value, stored=waiting.stored
+            )
         self._link.producer.flush()
         with self._changed:
             for queue in (self._lives, self._files):
@@ -325,10 +328,11 @@ class Courier:
             since[waiting.camera] = min(waiting.at_us, since.get(waiting.camera, waiting.at_us))
         if not since:
             return
-        stored = set(link.stored(since))
+        stored = link.stored(since)
         with self._changed:
             for queue, waiting in doubtful:
-                if (waiting.camera, waiting.claim, waiting.place) in stored:
+                if (place := stored.get((waiting.camera, waiting.claim, waiting.place))) is not None:
+                    waiting.stored(*place)
                     self._note_stored(queue, waiting)
                 elif waiting.claim:
                     waiting.was_sent = False

@@ -39,6 +39,7 @@ class AgentLink:
         *,
         take_over: bool,
         must_have_all: bool,
+        claimed: Callable[[Mapping[str, int], Mapping[str, int]], None] = lambda _, __: None,
     ) -> None:
         """Prepare.
 
@@ -50,9 +51,11 @@ class AgentLink:
             cameras: to be claimed.
             take_over: also those that another agent reads.
             must_have_all: a camera that another agent reads is an error.
+            claimed: told of our claims, and at which event time what was sent of each camera before ends.
         """
         self._connect, self._settings, self._agent, self._watch = connect, settings, agent, watch
         self._cameras, self._take_over, self._must_have_all = cameras, take_over, must_have_all
+        self._claimed = claimed
         self._claims: dict[str, int] | None = None
         self._before_us: dict[str, int] = {}
         #: Event time at which what was sent of each camera before ends; 0 where nobody knows.
@@ -96,7 +99,9 @@ class AgentLink:
             time.sleep(_GRACE_SECONDS)
         self._before_us = {camera: claim.time_us for camera, claim in before.items()}
         self.ends_us |= newest_ends(transport, topics, states, ours)
-        return {camera: claim.claim for camera, claim in ours.items()}
+        numbers = {camera: claim.claim for camera, claim in ours.items()}
+        self._claimed(numbers, {camera: self.ends_us[camera] for camera in ours})
+        return numbers
 
     def _refuse(self, taken: Mapping[str, ProcessInfo]) -> None:
         self.taken |= taken
@@ -108,17 +113,20 @@ class AgentLink:
                 )
             log.warning("%s: it is not read here", words)
 
-    def _stored(self, transport: Transport, since: Mapping[str, int]) -> Collection[tuple[str, int, Place]]:
+    def _stored(
+        self, transport: Transport, since: Mapping[str, int]
+    ) -> Mapping[tuple[str, int, Place], tuple[int, int]]:
         topic = self._settings.topics.segments
         begins = transport.sent_since(topic, min(since.values()) - _EARLIER_US)
-        found: set[tuple[str, int, Place]] = set()
+        found: dict[tuple[str, int, Place], tuple[int, int]] = {}
         bounds = transport.offsets(topic)
         ranges = {p: (max(first, begins.get(p, first)), end) for p, (first, end) in bounds.items()}
         for record in transport.read({p: (first, end) for p, (first, end) in ranges.items() if first < end}):
             camera = (record.key or b"").decode(errors="replace")
             if camera in since:
                 try:
-                    found.add((camera, int(dict(record.headers).get("claim", b"0")), place_of(record.headers)))
+                    what = camera, int(dict(record.headers).get("claim", b"0")), place_of(record.headers)
+                    found.setdefault(what, (record.partition, record.offset))
                 except (ValueError, KeyError):
                     continue  # whoever classifies it says so
         return found

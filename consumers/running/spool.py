@@ -51,6 +51,8 @@ class Waiting:
     path: Path | None = None
     #: It may be stored: it was on its way when the broker went away, or another agent left it.
     was_sent: bool = False
+    #: Number of the partition, and offset, once the broker has stored it.
+    place_on_topic: tuple[int, int] | None = None
     facts: dict[str, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,10 @@ class Waiting:
     @property
     def place(self) -> Place:
         return place_of(self.headers)
+
+    def stored(self, partition: int, offset: int) -> None:
+        """The broker has stored it there."""
+        self.place_on_topic = partition, offset
 
     @property
     def frames(self) -> int:

@@ -75,6 +75,14 @@ class TopicSettings(Section):
         return f"{self.prefix}.segments"
 
     @property
+    def segments_index(self) -> str:
+        return f"{self.prefix}.segments.index"
+
+    @property
+    def segments_contents(self) -> str:
+        return f"{self.prefix}.segments.contents"
+
+    @property
     def predictions(self) -> str:
         return f"{self.prefix}.predictions"
 

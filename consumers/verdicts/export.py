@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.files import write_text
+from consumers.footage_index import FootageIndex
 from consumers.outputs.evidence import Evidence, evidence_of, write_evidence
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
@@ -126,6 +127,19 @@ def export_footage(
         SourceError: the folder cannot be used.
         BrokerError: the broker is away, or has no verdicts.
     """
+    with FootageIndex(transport, settings.topics) as index:
+        return _exported(transport, index, settings, folder, false_as, (lead_seconds, tail_seconds), stop)
+
+
+def _exported(
+    transport: Transport,
+    index: FootageIndex,
+    settings: Settings,
+    folder: Path,
+    false_as: str,
+    around: tuple[float, float],
+    stop: Callable[[], bool],
+) -> Exported:
     judged = judged_events(stored_verdicts(transport, settings.topics))
     reports = _reports(transport, settings.topics.events, judged)
     listed, aside = _rows(folder / LIST), _rows(folder / _ASIDE / LIST)
@@ -152,7 +166,7 @@ def export_footage(
             path = _move(folder, old, Path(folder_name(label)))
             rows[event] = replace(old, path=path, label=label, verdict=what.judged, by=_by(what))
         elif not stop():
-            made = _cut(transport, folder, label, what, report, (lead_seconds, tail_seconds))
+            made = _cut(transport, index, folder, label, what, report, around)
             if isinstance(made, Row):
                 rows[event] = made
                 cut += 1
@@ -182,6 +196,7 @@ def _reports(transport: Transport, topic: str, judged: Mapping[str, JudgedEvent]
 
 def _cut(
     transport: Transport,
+    index: FootageIndex,
     folder: Path,
     label: str,
     what: JudgedEvent,
@@ -197,7 +212,7 @@ def _cut(
     if report is None:
         return gone("its event is no longer on the topic of events")
     try:
-        found = evidence_of(transport, report, *around)
+        found = evidence_of(transport, index, report, *around)
         path = _path(label, report, found)
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -19,6 +19,8 @@ TRANSACTION_TIMEOUT_SECONDS: Final = 9.0
 #: Who has to know how open transactions end waits for so long.
 OPEN_TRANSACTIONS_SECONDS: Final = 30.0
 Partition = tuple[str, int]  # topic, number
+#: Told of a record once it is stored: the number of its partition, and its offset; -1 where the broker does not say.
+Stored = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Topic:
     retention_hours: float | None = None
     #: Of each partition.
     retention_bytes: int | None = None
+    #: Of each key only the newest record is kept; with `retention_hours` for so long, else for ever.
     compacted: bool = False
 
 
@@ -104,7 +107,16 @@ class GroupInstance:
 class Producer(Protocol):
     """Sends records; nothing is certain before `flush` returns."""
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+    def send(
+        self,
+        topic: str,
+        key: bytes,
+        headers: Headers,
+        value: bytes | None,
+        partition: int | None = None,
+        *,
+        stored: Stored | None = None,
+    ) -> None:
         """Queue a record, waiting while too much is on its way.
 
         Args:
@@ -113,6 +125,7 @@ class Producer(Protocol):
             headers: of the record.
             value: None is a tombstone: the key is deleted from a compacted topic.
             partition: the partition's number.
+            stored: told where the record lies, by any thread, before `flush` returns; not of one that is not stored.
 
         Raises:
             RecordTooLargeError: larger than `MAX_RECORD_BYTES`.
@@ -204,6 +217,41 @@ class Consumer(Reader, Protocol):
 
     def close(self) -> None:
         """End. A member without a name leaves its group; one with a name is expected back (`GroupInstance`)."""
+
+
+class Lookup(Protocol):
+    """Reads a few stored records here and there, often: it keeps its connection, and fetches little beyond them.
+
+    For one thread.
+    """
+
+    def first_kept(self, topic: str) -> Mapping[Partition, int]:
+        """By partition, the first offset that is still kept; none of a topic that does not exist.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+
+    def end(self, partition: Partition) -> int:
+        """The offset after the last that can be read, or shortly before that.
+
+        Raises:
+            BrokerError: there is no such partition, or the broker does not answer.
+        """
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """As of `Transport`."""
+
+    def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
+        """The stored records with `first <= offset < end`, or to where the partition ends now.
+
+        Those that are kept of them. Where reading stops early, nothing more is fetched.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+
+    def close(self) -> None: ...
 
 
 class Publisher(Protocol):
@@ -349,6 +397,13 @@ class Transport(Protocol):
 
         Raises:
             BrokerError: there is no such topic.
+        """
+
+    def lookup(self, topics: Sequence[str]) -> Lookup:
+        """Read here and there in these topics.
+
+        Raises:
+            BrokerError: the broker does not answer.
         """
 
     def read(self, ranges: Mapping[Partition, tuple[int, int]]) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka import KafkaConsumer as VendorConsumer
 from kafka import errors as kafka_errors
+from kafka.partitioner import murmur2
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from stream.broker.assignment import Assignment
@@ -224,7 +225,7 @@ class KafkaConsumer:
             self._began.pop(partition, None)
         for (topic, number, *_), records in batches.items():
             self._began.setdefault((topic, number), records[0].offset)
-        return Polled(revoked, assigned, [_record(r) for records in batches.values() for r in records])
+        return Polled(revoked, assigned, [record_of(r) for records in batches.values() for r in records])
 
     def bounds(self) -> dict[Partition, tuple[int, int]]:
         """First kept offset and the one after the last, of each partition; the consumer stands at the ends."""
@@ -413,12 +414,18 @@ class KafkaConsumer:
             self._consumer.close(autocommit=False, timeout_ms=connection.CONNECT_TIMEOUT_MS)
 
 
-def _record(read: Any) -> Record:
+def record_of(read: Any) -> Record:
     headers = [(name, value or b"") for name, value in read.headers]
     # A producer may give any time, or none (-1).
     sent_us = max(0, read.timestamp) * 1000
     reason = read.value.reason if isinstance(read.value, Unreadable) else None
     return Record(read.topic, read.partition, read.offset, read.key, headers, read.value, sent_us, reason)
+
+
+def number_of(key: bytes, partitions: int) -> int:
+    """Of the partition to which a key goes, as every client of Kafka's distributes keys."""
+    number: int = (murmur2(key) & 0x7FFFFFFF) % partitions
+    return number
 
 
 _REBALANCING: Final = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 from kafka import KafkaProducer as VendorProducer
 from kafka import errors as kafka_errors
 
-from stream.broker.transport import check_record_size
+from stream.broker.transport import Stored, check_record_size
 from stream.headers import Headers
 
 from .address import KafkaAddress
@@ -42,6 +42,7 @@ class Outbox:
         partition: int | None,
         size: int,
         seconds: float,
+        stored: Stored | None = None,
     ) -> None:
         """Queue a record; wait so long while too much is on its way."""
         with self._changed:
@@ -57,6 +58,9 @@ class Outbox:
         except BaseException:
             self._settle(size)
             raise
+        if stored is not None:
+            # Before what lets `flush` return.
+            future.add_callback(lambda place: stored(place.partition, place.offset))
         future.add_callback(lambda _: self._settle(size))
         future.add_errback(lambda error: self._settle(size, error))
 
@@ -95,10 +99,19 @@ class KafkaProducer:
                 )
             )
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+    def send(
+        self,
+        topic: str,
+        key: bytes,
+        headers: Headers,
+        value: bytes | None,
+        partition: int | None = None,
+        *,
+        stored: Stored | None = None,
+    ) -> None:
         size = check_record_size(topic, key, headers, value)
         with mapped(f"sending to {topic}", self._address):
-            self._outbox.send(topic, key, headers, value, partition, size, DELIVERY_TIMEOUT_SECONDS)
+            self._outbox.send(topic, key, headers, value, partition, size, DELIVERY_TIMEOUT_SECONDS, stored)
 
     def flush(self) -> None:
         with mapped("sending", self._address):

@@ -10,17 +10,27 @@ from typing import Any, Final
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
-from kafka.partitioner import murmur2
 
 from stream.broker.plain_publisher import PlainPublisher
-from stream.broker.transport import Consumer, Existing, GroupInstance, Partition, Producer, Publisher, Record, Topic
+from stream.broker.transport import (
+    Consumer,
+    Existing,
+    GroupInstance,
+    Lookup,
+    Partition,
+    Producer,
+    Publisher,
+    Record,
+    Topic,
+)
 from stream.errors import BrokerError, EntryError
 
 from . import connection
 from .address import KafkaAddress
 from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
-from .consumer import KafkaConsumer
+from .consumer import KafkaConsumer, number_of
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
+from .lookup import KafkaLookup
 from .producer import KafkaProducer
 from .publisher import KafkaPublisher
 
@@ -92,8 +102,7 @@ class KafkaTransport:
         found = self.existing([topic]).get(topic)
         if found is None:
             raise BrokerError(f"topic {topic} does not exist")
-        number: int = (murmur2(key) & 0x7FFFFFFF) % found.partitions  # as every client of Kafka's distributes keys
-        return number
+        return number_of(key, found.partitions)
 
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         with mapped("creating topics", self._at):
@@ -196,6 +205,9 @@ class KafkaTransport:
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
         return KafkaConsumer(self._at, sorted({topic for topic, _ in positions}), None, positions=positions)
 
+    def lookup(self, topics: Sequence[str]) -> Lookup:
+        return KafkaLookup(self._at, topics, tells_ends=self._is_transactional)
+
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         consumer = KafkaConsumer(self._at, [topic], None, from_start=False)
         try:
@@ -235,7 +247,7 @@ def _creation(topic: Topic) -> dict[str, Any]:
     if topic.compacted:
         # Whoever begins reads all of it first. By default the newest gigabyte, and a week, would never be compacted.
         configs |= {
-            "cleanup.policy": "compact",
+            "cleanup.policy": "compact" if topic.retention_hours is None else "compact,delete",
             "segment.bytes": str(TOPIC_BYTES),
             "segment.ms": "600000",
             "min.cleanable.dirty.ratio": "0.1",

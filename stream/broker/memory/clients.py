@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stream.broker.assignment import Assignment
-from stream.broker.transport import Partition, Polled, check_record_size
+from stream.broker.transport import Partition, Polled, Record, Stored, check_record_size
 from stream.errors import BrokerError, FencedError
 from stream.headers import Headers
 
@@ -18,11 +18,45 @@ class MemoryProducer:
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
 
-    def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None, partition: int | None = None) -> None:
+    def send(
+        self,
+        topic: str,
+        key: bytes,
+        headers: Headers,
+        value: bytes | None,
+        partition: int | None = None,
+        *,
+        stored: Stored | None = None,
+    ) -> None:
         check_record_size(topic, key, headers, value)
-        self._transport.append(topic, key, headers, value, partition)
+        number, offset = self._transport.append(topic, key, headers, value, partition)
+        if stored is not None:
+            stored(number, offset)
 
     def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryLookup:
+    def __init__(self, transport: MemoryTransport) -> None:
+        self._transport = transport
+
+    def first_kept(self, topic: str) -> Mapping[Partition, int]:
+        try:
+            return {partition: first for partition, (first, _) in self._transport.offsets(topic).items()}
+        except BrokerError:  # there is none
+            return {}
+
+    def end(self, partition: Partition) -> int:
+        return self._transport.offsets(partition[0])[partition][1]
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        return self._transport.partition_of(topic, key)
+
+    def read(self, partition: Partition, first: int, end: int | None = None) -> Iterator[Record]:
+        kept, ends = self._transport.offsets(partition[0]).get(partition, (0, 0))
+        yield from self._transport.read({partition: (max(first, kept), ends if end is None else min(end, ends))})
 
     def close(self) -> None: ...
 

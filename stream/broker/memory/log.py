@@ -47,13 +47,15 @@ class Log:
 
     def append(
         self, key: bytes | None, headers: Headers, value: bytes | None, transaction: Transaction | None = None
-    ) -> None:
+    ) -> int:
+        """Store a record; return its offset."""
         offset = len(self._entries)
         record = Record(*self._partition, offset, key, list(headers), value, time.time_ns() // 1000)
         self._entries.append((record, transaction))
         if transaction is not None:
             transaction.logs.add(self)
             self._open.setdefault(transaction, offset)
+        return offset
 
     def end(self, transaction: Transaction) -> None:
         del self._open[transaction]

@@ -25,6 +25,7 @@ from stream.broker.transport import (
     Consumer,
     Existing,
     GroupInstance,
+    Lookup,
     Partition,
     Polled,
     Producer,
@@ -35,7 +36,7 @@ from stream.broker.transport import (
 from stream.errors import BrokerError
 from stream.headers import Headers
 
-from .clients import MemoryConsumer, MemoryProducer
+from .clients import MemoryConsumer, MemoryLookup, MemoryProducer
 from .log import Log, Transaction, partition_of
 from .publisher import MemoryPublisher
 
@@ -122,6 +123,9 @@ class MemoryTransport:
             self._assign(consumer, set(positions), positions)
         return consumer
 
+    def lookup(self, topics: Sequence[str]) -> Lookup:  # noqa: ARG002  it holds nothing of them
+        return MemoryLookup(self)
+
     def offsets(self, topic: str) -> Mapping[Partition, tuple[int, int]]:
         with self._lock:
             if topic not in self._partitions:
@@ -163,17 +167,23 @@ class MemoryTransport:
         value: bytes | None,
         partition: int | None = None,
         transaction: Transaction | None = None,
-    ) -> None:
-        """Store a record, as anybody may send one: of any size, with or without a key and a value."""
+    ) -> tuple[int, int]:
+        """Store a record, as anybody may send one: of any size, with or without a key and a value.
+
+        Returns:
+            The number of its partition, and its offset: -1 where its transaction is over.
+        """
         with self._lock:
             if topic not in self._partitions:
                 raise BrokerError(f"topic {topic} does not exist")
             number = partition_of(key, self._partitions[topic]) if partition is None else partition
             if (topic, number) not in self._logs:
                 raise BrokerError(f"topic {topic} has no partition {number}")
+            offset = -1
             if transaction is None or transaction in self._open.values():
-                self._logs[topic, number].append(key, headers, value, transaction)
+                offset = self._logs[topic, number].append(key, headers, value, transaction)
             self._lock.notify_all()
+            return number, offset
 
     def take_name(self, name: str, publisher: MemoryPublisher) -> None:
         """From now on only this publisher commits under the name."""
