@@ -21,6 +21,7 @@ GROUPS: Final = {
         "notify",
         "deliveries",
         "verdicts",
+        "dashboard",
         "deadletter",
         "redis",
         "models",

@@ -20,6 +20,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import resolve
+from .dashboard import DashboardSettings, Role, TokenSettings, UserSettings
 from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
 from .load import LoadRule, LoadSettings
@@ -47,6 +48,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "CameraSettings",
     "ChannelSettings",
+    "DashboardSettings",
     "GateSettings",
     "GroupSettings",
     "KafkaSecuritySettings",
@@ -59,6 +61,7 @@ __all__ = [
     "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",
+    "Role",
     "RuleSettings",
     "RunSettings",
     "Schedule",
@@ -66,8 +69,10 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "SettingsError",
+    "TokenSettings",
     "TopicSettings",
     "TrackerSettings",
+    "UserSettings",
     "VerdictSettings",
     "WorkerSettings",
     "load_settings",
