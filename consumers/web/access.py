@@ -115,7 +115,7 @@ class Access:
         if site is not None:
             is_own = site in {"same-origin", "none"}
         else:
-            is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+            is_own = origin is None or _place(origin) == request.headers.get("host")
         if not is_own:
             raise ProblemError(403, "csrf", "another site's page asked for this")
 
@@ -255,5 +255,13 @@ def _password_hashes(settings: DashboardSettings) -> dict[str, str]:
 def _host_of(request: Request) -> str:
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; nothing where it is none."""
+    try:
+        return urlsplit(origin).netloc
     except ValueError:
         return ""

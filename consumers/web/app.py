@@ -7,13 +7,12 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consumers import __version__
 
 from .desk import Desk
-from .problems import Problem, add_problems, problem_responses
+from .problems import Problem, ProblemError, add_problems, problem_responses
 from .routes import ROUTERS
 
 PREFIX: Final = "/api/v1"
@@ -54,6 +53,8 @@ def make_app(desk: Desk, more: Sequence[APIRouter] = ()) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Spans are of segments and windows; who asks is in no trace.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.desk = desk
@@ -83,7 +84,10 @@ def _schemas_of_problems() -> dict[str, Any]:
 
 
 class _Bounds:
-    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come."""
+    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
+
+    The framework's own limit answers with plain text where the request says how large it is.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -99,7 +103,7 @@ class _Bounds:
             message = await receive()
             size += len(message.get("body", b""))
             if size > _MAX_BODY:
-                raise HTTPException(413, "the request is too large", {"Connection": "close"})
+                raise ProblemError(413, "too-large", "the request is too large", {"Connection": "close"})
             return message
 
         async def secured(message: Message) -> None:

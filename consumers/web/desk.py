@@ -93,15 +93,16 @@ def audit_entry(asker: Asker, action: str, subject: str, camera: str | None, val
     )
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     found: Desk = request.app.state.desk
     return found
 
 
+# Asynchronous, as all that is done at once: a thread for it would cost more than it.
 AtDesk = Annotated[Desk, Depends(_desk)]
 
 
-def _asker(
+async def _asker(
     request: Request,
     desk: AtDesk,
     # For OpenAPI: who asks is seen from the request as a whole.
@@ -116,8 +117,8 @@ def _asker(
 AnyAsker = Annotated[Asker, Depends(_asker)]
 
 
-def _at_least(role: Role) -> Callable[[Asker], Asker]:
-    def check(asker: AnyAsker) -> Asker:
+def _at_least(role: Role) -> Callable[[Asker], Coroutine[Any, Any, Asker]]:
+    async def check(asker: AnyAsker) -> Asker:
         if not asker.may(role):
             raise ProblemError(403, "role", f"this needs the role {role}, and {asker.name} has {asker.role}")
         return asker

@@ -95,4 +95,4 @@ def _key(text: str) -> Key:
     match found:
         case [int(at_us), str(id_)] if not isinstance(at_us, bool):
             return at_us, id_
-    raise ProblemError(422, "invalid-cursor", "cursor: expected `next` of a page")
+    raise ProblemError(404, "no-such-page", "cursor: expected `next` of a page")

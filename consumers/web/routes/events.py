@@ -70,7 +70,7 @@ class StreamQuery(BaseModel):
     drills: Literal["0", "1"] = Field("0", description="1: drills, too.")
 
 
-@router.get("/events", responses=problem_responses(422))
+@router.get("/events", responses=problem_responses(404, 422))
 def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: AtDesk) -> EventPage:
     """Events by their begin, the newest first; each is its newest report.
 

@@ -61,7 +61,7 @@ class AuditQuery(SpanQuery):
         )
 
 
-@router.get("/deliveries", tags=["deliveries"], responses=problem_responses(422))
+@router.get("/deliveries", tags=["deliveries"], responses=problem_responses(404, 422))
 def list_deliveries(query: Annotated[DeliveryQuery, Query()], asker: AnyAsker, desk: AtDesk) -> DeliveryPage:
     """Messages to channels by when they were queued, the newest first; each is its newest entry.
 
@@ -102,7 +102,7 @@ def get_rules(
     return _rules(found, holds=found is holds)
 
 
-@router.get("/audit", tags=["audit"], responses=problem_responses(403, 422))
+@router.get("/audit", tags=["audit"], responses=problem_responses(403, 404, 422))
 def list_audit(query: Annotated[AuditQuery, Query()], asker: Admin, desk: AtDesk) -> AuditPage:
     """Who changed what through this API, the newest first. Needs the role admin."""
     found = desk.view.audit(query.limit, lambda each: query.wants(each, asker), query.after)

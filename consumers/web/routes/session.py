@@ -33,7 +33,7 @@ def get_session(asker: AnyAsker) -> SessionBody:
     return _body(asker)
 
 
-@router.post("/session", status_code=201, responses=problem_responses(403, 422))
+@router.post("/session", status_code=201, responses=problem_responses(400, 403, 422))
 def log_in(login: Login, request: Request, desk: AtDesk, response: Response) -> SessionBody:
     """Log in with a password. The answer sets a cookie, which nothing but the browser can read, and names what requests
     that change something have to send in the header `X-CSRF-Token`.

@@ -55,7 +55,7 @@ class Given(BaseModel):
     )
 
 
-@router.get("/verdicts", responses=problem_responses(422))
+@router.get("/verdicts", responses=problem_responses(404, 422))
 def list_verdicts(query: Annotated[VerdictQuery, Query()], asker: AnyAsker, desk: AtDesk) -> VerdictPage:
     """Verdicts by when they were given, the newest first."""
     found = desk.view.verdicts(query.limit, lambda each: query.wants(each, asker), query.after)
@@ -77,7 +77,7 @@ def get_verdict(
     return VerdictBody(**found.body())
 
 
-@router.post("/verdicts", status_code=201, responses=problem_responses(403, 404, 409, 422, 503))
+@router.post("/verdicts", status_code=201, responses=problem_responses(400, 403, 404, 409, 422, 503))
 def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Response) -> VerdictBody:
     """Say whether an event was right, or take that back. It wins over what links say, and the newest counts.
 
