@@ -50,7 +50,9 @@ def dashboard(
     listen: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="serve: where, instead of dashboard.listen.", show_default="127.0.0.1:8320"
+            metavar="HOST:PORT",
+            help="serve: where, instead of `listen` in the settings.",
+            show_default="127.0.0.1:8320",
         ),
     ] = None,
     role: Annotated[

@@ -51,7 +51,10 @@ class TokenSettings(AccessSettings):
     """A person's or a program's token, [dashboard.tokens.NAME]; `clipline dashboard token NAME` makes one."""
 
     hash: str | None = Field(
-        None, examples=["sha256:…"], pattern=_TOKEN_HASH, description="Of the token; the token itself is nowhere."
+        None,
+        examples=[f"sha256:{64 * '0'}"],
+        pattern=_TOKEN_HASH,
+        description="Of the token; the token itself is nowhere.",
     )
     hash_file: Path | None = Field(None, examples=["/run/secrets/clipline-ana"], description="A file that holds hash.")
     expires: dt.date | None = Field(
@@ -70,7 +73,10 @@ class UserSettings(AccessSettings):
     """A person who logs in, [dashboard.users.NAME]; `clipline dashboard password NAME` makes the hash."""
 
     password_hash: str | None = Field(
-        None, examples=["$argon2id$…"], pattern=_PASSWORD_HASH, description="Of the password, by Argon2id."
+        None,
+        examples=["$argon2id$v=19$m=65536,t=3,p=4$…"],
+        pattern=_PASSWORD_HASH,
+        description="Of the password, by Argon2id.",
     )
     password_hash_file: Path | None = Field(
         None, examples=["/run/secrets/clipline-bo"], description="A file that holds password_hash."
