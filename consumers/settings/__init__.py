@@ -19,7 +19,7 @@ Unknown keys are errors: a misspelt threshold must not be silently ignored. Ever
 docs/configuration.md and the file that `clipline init` writes are made.
 """
 
-from .addresses import resolve
+from .addresses import is_loopback, resolve
 from .dashboard import DashboardSettings, Role, TokenSettings, UserSettings
 from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
@@ -75,6 +75,7 @@ __all__ = [
     "UserSettings",
     "VerdictSettings",
     "WorkerSettings",
+    "is_loopback",
     "load_settings",
     "no_file_words",
     "override",

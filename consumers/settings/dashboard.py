@@ -153,6 +153,9 @@ class DashboardSettings(Section):
     max_clients: int = Field(
         256, ge=1, le=10_000, description="Connections at once. One more is told to come back later (503)."
     )
+    max_streams: int = Field(
+        128, ge=1, le=10_000, description="Of these, streams of events at once. One more is told to come back later."
+    )
     max_events: int = Field(
         20_000, ge=1, le=1_000_000, description="Events that are kept in memory, about 2 kB each. The oldest go first."
     )
@@ -172,6 +175,8 @@ class DashboardSettings(Section):
             raise ValueError("user_header needs trusted_proxies: anybody could send it")
         if self.proxy_role is not None and self.user_header is None:
             raise ValueError("proxy_role needs user_header, in which the proxy says who asks")
+        if self.max_streams >= self.max_clients:
+            raise ValueError(f"max_streams = {self.max_streams}: expected less than max_clients, {self.max_clients}")
         if self.secret is not None and len(self.secret.get_secret_value()) < _SHORTEST_SECRET:
             raise ValueError(f"secret: expected {_SHORTEST_SECRET} characters or more")
         return self

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import json
 import logging
 import time
@@ -35,7 +34,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from consumers.printable import printable
-from consumers.settings import ServeSettings, Settings, SettingsError
+from consumers.settings import ServeSettings, Settings, SettingsError, is_loopback
 from consumers.web_server import parse_address, web_server
 from stream import KafkaAddress, Secret, Transport
 
@@ -232,14 +231,6 @@ def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> R
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
     return _text(404, f"known is {PATH}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can speak to that address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_of(request: Request) -> str:

@@ -23,9 +23,8 @@ from starlette.requests import Request
 
 from consumers.rate_limit import RateLimit
 from consumers.records.audit import Way
-from consumers.settings import DashboardSettings, Role, SettingsError
+from consumers.settings import DashboardSettings, Role, SettingsError, is_loopback
 from consumers.settings.section import only_line
-from consumers.subscribing.serving import is_loopback
 
 from .credentials import MAX_TOKEN, Passwords, Session, Signer, token_hash
 from .problems import ProblemError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request, Security
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
@@ -47,11 +47,12 @@ class Desk:
 
 
 class Writer:
-    """Writes what people change, each time with who did it. For several threads."""
+    """Writes what people change, each time with who did it. For one thread at a time: see `room`."""
 
     def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
         self._connect, self._settings = connect, settings
-        self._lock = threading.Lock()
+        #: One after another, as each has a connection of its own; whoever waits does so in no thread.
+        self.room = CapacityLimiter(1)
         self._are_there = False
 
     def write(self, entry: AuditEntry, topic: str, record: tuple[bytes, Headers, bytes]) -> None:
@@ -60,21 +61,19 @@ class Writer:
         Raises:
             BrokerError: it is not stored, as far as the broker says.
         """
-        # One after another: each has a connection of its own.
-        with self._lock:
-            transport, topics = self._connect(), self._settings.topics
-            if not self._are_there:
-                ensure_topic_of_audit(transport, topics, self._settings.dashboard.audit_days * 24)
-                ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
-                self._are_there = True
-            producer = transport.producer()
-            try:
-                producer.send(topics.audit, *entry.encode())
-                producer.flush()
-                producer.send(topic, *record)
-                producer.flush()
-            finally:
-                producer.close()
+        transport, topics = self._connect(), self._settings.topics
+        if not self._are_there:
+            ensure_topic_of_audit(transport, topics, self._settings.dashboard.audit_days * 24)
+            ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
+            self._are_there = True
+        producer = transport.producer()
+        try:
+            producer.send(topics.audit, *entry.encode())
+            producer.flush()
+            producer.send(topic, *record)
+            producer.flush()
+        finally:
+            producer.close()
 
 
 def audit_entry(asker: Asker, action: str, subject: str, camera: str | None, value: str | None) -> AuditEntry:

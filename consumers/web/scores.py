@@ -6,10 +6,11 @@ They are too many to be kept in memory: a stretch is found by when its records w
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from anyio import CapacityLimiter
 
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
@@ -44,7 +45,8 @@ class ScoreReader:
 
     def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
         self._connect, self._topic = connect, topics.predictions
-        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        #: Whoever reads waits here, and in no thread.
+        self.room = CapacityLimiter(_AT_ONCE)
 
     def read(self, camera: str, from_us: int, to_us: int, limit: int) -> Scores:
         """The scores of windows that begin within `[from_us, to_us)`, oldest first, `limit` at most.
@@ -52,15 +54,14 @@ class ScoreReader:
         Raises:
             BrokerError: the broker is away.
         """
-        with self._room:
-            transport = self._connect()
-            if not transport.existing([self._topic]):
-                return Scores((), is_cut=False)
-            partition = self._topic, transport.partition_of(self._topic, camera.encode())
-            first, end = transport.offsets(self._topic).get(partition, (0, 0))
-            since = transport.sent_since(self._topic, max(0, from_us - _AHEAD_US)).get(partition, first)
-            begin = max(first, since)
-            return self._read(transport, {partition: (begin, end)}, camera, (from_us, to_us), limit)
+        transport = self._connect()
+        if not transport.existing([self._topic]):
+            return Scores((), is_cut=False)
+        partition = self._topic, transport.partition_of(self._topic, camera.encode())
+        first, end = transport.offsets(self._topic).get(partition, (0, 0))
+        since = transport.sent_since(self._topic, max(0, from_us - _AHEAD_US)).get(partition, first)
+        begin = max(first, since)
+        return self._read(transport, {partition: (begin, end)}, camera, (from_us, to_us), limit)
 
     def _read(
         self,

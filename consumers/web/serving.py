@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from consumers.outputs.outages import watch_redis
 from consumers.pictures.store import PictureReader
-from consumers.settings import Settings, SettingsError
-from consumers.subscribing.serving import event_streams, is_loopback
+from consumers.settings import Settings, SettingsError, is_loopback
+from consumers.subscribing.serving import event_streams
 from consumers.web_server import parse_address, web_server
 from stream import KafkaTransport, Transport
 
@@ -43,7 +43,8 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         return KafkaTransport(settings.broker, at_once=True)
 
     # Who asks is known by then: the streams ask for nothing more.
-    streams = event_streams(settings, None)
+    limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
+    streams = event_streams(settings.model_copy(update={"serve": limits}), None)
     pictures = PictureReader(settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)

@@ -83,6 +83,8 @@ class View:
         self._verdicts: Newest[Verdict] = Newest(room)
         #: By event, as they were given.
         self._said: dict[str, list[Verdict]] = {}
+        #: What they come to.
+        self._judged: dict[str, JudgedEvent] = {}
         self._deliveries: Newest[Delivery] = Newest(room)
         self._audit: Newest[AuditEntry] = Newest(room)
         self._rules: dict[int, RulesVersion] = {}
@@ -193,8 +195,7 @@ class View:
             return [self._rules[since_us] for since_us in sorted(self._rules)]
 
     def _known(self, report: Event) -> KnownEvent:
-        judged = judged_events(self._said.get(report.id, ())).get(report.id)
-        return KnownEvent(report, self._pictures.get(report.id), judged)
+        return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -204,7 +205,7 @@ class View:
             if self._verdicts.get(verdict.id) is not None:  # the first one counts
                 return
             gone = self._verdicts.put(verdict.id, verdict.time_us, verdict, heard_us)
-            self._said[verdict.event] = [*self._said.get(verdict.event, ()), verdict][-_VERDICTS_OF_EVENT:]
+            self._judge(verdict.event, [*self._said.get(verdict.event, ()), verdict][-_VERDICTS_OF_EVENT:])
             if gone is not None:
                 self._forget_said(gone)
 
@@ -278,11 +279,15 @@ class View:
                 _exhaust(kept.forget(before_us))
 
     def _forget_said(self, verdict: Verdict) -> None:
-        left = [each for each in self._said.get(verdict.event, ()) if each.id != verdict.id]
-        if left:
-            self._said[verdict.event] = left
-        else:
-            self._said.pop(verdict.event, None)
+        self._judge(verdict.event, [each for each in self._said.get(verdict.event, ()) if each.id != verdict.id])
+
+    def _judge(self, event: str, said: list[Verdict]) -> None:
+        """Note all that was said of an event, and what that comes to."""
+        self._said.pop(event, None)
+        self._judged.pop(event, None)
+        if said:
+            self._said[event] = said
+            self._judged |= judged_events(said)
 
 
 def _exhaust(things: Iterator[object]) -> None:

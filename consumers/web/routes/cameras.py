@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,7 +52,7 @@ def get_camera(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Camera:
 
 
 @router.get("/cameras/{camera}/predictions", responses=problem_responses(404, 422, 503))
-def list_predictions(
+async def list_predictions(
     camera: CameraName, query: Annotated[Stretch, Query()], asker: AnyAsker, desk: AtDesk
 ) -> Predictions:
     """The scores of a camera's windows over a stretch of time, oldest first.
@@ -61,7 +62,8 @@ def list_predictions(
     """
     _line(desk, asker, camera)
     begin, end = to_us(query.from_), to_us(query.to)
-    found = desk.scores.read(camera, begin, min(end, begin + _LONGEST_US), query.limit)
+    last, reader = min(end, begin + _LONGEST_US), desk.scores
+    found = await to_thread.run_sync(reader.read, camera, begin, last, query.limit, limiter=reader.room)
     return Predictions(
         camera=camera,
         items=[_scores(each) for each in found.predictions],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -41,20 +42,24 @@ class EventQuery(SpanQuery):
     min_score: float | None = Field(None, ge=0, le=1, description="Peak score, at least.", examples=[0.8])
     drills: bool = Field(False, description="Drills, too.")  # noqa: FBT003  a default
 
-    def wants(self, event: KnownEvent, asker: Asker) -> bool:
+    def wanted_by(self, asker: Asker) -> Callable[[KnownEvent], bool]:
         """Whether an event is wanted, and there for who asks."""
-        report = event.report
-        judged = "none" if event.judged is None else event.judged.judged
-        selection = Selection(tuple(self.label), tuple(self.camera), self.drills, asker.cameras)
-        return (
-            selection.holds(report)
-            and self.is_within(report.start_us, report.end_us)
-            and self.severity in {None, report.severity}
-            and self.state in {None, report.state}
-            and self.verdict in {None, judged}
-            and self.model in {None, report.model}
-            and (self.min_score is None or report.peak_score >= self.min_score)
-        )
+        # Made once: of many events, few may be wanted.
+        holds = Selection(tuple(self.label), tuple(self.camera), self.drills, asker.cameras).holds
+        exact = {name: value for name in ("severity", "state", "model") if (value := getattr(self, name)) is not None}
+        judged = None if self.verdict == "none" else self.verdict
+
+        def wanted(event: KnownEvent) -> bool:
+            report = event.report
+            return (
+                all(getattr(report, name) == value for name, value in exact.items())
+                and (self.verdict is None or judged == (event.judged and event.judged.judged))
+                and (self.min_score is None or report.peak_score >= self.min_score)
+                and self.is_within(report.start_us, report.end_us)
+                and holds(report)
+            )
+
+        return wanted
 
 
 class StreamQuery(BaseModel):
@@ -76,7 +81,7 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
 
     Pages stay in order while events come: `next` leads to those before the last one of this page.
     """
-    found = desk.view.events(query.limit, lambda event: query.wants(event, asker), query.after)
+    found = desk.view.events(query.limit, query.wanted_by(asker), query.after)
     return EventPage(
         items=[event_body(each) for each in found.items],
         next=cursor(found.after),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Final, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -78,7 +79,7 @@ def get_verdict(
 
 
 @router.post("/verdicts", status_code=201, responses=problem_responses(400, 403, 404, 409, 422, 503))
-def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Response) -> VerdictBody:
+async def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Response) -> VerdictBody:
     """Say whether an event was right, or take that back. It wins over what links say, and the newest counts.
 
     Needs the role operator. Who did it is on the topic of the audit before the verdict is on its own.
@@ -90,7 +91,8 @@ def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Response
     verdict = verdict_by_hand(known.report, given.answer, asker.name)
     action = "verdict.withdraw" if given.answer == "withdrawn" else "verdict.give"
     entry = audit_entry(asker, action, verdict.event, known.report.drill or verdict.camera, verdict.answer)
-    desk.writer.write(entry, desk.settings.topics.verdicts, verdict.encode())
+    topic, writer = desk.settings.topics.verdicts, desk.writer
+    await to_thread.run_sync(writer.write, entry, topic, verdict.encode(), limiter=writer.room)
     # Whoever looks now sees it, whenever the topic tells of it.
     desk.view.put_audit(entry)
     desk.view.put_verdict(verdict, time.time_ns() // 1000)
