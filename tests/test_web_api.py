@@ -337,6 +337,7 @@ def test_a_verdict_is_given_and_taken_back_and_who_did_it_is_kept(embedded_broke
 # --- outages ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_broker_that_goes_away_is_said_and_all_goes_on_when_it_is_back(
     topics_prefix: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -21,7 +21,8 @@ class Page(BaseModel):
 
     next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["WzE3NjM5…"])
     waiting: str | None = Field(
-        description="Where the broker is away, since when: the page holds what was read before. Else null.",
+        description="Why there may be more than this: the broker is away, and since when, or its topic is still being "
+        "read, just after the start. Else null.",
         examples=["Kafka at broker:9092 since 08:00:00 UTC"],
     )
 

@@ -28,6 +28,8 @@ class FeedHealth:
     is_missing: bool
     #: How many offsets are still to be read; None before the broker has said so, and while it is away.
     behind: int | None
+    #: Whether all that was there when it began has been read.
+    is_begun: bool
     #: Records that were taken since the start.
     records: int
     #: Offsets before those with which it began, which were not read.
@@ -36,6 +38,13 @@ class FeedHealth:
     @property
     def is_caught_up(self) -> bool:
         return self.away is None and (self.is_missing or self.behind == 0)
+
+    @property
+    def waiting(self) -> str | None:
+        """Why what is kept may not be what there is, in words; None where it is."""
+        if self.away is not None or self.is_begun or self.is_missing:
+            return self.away
+        return f"what is on {self.topics[0]} is still being read"
 
 
 class Feed:
@@ -66,6 +75,7 @@ class Feed:
         self._topics, self._take, self._most, self._tidy = tuple(topics), take, most, tidy
         self._records = self._left_out = 0
         self._behind: int | None = None
+        self._is_begun = False
         self._follower = TopicFollower(*(connect, broker, topics, say), begin=self._begin)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feed {topics[0]}", daemon=True)
@@ -79,6 +89,7 @@ class Feed:
             away=awaited if is_away else None,
             is_missing=awaited is not None and not is_away,
             behind=None if is_away else self._behind,
+            is_begun=self._is_begun,
             records=self._records,
             left_out=self._left_out,
         )
@@ -98,11 +109,12 @@ class Feed:
                 self._records += len(records)
                 if time.monotonic() >= look_at:
                     self._look()
-                    look_at = time.monotonic() + _LOOK_SECONDS
+                    look_at = time.monotonic() + (_LOOK_SECONDS if self._is_begun else _POLL_SECONDS)
 
     def _look(self) -> None:
         self._tidy()
         self._behind = self._follower.behind()
+        self._is_begun = self._is_begun or self._behind == 0
 
     def __enter__(self) -> Self:
         self._thread.start()

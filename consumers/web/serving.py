@@ -11,6 +11,7 @@ from consumers.outputs.outages import watch_redis
 from consumers.pictures.store import PictureReader
 from consumers.settings import Settings, SettingsError, is_loopback
 from consumers.subscribing.serving import event_streams
+from consumers.subscribing.shared import Answers, SharedTransport
 from consumers.web_server import parse_address, web_server
 from stream import KafkaTransport, Transport
 
@@ -18,7 +19,7 @@ from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
 from .scores import ScoreReader
-from .view import View
+from .view import View, followed
 
 
 @contextlib.contextmanager
@@ -42,13 +43,18 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     def connect() -> Transport:
         return KafkaTransport(settings.broker, at_once=True)
 
+    answers = Answers()
+
+    def connect_to_follow() -> Transport:
+        return SharedTransport(settings.broker, answers, followed(settings.topics))
+
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
     streams = event_streams(settings.model_copy(update={"serve": limits}), None)
     pictures = PictureReader(settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
-        view = stack.enter_context(View(connect, settings))
+        view = stack.enter_context(View(connect_to_follow, settings))
         desk = Desk(
             settings=settings,
             access=access,

@@ -24,7 +24,7 @@ from consumers.rules.topic import MAX_VERSIONS
 from consumers.rules.version import RulesVersion
 from consumers.running.overview import CameraLine, Overview, overview
 from consumers.running.state_topics import States
-from consumers.settings import Settings
+from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
 from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
 from stream import Record, Transport
@@ -54,6 +54,14 @@ class KnownEvent:
     report: Event
     pictures: EventPictures | None
     judged: JudgedEvent | None
+
+
+def followed(topics: TopicSettings) -> tuple[str, ...]:
+    """The topics that are read."""
+    return (
+        *(topics.cameras_state, topics.workers_state, topics.events, topics.pictures),
+        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit),
+    )
 
 
 class View:
@@ -97,7 +105,9 @@ class View:
 
             def say(line: str) -> None:
                 is_outage = not is_first and line.startswith(("waiting for ", f"{broker} is back"))
-                log.log(logging.DEBUG if is_outage else logging.WARNING, "%s", line)
+                # That nobody has written some of them yet, `health` says.
+                is_usual = is_outage or line.endswith((": waiting for it", " exists now"))
+                log.log(logging.DEBUG if is_usual else logging.WARNING, "%s", line)
 
             return Feed(connect, broker, names, self._locked(take), say, most=most, tidy=self._tidy)
 
@@ -125,6 +135,10 @@ class View:
     def feeds(self) -> dict[str, FeedHealth]:
         """How far each topic was read, by what is read of it."""
         return {name: feed.health for name, feed in self._feeds.items()}
+
+    def waiting(self, name: str) -> str | None:
+        """Why what is kept of some topics may not be what there is, in words; None where it is."""
+        return self._feeds[name].health.waiting
 
     def kept(self) -> dict[str, tuple[int, int]]:
         """How many there are of each kind, and how many were dropped because there was no room."""

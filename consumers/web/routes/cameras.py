@@ -42,7 +42,7 @@ def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
     """All cameras, by name: how each of them is, since when and why."""
     now = desk.view.overview()
     lines = [line for line in now.cameras if asker.sees(line.state.feed.camera)]
-    return Cameras(items=[_body(line) for line in lines], waiting=desk.view.feeds()["states"].away)
+    return Cameras(items=[_body(line) for line in lines], waiting=desk.view.waiting("states"))
 
 
 @router.get("/cameras/{camera}", responses=problem_responses(404, 422))

@@ -85,7 +85,7 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
     return EventPage(
         items=[event_body(each) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.feeds()["events"].away,
+        waiting=desk.view.waiting("events"),
     )
 
 

@@ -71,7 +71,7 @@ def list_deliveries(query: Annotated[DeliveryQuery, Query()], asker: AnyAsker, d
     return DeliveryPage(
         items=[DeliveryBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.feeds()["deliveries"].away,
+        waiting=desk.view.waiting("deliveries"),
     )
 
 
@@ -83,7 +83,7 @@ def list_rules(asker: AnyAsker, desk: AtDesk) -> RulesHistory:
     return RulesHistory(
         group=desk.settings.worker.group,
         items=[_rules(each, holds=each is holds) for each in reversed(versions)],
-        waiting=desk.view.feeds()["rules"].away,
+        waiting=desk.view.waiting("rules"),
     )
 
 
@@ -109,7 +109,7 @@ def list_audit(query: Annotated[AuditQuery, Query()], asker: Admin, desk: AtDesk
     return AuditPage(
         items=[AuditBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.feeds()["audit"].away,
+        waiting=desk.view.waiting("audit"),
     )
 
 

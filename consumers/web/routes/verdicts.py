@@ -63,7 +63,7 @@ def list_verdicts(query: Annotated[VerdictQuery, Query()], asker: AnyAsker, desk
     return VerdictPage(
         items=[VerdictBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.feeds()["verdicts"].away,
+        waiting=desk.view.waiting("verdicts"),
     )
 
 
