@@ -53,6 +53,11 @@ def ensure_topic_of_verdicts(transport: Transport, topics: TopicSettings, keep_h
     transport.ensure_topics([Topic(topics.verdicts, 1, keep_hours)])
 
 
+def ensure_topic_of_audit(transport: Transport, topics: TopicSettings, keep_hours: float) -> None:
+    """Create the topic of who changed what where it is missing: only who lets people change something needs it."""
+    transport.ensure_topics([Topic(topics.audit, 1, keep_hours)])
+
+
 def _rules(topics: TopicSettings) -> Topic:
     # One partition: every worker reads all of it.
     return Topic(topics.rules, 1, compacted=True)

@@ -42,7 +42,9 @@ class WebServer:
 
 
 @contextlib.contextmanager
-def web_server(app: ASGIApp, address: str, connections: int, name: str) -> Iterator[WebServer]:
+def web_server(
+    app: ASGIApp, address: str, connections: int, name: str, *, proxy_headers: bool = True
+) -> Iterator[WebServer]:
     """Serve `app` at an address while the body runs.
 
     Args:
@@ -50,6 +52,7 @@ def web_server(app: ASGIApp, address: str, connections: int, name: str) -> Itera
         address: see `parse_address`.
         connections: at once; further ones are told to come back later (503).
         name: of the thread.
+        proxy_headers: whether whoever is connected from this machine may say that it asks for another address.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -66,6 +69,7 @@ def web_server(app: ASGIApp, address: str, connections: int, name: str) -> Itera
             log_config=None,
             access_log=False,  # addresses may hold secrets
             server_header=False,
+            proxy_headers=proxy_headers,
             limit_concurrency=connections,
             timeout_graceful_shutdown=_END_SECONDS,
         )

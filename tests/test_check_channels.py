@@ -27,6 +27,15 @@ def test_what_is_well_is_said_in_a_line():
     }
 
 
+def test_an_api_that_everybody_could_use_is_an_error():
+    assert "is not served" in found(dashboard={"listen": "0.0.0.0:8320"})["error", "dashboard"]
+    assert "HOST:PORT" in found(dashboard={"listen": "[::"})["error", "dashboard"]
+    assert "/nosuch cannot be read" in found(dashboard={"secret_file": "/nosuch"})["error", "dashboard"]
+    tokens = {"ana": {"hash": f"sha256:{64 * '0'}"}}
+    for well in ({}, {"listen": "0.0.0.0:8320", "tokens": tokens}, {"listen": "0.0.0.0:8320", "enabled": False}):
+        assert found(dashboard=well) == {}
+
+
 @pytest.mark.parametrize(
     ("channel", "said"),
     [

@@ -73,6 +73,7 @@ NOT_RUN = {
     "export own.safetensors --compare held-out.csv --json forms.json": (
         "takes a minute, and the line of docs/export.md that has --calibration, too, does all of it"
     ),
+    "dashboard password bo": "it asks whoever sits there; tests/test_web_access.py",
     "deadletter purge --before 2026-11-01T00:00:00Z": (
         "the embedded broker cannot delete records; tests/test_dead_letters.py deletes some on Apache Kafka"
     ),
@@ -86,6 +87,8 @@ CODES = {
     "drill --camera gate": {0, 1},
     "drill --camera gate --clip gate.mp4 --timeout 30": {0, 1},
     "drill --camera gate --acknowledge 300 --json": {0, 1},
+    # Nobody has to say who asks: it is refused.
+    "dashboard --listen 0.0.0.0:8320": {2},
     # Nobody listens where the message of a test goes.
     "notify test ops": {1},
     # Whether a busy machine keeps up with two cameras is one, too.
@@ -105,6 +108,7 @@ BEGUN = {
     "pictures": "making pictures",
     "notify": "channels: ops",
     "verdicts": "verdicts at ",
+    "dashboard": "API at ",
 }
 
 #: Those that neither print anything to a file nor send anything before they end are stopped after so many seconds.
@@ -282,6 +286,8 @@ def make_sandbox(
             "CLIPLINE_WORKER__GROUP": name,
             "CLIPLINE_PICTURES__GROUP": f"{name}-pictures",
             "CLIPLINE_NOTIFY__GROUP": f"{name}-notify",
+            # Each run serves one.
+            "CLIPLINE_DASHBOARD__LISTEN": "127.0.0.1:0",
             "DOCK_URL": CAMERA,
             "XDG_CACHE_HOME": str(cache),
             "PYTHONPATH": str(REPOSITORY),
@@ -344,6 +350,7 @@ def runs_until_stopped(words: tuple[str, ...]) -> bool:
     return (
         words in {("pictures",), ("notify",)}
         or words[:2] == ("verdicts", "serve")
+        or words == ("dashboard",)
         or command in {"run", "up", "work"}
         or (command == "status" and "--watch" in rest)
         or (command == "events" and {"--follow", "--serve"} & set(rest))

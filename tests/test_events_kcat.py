@@ -26,6 +26,7 @@ from referencing import Registry, Resource
 
 from consumers.live.worker import Worker
 from consumers.notifying.pictured import PicturedReports, pictures_of
+from consumers.records.audit import WAYS, AuditEntry
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
@@ -33,7 +34,7 @@ from consumers.records.event import ADDED_KEYS, BODY_KEYS, DRILL_KEYS, Event, ev
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
-from consumers.records.verdict import ANSWERS, Verdict
+from consumers.records.verdict import SAID, Verdict
 from consumers.rules.rule import Rule
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
@@ -229,6 +230,9 @@ DRILL = drill_id("lobby", "0123abcd")
 DRILL_EVENT = replace(EVENT, camera=DRILL)
 DELIVERY = Delivery.about(EVENT, "ops", now_us=10**15 + 3, expires_us=10**15 + 10**9)
 VERDICT = Verdict("0" * 24, "snooze", EVENT.id, "lobby", LABEL, 10**15, 10**15 + 1, 10**15 + 9, "ops", 10**15 + 99)
+AUDIT = AuditEntry(
+    *("0" * 24, 10**15, "ana", "token", "operator", "10.0.0.9", "verdict.give", EVENT.id, "lobby", "right")
+)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
@@ -258,6 +262,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "pictures": [PICTURES.encode()[1]],
         "delivery": [DELIVERY.encode()[1], about_drill.encode()[1]],
         "verdict": [VERDICT.encode()[1]],
+        "audit": [AUDIT.encode()[1]],
     }
     # The records of states are held to their schemas in test_status.py, those of the index in test_footage_index.py.
     states = {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"}
@@ -290,11 +295,16 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         assert pictures_of(Delivery.decode(entry.encode()[0], entry.encode()[2], "here")) == pictures_of(entry)
     assert set(messages["delivery"]["payload"]["properties"]) == json.loads(DELIVERY.encode()[2]).keys()
     assert set(messages["delivery"]["payload"]["properties"]["state"]["enum"]) == DELIVERY_STATES
-    for verdict in (VERDICT, replace(VERDICT, answer="false", channel=None, until_us=None)):
+    by_hand = replace(VERDICT, answer="false", channel=None, until_us=None)
+    for verdict in (VERDICT, by_hand, replace(by_hand, answer="withdrawn", by="ana")):
         contract("verdict", "payload").validate(json.loads(verdict.encode()[2]))
         assert Verdict.decode(verdict.encode()[0], verdict.encode()[2], "here") == verdict
     assert set(messages["verdict"]["payload"]["properties"]) == json.loads(VERDICT.encode()[2]).keys()
-    assert messages["verdict"]["payload"]["properties"]["answer"]["enum"] == list(ANSWERS)
+    assert messages["verdict"]["payload"]["properties"]["answer"]["enum"] == list(SAID)
+    contract("audit", "payload").validate(json.loads(AUDIT.encode()[2]))
+    assert AuditEntry.decode(AUDIT.encode()[0], AUDIT.encode()[2], "here") == AUDIT
+    assert set(messages["audit"]["payload"]["properties"]) == json.loads(AUDIT.encode()[2]).keys()
+    assert set(messages["audit"]["payload"]["properties"]["way"]["enum"]) == WAYS
     assert set(messages["pictures"]["payload"]["properties"]) == json.loads(PICTURES.encode()[2]).keys()
     missing = ASYNCAPI["components"]["schemas"]["missingPicture"]["properties"]["reason"]["enum"]
     assert set(missing) == REASONS
@@ -308,6 +318,7 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "pictures": topics.pictures,
         "deliveries": topics.deliveries,
         "verdicts": topics.verdicts,
+        "audit": topics.audit,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,

@@ -284,7 +284,9 @@ def test_a_counter_never_goes_back_and_goes_on_from_there():
 
 
 def test_each_process_of_a_run_has_a_port_of_its_own():
-    settings = Settings.model_validate({"metrics": {"port": 9400}, "run": {"workers": 2}})
+    settings = Settings.model_validate(
+        {"metrics": {"port": 9400}, "run": {"workers": 2}, "dashboard": {"enabled": False}}
+    )
     services = SimpleNamespace(kafka="k:1", redis="redis://r")
     specs = run_module._specs(services, settings, {}, "hub")
     assert [(s.name, s.environment.get(METRICS_PORT)) for s in specs] == [

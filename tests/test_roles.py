@@ -22,6 +22,7 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePattern
 from consumers.outputs.states import ensure_state_topics
 from consumers.settings import Settings
 from consumers.topics import (
+    ensure_topic_of_audit,
     ensure_topic_of_deliveries,
     ensure_topic_of_pictures,
     ensure_topic_of_verdicts,
@@ -33,6 +34,8 @@ from stream import KafkaTransport, Secret
 
 trustme = pytest.importorskip("trustme")
 from tests.secured_servers import PASSWORD, Certificates, SecuredKafka, secured_redis, tls_redis  # noqa: E402
+from tests.snapshots import event  # noqa: E402
+from tests.waiting import eventually  # noqa: E402
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,10 +154,11 @@ def site(tmp_path_factory) -> Iterator[Site]:
         ensure_topic_of_pictures(owner, topics)
         ensure_topic_of_deliveries(owner, topics, 24)
         ensure_topic_of_verdicts(owner, topics, 24)
+        ensure_topic_of_audit(owner, topics, 24)
         with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
             acls = list(documented_acls())
             # Whoever runs all of them, as `clipline run` does.
-            roles = {f"User:{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts")}
+            roles = {f"User:{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts", "dashboard")}
             of_all = [each for each in acls if each.principal in roles]
             admin.create_acls([*acls, *(copied(each, "User:nobody") for each in of_all)])
         yield Site(folder, kafka, certificates, redis_port)
@@ -263,6 +267,35 @@ def test_who_serves_verdicts_gives_one_and_sees_no_event(site):
     assert [json.loads(r.value)["answer"] for r in owner.read(owner.offsets(topic))] == ["right"]
     refused = site.finish(site.start("verdicts", "events"))
     assert "does not allow user verdicts" in " ".join(refused.split())
+
+
+def test_who_serves_the_api_shows_what_is_there_and_writes_who_changes_it(site):
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    owner, topics = KafkaTransport(site.kafka.address), Settings().topics
+    seen = event("gate")
+    producer = owner.producer()
+    producer.send(topics.events, *seen.encode())
+    producer.flush()
+    process = site.start("dashboard", "dashboard", "--listen", "127.0.0.1:0")
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = re.search(r"http://\S+/api/v1", line)
+        assert url is not None, line
+        with httpx.Client(base_url=url[0], timeout=60) as client:
+            assert eventually(lambda: client.get("/health").json()["ok"]), client.get("/health").text
+            assert client.get(f"/events/{seen.id}").status_code == 200
+            stretch = {"from": "2026-11-24T08:00:00Z", "to": "2026-11-24T09:00:00Z"}
+            assert client.get("/cameras/gate/predictions", params=stretch).status_code in {200, 404}
+            given = client.post("/verdicts", json={"event": seen.id, "answer": "false"})
+            assert given.status_code == 201, given.text
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = site.finish(process)
+    assert "does not allow" not in said
+    audit = [json.loads(record.value) for record in owner.read(owner.offsets(topics.audit))]
+    assert [(each["action"], each["subject"]) for each in audit] == [("verdict.give", seen.id)]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ class Run:
         self._environment |= {"TMPDIR": str(folder / "tmp"), "COLUMNS": "120"}
         self._environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
         self._environment |= {"OMP_NUM_THREADS": "1", "DOCK_PASSWORD": PASSWORD}
+        # Its address is one for the whole machine, and tests run beside one another.
+        self._environment["CLIPLINE_DASHBOARD__ENABLED"] = str("[dashboard]" in settings).lower()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "consumers.cli", "run", *arguments],
             cwd=folder,
@@ -248,7 +250,8 @@ def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
 
 
 def test_without_workers_only_the_agent_is_started(tmp_path):
-    settings = Settings.model_validate({"run": {"workers": 0}, "metrics": {"port": 9400}})
+    without = {"run": {"workers": 0}, "metrics": {"port": 9400}, "dashboard": {"enabled": False}}
+    settings = Settings.model_validate(without)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
     assert [spec.name for spec in _specs(services, settings, {}, "hub")] == ["agent"]
     assert _plan(services, settings, tmp_path).notes[-1].endswith("/metrics (agent)")
@@ -266,12 +269,43 @@ def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     tmp_path, monkeypatch, enabled, missing, children
 ):
     monkeypatch.setattr("consumers.running.run._NO_PICTURES", missing)
-    settings = Settings.model_validate({"pictures": {"enabled": enabled}, "metrics": {"port": 9400}})
+    given = {"pictures": {"enabled": enabled}, "metrics": {"port": 9400}, "dashboard": {"enabled": False}}
+    settings = Settings.model_validate(given)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
     specs = _specs(services, settings, {}, "hub")
     assert [spec.name for spec in specs] == children
     assert [spec.is_needed for spec in specs] == [name != "pictures" for name in children]
     assert any("no pictures of events" in note for note in _plan(services, settings, tmp_path).notes) == bool(missing)
+
+
+@pytest.mark.parametrize(("missing", "words"), [("", "API at http://127.0.0.1:8320/api/v1"), ("x", "no API (x; ")])
+def test_the_api_is_served_beside_it_where_that_is_possible(tmp_path, monkeypatch, missing, words):
+    monkeypatch.setattr("consumers.running.run._NO_DASHBOARD", missing)
+    services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
+    specs = _specs(services, Settings(), {}, "hub")
+    assert [spec.is_needed for spec in specs if spec.name == "dashboard"] == ([] if missing else [False])
+    assert _plan(services, Settings(), tmp_path).notes[-1].startswith(words)
+
+
+@pytest.mark.slow
+def test_a_run_serves_its_cameras_over_http(tmp_path):
+    httpx = pytest.importorskip("httpx")
+    film = write_video(tmp_path / "film.mp4", 30, **QUICK)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
+    with running(tmp_path, f'{settings}[dashboard]\nlisten = "127.0.0.1:{port}"\n') as run:
+        run.until(f"API at http://127.0.0.1:{port}/api/v1")
+
+        def status() -> str | None:
+            try:
+                found = httpx.get(f"http://127.0.0.1:{port}/api/v1/cameras/gate")
+            except httpx.TransportError:
+                return None
+            return found.json().get("status")
+
+        assert eventually(lambda: status() == "live", 60)
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health").json()["redis"] is None
 
 
 @pytest.mark.slow

@@ -25,10 +25,10 @@ pytest.importorskip("uvicorn")
 
 from consumers.outputs import follower as following
 from consumers.records.event import Event
-from consumers.settings import ServeSettings, Settings, SettingsError
+from consumers.settings import ServeSettings, Settings, SettingsError, is_loopback
 from consumers.subscribing import serving as module
 from consumers.subscribing import shared as sharing
-from consumers.subscribing.serving import EventStreams, is_loopback, serving
+from consumers.subscribing.serving import EventStreams, serving
 from consumers.subscribing.shared import Answers
 from consumers.web_server import parse_address
 from stream import EntryError, Existing, KafkaTransport, Topic, Transport

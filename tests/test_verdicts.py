@@ -17,6 +17,7 @@ pytest.importorskip("uvicorn")
 
 from consumers.notifying.answers import LONGEST_US, Answers
 from consumers.notifying.by_hand import acknowledge
+from consumers.rate_limit import RateLimit
 from consumers.records.delivery import OVER, Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import ANSWERS, Verdict
@@ -25,7 +26,7 @@ from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_verdict
 from consumers.verdicts.book import VerdictBook, judged_events, stored_verdicts, write_verdict
 from consumers.verdicts.by_hand import describe_verdict, give_verdict
 from consumers.verdicts.links import Asked, ForgedLinkError, Links
-from consumers.verdicts.serving import RateLimit, serving_verdicts
+from consumers.verdicts.serving import serving_verdicts
 from stream import KafkaTransport, MemoryTransport, Secret, SourceError, Transport
 from stream.services import EmbeddedBroker, Service
 from tests.notifiers import notifying

@@ -22,6 +22,7 @@ GROUPS: Final = {
         "notify",
         "deliveries",
         "verdicts",
+        "dashboard",
         "deadletter",
         "redis",
         "models",

@@ -16,6 +16,7 @@ from consumers.printable import printable
 from consumers.terminal.console import print_lines
 
 from . import (
+    dashboard,
     deadletter,
     drill,
     footage,
@@ -165,6 +166,7 @@ for commands in (
     pictures,
     notify,
     verdicts,
+    dashboard,
     drill,
     deadletter,
     redis,

@@ -86,7 +86,9 @@ def verdicts(
     listen: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="serve: where, instead of verdicts.listen.", show_default="127.0.0.1:8310"
+            metavar="HOST:PORT",
+            help="serve: where, instead of `listen` in the settings.",
+            show_default="127.0.0.1:8310",
         ),
     ] = None,
     as_json: PrintJsonOption = False,

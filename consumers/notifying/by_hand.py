@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from consumers.outputs.names import known_names
@@ -51,14 +51,19 @@ def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> 
     newest: dict[str, Delivery] = {}
     channels = set(settings.channels)
     for entry in _entries(transport, settings):
-        newest[entry.id] = entry
+        newest |= {changed.id: changed for changed in changed_by(entry, newest.get)}
         channels.add(entry.channel)
-        for covered in entry.covers:
-            if (held := newest.get(covered)) is not None:
-                newest[covered] = held.then("held", entry.time_us, why="summed_up", detail=f"in {entry.id}")
     if wanted.channel is not None and wanted.channel not in channels:
         raise SourceError(f"no channel {wanted.channel!r}; {known_names(wanted.channel, channels)}")
     return sorted(filter(wanted.holds, newest.values()), key=lambda entry: entry.time_us)
+
+
+def changed_by(entry: Delivery, newest: Callable[[str], Delivery | None]) -> Iterator[Delivery]:
+    """What is the newest entry of a message from this entry on: itself, and those of the messages that it sums up."""
+    yield entry
+    for covered in entry.covers:
+        if (held := newest(covered)) is not None:
+            yield held.then("held", entry.time_us, why="summed_up", detail=f"in {entry.id}")
 
 
 def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Delivery]:

@@ -130,6 +130,13 @@ class TopicFollower:
         """For how long the broker has been away; 0 where it is there."""
         return self._outage.seconds
 
+    def behind(self) -> int | None:
+        """How many offsets there are still to read, as the broker says now; None where it does not say."""
+        # What several share (a `Reader`) does not tell.
+        progress = getattr(self._consumer, "progress", None)
+        found = None if progress is None or self._outage.awaited is not None else progress()
+        return None if found is None else sum(end - at for at, end in found.values())
+
     @property
     def place(self) -> Place:
         """Behind the last record that `poll` returned, and not before where an earlier follower stood."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -102,3 +103,39 @@ class PictureStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class PictureReader:
+    """Reads pictures from Redis. For several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; the first read connects."""
+        self._url, self._prefix = settings.redis, settings.topics.prefix
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+
+    def get(self, kind: Kind, key: str) -> bytes | None:
+        """The picture under a key that a record names; None where it has expired, or the key is none of a picture.
+
+        Raises:
+            RedisError, RedisClusterException, OSError, SinkError: Redis is away.
+        """
+        if not key.startswith(f"{self._prefix}:{kind}:"):
+            return None
+        with self._lock:
+            if self._client is None:
+                self._client = open_redis(self._url)
+            client = self._client
+        try:
+            found = client.get(key)
+        except REDIS_ERRORS:
+            self.close()
+            raise
+        return found if isinstance(found, bytes) else None
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(*REDIS_ERRORS):
+                client.close()

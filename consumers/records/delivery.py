@@ -92,9 +92,8 @@ class Delivery:
         """The camera for which it is a drill; None where it is no drill."""
         return cast(str | None, self.message.get("data", {}).get("drill"))
 
-    def encode(self) -> tuple[bytes, Headers, bytes]:
-        """Return record key, headers and value."""
-        body = {
+    def body(self) -> dict[str, Any]:
+        return {
             "delivery": self.id,
             "channel": self.channel,
             "kind": self.kind,
@@ -109,6 +108,9 @@ class Delivery:
             "covers": list(self.covers),
             "message": dict(self.message),
         }
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value."""
         headers = {
             "ce_specversion": "1.0",
             "ce_id": f"{self.id}-{self.state}-{self.attempt}",
@@ -123,7 +125,7 @@ class Delivery:
         return (
             self.channel.encode(),
             [(name, text.encode()) for name, text in headers.items()],
-            fields.to_json(body).encode(),
+            fields.to_json(self.body()).encode(),
         )
 
     @classmethod

@@ -7,7 +7,7 @@ several records with one id the first on the topic counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Self, cast, get_args
+from typing import Any, Final, Literal, Self, cast, get_args
 
 from stream import Headers
 
@@ -15,8 +15,12 @@ from . import fields
 from .fields import RecordError
 from .prediction import content_id, rfc3339
 
+#: What a link asks for.
 Answer = Literal["right", "false", "snooze"]
 ANSWERS: Final = get_args(Answer)
+#: What may be said; `withdrawn`, by hand only, takes back what was said by hand before.
+Said = Literal["right", "false", "snooze", "withdrawn"]
+SAID: Final = get_args(Said)
 TYPE: Final = "clipline.verdict"
 
 
@@ -31,7 +35,7 @@ class Verdict:
 
     #: See `link_id`; of what somebody with access says by hand, one of its own.
     id: str
-    answer: Answer
+    answer: Said
     event: str
     camera: str
     label: str
@@ -44,10 +48,11 @@ class Verdict:
     channel: str | None
     #: Of a snooze: until when nothing more is told; wall clock.
     until_us: int | None = None
+    #: Who gave it by hand, where that is known.
+    by: str | None = None
 
-    def encode(self) -> tuple[bytes, Headers, bytes]:
-        """Return record key, headers and value."""
-        body = {
+    def body(self) -> dict[str, Any]:
+        return {
             "id": self.id,
             "answer": self.answer,
             "event": self.event,
@@ -58,7 +63,11 @@ class Verdict:
             "time": rfc3339(self.time_us),
             "channel": self.channel,
             "until": None if self.until_us is None else rfc3339(self.until_us),
+            "by": self.by,
         }
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value."""
         headers = {
             "ce_specversion": "1.0",
             "ce_id": self.id,
@@ -71,7 +80,7 @@ class Verdict:
         return (
             self.camera.encode(),
             [(name, text.encode()) for name, text in headers.items()],
-            fields.to_json(body).encode(),
+            fields.to_json(self.body()).encode(),
         )
 
     @classmethod
@@ -84,7 +93,7 @@ class Verdict:
         body = fields.json_object(value, where)
         found = cls(
             id=fields.field(body, "id", str, where),
-            answer=cast(Answer, fields.one_of(body, "answer", frozenset(ANSWERS), where)),
+            answer=cast(Said, fields.one_of(body, "answer", frozenset(SAID), where)),
             event=fields.field(body, "event", str, where),
             camera=fields.field(body, "camera", str, where),
             label=fields.field(body, "label", str, where),
@@ -93,9 +102,13 @@ class Verdict:
             time_us=fields.time_us(body, "time", where),
             channel=fields.optional(body, "channel", str, where),
             until_us=None if body.get("until") is None else fields.time_us(body, "until", where),
+            # Records of earlier versions do not say it.
+            by=fields.optional(body, "by", str, where),
         )
         if key != found.camera.encode():
             raise RecordError(f"{where}: expected its camera {found.camera!r} as key, found {key!r}")
         if (found.answer == "snooze") != (found.until_us is not None):
             raise RecordError(f"{where}: expected a time 'until' if, and only if, the answer is 'snooze'")
+        if found.answer == "withdrawn" and found.channel is not None:
+            raise RecordError(f"{where}: expected the answer 'withdrawn' by hand only, found {found.channel!r}")
         return found

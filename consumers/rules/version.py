@@ -48,9 +48,8 @@ class RulesVersion:
     def key(self) -> bytes:
         return group_key(self.group, f"/{self.since_us:020d}")
 
-    def encode(self) -> tuple[bytes, Headers, bytes]:
-        """Return record key, headers and value (JSON)."""
-        body = {
+    def body(self) -> dict[str, Any]:
+        return {
             "clipline": _FORMAT,
             "group": self.group,
             "version": self.version,
@@ -59,7 +58,10 @@ class RulesVersion:
             "tracker": self.tracker.model_dump(mode="json", exclude_none=True),
             "rules": [table.model_dump(mode="json", exclude_none=True) for table in self.tables],
         }
-        return self.key, [("content-type", b"application/json")], to_json(body).encode()
+
+    def encode(self) -> tuple[bytes, Headers, bytes]:
+        """Return record key, headers and value (JSON)."""
+        return self.key, [("content-type", b"application/json")], to_json(self.body()).encode()
 
     @classmethod
     def decode(cls, group: str, key: bytes | None, value: bytes | None, where: str) -> Self | None:

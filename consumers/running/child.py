@@ -1,4 +1,4 @@
-"""A process of `clipline run`: `python -m consumers.running.child agent|worker|pictures|notify|verdicts ID`.
+"""A process of `clipline run`: `python -m consumers.running.child agent|worker|pictures|notify|verdicts|dashboard ID`.
 
 It reads settings as every command does (CLIPLINE_SETTINGS and the other variables), logs to its standard error output
 and lives no longer than its parent: the end of its standard input is the parent's end.
@@ -37,7 +37,9 @@ EXIT_SERVICE_AWAY: Final = 75
 #: Told to stop; 128 + SIGTERM, as a shell says it.
 EXIT_STOPPED: Final = 143
 #: Where each role is. Imported when it is asked for: an agent needs no model, and a worker no cameras.
-ROLES: Final = {name: f"consumers.running.{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts")}
+ROLES: Final = {
+    name: f"consumers.running.{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts", "dashboard")
+}
 #: How long an orphan has to end in order. The embedded services are gone by then.
 ORPHAN_SECONDS: Final = 4.0
 #: The setting `log.format` as a child is given it.

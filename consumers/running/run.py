@@ -6,6 +6,7 @@
                   ├─ pictures             of events, where there are workers (pictures.enabled)
                   ├─ notify               where the settings have channels (notify.enabled)
                   ├─ verdicts             the page behind the links of messages, where there are any (verdicts.enabled)
+                  ├─ dashboard            the HTTP API (dashboard.enabled)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -77,6 +78,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _NO_PICTURES: Final = "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
 #: Why the page behind links cannot be served here; empty where it can.
 _NO_PAGES: Final = "" if importlib.util.find_spec("uvicorn") else "uvicorn is missing: pip install 'clipline[serve]'"
+#: Why the HTTP API cannot be served here; empty where it can.
+_NO_DASHBOARD: Final = "" if importlib.util.find_spec("fastapi") else "FastAPI is missing: pip install 'clipline[web]'"
 
 
 class Foreground(Protocol):
@@ -253,6 +256,8 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
         specs.append(ChildSpec("notify", child_command("notify", f"{family}-notify"), shared, is_needed=False))
     if _asks(settings) and not _NO_PAGES:
         specs.append(ChildSpec("verdicts", child_command("verdicts", f"{family}-verdicts"), shared, is_needed=False))
+    if settings.dashboard.enabled and not _NO_DASHBOARD:
+        specs.append(ChildSpec("dashboard", child_command("dashboard", f"{family}-dashboard"), shared, is_needed=False))
     return specs
 
 
@@ -313,6 +318,9 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     if _asks(settings):
         at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
         notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else f"verdicts {at}")
+    if settings.dashboard.enabled:
+        at = f"API at http://{settings.dashboard.listen}/api/v1 (dashboard.enabled = false: do without)"
+        notes.append(f"no API ({_NO_DASHBOARD}; dashboard.enabled = false: do without)" if _NO_DASHBOARD else at)
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

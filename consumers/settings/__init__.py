@@ -19,7 +19,8 @@ Unknown keys are errors: a misspelt threshold must not be silently ignored. Ever
 docs/configuration.md and the file that `clipline init` writes are made.
 """
 
-from .addresses import resolve
+from .addresses import is_loopback, resolve
+from .dashboard import DashboardSettings, Role, TokenSettings, UserSettings
 from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
 from .load import LoadRule, LoadSettings
@@ -47,6 +48,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "CameraSettings",
     "ChannelSettings",
+    "DashboardSettings",
     "GateSettings",
     "KafkaSecuritySettings",
     "LabelSettings",
@@ -58,6 +60,7 @@ __all__ = [
     "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",
+    "Role",
     "RuleSettings",
     "RunSettings",
     "Schedule",
@@ -65,10 +68,13 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "SettingsError",
+    "TokenSettings",
     "TopicSettings",
     "TrackerSettings",
+    "UserSettings",
     "VerdictSettings",
     "WorkerSettings",
+    "is_loopback",
     "load_settings",
     "no_file_words",
     "override",

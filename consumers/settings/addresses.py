@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -76,3 +77,11 @@ def enter_redis(address: str, user: str | None, password: str | None, parameters
             raise ValueError("it holds another user or password than redis_security")
         credentials = f"{quote(wanted[0], safe='')}:{quote(wanted[1] or '', safe='')}"
     return replace(parts, credentials=credentials, place=place).escaped()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can speak to that address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

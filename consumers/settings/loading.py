@@ -43,7 +43,9 @@ _KUBERNETES: Final = (
 #: How pydantic marks a key of a table, as opposed to its value, in an error's location.
 _KEY: Final = "[key]"
 #: Keys whose values are never quoted in an error, with whatever lies below them.
-_SECRET: Final = frozenset({"kafka", "redis", "cameras", "channels", "verdicts", "kafka_security", "redis_security"})
+_SECRET: Final = frozenset(
+    {"kafka", "redis", "cameras", "channels", "verdicts", "dashboard", "kafka_security", "redis_security"}
+)
 _HIDDEN: Final = "…"
 
 

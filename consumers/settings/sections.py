@@ -22,6 +22,7 @@ from stream import (
 )
 
 from .addresses import check_kafka, check_redis
+from .dashboard import DashboardSettings
 from .feeding import CameraSettings, SegmentSettings, SpoolSettings
 from .gates import GateSettings
 from .load import LoadSettings
@@ -105,6 +106,10 @@ class TopicSettings(Section):
     @property
     def verdicts(self) -> str:
         return f"{self.prefix}.verdicts"
+
+    @property
+    def audit(self) -> str:
+        return f"{self.prefix}.audit"
 
     @property
     def state(self) -> str:
@@ -361,6 +366,7 @@ class Settings(Section):
     log: LogSettings = Field(LogSettings(), description="Logs.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics and probes.")
     serve: ServeSettings = Field(ServeSettings(), description="Events over HTTP.")
+    dashboard: DashboardSettings = Field(DashboardSettings(), description="The HTTP API.")
     kafka_security: KafkaSecuritySettings = Field(KafkaSecuritySettings(), description="How the broker is entered.")
     redis_security: RedisSecuritySettings = Field(RedisSecuritySettings(), description="How Redis is entered.")
 

@@ -1,14 +1,15 @@
-"""What `clipline check` says of who is told of events: channels, rules of groups of cameras, the page behind links."""
+"""What `clipline check` says of who is told of events: channels, groups of cameras, the page behind links, the API."""
 
 from __future__ import annotations
 
 import fnmatch
 import importlib.util
 from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
 
 from consumers.notifying.channels import open_channel
 from consumers.outputs.names import known_names
-from consumers.settings import Settings, SettingsError
+from consumers.settings import Settings, SettingsError, is_loopback
 from models import ModelError, find
 
 from .finding import Finding
@@ -28,6 +29,7 @@ def check_channels(settings: Settings) -> Iterator[Finding]:
                 yield Finding("ok", subject, f"{channel.kind}; `clipline notify test {name}` sends one message")
     yield from remarks
     yield from _page(settings)
+    yield from _api(settings)
 
 
 def remarks_on_channels(settings: Settings) -> Iterator[Finding]:
@@ -67,6 +69,23 @@ def _no_pictures(settings: Settings) -> str:
     if not settings.pictures.enabled:
         return "pictures.enabled = false"
     return "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
+
+
+def _api(settings: Settings) -> Iterator[Finding]:
+    """The HTTP API, where it would not be served."""
+    dashboard = settings.dashboard
+    try:
+        host = urlsplit(f"//{dashboard.listen}").hostname or "127.0.0.1"
+    except ValueError:
+        yield Finding("error", "dashboard", f"listen = {dashboard.listen!r}: expected HOST:PORT")
+        return
+    if dashboard.enabled and dashboard.is_open and not is_loopback(host):
+        text = f"{dashboard.listen} is not served: others reach it, and nobody has to say who asks"
+        yield Finding("error", "dashboard", f"{text} (`clipline dashboard token NAME`)")
+    try:
+        dashboard.signing()
+    except SettingsError as error:
+        yield Finding("error", "dashboard", str(error))
 
 
 def _page(settings: Settings) -> Iterator[Finding]:

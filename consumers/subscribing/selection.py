@@ -24,17 +24,24 @@ class Selection:
     cameras: tuple[str, ...] = ()
     #: Drills as well; of the cameras that they stand for.
     drills: bool = False
+    #: Ids or patterns of the cameras that there are for who asks, whatever that one asks for; None: all.
+    within: tuple[str, ...] | None = None
 
     @classmethod
     def of(
-        cls, labels: Iterable[str] | str | None, cameras: Iterable[str] | str | None, *, drills: bool = False
+        cls,
+        labels: Iterable[str] | str | None,
+        cameras: Iterable[str] | str | None,
+        *,
+        drills: bool = False,
+        within: tuple[str, ...] | None = None,
     ) -> Self:
         """Check what somebody asks for.
 
         Raises:
             ValueError: it can be no label, or no camera; the message begins with what is wrong.
         """
-        found = cls(_several(labels), _several(cameras), drills)
+        found = cls(_several(labels), _several(cameras), drills, within)
         for label in found.labels:
             if not isinstance(label, str) or not label.strip() or len(label) > 256:
                 raise ValueError(f"labels: expected names of labels, found {label!r}")
@@ -52,9 +59,13 @@ class Selection:
         if event.drill is not None and not self.drills:
             return False
         seen = event.drill or event.camera
-        return (not self.labels or event.label in self.labels) and (
-            not self.cameras or any(fnmatch.fnmatchcase(seen, camera) for camera in self.cameras)
-        )
+        if self.within is not None and not _is_one_of(seen, self.within):
+            return False
+        return (not self.labels or event.label in self.labels) and (not self.cameras or _is_one_of(seen, self.cameras))
+
+
+def _is_one_of(camera: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(camera, pattern) for pattern in patterns)
 
 
 def _several(names: Iterable[str] | str | None) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import json
 import logging
 import time
@@ -35,7 +34,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from consumers.printable import printable
-from consumers.settings import ServeSettings, Settings, SettingsError
+from consumers.settings import ServeSettings, Settings, SettingsError, is_loopback
 from consumers.web_server import parse_address, web_server
 from stream import KafkaAddress, Secret, Transport
 
@@ -53,11 +52,17 @@ _RETRY_SECONDS: Final = 2
 _LOOK_SECONDS: Final = 0.5
 #: Lines of what is waited for that wait for a client; the oldest go.
 _MOST_LINES: Final = 20
+#: A client that there is no room for is asked to come back after so long.
+BUSY_SECONDS: Final = 5
 #: Requests beside those of clients that are served, such as those that are refused.
 _MORE_REQUESTS: Final = 16
 _PARAMETERS: Final = frozenset({"label", "camera", "since", "drills"})
 
 Open = Callable[[Selection, int | None, str | None, Callable[[str], None]], Subscription]
+
+
+class BusyError(Exception):
+    """There is no room for one more client."""
 
 
 class EventStreams:
@@ -89,14 +94,29 @@ class EventStreams:
             return refused
         if request.method == "HEAD":
             return Response(headers={"Content-Type": "text/event-stream"})
-        if self._is_closing or len(self._open_streams) >= self._settings.max_clients:
-            why = "it ends" if self._is_closing else f"{self._settings.max_clients} clients are served"
-            return _text(503, f"come back later: {why}", {"Retry-After": "5"})
-        said: deque[str] = deque(maxlen=_MOST_LINES)
         try:
-            subscription = self._subscribe(request, said.append)
+            return self.stream(request)
+        except BusyError as error:
+            return _text(503, str(error), {"Retry-After": str(BUSY_SECONDS)})
         except ValueError as error:
             return _text(400, str(error))
+
+    def stream(self, request: Request, within: tuple[str, ...] | None = None) -> Response:
+        """The stream that a request asks for, whoever sent it.
+
+        Args:
+            request: its query and `Last-Event-ID` say what is wanted.
+            within: ids or patterns of the cameras that there are for this client; None: all.
+
+        Raises:
+            BusyError: there is no room.
+            ValueError: it asks for what cannot be; the message begins with what is wrong.
+        """
+        if self._is_closing or len(self._open_streams) >= self._settings.max_clients:
+            why = "it ends" if self._is_closing else f"{self._settings.max_clients} clients are served"
+            raise BusyError(f"come back later: {why}")
+        said: deque[str] = deque(maxlen=_MOST_LINES)
+        subscription = self._subscribe(request, said.append, within)
         self._open_streams.add(subscription)
         return _Stream(self, subscription, said, self._settings)
 
@@ -114,7 +134,7 @@ class EventStreams:
             return None
         return _text(401, "expected the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
-    def _subscribe(self, request: Request, say: Callable[[str], None]) -> Subscription:
+    def _subscribe(self, request: Request, say: Callable[[str], None], within: tuple[str, ...] | None) -> Subscription:
         query = request.query_params
         if unknown := sorted(query.keys() - _PARAMETERS):
             raise ValueError(f"{printable(unknown[0])[:100]}: expected {', '.join(sorted(_PARAMETERS))}")
@@ -122,7 +142,7 @@ class EventStreams:
             raise ValueError("since: expected one time")
         if (drills := query.get("drills", "0")) not in {"0", "1"}:
             raise ValueError("drills: expected 1 for events and drills, or 0")
-        selection = Selection.of(query.getlist("label"), query.getlist("camera"), drills=drills == "1")
+        selection = Selection.of(query.getlist("label"), query.getlist("camera"), drills=drills == "1", within=within)
         since = parse_since(query.get("since"))
         # A browser that connects again sends both: it has had what came since then.
         after = request.headers.get("last-event-id") or None
@@ -213,20 +233,26 @@ async def _not_found(_request: Request, _error: Exception) -> Response:
     return _text(404, f"known is {PATH}")
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can speak to that address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _host_of(request: Request) -> str:
     """The host that a request asks for; nothing where it names none that can be read."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
         return ""
+
+
+def event_streams(settings: Settings, token: Secret | None) -> EventStreams:
+    """Streams of the events on the broker of the settings, whose clients share what can be shared."""
+    connect, tails = _connecting(settings.broker), Tails()
+
+    def open_stream(
+        selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
+    ) -> Subscription:
+        return open_subscription(
+            settings, selection, since_us=since_us, after=after, say=say, connect=connect, follow=tails.follow
+        )
+
+    return EventStreams(open_stream, settings.serve, token)
 
 
 @contextlib.contextmanager
@@ -244,16 +270,7 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
             f"{address}: whoever reaches this address could read all events: set serve.token, or listen on 127.0.0.1"
         )
 
-    connect, tails = _connecting(settings.broker), Tails()
-
-    def open_stream(
-        selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
-    ) -> Subscription:
-        return open_subscription(
-            settings, selection, since_us=since_us, after=after, say=say, connect=connect, follow=tails.follow
-        )
-
-    streams = EventStreams(open_stream, settings.serve, token)
+    streams = event_streams(settings, token)
     clients = settings.serve.max_clients + _MORE_REQUESTS
     with web_server(streams.app, address, clients, "events over HTTP") as server:
         streams.abort = server.abort

@@ -48,10 +48,18 @@ class Answers:
 class SharedTransport(KafkaTransport):
     """A connection of one subscriber. To ask for topics costs a connection of its own each time: that is shared."""
 
-    def __init__(self, address: KafkaAddress, answers: Answers) -> None:
-        """Connect; see `KafkaTransport`."""
-        self._answers = answers
+    def __init__(self, address: KafkaAddress, answers: Answers, together: Iterable[str] = ()) -> None:
+        """Connect; see `KafkaTransport`.
+
+        Args:
+            address: of the broker.
+            answers: that are shared.
+            together: topics for which others with these answers ask, so that one question is that of all.
+        """
+        self._answers, self._together = answers, frozenset(together)
         super().__init__(address, at_once=True)
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
-        return self._answers.get(topics, super().existing)
+        asked = frozenset(topics)
+        found = self._answers.get(max(self._together, asked), super().existing)
+        return {topic: each for topic, each in found.items() if topic in asked}

@@ -246,7 +246,8 @@ class Subscription:
 
     def _connect(self) -> Transport:
         transport = self._connect_plainly()
-        if not self._is_asked:
+        # Who may not know of all cameras is not told which there are.
+        if not self._is_asked and self._selection.within is None:
             self._is_asked = True
             # Who may read events need not be allowed to read what names come from.
             with contextlib.suppress(BrokerError):

@@ -61,13 +61,16 @@ class JudgedEvent:
 def judged_events(verdicts: Iterable[Verdict]) -> dict[str, JudgedEvent]:
     """By event: what was said of it, events in the order in which they were judged first.
 
-    The newest verdict that was given by hand settles it. Else those of all channels have to agree.
+    The newest verdict that was given by hand settles it. Else those of all channels have to agree. What was given by
+    hand before it was withdrawn does not count.
     """
     found: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.answer != "snooze":
+        if verdict.answer == "withdrawn":
+            found[verdict.event] = [each for each in found.get(verdict.event, ()) if each.channel is not None]
+        elif verdict.answer != "snooze":
             found.setdefault(verdict.event, []).append(verdict)
-    return {event: _judged(said) for event, said in found.items()}
+    return {event: _judged(said) for event, said in found.items() if said}
 
 
 def _judged(said: list[Verdict]) -> JudgedEvent:

@@ -8,6 +8,7 @@ import time
 from typing import Literal
 
 from consumers.outputs.evidence import newest_report
+from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
@@ -26,7 +27,14 @@ def give_verdict(transport: Transport, settings: Settings, event: str, answer: L
     """
     report = newest_report(transport, settings.topics, event)
     ensure_topic_of_verdicts(transport, settings.topics, settings.verdicts.keep_days * 24)
-    verdict = Verdict(
+    verdict = verdict_by_hand(report, answer)
+    write_verdict(transport, settings.topics.verdicts, verdict)
+    return verdict
+
+
+def verdict_by_hand(report: Event, answer: Literal["right", "false", "withdrawn"], by: str | None = None) -> Verdict:
+    """What somebody says of the event of a report, now; `by` names who, where that is known."""
+    return Verdict(
         id=secrets.token_hex(12),
         answer=answer,
         event=report.id,
@@ -36,9 +44,8 @@ def give_verdict(transport: Transport, settings: Settings, event: str, answer: L
         end_us=report.end_us,
         time_us=time.time_ns() // 1000,
         channel=None,
+        by=by,
     )
-    write_verdict(transport, settings.topics.verdicts, verdict)
-    return verdict
 
 
 def verdict_lines(transport: Transport, settings: Settings, since_us: int | None) -> tuple[list[Verdict], list[str]]:
@@ -55,7 +62,11 @@ def verdict_lines(transport: Transport, settings: Settings, since_us: int | None
 
 def describe_verdict(verdict: Verdict, judged: JudgedEvent | None = None) -> str:
     """One line about a verdict, and what became of it where others say otherwise."""
-    by = "by hand" if verdict.channel is None else f"through {verdict.channel}"
+    by = (
+        ("by hand" if verdict.by is None else f"by {verdict.by}")
+        if verdict.channel is None
+        else (f"through {verdict.channel}")
+    )
     answer: str = "false alarm" if verdict.answer == "false" else verdict.answer
     if verdict.until_us is not None:
         answer = f"snoozed until {dt.datetime.fromtimestamp(verdict.until_us / 1e6, dt.UTC):%H:%M:%S} UTC"
@@ -63,7 +74,7 @@ def describe_verdict(verdict: Verdict, judged: JudgedEvent | None = None) -> str
         f"{rfc3339(verdict.time_us)[:19]}Z {answer}: {verdict.label} at {verdict.camera}, "
         f"{rfc3339(verdict.start_us)[:19]}Z, event {verdict.event[:12]} ({by})"
     )
-    if judged is None or verdict.answer == "snooze":
+    if judged is None or verdict.answer in {"snooze", "withdrawn"}:
         return line
     if judged.judged == "contested":
         return f"{line}; contested: settle it with `clipline verdicts give`"

@@ -14,7 +14,6 @@ import logging
 import threading
 import time
 import zoneinfo
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, cast
 
@@ -25,6 +24,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from consumers.outputs.outages import Outage
+from consumers.rate_limit import RateLimit
 from consumers.records.verdict import ANSWERS, Answer, Verdict
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_verdicts
@@ -39,8 +39,6 @@ log = logging.getLogger(__name__)
 
 #: Of what browsers send with the button; there is nothing in it.
 _MAX_BODY: Final = 1024
-#: Addresses whose requests are counted; those that came least recently go.
-_ADDRESSES: Final = 4096
 _CONNECTIONS: Final = 64
 
 
@@ -155,25 +153,6 @@ class VerdictPages:
         with self._lock:
             self._book = None
             self._outage.begin(why)
-
-
-class RateLimit:
-    """So many requests a minute of each address, in any minute at most twice as many."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        #: By address: what is left, and as of when.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, address: str, now: float) -> bool:
-        """Whether one more may be answered at `now`, in seconds."""
-        left, at = self._left.pop(address, (float(self._per_minute), now))
-        left = min(float(self._per_minute), left + (now - at) * self._per_minute / 60)
-        allowed = left >= 1
-        self._left[address] = (left - 1 if allowed else left, now)
-        while len(self._left) > _ADDRESSES:
-            self._left.popitem(last=False)
-        return allowed
 
 
 async def _is_small(request: Request) -> bool:

@@ -1,0 +1,202 @@
+"""The section of the dashboard and its HTTP API: where it is served, who may see and do what, and what it keeps."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
+
+from stream import Secret
+
+from .section import MAX_COUNT, MAX_HOURS, PART, Section, SettingsError
+from .security import one_of, secret
+
+Role = Literal["viewer", "operator", "admin"]
+
+_PersonName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+_CameraPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._\-*?\[\]!]{1,128}$")]
+_TOKEN_HASH: Final = r"^sha256:[0-9a-f]{64}$"  # noqa: S105  what a hash looks like
+_PASSWORD_HASH: Final = r"^\$argon2id\$.{20,400}$"  # noqa: S105
+#: Who may see signed values can try secrets on them.
+_SHORTEST_SECRET: Final = 16
+
+
+def _check_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("expected an address such as 10.0.0.7, or a network such as 10.0.0.0/24") from None
+    return text
+
+
+class AccessSettings(Section):
+    """What somebody may see and do."""
+
+    role: Role = Field(
+        "viewer",
+        description="viewer: looks. operator: also says whether events were right. admin: also sees who did what.",
+    )
+    cameras: list[_CameraPattern] | None = Field(
+        None,
+        examples=[["gate*", "dock-1"]],
+        min_length=1,
+        description="Which cameras there are for this one, ids or patterns. Left out: all.",
+    )
+
+
+class TokenSettings(AccessSettings):
+    """A person's or a program's token, [dashboard.tokens.NAME]; `clipline dashboard token NAME` makes one."""
+
+    hash: str | None = Field(
+        None,
+        examples=[f"sha256:{64 * '0'}"],
+        pattern=_TOKEN_HASH,
+        description="Of the token; the token itself is nowhere.",
+    )
+    hash_file: Path | None = Field(None, examples=["/run/secrets/clipline-ana"], description="A file that holds hash.")
+    expires: dt.date | None = Field(
+        None, examples=["2027-01-31"], description="The last day (UTC) on which it is taken. Left out: for ever."
+    )
+
+    @model_validator(mode="after")
+    def _has_hash(self, info: ValidationInfo) -> TokenSettings:
+        one_of({name for name, value in self if value is not None}, "hash", "hash_file")
+        if info.context != PART and self.hash is None and self.hash_file is None:
+            raise ValueError("expected hash or hash_file; `clipline dashboard token NAME` prints a token and its hash")
+        return self
+
+
+class UserSettings(AccessSettings):
+    """A person who logs in, [dashboard.users.NAME]; `clipline dashboard password NAME` makes the hash."""
+
+    password_hash: str | None = Field(
+        None,
+        examples=["$argon2id$v=19$m=65536,t=3,p=4$…"],
+        pattern=_PASSWORD_HASH,
+        description="Of the password, by Argon2id.",
+    )
+    password_hash_file: Path | None = Field(
+        None, examples=["/run/secrets/clipline-bo"], description="A file that holds password_hash."
+    )
+
+    @model_validator(mode="after")
+    def _one_hash(self) -> UserSettings:
+        one_of({name for name, value in self if value is not None}, "password_hash", "password_hash_file")
+        return self
+
+
+class DashboardSettings(Section):
+    """The HTTP API: `clipline dashboard`, and within `clipline run`."""
+
+    enabled: bool = Field(
+        True,  # noqa: FBT003  a default
+        description="Let `clipline run` serve it. false: it starts no process for it.",
+    )
+    listen: str = Field(
+        "127.0.0.1:8320",
+        description="Where it is served, HOST:PORT. Other addresses than this machine's own need tokens, users or a "
+        "proxy that names who asks.",
+    )
+    tokens: dict[_PersonName, TokenSettings] = Field(
+        default_factory=dict, description="Who comes with a token, each a table [dashboard.tokens.NAME]."
+    )
+    users: dict[_PersonName, UserSettings] = Field(
+        default_factory=dict,
+        description="Who logs in with a password, or is named by a proxy, each a table [dashboard.users.NAME].",
+    )
+    user_header: str | None = Field(
+        None,
+        examples=["X-Forwarded-User"],
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="The header in which a proxy of trusted_proxies says who asks. It has to remove what a client "
+        "sends under that name.",
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
+        (),
+        examples=[["10.0.0.7"]],
+        description="Addresses and networks of proxies. Headers about who asks, and from where, are taken from no "
+        "other.",
+    )
+    proxy_role: Role | None = Field(
+        None,
+        examples=["viewer"],
+        description="The role of those whom a proxy names and who are no users here. Left out: they are refused.",
+    )
+    secret: SecretStr | None = Field(
+        None,
+        examples=["…"],
+        description="Signs sessions and the tokens of live views, 16 characters or more. Left out: a new one at each "
+        "start, which ends all sessions.",
+    )
+    secret_file: Path | None = Field(
+        None, examples=["/run/secrets/clipline-dashboard"], description="A file that holds secret."
+    )
+    session_hours: float = Field(12.0, gt=0, le=30 * 24, description="Hours after which somebody has to log in again.")
+    live_token_seconds: float = Field(
+        300.0, ge=10, le=24 * 3600, description="Seconds for which the token of a camera's live view is good."
+    )
+    requests_per_minute: int = Field(
+        1200,
+        ge=1,
+        le=MAX_COUNT,
+        description="Requests a minute of one token, user or address; more are told to wait (429).",
+    )
+    failures_per_minute: int = Field(
+        20,
+        ge=1,
+        le=MAX_COUNT,
+        description="Wrong passwords and tokens a minute from one address; more are told to wait (429).",
+    )
+    max_clients: int = Field(
+        256, ge=1, le=10_000, description="Connections at once. One more is told to come back later (503)."
+    )
+    max_streams: int = Field(
+        128, ge=1, le=10_000, description="Of these, streams of events at once. One more is told to come back later."
+    )
+    max_events: int = Field(
+        20_000, ge=1, le=1_000_000, description="Events that are kept in memory, about 2 kB each. The oldest go first."
+    )
+    keep_hours: float = Field(
+        30 * 24.0, gt=0, le=MAX_HOURS, description="Hours for which events, verdicts and messages are kept there."
+    )
+    audit_days: float = Field(
+        365.0, gt=0, le=MAX_HOURS / 24, description="Days that the topic of who changed what is kept."
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self, info: ValidationInfo) -> DashboardSettings:
+        one_of({name for name, value in self if value is not None}, "secret", "secret_file")
+        if info.context == PART:
+            return self
+        if self.user_header is not None and not self.trusted_proxies:
+            raise ValueError("user_header needs trusted_proxies: anybody could send it")
+        if self.proxy_role is not None and self.user_header is None:
+            raise ValueError("proxy_role needs user_header, in which the proxy says who asks")
+        if self.max_streams >= self.max_clients:
+            raise ValueError(f"max_streams = {self.max_streams}: expected less than max_clients, {self.max_clients}")
+        if self.secret is not None and len(self.secret.get_secret_value()) < _SHORTEST_SECRET:
+            raise ValueError(f"secret: expected {_SHORTEST_SECRET} characters or more")
+        return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever reaches it is let in."""
+        return not self.tokens and self.user_header is None and not any(map(_has_password, self.users.values()))
+
+    def signing(self) -> Secret | None:
+        """What signs sessions; None where each start has its own.
+
+        Raises:
+            SettingsError: it is too short, or its file cannot be read.
+        """
+        found = secret("dashboard.secret", self.secret, self.secret_file)
+        if found is not None and len(found.reveal()) < _SHORTEST_SECRET:
+            raise SettingsError(f"dashboard.secret: expected {_SHORTEST_SECRET} characters or more")
+        return found
+
+
+def _has_password(user: UserSettings) -> bool:
+    return user.password_hash is not None or user.password_hash_file is not None

@@ -1,0 +1,266 @@
+"""Who asks, and what that one may see and do.
+
+Authorization: Bearer TOKEN      a token of the settings; nothing else is looked at
+a header of a trusted proxy      whom the proxy names
+a session's cookie               who has logged in; what changes something needs the session's X-CSRF-Token
+nothing                          whoever is at this machine, where the settings name nobody and it listens there only
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import hmac
+import ipaddress
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from consumers.rate_limit import RateLimit
+from consumers.records.audit import Way
+from consumers.settings import DashboardSettings, Role, SettingsError, is_loopback
+from consumers.settings.section import only_line
+
+from .credentials import MAX_TOKEN, Passwords, Session, Signer, token_hash
+from .problems import ProblemError
+
+COOKIE: Final = "clipline_session"
+CSRF_HEADER: Final = "X-CSRF-Token"
+_ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "admin")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME: Final = re.compile(r"[^\x00-\x20\x7f-\xff]{1,64}")
+_UNKNOWN_ADDRESS: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks."""
+
+    name: str
+    way: Way
+    role: Role
+    #: Ids or patterns of the cameras that there are for this one; None: all.
+    cameras: tuple[str, ...] | None
+    #: From where, as far as that is known.
+    address: str
+    session: Session | None = None
+
+    def sees(self, camera: str) -> bool:
+        """Whether there is such a camera, as far as this one is concerned."""
+        return self.cameras is None or any(fnmatch.fnmatchcase(camera, pattern) for pattern in self.cameras)
+
+    def may(self, role: Role) -> bool:
+        """Whether this one has that role, or a higher one."""
+        return _ROLES.index(self.role) >= _ROLES.index(role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    name: str
+    role: Role
+    cameras: tuple[str, ...] | None
+    expires: dt.date | None
+
+
+class Access:
+    """Tells who asks. For several threads."""
+
+    def __init__(self, settings: DashboardSettings) -> None:
+        """Read what the settings name.
+
+        Raises:
+            SettingsError: a file of them cannot be used, or two tokens are the same.
+        """
+        self._settings = settings
+        self.signer = Signer(settings.signing(), settings.session_hours * 3600, settings.live_token_seconds)
+        self.passwords = Passwords()
+        self._tokens = _tokens(settings)
+        self._hashes = _password_hashes(settings)
+        self._proxies = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
+        self._rate = RateLimit(settings.requests_per_minute)
+        self._failures = RateLimit(settings.failures_per_minute)
+
+    def asker(self, request: Request) -> Asker:
+        """Who sends a request.
+
+        Raises:
+            ProblemError: nobody who is let in, too many requests, or one that another site may have had sent.
+        """
+        asker = self._identified(request)
+        if not self._rate.take(f"{asker.way} {asker.name} {asker.address if asker.way == 'local' else ''}", _now()):
+            raise _too_many(self._rate)
+        if request.method not in _SAFE and asker.way != "token":
+            self.check_origin(request)
+            sent = request.headers.get(CSRF_HEADER, "")
+            if asker.session is not None and not hmac.compare_digest(
+                sent.encode("latin-1"), asker.session.csrf.encode()
+            ):
+                raise ProblemError(403, "csrf", f"expected the session's token in the header {CSRF_HEADER}")
+        return asker
+
+    def check_origin(self, request: Request) -> None:
+        """See that no other site's page has a browser send this.
+
+        Raises:
+            ProblemError: one does.
+        """
+        site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+        if site is not None:
+            is_own = site in {"same-origin", "none"}
+        else:
+            is_own = origin is None or _place(origin) == request.headers.get("host")
+        if not is_own:
+            raise ProblemError(403, "csrf", "another site's page asked for this")
+
+    def logged_in(self, request: Request, user: str, password: str) -> tuple[str, Session]:
+        """Begin a session: a cookie's value, and the session.
+
+        Raises:
+            ProblemError: there is no such user, the password is another one, or it was tried too often.
+        """
+        self.check_origin(request)
+        address = self.address(request)
+        hashed = self._hashes.get(user)
+        # Before the check, which is dear.
+        if not self._failures.take(address, _now()):
+            raise _too_many(self._failures)
+        if not self.passwords.is_right(hashed, password) or hashed is None:
+            raise ProblemError(401, "wrong-password", "no such user, or another password")
+        self._failures.give_back(address)
+        return self.signer.begin(user, hashed)
+
+    def is_secure(self, request: Request) -> bool:
+        """Whether the client speaks TLS, with us or with a trusted proxy."""
+        proto = request.headers.get("x-forwarded-proto", "") if self._is_proxy(request) else ""
+        return request.url.scheme == "https" or proto.strip().lower() == "https"
+
+    def address(self, request: Request) -> str:
+        """Where a request comes from: what a trusted proxy says of it, else who is connected."""
+        peer = request.client.host if request.client is not None else _UNKNOWN_ADDRESS
+        # Proxies put what they see last: all before it, anybody may have written.
+        said = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        if said and self._is_proxy(request):
+            try:
+                return str(ipaddress.ip_address(said))
+            except ValueError:
+                return peer
+        return peer
+
+    def _identified(self, request: Request) -> Asker:
+        address = self.address(request)
+        if self._settings.is_open:
+            # A page of another site may have its name lead here; what it then asks for names that site.
+            if not is_loopback(_host_of(request)):
+                raise ProblemError(
+                    403, "not-local", "expected a request to localhost; for others, set dashboard.tokens"
+                )
+            return Asker("local", "local", "admin", None, address)
+        if (said := request.headers.get("authorization")) is not None:
+            return self._of_token(said, address)
+        if (found := self._of_proxy(request, address) or self._of_session(request, address)) is not None:
+            return found
+        raise ProblemError(401, "unauthenticated", "expected a token, or a session", {"WWW-Authenticate": "Bearer"})
+
+    def _of_token(self, said: str, address: str) -> Asker:
+        scheme, _, sent = said.partition(" ")
+        sent = sent.strip()
+        found = None
+        if scheme.lower() == "bearer" and len(sent) <= MAX_TOKEN:
+            found = self._tokens.get(token_hash(sent))
+        if found is None or (found.expires is not None and found.expires < dt.datetime.now(dt.UTC).date()):
+            if not self._failures.take(address, _now()):
+                raise _too_many(self._failures)
+            raise ProblemError(
+                401,
+                "unauthenticated",
+                "no such token, or it has expired",
+                {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )
+        return Asker(found.name, "token", found.role, found.cameras, address)
+
+    def _of_proxy(self, request: Request, address: str) -> Asker | None:
+        header = self._settings.user_header
+        name = None if header is None else request.headers.get(header)
+        if not name or not self._is_proxy(request):
+            return None
+        if not _NAME.fullmatch(name):
+            raise ProblemError(403, "unknown-user", "the proxy names somebody who can be no user")
+        user = self._settings.users.get(name)
+        role = self._settings.proxy_role if user is None else user.role
+        if role is None:
+            raise ProblemError(403, "unknown-user", f"the proxy names {name!r}, who is no user here")
+        return Asker(name, "proxy", role, _patterns(None if user is None else user.cameras), address)
+
+    def _of_session(self, request: Request, address: str) -> Asker | None:
+        cookie = request.cookies.get(COOKIE)
+        session = None if cookie is None else self.signer.session(cookie, self._hashes)
+        if session is None:
+            return None
+        user = self._settings.users[session.user]
+        return Asker(session.user, "password", user.role, _patterns(user.cameras), address, session)
+
+    def _is_proxy(self, request: Request) -> bool:
+        try:
+            peer = ipaddress.ip_address(request.client.host if request.client is not None else "")
+        except ValueError:
+            return False
+        return any(peer in network for network in self._proxies)
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+def _too_many(limit: RateLimit) -> ProblemError:
+    return ProblemError(429, "too-many-requests", "too many requests", {"Retry-After": str(limit.retry_seconds)})
+
+
+def _patterns(cameras: list[str] | None) -> tuple[str, ...] | None:
+    return None if cameras is None else tuple(cameras)
+
+
+def _tokens(settings: DashboardSettings) -> Mapping[str, _Token]:
+    found: dict[str, _Token] = {}
+    for name, each in settings.tokens.items():
+        where = f"dashboard.tokens.{name}"
+        hashed = each.hash if each.hash_file is None else only_line(each.hash_file, f"{where}.hash_file", "hash")
+        if hashed is None or not _HASH.fullmatch(hashed):
+            raise SettingsError(f"{where}: expected a hash that `clipline dashboard token` printed, sha256:…")
+        if hashed in found:
+            raise SettingsError(f"{where}: {found[hashed].name} has the same token")
+        found[hashed] = _Token(name, each.role, _patterns(each.cameras), each.expires)
+    return found
+
+
+def _password_hashes(settings: DashboardSettings) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, each in settings.users.items():
+        where = f"dashboard.users.{name}.password_hash_file"
+        file = each.password_hash_file
+        hashed = each.password_hash if file is None else only_line(file, where, "hash")
+        if hashed is not None:
+            if not hashed.startswith("$argon2id$"):
+                raise SettingsError(f"{where}: expected a hash that `clipline dashboard password` printed")
+            found[name] = hashed
+    return found
+
+
+def _host_of(request: Request) -> str:
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; nothing where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

@@ -1,0 +1,116 @@
+"""The application: routes, errors, and what holds for every answer. Whatever serves it gives it a `Desk`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consumers import __version__
+
+from .desk import Desk
+from .problems import Problem, ProblemError, add_problems, problem_responses
+from .routes import ROUTERS
+
+PREFIX: Final = "/api/v1"
+#: Of any request: what is sent here is a few words.
+_MAX_BODY: Final = 64 * 1024
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_DESCRIPTION: Final = """
+Cameras, events, scores, verdicts, rules and messages of a Clipline site. What is on the topics is read once for all
+clients and kept in memory, as much of it as the settings say: `health` tells what that leaves out.
+
+* Lists are the newest first. `next` of a page is the `cursor` of the one behind it.
+* Answers carry an `ETag`; whoever sends it back in `If-None-Match` gets 304 where nothing has changed.
+* Errors are `application/problem+json` (RFC 9457).
+* Whoever sees some cameras only is answered as if there were no others.
+"""
+
+
+def make_app(desk: Desk, more: Sequence[APIRouter] = ()) -> FastAPI:
+    """The application.
+
+    Args:
+        desk: what its routes work with.
+        more: routers of what is served beside the API, with their whole paths.
+    """
+    app = FastAPI(
+        title="Clipline",
+        summary="Cameras in, action events out.",
+        description=_DESCRIPTION,
+        version=__version__,
+        openapi_url=f"{PREFIX}/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Spans are of segments and windows; who asks is in no trace.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.desk = desk
+    add_problems(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX, responses=problem_responses(401, 413, 429))
+    for router in more:
+        app.include_router(router)
+    app.add_middleware(_Bounds)
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            schema["components"]["schemas"] |= _schemas_of_problems()
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    # As FastAPI's documentation has it.
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _schemas_of_problems() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
+
+
+class _Bounds:
+    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
+
+    The framework's own limit answers with plain text where the request says how large it is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > _MAX_BODY:
+                raise ProblemError(413, "too-large", "the request is too large", {"Connection": "close"})
+            return message
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, bounded, secured)

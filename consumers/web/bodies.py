@@ -1,0 +1,276 @@
+"""What the API answers with, as OpenAPI shows it. Times are ISO 8601 in UTC with six decimals, so they sort as text."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from consumers.records.delivery import Kind as MessageKind
+from consumers.records.delivery import State as MessageState
+from consumers.records.event import Ending, Reason, Severity, State
+from consumers.records.verdict import Said
+from consumers.settings import Role
+
+_TIME = "2026-11-24T08:00:00.000000Z"
+_EVENT = "3f0c6a1be29d4c5f8a7b6c5d"
+
+
+class Page(BaseModel):
+    """A part of a list, the newest first."""
+
+    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["WzE3NjM5…"])
+    waiting: str | None = Field(
+        description="Why there may be more than this: the broker is away, and since when, or its topic is still being "
+        "read, just after the start. Else null.",
+        examples=["Kafka at broker:9092 since 08:00:00 UTC"],
+    )
+
+
+class Camera(BaseModel):
+    """A camera, and how it is."""
+
+    camera: str = Field(examples=["gate-1"])
+    status: str = Field(
+        description="connecting, live, stalled, failed or ended, as its agent says; lost where that died without a "
+        "word; unknown where the broker is away.",
+        examples=["live"],
+    )
+    since: str = Field(description="Since when the agent says so; wall clock.", examples=[_TIME])
+    why: str | None = Field(description="Why it gives nothing; null while it is live.", examples=[None])
+    heard: str = Field(description="When its agent was heard of last.", examples=[_TIME])
+    data: str | None = Field(description="When its newest video came.", examples=[_TIME])
+    codec: str = Field(examples=["h264"])
+    width: int = Field(examples=[1920])
+    height: int = Field(examples=[1080])
+    frames_per_second: float = Field(examples=[25.0])
+    frames: int = Field(description="Since the agent reads it.", examples=[90_000])
+    segments: int = Field(examples=[1_800])
+    bytes: int = Field(examples=[450_000_000])
+    agent: str = Field(description="Who reads it.", examples=["host-4711-agent"])
+    worker: str | None = Field(
+        description="Who classifies it; null where nobody does.", examples=["host-4711-worker-1"]
+    )
+    behind_seconds: float | None = Field(description="How far behind that one is.", examples=[1.2])
+    label: str | None = Field(description="Of its newest window.", examples=["walk"])
+    score: float | None = Field(examples=[0.93])
+    events: list[str] = Field(description="Labels of events that go on.", examples=[["fight"]])
+
+
+class Cameras(BaseModel):
+    """All cameras that there are for who asks, by name."""
+
+    items: list[Camera]
+    waiting: str | None = Field(description="As of pages.", examples=[None])
+
+
+class Picture(BaseModel):
+    """A picture of an event."""
+
+    href: str = Field(examples=[f"/api/v1/events/{_EVENT}/pictures/strip?revision=2"])
+    media_type: str = Field(examples=["image/webp"])
+    width: int = Field(examples=[1280])
+    height: int = Field(examples=[180])
+    bytes: int = Field(examples=[48_000])
+    frames: list[str] = Field(description="Event times of the frames in it.", examples=[[_TIME]])
+
+
+class MissingPicture(BaseModel):
+    """Why there is no picture."""
+
+    reason: str = Field(examples=["retention"])
+    detail: str = Field(examples=["retention has removed the footage"])
+
+
+class Pictures(BaseModel):
+    """Pictures of one report of an event: those that there are, and why others are missing."""
+
+    revision: int = Field(description="Of the report that they are of.", examples=[2])
+    peak: Picture | None
+    strip: Picture | None
+    missing: dict[str, MissingPicture]
+
+
+class EventBody(BaseModel):
+    """An event as its newest report tells it, and what was added."""
+
+    event: str = Field(examples=[_EVENT])
+    revision: int = Field(description="Of the report, counting up from 0.", examples=[2])
+    state: State = Field(examples=["ended"])
+    camera: str = Field(examples=["gate-1"])
+    label: str = Field(examples=["fight"])
+    model: str = Field(examples=["default"])
+    start: str = Field(description="Event time, as all times here.", examples=[_TIME])
+    end: str = Field(examples=[_TIME])
+    seconds: float = Field(examples=[4.0])
+    peak_score: float = Field(examples=[0.97])
+    peak: str = Field(examples=[_TIME])
+    windows: int = Field(examples=[5])
+    ending: Ending | None = Field(examples=["below_threshold"])
+    severity: Severity = Field(examples=["alert"])
+    rule: str | None = Field(description="The version of the rules that made it.", examples=["9f2c11aa"])
+    escalated: bool
+    reason: Reason | None
+    drill: str | None = Field(description="The camera that it is a drill for; null where it is none.")
+    verdict: Literal["right", "false", "contested"] | None = Field(
+        description="What people said of it, all in all; null where nobody did."
+    )
+    pictures: Pictures | None = Field(description="null where none were made (yet).")
+
+
+class EventPage(Page):
+    items: list[EventBody]
+
+
+class PredictionBody(BaseModel):
+    """The scores of one window."""
+
+    id: str = Field(examples=[_EVENT])
+    start: str = Field(examples=[_TIME])
+    end: str = Field(examples=[_TIME])
+    epoch_us: int = Field(examples=[1_763_971_200_000_000])
+    window: int = Field(examples=[17])
+    model: str = Field(examples=["default"])
+    label: str = Field(description="That with the highest score.", examples=["walk"])
+    scores: dict[str, float] = Field(examples=[{"walk": 0.9, "fight": 0.1}])
+    degraded: str | None = Field(description="keyframes where others were not decoded, for want of time.")
+    gated: bool = Field(description="Whether nothing moved, so that it was not computed.")
+
+
+class Predictions(BaseModel):
+    """The scores of a camera over a stretch of time, oldest first."""
+
+    camera: str = Field(examples=["gate-1"])
+    items: list[PredictionBody]
+    cut: bool = Field(description="Whether there may be more behind the last one: ask again with `from` there.")
+    left_out: int = Field(description="Records that could not be read.", examples=[0])
+
+
+class VerdictBody(BaseModel):
+    """What somebody said of an event."""
+
+    id: str = Field(examples=[_EVENT])
+    answer: Said = Field(description="withdrawn takes back what was said by hand before.", examples=["right"])
+    event: str = Field(examples=[_EVENT])
+    camera: str = Field(examples=["gate-1"])
+    label: str = Field(examples=["fight"])
+    start: str = Field(examples=[_TIME])
+    end: str = Field(examples=[_TIME])
+    time: str = Field(description="When it was said; wall clock.", examples=[_TIME])
+    channel: str | None = Field(description="Through whose link; null by hand.", examples=[None])
+    until: str | None = Field(description="Of a snooze, until when.", examples=[None])
+    by: str | None = Field(description="Who said it by hand, where that is known.", examples=["ana"])
+
+
+class VerdictPage(Page):
+    items: list[VerdictBody]
+
+
+class DeliveryBody(BaseModel):
+    """A message to a channel, and what became of it."""
+
+    delivery: str = Field(examples=[_EVENT])
+    channel: str = Field(examples=["ops"])
+    kind: MessageKind = Field(examples=["event"])
+    state: MessageState = Field(examples=["sent"])
+    time: str = Field(description="Of that state; wall clock.", examples=[_TIME])
+    expires: str = Field(examples=[_TIME])
+    attempt: int = Field(examples=[1])
+    why: str | None = Field(examples=[None])
+    detail: str | None = Field(description="What the other side said.", examples=[None])
+    due: str | None = Field(description="When it is tried again.", examples=[None])
+    pauses: bool
+    covers: list[str] = Field(description="Of a summary: what it sums up.", examples=[[]])
+    message: dict[str, Any] = Field(examples=[{"type": "clipline.event.started", "data": {"camera": "gate-1"}}])
+
+
+class DeliveryPage(Page):
+    items: list[DeliveryBody]
+
+
+class RulesBody(BaseModel):
+    """A version of the rules of the workers' group."""
+
+    version: str = Field(examples=["9f2c11aa"])
+    since: str = Field(description="The event time from which it holds.", examples=[_TIME])
+    applied: str = Field(description="Wall clock.", examples=[_TIME])
+    holds: bool = Field(description="Whether it holds now.")
+    tracker: dict[str, Any] = Field(examples=[{"smoothing": 3}])
+    rules: list[dict[str, Any]] = Field(examples=[[{"camera": "dock-*", "severity": "detection"}]])
+
+
+class RulesHistory(BaseModel):
+    """All versions, newest first; none where workers go by their settings."""
+
+    group: str = Field(examples=["clipline-classify"])
+    items: list[RulesBody]
+    waiting: str | None = Field(description="As of pages.", examples=[None])
+
+
+class AuditBody(BaseModel):
+    """One change that somebody asked for."""
+
+    id: str = Field(examples=[_EVENT])
+    time: str = Field(examples=[_TIME])
+    actor: str = Field(examples=["ana"])
+    way: Literal["token", "password", "proxy", "local"] = Field(examples=["token"])
+    role: str = Field(examples=["operator"])
+    address: str = Field(examples=["10.0.0.9"])
+    action: str = Field(examples=["verdict.give"])
+    subject: str = Field(examples=[_EVENT])
+    camera: str | None = Field(examples=["gate-1"])
+    value: str | None = Field(examples=["right"])
+
+
+class AuditPage(Page):
+    items: list[AuditBody]
+
+
+class TopicHealth(BaseModel):
+    """How far the topics of one kind were read."""
+
+    topics: list[str] = Field(examples=[["clipline.events"]])
+    away: str | None = Field(description="Where the broker is away, since when.", examples=[None])
+    missing: bool = Field(description="Whether there is no such topic (yet).")
+    behind: int | None = Field(description="Records still to be read; null where nobody knows.", examples=[0])
+    records: int = Field(description="Read since the start.", examples=[1234])
+    left_out: int = Field(description="Older records, which were not read at the start.", examples=[0])
+    kept: int | None = Field(description="What is kept of it in memory.", examples=[412])
+    dropped: int | None = Field(description="What was dropped since there was no room.", examples=[0])
+
+
+class Health(BaseModel):
+    """How the API itself is, and what it waits for."""
+
+    ok: bool = Field(description="Whether all that is there has been read, and nothing is waited for.")
+    version: str = Field(examples=["0.1.0"])
+    broker: str | None = Field(description="Where it is away, since when.", examples=[None])
+    redis: str | None = Field(description="Likewise.", examples=[None])
+    problems: list[str] = Field(
+        description="What is wrong with cameras, agents and workers, as `clipline status` says it; for those who see "
+        "all cameras.",
+        examples=[["gate-1: no data for 20 s"]],
+    )
+    unreadable: int = Field(description="Records that are not what their topic holds.", examples=[0])
+    topics: dict[str, TopicHealth]
+
+
+class SessionBody(BaseModel):
+    """Who asks, and what that one may."""
+
+    name: str = Field(examples=["ana"])
+    way: Literal["token", "password", "proxy", "local"] = Field(examples=["password"])
+    role: Role = Field(examples=["operator"])
+    cameras: list[str] | None = Field(description="Which there are for this one; null: all.", examples=[None])
+    csrf: str | None = Field(
+        description="Of a session: what requests that change something send in the header X-CSRF-Token.",
+        examples=["k3x…"],
+    )
+
+
+class LiveToken(BaseModel):
+    """Lets a player have the live view of one camera."""
+
+    camera: str = Field(examples=["gate-1"])
+    token: str = Field(examples=["ImdhdGUtMSI.aSx…"])
+    expires: str = Field(examples=[_TIME])

@@ -1,0 +1,163 @@
+"""What routes work with: the parts of the server, who asks, and how answers are tagged."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyCookie, HTTPBearer
+from starlette.responses import Response
+
+from consumers.outputs.outages import ServiceWatch
+from consumers.pictures.store import PictureReader
+from consumers.records.audit import AuditEntry
+from consumers.settings import Role, Settings
+from consumers.subscribing.serving import EventStreams
+from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
+from stream import Headers, Transport
+
+from .access import COOKIE, Access, Asker
+from .problems import ProblemError
+from .scores import ScoreReader
+from .view import View
+
+#: Answers are for who asks: whoever keeps them asks each time whether they still hold.
+_PRIVATE: Final = "private, no-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of the server."""
+
+    settings: Settings
+    access: Access
+    view: View
+    scores: ScoreReader
+    pictures: PictureReader
+    redis: ServiceWatch
+    streams: EventStreams
+    writer: Writer
+
+
+class Writer:
+    """Writes what people change, each time with who did it. For one thread at a time: see `room`."""
+
+    def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
+        self._connect, self._settings = connect, settings
+        #: One after another, as each has a connection of its own; whoever waits does so in no thread.
+        self.room = CapacityLimiter(1)
+        self._are_there = False
+
+    def write(self, entry: AuditEntry, topic: str, record: tuple[bytes, Headers, bytes]) -> None:
+        """Store who changes something, and then the change.
+
+        Raises:
+            BrokerError: it is not stored, as far as the broker says.
+        """
+        transport, topics = self._connect(), self._settings.topics
+        if not self._are_there:
+            ensure_topic_of_audit(transport, topics, self._settings.dashboard.audit_days * 24)
+            ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
+            self._are_there = True
+        producer = transport.producer()
+        try:
+            producer.send(topics.audit, *entry.encode())
+            producer.flush()
+            producer.send(topic, *record)
+            producer.flush()
+        finally:
+            producer.close()
+
+
+def audit_entry(asker: Asker, action: str, subject: str, camera: str | None, value: str | None) -> AuditEntry:
+    """That somebody changes something, now."""
+    return AuditEntry(
+        id=secrets.token_hex(12),
+        time_us=time.time_ns() // 1000,
+        actor=asker.name,
+        way=asker.way,
+        role=asker.role,
+        address=asker.address,
+        action=action,
+        subject=subject,
+        camera=camera,
+        value=value,
+    )
+
+
+async def _desk(request: Request) -> Desk:
+    found: Desk = request.app.state.desk
+    return found
+
+
+# Asynchronous, as all that is done at once: a thread for it would cost more than it.
+AtDesk = Annotated[Desk, Depends(_desk)]
+
+
+async def _asker(
+    request: Request,
+    desk: AtDesk,
+    # For OpenAPI: who asks is seen from the request as a whole.
+    _bearer: Annotated[Any, Security(HTTPBearer(auto_error=False, scheme_name="token"))],
+    _cookie: Annotated[Any, Security(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session"))],
+) -> Asker:
+    asker = desk.access.asker(request)
+    request.state.asker = asker
+    return asker
+
+
+AnyAsker = Annotated[Asker, Depends(_asker)]
+
+
+def _at_least(role: Role) -> Callable[[Asker], Coroutine[Any, Any, Asker]]:
+    async def check(asker: AnyAsker) -> Asker:
+        if not asker.may(role):
+            raise ProblemError(403, "role", f"this needs the role {role}, and {asker.name} has {asker.role}")
+        return asker
+
+    return check
+
+
+Operator = Annotated[Asker, Depends(_at_least("operator"))]
+Admin = Annotated[Asker, Depends(_at_least("admin"))]
+
+
+class TaggedRoute(APIRoute):
+    """Gives what is answered as a whole an ETag, and answers 304 to who has it already."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def tagged(request: Request) -> Response:
+            return _tagged(request, await handle(request))
+
+        return tagged
+
+
+def _tagged(request: Request, response: Response) -> Response:
+    body = getattr(response, "body", None)  # streams have none
+    if request.method != "GET" or response.status_code != 200 or not isinstance(body, bytes):
+        return response
+    tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    headers = {
+        "ETag": tag,
+        "Cache-Control": response.headers.get("cache-control", _PRIVATE),
+        "Vary": "Authorization, Cookie",
+    }
+    if _is_known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
+
+
+def _is_known(said: str | None, tag: str) -> bool:
+    if said is None:
+        return False
+    return any(each.strip() in {"*", tag, f"W/{tag}"} for each in said.split(","))

@@ -1,0 +1,131 @@
+"""Errors as RFC 9457 has them: `application/problem+json`, each with a type that programs can tell apart."""
+
+from __future__ import annotations
+
+import http
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
+from consumers.printable import printable
+from stream import BrokerError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+#: Of what somebody sent, so much is said back.
+_SHOWN: Final = 200
+_AWAY_SECONDS: Final = 5
+
+
+class Invalid(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str = Field(description="`query.limit`, `body.answer` …", examples=["query.limit"])
+    message: str = Field(examples=["Input should be less than or equal to 500"])
+
+
+class Problem(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    type: str = Field(
+        description="What kind of problem it is; programs tell problems apart by it.",
+        examples=["urn:clipline:problem:not-found"],
+    )
+    title: str = Field(description="The kind in words.", examples=["Not Found"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="This one in words.", examples=["no event 3f0c6a is kept"])
+    errors: list[Invalid] = Field([], description="What is wrong with the request, one by one.")
+
+
+class ProblemError(HTTPException):
+    """A request cannot be answered, and why."""
+
+    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        #: The last part of the problem's type.
+        self.kind = kind
+
+
+def not_found(detail: str) -> ProblemError:
+    return ProblemError(404, "not-found", detail)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer beside what it is for, for OpenAPI."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": http.HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def add_problems(app: FastAPI) -> None:
+    """Have all errors of an application be problems."""
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            # The framework names those of the first route of a path only.
+            headers |= {"Allow": allowed} if (allowed := _allowed(app, request.url.path)) else {}
+        phrase = http.HTTPStatus(error.status_code).phrase
+        kind = error.kind if isinstance(error, ProblemError) else phrase.lower().replace(" ", "-")
+        return _problem(error.status_code, kind, str(error.detail), headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        found = [
+            Invalid(where=printable(".".join(map(str, each["loc"])))[:_SHOWN], message=printable(each["msg"])[:_SHOWN])
+            for each in error.errors()
+        ]
+        return _problem(422, "invalid", "the request is not as it has to be", errors=found)
+
+    async def away(_request: Request, error: Exception) -> JSONResponse:
+        log.debug("%s", error)
+        service = "the broker" if isinstance(error, BrokerError) else "Redis"
+        return _problem(503, "service-away", f"{service} is away", headers={"Retry-After": str(_AWAY_SECONDS)})
+
+    for kind in (BrokerError, SinkError, *REDIS_ERRORS):
+        app.add_exception_handler(kind, away)
+
+    @app.exception_handler(500)
+    async def failed(_request: Request, _error: Exception) -> JSONResponse:
+        # The traceback is in the log, by the server.
+        return _problem(500, "unexpected", "nobody foresaw this; the log of the dashboard tells more")
+
+
+def _allowed(app: FastAPI, path: str) -> str:
+    """The methods that there are for a path, as the header `Allow` has them; nothing where OpenAPI does not know it."""
+    methods = {
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path)
+        for method in operations
+    }
+    return ", ".join(sorted(methods))
+
+
+def _problem(
+    status: int,
+    kind: str,
+    detail: str,
+    *,
+    errors: Sequence[Invalid] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body = Problem(
+        type=f"urn:clipline:problem:{kind}",
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=list(errors),
+    )
+    return JSONResponse(
+        body.model_dump(), status, {"Cache-Control": "no-store", **(headers or {})}, media_type=MEDIA_TYPE
+    )

@@ -1,0 +1,129 @@
+"""Cameras: how they are, their scores, and tokens for their live views."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from consumers.records.prediction import Prediction, rfc3339
+from consumers.running.overview import CameraLine
+from consumers.web.access import Asker
+from consumers.web.bodies import Camera, Cameras, LiveToken, PredictionBody, Predictions
+from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
+from consumers.web.paging import CameraId, Moment, to_us
+from consumers.web.problems import not_found, problem_responses
+
+router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
+
+_LONGEST_US: Final = 24 * 3_600_000_000
+_MOST_PREDICTIONS: Final = 10_000
+
+CameraName = Annotated[CameraId, Path(description="The camera's id.", examples=["gate-1"])]
+
+
+class Stretch(BaseModel):
+    """A stretch of event time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    from_: Moment = Field(alias="from", description="Event time, ISO 8601.", examples=["2026-11-24T08:00:00Z"])
+    to: Moment = Field(
+        description="Of more than a day the first is answered, and `cut` is true.", examples=["2026-11-24T08:10:00Z"]
+    )
+    limit: int = Field(1000, ge=1, le=_MOST_PREDICTIONS, description="How many, at most.")
+
+
+@router.get("/cameras", responses=problem_responses(422))
+def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
+    """All cameras, by name: how each of them is, since when and why."""
+    now = desk.view.overview()
+    lines = [line for line in now.cameras if asker.sees(line.state.feed.camera)]
+    return Cameras(items=[_body(line) for line in lines], waiting=desk.view.waiting("states"))
+
+
+@router.get("/cameras/{camera}", responses=problem_responses(404, 422))
+def get_camera(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Camera:
+    """One camera."""
+    return _body(_line(desk, asker, camera))
+
+
+@router.get("/cameras/{camera}/predictions", responses=problem_responses(404, 422, 503))
+async def list_predictions(
+    camera: CameraName, query: Annotated[Stretch, Query()], asker: AnyAsker, desk: AtDesk
+) -> Predictions:
+    """The scores of a camera's windows over a stretch of time, oldest first.
+
+    They are found by when their records were sent: of footage that was recorded long before it was sent, less may be
+    found than there is, and `cut` is true then.
+    """
+    _line(desk, asker, camera)
+    begin, end = to_us(query.from_), to_us(query.to)
+    last, reader = min(end, begin + _LONGEST_US), desk.scores
+    found = await to_thread.run_sync(reader.read, camera, begin, last, query.limit, limiter=reader.room)
+    return Predictions(
+        camera=camera,
+        items=[_scores(each) for each in found.predictions],
+        cut=found.is_cut or end > begin + _LONGEST_US,
+        left_out=found.left_out,
+    )
+
+
+@router.post("/cameras/{camera}/live-token", responses=problem_responses(403, 404, 422))
+def make_live_token(camera: CameraName, asker: AnyAsker, desk: AtDesk, response: Response) -> LiveToken:
+    """A token that lets a player have the live view of this camera, for a while."""
+    _line(desk, asker, camera)
+    response.headers["Cache-Control"] = "no-store"
+    signer = desk.access.signer
+    expires_us = (int(time.time()) + signer.live_seconds) * 1_000_000
+    return LiveToken(camera=camera, token=signer.live_token(camera), expires=rfc3339(expires_us))
+
+
+def _line(desk: Desk, asker: Asker, camera: str) -> CameraLine:
+    found = desk.view.camera(camera) if asker.sees(camera) else None
+    if found is None:
+        raise not_found(f"no camera {camera!r} is known")
+    return found
+
+
+def _body(line: CameraLine) -> Camera:
+    feed, seen = line.state.feed, line.classified
+    return Camera(
+        camera=feed.camera,
+        status=line.status,
+        since=rfc3339(feed.since_us),
+        why=line.trouble or None,
+        heard=rfc3339(line.state.time_us),
+        data=None if feed.data_us is None else rfc3339(feed.data_us),
+        codec=feed.codec,
+        width=feed.width,
+        height=feed.height,
+        frames_per_second=feed.frames_per_second,
+        frames=feed.frames,
+        segments=feed.segments,
+        bytes=feed.bytes,
+        agent=line.state.agent.id,
+        worker=line.worker.worker.id if line.worker else None,
+        behind_seconds=seen.behind_seconds if seen else None,
+        label=seen.label if seen else None,
+        score=seen.score if seen else None,
+        events=list(seen.events) if seen else [],
+    )
+
+
+def _scores(each: Prediction) -> PredictionBody:
+    return PredictionBody(
+        id=each.id,
+        start=rfc3339(each.start_us),
+        end=rfc3339(each.end_us),
+        epoch_us=each.epoch_us,
+        window=each.window,
+        model=each.model,
+        label=each.label,
+        scores=dict(each.scores),
+        degraded=each.degraded,
+        gated=each.gated,
+    )

@@ -1,0 +1,44 @@
+"""How the API itself is: how far it has read, and what it waits for."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from consumers import __version__
+from consumers.web.bodies import Health, TopicHealth
+from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
+
+router = APIRouter(route_class=TaggedRoute, tags=["health"])
+
+
+@router.get("/health")
+def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
+    """How far the topics were read, what is kept of them and what was left out; whether broker and Redis are there.
+
+    Answers 200 also where something is away: `ok` says so.
+    """
+    feeds, kept, redis = desk.view.feeds(), desk.view.kept(), desk.redis.awaited
+    broker = next((each.away for each in feeds.values() if each.away is not None), None)
+    topics = {
+        name: TopicHealth(
+            topics=list(each.topics),
+            away=each.away,
+            missing=each.is_missing,
+            behind=each.behind,
+            records=each.records,
+            left_out=each.left_out,
+            kept=kept[name][0] if name in kept else None,
+            dropped=kept[name][1] if name in kept else None,
+        )
+        for name, each in feeds.items()
+    }
+    return Health(
+        ok=redis is None and all(each.is_caught_up for each in feeds.values()),
+        version=__version__,
+        broker=broker,
+        redis=redis,
+        # They name cameras.
+        problems=list(desk.view.overview().problems) if asker.cameras is None else [],
+        unreadable=desk.view.left_out,
+        topics=topics,
+    )

@@ -1,0 +1,94 @@
+"""The scores of one camera over a stretch of time, read from their topic when they are asked for.
+
+They are too many to be kept in memory: a stretch is found by when its records were sent, and read on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from anyio import CapacityLimiter
+
+from consumers.records.fields import RecordError
+from consumers.records.prediction import Prediction
+from consumers.settings import TopicSettings
+from stream import Transport
+
+log = logging.getLogger(__name__)
+
+#: Records of other cameras lie between.
+_MOST_RECORDS: Final = 50_000
+#: Clocks of cameras may be ahead of the broker's by less.
+_AHEAD_US: Final = 60_000_000
+#: Those of a camera come in order; where two models classify it, one may be so far behind the other.
+_BESIDE_US: Final = 60_000_000
+#: Each costs connections to the broker.
+_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What was found of a stretch."""
+
+    predictions: tuple[Prediction, ...]
+    #: Whether there may be more of it behind the last one: there was no more room, or too much lies between.
+    is_cut: bool
+    #: Records that are no predictions.
+    left_out: int = 0
+
+
+class ScoreReader:
+    """Reads them. For several threads."""
+
+    def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
+        self._connect, self._topic = connect, topics.predictions
+        #: Whoever reads waits here, and in no thread.
+        self.room = CapacityLimiter(_AT_ONCE)
+
+    def read(self, camera: str, from_us: int, to_us: int, limit: int) -> Scores:
+        """The scores of windows that begin within `[from_us, to_us)`, oldest first, `limit` at most.
+
+        Raises:
+            BrokerError: the broker is away.
+        """
+        transport = self._connect()
+        if not transport.existing([self._topic]):
+            return Scores((), is_cut=False)
+        partition = self._topic, transport.partition_of(self._topic, camera.encode())
+        first, end = transport.offsets(self._topic).get(partition, (0, 0))
+        since = transport.sent_since(self._topic, max(0, from_us - _AHEAD_US)).get(partition, first)
+        begin = max(first, since)
+        return self._read(transport, {partition: (begin, end)}, camera, (from_us, to_us), limit)
+
+    def _read(
+        self,
+        transport: Transport,
+        bounds: dict[tuple[str, int], tuple[int, int]],
+        camera: str,
+        stretch: tuple[int, int],
+        limit: int,
+    ) -> Scores:
+        found: list[Prediction] = []
+        left_out = 0
+        key = camera.encode()
+        for number, record in enumerate(transport.read(bounds)):
+            if number == _MOST_RECORDS:
+                return Scores(tuple(found), is_cut=True, left_out=left_out)
+            if record.key != key:
+                continue
+            try:
+                prediction = Prediction.decode(record.key, record.headers, record.value, record.where, drills=True)
+            except RecordError as error:
+                left_out += 1
+                log.debug("%s: left out", error)
+                continue
+            if prediction.start_us >= stretch[1] + _BESIDE_US:
+                break
+            if stretch[0] <= prediction.start_us < stretch[1]:
+                if len(found) == limit:
+                    return Scores(tuple(found), is_cut=True, left_out=left_out)
+                found.append(prediction)
+        return Scores(tuple(found), is_cut=False, left_out=left_out)

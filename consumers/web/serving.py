@@ -1,0 +1,74 @@
+"""Serving the API at an address."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from fastapi import APIRouter
+
+from consumers.outputs.outages import watch_redis
+from consumers.pictures.store import PictureReader
+from consumers.settings import Settings, SettingsError, is_loopback
+from consumers.subscribing.serving import event_streams
+from consumers.subscribing.shared import Answers, SharedTransport
+from consumers.web_server import parse_address, web_server
+from stream import KafkaTransport, Transport
+
+from .access import Access
+from .app import PREFIX, make_app
+from .desk import Desk, Writer
+from .scores import ScoreReader
+from .view import View, followed
+
+
+@contextlib.contextmanager
+def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter] = ()) -> Iterator[tuple[str, Desk]]:
+    """Serve the API at an address while the body runs; yield its URL and what it works with.
+
+    Raises:
+        SettingsError: others than this machine could use it and nobody has to say who asks, the address cannot be
+            listened on, or a file of a secret not be used.
+        ValueError: it is no address.
+    """
+    host, _ = parse_address(address)
+    access = Access(settings.dashboard)
+    if settings.dashboard.is_open and not is_loopback(host):
+        raise SettingsError(
+            f"{address}: whoever reaches this address could see and change everything: set dashboard.tokens "
+            "(`clipline dashboard token NAME` prints one), dashboard.users or dashboard.user_header, or listen on "
+            "127.0.0.1"
+        )
+
+    def connect() -> Transport:
+        return KafkaTransport(settings.broker, at_once=True)
+
+    answers = Answers()
+
+    def connect_to_follow() -> Transport:
+        return SharedTransport(settings.broker, answers, followed(settings.topics))
+
+    # Who asks is known by then: the streams ask for nothing more.
+    limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
+    streams = event_streams(settings.model_copy(update={"serve": limits}), None)
+    pictures = PictureReader(settings)
+    with contextlib.ExitStack() as stack:
+        stack.callback(pictures.close)
+        view = stack.enter_context(View(connect_to_follow, settings))
+        desk = Desk(
+            settings=settings,
+            access=access,
+            view=view,
+            scores=ScoreReader(connect, settings.topics),
+            pictures=pictures,
+            redis=stack.enter_context(watch_redis(settings.redis)),
+            streams=streams,
+            writer=Writer(connect, settings),
+        )
+        app = make_app(desk, more)
+        clients = settings.dashboard.max_clients
+        server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
+        streams.abort = server.abort
+        # Before the server ends, which waits for what is under way.
+        stack.callback(streams.close)
+        yield f"{server.url}{PREFIX}", desk

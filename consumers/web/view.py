@@ -1,0 +1,309 @@
+"""What the topics say now, as much of it as there is room for: each topic is read once, for all clients.
+
+What is kept is bounded by number and by age; what that leaves out, `health` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+from consumers.notifying.by_hand import changed_by
+from consumers.records.audit import AuditEntry
+from consumers.records.delivery import Delivery
+from consumers.records.event import Event
+from consumers.records.event_pictures import EventPictures
+from consumers.records.fields import RecordError
+from consumers.records.verdict import Verdict
+from consumers.rules.topic import MAX_VERSIONS
+from consumers.rules.version import RulesVersion
+from consumers.running.overview import CameraLine, Overview, overview
+from consumers.running.state_topics import States
+from consumers.settings import Settings, TopicSettings
+from consumers.subscribing.reader import EventReader
+from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
+from stream import Record, Transport
+
+from .feed import Feed, FeedHealth
+from .newest import Key, Newest, Slice
+
+log = logging.getLogger(__name__)
+
+#: Reports of one event that are read at the start, about; those of further ones are left out.
+_REPORTS: Final = 4
+#: Of states: what `clipline status` reads.
+_STATES: Final = 5_000
+#: Verdicts on one event that are kept; of more, the newest.
+_VERDICTS_OF_EVENT: Final = 50
+#: So many records that are not what their topic holds are named, the others counted.
+_NAMED: Final = 10
+#: What a camera is called while nobody knows how it is.
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """An event and what was added to it."""
+
+    #: Its newest report.
+    report: Event
+    pictures: EventPictures | None
+    judged: JudgedEvent | None
+
+
+def followed(topics: TopicSettings) -> tuple[str, ...]:
+    """The topics that are read."""
+    return (
+        *(topics.cameras_state, topics.workers_state, topics.events, topics.pictures),
+        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit),
+    )
+
+
+class View:
+    """The newest of each topic. Use as a context manager; any thread may ask."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Transport],
+        settings: Settings,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            connect: connects to the broker, or raises BrokerError.
+            settings: topics, and how much is kept.
+            now_us: wall clock.
+        """
+        topics, room = settings.topics, settings.dashboard.max_events
+        self._topics, self._now_us, self._group = topics, now_us, settings.worker.group
+        self._keep_us = int(settings.dashboard.keep_hours * 3.6e9)
+        self._lock = threading.RLock()
+        self._states = States()
+        self._reader = EventReader(topics, drills=True)
+        self._events: Newest[Event] = Newest(room)
+        self._pictures: Newest[EventPictures] = Newest(room)
+        self._verdicts: Newest[Verdict] = Newest(room)
+        #: By event, as they were given.
+        self._said: dict[str, list[Verdict]] = {}
+        #: What they come to.
+        self._judged: dict[str, JudgedEvent] = {}
+        self._deliveries: Newest[Delivery] = Newest(room)
+        self._audit: Newest[AuditEntry] = Newest(room)
+        self._rules: dict[int, RulesVersion] = {}
+        self._left_out = 0
+
+        def feed(names: list[str], take: Callable[[Record], None], most: int) -> Feed:
+            broker = f"Kafka at {settings.broker}"
+            # All of them wait for one broker: one says so.
+            is_first = topics.events in names
+
+            def say(line: str) -> None:
+                is_outage = not is_first and line.startswith(("waiting for ", f"{broker} is back"))
+                # That nobody has written some of them yet, `health` says.
+                is_usual = is_outage or line.endswith((": waiting for it", " exists now"))
+                log.log(logging.DEBUG if is_usual else logging.WARNING, "%s", line)
+
+            return Feed(connect, broker, names, self._locked(take), say, most=most, tidy=self._tidy)
+
+        self._feeds = {
+            "states": feed([topics.cameras_state, topics.workers_state], self._take_state, _STATES),
+            "events": feed([topics.events], self._take_event, _REPORTS * room),
+            "pictures": feed([topics.pictures], self._take_pictures, _REPORTS * room),
+            "verdicts": feed([topics.verdicts], self._take_verdict, room),
+            "deliveries": feed([topics.deliveries], self._take_delivery, _REPORTS * room),
+            "rules": feed([topics.rules], self._take_rules, 10 * MAX_VERSIONS),
+            "audit": feed([topics.audit], self._take_audit, room),
+        }
+
+    def __enter__(self) -> Self:
+        self._stack = contextlib.ExitStack()
+        for feed in self._feeds.values():
+            self._stack.enter_context(feed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def feeds(self) -> dict[str, FeedHealth]:
+        """How far each topic was read, by what is read of it."""
+        return {name: feed.health for name, feed in self._feeds.items()}
+
+    def waiting(self, name: str) -> str | None:
+        """Why what is kept of some topics may not be what there is, in words; None where it is."""
+        return self._feeds[name].health.waiting
+
+    def kept(self) -> dict[str, tuple[int, int]]:
+        """How many there are of each kind, and how many were dropped because there was no room."""
+        with self._lock:
+            kinds: dict[str, Newest[Any]] = {
+                "events": self._events,
+                "pictures": self._pictures,
+                "verdicts": self._verdicts,
+                "deliveries": self._deliveries,
+                "audit": self._audit,
+            }
+            return {name: (len(kept), kept.dropped) for name, kept in kinds.items()}
+
+    @property
+    def left_out(self) -> int:
+        """Records that are not what their topic holds."""
+        return self._left_out + self._reader.left_out
+
+    def overview(self) -> Overview:
+        """How everything is. Where the broker tells nothing, nobody knows how cameras are: they are `unknown`."""
+        away = self._feeds["states"].health.away
+        with self._lock:
+            now = overview(self._states, self._now_us())
+        if away is None:
+            return now
+        trouble = f"waiting for {away}"
+        cameras = tuple(replace(line, status=UNKNOWN, trouble=trouble) for line in now.cameras)
+        return Overview(now.time_us, cameras, (), (), (trouble,))
+
+    def camera(self, name: str) -> CameraLine | None:
+        """One camera; None where nothing is known of it."""
+        return next((line for line in self.overview().cameras if line.state.feed.camera == name), None)
+
+    def event(self, id_: str) -> KnownEvent | None:
+        """One event; None where it is not kept."""
+        with self._lock:
+            report = self._events.get(id_)
+            return None if report is None else self._known(report)
+
+    def events(self, limit: int, wanted: Callable[[KnownEvent], bool], after: Key | None) -> Slice[KnownEvent]:
+        """Events by their begin, the newest first."""
+        with self._lock:
+            found = self._events.slice(limit, lambda report: wanted(self._known(report)), after)
+            return Slice(tuple(map(self._known, found.items)), found.after)
+
+    def verdict(self, id_: str) -> Verdict | None:
+        with self._lock:
+            return self._verdicts.get(id_)
+
+    def verdicts(self, limit: int, wanted: Callable[[Verdict], bool], after: Key | None) -> Slice[Verdict]:
+        """Verdicts by when they were given, the newest first."""
+        with self._lock:
+            return self._verdicts.slice(limit, wanted, after)
+
+    def deliveries(self, limit: int, wanted: Callable[[Delivery], bool], after: Key | None) -> Slice[Delivery]:
+        """The newest entry of each message, by when it was queued, the newest first."""
+        with self._lock:
+            return self._deliveries.slice(limit, wanted, after)
+
+    def audit(self, limit: int, wanted: Callable[[AuditEntry], bool], after: Key | None) -> Slice[AuditEntry]:
+        """Who changed what, the newest first."""
+        with self._lock:
+            return self._audit.slice(limit, wanted, after)
+
+    def rules(self) -> list[RulesVersion]:
+        """The versions of the workers' group, by the event time from which they hold."""
+        with self._lock:
+            return [self._rules[since_us] for since_us in sorted(self._rules)]
+
+    def _known(self, report: Event) -> KnownEvent:
+        return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
+
+    # --- what comes ---------------------------------------------------------------------------------------------------
+
+    def put_verdict(self, verdict: Verdict, heard_us: int) -> None:
+        """Take a verdict that was stored just now; the topic tells of it once more."""
+        with self._lock:
+            if self._verdicts.get(verdict.id) is not None:  # the first one counts
+                return
+            gone = self._verdicts.put(verdict.id, verdict.time_us, verdict, heard_us)
+            self._judge(verdict.event, [*self._said.get(verdict.event, ()), verdict][-_VERDICTS_OF_EVENT:])
+            if gone is not None:
+                self._forget_said(gone)
+
+    def put_audit(self, entry: AuditEntry) -> None:
+        """Take an entry that was stored just now; the topic tells of it once more."""
+        with self._lock:
+            self._audit.put(entry.id, entry.time_us, entry, entry.time_us)
+
+    def _locked(self, take: Callable[[Record], None]) -> Callable[[Record], None]:
+        def safely(record: Record) -> None:
+            try:
+                with self._lock:
+                    take(record)
+            except RecordError as error:
+                self._left_out += 1
+                if self._left_out <= _NAMED:
+                    log.warning("%s: left out", error)
+
+        return safely
+
+    def _heard_us(self, record: Record) -> int:
+        return record.sent_us or self._now_us()
+
+    def _take_state(self, record: Record) -> None:
+        self._states.take(record, self._topics)
+
+    def _take_event(self, record: Record) -> None:
+        event = self._reader.new_event(record)
+        if event is None:
+            return
+        before = self._events.get(event.id)
+        if before is None or event.revision > before.revision:
+            self._events.put(event.id, event.start_us, event, self._heard_us(record))
+
+    def _take_pictures(self, record: Record) -> None:
+        found = EventPictures.decode(record.key, record.headers, record.value, record.where)
+        before = self._pictures.get(found.event)
+        if before is None or found.revision >= before.revision:
+            self._pictures.put(found.event, found.time_us, found, self._heard_us(record))
+
+    def _take_verdict(self, record: Record) -> None:
+        if (verdict := verdict_of(record)) is not None:
+            self.put_verdict(verdict, self._heard_us(record))
+
+    def _take_delivery(self, record: Record) -> None:
+        entry = Delivery.decode(record.key, record.value, record.where)
+        for each in changed_by(entry, self._deliveries.get):
+            self._deliveries.put(each.id, each.time_us, each, self._heard_us(record))
+
+    def _take_rules(self, record: Record) -> None:
+        version = RulesVersion.decode(self._group, record.key, record.value, record.where)
+        if version is not None:
+            self._rules[version.since_us] = version
+        elif record.value is None:
+            for gone in [since for since, each in self._rules.items() if each.key == record.key]:
+                del self._rules[gone]
+        while len(self._rules) > MAX_VERSIONS:
+            del self._rules[min(self._rules)]
+
+    def _take_audit(self, record: Record) -> None:
+        self.put_audit(AuditEntry.decode(record.key, record.value, record.where))
+
+    def _tidy(self) -> None:
+        now_us = self._now_us()
+        before_us = now_us - self._keep_us
+        with self._lock:
+            self._states.forget(now_us)
+            for verdict in self._verdicts.forget(before_us):
+                self._forget_said(verdict)
+            for kept in (self._events, self._pictures, self._deliveries, self._audit):
+                _exhaust(kept.forget(before_us))
+
+    def _forget_said(self, verdict: Verdict) -> None:
+        self._judge(verdict.event, [each for each in self._said.get(verdict.event, ()) if each.id != verdict.id])
+
+    def _judge(self, event: str, said: list[Verdict]) -> None:
+        """Note all that was said of an event, and what that comes to."""
+        self._said.pop(event, None)
+        self._judged.pop(event, None)
+        if said:
+            self._said[event] = said
+            self._judged |= judged_events(said)
+
+
+def _exhaust(things: Iterator[object]) -> None:
+    for _ in things:
+        pass
