@@ -314,7 +314,7 @@ def test_damaged_records_of_the_index_are_left_out_and_said(caplog):
     # Others under its key, and contents that are none: those of before count.
     for value in (b"{}", b"[" * 100_000, None, b'{"camera":"gate","pages":[[1]]}'):
         transport.append(TOPICS.segments_index, b"gate/5/150", [], value, partition[1])
-        transport.append(TOPICS.segments_contents, b"gate", [], value)
+        transport.append(TOPICS.segments_contents, b"gate", [("claim", b"x")], value)
     assert seconds(find(transport, 0, 150)) == [*range(60), *range(120, 150)]
     with agent(transport, 9) as (courier, _):
         send(courier, segment(150, epoch=150))
@@ -546,6 +546,7 @@ def test_what_is_written_is_what_the_contract_says():
         ("indexContents", first.contents.encode()[2]),
         ("indexContents", CameraWriter("gate", 5, 0, Standing(None)).contents(0).encode()[2]),
     ):
+        contract("indexContents", "headers").validate({n: v.decode() for n, v in first.contents.encode()[1]})
         body = json.loads(value)
         contract(name, "payload").validate(body)
         assert ASYNCAPI["components"]["messages"][name]["payload"]["properties"].keys() == body.keys()

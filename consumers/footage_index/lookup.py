@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final, Self, TypeVar
 
 from consumers.records.fields import RecordError
@@ -20,7 +21,7 @@ from consumers.records.index_page import IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
 from stream import Lookup, Record, Segment, SegmentError, Transport
 
-from .timeline import FoundFootage, answer
+from .timeline import MARGIN_US, FoundFootage, Interval, answer
 from .writer import Standing, standing_tail
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ _FIRST_BACK: Final = 64
 _MAX_TAIL: Final = 50_000
 #: A group of pictures that is longer than so many pages is left without its begin.
 _MAX_BACK_PAGES: Final = 12
+#: Of a camera's newest contents, so many are kept in hand while one of them may be damaged.
+_SPARE: Final = 3
 _MINUTE_US: Final = 60_000_000
 
 
@@ -112,20 +115,12 @@ class FootageIndex:
         partition = topic, self._lookup.partition_of(topic, camera.encode())
         first, stop = max(0, self._lookup.end(partition) - _FIRST_BACK), None
         count = _FIRST_BACK
-        while (found := self._newest_contents(camera, self._lookup.read(partition, first, stop))) is None:
+        while (found := self._newest_contents(self._lookup.read(partition, first, stop), camera).get(camera)) is None:
             kept = kept or self._lookup.first_kept(topic)[partition]
             if first <= kept:
                 return None
             count *= 4
             first, stop = max(kept, first - count), first
-        return found
-
-    def _newest_contents(self, camera: str, records: Iterable[Record]) -> IndexContents | None:
-        """Of those by the agent with the highest claim."""
-        found: IndexContents | None = None
-        for record in records:
-            if record.key == camera.encode() and (read := self._decoded(record, IndexContents)) is not None:
-                found = read if found is None or read.claim >= found.claim else found
         return found
 
     def all_contents(self) -> Mapping[str, IndexContents]:
@@ -134,13 +129,28 @@ class FootageIndex:
         Raises:
             BrokerError: the broker is gone.
         """
-        found: dict[str, IndexContents] = {}
-        for partition, first in self._lookup.first_kept(self._topics.segments_contents).items():
-            for record in self._lookup.read(partition, first):
-                read = self._decoded(record, IndexContents) if record.value is not None else None
-                if read is not None and (read.camera not in found or read.claim >= found[read.camera].claim):
-                    found[read.camera] = read
-        return found
+        partitions = self._lookup.first_kept(self._topics.segments_contents).items()
+        return self._newest_contents(
+            record for partition, first in partitions for record in self._lookup.read(partition, first)
+        )
+
+    def _newest_contents(self, records: Iterable[Record], camera: str | None = None) -> dict[str, IndexContents]:
+        """By camera, or of one: of those by the agent with the highest claim, the newest that can be read."""
+        # Most are older ones of a camera that need not be taken apart.
+        found: dict[bytes, list[tuple[int, Record]]] = {}
+        for record in records:
+            if record.key is not None and (camera is None or record.key == camera.encode()):
+                kept = found.setdefault(record.key, [])
+                kept.append((_claim(record), record))
+                kept.sort(key=lambda each: each[0])
+                del kept[:-_SPARE]
+        newest: dict[str, IndexContents] = {}
+        for kept in found.values():
+            for _, record in reversed(kept):
+                if (contents := self._decoded(record, IndexContents)) is not None:
+                    newest[contents.camera] = contents
+                    break
+        return newest
 
     def standing(self, camera: str) -> Standing:
         """What the index says of a camera, for whoever goes on with it.
@@ -163,8 +173,16 @@ class FootageIndex:
         )
         return segments, pages
 
-    def page(self, camera: str, index_partition: int, placed: PlacedPage) -> IndexPage | None:
+    def page(
+        self, camera: str, index_partition: int, placed: PlacedPage, near_us: Interval | None = None
+    ) -> IndexPage | None:
         """A page that the contents of its camera name; None where it is not there, or damaged.
+
+        Args:
+            camera: its id.
+            index_partition: where the contents say that its pages lie.
+            placed: the page.
+            near_us: only the segments between these event times are wanted.
 
         Raises:
             BrokerError: the broker is gone.
@@ -172,8 +190,8 @@ class FootageIndex:
         partition = self._topics.segments_index, index_partition
         for record in self._lookup.read(partition, placed.index_offset, placed.index_offset + 1):
             if record.key == placed.key(camera):
-                page = self._decoded(record, IndexPage)
-                return None if page is None else IndexPage(page.camera, page.claim, page.segments[: placed.segments])
+                page, end = self._decoded(record, IndexPage, near_us), placed.number + placed.segments
+                return page and replace(page, segments=tuple(s for s in page.segments if s.number < end))
         return None
 
     def close(self) -> None:
@@ -190,18 +208,30 @@ class FootageIndex:
         self, contents: IndexContents, from_us: int, to_us: int, kept: Mapping[int, int]
     ) -> tuple[list[IndexPage], list[str]]:
         """The pages that may name segments of an interval, with those before it that hold what they continue."""
-        named = [p for p in contents.pages if p.start_us < to_us and p.end_us > from_us]
-        pages, notes = [], []
-        for placed in named:
-            page = self.page(contents.camera, contents.index_partition, placed)
-            if page is not None:
-                pages.append(page)
-            elif placed.last_offset >= kept.get(placed.partition, 0):
-                notes.append(f"a page of the index with {placed.segments} segments cannot be read")
+        pages, notes = self._named(contents, (from_us, to_us), kept, (from_us - MARGIN_US, to_us + MARGIN_US))
+        tail: list[IndexPage] = []
         if not contents.pages or to_us > contents.pages[-1].end_us - _MINUTE_US:
-            pages += [page for _, page in self._tail(contents)]
-        pages.sort(key=lambda page: page.first.number)
+            tail = [page for _, page in self._tail(contents)]
+        inside = [s for page in (*pages, *tail) for s in page.segments if s.end_us > from_us]
+        if inside and not min(inside, key=lambda s: s.number).begins:
+            # Its begin may lie anywhere on them, and before.
+            pages, notes = self._named(contents, (from_us, to_us), kept, None)
+        pages = sorted((page for page in (*pages, *tail) if page.segments), key=lambda page: page.first.number)
         return [*self._before(contents, pages, from_us), *pages], notes
+
+    def _named(
+        self, contents: IndexContents, interval_us: Interval, kept: Mapping[int, int], near_us: Interval | None
+    ) -> tuple[list[IndexPage], list[str]]:
+        """The pages that contents name of an interval, and what is to be said of those that cannot be read."""
+        pages, notes = [], []
+        for placed in contents.pages:
+            if placed.start_us < interval_us[1] and placed.end_us > interval_us[0]:
+                page = self.page(contents.camera, contents.index_partition, placed, near_us)
+                if page is not None:
+                    pages.append(page)
+                elif placed.last_offset >= kept.get(placed.partition, 0):
+                    notes.append(f"a page of the index with {placed.segments} segments cannot be read")
+        return pages, notes
 
     def _before(self, contents: IndexContents, pages: list[IndexPage], from_us: int) -> Iterator[IndexPage]:
         """Pages before these, back to where decoding can begin."""
@@ -235,10 +265,17 @@ class FootageIndex:
             contents, [(offset, page) for offset, page in pages if page is not None and page.key in newest]
         )
 
-    def _decoded(self, record: Record, kind: type[_R]) -> _R | None:
+    def _decoded(self, record: Record, kind: type[_R], *how: Interval | None) -> _R | None:
         try:
-            return kind.decode(record.value, record.where)
+            return kind.decode(record.value, record.where, *how)
         except RecordError as error:
             self.damaged[record.topic] += 1
             log.warning("left out: %s", error)
             return None
+
+
+def _claim(record: Record) -> int:
+    try:
+        return int(dict(record.headers).get("claim", b"0"))
+    except ValueError:
+        return 0

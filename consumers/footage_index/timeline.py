@@ -17,7 +17,7 @@ from typing import Final
 from consumers.records.index_page import IndexedSegment
 
 #: So far from an interval, segments of an agent with a higher claim tell that one at its border does not count.
-_MARGIN_US: Final = 60_000_000
+MARGIN_US: Final = 60_000_000
 
 #: Event times in microseconds: begin, and end.
 Interval = tuple[int, int]
@@ -95,7 +95,7 @@ def answer(
     """
     begin_us, end_us = interval_us
     everything = list(named)
-    near = [s for s in everything if s.start_us < end_us + _MARGIN_US and s.end_us > begin_us - _MARGIN_US]
+    near = [s for s in everything if s.start_us < end_us + MARGIN_US and s.end_us > begin_us - MARGIN_US]
     there = resolved([s for s in near if s.offset >= kept.get(s.partition, 0)])
     inside = [s for s in there if s.start_us < end_us and s.end_us > begin_us]
     gone = sum(s.offset < kept.get(s.partition, 0) and s.start_us < end_us and s.end_us > begin_us for s in near)

@@ -128,7 +128,8 @@ class IndexContents:
             "is_complete": self.is_complete,
             "pages": [page.row() for page in self.pages],
         }
-        return self.camera.encode(), [("content-type", b"application/json")], to_json(body).encode()
+        headers = [("content-type", b"application/json"), ("claim", str(self.claim).encode())]
+        return self.camera.encode(), headers, to_json(body).encode()
 
     @classmethod
     def decode(cls, value: bytes | None, where: str) -> Self:

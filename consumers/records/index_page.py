@@ -81,7 +81,7 @@ class IndexedSegment:
 
 @dataclass(frozen=True, slots=True)
 class IndexPage:
-    """Segments of one camera and partition, in the order of their numbers; at least one."""
+    """Segments of one camera and partition, in the order of their numbers: at least one, or those asked for."""
 
     camera: str
     #: Of the agent that wrote the page.
@@ -110,8 +110,8 @@ class IndexPage:
         return self.key, [("content-type", b"application/json")], value
 
     @classmethod
-    def decode(cls, value: bytes | None, where: str) -> Self:
-        """The page that `encode` wrote.
+    def decode(cls, value: bytes | None, where: str, near_us: tuple[int, int] | None = None) -> Self:
+        """The page that `encode` wrote; with `near_us`, only its segments between these event times, if there are any.
 
         Raises:
             RecordError: it is none; the message begins with `where`.
@@ -120,13 +120,16 @@ class IndexPage:
         camera = camera_of(body, where)
         partition, number = natural(body, "partition", where), natural(body, "number", where)
         segments: list[IndexedSegment] = []
+        count = 0
         for run in field(body, "runs", list, where):
             if not isinstance(run, dict):
                 raise RecordError(f"{where}: expected runs to be objects, found {str(run)[:40]!r}")
-            segments += _run_segments(run, partition, number + len(segments), where)
-            if len(segments) > MAX_SEGMENTS:
+            rows = field(run, "segments", list, where)
+            segments += _segments(run_of(run, partition, where), rows, number + count, where, near_us)
+            count += len(rows)
+            if count > MAX_SEGMENTS:
                 raise RecordError(f"{where}: expected {MAX_SEGMENTS} segments at most")
-        if not segments:
+        if not count:
             raise RecordError(f"{where}: expected a segment at least")
         return cls(camera, natural(body, "claim", where), tuple(segments))
 
@@ -196,26 +199,22 @@ def _run_body(run: FeedRun, segments: Iterable[IndexedSegment]) -> dict[str, Any
     return {**run_parameters(run), "segments": rows}
 
 
-def _run_segments(body: Mapping[str, Any], partition: int, number: int, where: str) -> list[IndexedSegment]:
-    run, found = run_of(body, partition, where), []
-    for place, row in enumerate(field(body, "segments", list, where)):
+def _segments(
+    run: FeedRun, rows: list[Any], number: int, where: str, near_us: tuple[int, int] | None
+) -> list[IndexedSegment]:
+    for row in rows:
         if not _is_row(row):
             raise RecordError(f"{where}: expected {_COLUMNS} whole numbers of a segment, found {str(row)[:80]}")
-        sequence, after_us, duration_us, offset, size, flags = row
-        found.append(
-            IndexedSegment(
-                run,
-                number + place,
-                sequence,
-                run.epoch_us + after_us,
-                duration_us,
-                offset,
-                size,
-                bool(flags & _BEGINS),
-                bool(flags & _CONTINUED),
-            )
+    first, last = (-_LARGEST, _LARGEST) if near_us is None else (time - run.epoch_us for time in near_us)
+    return [
+        IndexedSegment(
+            *(run, number + place, sequence, run.epoch_us + after_us, duration_us, offset, size),
+            bool(flags & _BEGINS),
+            bool(flags & _CONTINUED),
         )
-    return found
+        for place, (sequence, after_us, duration_us, offset, size, flags) in enumerate(rows)
+        if after_us < last and after_us + duration_us > first
+    ]
 
 
 def _is_row(row: object) -> bool:
