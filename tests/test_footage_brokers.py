@@ -162,10 +162,10 @@ def test_a_camera_that_is_filmed_now_is_found_within_seconds(embedded_broker, to
     }
     process = subprocess.Popen(command, env=environment, cwd=tmp_path)
     try:
-        assert eventually(lambda: len(find_all(settings)) > 3)
+        assert eventually(lambda: len(find_all(settings)) > 3, 90)
         # Segments of two seconds at most, an index that is written each second, and a busy machine.
         behind = time.time() - find_all(settings)[-1].end_us / 1e6
-        assert behind < 10
+        assert behind < 20
     finally:
         process.terminate()
         process.wait(20)

@@ -287,10 +287,9 @@ class Unanswered(MemoryTransport):
     def delete(self, topic: str) -> None:
         del self._partitions[topic]
 
-    def append(self, topic: str, *record: Any) -> None:
+    def append(self, topic: str, *record: Any) -> tuple[int, int]:
         self.is_lost = self.is_lost or topic not in self._partitions
-        if topic in self._partitions:
-            super().append(topic, *record)
+        return super().append(topic, *record) if topic in self._partitions else (0, -1)
 
     def end(self, name: str, publisher: Any, transaction: Any, consumer: Any, offsets: Any) -> bool:
         is_lost, self.is_lost = self.is_lost, False
