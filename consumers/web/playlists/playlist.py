@@ -21,6 +21,13 @@ _LEAST: Final = 6
 _MOST: Final = 48
 #: What is ahead of these is looked through for one with which decoding can begin.
 _BACK: Final = 12
+#: Players that begin to watch a camera show what is so old.
+_BEHIND_US: Final = 3_000_000
+#: Of a recording, segments that continue one another are one for players, up to so much: they go back a few segments
+#: for one with which decoding can begin, and no more.
+_JOINED_US: Final = 30_000_000
+_JOINED_BYTES: Final = 32 * 1024 * 1024
+_MAX_JOINED: Final = 64
 _HEAD: Final = ("#EXTM3U", "#EXT-X-VERSION:3")
 
 
@@ -32,13 +39,13 @@ class NotPlayableError(Exception):
         self.codec = codec
 
 
-def target_seconds(segments: Iterable[IndexedSegment], usual: float) -> int:
+def target_seconds(durations_us: Iterable[int], usual: float) -> int:
     """How long segments are at most, in whole seconds.
 
     Players want it not to change: it is the usual limit, doubled until the longest segment fits.
     """
     target = max(1, -int(-usual // 1))
-    longest = max((s.duration_us for s in segments), default=0)
+    longest = max(durations_us, default=0)
     # As players round: 2.4 s is 2.
     while longest >= (2 * target + 1) * 500_000:
         target *= 2
@@ -82,15 +89,16 @@ def live_playlist(window: Sequence[IndexedSegment], usual_seconds: float, token:
     before = next((s for s in window if s.number == first.number - 1), None)
     lines = [
         *_HEAD,
-        f"#EXT-X-TARGETDURATION:{target_seconds(window, usual_seconds)}",
+        f"#EXT-X-TARGETDURATION:{target_seconds((s.duration_us for s in window), usual_seconds)}",
         f"#EXT-X-MEDIA-SEQUENCE:{first.number}",
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{first.run.discontinuity}",
+        *_start(shown),
     ]
     is_first = True
     for segment in shown:
         if not is_first and before is not None and segment.run.discontinuity != before.run.discontinuity:
             lines.append("#EXT-X-DISCONTINUITY")
-        lines += _lines(segment, before, "", token)
+        lines += _lines([segment], before, "", token)
         before, is_first = segment, False
     return "\n".join(lines) + "\n"
 
@@ -112,20 +120,21 @@ def recorded_playlist(found: FoundFootage, usual_seconds: float, base: str = "")
         if everything:
             raise NotPlayableError(everything[-1].run.codec)
         return None
+    groups = _joined(shown)
     lines = [
         *_HEAD,
-        f"#EXT-X-TARGETDURATION:{target_seconds(shown, usual_seconds)}",
+        f"#EXT-X-TARGETDURATION:{target_seconds(map(_lasts_us, groups), usual_seconds)}",
         "#EXT-X-PLAYLIST-TYPE:VOD",
         "#EXT-X-MEDIA-SEQUENCE:0",
     ]
     if (ahead_us := found.from_us - shown[0].start_us) > 0:
         lines.append(f"#EXT-X-START:TIME-OFFSET={ahead_us / 1e6:.3f},PRECISE=YES")
     before = None
-    for segment in shown:
-        if before is not None and not _goes_on(before, segment):
+    for group in groups:
+        if before is not None and not _goes_on(before, group[0]):
             lines.append("#EXT-X-DISCONTINUITY")
-        lines += _lines(segment, before, base, None)
-        before = segment
+        lines += _lines(group, before, base, None)
+        before = group[-1]
     return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 
@@ -142,15 +151,53 @@ def _goes_on(before: IndexedSegment, segment: IndexedSegment) -> bool:
     return before.run == segment.run and before.end_us >= segment.start_us
 
 
-def _lines(segment: IndexedSegment, before: IndexedSegment | None, base: str, token: str | None) -> list[str]:
-    time = dt.datetime.fromtimestamp(segment.start_us // 1000 / 1000, dt.UTC).isoformat(timespec="milliseconds")
-    asked = {"of": f"{segment.run.epoch_us}.{segment.sequence}"}
-    if before is not None and before.run == segment.run and before.sequence == segment.sequence - 1:
+def _start(shown: Sequence[IndexedSegment]) -> list[str]:
+    """Where players are to begin, if they could not begin anywhere."""
+    if all(s.begins for s in shown):
+        return []
+    us = 0
+    for segment in reversed(shown):
+        us += segment.duration_us
+        if segment.begins and us >= _BEHIND_US:
+            return [f"#EXT-X-START:TIME-OFFSET=-{us / 1e6:.3f}"]
+    return []
+
+
+def _joined(segments: Iterable[IndexedSegment]) -> list[list[IndexedSegment]]:
+    """Segments by what can be decoded by itself."""
+    groups: list[list[IndexedSegment]] = []
+    for segment in segments:
+        group = groups[-1] if groups else []
+        if (
+            group
+            and not segment.begins
+            and _goes_on(group[-1], segment)
+            and len(group) < _MAX_JOINED
+            and _lasts_us(group) + segment.duration_us <= _JOINED_US
+            and sum(s.size for s in group) + segment.size <= _JOINED_BYTES
+        ):
+            group.append(segment)
+        else:
+            groups.append([segment])
+    return groups
+
+
+def _lasts_us(group: Iterable[IndexedSegment]) -> int:
+    return sum(s.duration_us for s in group)
+
+
+def _lines(group: Sequence[IndexedSegment], before: IndexedSegment | None, base: str, token: str | None) -> list[str]:
+    first = group[0]
+    time = dt.datetime.fromtimestamp(first.start_us // 1000 / 1000, dt.UTC).isoformat(timespec="milliseconds")
+    asked = {"of": f"{first.run.epoch_us}.{first.sequence}"}
+    if before is not None and before.run == first.run and before.sequence == first.sequence - 1:
         asked["after"] = str(before.offset)
+    if len(group) > 1:
+        asked["with"] = ".".join(str(s.offset) for s in group[1:])
     if token is not None:
         asked["token"] = token
     return [
         f"#EXT-X-PROGRAM-DATE-TIME:{time.replace('+00:00', 'Z')}",
-        f"#EXTINF:{segment.duration_us / 1e6:.6f},",
-        f"{base}segments/{segment.partition}-{segment.offset}.ts?{urlencode(asked)}",
+        f"#EXTINF:{_lasts_us(group) / 1e6:.6f},",
+        f"{base}segments/{first.partition}-{first.offset}.ts?{urlencode(asked)}",
     ]

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,6 +46,17 @@ class ServedSegment:
     name: str
     data: bytes
     tag: str
+
+    @property
+    def next_name(self) -> str:
+        """What the one is called that goes on from it."""
+        epoch, _, number = self.name.partition(".")
+        return f"{epoch}.{int(number) + 1}"
+
+
+def joined_tag(segments: Iterable[ServedSegment]) -> str:
+    """The tag of several in a row."""
+    return f'"{hashlib.blake2b("".join(s.tag for s in segments).encode(), digest_size=16).hexdigest()}"'
 
 
 class SegmentStore:

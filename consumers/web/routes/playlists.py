@@ -19,7 +19,7 @@ from consumers.web.desk import AnyAsker, AtDesk, Bearer, Cookie, Desk, TaggedRou
 from consumers.web.paging import Moment, to_us
 from consumers.web.playlists import NotPlayableError, evidence_playlist, live_playlist, recorded_playlist
 from consumers.web.playlists.playlist import newest
-from consumers.web.playlists.store import Wanted
+from consumers.web.playlists.store import Wanted, joined_tag
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from stream import BrokerError
 
@@ -156,19 +156,29 @@ async def get_segment(
         int | None,
         Query(ge=0, le=_MAX_OFFSET, description="Offset of the one before, which may hold pictures of this one."),
     ] = None,
+    more: Annotated[
+        str | None,
+        Query(alias="with", pattern=r"^[0-9]{1,16}(\.[0-9]{1,16}){0,63}$", description="Offsets that follow it."),
+    ] = None,
 ) -> Response:
     """A segment of a camera, by its place on the topic; playlists name them. It never changes."""
     _check_camera(desk, camera, is_seen=viewer.sees(camera))
     partition, offset = map(int, segment.split("-"))
-    if viewer.token is not None and not desk.footage.live.holds(camera, partition, offset):
+    offsets = [min(each, _MAX_OFFSET) for each in (offset, *map(int, more.split(".") if more else ()))]
+    if viewer.token is not None and not all(desk.footage.live.holds(camera, partition, each) for each in offsets):
         raise not_found("the token is for the newest footage only")
-    found = await desk.footage.segments.get(Wanted(partition, min(offset, _MAX_OFFSET), after), of)
-    if found is None or found.camera != camera:
-        raise not_found(f"camera {camera} has no segment {segment} (any more)")
-    headers = {"ETag": found.tag, "Cache-Control": _FOR_GOOD, "Vary": "Authorization, Cookie"}
-    if is_known(request.headers.get("if-none-match"), found.tag):
+    found = []
+    for each in offsets:
+        one = await desk.footage.segments.get(Wanted(partition, each, after), of)
+        if one is None or one.camera != camera:
+            raise not_found(f"camera {camera} has no segment {partition}-{each} (any more)")
+        found.append(one)
+        after, of = each, one.next_name
+    tag = found[0].tag if len(found) == 1 else joined_tag(found)
+    headers = {"ETag": tag, "Cache-Control": _FOR_GOOD, "Vary": "Authorization, Cookie"}
+    if is_known(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
-    return Response(found.data, media_type=_SEGMENT, headers=headers)
+    return Response(b"".join(one.data for one in found), media_type=_SEGMENT, headers=headers)
 
 
 class Around(BaseModel):
