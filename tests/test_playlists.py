@@ -18,12 +18,15 @@ import httpx
 from consumers.footage_index import FootageIndex
 from consumers.footage_index.timeline import FoundFootage
 from consumers.records.index_page import FeedRun, IndexedSegment
+from consumers.settings import Settings
 from consumers.web.credentials import token_hash
 from consumers.web.playlists import NotPlayableError, live_playlist, recorded_playlist
 from consumers.web.playlists import live as live_module
+from consumers.web.playlists.live import LiveIndex
 from consumers.web.playlists.transport_stream import served as as_served
 from stream import Feed, KafkaTransport, Segment, Segmenter, SegmentLimits
 from stream.services import EmbeddedBroker, Service
+from tests import test_footage_index as indexing
 from tests.dashboards import event, problem, ready, served
 from tests.footage_sites import BEGIN_US, attach, camera_on, decoded, entries, fetched, site
 from tests.videos import decoded_frames, write_video
@@ -192,6 +195,50 @@ def test_a_recorded_playlist_says_where_to_start_and_where_footage_is_missing():
     assert entries(text)[1].address == f"segments/3-1049.ts?of={BEGIN_US}.7&after=1042&with=1056.1063"
     assert "#EXT-X-TARGETDURATION:4\n" in text
     assert recorded_playlist(replace(found, segments=(), context=()), 2.0) is None
+
+
+# --- what is live -----------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live_module, "_KEPT", 30)
+    monkeypatch.setattr("consumers.running.indexing.WRITE_SECONDS", 0.05)
+    transport = indexing.broker()
+    settings = Settings.model_validate({"topics": {"partitions": indexing.TOPICS.partitions}})
+
+    def numbers(live: LiveIndex) -> list[int]:
+        return [s.number for s in live.window("gate").segments or ()]
+
+    with LiveIndex(lambda: transport, settings) as live:
+        assert live.window("gate").segments is None
+        assert eventually(lambda: live.window("gate").segments == (), 5)
+        assert not live.window("gate").is_fresh
+        with indexing.agent(transport, 5, "gate", "hall") as (courier, _):
+            indexing.send(courier, *(indexing.segment(n) for n in range(3600 - 20, 3600 + 20)))
+            indexing.send(courier, indexing.segment(0, camera="hall"))
+            assert eventually(lambda: numbers(live) == list(range(10, 40)), 5)
+        with indexing.agent(transport, 7) as (courier, _):
+            indexing.send(courier, *(indexing.segment(n, claim=7, epoch=3620) for n in range(3620, 3630)))
+            assert eventually(lambda: numbers(live) == list(range(20, 50)), 5)
+        assert live.window("gate").is_fresh
+        window = live.window("gate").segments
+        assert [s.run.discontinuity for s in window or ()] == [0] * 20 + [1] * 10
+        assert live.holds("gate", window[0].partition, window[0].offset)
+        assert not live.holds("hall", window[0].partition, window[0].offset)
+        # Whoever comes later finds the same.
+        with LiveIndex(lambda: transport, settings) as other:
+            assert eventually(lambda: other.window("gate").segments == window, 5)
+
+
+def test_cameras_that_nobody_watches_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live_module, "_WATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(live_module, "_MOST_CAMERAS", 3)
+    transport = indexing.broker()
+    with LiveIndex(lambda: transport, Settings.model_validate({"topics": {"partitions": 2}})) as live:
+        for number in range(9):
+            live.window(f"camera-{number}")
+        assert len(live._cameras) <= 3
+        assert eventually(lambda: not live._cameras, 5)
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
