@@ -377,7 +377,11 @@ def test_what_is_kept_is_bounded_and_what_is_not_there_any_more_is_read_again(
         once = fetched(client, path, text)
         assert sum(map(len, once)) > 20_000
         store = desk.footage.segments
-        assert sum(len(each.data) for each in store._kept.values()) <= 0.02 * 1024 * 1024
+        assert 0 < store.kept_bytes <= 0.02 * 1024 * 1024
+        assert store.kept_bytes == sum(len(each.data) for each in (*store._kept.values(), *store._raw.values()))
+        health = client.get("/health").json()["footage"]
+        assert (health["bytes"], health["segments"], health["left_out"]) == (store.kept_bytes, store.reads, 0)
+        assert health["cameras"] == 1
         reads = store.reads
         assert fetched(client, path, text) == once
         assert store.reads > reads
@@ -479,7 +483,8 @@ def test_a_broker_that_is_away_is_said_and_playing_goes_on_when_it_is_back(
         # What is kept is served on; what is not says why.
         assert client.get(f"/cameras/gate/{entries(text)[0].address}").content == kept
         store = desk.footage.segments
-        store._forget()
+        store._kept.clear()
+        store._raw.clear()
         problem(client.get(f"/cameras/gate/{entries(text)[1].address}"), 503, "service-away")
         recorded = "/cameras/gate/recorded.m3u8?from=2026-11-24T08:00:00Z&to=2026-11-24T09:00:00Z"
         problem(client.get(recorded), 503, "service-away")

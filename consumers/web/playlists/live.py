@@ -95,6 +95,11 @@ class LiveIndex:
             self._wanted.set()
             return LiveWindow(found.segments, self._is_fresh(found), self._away)
 
+    @property
+    def watched(self) -> int:
+        """How many cameras somebody watches."""
+        return len(self._cameras)
+
     def holds(self, camera: str, partition: int, offset: int) -> bool:
         """Whether a segment is among the newest of its camera."""
         segments = self.window(camera).segments or ()

@@ -70,7 +70,9 @@ class SegmentStore:
             topics: their names.
             max_bytes: of what is kept.
         """
-        self._topic, self._max_bytes = topics.segments, max_bytes
+        self._topic = topics.segments
+        #: Of segments as they are served, and as they were stored.
+        self._max_bytes, self._max_raw_bytes = max_bytes * 3 // 4, max_bytes // 4
         self._lookup: Kept[Lookup] = Kept(lambda: connect().lookup([topics.segments]))
         #: Whoever reads waits here, and in no thread.
         self._room = CapacityLimiter(1)
@@ -94,33 +96,28 @@ class SegmentStore:
             BrokerError: the broker is away.
         """
         found = self._kept.get(wanted)
-        if found is not None and name not in {None, found.name}:
-            # The topic was made anew.
-            self._forget()
-            found = None
-        if found is None:
-            found = await self._shared(wanted)
+        # What was there before a topic was made anew is not what is asked for, nor what is there.
+        is_old = found is not None and name not in {None, found.name}
+        if found is None or is_old:
+            found = await self._shared(wanted, is_anew=is_old)
         else:
             self._kept.move_to_end(wanted)
         return None if found is None or name not in {None, found.name} else found
 
-    def _forget(self) -> None:
-        self._kept.clear()
-        self._raw.clear()
-        self._bytes = self._raw_bytes = 0
-
-    async def _shared(self, wanted: Wanted) -> ServedSegment | None:
+    async def _shared(self, wanted: Wanted, *, is_anew: bool) -> ServedSegment | None:
         """Read it, or wait for who does."""
         task = self._reading.get(wanted)
         if task is None:
-            task = asyncio.create_task(self._load(wanted))
+            task = asyncio.create_task(self._load(wanted, is_anew=is_anew))
             self._reading[wanted] = task
             task.add_done_callback(lambda _: self._reading.pop(wanted, None))
         # Whoever asked first may go before it is there.
         return await asyncio.shield(task)
 
-    async def _load(self, wanted: Wanted) -> ServedSegment | None:
-        found = await to_thread.run_sync(self._read, wanted, limiter=self._room)
+    async def _load(self, wanted: Wanted, *, is_anew: bool) -> ServedSegment | None:
+        found = await to_thread.run_sync(self._read, wanted, is_anew, limiter=self._room)
+        old = self._kept.pop(wanted, None)
+        self._bytes -= 0 if old is None else len(old.data)
         if found is not None:
             self._kept[wanted] = found
             self._bytes += len(found.data)
@@ -129,7 +126,9 @@ class SegmentStore:
                 self._bytes -= len(gone.data)
         return found
 
-    def _read(self, wanted: Wanted) -> ServedSegment | None:
+    def _read(self, wanted: Wanted, is_anew: bool) -> ServedSegment | None:  # noqa: FBT001  run_sync takes no names
+        if is_anew and (old := self._raw.pop((wanted.partition, wanted.offset), None)) is not None:
+            self._raw_bytes -= len(old.data)
         segment = self._raw_segment(wanted.partition, wanted.offset)
         if segment is None:
             return None
@@ -152,7 +151,7 @@ class SegmentStore:
         if segment is not None:
             self._raw[partition, offset] = segment
             self._raw_bytes += len(segment.data)
-            while self._raw_bytes > self._max_bytes // 4 and len(self._raw) > 1:
+            while self._raw_bytes > self._max_raw_bytes and len(self._raw) > 1:
                 _, gone = self._raw.popitem(last=False)
                 self._raw_bytes -= len(gone.data)
         return segment
@@ -176,6 +175,11 @@ class SegmentStore:
     def _leave_out(self, why: str) -> None:
         self.left_out += 1
         log.log(logging.WARNING if self.left_out <= _NAMED else logging.DEBUG, "left out: %s", why)
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much is kept."""
+        return self._bytes + self._raw_bytes
 
     def close(self) -> None:
         """Read no more."""
