@@ -288,6 +288,7 @@ def test_who_serves_the_api_shows_what_is_there_and_writes_who_changes_it(site):
             assert client.get(f"/events/{seen.id}").status_code == 200
             stretch = {"from": "2026-11-24T08:00:00Z", "to": "2026-11-24T09:00:00Z"}
             assert client.get("/cameras/gate/predictions", params=stretch).status_code in {200, 404}
+            assert client.get("/cameras/gate/recorded.m3u8", params=stretch).status_code in {200, 404}
             given = client.post("/verdicts", json={"event": seen.id, "answer": "false"})
             assert given.status_code == 201, given.text
     finally:

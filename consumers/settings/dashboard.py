@@ -144,6 +144,13 @@ class DashboardSettings(Section):
         le=MAX_COUNT,
         description="Requests a minute of one token, user or address; more are told to wait (429).",
     )
+    footage_requests_per_minute: int = Field(
+        30_000,
+        ge=1,
+        le=MAX_COUNT,
+        description="Likewise, of playlists and segments, which are not among those: a wall of 16 cameras asks 2000 "
+        "times a minute.",
+    )
     failures_per_minute: int = Field(
         20,
         ge=1,
@@ -161,6 +168,13 @@ class DashboardSettings(Section):
     )
     keep_hours: float = Field(
         30 * 24.0, gt=0, le=MAX_HOURS, description="Hours for which events, verdicts and messages are kept there."
+    )
+    footage_megabytes: float = Field(
+        128.0,
+        gt=0,
+        le=100_000,
+        description="Megabytes (1,048,576 bytes) of the segments that were served last, for the next who asks. What "
+        "is not there any more is read from Kafka again.",
     )
     audit_days: float = Field(
         365.0, gt=0, le=MAX_HOURS / 24, description="Days that the topic of who changed what is kept."

@@ -84,17 +84,19 @@ class Access:
         self._hashes = _password_hashes(settings)
         self._proxies = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
         self._rate = RateLimit(settings.requests_per_minute)
+        self._footage_rate = RateLimit(settings.footage_requests_per_minute)
         self._failures = RateLimit(settings.failures_per_minute)
 
-    def asker(self, request: Request) -> Asker:
-        """Who sends a request.
+    def asker(self, request: Request, *, of_footage: bool = False) -> Asker:
+        """Who sends a request; one that is of footage is counted among those.
 
         Raises:
             ProblemError: nobody who is let in, too many requests, or one that another site may have had sent.
         """
         asker = self._identified(request)
-        if not self._rate.take(f"{asker.way} {asker.name} {asker.address if asker.way == 'local' else ''}", _now()):
-            raise _too_many(self._rate)
+        rate = self._footage_rate if of_footage else self._rate
+        if not rate.take(f"{asker.way} {asker.name} {asker.address if asker.way == 'local' else ''}", _now()):
+            raise _too_many(rate)
         if request.method not in _SAFE and asker.way != "token":
             self.check_origin(request)
             sent = request.headers.get(CSRF_HEADER, "")
@@ -103,6 +105,18 @@ class Access:
             ):
                 raise ProblemError(403, "csrf", f"expected the session's token in the header {CSRF_HEADER}")
         return asker
+
+    def is_live_viewer(self, request: Request, camera: str, token: str) -> bool:
+        """Whether a token lets whoever sends a request in to a camera's live view.
+
+        Raises:
+            ProblemError: too many requests with it.
+        """
+        if not self.signer.is_live_token(token, camera):
+            return False
+        if not self._footage_rate.take(f"live {camera} {self.address(request)}", _now()):
+            raise _too_many(self._footage_rate)
+        return True
 
     def check_origin(self, request: Request) -> None:
         """See that no other site's page has a browser send this.

@@ -243,6 +243,17 @@ class TopicHealth(BaseModel):
     dropped: int | None = Field(description="What was dropped since there was no room.", examples=[0])
 
 
+class FootageHealth(BaseModel):
+    """What playlists and segments cost."""
+
+    cameras: int = Field(description="Cameras whose live views somebody watches.", examples=[16])
+    segments: int = Field(description="Segments that were read from Kafka.", examples=[52020])
+    bytes: int = Field(description="Kept of them, for the next who asks.", examples=[100_000_000])
+    left_out: int = Field(
+        description="Segments, and pages of their index, that cannot be read or played.", examples=[0]
+    )
+
+
 class Health(BaseModel):
     """How the API itself is, and what it waits for."""
 
@@ -257,6 +268,7 @@ class Health(BaseModel):
     )
     unreadable: int = Field(description="Records that are not what their topic holds.", examples=[0])
     topics: dict[str, TopicHealth]
+    footage: FootageHealth
 
 
 class SessionBody(BaseModel):

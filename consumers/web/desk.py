@@ -24,6 +24,7 @@ from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
 from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
+from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
 from .view import View
@@ -44,6 +45,7 @@ class Desk:
     redis: ServiceWatch
     streams: EventStreams
     writer: Writer
+    footage: Footage
 
 
 class Writer:
@@ -99,15 +101,12 @@ async def _desk(request: Request) -> Desk:
 
 # Asynchronous, as all that is done at once: a thread for it would cost more than it.
 AtDesk = Annotated[Desk, Depends(_desk)]
+# For OpenAPI: who asks is seen from the request as a whole.
+Bearer = Annotated[Any, Security(HTTPBearer(auto_error=False, scheme_name="token"))]
+Cookie = Annotated[Any, Security(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session"))]
 
 
-async def _asker(
-    request: Request,
-    desk: AtDesk,
-    # For OpenAPI: who asks is seen from the request as a whole.
-    _bearer: Annotated[Any, Security(HTTPBearer(auto_error=False, scheme_name="token"))],
-    _cookie: Annotated[Any, Security(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session"))],
-) -> Asker:
+async def _asker(request: Request, desk: AtDesk, _bearer: Bearer, _cookie: Cookie) -> Asker:
     asker = desk.access.asker(request)
     request.state.asker = asker
     return asker
@@ -151,13 +150,14 @@ def _tagged(request: Request, response: Response) -> Response:
         "Cache-Control": response.headers.get("cache-control", _PRIVATE),
         "Vary": "Authorization, Cookie",
     }
-    if _is_known(request.headers.get("if-none-match"), tag):
+    if is_known(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return response
 
 
-def _is_known(said: str | None, tag: str) -> bool:
+def is_known(said: str | None, tag: str) -> bool:
+    """Whether somebody who sends `If-None-Match` has what a tag is of."""
     if said is None:
         return False
     return any(each.strip() in {"*", tag, f"W/{tag}"} for each in said.split(","))

@@ -18,6 +18,7 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
+from .playlists import Footage
 from .scores import ScoreReader
 from .view import View, followed
 
@@ -64,6 +65,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
             writer=Writer(connect, settings),
+            footage=stack.enter_context(Footage(connect, settings)),
         )
         app = make_app(desk, more)
         clients = settings.dashboard.max_clients

@@ -9,10 +9,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, health, records, session, verdicts
+from . import cameras, events, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
+    playlists.router,
     events.router,
     verdicts.router,
     records.router,

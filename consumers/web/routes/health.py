@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from consumers import __version__
-from consumers.web.bodies import Health, TopicHealth
+from consumers.web.bodies import FootageHealth, Health, TopicHealth
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 
 router = APIRouter(route_class=TaggedRoute, tags=["health"])
@@ -17,6 +17,7 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
 
     Answers 200 also where something is away: `ok` says so.
     """
+    footage = desk.footage
     feeds, kept, redis = desk.view.feeds(), desk.view.kept(), desk.redis.awaited
     broker = next((each.away for each in feeds.values() if each.away is not None), None)
     topics = {
@@ -41,4 +42,10 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
         problems=list(desk.view.overview().problems) if asker.cameras is None else [],
         unreadable=desk.view.left_out,
         topics=topics,
+        footage=FootageHealth(
+            cameras=footage.live.watched,
+            segments=footage.segments.reads,
+            bytes=footage.segments.kept_bytes,
+            left_out=footage.segments.left_out + footage.live.left_out,
+        ),
     )
