@@ -18,13 +18,14 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
+from .pages import pages_router, read_pages
 from .scores import ScoreReader
 from .view import View, followed
 
 
 @contextlib.contextmanager
 def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter] = ()) -> Iterator[tuple[str, Desk]]:
-    """Serve the API at an address while the body runs; yield its URL and what it works with.
+    """Serve pages and the API at an address while the body runs; yield the API's URL and what it works with.
 
     Raises:
         SettingsError: others than this machine could use it and nobody has to say who asks, the address cannot be
@@ -65,7 +66,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             streams=streams,
             writer=Writer(connect, settings),
         )
-        app = make_app(desk, more)
+        app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients
         server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
         streams.abort = server.abort
