@@ -16,8 +16,8 @@ pytest.importorskip("fastapi")
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from consumers.web.pages import FOLDER, POLICY, pages_router, read_pages
 from consumers.web.problems import add_problems
+from consumers.web.routes.pages import FOLDER, POLICY, pages_router, read_pages
 
 #: Of what a first visit of the wall loads, over the wire.
 LARGEST_FIRST_PAGE = 300_000

@@ -26,6 +26,7 @@ from stream import Headers, Transport
 from .access import COOKIE, Access, Asker
 from .problems import ProblemError
 from .scores import ScoreReader
+from .thresholds import ThresholdReader
 from .view import View
 
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
@@ -40,6 +41,7 @@ class Desk:
     access: Access
     view: View
     scores: ScoreReader
+    thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch
     streams: EventStreams

@@ -18,8 +18,9 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
-from .pages import pages_router, read_pages
+from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
+from .thresholds import ThresholdReader
 from .view import View, followed
 
 
@@ -61,6 +62,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             access=access,
             view=view,
             scores=ScoreReader(connect, settings.topics),
+            thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,

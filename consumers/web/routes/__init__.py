@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, health, records, session, verdicts
+from . import cameras, events, fleet, health, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
@@ -17,5 +17,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdicts.router,
     records.router,
     session.router,
+    fleet.router,
     health.router,
 )

@@ -6,6 +6,7 @@ import {cameras, freshness, health, start} from "./core/live.js";
 import {address, route} from "./core/route.js";
 import {clock, Signal, useSignal} from "./core/signal.js";
 import {Failed, Loading} from "./core/ui.js";
+import {toast, undo} from "./core/verdicts.js";
 import {Login} from "./pages/login.js";
 import {Wall} from "./pages/wall.js";
 
@@ -72,6 +73,13 @@ function Banner() {
   return html`<div class="banner-place" role="status">${lines.map((line) => html`<p class="banner ${since === null ? "banner-mild" : ""}" key=${line}>${line}</p>`)}</div>`;
 }
 
+/** What was said last of an event, and a way back. */
+function Toast() {
+  const said = useSignal(toast);
+  return html`<div class="toast-place" role="status">${said && html`<div class="toast ${said.isError ? "toast-error" : ""}"><p>${said.text}</p>
+    ${said.canUndo && html`<button onClick=${undo}>${t("verdict.undo")} <kbd>z</kbd></button>`}</div>`}</div>`;
+}
+
 function Title() {
   const all = useSignal(cameras);
   const {page} = useSignal(route);
@@ -123,7 +131,7 @@ function App() {
   if (who === null) return html`<${Banner} /><main id="main">${since !== null ? html`<${Failed} error=${{message: t("failed.away")}} />` : html`<${Loading} />`}</main>`;
   return html`
     <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
-    <${Title} /><${Header} /><${Banner} /><${Page} />
+    <${Title} /><${Header} /><${Banner} /><${Page} /><${Toast} />
     <p id="said" class="hidden" aria-live="polite"></p>`;
 }
 

@@ -20,10 +20,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .problems import not_found
+from consumers.web.problems import not_found
 
-FOLDER: Final = Path(__file__).parent / "static"
-#: No inline scripts or styles, and nothing of other sites. Players hand the browser what they have put together as blobs.
+FOLDER: Final = Path(__file__).parents[1] / "static"
+#: No inline scripts or styles, nothing of other sites. Players hand the browser what they put together as blobs.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
