@@ -74,7 +74,7 @@ function options(host, labels, shown) {
     scales: {x: {time: true}, y: {range: [0, 1.02]}},
     series: [{}, ...labels.map((label, index) => ({label, stroke: colour(SERIES[index % SERIES.length]), width: 2, points: {show: true, size: 4}}))],
     axes: [
-      {...axis, space: 80, values: (_, ticks) => ticks.map((each) => timeOfDay(each * 1000))},
+      {...axis, size: 32, space: 80, values: (_, ticks) => ticks.map((each) => timeOfDay(each * 1000))},
       {...axis, size: 46, values: (_, ticks) => ticks.map((each) => score(each))},
     ],
     hooks: {drawClear: [(plot) => paint(plot, shown.current)]},

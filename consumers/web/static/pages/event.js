@@ -54,7 +54,7 @@ function Footage({camera, stretch, playhead, seek}) {
     };
   }, [camera, stretch[0], stretch[1]]);
   const isShown = ["playing", "loading"].includes(state.state);
-  return html`<div class="screen screen-large">
+  return html`<div class="screen screen-large ${isShown ? "" : "screen-nothing"}">
     <video ref=${ref} controls muted playsinline aria-label=${t("event.video", {camera})}></video>
     ${!isShown && html`<div class="screen-said"><p class="screen-title">${word("player", state.state)}</p>${state.why && html`<p>${state.why}</p>`}</div>`}
   </div>`;

@@ -110,7 +110,7 @@ function Cards({list, selected, setSelected}) {
   const gone = useRef(new Set());
   useEffect(() => {
     if (to + columns * 4 >= count && !list.error) list.more();
-  }, [to, count, columns]);
+  }, [to, count, columns, list.version.value]);
   const renew = (event) => () => {
     const href = event.pictures?.strip?.href;
     if (gone.current.has(href)) return list.put({event: event.event, pictures: {missing: {strip: {detail: t("picture.gone")}}}});

@@ -26,7 +26,7 @@ function OfCamera() {
   const found = useAnswer(async () => camera && get(`/cameras/${encodeURIComponent(camera)}/rules`), [camera], 10_000);
   const answer = found.answer?.camera === camera ? found.answer : null;
   const rows = answer?.items ?? [];
-  return html`<section class="panel" aria-labelledby="of"><div class="head"><h2 id="of">${t("rules.camera")}</h2>
+  return html`<section class="panel"><div class="head"><h2>${t("rules.camera")}</h2>
       <div class="tools"><${Choice} label=${t("filter.camera")} value=${camera} options=${all.map((each) => [each.camera, each.camera])} onChange=${(value) => setParameters({camera: value})} /></div></div>
     ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${answer?.why && html`<p class="note">${t("why.unknown.because", {why: answer.why})}</p>`}

@@ -31,7 +31,7 @@ function Choose({parameters, from, to}) {
 }
 
 function Reasons({found}) {
-  return html`<div class="table"><table><caption class="hidden">${t("why.table")}</caption>
+  return html`<div class="table" tabindex="0" role="region" aria-label=${t("why.table")}><table><caption class="hidden">${t("why.table")}</caption>
     <thead><tr><th scope="col">${t("filter.from")}</th><th scope="col">${t("event.long")}</th><th scope="col">${t("score.highest")}</th><th scope="col">${t("why.reason")}</th></tr></thead>
     <tbody>${found.map((each) => html`<tr key=${each.from}>
       <td><${Moment} time=${each.from} /></td><td class="num">${duration(each.seconds)}</td><td class="num">${each.peak === null ? "–" : score(each.peak)}</td>
