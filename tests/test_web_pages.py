@@ -113,6 +113,15 @@ def test_no_script_or_style_is_inline_and_nothing_is_of_another_site():
             assert not re.search(r"""\sstyle=["']""", text), name
 
 
+def test_a_wheel_holds_every_file_and_nothing_of_the_tests():
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    root = FOLDER.parents[2]
+    builder = wheel.WheelBuilder(str(root))
+    packed = {each.distribution_path for each in builder.recurse_included_files()}
+    assert {f"consumers/web/static/{name}" for name in names()} <= packed
+    assert not any(each.startswith("tests/") for each in packed)
+
+
 def texts() -> dict[str, dict[str, str]]:
     text = (FOLDER / "texts.js").read_text()
     found: dict[str, dict[str, str]] = json.loads(text[text.index("{") : text.rindex("}") + 1])

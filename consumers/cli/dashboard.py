@@ -39,8 +39,8 @@ def dashboard(
         DashboardAction,
         typer.Argument(
             metavar="ACTION",
-            help="serve: pages and the HTTP API, until Ctrl-C. token: make a token for somebody. password: make what is "
-            "kept of a password.",
+            help="serve: pages and the HTTP API, until Ctrl-C. token: make a token for somebody. password: make what "
+            "is kept of a password.",
         ),
     ] = DashboardAction.serve,
     name: Annotated[

@@ -111,6 +111,10 @@ class EventBody(BaseModel):
     rule: str | None = Field(description="The version of the rules that made it.", examples=["9f2c11aa"])
     escalated: bool
     reason: Reason | None
+    group: str | None = Field(description="The group of cameras that it was seen in, by the rules.", examples=["yard"])
+    merge_seconds: float | None = Field(
+        description="Seconds between it and another event of its group that is of the same incident.", examples=[30.0]
+    )
     drill: str | None = Field(description="The camera that it is a drill for; null where it is none.")
     verdict: Literal["right", "false", "contested"] | None = Field(
         description="What people said of it, all in all; null where nobody did."

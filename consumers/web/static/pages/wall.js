@@ -35,7 +35,8 @@ function beginTrace(camera, redraw) {
   if (traces.has(camera.camera)) return;
   traces.set(camera.camera, []);
   looks.push(async () => {
-    const to = camera.data ? Date.parse(camera.data) : Date.now();
+    // What is classified now is as old as classification is behind.
+    const to = (camera.data ? Date.parse(camera.data) : Date.now()) - (camera.behind_seconds ?? 0) * 1000;
     const stretch = {from: new Date(to - TRACE_SECONDS * 1000).toISOString(), to: new Date(to + 60_000).toISOString()};
     const found = await get(`/cameras/${encodeURIComponent(camera.camera)}/predictions`, {...stretch, limit: 500});
     const older = found.items.map((each) => ({at: each.id, label: each.label, score: each.scores[each.label]}));
