@@ -319,7 +319,9 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
         notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else f"verdicts {at}")
     if settings.dashboard.enabled:
-        at = f"dashboard at http://{settings.dashboard.listen}/ (dashboard.enabled = false: do without)"
+        listen = settings.dashboard.listen
+        host = "127.0.0.1" if listen.startswith(":") else ""
+        at = f"dashboard at http://{host}{listen}/ (dashboard.enabled = false: do without)"
         notes.append(f"no dashboard ({_NO_DASHBOARD}; dashboard.enabled = false: do without)" if _NO_DASHBOARD else at)
     return Plan(
         cameras=tuple(settings.cameras),

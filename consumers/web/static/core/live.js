@@ -48,8 +48,7 @@ export async function askCameras() {
   const answer = await get("/cameras");
   askedAt = Date.now();
   note(answer.items, askedAt);
-  const labels = answer.items.flatMap((each) => each.events).filter((each) => !alarming.value.has(each));
-  if (labels.length) alarming.value = new Set([...alarming.value, ...labels]);
+  alarm(answer.items.flatMap((each) => each.events));
   waiting.value = answer.waiting;
   cameras.value = answer.items;
 }
@@ -74,7 +73,7 @@ function open() {
   source.onmessage = (message) => {
     if (!message.data) return;
     const report = JSON.parse(message.data);
-    if (!alarming.value.has(report.label)) alarming.value = new Set([...alarming.value, report.label]);
+    alarm([report.label]);
     for (const listener of [...reports]) listener(report);
   };
   source.onerror = () => {
@@ -94,12 +93,19 @@ function close() {
   isStreaming.value = false;
 }
 
+function alarm(labels) {
+  const fresh = labels.filter((each) => !alarming.value.has(each));
+  if (fresh.length) alarming.value = new Set([...alarming.value, ...fresh]);
+}
+
 /** Begin; what is not looked at for a while lets go of its stream, as a server has so many only. */
 export function start() {
   poll(askCameras, 2_000);
   poll(async () => {
     health.value = await get("/health");
   }, 10_000);
+  // Not for those who see some cameras only: what has raised events tells them.
+  if (session.value.cameras === null) get("/fleet").then((fleet) => alarm(fleet.workers.flatMap((each) => each.alarms ?? [])), () => null);
   open();
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);

@@ -7,8 +7,11 @@ import {shortTime, t, wholeTime, word} from "./i18n.js";
 export const Moment = ({time}) =>
   time ? html`<time datetime=${new Date(time).toISOString()} title=${wholeTime(time)}>${shortTime(time)}</time>` : "–";
 
+/** What stands between backticks is something to type. */
+const typed = (text) => (typeof text === "string" ? text.split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part)) : text);
+
 export const Empty = ({title, children}) =>
-  html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${children}</p>`}</div>`;
+  html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${[children].flat().map(typed)}</p>`}</div>`;
 
 export const Loading = ({lines = 6}) =>
   html`<div class="loading" role="status"><span class="hidden">${t("loading")}</span>
