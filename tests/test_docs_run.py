@@ -108,7 +108,7 @@ BEGUN = {
     "pictures": "making pictures",
     "notify": "channels: ops",
     "verdicts": "verdicts at ",
-    "dashboard": "API at ",
+    "dashboard": "dashboard at ",
 }
 
 #: Those that neither print anything to a file nor send anything before they end are stopped after so many seconds.

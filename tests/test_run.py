@@ -278,7 +278,9 @@ def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     assert any("no pictures of events" in note for note in _plan(services, settings, tmp_path).notes) == bool(missing)
 
 
-@pytest.mark.parametrize(("missing", "words"), [("", "API at http://127.0.0.1:8320/api/v1"), ("x", "no API (x; ")])
+@pytest.mark.parametrize(
+    ("missing", "words"), [("", "dashboard at http://127.0.0.1:8320/ "), ("x", "no dashboard (x; ")]
+)
 def test_the_api_is_served_beside_it_where_that_is_possible(tmp_path, monkeypatch, missing, words):
     monkeypatch.setattr("consumers.running.run._NO_DASHBOARD", missing)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
@@ -295,7 +297,7 @@ def test_a_run_serves_its_cameras_over_http(tmp_path):
         port = free.getsockname()[1]
     settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
     with running(tmp_path, f'{settings}[dashboard]\nlisten = "127.0.0.1:{port}"\n') as run:
-        run.until(f"API at http://127.0.0.1:{port}/api/v1")
+        run.until(f"dashboard at http://127.0.0.1:{port}/ ")
 
         def status() -> str | None:
             try:

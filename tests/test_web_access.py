@@ -168,6 +168,7 @@ def test_who_sees_some_cameras_is_answered_as_if_there_were_no_others(embedded_b
         problem(said, 404, "not-found")
         problem(client.post("/cameras/dock/live-token", headers=bearer("ana")), 404, "not-found")
         problem(get("/rules"), 403, "cameras")
+        problem(get("/fleet"), 403, "cameras")
         assert client.post("/verdicts", json={"event": other.id, "answer": "false"}, headers=bearer("all")).is_success
         assert get("/audit").json()["items"] == []
         assert get("/health").json()["problems"] == [], "they name cameras"

@@ -17,7 +17,9 @@ from consumers.pictures.store import picture_key
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.prediction import Prediction
+from consumers.records.process import ProcessInfo
 from consumers.records.verdict import Verdict
+from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.rules.topic import RulesTopic
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, TrackerSettings
@@ -405,3 +407,67 @@ def test_openapi_tells_of_every_path_with_examples_and_of_no_answer_that_is_no_p
         problem(client.post("/verdicts", content=b"x" * 70_000), 413, "too-large")
         problem(client.post("/verdicts", content=iter([b"x" * 40_000] * 2)), 413, "too-large")
         problem(client.post("/verdicts", content=b"{"), 422, "invalid")
+
+
+def test_rules_of_a_camera_are_what_workers_go_by(embedded_broker: Service, topics_prefix: str):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-1", "dock")
+    group, at = site.settings.worker.group, "2025-11-24T08:00:00Z"
+    rules = (
+        RuleSettings(camera="dock", start=0.2, schedule=("mon-fri 22:00-06:00",), time_zone="Europe/Berlin"),
+        RuleSettings(camera="gate*", enabled=False),
+    )
+    RulesTopic(site.transport, site.topics, group).apply(
+        RulesVersion(group, BEGIN_US, now_us(), TrackerSettings(min_seconds=7), rules)
+    )
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        before = client.get("/cameras/dock/rules?at=2025-11-24T07:59:59Z").json()
+        assert before["model"].startswith("movenet-views-")
+        assert [(each["label"], each["min_seconds"], each["schedule"]) for each in before["items"]] == [
+            ("fight", 2.0, [])
+        ]
+        then = client.get(f"/cameras/dock/rules?at={at}").json()
+        assert then["version"] != before["version"]
+        found = then["items"][0]
+        assert (found["start"], found["min_seconds"], found["schedule"], found["time_zone"]) == (
+            *(0.2, 7.0),
+            *(["mon-fri 22:00-06:00"], "Europe/Berlin"),
+        )
+        # Thresholds of the model that would contradict are lowered, as workers lower them.
+        assert found["end"] <= found["start"]
+        assert client.get(f"/cameras/gate-1/rules?at={at}").json()["items"] == []
+        problem(client.get("/cameras/nowhere/rules"), 404, "not-found")
+
+
+def test_rules_of_a_model_that_is_elsewhere_are_not_known_and_that_is_said(
+    embedded_broker: Service, topics_prefix: str
+):
+    settings = settings_of(embedded_broker.address, topics_prefix)
+    elsewhere = settings.worker.model_copy(update={"model": "/models/own.safetensors"})
+    site = Site(settings.model_copy(update={"worker": elsewhere}))
+    site.cameras("gate-1")
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        found = client.get("/cameras/gate-1/rules").json()
+        assert (found["items"], found["model"]) == ([], None)
+        assert "/models/own.safetensors" in found["why"]
+
+
+def test_the_fleet_tells_agents_and_workers(embedded_broker: Service, topics_prefix: str):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-1", "dock")
+    worker = ProcessInfo("hub-worker-1", "hub", 42, "0.1.0", now_us())
+    seen = WorkerCamera("gate-1", 0, 0.1, 1.5, "walk", 0.9, now_us())
+    site.send(
+        site.topics.workers_state,
+        WorkerState(worker, "working", "clipline-classify", "m", "openvino", (seen,), 3, now_us(), 1, ("fight",)),
+    )
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        found = client.get("/fleet").json()
+        agent = {"agent": "hub-agent", "state": "running", "cameras": 2, "live": 2, "disk": None}
+        assert agent.items() <= found["agents"][0].items()
+        wanted = {"worker": "hub-worker-1", "state": "working", "cameras": ["gate-1"], "lag": 3, "behind_seconds": 1.5}
+        assert wanted.items() <= found["workers"][0].items()
+        assert found["workers"][0]["alarms"] == ["fight"]

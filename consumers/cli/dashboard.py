@@ -1,4 +1,4 @@
-"""The command for the dashboard: its HTTP API, and who may use it."""
+"""The command for the dashboard: its pages, its HTTP API, and who may use them."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def dashboard(
         DashboardAction,
         typer.Argument(
             metavar="ACTION",
-            help="serve: the HTTP API, until Ctrl-C. token: make a token for somebody. password: make what is kept of "
-            "a password.",
+            help="serve: pages and the HTTP API, until Ctrl-C. token: make a token for somebody. password: make what "
+            "is kept of a password.",
         ),
     ] = DashboardAction.serve,
     name: Annotated[
@@ -77,10 +77,10 @@ def dashboard(
     kafka: KafkaOption = None,
     redis: RedisOption = None,
 ) -> None:
-    """Serve cameras, events, verdicts and rules over HTTP.
+    """Serve pages to watch cameras and review events, and the HTTP API.
 
-    The API is at /api/v1, described by /api/v1/openapi.json. On this machine
-    it is open. Any other address needs tokens, users or a proxy that says who
+    Pages are at /, the API is at /api/v1, described by /api/v1/openapi.json.
+    On this machine both are open. Any other address needs tokens, users or a proxy that says who
     asks: [dashboard] in the settings. `clipline run` serves it by itself.
 
     token prints a token once, and the lines for the settings, which hold its
@@ -121,7 +121,8 @@ def _serve(settings: Settings, address: str) -> None:
     with end_on_signal(settings.shutdown_seconds) as ending:
         try:
             with serving_dashboard(settings, address) as (url, _):
-                console.print(f"dashboard's API at {url}, until Ctrl-C", soft_wrap=True)
+                pages = url.removesuffix("/api/v1")
+                console.print(f"dashboard at {pages}/ (its API: {url}), until Ctrl-C", soft_wrap=True)
                 ending.stop.wait()
         except ValueError as error:
             raise typer.BadParameter(f"--listen: {error}") from None

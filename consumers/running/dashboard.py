@@ -1,4 +1,4 @@
-"""The process that serves the HTTP API."""
+"""The process that serves the dashboard."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
                   ├─ pictures             of events, where there are workers (pictures.enabled)
                   ├─ notify               where the settings have channels (notify.enabled)
                   ├─ verdicts             the page behind the links of messages, where there are any (verdicts.enabled)
-                  ├─ dashboard            the HTTP API (dashboard.enabled)
+                  ├─ dashboard            pages and the HTTP API (dashboard.enabled)
                   └─ foreground           reads the topics as anybody else does
 
 The foreground knows nothing of the processes but what they publish, so that it shows what `clipline status` shows.
@@ -319,8 +319,10 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
         notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else f"verdicts {at}")
     if settings.dashboard.enabled:
-        at = f"API at http://{settings.dashboard.listen}/api/v1 (dashboard.enabled = false: do without)"
-        notes.append(f"no API ({_NO_DASHBOARD}; dashboard.enabled = false: do without)" if _NO_DASHBOARD else at)
+        listen = settings.dashboard.listen
+        host = "127.0.0.1" if listen.startswith(":") else ""
+        at = f"dashboard at http://{host}{listen}/ (dashboard.enabled = false: do without)"
+        notes.append(f"no dashboard ({_NO_DASHBOARD}; dashboard.enabled = false: do without)" if _NO_DASHBOARD else at)
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

@@ -150,6 +150,77 @@ class Predictions(BaseModel):
     left_out: int = Field(description="Records that could not be read.", examples=[0])
 
 
+class LabelRule(BaseModel):
+    """When a label is an event."""
+
+    label: str = Field(examples=["fight"])
+    start: float = Field(description="Score from which one may begin.", examples=[0.6])
+    end: float = Field(description="Score below which it ends.", examples=[0.4])
+    min_seconds: float = Field(examples=[2.0])
+    cooldown_seconds: float = Field(description="After one, in which no other begins.", examples=[5.0])
+    smoothing: int = Field(description="Windows over which scores are averaged.", examples=[1])
+    severity: Severity = Field(examples=["alert"])
+    schedule: list[str] = Field(description="When there are events; none: always.", examples=[["mon-fri 18:00-07:00"]])
+    time_zone: str | None = Field(description="Of the schedule.", examples=["Europe/Berlin"])
+
+
+class CameraRules(BaseModel):
+    """By which scores of a camera become events, at one time."""
+
+    camera: str = Field(examples=["gate-1"])
+    model: str | None = Field(
+        description="The model of the settings, as predictions name it; null where it is not on this machine.",
+        examples=["movenet-views-7e7d60cf"],
+    )
+    version: str | None = Field(description="Of the rules.", examples=["9f2c11aa"])
+    items: list[LabelRule] = Field(description="The labels that make events.")
+    why: str | None = Field(description="Why nobody knows; null where it is known.", examples=[None])
+
+
+class AgentBody(BaseModel):
+    """A process that reads cameras."""
+
+    agent: str = Field(examples=["host-4711-agent"])
+    host: str = Field(examples=["host"])
+    version: str = Field(examples=["0.1.0"])
+    started: str = Field(examples=[_TIME])
+    heard: str = Field(description="When it was heard of last, by its own clock.", examples=[_TIME])
+    state: Literal["running", "ended", "dead"] = Field(description="dead: without a word.", examples=["running"])
+    cameras: int = Field(examples=[12])
+    live: int = Field(description="Those of them that give a picture.", examples=[11])
+    disk: str | None = Field(description="Why segments cannot wait on its disk; null where they can.", examples=[None])
+
+
+class WorkerBody(BaseModel):
+    """A process that classifies."""
+
+    worker: str = Field(examples=["host-4711-worker-1"])
+    name: str | None = Field(description="That it keeps over restarts.", examples=["hub-1"])
+    host: str = Field(examples=["host"])
+    version: str = Field(examples=["0.1.0"])
+    started: str = Field(examples=[_TIME])
+    heard: str = Field(examples=[_TIME])
+    state: Literal["working", "ended", "dead"] = Field(examples=["working"])
+    group: str = Field(examples=["clipline-classify"])
+    model: str = Field(examples=["movenet-views-7e7d60cf"])
+    engine: str = Field(examples=["openvino"])
+    cameras: list[str] = Field(examples=[["gate-1"]])
+    lag: int = Field(description="Records that it has not acknowledged.", examples=[4])
+    waiting: int | None = Field(description="Those that nobody has worked on.", examples=[0])
+    behind_seconds: float | None = Field(description="Of the camera that is furthest behind.", examples=[1.2])
+    awaited: list[str] = Field(description="Services that do not answer.", examples=[[]])
+    alarms: list[str] | None = Field(description="Labels that make events.", examples=[["fight"]])
+
+
+class Fleet(BaseModel):
+    """Processes that read and classify cameras."""
+
+    agents: list[AgentBody]
+    workers: list[WorkerBody]
+    problems: list[str] = Field(examples=[["gate-1: no data for 20 s"]])
+    waiting: str | None = Field(description="As of pages.", examples=[None])
+
+
 class VerdictBody(BaseModel):
     """What somebody said of an event."""
 

@@ -27,6 +27,7 @@ from .access import COOKIE, Access, Asker
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
+from .thresholds import ThresholdReader
 from .view import View
 
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
@@ -41,6 +42,7 @@ class Desk:
     access: Access
     view: View
     scores: ScoreReader
+    thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch
     streams: EventStreams

@@ -19,13 +19,15 @@ from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
 from .playlists import Footage
+from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
+from .thresholds import ThresholdReader
 from .view import View, followed
 
 
 @contextlib.contextmanager
 def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter] = ()) -> Iterator[tuple[str, Desk]]:
-    """Serve the API at an address while the body runs; yield its URL and what it works with.
+    """Serve pages and the API at an address while the body runs; yield the API's URL and what it works with.
 
     Raises:
         SettingsError: others than this machine could use it and nobody has to say who asks, the address cannot be
@@ -61,13 +63,14 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             access=access,
             view=view,
             scores=ScoreReader(connect, settings.topics),
+            thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
         )
-        app = make_app(desk, more)
+        app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients
         server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
         streams.abort = server.abort

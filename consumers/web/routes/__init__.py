@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, health, playlists, records, session, verdicts
+from . import cameras, events, fleet, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
@@ -18,5 +18,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdicts.router,
     records.router,
     session.router,
+    fleet.router,
     health.router,
 )

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.records.prediction import Prediction, rfc3339
+from consumers.rules.rule import Rule
 from consumers.running.overview import CameraLine
 from consumers.web.access import Asker
-from consumers.web.bodies import Camera, Cameras, LiveToken, PredictionBody, Predictions
+from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken, PredictionBody, Predictions
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import CameraId, Moment, to_us
 from consumers.web.problems import not_found, problem_responses
@@ -72,6 +73,32 @@ async def list_predictions(
     )
 
 
+class At(BaseModel):
+    """A moment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: Moment | None = Field(None, description="Event time; left out: now.", examples=["2026-11-24T08:00:00Z"])
+
+
+@router.get("/cameras/{camera}/rules", responses=problem_responses(404, 422))
+def get_camera_rules(camera: CameraName, query: Annotated[At, Query()], asker: AnyAsker, desk: AtDesk) -> CameraRules:
+    """By which scores of a camera become events, as workers with the settings of this server have it.
+
+    Rules that were applied, else those of the settings, over what the model says.
+    """
+    _line(desk, asker, camera)
+    at_us = time.time_ns() // 1000 if query.at is None else to_us(query.at)
+    found = desk.thresholds.read(camera, at_us, desk.view.rules())
+    return CameraRules(
+        camera=camera,
+        model=found.model,
+        version=found.version,
+        items=[_label_rule(label, rule) for label, rule in found.rules.items()],
+        why=found.why,
+    )
+
+
 @router.post("/cameras/{camera}/live-token", responses=problem_responses(403, 404, 422))
 def make_live_token(camera: CameraName, asker: AnyAsker, desk: AtDesk, response: Response) -> LiveToken:
     """A token that lets a player have the live view of this camera, for a while."""
@@ -111,6 +138,20 @@ def _body(line: CameraLine) -> Camera:
         label=seen.label if seen else None,
         score=seen.score if seen else None,
         events=list(seen.events) if seen else [],
+    )
+
+
+def _label_rule(label: str, rule: Rule) -> LabelRule:
+    return LabelRule(
+        label=label,
+        start=rule.start,
+        end=rule.end,
+        min_seconds=rule.min_seconds,
+        cooldown_seconds=rule.cooldown_seconds,
+        smoothing=rule.smoothing,
+        severity=rule.severity,
+        schedule=list(rule.schedule.stretches) if rule.schedule else [],
+        time_zone=rule.schedule.time_zone if rule.schedule else None,
     )
 
 

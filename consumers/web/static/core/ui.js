@@ -1,0 +1,92 @@
+// Parts that pages share.
+import {html, useEffect, useState} from "../vendor/htm-preact.js";
+import {Away} from "./api.js";
+import {shortTime, t, wholeTime, word} from "./i18n.js";
+
+/** A moment: short, the whole of it in the tooltip. */
+export const Moment = ({time}) =>
+  time ? html`<time datetime=${new Date(time).toISOString()} title=${wholeTime(time)}>${shortTime(time)}</time>` : "–";
+
+/** What stands between backticks is something to type. */
+const typed = (text) => (typeof text === "string" ? text.split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part)) : text);
+
+export const Empty = ({title, children}) =>
+  html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${[children].flat().map(typed)}</p>`}</div>`;
+
+export const Loading = ({lines = 6}) =>
+  html`<div class="loading" role="status"><span class="hidden">${t("loading")}</span>
+    ${Array.from({length: lines}, (_, index) => html`<div class="bone" key=${index}></div>`)}</div>`;
+
+/** What went wrong, in words. Where the server is away, the banner says that already. */
+export const Failed = ({error, retry}) =>
+  html`<div class="empty failed" role="alert"><p class="empty-title">${error instanceof Away ? t("failed.away") : t("failed")}</p>
+    ${!(error instanceof Away) && html`<p>${error.message}</p>`}
+    ${retry && html`<button onClick=${retry}>${t("again")}</button>`}</div>`;
+
+export const Chip = ({kind, children, title}) => html`<span class="chip chip-${kind}" title=${title}>${children}</span>`;
+export const Severity = ({severity}) => html`<${Chip} kind=${severity}>${word("severity", severity)}<//>`;
+export const VerdictChip = ({verdict}) => verdict && html`<${Chip} kind="verdict-${verdict}">${word("verdict", verdict)}<//>`;
+
+/** What is asked for once, and again with `again`; also while another answer is shown. */
+export function useAnswer(ask, inputs, everyMs = 0) {
+  const [state, setState] = useState({answer: null, error: null, inputs});
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    let isOver = false;
+    let timer = 0;
+    const look = async () => {
+      try {
+        const answer = await ask();
+        if (!isOver) setState({answer, error: null, inputs});
+      } catch (error) {
+        if (!isOver) setState((before) => ({answer: before.inputs === inputs ? before.answer : null, error, inputs}));
+      }
+      // What failed is tried again also where nobody asked for more than one answer.
+      if (!isOver) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(look, everyMs || 5_000)) : look()), everyMs || 1e9);
+    };
+    look();
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
+  }, [...inputs, round]);
+  return {...state, again: () => setRound((count) => count + 1)};
+}
+
+/** A labelled choice; `options` are pairs of value and text. */
+export const Choice = ({label, value, options, onChange}) =>
+  html`<label class="field"><span>${label}</span>
+    <select value=${value} onChange=${(event) => onChange(event.target.value)}>
+      ${options.map(([each, text]) => html`<option key=${each} value=${each} selected=${each === value}>${text}</option>`)}
+    </select></label>`;
+
+export const Field = ({label, type = "text", value, onChange, ...more}) =>
+  html`<label class="field"><span>${label}</span>
+    <input type=${type} value=${value} onChange=${(event) => onChange(event.target.value)} ...${more} /></label>`;
+
+/** Text for `datetime-local`, in the viewer's zone, and back. */
+export function toLocal(time) {
+  const moment = new Date(time);
+  return new Date(moment - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+export function fromLocal(text) {
+  const time = new Date(text);
+  return Number.isNaN(time.getTime()) ? "" : time.toISOString();
+}
+
+/** Something said to all, also to those who do not see it. */
+export function say(text) {
+  const place = document.getElementById("said");
+  if (place) place.textContent = text;
+}
+
+/** The score curve of a few windows: bars, those of labels that raise events coloured. */
+export const Trace = ({points, alarming, label}) =>
+  html`<svg class="trace" viewBox="0 0 ${TRACE} 24" preserveAspectRatio="none" role="img" aria-label=${label}>
+    ${points.slice(-TRACE / 3).map((point, index, all) => {
+      const height = Math.max(1, point.score * 24);
+      const isAlarm = alarming.has(point.label);
+      return html`<rect key=${point.at} class=${isAlarm ? "bar-alarm" : "bar"} x=${TRACE - (all.length - index) * 3} y=${24 - height} width="2" height=${height} />`;
+    })}</svg>`;
+const TRACE = 120;

@@ -1,0 +1,145 @@
+// The shell: who is there, where one is, and what holds on every page.
+import {html, render, useEffect, useRef} from "./vendor/htm-preact.js";
+import {awaySince, begin, logOut, session} from "./core/api.js";
+import {language, store, t, timeOfDay} from "./core/i18n.js";
+import {cameras, freshness, health, start} from "./core/live.js";
+import {address, route} from "./core/route.js";
+import {clock, Signal, useSignal} from "./core/signal.js";
+import {Failed, Loading} from "./core/ui.js";
+import {toast, undo} from "./core/verdicts.js";
+import {Login} from "./pages/login.js";
+import {Wall} from "./pages/wall.js";
+
+/** Pages but the first are loaded when one goes there. */
+const PAGES = {
+  wall: async () => Wall,
+  review: () => import("./pages/review.js").then((module) => module.Review),
+  event: () => import("./pages/event.js").then((module) => module.EventPage),
+  why: () => import("./pages/why.js").then((module) => module.WhyNot),
+  fleet: () => import("./pages/fleet.js").then((module) => module.Fleet),
+  deliveries: () => import("./pages/deliveries.js").then((module) => module.Deliveries),
+  rules: () => import("./pages/rules.js").then((module) => module.Rules),
+};
+const LINKS = ["wall", "review", "why", "fleet", "deliveries", "rules"];
+
+const theme = new Signal(document.documentElement.dataset.theme ?? "auto");
+theme.watch((value) => {
+  if (value === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = value;
+  store("theme", value === "auto" ? null : value);
+});
+/** The component of the page, once it is loaded, and of which page it is. */
+const shown = new Signal({page: null, component: null, error: null});
+
+async function show(page) {
+  try {
+    const component = await (PAGES[page] ?? PAGES.wall)();
+    if (route.value.page === page) shown.value = {page, component, error: null};
+  } catch (error) {
+    shown.value = {page, component: null, error};
+  }
+}
+
+const NEXT_THEME = {auto: "dark", dark: "light", light: "auto"};
+
+function Header() {
+  const {page} = useSignal(route);
+  const who = useSignal(session);
+  const isThemed = useSignal(theme);
+  useSignal(language);
+  const other = language.value === "en" ? "de" : "en";
+  return html`<header class="top">
+    <a class="brand" href="#/wall"><span class="mark" aria-hidden="true"></span>Clipline</a>
+    <nav aria-label=${t("nav")}><ul role="list">
+      ${LINKS.map((each) => html`<li key=${each}><a href=${address(each)} aria-current=${each === page ? "page" : null}>${t(each)}</a></li>`)}
+    </ul></nav>
+    <div class="switches">
+      <button class="plain" onClick=${() => (theme.value = NEXT_THEME[theme.value])} aria-label=${t("theme", {theme: t(`theme.${isThemed}`)})} title=${t("theme", {theme: t(`theme.${isThemed}`)})}>${{auto: "◐", dark: "☾", light: "☀"}[isThemed]}</button>
+      <button class="plain" lang=${other} onClick=${() => (language.value = other)}>${other === "de" ? "Deutsch" : "English"}</button>
+      ${who && who.way === "password" && html`<button class="plain" onClick=${() => logOut().catch(() => null)}>${t("logout", {name: who.name})}</button>`}
+    </div>
+  </header>`;
+}
+
+/** What is wrong with the server or behind it. */
+function Banner() {
+  const since = useSignal(awaySince);
+  const known = useSignal(health);
+  useSignal(language);
+  const lines = [];
+  if (since !== null) lines.push(t("banner.away", {time: timeOfDay(since)}));
+  else if (known?.broker) lines.push(t("banner.broker", {why: known.broker}));
+  else if (known?.redis) lines.push(t("banner.redis", {why: known.redis}));
+  return html`<div class="banner-place" role="status">${lines.map((line) => html`<p class="banner ${since === null ? "banner-mild" : ""}" key=${line}>${line}</p>`)}</div>`;
+}
+
+/** What was said last of an event, and a way back. */
+function Toast() {
+  const said = useSignal(toast);
+  return html`<div class="toast-place" role="status">${said && html`<div class="toast ${said.isError ? "toast-error" : ""}"><p>${said.text}</p>
+    ${said.canUndo && html`<button onClick=${undo}>${t("verdict.undo")} <kbd>z</kbd></button>`}</div>`}</div>`;
+}
+
+function Title() {
+  const all = useSignal(cameras);
+  const {page} = useSignal(route);
+  useSignal(clock);
+  const bad = all?.filter((each) => !["live", "ended"].includes(freshness(each))).length;
+  document.title = `${bad ? `(${bad}) ` : ""}${t(LINKS.includes(page) ? page : "event")} · Clipline`;
+  return null;
+}
+
+function Page() {
+  const where = useSignal(route);
+  const now = useSignal(shown);
+  const ref = useRef(null);
+  const before = useRef(null);
+  useSignal(language);
+  useEffect(() => {
+    show(where.page);
+  }, [where.page]);
+  useEffect(() => {
+    // Whoever goes to another page begins at its heading.
+    if (before.current !== null && before.current !== now.page) ref.current.querySelector("h1")?.focus();
+    before.current = now.page;
+  }, [now.page]);
+  return html`<main ref=${ref} id="main" tabindex="-1">
+    ${now.error && html`<${Failed} error=${now.error} retry=${() => location.reload()} />`}
+    ${!now.error && (now.component && now.page === where.page ? html`<${now.component} key=${now.page} />` : html`<${Loading} />`)}
+  </main>`;
+}
+
+let hasStarted = false;
+
+function App() {
+  const who = useSignal(session);
+  const since = useSignal(awaySince);
+  useSignal(language);
+  useEffect(() => {
+    if (!who || hasStarted) return;
+    hasStarted = true;
+    start();
+  }, [who]);
+  useEffect(() => {
+    if (who !== null) return undefined;
+    const ask = () => begin().catch(() => null);
+    ask();
+    const timer = setInterval(ask, 2_000);
+    return () => clearInterval(timer);
+  }, [who]);
+  if (who === false) return html`<${Banner} /><${Login} />`;
+  if (who === null) return html`<${Banner} /><main id="main">${since !== null ? html`<${Failed} error=${{message: t("failed.away")}} />` : html`<${Loading} />`}</main>`;
+  return html`
+    <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
+    <${Title} /><${Header} /><${Banner} /><${Page} /><${Toast} />
+    <p id="said" class="hidden" aria-live="polite"></p>`;
+}
+
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main").focus();
+}
+
+const root = document.getElementById("app");
+root.replaceChildren();
+render(html`<${App} />`, root);

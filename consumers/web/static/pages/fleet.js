@@ -1,0 +1,96 @@
+// The fleet: what reads and classifies cameras, how far each is, and what the server itself waits for.
+import {html} from "../vendor/htm-preact.js";
+import {get} from "../core/api.js";
+import {duration, number, t, word} from "../core/i18n.js";
+import {cameras, freshness, health} from "../core/live.js";
+import {address} from "../core/route.js";
+import {clock, useSignal} from "../core/signal.js";
+import {Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
+
+const KINDS = {working: "ok", running: "ok", dead: "bad", ended: "plain"};
+
+/** A table that scrolls by itself where it is too wide. `columns`: pairs of heading and what to show of a row. */
+function Table({caption, columns, rows, id}) {
+  return html`<div class="table" tabindex="0" role="region" aria-label=${caption}><table><caption class="hidden">${caption}</caption>
+    <thead><tr>${columns.map(([heading]) => html`<th scope="col" key=${heading}>${heading}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${id(row)}>${columns.map(([heading, show]) => html`<td key=${heading}>${show(row)}</td>`)}</tr>`)}</tbody></table></div>`;
+}
+
+function megabits(camera) {
+  const seconds = (Date.parse(camera.heard) - Date.parse(camera.since)) / 1000;
+  return camera.bytes && seconds > 5 ? t("unit.mbit", {n: number((camera.bytes * 8) / 1e6 / seconds, 1)}) : "–";
+}
+
+function Cameras() {
+  const all = useSignal(cameras);
+  useSignal(clock);
+  if (!all) return html`<${Loading} lines="1" />`;
+  if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
+  const columns = [
+    [t("filter.camera"), (each) => html`<a href=${address("why", "", {camera: each.camera})}>${each.camera}</a>`],
+    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${each.why ?? ""}</span>`],
+    [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
+    [t("fleet.picture"), (each) => (each.width ? `${each.codec} ${each.width}×${each.height}, ${number(each.frames_per_second)} fps` : "–")],
+    [t("fleet.rate"), megabits],
+    [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
+    [t("fleet.worker"), (each) => each.worker ?? "–"],
+  ];
+  return html`<${Table} caption=${t("fleet.cameras")} columns=${columns} rows=${all} id=${(each) => each.camera} />`;
+}
+
+function Processes({fleet}) {
+  const process = (id) => [
+    [t("fleet.name"), (each) => html`${each.name ? html`<b>${each.name}</b> ` : ""}${each[id]}`],
+    [t("event.state"), (each) => html`<${Chip} kind=${KINDS[each.state]}>${word("process", each.state)}<//>`],
+    [t("fleet.heard"), (each) => html`<${Moment} time=${Date.parse(each.heard)} />`],
+    [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.started)} />`],
+  ];
+  const agents = [
+    ...process("agent"),
+    [t("fleet.cameras"), (each) => t("wall.count", {live: each.live, all: each.cameras})],
+    [t("fleet.disk"), (each) => each.disk ?? t("fleet.fine")],
+    [t("fleet.version"), (each) => each.version],
+  ];
+  const workers = [
+    ...process("worker"),
+    [t("fleet.cameras"), (each) => html`<span title=${each.cameras.join(", ")}>${each.cameras.length}</span>`],
+    [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
+    [t("fleet.lag"), (each) => html`<span class="num">${number(each.lag)}${each.waiting === null ? "" : ` (${number(each.waiting)})`}</span>`],
+    [t("fleet.waits"), (each) => each.awaited.join(", ") || "–"],
+    [t("filter.model"), (each) => html`<code>${each.model}</code> ${each.engine}`],
+  ];
+  return html`
+    <section><h2>${t("fleet.agents")}</h2>${fleet.agents.length ? html`<${Table} caption=${t("fleet.agents")} columns=${agents} rows=${fleet.agents} id=${(each) => each.agent} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>
+    <section><h2>${t("fleet.workers")}</h2>${fleet.workers.length ? html`<${Table} caption=${t("fleet.workers")} columns=${workers} rows=${fleet.workers} id=${(each) => each.worker} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>`;
+}
+
+function Health() {
+  const known = useSignal(health);
+  if (!known) return null;
+  const columns = [
+    [t("fleet.topics"), (each) => each.topics.join(", ")],
+    [t("event.state"), (each) => (each.away ? html`<${Chip} kind="bad">${each.away}<//>` : each.missing ? html`<${Chip} kind="plain">${t("fleet.missing")}<//>` : html`<${Chip} kind="ok">${t("fleet.read")}<//>`)],
+    [t("fleet.unread"), (each) => (each.behind === null ? "–" : number(each.behind))],
+    [t("fleet.records"), (each) => number(each.records)],
+    [t("fleet.kept"), (each) => (each.kept === null ? "–" : number(each.kept))],
+    [t("fleet.left"), (each) => number(each.left_out + (each.dropped ?? 0))],
+  ];
+  return html`<section><h2>${t("fleet.server")} <span class="quiet">Clipline ${known.version}</span></h2>
+    ${known.unreadable > 0 && html`<p class="note">${t("fleet.unreadable", {count: number(known.unreadable)})}</p>`}
+    <${Table} caption=${t("fleet.server")} columns=${columns} rows=${Object.values(known.topics)} id=${(each) => each.topics[0]} /></section>`;
+}
+
+export function Fleet() {
+  const found = useAnswer(() => get("/fleet"), [], 4_000);
+  const problems = found.answer?.problems ?? [];
+  return html`<div class="head"><h1 tabindex="-1">${t("fleet")}</h1></div>
+    ${found.answer?.waiting && html`<p class="note">${t("waiting", {why: found.answer.waiting})}</p>`}
+    ${problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list">${problems.map((each) => html`<li key=${each}>${each}</li>`)}</ul></section>`}
+    ${found.answer && !problems.length && html`<p class="fine">${t("fleet.well")}</p>`}
+    <div class="stack">
+      <section><h2>${t("fleet.cameras")}</h2><${Cameras} /></section>
+      ${found.error && !found.answer && html`<${Failed} error=${found.error} retry=${found.again} />`}
+      ${found.answer && html`<${Processes} fleet=${found.answer} />`}
+      <${Health} />
+    </div>`;
+}

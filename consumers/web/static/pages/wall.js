@@ -1,0 +1,158 @@
+// The wall: all cameras, each with how it is, what was seen last, and its picture while it is on screen.
+import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
+import {get} from "../core/api.js";
+import {duration, score, t, timeOfDay, word} from "../core/i18n.js";
+import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
+import {liveUrl, loadPlayer} from "../core/player.js";
+import {address, route, setParameters} from "../core/route.js";
+import {clock, useSignal} from "../core/signal.js";
+import {Choice, Empty, Field, Loading, Moment, Trace} from "../core/ui.js";
+
+const COLUMNS = ["auto", "1", "2", "3", "4", "6"];
+/** Windows that a trace shows. */
+const POINTS = 40;
+const TRACE_SECONDS = 90;
+/** Each costs the server a look at the broker. */
+const LOOKS_AT_ONCE = 2;
+
+/** By camera; kept while one is on other pages. */
+const traces = new Map();
+const looks = [];
+let looking = 0;
+
+function look() {
+  while (looking < LOOKS_AT_ONCE && looks.length) {
+    looking += 1;
+    looks.shift()().catch(() => null).finally(() => {
+      looking -= 1;
+      look();
+    });
+  }
+}
+
+/** The scores of the last minute and a half, once; what comes then is in the list of cameras. */
+function beginTrace(camera, redraw) {
+  if (traces.has(camera.camera)) return;
+  traces.set(camera.camera, []);
+  looks.push(async () => {
+    // What is classified now is as old as classification is behind.
+    const to = (camera.data ? Date.parse(camera.data) : Date.now()) - (camera.behind_seconds ?? 0) * 1000;
+    const stretch = {from: new Date(to - TRACE_SECONDS * 1000).toISOString(), to: new Date(to + 60_000).toISOString()};
+    const found = await get(`/cameras/${encodeURIComponent(camera.camera)}/predictions`, {...stretch, limit: 500});
+    const older = found.items.map((each) => ({at: each.id, label: each.label, score: each.scores[each.label]}));
+    traces.set(camera.camera, [...older, ...traces.get(camera.camera)].slice(-POINTS));
+    redraw();
+  });
+  look();
+}
+
+function extendTrace(camera) {
+  const points = traces.get(camera.camera);
+  if (!points || camera.label === null || camera.score === null) return;
+  const last = points.at(-1);
+  if (last && last.heard === camera.heard) return;
+  points.push({at: camera.heard, heard: camera.heard, label: camera.label, score: camera.score});
+  if (points.length > POINTS) points.shift();
+}
+
+function useOnScreen(ref) {
+  const [isOn, setOn] = useState(false);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => setOn(entries.at(-1).isIntersecting), {rootMargin: "80px"});
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, []);
+  return isOn;
+}
+
+/** The live picture; what the player says of itself goes to `onState`. */
+function Video({camera, onState}) {
+  const ref = useRef(null);
+  useEffect(() => {
+    let isOver = false;
+    let player = null;
+    onState("loading", null);
+    loadPlayer().then((mount) => {
+      if (isOver) return;
+      if (mount) player = mount(ref.current, {url: liveUrl(camera), live: true, onState: (state, why) => isOver || onState(state, why)});
+      else onState("missing", null);
+    });
+    return () => {
+      isOver = true;
+      player?.destroy();
+    };
+  }, [camera]);
+  return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
+}
+
+function Tile({camera}) {
+  const ref = useRef(null);
+  const [player, setPlayer] = useState({state: "loading", why: null});
+  const [, redraw] = useState(0);
+  const isOnScreen = useOnScreen(ref);
+  useSignal(clock);
+  const state = freshness(camera);
+  const isLive = state === "live";
+  const isPlaying = isLive && player.state === "playing";
+  useEffect(() => {
+    if (isOnScreen) beginTrace(camera, () => redraw((count) => count + 1));
+  }, [isOnScreen]);
+  extendTrace(camera);
+  const points = traces.get(camera.camera) ?? [];
+  const alarms = useSignal(alarming);
+  const isAlarm = isLive && camera.events.length > 0;
+  const seenAt = newestAt(camera);
+  const said = !isLive ? word("state", state) : word("player", player.state);
+  return html`<li class="tile ${isLive ? "" : "tile-stale"} ${isAlarm ? "tile-alarm" : ""}" ref=${ref} data-camera=${camera.camera} data-state=${state}>
+    <div class="tile-head">
+      <h2 class="name"><a href=${address("why", "", {camera: camera.camera})} title=${t("wall.open")}>${camera.camera}</a></h2>
+      <span class="chip chip-state-${state}">${word("state", state)}</span>
+    </div>
+    <div class="screen">
+      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} onState=${(next, why) => setPlayer({state: next, why})} />`}
+      ${!isPlaying && html`<div class="screen-said">
+        <p class="screen-title">${said}</p>
+        ${isLive && player.why && html`<p>${player.why}</p>`}
+        ${!isLive && html`<p>${state === camera.status && camera.why ? camera.why : t(`why.${state}`)}</p>
+          ${seenAt && html`<p>${t("wall.newest", {time: timeOfDay(seenAt), ago: duration(Math.max(0, Date.now() - seenAt) / 1000)})}</p>`}`}
+        ${isLive && html`<p class="quiet">${camera.codec} ${camera.width}×${camera.height}, ${Math.round(camera.frames_per_second)} fps</p>`}
+      </div>`}
+      ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
+    </div>
+    <div class="tile-foot">
+      <p class="seen"><b>${camera.label ?? t("wall.unclassified")}</b> ${score(camera.score)}</p>
+      <${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />
+      <p class="lag ${camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}</p>
+    </div>
+    <p class="tile-since">${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} /></p>
+  </li>`;
+}
+
+function counts(items) {
+  const live = items.filter((each) => freshness(each) === "live").length;
+  return t("wall.count", {live, all: items.length});
+}
+
+export function Wall() {
+  const all = useSignal(cameras);
+  const why = useSignal(waiting);
+  const {parameters} = useSignal(route);
+  useSignal(clock);
+  const filter = (parameters.filter ?? "").toLowerCase();
+  const columns = COLUMNS.includes(parameters.layout) ? parameters.layout : "auto";
+  const shown = useMemo(() => all?.filter((each) => each.camera.toLowerCase().includes(filter)), [all, filter]);
+  return html`
+    <div class="head">
+      <h1 tabindex="-1">${t("wall")}</h1>
+      ${all && html`<p class="quiet">${counts(all)}</p>`}
+      <div class="tools">
+        <${Field} label=${t("filter.name")} type="search" value=${parameters.filter ?? ""} onInput=${(event) => setParameters({filter: event.target.value})} onChange=${() => null} />
+        <${Choice} label=${t("wall.columns")} value=${columns} options=${COLUMNS.map((each) => [each, each === "auto" ? t("wall.auto") : each])} onChange=${(layout) => setParameters({layout: layout === "auto" ? "" : layout})} />
+      </div>
+    </div>
+    ${why && html`<p class="note">${t("waiting", {why})}</p>`}
+    ${!shown && html`<${Loading} />`}
+    ${shown && !all.length && html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`}
+    ${shown && all.length > 0 && !shown.length && html`<${Empty} title=${t("wall.none", {filter: parameters.filter})} />`}
+    ${shown && html`<ul class="wall wall-${columns}" role="list">${shown.map((each) => html`<${Tile} key=${each.camera} camera=${each} />`)}</ul>`}`;
+}
