@@ -69,7 +69,7 @@ function options(host, labels, shown) {
   return {
     width: host.clientWidth,
     height: host.clientHeight,
-    padding: [10, 24, 0, 0],
+    padding: [10, 34, 0, 0],
     legend: {show: false},
     cursor: {y: false, drag: {x: false, y: false}},
     scales: {x: {time: true}, y: {range: [0, 1.02]}},

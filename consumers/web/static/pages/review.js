@@ -127,18 +127,19 @@ function Cards({list, selected, setSelected}) {
     requestAnimationFrame(() => requestAnimationFrame(() => ref.current?.querySelector(".card-selected .card-link")?.focus({preventScroll: true})));
   };
   const step = (by) => () => {
-    const now = list.indexOf(selected);
+    // Keys come faster than pages are drawn.
+    const now = list.indexOf(place.selected);
     const next = Math.min(count - 1, Math.max(0, now < 0 ? 0 : now + by));
     if (count) focusAt(next);
   };
   const judge = (answer) => () => {
-    const event = list.find(selected);
+    const event = list.find(place.selected);
     if (event) give(event, answer);
   };
   useKeys({
     j: step(1),
     k: step(-1),
-    " ": () => selected && go("event", selected),
+    " ": () => place.selected && go("event", place.selected),
     y: judge("right"),
     n: judge("false"),
     z: undo,
@@ -214,7 +215,11 @@ export function Review() {
   const {parameters} = useSignal(route);
   const severity = parameters.severity === "detection" ? "detection" : "alert";
   const list = useList(parameters, severity);
-  const [selected, setSelected] = useState(place.selected);
+  const [selected, drawSelected] = useState(place.selected);
+  const setSelected = (id) => {
+    place.selected = id;
+    drawSelected(id);
+  };
   useSignal(list.version);
   const newest = list.items[0]?.event;
   const before = useRef({list, newest, count: list.items.length});
@@ -233,9 +238,6 @@ export function Review() {
     if (place.scroll) scrollTo({top: place.scroll});
     return () => (place.scroll = scrollY);
   }, []);
-  useEffect(() => {
-    place.selected = selected;
-  }, [selected]);
   return html`
     <div class="head">
       <h1 tabindex="-1">${t("review")}</h1>
