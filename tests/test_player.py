@@ -32,7 +32,7 @@ SECOND_US = 1_000_000
 _POLICY = "default-src 'self'; media-src 'self' blob:; script-src 'self'; worker-src 'none'; object-src 'none'"
 _PAGE = "<!doctype html><video muted playsinline width=320></video><script type=module src=/test/page.js></script>"
 _SCRIPT = """
-import {mount} from "/static/player.js";
+import {mount} from "/test/static/player.js";
 const video = document.querySelector("video");
 globalThis.told = [];
 const parameters = new URLSearchParams(location.search);
@@ -52,7 +52,7 @@ def page_router() -> APIRouter:
     def script() -> Response:
         return Response(_SCRIPT, media_type="text/javascript")
 
-    @router.get("/static/{path:path}")
+    @router.get("/test/static/{path:path}")
     def static(path: str) -> Response:
         return FileResponse(STATIC / path)
 

@@ -355,10 +355,10 @@ def test_a_broker_that_goes_away_is_said_and_all_goes_on_when_it_is_back(
         assert client.get("/cameras/gate-1").json()["status"] == "live"
     try:
         assert eventually(lambda: client.get("/health").json()["broker"] is not None, 15)
+        assert eventually(lambda: all(each.away for each in desk.view.feeds().values()), 10)
         health = client.get("/health").json()
         assert health["ok"] is False
         assert health["topics"]["events"]["behind"] is None
-        assert eventually(lambda: all(each.away for each in desk.view.feeds().values()), 10)
         body = client.get("/events").json()
         assert [each["event"] for each in body["items"]] == [event(0).id], "what was read is still there"
         assert body["waiting"].startswith(f"Kafka at {address} since ")
