@@ -10,6 +10,7 @@ what is kept. This one speaks as much of S3 as Tansu asks for, over a loopback p
 
 Beyond `max_bytes` it removes the oldest batch of the topic that holds most. Tansu lists the batches of a partition
 whenever it reads: the partition then begins at the oldest that is left, and a reader that is behind goes on there.
+So that these lists stay short for as long as it runs, small batches that are no longer among the newest are joined.
 See docs/adr/0016-a-bounded-embedded-broker.md.
 """
 
@@ -31,6 +32,7 @@ from xml.sax.saxutils import escape, unescape
 
 from stream.errors import ServiceError
 
+from .joining import joined
 from .processes import HOST
 
 BUCKET: Final = "clipline"
@@ -39,6 +41,12 @@ _GROUP: Final = re.compile(r".*/groups/consumers/[^/]+\.json")
 _START_SECONDS: Final = 10.0
 _HEAD_BYTES: Final = 64 * 1024
 _BODY_BYTES: Final = 64 * 1024 * 1024
+#: Batches of a partition that are left as they came, the newest; so many more are joined at a time.
+_LEFT_ALONE: Final = 200
+_JOINED_AT_ONCE: Final = 300
+#: What weighs less than the one is joined with its neighbours up to the other.
+_SMALL_BYTES: Final = 64 * 1024
+_JOINED_BYTES: Final = 512 * 1024
 #: Status, header fields, body.
 _Answer: TypeAlias = tuple[int, dict[str, str], bytes]
 
@@ -48,6 +56,8 @@ class _Object:
     data: bytes
     tag: str
     modified: str
+    #: When it was written, as listings say it.
+    stamp: str
     #: Its entry in a listing, made once: listings are asked for ten times a second.
     entry: bytes
 
@@ -101,6 +111,8 @@ class ObjectStore:
         #: Batches of each topic in the order in which they came, and their bytes.
         self._batches: dict[str, dict[str, int]] = defaultdict(dict)
         self._topic_bytes: Counter[str] = Counter()
+        #: How many batches of a partition came since some were joined.
+        self._loose: Counter[str] = Counter()
         self._evicted_bytes = self._evicted_records = 0
         self._unread: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -160,21 +172,54 @@ class ObjectStore:
                 topic = match[1]
                 self._topic_bytes[topic] += len(data) - self._batches[topic].pop(key, 0)
                 self._batches[topic][key] = len(data)
+                self._loose[folder] += 1
+                if self._loose[folder] >= _LEFT_ALONE + _JOINED_AT_ONCE:
+                    self._join(folder, topic)
                 while sum(self._topic_bytes.values()) > self._max_bytes and self._evict():
                     pass
             return tag
 
-    def _write(self, key: str, data: bytes) -> str:
+    def _join(self, folder: str, topic: str) -> None:
+        """Make few batches of the many small ones of a partition that came before the newest."""
+        self._loose[folder] = _LEFT_ALONE
+        objects = self._folders[folder]
+        run: list[str] = []
+        size = 0
+        for name in [*sorted(objects)[:-_LEFT_ALONE], None]:
+            length = _JOINED_BYTES if name is None else len(objects[name].data)
+            if length < _SMALL_BYTES and size + length <= _JOINED_BYTES:
+                run.append(str(name))
+                size += length
+                continue
+            self._join_run(folder, topic, run)
+            run, size = ([name], length) if name is not None and length < _SMALL_BYTES else ([], 0)
+
+    def _join_run(self, folder: str, topic: str, names: list[str]) -> None:
+        if len(names) < 2:
+            return
+        objects = [self._folders[folder][name] for name in names]
+        data = joined([(int(name.partition(".")[0]), each.data) for name, each in zip(names, objects, strict=True)])
+        if data is None:
+            return
+        for name in names[1:]:
+            self._remove(f"{folder}/{name}")
+        first = f"{folder}/{names[0]}"
+        self._topic_bytes[topic] += len(data) - self._batches[topic][first]
+        self._batches[topic][first] = len(data)
+        # Whoever asks for what was sent since a moment is given some of what was sent before it.
+        self._write(first, data, objects[-1].stamp)
+
+    def _write(self, key: str, data: bytes, stamp: str | None = None) -> str:
         self._written += 1
         tag = f'"{self._written}"'
         # To the microsecond: by these times Tansu finds the records that were sent since a moment.
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stamp = stamp or dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = (
             f"<Contents><Key>{escape(key)}</Key><LastModified>{stamp}</LastModified><ETag>{escape(tag)}</ETag>"
             f"<Size>{len(data)}</Size></Contents>"
         ).encode()
         folder, _, name = key.rpartition("/")
-        self._folders[folder][name] = _Object(data, tag, formatdate(usegmt=True), entry)
+        self._folders[folder][name] = _Object(data, tag, formatdate(usegmt=True), stamp, entry)
         return tag
 
     def _evict(self) -> bool:

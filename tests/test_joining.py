@@ -1,0 +1,100 @@
+"""The embedded broker keeps few objects however many batches are sent, and every record at its offset."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from stream import KafkaTransport, Record, Topic
+from stream.services import EmbeddedBroker
+from stream.services.joining import joined
+
+Content = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+texts = st.none() | st.binary(max_size=20)
+contents = st.lists(
+    st.tuples(st.integers(0, 2**40), texts, texts, st.lists(st.tuples(st.text(max_size=5), texts), max_size=2)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def batch(records: list[Content], base: int = 0, codec: int = 0, *, transactional: bool = False) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, codec, transactional, 7, 0, 3, 2**20)
+    for offset, (time_ms, key, value, headers) in enumerate(records):
+        builder.append(offset, time_ms, key, value, headers)
+    made = bytes(builder.build())
+    return base.to_bytes(8, "big") + made[8:]
+
+
+def read(data: bytes, first: int) -> list[tuple[int, Content]]:
+    found = DefaultRecordBatch(data)
+    assert found.validate_crc()
+    return [
+        (first + r.offset - found.base_offset, (r.timestamp, r.key, r.value, [tuple(h) for h in r.headers]))  # type: ignore[misc]
+        for r in found
+    ]
+
+
+@given(st.lists(st.tuples(contents, st.integers(0, 3), st.sampled_from([0, 1])), min_size=1, max_size=5), st.booleans())
+def test_all_records_are_in_the_one_batch_at_their_offsets(parts, is_stored):
+    """Also behind gaps, of producers that compress, and of a broker that stores offsets in batches."""
+    batches, at = [], 5
+    for records, gap, codec in parts:
+        at += gap
+        batches.append((at, batch(records, at if is_stored else 0, codec)))
+        at += len(records)
+    found = joined(batches)
+    assert found is not None
+    assert read(found, batches[0][0]) == [each for first, data in batches for each in read(data, first)]
+    assert found[:8] == batches[0][1][:8]
+
+
+def test_what_is_no_plain_batch_is_left_as_it_is():
+    plain = batch([(1, b"k", b"v", [])])
+    damaged = plain[:-1] + bytes([plain[-1] ^ 1])
+    for other in (batch([(1, b"k", b"v", [])], transactional=True), damaged, b"", plain[:40]):
+        assert joined([(0, plain), (1, other)]) is None
+
+
+@pytest.mark.parametrize("count", [1500])
+def test_a_broker_that_was_sent_many_small_batches_is_as_quick_and_complete_as_ever(count: int):
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("small", 1)])
+        reads: list[Record] = []
+        consumer, over = transport.consumer(["small"], from_start=True), threading.Event()
+
+        def follow() -> None:
+            while not over.is_set() or len(reads) < count:
+                reads.extend(consumer.poll(0.1).records)
+
+        following = threading.Thread(target=follow, daemon=True)
+        following.start()
+        producer = transport.producer()
+        for number in range(count):
+            producer.send("small", b"%d" % (number % 7), [("n", b"%d" % number)], b"v" * (number % 300))
+            producer.flush()
+        producer.close()
+        over.set()
+        following.join(30)
+        consumer.close()
+        objects = [
+            len(each) for name, each in broker._store._folders.items() if "/small/" in name and "records" in name
+        ]
+        assert sum(objects) < 600
+        whole = list(transport.read({("small", 0): (0, count)}))
+        for found in (reads, whole):
+            assert [r.offset for r in found] == list(range(count))
+            assert [(r.key, dict(r.headers)["n"], len(r.value or b"")) for r in found] == [
+                (b"%d" % (n % 7), b"%d" % n, n % 300) for n in range(count)
+            ]
+        # From amid a joined batch, and by time.
+        with_lookup = transport.lookup(["small"])
+        assert [r.offset for r in with_lookup.read(("small", 0), 321, 324)] == [321, 322, 323]
+        with_lookup.close()
+        since = transport.sent_since("small", whole[700].sent_us)
+        assert since[("small", 0)] <= 700
