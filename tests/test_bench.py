@@ -73,7 +73,7 @@ def test_a_quick_run_writes_a_figure_for_each_name_that_was_asked_for(tmp_path):
     assert still["windows_computed"] < 0.5
     assert sum(parts["parts"].values()) == pytest.approx(parts["value"], abs=0.1)
     assert all(parts["parts"][part] > 0 for part in ("reading", "decoding", "scaling", "head", "rest"))
-    assert latency["windows"] == latency["cameras"] * 8
+    assert latency["windows"] == latency["cameras"] * 9  # in 8 s without a seam
     assert latency["median_ms"] <= latency["value"] <= latency["max_ms"] + 0.1
     assert broker["value"] <= min(broker["in_mb_per_s"], broker["out_mb_per_s"]) + 0.1
 

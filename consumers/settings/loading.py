@@ -28,7 +28,7 @@ DEFAULT_FILE: Final = Path("clipline.toml")
 _OTHER_VARIABLES: Final = frozenset(
     {
         *("CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_MODEL_MIRROR"),
-        *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP", "CLIPLINE_REQUIRE_MQTT"),
+        *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP", "CLIPLINE_REQUIRE_MQTT", "CLIPLINE_REQUIRE_CHROMIUM"),
     }
 )
 #: Variables that Kubernetes sets in every container for a service whose name begins with "clipline".
