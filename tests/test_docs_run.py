@@ -414,7 +414,7 @@ def test_every_command_line_in_the_docs_runs(words: tuple[str, ...], sandbox: Sa
     skip_what_cannot_run(words)
     if words[0] == "init":
         (sandbox.folder / "clipline.toml").unlink()
-    if words[0] == "work" or any("kafka://" in word for word in words):
+    if words[0] in {"work", "footage"} or any("kafka://" in word for word in words):
         # What it reads is there before it starts.
         assert sandbox.run("attach", "lobby.mp4", "--pace", "max") == 0, sandbox.complaints()
     if words[0] == "deadletter":
