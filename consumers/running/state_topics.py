@@ -14,7 +14,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.worker_state import WorkerState
 from consumers.settings import TopicSettings
-from stream import Record, Transport
+from stream import BrokerError, Record, Transport
 
 from .overview import FORGET_CAMERA_SECONDS, ChannelTrouble, Overview, overview, silent_overview
 
@@ -85,6 +85,20 @@ def _topics_of_states(topics: TopicSettings, *, channels: bool) -> list[str]:
     return [topics.cameras_state, topics.workers_state, *([topics.deliveries] if channels else [])]
 
 
+def _may_read_ledger(transport: Transport, topics: TopicSettings) -> bool:
+    """Whether nothing keeps us from the ledger: who may see how cameras are need not see who is told of events."""
+    if not transport.existing([topics.deliveries]):
+        return True
+    try:
+        bounds = transport.offsets(topics.deliveries)
+        for _ in transport.read({p: (max(first, end - 1), end) for p, (first, end) in bounds.items()}):
+            pass
+    except BrokerError as error:
+        log.info("channels of notifications are left out: %s", error)
+        return False
+    return True
+
+
 def read_states(
     transport: Transport, topics: TopicSettings, most_records: int | None = None, *, channels: bool = False
 ) -> States:
@@ -95,6 +109,7 @@ def read_states(
     Raises:
         BrokerError: the broker does not answer.
     """
+    channels = channels and _may_read_ledger(transport, topics)
     present = transport.existing(_topics_of_states(topics, channels=channels))
 
     def newest(topic: str) -> list[Record]:
@@ -138,6 +153,7 @@ class StatesFollower:
             BrokerError: the broker does not answer.
         """
         self._topics = topics
+        channels = channels and _may_read_ledger(transport, topics)
         names = _topics_of_states(topics, channels=channels)
         self._follower = TopicFollower(lambda: transport, broker, names, log.info, begin=from_now)
         # First: what comes while the stored records are read is then seen twice, and not missed.
