@@ -12,6 +12,7 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 from stream import KafkaTransport, Record, Topic
 from stream.services import EmbeddedBroker
 from stream.services.joining import joined
+from stream.services.objects import ObjectStore
 
 Content = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 texts = st.none() | st.binary(max_size=20)
@@ -58,6 +59,24 @@ def test_what_is_no_plain_batch_is_left_as_it_is():
     damaged = plain[:-1] + bytes([plain[-1] ^ 1])
     for other in (batch([(1, b"k", b"v", [])], transactional=True), damaged, b"", plain[:40]):
         assert joined([(0, plain), (1, other)]) is None
+
+
+def test_one_batch_that_cannot_be_joined_keeps_no_other_one_apart():
+    store, folder = ObjectStore(100_000_000), "clusters/c/topics/small/partitions/0000000000/records"
+    plain = batch([(1, b"k", b"v" * 300, [])])
+    damaged = plain[:-1] + bytes([plain[-1] ^ 1])
+    for number in range(2000):
+        store._put(f"{folder}/{number:020}.batch", damaged if number in {7, 900} else plain, {})
+    objects = store._folders[folder]
+    assert len(objects) < 700
+    assert [objects[f"{number:020}.batch"].data for number in (7, 900)] == [damaged, damaged]
+    assert sum(len(each.data) for each in objects.values()) == store.kept().bytes
+    records = [offset for name, each in sorted(objects.items()) for offset, _ in held(each.data, int(name[:20]))]
+    assert records == list(range(2000))
+
+
+def held(data: bytes, first: int) -> list[tuple[int, Content]]:
+    return read(data, first) if DefaultRecordBatch(data).validate_crc() else [(first, (0, None, None, []))]
 
 
 @pytest.mark.parametrize("count", [1500])

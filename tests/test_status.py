@@ -220,6 +220,9 @@ def test_a_channel_that_gets_nothing_is_said_until_it_gets_something():
     assert take(first.then("sent", ago(1), attempt=2)) == []
     gone = begun.then("failed", ago(1), attempt=1, why="disabled", detail="HTTP 410")
     assert take(gone) == ["channel ops wants no messages any more (HTTP 410)"]
+    # Settings that have no such channel any more.
+    assert take(gone.then("failed", ago(1), why="no_channel")) == []
+    assert take(gone) == ["channel ops wants no messages any more (HTTP 410)"]
     found.forget(NOW_US + 2 * 24 * 3600 * 1_000_000)
     assert found.channels == {}
 

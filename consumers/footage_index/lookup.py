@@ -8,7 +8,6 @@ find("gate", 08:30, 08:31)
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,15 +91,16 @@ class FootageIndex:
         for wanted in segments:
             partition = (self._topics.segments, wanted.partition)
             for record in self._lookup.read(partition, wanted.offset, wanted.offset + 1):
-                with contextlib.suppress(SegmentError):
+                try:
                     segment = Segment.decode(record.key, record.headers, record.value, record.where)
-                    # A topic that was made anew holds other records at the offsets of before.
-                    if (segment.camera, segment.epoch_us, segment.sequence) == (
-                        camera,
-                        wanted.run.epoch_us,
-                        wanted.sequence,
-                    ):
-                        yield segment
+                except SegmentError as error:
+                    self.damaged[record.topic] += 1
+                    log.warning("left out: %s", error)
+                    continue
+                # A topic that was made anew holds other records at the offsets of before.
+                there = segment.camera, segment.epoch_us, segment.sequence
+                if there == (camera, wanted.run.epoch_us, wanted.sequence):
+                    yield segment
 
     def contents(self, camera: str) -> IndexContents | None:
         """What the index holds of a camera; None where it does not know it.

@@ -56,7 +56,7 @@ class States:
 
     def _note_delivery(self, entry: Delivery) -> None:
         is_disabled = entry.state == "failed" and entry.why == "disabled"
-        if entry.state == "sent":
+        if entry.state == "sent" or entry.why == "no_channel":
             self.channels.pop(entry.channel, None)
         elif is_disabled or (entry.state == "retrying" and entry.pauses):
             before = self.channels.get(entry.channel)

@@ -199,7 +199,10 @@ class ObjectStore:
             return
         objects = [self._folders[folder][name] for name in names]
         data = joined([(int(name.partition(".")[0]), each.data) for name, each in zip(names, objects, strict=True)])
-        if data is None:
+        if data is None:  # one of them is damaged, or of another kind: only that one is left as it is
+            half = len(names) // 2
+            self._join_run(folder, topic, names[:half])
+            self._join_run(folder, topic, names[half:])
             return
         for name in names[1:]:
             self._remove(f"{folder}/{name}")
