@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
 from consumers.live.accounts import CameraCounts
 from consumers.settings import Settings
 from consumers.terminal import demo
+from consumers.terminal.console import Output
 from consumers.terminal.demo import FOOTAGE
 from consumers.terminal.demo_summary import Outcome, PlayedFeed, Truth, print_summary, read_truth
+from consumers.times import parse_time_us
 from models import find
 from stream import BrokerError, MemoryTransport, SourceError
 from tests.command_line import clipline
 from tests.snapshots import camera, event, worker
 from tests.videos import write_video
+from tests.waiting import eventually
 
 START_US = 1_700_000_000_000_000
 
@@ -81,6 +87,50 @@ def test_demo_runs_on_the_users_own_files_and_names_those_it_cannot_read(tmp_pat
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^ *(\S+) +90 .* balanced", result.stdout, re.MULTILINE) == ["door", "yard"]
     assert f"Left out: {tmp_path}/broken.mp4: cannot be opened as video" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_dashboard_of_a_demo_knows_its_cameras_and_events_and_stays_until_it_is_told_to_go(tmp_path):
+    shutil.copy(FOOTAGE / "gate.mp4", tmp_path / "gate.mp4")
+    out, stop = io.StringIO(), threading.Event()
+    shown = Output(file=out, width=200)
+    thread = threading.Thread(
+        target=demo.run_demo, args=(shown, tmp_path, None, "max", stop), kwargs={"stay": True}, daemon=True
+    )
+    thread.start()
+    try:
+        assert eventually(lambda: "Still there, until Ctrl-C" in out.getvalue(), 120), out.getvalue()
+        pages = re.search(r"See it in a browser: (http://127\.0\.0\.1:\d+/)", out.getvalue())
+        assert pages is not None
+        with httpx.Client(base_url=f"{pages[1]}api/v1", timeout=30) as client:
+            (gate,) = client.get("/cameras").json()["items"]
+            assert (gate["camera"], gate["status"]) == ("gate", "ended")
+            events = client.get("/events").json()["items"]
+            assert events
+            # Nothing was filmed in the future.
+            assert all(parse_time_us(each["end"]) < time.time_ns() // 1000 for each in events)
+            name = events[0]["event"]
+            assert f"#/event/{name}" in out.getvalue()
+            assert eventually(lambda: client.get(f"/events/{name}/pictures/strip").status_code == 200, 30)
+            assert client.get(f"/events/{name}/evidence.m3u8").status_code == 200
+            assert client.get(pages[1]).status_code == 200
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_footage_that_is_played_fast_was_filmed_before():
+    feeds = [PlayedFeed(Path("a.mp4"), "a", START_US, 30.0), PlayedFeed(Path("b.mp4"), "b", START_US, 4.0)]
+    assert {feed.start_us for feed in demo._ending_now(feeds)} == {START_US - 30_000_000}
+
+
+def test_demo_without_the_packages_of_the_dashboard_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "consumers.terminal.demo_dashboard", None)
+    out = io.StringIO()
+    with demo._dashboard(Output(file=out, width=200), Settings()) as pages:
+        assert pages is None
+    assert "pip install 'clipline[web,pictures]'" in out.getvalue()
 
 
 def test_demo_of_files_that_are_no_video_says_so_before_anything_is_started(tmp_path):

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response  # noqa: E4
 
 import consumers.web  # noqa: E402
 from consumers.web.serving import serving_dashboard  # noqa: E402
-from stream import KafkaTransport  # noqa: E402
+from stream import KafkaTransport, Segment  # noqa: E402
 from stream.services import EmbeddedBroker, Service  # noqa: E402
 from tests.dashboards import Site, ready  # noqa: E402
 from tests.footage_sites import BEGIN_US, attach, camera_on, site  # noqa: E402
@@ -28,16 +28,20 @@ pytestmark = pytest.mark.slow
 
 STATIC = Path(consumers.web.__file__).parent / "static"
 SECOND_US = 1_000_000
+#: Of a machine that runs other tests, too.
+SLACK_SECONDS = 0.5
 #: As strict as the dashboard's pages: no inline script, nothing from elsewhere, no workers.
 _POLICY = "default-src 'self'; media-src 'self' blob:; script-src 'self'; worker-src 'none'; object-src 'none'"
 _PAGE = "<!doctype html><video muted playsinline width=320></video><script type=module src=/test/page.js></script>"
 _SCRIPT = """
 import {mount} from "/test/static/player.js";
+import {mountFast} from "/test/static/fast.js";
 const video = document.querySelector("video");
 globalThis.told = [];
 const parameters = new URLSearchParams(location.search);
 const [url, live] = [parameters.get("url"), parameters.get("live") === "1"];
-globalThis.player = mount(video, {url, live, onState: (state, reason) => told.push([state, reason])});
+const begin = url.includes("/fast.mp4") ? mountFast : mount;
+globalThis.player = begin(video, {url, live, onState: (state, reason) => told.push([state, reason])});
 """
 
 
@@ -140,6 +144,47 @@ def test_a_live_view_plays_and_tells_what_time_it_shows(
         assert set(told[told.index("playing") :]) <= {"playing", "stalled"}
         page.evaluate("player.destroy()")
         assert page.evaluate("[document.querySelector('video').src, player.time]") == ["", None]
+
+
+def test_a_fast_view_shows_what_was_filmed_a_segment_and_half_a_second_ago(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    film = write_video(tmp_path / "gate.mp4", 300, rate=10, gop=10, options={"bf": "0"})
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    here.cameras("gate")
+    with opened(here, browser) as page, camera_on(here.settings, film, start_us=time.time_ns() // 1000):
+        page.show("/api/v1/cameras/gate/fast.mp4", live=True)
+        page.wait("told.at(-1)[0] === 'playing'")
+        delays = []
+        for _ in range(40):
+            time.sleep(0.2)
+            delays.append(page.evaluate("(Date.now() - player.time) / 1000"))
+        # How far behind its own times the film is played: what is sent has ended then.
+        stored = here.transport.read(
+            {p: (0, end) for p, (_, end) in here.transport.offsets(here.topics.segments).items()}
+        )
+        sent = [(r.sent_us, Segment.decode(r.key, r.headers, r.value, r.where)) for r in stored]
+        late = min(sent_us - segment.end_us for sent_us, segment in sent if segment.frames) / 1e6
+        # The segments are of a second.
+        assert 1 < sorted(delays)[len(delays) // 2] - late < 1.5 + SLACK_SECONDS, (late, delays)
+        assert page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames") > 60
+        assert page.evaluate("document.querySelector('video').buffered.length") == 1
+        page.evaluate("player.destroy()")
+
+
+def test_a_fast_view_goes_on_where_the_camera_changes_its_size(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    small = write_video(tmp_path / "small.mp4", 60, rate=10, gop=10, size=(64, 48))
+    large = write_video(tmp_path / "large.mp4", 300, rate=10, gop=10, size=(160, 120))
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    here.cameras("gate")
+    with opened(here, browser) as page:
+        page.show("/api/v1/cameras/gate/fast.mp4", live=True)
+        with camera_on(here.settings, small):
+            page.wait("document.querySelector('video').videoWidth === 64 && told.at(-1)[0] === 'playing'")
+        with camera_on(here.settings, large, start_us=BEGIN_US + 100 * SECOND_US):
+            page.wait("document.querySelector('video').videoWidth === 160 && told.at(-1)[0] === 'playing'", 60)
 
 
 def test_a_recording_of_long_groups_of_pictures_plays_from_where_it_was_asked_for(

@@ -55,9 +55,9 @@ class Level:
 LEVELS: Final[Mapping[str, Level]] = {
     "edge": Level("edge", editable=False, what="what an edge box needs: OpenVINO, no torch; about 0.5 GB"),
     "demo": Level(
-        "edge,services",
+        "edge,services,pictures,web",
         editable=True,
-        what="what a demo needs: OpenVINO, a Kafka broker, Redis, no torch; about 0.5 GB, half a minute",
+        what="what a demo needs: OpenVINO, a Kafka broker, Redis, a dashboard, no torch; about 0.5 GB, half a minute",
     ),
     "all": Level(
         "full,dev",

@@ -400,11 +400,19 @@ def demo(
     ] = None,
     model: ModelOption = None,
     pace: PaceOption = "realtime",
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            "--stay/--end",
+            help="Whether the dashboard stays after the summary, until Ctrl-C.",
+            show_default="stays in a terminal",
+        ),
+    ] = None,
 ) -> None:
     """Start everything on this machine and classify sample cameras.
 
-    Ends with a summary: what was detected, and how that compares with the
-    truth of the samples.
+    Shows the cameras here and in a dashboard. Ends with a summary: what was
+    detected, and how that compares with the truth of the samples.
 
     \b
     Examples:
@@ -416,6 +424,7 @@ def demo(
     from consumers.terminal.demo import run_demo
 
     with stop_on_signal() as stop:
-        run_demo(console, footage, model, pace, stop)
-    if stop.is_set():
+        stays = console.is_terminal if stay is None else stay
+        outcome = run_demo(console, footage, model, pace, stop, stay=stays)
+    if outcome.stopped:
         raise typer.Exit(INTERRUPTED)

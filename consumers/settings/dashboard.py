@@ -163,6 +163,13 @@ class DashboardSettings(Section):
     max_streams: int = Field(
         128, ge=1, le=10_000, description="Of these, streams of events at once. One more is told to come back later."
     )
+    max_fast_views: int = Field(
+        16,
+        ge=1,
+        le=1000,
+        description="Fast views of cameras at once; the partition of each is read as long as somebody watches. One "
+        "more is told to come back later.",
+    )
     max_events: int = Field(
         20_000, ge=1, le=1_000_000, description="Events that are kept in memory, about 2 kB each. The oldest go first."
     )

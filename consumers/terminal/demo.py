@@ -8,8 +8,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,10 @@ from consumers.settings import Settings, override
 from consumers.subscribing.reader import stored_events
 from consumers.terminal.console import Output
 from consumers.topics import ensure_topics
-from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, attach, cameras_of, find_files
+from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, cameras_of, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
+from .demo_cameras import demo_cameras
 from .demo_summary import Outcome, PlayedFeed, heading, print_summary, read_truth, say
 from .live_view import LiveView
 from .wording import count, duration
@@ -44,10 +46,19 @@ def run_demo(
     pace: Pace,
     stop: threading.Event,
     watch: Callable[[LiveView, WorkerSnapshot], None] = lambda _view, _snapshot: None,
-) -> None:
+    *,
+    stay: bool = False,
+) -> Outcome:
     """Start a broker and Redis, attach every camera, work until all footage is classified, and print a summary.
 
-    `watch` is called a few times a second with what is shown.
+    Args:
+        console: where it is shown.
+        footage: file or folder; None for the sample cameras.
+        model: as of `worker.model`; None for the default.
+        pace: as of `stream.attach`.
+        stop: set to end at once.
+        watch: called a few times a second with what is shown.
+        stay: keep the dashboard after the summary, until `stop`.
 
     Raises:
         SourceError: the user's footage cannot be found, or none of it can be read.
@@ -56,7 +67,7 @@ def run_demo(
     """
     begun = time.monotonic()
     found = _find_feeds(footage or FOOTAGE)
-    feeds = found.feeds
+    feeds = found.feeds if pace == "realtime" else _ending_now(found.feeds)
     _print_introduction(console, found, pace, sample=footage is None)
     with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
@@ -70,24 +81,44 @@ def run_demo(
             worker = serving.worker
         before = worker.snapshot()
         _print_setting(console, kafka.address, redis.address, before)
+        pages = stack.enter_context(_dashboard(console, settings))
+        console.print()
         attached = time.monotonic()
-        first_event = _Playback(serving, transport, settings, pace, stop).run(console, feeds, watch)
+        first_event = _Playback(serving, settings, pace, stop).run(console, feeds, watch)
         finished = time.monotonic()
         # Read back as any subscriber would: what counts is what arrived on the topic.
         reports = list(stored_events(transport, settings.topics))
-    middle, high = worker.latency_seconds(50), worker.latency_seconds(95)
-    outcome = Outcome(
-        events=list({event.id: event.body() for event in reports}.values()),
-        counts=dict(worker.counts),
-        alarms=frozenset(before.alarms),
-        pace=pace,
-        seconds=finished - attached,
-        delays=None if middle is None or high is None else (middle, high),
-        first_event_seconds=None if first_event is None else first_event - begun,
-        stopped=stop.is_set(),
-    )
-    print_summary(console, outcome, feeds, read_truth(FOOTAGE / "truth.csv") if footage is None else None)
-    _print_next_steps(console)
+        middle, high = worker.latency_seconds(50), worker.latency_seconds(95)
+        outcome = Outcome(
+            events=list({event.id: event.body() for event in reports}.values()),
+            counts=dict(worker.counts),
+            alarms=frozenset(before.alarms),
+            pace=pace,
+            seconds=finished - attached,
+            delays=None if middle is None or high is None else (middle, high),
+            first_event_seconds=None if first_event is None else first_event - begun,
+            stopped=stop.is_set(),
+        )
+        print_summary(console, outcome, feeds, read_truth(FOOTAGE / "truth.csv") if footage is None else None)
+        _print_next_steps(console)
+        if pages is not None and stay and not outcome.stopped:
+            _print_pages(console, pages, outcome)
+            stop.wait()
+    return outcome
+
+
+@contextlib.contextmanager
+def _dashboard(console: Output, settings: Settings) -> Iterator[str | None]:
+    """Serve the dashboard, where it is installed, while the body runs, and say where; yield its address."""
+    try:
+        from .demo_dashboard import demo_dashboard  # noqa: PLC0415  an extra of its own
+    except ModuleNotFoundError as error:
+        say(console, f"No dashboard: {error.name} is not installed; pip install 'clipline[web,pictures]'.", "yellow")
+        yield None
+        return
+    with demo_dashboard(settings) as pages:
+        say(console, f"See it in a browser: {pages}", "bold")
+        yield pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +157,36 @@ def _find_feeds(footage: Path) -> _Found:
     return _Found(feeds, unreadable, left_out)
 
 
+def _ending_now(feeds: Sequence[PlayedFeed]) -> list[PlayedFeed]:
+    """Footage that is not played in real time was filmed before: nothing of it lies in the future."""
+    earlier_us = round(max(feed.seconds for feed in feeds) * 1e6)
+    return [replace(feed, start_us=feed.start_us - earlier_us) for feed in feeds]
+
+
 class _Playback:
     """Sends every feed and runs the worker, in threads, and shows the live view meanwhile."""
 
-    def __init__(
-        self, serving: Serving, transport: KafkaTransport, settings: Settings, pace: Pace, stop: threading.Event
-    ) -> None:
-        self._serving, self._transport, self._settings, self._pace = serving, transport, settings, pace
+    def __init__(self, serving: Serving, settings: Settings, pace: Pace, stop: threading.Event) -> None:
+        self._serving, self._settings, self._pace = serving, settings, pace
         self._stop, self._over = stop, threading.Event()
 
     def run(
         self, console: Output, feeds: Sequence[PlayedFeed], watch: Callable[[LiveView, WorkerSnapshot], None]
     ) -> float | None:
         """Show the cameras until all footage is classified, or `stop`; return when the first event came."""
+        with demo_cameras(self._settings, feeds, self._pace, self._is_over) as send:
+            return self._play(console, {feed.camera: _Thread(functools.partial(send, feed)) for feed in feeds}, watch)
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._over.is_set()
+
+    def _play(
+        self,
+        console: Output,
+        sending: Mapping[str, _Thread],
+        watch: Callable[[LiveView, WorkerSnapshot], None],
+    ) -> float | None:
         working = _Thread(lambda: self._serving.worker.run(self._over.is_set))
-        sending = {feed.camera: _Thread(functools.partial(self._send, feed)) for feed in feeds}
         view = LiveView(self._serving.snapshot, "clipline demo")
         first_event: float | None = None
         progress = _Progress()
@@ -173,19 +219,6 @@ class _Playback:
         if all(thread.error for thread in sending.values()):
             raise SourceError(f"nothing could be read: {'; '.join(str(thread.error) for thread in sending.values())}")
         return first_event
-
-    def _send(self, feed: PlayedFeed) -> None:
-        with contextlib.closing(self._transport.producer()) as producer:
-            attach(
-                str(feed.path),
-                feed.camera,
-                producer,
-                self._settings.topics.segments,
-                limits=self._settings.segments.limits,
-                pace=self._pace,
-                start_us=feed.start_us,
-                stop=lambda: self._stop.is_set() or self._over.is_set(),
-            )
 
 
 class _Progress:
@@ -273,7 +306,6 @@ def _print_setting(console: Output, kafka: str, redis: str, worker: WorkerSnapsh
     labels = ", ".join(sorted(worker.alarms))
     raised = f"raises an event when it sees: {labels}" if labels else "raises no events: no label has a threshold"
     say(console, f"Kafka is at {kafka}, Redis at {redis}. Model {worker.model} {raised}.")
-    console.print()
 
 
 def _print_next_steps(console: Output) -> None:
@@ -287,6 +319,17 @@ def _print_next_steps(console: Output) -> None:
     heading(console, "What next")
     for arguments, what in steps:
         say(console, f"  {f'{clipline} {arguments}':38} {what}")
+
+
+def _print_pages(console: Output, pages: str, outcome: Outcome) -> None:
+    heading(console, "Still there, until Ctrl-C")
+    say(console, f"  {f'{pages}#/review':38} each event with its pictures: was it right?")
+    if outcome.events:
+        newest = outcome.events[-1]
+        say(console, f"  {pages}#/event/{newest['event']}")
+        say(console, f"  {'':38} one of them: its footage over its scores")
+        asked = urllib.parse.urlencode({"camera": newest["camera"]})
+        say(console, f"  {f'{pages}#/why?{asked}':38} why nothing else was reported")
 
 
 def _command() -> str:

@@ -323,6 +323,7 @@ class FootageHealth(BaseModel):
     left_out: int = Field(
         description="Segments, and pages of their index, that cannot be read or played.", examples=[0]
     )
+    fast_views: int = Field(description="Fast views that are open.", examples=[1])
 
 
 class Health(BaseModel):

@@ -18,6 +18,7 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
+from .fast import FastFootage
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
@@ -69,6 +70,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             streams=streams,
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
+            fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

@@ -19,7 +19,7 @@ from consumers.settings import TopicSettings
 from stream import Lookup, Segment, SegmentError, Transport
 
 from .connection import Kept
-from .transport_stream import served
+from .transport_stream import follows, served
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class SegmentStore:
 
     def _before(self, segment: Segment, wanted: Wanted) -> Segment | None:
         found = None if wanted.after is None else self._raw_segment(wanted.partition, wanted.after)
-        return found if found is not None and _follows(found, segment) else None
+        return found if found is not None and follows(found, segment) else None
 
     def _raw_segment(self, partition: int, offset: int) -> Segment | None:
         if (kept := self._raw.get((partition, offset))) is not None:
@@ -184,12 +184,3 @@ class SegmentStore:
     def close(self) -> None:
         """Read no more."""
         self._lookup.close()
-
-
-def _follows(before: Segment, segment: Segment) -> bool:
-    return (before.camera, before.epoch_us, before.sequence, before.end_us) == (
-        segment.camera,
-        segment.epoch_us,
-        segment.sequence - 1,
-        segment.start_us,
-    )

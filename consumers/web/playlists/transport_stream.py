@@ -78,6 +78,16 @@ def served(segment: Segment, before: Callable[[], Segment | None]) -> bytes:
     return found.tobytes()
 
 
+def follows(before: Segment, segment: Segment) -> bool:
+    """Whether a segment goes on from another one."""
+    return (before.camera, before.epoch_us, before.sequence, before.end_us) == (
+        segment.camera,
+        segment.epoch_us,
+        segment.sequence - 1,
+        segment.start_us,
+    )
+
+
 def _left_by(before: _Parsed, here: _Parsed) -> list[tuple[int, _Table]]:
     """Pictures behind one that the segment before carries of this one: when they are decoded, and their packets."""
     carried, there = before.pictures[before.own :], {p.pts for p in here.pictures}

@@ -9,11 +9,12 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fleet, health, playlists, records, session, verdicts
+from . import cameras, events, fast, fleet, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
     playlists.router,
+    fast.router,
     events.router,
     verdicts.router,
     records.router,

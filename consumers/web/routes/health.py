@@ -46,6 +46,7 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
             cameras=footage.live.watched,
             segments=footage.segments.reads,
             bytes=footage.segments.kept_bytes,
-            left_out=footage.segments.left_out + footage.live.left_out,
+            left_out=footage.segments.left_out + footage.live.left_out + desk.fast.left_out,
+            fast_views=desk.fast.viewers,
         ),
     )

@@ -1,0 +1,165 @@
+"""Whether a wall stays as it is: `python benchmarks/wall.py --minutes 10`.
+
+50 cameras send small films (160x90, 5 frames/s), all tiles are on screen in a real Chromium, and play. Each half
+minute: how many play, the memory of the page's scripts after a collection of garbage, and that of all of Chromium's
+processes. Fails where a tile does not play at the end, or memory grows over the second half of the time. Needs the
+extra `web`, `playwright` and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import httpx
+import numpy as np
+from playlists import process
+
+from consumers.outputs.states import ensure_state_topics
+from consumers.running.attaching import attach_camera
+from consumers.running.ending import Ending
+from consumers.settings import Settings
+from consumers.topics import ensure_topics
+from consumers.web.serving import serving_dashboard
+from stream import KafkaTransport, Reading
+from stream.services import EmbeddedBroker
+
+_SECONDS: Final = 60
+_RATE: Final = 5
+_READY_SECONDS: Final = 180.0
+_LOOK_SECONDS: Final = 30.0
+#: What the second half of the time may add, of what there was in its begin.
+_GROWTH: Final = 0.15
+_PLAYING: Final = "Array.from(document.querySelectorAll('video')).map((video) => video.currentTime)"
+
+
+def write_film(path: Path) -> None:
+    """A bar that moves."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=_RATE, options={"preset": "ultrafast", "g": str(2 * _RATE)})
+        video.width, video.height, video.pix_fmt = 160, 90, "yuv420p"
+        for number in range(_SECONDS * _RATE):
+            picture = np.full((90, 160, 3), 40, np.uint8)
+            picture[:, number % 160 :][:, :8] = 220
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode())
+
+
+def send(settings: Settings, cameras: list[str], film: str) -> None:
+    """Send a film as each camera, until the process ends."""
+
+    def one(camera: str) -> None:
+        attach_camera(
+            settings, film, camera, pace="realtime", loop=True, start_us=time.time_ns() // 1000, reading=Reading(),
+            take_over=True, exit_after_seconds=None, ending=Ending(), progress=lambda _: None, hear=lambda _: None,
+        )  # fmt: skip
+
+    for camera in cameras:
+        threading.Thread(target=one, args=(camera,), daemon=True).start()
+        time.sleep(0.1)
+    threading.Event().wait()
+
+
+def chromium_megabytes() -> float:
+    """Proportional memory of all Chromium processes that this one has begun."""
+    found, ours = 0, {os.getpid()}
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+        except OSError:
+            continue
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in ours} - ours
+        ours |= more
+        grown = bool(more)
+    for pid in ours - {os.getpid()}:
+        try:
+            if "chrom" not in Path(f"/proc/{pid}/cmdline").read_text():
+                continue
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            found += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        except (OSError, StopIteration):
+            continue
+    return found / 1024
+
+
+def watch(browser: Any, url: str, cameras: int, seconds: float) -> bool:
+    """Look at the wall for so long; whether it stays as it is."""
+    page = browser.new_page(viewport={"width": 1920, "height": 3200})
+    page.goto(f"{url}/#/wall?layout=6")
+    session = page.context.new_cdp_session(page)
+    begun, heaps, sizes, shown, playing = time.monotonic(), [], [], [], 0
+    print(f"{'minute':>7}{'playing':>9}{'scripts MB':>12}{'Chromium MB':>13}")
+    while time.monotonic() - begun < seconds:
+        page.wait_for_timeout(_LOOK_SECONDS * 1000)
+        before, shown = shown, page.evaluate(_PLAYING)
+        playing = len(shown) if not before else sum(a != b for a, b in zip(before, shown, strict=False))
+        session.send("HeapProfiler.collectGarbage")
+        heaps.append(page.evaluate("performance.memory.usedJSHeapSize") / 1e6)
+        sizes.append(chromium_megabytes())
+        minute = (time.monotonic() - begun) / 60
+        print(f"{minute:7.1f}{playing:9}{heaps[-1]:12.1f}{sizes[-1]:13.0f}", flush=True)
+    half = len(sizes) // 2
+    if half < 1:
+        return playing == cameras
+    quarter = max(1, half // 2)
+    grown = [float(np.median(each[-quarter:]) / np.median(each[half : half + quarter])) - 1 for each in (heaps, sizes)]
+    print(f"over the second half: scripts {grown[0]:+.0%}, Chromium {grown[1]:+.0%}; {playing} of {cameras} play")
+    return playing == cameras and max(grown) <= _GROWTH
+
+
+def main() -> int:
+    """Watch a wall, and say whether it stays as it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--tiles", type=int, default=50)
+    asked = parser.parse_args()
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        parser.error("chromium is not installed")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  only where there is a browser
+
+    cameras = [f"camera-{number:02}" for number in range(asked.tiles)]
+    with tempfile.TemporaryDirectory() as folder, EmbeddedBroker() as broker, sync_playwright() as playwright:
+        film = Path(folder) / "bar.mp4"
+        write_film(film)
+        settings = Settings.model_validate(
+            {
+                "kafka": broker.address,
+                "redis": "redis://127.0.0.1:1/0",
+                "spool": {"folder": Path(folder) / "spool"},
+                "dashboard": {"requests_per_minute": 10**6, "footage_requests_per_minute": 10**6},
+            }
+        )
+        transport = KafkaTransport(settings.broker)
+        ensure_topics(transport, settings.topics)
+        ensure_state_topics(transport, settings.topics)
+        with process(send, settings, cameras, str(film)), serving_dashboard(settings, "127.0.0.1:0") as (url, _):
+            until = time.monotonic() + _READY_SECONDS
+            with httpx.Client(base_url=url, timeout=30) as client:
+                while len([c for c in client.get("/cameras").json()["items"] if c["status"] == "live"]) < len(cameras):
+                    if time.monotonic() > until:
+                        parser.error(f"not all cameras are live within {_READY_SECONDS:g} s")
+                    time.sleep(1)
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
+            )
+            is_well = watch(browser, url.removesuffix("/api/v1"), len(cameras), 60 * asked.minutes)
+            browser.close()
+    print("it stays as it is" if is_well else "it does not stay as it is")
+    return 0 if is_well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The fast view of a camera: one MP4 that grows with each segment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from consumers.records.prediction import rfc3339
+from consumers.web.desk import AtDesk, Desk
+from consumers.web.fast import FastFeed, Fragment, Fragments
+from consumers.web.fast.fragments import PLAYABLE
+from consumers.web.problems import ProblemError, not_found, problem_responses
+from stream import BrokerError
+
+from .cameras import CameraName
+from .playlists import Viewer
+
+router = APIRouter(tags=["footage"])
+
+#: Event time at which the MP4's own time is 0.
+TIME_HEADER: Final = "Clipline-Time"
+
+_TYPE: Final = "video/mp4"
+#: A camera with long groups of pictures begins with the next one.
+_FIRST_SECONDS: Final = 20.0
+#: Of a camera that sends nothing for so long, nothing is live.
+_SILENT_SECONDS: Final = 30.0
+#: Then who watches is asked again who that is.
+_LONGEST_SECONDS: Final = 3600.0
+_RETRY_SECONDS: Final = "5"
+
+
+@router.get(
+    "/cameras/{camera}/fast.mp4",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "H.264 or H.265 in fragments, each as soon as the broker has it; without an end.",
+            "content": {_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problem_responses(404, 406, 422, 503),
+    },
+)
+async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Response:
+    """A camera's live view with as little delay as its segments allow, as one MP4 that goes on and on.
+
+    It ends where the camera changes its parameters or is silent, and after an hour: ask again. `Content-Type` names the
+    codec, `Clipline-Time` when its time is 0.
+    """
+    if not viewer.sees(camera) or desk.view.camera(camera) is None:
+        raise not_found(f"no camera {camera!r} is known")
+    feed = desk.fast.watch(camera)
+    if feed is None:
+        limit = desk.settings.dashboard.max_fast_views
+        raise ProblemError(503, "busy", f"{limit} fast views are open already", {"Retry-After": _RETRY_SECONDS})
+    try:
+        fragments = Fragments()
+        first = await _first(desk, feed, fragments)
+    except BaseException:
+        desk.fast.leave(feed)
+        raise
+    return StreamingResponse(
+        _stream(desk, feed, fragments, first),
+        media_type=f'{_TYPE}; codecs="{first.codec}"',
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", TIME_HEADER: rfc3339(fragments.origin_us)},
+    )
+
+
+async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
+    segment = await feed.next(_FIRST_SECONDS)
+    if segment is None:
+        if desk.fast.away is not None:
+            raise BrokerError(desk.fast.away)
+        why = f"camera {feed.camera}: nothing came within {_FIRST_SECONDS:g} s"
+        raise ProblemError(503, "no-footage-yet", why, {"Retry-After": _RETRY_SECONDS})
+    if segment.codec not in PLAYABLE or segment.container != "mpegts":
+        raise ProblemError(
+            406, "not-playable", f"camera {feed.camera} sends {segment.codec}, which browsers do not play"
+        )
+    try:
+        return await to_thread.run_sync(fragments.add, segment)
+    except ValueError as error:
+        raise ProblemError(406, "not-playable", f"camera {feed.camera}: {error}") from None
+
+
+async def _stream(desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragment) -> AsyncGenerator[bytes]:
+    until = time.monotonic() + _LONGEST_SECONDS
+    try:
+        yield first.head + first.body
+        while time.monotonic() < until and (segment := await feed.next(_SILENT_SECONDS)) is not None:
+            with contextlib.suppress(ValueError):  # a damaged segment: who classifies it says so
+                fragment = await to_thread.run_sync(fragments.add, segment)
+                if fragment.head != first.head:
+                    return
+                yield fragment.body
+    finally:
+        desk.fast.leave(feed)
