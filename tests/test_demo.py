@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shutil
@@ -23,7 +24,7 @@ from consumers.terminal.demo import FOOTAGE
 from consumers.terminal.demo_summary import Outcome, PlayedFeed, Truth, print_summary, read_truth
 from consumers.times import parse_time_us
 from models import find
-from stream import BrokerError, MemoryTransport, SourceError
+from stream import BrokerError, SourceError
 from tests.command_line import clipline
 from tests.snapshots import camera, event, worker
 from tests.videos import write_video
@@ -249,14 +250,17 @@ def test_a_feed_that_fails_in_the_last_moment_is_told_all_the_same(monkeypatch, 
             ended = [camera(name, ended=True, pending=0) for name in ("gate", "yard")]
             return worker(*ended, lag=0, waiting=0)
 
-    def attach(_path, name, *_args, stop, **_options) -> None:
-        if name == "yard":
-            while not stop():
-                time.sleep(0.01)
-            raise error
+    @contextlib.contextmanager
+    def cameras(_settings, _feeds, _pace, stop):
+        def send(feed: PlayedFeed) -> None:
+            if feed.camera == "yard":
+                while not stop():
+                    time.sleep(0.01)
+                raise error
 
-    monkeypatch.setattr(demo, "attach", attach)
-    transport = MemoryTransport()
+        yield send
+
+    monkeypatch.setattr(demo, "demo_cameras", cameras)
     feeds = [PlayedFeed(Path(f"{name}.mp4"), name, START_US, 1.0) for name in ("gate", "yard")]
-    demo._Playback(Idle(), transport, Settings(), "max", stop).run(Console(file=out, width=80), feeds, lambda *_: None)
+    demo._Playback(Idle(), Settings(), "max", stop).run(Console(file=out, width=80), feeds, lambda *_: None)
     assert f"Camera yard is left out: {error}" in out.getvalue()
