@@ -5,7 +5,13 @@
 For each division (seed) and each outer fold, every candidate is cross-validated within the other folds; the best there
 (mean of accuracy and AUC; among those within half a point the cheapest to serve) scores what the outer fold holds out,
 which had no part in choosing. Printed are the means over divisions, and 95 % intervals that draw whole sources.
-Descriptors are computed once for each candidate; hours where footage is much. Writes build/nested.json.
+Descriptors are computed once for each candidate; hours where footage is much. Writes build/nested.json after each
+division.
+
+    python benchmarks/nested.py … --candidate movenet_3d:10 --epochs 3 --batch 32 --learning-rate 3e-3 \\
+        --weight-decay 0.05 --first 1 --divisions 2
+
+tries others. Of one alone there is nothing to choose: what is printed is how good it is on divisions of other seeds.
 """
 
 from __future__ import annotations
@@ -58,6 +64,9 @@ def division(trainers: Mapping[str, Trainer], counts: Counter[str]) -> tuple[np.
     for number, (learnt, held) in enumerate(splits, start=1):
         best, chosen = -np.inf, ""
         for name, trainer in trainers.items():
+            if len(trainers) == 1:
+                chosen = name  # there is nothing to choose
+                continue
             *_, within = trainer.held_out_within(f"fold {number}", learnt, _FOLDS)
             if (found := quality(within)) > best + _TIE:
                 best, chosen = found, name
@@ -85,42 +94,75 @@ def interval(outcomes: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> n
     return bounds
 
 
+def candidate(text: str) -> tuple[str, int]:
+    """Architecture and frames of ARCHITECTURE:FRAMES."""
+    name, colon, frames = text.rpartition(":")
+    if not colon or not frames.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected ARCHITECTURE:FRAMES, for example movenet_views:10")
+    return name, int(frames)
+
+
+def report(outcomes: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], counts: Counter[str], to: Path) -> None:
+    """Print what came of the divisions so far, and write it to a file."""
+    each = [figures(truth, scores) for truth, scores, _ in outcomes]
+    means = np.mean(each, axis=0)
+    low, high = interval(outcomes)
+    table = Table("figure", "mean", "95 %", f"of {len(outcomes)} divisions", box=None)
+    names = ("accuracy", "AUC", "recall at 5 % false alarms", "recall at 10 %")
+    for number, (name, *values) in enumerate(zip(names, means, low, high, strict=True)):
+        shown = ", ".join(f"{found[number]:.3f}" for found in each)
+        table.add_row(name, f"{values[0]:.3f}", f"{values[1]:.3f} to {values[2]:.3f}", shown)
+    Output().print(table)
+    Output().print("chosen: " + ", ".join(f"{name} {count} times" for name, count in counts.most_common()))
+    written = {
+        "divisions": len(outcomes),
+        "figures": dict(zip(names, means.tolist(), strict=True)),
+        "chosen": dict(counts),
+    }
+    to.parent.mkdir(exist_ok=True)
+    to.write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--map", action="append", default=[], help="old=new")
     parser.add_argument("--divisions", type=int, default=5, help="how many, each of another seed (5)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
+    parser.add_argument(
+        "--candidate", action="append", type=candidate, help="ARCHITECTURE:FRAMES, the cheapest first; may be repeated"
+    )
+    usual = Recipe()
+    parser.add_argument("--epochs", type=int, default=usual.epochs)
+    parser.add_argument("--batch", type=int, default=usual.batch)
+    parser.add_argument("--learning-rate", type=float, default=usual.learning_rate)
+    parser.add_argument("--weight-decay", type=float, default=usual.weight_decay)
+    parser.add_argument("--output", type=Path, default=Path("build/nested.json"))
     options = parser.parse_args()
     examples = find_examples([options.data], dict(pair.split("=") for pair in options.map))
     errors = Output(stderr=True)
     with task_progress(errors) as show:
         trainers: dict[str, tuple[Recipe, Trainer]] = {}
-        for architecture, frames in CANDIDATES:
+        for architecture, frames in options.candidate or CANDIDATES:
             known = describe(architecture)
             recipe = Recipe(
                 architecture,
                 frames=frames,
                 spacing_seconds=known.spacing_seconds,
                 size=known.size,
+                epochs=options.epochs,
+                batch=options.batch,
+                learning_rate=options.learning_rate,
+                weight_decay=options.weight_decay,
                 augmentation=Augmentation(flip=False),
             )
             trainers[f"{architecture}, {frames} frames"] = recipe, Trainer(load_footage(examples, recipe, show), recipe)
         counts, outcomes = Counter[str](), []
-        for seed in range(options.divisions):
+        for seed in range(options.first, options.first + options.divisions):
             alike = {name: trainer.under(replace(recipe, seed=seed)) for name, (recipe, trainer) in trainers.items()}
             outcomes.append(division(alike, counts))
-            show("divisions", seed + 1, options.divisions)
-    means = np.mean([figures(truth, scores) for truth, scores, _ in outcomes], axis=0)
-    low, high = interval(outcomes)
-    table = Table("figure", "nested", "95 %", box=None)
-    names = ("accuracy", "AUC", "recall at 5 % false alarms", "recall at 10 %")
-    for name, *values in zip(names, means, low, high, strict=True):
-        table.add_row(name, f"{values[0]:.3f}", f"{values[1]:.3f} to {values[2]:.3f}")
-    Output().print(table)
-    Output().print("chosen: " + ", ".join(f"{name} {count} times" for name, count in counts.most_common()))
-    written = {"figures": dict(zip(names, means.tolist(), strict=True)), "chosen": dict(counts)}
-    Path("build").mkdir(exist_ok=True)
-    Path("build/nested.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+            show("divisions", len(outcomes), options.divisions)
+            report(outcomes, counts, options.output)
 
 
 if __name__ == "__main__":

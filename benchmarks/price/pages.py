@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .figures import GOALS, not_measured
-from .plan import FOOTAGE, FOOTAGE_NAMES, LARGEST, SUBSTREAM
+from .plan import FOOTAGE, FOOTAGE_NAMES, LARGEST, LATENCY_NAMES, SUBSTREAM
 from .rows import BROKER, BROKERS, CORE, GATES, LATENCY, MEMORY, PEERS, PROFILE
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -260,7 +260,7 @@ def _latencies(run: Run) -> str:
         [
             _BROKER_NAMES[entry["variant"]],
             _model(run, entry["model"]),
-            FOOTAGE_NAMES[entry["footage"]],
+            LATENCY_NAMES[entry["footage"]],
             str(entry["cameras"]),
             f"{entry['worker_cores']:.2f} of {entry['cores']}",
             *(f"{entry[key]:.0f}" for key in ("median_ms", "value", "max_ms")),

@@ -21,6 +21,11 @@ FOOTAGE_NAMES: Final = {
 }
 LARGEST: Final = "1080p30"
 SUBSTREAM: Final = "360p15"
+#: A substream whose segments are half as long.
+SHORT: Final = "360p15-1s"
+#: How soon is measured on: segments are as long as the camera's groups of pictures.
+LATENCY_FOOTAGE: Final = FOOTAGE | {SHORT: Footage(0, 640, 360, rate=15, gop=15, bits_per_second=600_000)}
+LATENCY_NAMES: Final = FOOTAGE_NAMES | {SHORT: "640x360, 15 frames/s, segments of 1 s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Plan:
 
     def footage(self, name: str, *, still: bool = False) -> Footage:
         scene = "still" if still else "busy"
-        return replace(FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
+        return replace(LATENCY_FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
 
 
 FULL: Final = Plan(3, 6, 30, 6, (4, 16), 3, 800)

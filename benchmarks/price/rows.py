@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .plan import FOOTAGE, LARGEST, SUBSTREAM
+from .plan import FOOTAGE, LARGEST, SHORT, SUBSTREAM
 
 #: Of peers by what they decode and compute with.
 PEERS: Final = ("opencv_torch", "torchcodec_openvino", "decord_openvino")
@@ -31,6 +31,8 @@ GPU_PATHS: Final = ("direct", "torchcodec_cuda", "pynvvideocodec")
 GATES: Final = ("ungated", "gated", "still")
 #: How a worker behind a broker promises to tell each result.
 BROKERS: Final = ("embedded", "at-least-once", "exactly-once")
+#: Of these, those whose delay is measured.
+_SOON: Final = ("embedded", "exactly-once")
 
 CORE, GPU, PROFILE = "cameras_per_core", "cameras_per_gpu", "core_ms"
 MEMORY, LATENCY, BROKER = "memory_mb_per_camera", "latency_p95_ms", "broker_mb_per_s"
@@ -87,9 +89,8 @@ def all_rows(models: Sequence[str], default: str, precisions: Sequence[str]) -> 
             if model == default and footage == LARGEST:
                 rows += [Row(CORE, "kafka", broker, model, footage) for broker in BROKERS]
         rows += [Row(GPU, path, "", model, LARGEST) for path in GPU_PATHS]
-        rows.append(Row(LATENCY, "", "embedded", model, SUBSTREAM))
-    rows += [Row(LATENCY, "", broker, default, LARGEST) for broker in BROKERS if broker != "at-least-once"]
-    rows.append(Row(LATENCY, "", "exactly-once", default, SUBSTREAM))
+        rows += [Row(LATENCY, "", broker, model, SUBSTREAM) for broker in _SOON]
+    rows += [Row(LATENCY, "", broker, default, footage) for footage in (LARGEST, SHORT) for broker in _SOON]
     rows.append(Row(MEMORY, model=default))
     rows += [Row(BROKER, variant=broker) for broker in ("embedded", "apache")]
     return sorted(rows, key=lambda row: KINDS.index(row.kind))
