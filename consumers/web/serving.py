@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from fastapi import APIRouter
 
+from consumers.bundles.serving import BundleMaker
 from consumers.outputs.outages import watch_redis
 from consumers.pictures.store import PictureReader
 from consumers.settings import Settings, SettingsError, is_loopback
@@ -69,6 +70,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             streams=streams,
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
+            bundles=BundleMaker(connect, settings),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

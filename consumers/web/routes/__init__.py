@@ -9,12 +9,13 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fleet, health, playlists, records, session, verdicts
+from . import bundles, cameras, events, fleet, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
     playlists.router,
     events.router,
+    bundles.router,
     verdicts.router,
     records.router,
     session.router,
