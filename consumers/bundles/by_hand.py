@@ -33,7 +33,14 @@ class Written:
 
 
 def write_bundle(
-    transport: Transport, settings: Settings, event: str, path: Path, lead_seconds: float, tail_seconds: float
+    transport: Transport,
+    settings: Settings,
+    event: str,
+    path: Path,
+    lead_seconds: float,
+    tail_seconds: float,
+    *,
+    is_blurred: bool = False,
 ) -> Written:
     """Write the bundle of the event whose id begins so, whole or not at all.
 
@@ -49,7 +56,7 @@ def write_bundle(
         raise SourceError(f"{path}: expected a name that ends in .html, as browsers open it by that")
     report = newest_report(transport, settings.topics, event)
     signer, is_new = signer_at(key_path(settings.evidence.key))
-    wanted = Wanted(report, lead_seconds, tail_seconds)
+    wanted = Wanted(report, lead_seconds, tail_seconds, is_blurred)
     try:
         with replacing(path) as unfinished, unfinished.open("wb") as out:
             made = make_bundle(transport, settings, wanted, _whoever_asks(), signer, out)

@@ -52,6 +52,14 @@ def evidence(
             help="Write one HTML file that plays by itself and is signed: segments, pictures, scores, rule, hashes.",
         ),
     ] = False,
+    blur: Annotated[
+        bool,
+        typer.Option(
+            "--blur",
+            help="Encode the footage again with all blurred but the region in which most moves. People are not "
+            "recognised: whoever is in that region is seen.",
+        ),
+    ] = False,
     lead: Annotated[float, typer.Option(min=0.0, max=3600, metavar="SECONDS", help="Footage before the event.")] = 3.0,
     tail: Annotated[float, typer.Option(min=0.0, max=3600, metavar="SECONDS", help="Footage after the event.")] = 3.0,
     public_key: Annotated[
@@ -87,9 +95,10 @@ def evidence(
         ("--public-key", public_key is not None, event == _VERIFY),
         ("--output", output is not None, of_event),
         ("--bundle", bundle, of_event),
+        ("--blur", blur, of_event),
     ):
         if given and not belongs:
-            raise typer.BadParameter(f"{name} is for {'an event' if name in {'--output', '--bundle'} else 'verify'}")
+            raise typer.BadParameter(f"{name} is for {'verify' if name in {'FILE', '--public-key'} else 'an event'}")
     settings = command_settings(settings_file, kafka, None)
     if event == _VERIFY:
         if file is None:
@@ -98,29 +107,37 @@ def evidence(
     elif event == _KEY:
         _show_key(settings)
     elif bundle:
-        _bundle(settings, event, output or Path("evidence.html"), lead, tail)
+        _bundle(settings, event, output or Path("evidence.html"), lead, tail, blur)
     else:
-        _film(settings, event, output or Path("evidence.mp4"), lead, tail)
+        _film(settings, event, output or Path("evidence.mp4"), lead, tail, blur)
 
 
-def _film(settings: Settings, event: str, output: Path, lead: float, tail: float) -> None:
+def _film(settings: Settings, event: str, output: Path, lead: float, tail: float, blur: bool) -> None:
     from consumers.outputs.evidence import find_evidence, write_evidence
     from consumers.terminal.wording import describe
     from stream import KafkaTransport
 
-    found = find_evidence(KafkaTransport(settings.broker, at_once=True), settings.topics, event, lead, tail)
-    write_evidence(found, output)
+    transport = KafkaTransport(settings.broker, at_once=True)
+    found = find_evidence(transport, settings.topics, event, lead, tail)
+    if blur:
+        from consumers.bundles.blurring import write_blurred_evidence
+
+        words = write_blurred_evidence(transport, settings, found, output).words
+        errors.print(f"blurred and encoded again: {words}", style="yellow", soft_wrap=True)
+    else:
+        write_evidence(found, output)
     console.print(describe(found.event.body()), soft_wrap=True)
     console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", soft_wrap=True)
     _say_missing(found.missing)
 
 
-def _bundle(settings: Settings, event: str, output: Path, lead: float, tail: float) -> None:
+def _bundle(settings: Settings, event: str, output: Path, lead: float, tail: float, blur: bool) -> None:
     from consumers.bundles.by_hand import write_bundle
     from consumers.terminal.wording import describe
     from stream import KafkaTransport
 
-    written = write_bundle(KafkaTransport(settings.broker, at_once=True), settings, event, output, lead, tail)
+    transport = KafkaTransport(settings.broker, at_once=True)
+    written = write_bundle(transport, settings, event, output, lead, tail, is_blurred=blur)
     console.print(describe(written.event.body()), soft_wrap=True)
     made = written.made
     console.print(

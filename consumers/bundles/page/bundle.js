@@ -72,7 +72,7 @@
   function footage() {
     if (!clip) return panel(t("footage"), make("p", {}, t("footage.none")));
     const at = video?.currentTime ?? 0;
-    const said = make("p", {class: "quiet"}, t(manifest.blurred ? "footage.blurred" : "footage.how"));
+    const said = manifest.blurred ? make("p", {class: "warn panel"}, t("footage.blurred")) : make("p", {class: "quiet"}, t("footage.how"));
     video = make("video", {controls: "", muted: "", playsinline: "", preload: "auto", "aria-label": `${event.label}, ${event.camera}`});
     video.muted = true;
     video.addEventListener("error", () => said.replaceChildren(t("footage.cannot", {codec: clip.codec})));
