@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -246,6 +248,27 @@ def resigned(data: bytes, path: Path, change: Callable[[dict], object] = lambda 
         for name, content in ((b"manifest", text), (b"signature", canonical(signature)))
     )
     return data[:begin] + lines + data[line_of(data, "signature")[1] :]
+
+
+def test_a_bundle_is_checked_without_clipline_as_the_docs_say(bundle: Path, settings: Settings, tmp_path: Path):
+    if missing := [tool for tool in ("openssl", "xxd", "sha256sum") if shutil.which(tool) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    page = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text()
+    (script,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    shutil.copy(bundle, tmp_path / "event.html")
+    (tmp_path / "maker.pem").write_text(existing_signer(settings.evidence.key).public_pem)
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "manifest.json").read_bytes())
+    clip = next(each["sha256"] for each in manifest["parts"] if each["name"] == "clip")
+    assert done.stdout.splitlines() == [
+        "Signature Verified Successfully",
+        f"{clip}  -",
+        f"{manifest['page']['sha256']}  -",
+    ]
+    (tmp_path / "event.html").write_bytes(bundle.read_bytes().replace(b'"label":"bright"', b'"label":"brighT"'))
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Verified Successfully" not in done.stdout
 
 
 def test_a_bundle_that_another_key_signed_is_intact_but_not_vouched_for(bundle: Path, settings, tmp_path: Path):
