@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -33,6 +35,9 @@ from tests.test_evidence import Shortened
 from tests.videos import decoded_frames, write_video
 
 START_US = 1_700_000_000_000_000
+
+
+LIT = blinking((60, 120))
 
 
 def with_key(folder: Path, **evidence: object) -> Settings:
@@ -388,6 +393,32 @@ def test_what_retention_has_taken_is_said_in_page_and_manifest(stored, settings:
         assert checked.is_vouched_for
         assert any("retention" in each for each in checked.manifest["missing"])
         assert any("not in it: " in line for line in verdict_lines(tmp_path, checked))
+
+
+def test_a_codec_that_mp4_cannot_carry_is_said_and_its_segments_are_there(settings: Settings, tmp_path: Path):
+    film = write_video(tmp_path / "gate.mkv", 200, codec="libvpx", rate=25, gop=25, size=(64, 48), frame=LIT)
+    transport = MemoryTransport()
+    heard = live(film, "gate", START_US, transport=transport)[2]
+    event = next(each for each in heard.events if each.state == "ended")
+    made = write_bundle(transport, settings, event.id, tmp_path / "event.html", 0.0, 0.0).made
+    assert any(re.match("clip: .*vp8 segments cannot be joined", each) for each in made.missing)
+    checked = check_file(settings, tmp_path / "event.html", None)
+    assert checked.is_vouched_for
+    kinds = {each["name"]: each["type"] for each in checked.manifest["parts"]}
+    assert "clip" not in kinds
+    assert kinds["segment-00000"] == "video/x-matroska"
+
+
+def test_the_clip_of_h265_has_the_name_that_all_players_know(settings: Settings, tmp_path: Path):
+    film = write_video(tmp_path / "gate.mp4", 200, codec="libx265", rate=25, gop=25, size=(64, 48), frame=LIT)
+    transport = MemoryTransport()
+    heard = live(film, "gate", START_US, transport=transport)[2]
+    event = next(each for each in heard.events if each.state == "ended")
+    write_bundle(transport, settings, event.id, tmp_path / "event.html", 0.0, 0.0)
+    parts = {part.name: part for part in take_apart((tmp_path / "event.html").read_bytes()).parts}
+    with av.open(io.BytesIO(parts["clip"].data)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+        assert len(list(container.decode(video=0))) > 25
 
 
 def test_texts_of_the_page_are_the_same_in_both_languages():

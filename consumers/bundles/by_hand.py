@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from consumers.files import replacing
 from consumers.outputs.evidence import newest_report
@@ -19,6 +19,8 @@ from stream import SourceError, Transport
 from .checking import MAX_FILE_BYTES, Checked, check
 from .making import Made, MadeBy, Wanted, make_bundle
 from .signing import Signer, existing_signer, key_path, public_fingerprint, signer_at
+
+_MOST_FINDINGS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ def verdict_lines(path: Path, checked: Checked) -> Iterator[str]:
     """What was found, in words; what the file says of itself only where that was signed."""
     if not checked.is_intact:
         yield f"{path}: CHANGED, or not what it says it is"
-        yield from (f"  {finding}" for finding in checked.findings)
+        yield from (f"  {finding}" for finding in checked.findings[:_MOST_FINDINGS])
+        if (more := len(checked.findings) - _MOST_FINDINGS) > 0:
+            yield f"  and {more} more"
         return
     yield {
         "named": f"{path}: intact, and signed by the key that you named",

@@ -77,14 +77,14 @@ def gather(
         raise
     except SourceError as error:
         missing.append(str(error))
-    predictions, is_cut = _predictions(transport, settings.topics, event, (from_us, to_us))
+    since_us = _sent_us(transport, event, evidence, from_us)
+    predictions, is_cut = _predictions(transport, settings.topics, event, (from_us, to_us), since_us)
     if is_cut:
         missing.append(f"scores: only the first {len(predictions)} windows are kept")
-    reports = _reports(transport, settings.topics, event)
-    if not reports:
-        missing.append("reports: retention has removed them from their topic")
-    if not predictions:
-        missing.append("scores: there are none of that time on their topic (any more)")
+    reports = _reports(transport, settings.topics, event, since_us)
+    for name, records in (("reports", reports), ("scores", predictions)):
+        if not records:
+            missing.append(f"{name}: none were found; retention has removed them, or too many records lie before them")
     checkpoint, model = _model(settings, event)
     rule = _rule(transport, settings, event, checkpoint)
     return Gathered(event, tuple(reports), tuple(predictions), evidence, rule, model, tuple(missing))
@@ -107,15 +107,24 @@ def _kept(record: Record) -> dict[str, Any]:
     }
 
 
+def _sent_us(transport: Transport, event: Event, evidence: Evidence | None, from_us: int) -> int:
+    """Before what was made of the footage was sent, by the broker's clock: recordings tell other times than that."""
+    if evidence is not None:
+        first = (*evidence.context, *evidence.segments)[0]
+        partition, offset = evidence.place(first)
+        for record in transport.read({partition: (offset, offset + 1)}):
+            if record.sent_us:
+                return record.sent_us
+    return min(from_us, event.start_us)
+
+
 def _of_camera(transport: Transport, topic: str, event: Event, since_us: int) -> Iterator[Record]:
-    """Records of an event's camera on a topic, sent at an event time or later: so many are looked through."""
+    """Records of an event's camera on a topic, sent at a time or later: so many are looked through."""
     if not transport.existing([topic]):
         return
     partition: Partition = topic, transport.partition_of(topic, event.camera.encode())
     first, end = transport.offsets(topic).get(partition, (0, 0))
     begin = max(first, transport.sent_since(topic, max(0, since_us - _BESIDE_US)).get(partition, first))
-    if begin >= end:
-        begin = first  # recordings may tell another time than the broker's clock
     for number, record in enumerate(transport.read({partition: (begin, end)})):
         if number >= _MOST_RECORDS:
             return
@@ -123,22 +132,22 @@ def _of_camera(transport: Transport, topic: str, event: Event, since_us: int) ->
             yield record
 
 
-def _reports(transport: Transport, topics: TopicSettings, event: Event) -> list[dict[str, Any]]:
+def _reports(transport: Transport, topics: TopicSettings, event: Event, since_us: int) -> list[dict[str, Any]]:
     begins = f"{event.id}-".encode()
     return [
         _kept(record)
-        for record in _of_camera(transport, topics.events, event, event.start_us)
+        for record in _of_camera(transport, topics.events, event, since_us)
         if dict(record.headers).get("ce_id", b"").startswith(begins)
     ]
 
 
 def _predictions(
-    transport: Transport, topics: TopicSettings, event: Event, interval_us: tuple[int, int]
+    transport: Transport, topics: TopicSettings, event: Event, interval_us: tuple[int, int], since_us: int
 ) -> tuple[list[dict[str, Any]], bool]:
     """The scores of windows that begin within an interval, and whether there are more of them."""
     found: list[dict[str, Any]] = []
     from_us, to_us = interval_us
-    for record in _of_camera(transport, topics.predictions, event, from_us):
+    for record in _of_camera(transport, topics.predictions, event, since_us):
         try:
             prediction = Prediction.decode(record.key, record.headers, record.value, record.where, drills=True)
         except RecordError:

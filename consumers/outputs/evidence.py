@@ -112,7 +112,8 @@ def evidence_of(
             f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
         )
     holes = tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
-    return Evidence(report, tuple(wanted), tuple(context), holes, places)
+    names = [(s.epoch_us, s.sequence) for s in (*context, *wanted)]
+    return Evidence(report, tuple(wanted), tuple(context), holes, {name: places[name] for name in names})
 
 
 def _named(

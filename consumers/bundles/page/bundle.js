@@ -70,7 +70,7 @@
   let sized = null;
 
   function footage() {
-    if (!clip) return panel(t("footage"), make("p", {}, t("footage.none")));
+    if (!clip) return panel(t("footage"), make("p", {}, t(segments.length ? "footage.noclip" : "footage.none")));
     const at = video?.currentTime ?? 0;
     const said = manifest.blurred ? make("p", {class: "warn panel"}, t("footage.blurred")) : make("p", {class: "quiet"}, t("footage.how"));
     video = make("video", {controls: "", muted: "", playsinline: "", preload: "auto", "aria-label": `${event.label}, ${event.camera}`});
