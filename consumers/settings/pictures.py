@@ -1,7 +1,8 @@
-"""The section of pictures of events."""
+"""The sections of pictures of events, and of evidence to keep."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -50,4 +51,21 @@ class PictureSettings(Section):
         le=MAX_DAYS,
         description="Seconds for which a Redis that is away holds pictures up. Those that are made while it is away "
         "for longer are said to be missing.",
+    )
+
+
+class EvidenceSettings(Section):
+    """Evidence to keep: `clipline evidence EVENT --bundle`, and the button of the dashboard."""
+
+    key: Path = Field(
+        Path("~/.local/state/clipline/evidence.key"),
+        description="The ed25519 key that signs bundles, PEM without a password. It is made when it is needed, for its "
+        "owner alone (0600); `clipline evidence key` makes it, and prints the public key.",
+    )
+    max_megabytes: float = Field(
+        100.0,
+        gt=0,
+        le=500,
+        description="Megabytes of one bundle, at most. Its footage takes 2.7 times its bytes: as it was sent, and as a "
+        "clip that browsers play, both in base64.",
     )

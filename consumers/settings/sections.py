@@ -28,7 +28,7 @@ from .gates import GateSettings
 from .load import LoadSettings
 from .notifying import ChannelSettings, NotifySettings, check_keeping
 from .observing import LogSettings, MetricsSettings
-from .pictures import PictureSettings
+from .pictures import EvidenceSettings, PictureSettings
 from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, PART, Address, Section, check_group
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
@@ -356,6 +356,7 @@ class Settings(Section):
     topics: TopicSettings = Field(TopicSettings(), description="Topics.")
     redis_limits: RedisSettings = Field(RedisSettings(), description="What Redis keeps.")
     pictures: PictureSettings = Field(PictureSettings(), description="Pictures of events.")
+    evidence: EvidenceSettings = Field(EvidenceSettings(), description="Evidence to keep.")
     notify: NotifySettings = Field(NotifySettings(), description="Notifications.")
     channels: dict[_ChannelName, ChannelSettings] = Field(
         default_factory=dict,

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.responses import Response
 
+from consumers.bundles.serving import BundleMaker
 from consumers.outputs.outages import ServiceWatch
 from consumers.pictures.store import PictureReader
 from consumers.records.audit import AuditEntry
@@ -50,6 +51,7 @@ class Desk:
     writer: Writer
     footage: Footage
     fast: FastFootage
+    bundles: BundleMaker
 
 
 class Writer:
@@ -61,8 +63,10 @@ class Writer:
         self.room = CapacityLimiter(1)
         self._are_there = False
 
-    def write(self, entry: AuditEntry, topic: str, record: tuple[bytes, Headers, bytes]) -> None:
-        """Store who changes something, and then the change.
+    def write(
+        self, entry: AuditEntry, topic: str | None = None, record: tuple[bytes, Headers, bytes] | None = None
+    ) -> None:
+        """Store who changes something, and then the change; only who, where nothing on a topic changes.
 
         Raises:
             BrokerError: it is not stored, as far as the broker says.
@@ -76,8 +80,9 @@ class Writer:
         try:
             producer.send(topics.audit, *entry.encode())
             producer.flush()
-            producer.send(topic, *record)
-            producer.flush()
+            if topic is not None and record is not None:
+                producer.send(topic, *record)
+                producer.flush()
         finally:
             producer.close()
 

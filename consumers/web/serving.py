@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from fastapi import APIRouter
 
+from consumers.bundles.serving import BundleMaker
 from consumers.outputs.outages import watch_redis
 from consumers.pictures.store import PictureReader
 from consumers.settings import Settings, SettingsError, is_loopback
@@ -71,6 +72,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
             fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
+            bundles=BundleMaker(connect, settings),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

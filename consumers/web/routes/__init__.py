@@ -9,13 +9,14 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fast, fleet, health, playlists, records, session, verdicts
+from . import bundles, cameras, events, fast, fleet, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
     playlists.router,
     fast.router,
     events.router,
+    bundles.router,
     verdicts.router,
     records.router,
     session.router,

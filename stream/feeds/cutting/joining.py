@@ -79,6 +79,9 @@ def _join(segments: Sequence[Segment], out: av.container.OutputContainer, zero_u
 def _add_stream(out: av.container.OutputContainer, source: av.VideoStream, segment: Segment) -> av.VideoStream:
     stream = out.add_stream_from_template(source)
     stream.time_base = Fraction(1, TICKS_PER_SECOND[segment.container])
+    if segment.codec == "hevc" and out.format.name in {"mp4", "mov"}:
+        # Of the two names for it in MP4, Apple's players know this one only.
+        stream.codec_context.codec_tag = "hvc1"
     display = segment.display
     if display.pixel_aspect != 1:
         stream.codec_context.sample_aspect_ratio = display.pixel_aspect

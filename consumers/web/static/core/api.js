@@ -29,7 +29,7 @@ export const serverNow = () => Date.now() + ahead;
 async function ask(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(ROOT + path, {credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE_MS), ...options});
+    answer = await fetch(ROOT + path, {credentials: "same-origin", signal: AbortSignal.timeout(options.patience ?? PATIENCE_MS), ...options});
   } catch (error) {
     if (options.signal?.aborted) throw error;
     awaySince.value ??= Date.now();
@@ -44,6 +44,7 @@ async function ask(path, options = {}) {
   const date = Date.parse(answer.headers.get("date") ?? "");
   // It names the second that has begun; of what is answered from a cache it would be an old one.
   if (Number.isFinite(date) && Math.abs(date + 500 - serverNow()) > 1500) ahead = date + 500 - Date.now();
+  if (answer.ok && options.read) return options.read(answer);
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const problem = new Problem(answer.status, await answer.json().catch(() => ({})));
   if (problem.kind === "unauthenticated") session.value = false;
@@ -62,13 +63,24 @@ export function query(parameters = {}) {
 
 export const get = (path, parameters, options) => ask(path + query(parameters), options);
 
-function change(method, path, body) {
+function change(method, path, body, options = {}) {
   const headers = {"Content-Type": "application/json"};
   if (session.value?.csrf) headers["X-CSRF-Token"] = session.value.csrf;
-  return ask(path, {method, headers, body: body && JSON.stringify(body)});
+  return ask(path, {method, headers, body: body && JSON.stringify(body), ...options});
 }
 
 export const post = (path, body) => change("POST", path, body);
+
+/** Have the server make a file, which may take `patience` milliseconds, and have the browser save it. */
+export async function save(path, body, patience) {
+  const read = async (answer) => {
+    const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "file";
+    const url = URL.createObjectURL(await answer.blob());
+    Object.assign(document.createElement("a"), {href: url, download: name}).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  };
+  await change("POST", path, body, {patience, read});
+}
 
 export async function begin() {
   session.value = await get("/session");

@@ -1,6 +1,6 @@
 // One event: what was seen, when and by what, with its scores under its footage.
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
-import {get, may, serverNow} from "../core/api.js";
+import {get, may, save, serverNow} from "../core/api.js";
 import {Chart} from "../core/chart.js";
 import {duration, score, t, wholeTime, word} from "../core/i18n.js";
 import {useKeys} from "../core/keys.js";
@@ -15,6 +15,9 @@ import {changed, give, undo, withdraw} from "../core/verdicts.js";
 const MARGIN_MS = 15_000;
 const NEIGHBOUR_MS = 60_000;
 const REFRESH_MS = 4_000;
+
+/** Reading, drawing and signing may wait for those of others. */
+const BUNDLE_PATIENCE_MS = 180_000;
 
 const iso = (time) => new Date(time).toISOString();
 
@@ -88,6 +91,30 @@ function Verdicts({event}) {
     ${!may("operator") && html`<p class="quiet">${t("verdict.role")}</p>`}
     ${said.answer?.items.length > 0 && html`<ul class="lines" role="list">${said.answer.items.slice(0, 10).map((each) => html`<li key=${each.id}>
       <span><b>${word("answer", each.answer)}</b> ${each.by ?? each.channel ?? ""}</span> <span class="quiet"><${Moment} time=${Date.parse(each.time)} /></span></li>`)}</ul>`}
+  </section>`;
+}
+
+/** The event as one signed file that plays without a network. */
+function Keep({event}) {
+  const [state, setState] = useState("");
+  const [error, setError] = useState(null);
+  const keep = async () => {
+    setError(null);
+    setState("making");
+    try {
+      await save(`/events/${encodeURIComponent(event.event)}/bundle`, {}, BUNDLE_PATIENCE_MS);
+      setState("made");
+    } catch (failure) {
+      setState("");
+      setError(failure);
+    }
+  };
+  return html`<section class="panel" aria-labelledby="keep"><h2 id="keep">${t("event.keep")}</h2>
+    <p class="quiet">${t("event.keep.is")}</p>
+    <div class="pair"><button onClick=${keep} disabled=${!may("operator") || state === "making"}>${t("event.keep.do")}</button></div>
+    <p role="status" class="quiet">${state && word("event.keep", state)}</p>
+    ${error && html`<p class="error" role="alert">${error.message}</p>`}
+    ${!may("operator") && html`<p class="quiet">${t("event.keep.role")}</p>`}
   </section>`;
 }
 
@@ -176,6 +203,7 @@ function Shown({event}) {
       <div class="event-side">
         <${Verdicts} event=${event} />
         <section class="panel" aria-labelledby="facts"><h2 id="facts">${t("event.facts")}</h2><${Facts} event=${event} /></section>
+        <${Keep} event=${event} />
         <${Messages} event=${event} />
         <${Neighbours} event=${event} />
       </div>
