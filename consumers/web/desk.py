@@ -24,6 +24,7 @@ from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
 from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
+from .cameras.sample import SampleMaker
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
@@ -48,6 +49,7 @@ class Desk:
     streams: EventStreams
     writer: Writer
     footage: Footage
+    samples: SampleMaker
 
 
 class Writer:

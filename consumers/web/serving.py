@@ -17,6 +17,7 @@ from stream import KafkaTransport, Transport
 
 from .access import Access
 from .app import PREFIX, make_app
+from .cameras.sample import SampleMaker
 from .desk import Desk, Writer
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
@@ -54,9 +55,10 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
     streams = event_streams(settings.model_copy(update={"serve": limits}), None)
-    pictures = PictureReader(settings)
+    pictures, samples = PictureReader(settings), SampleMaker(connect, settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
+        stack.callback(samples.close)
         view = stack.enter_context(View(connect_to_follow, settings))
         desk = Desk(
             settings=settings,
@@ -69,6 +71,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             streams=streams,
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
+            samples=samples,
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

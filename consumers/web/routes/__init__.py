@@ -9,10 +9,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fleet, health, playlists, records, session, verdicts
+from . import camera_page, cameras, events, fleet, health, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
+    camera_page.router,
     playlists.router,
     events.router,
     verdicts.router,
