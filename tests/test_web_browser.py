@@ -36,6 +36,8 @@ PAGES = {
     "cameras/gate-1": ".band",
     "cameras": ".empty a",
     "fleet": "table",
+    "models": ".model",
+    "models/movenet-views": ".prose p",
     "deliveries": "tbody tr",
     "rules": ".version",
 }

@@ -28,6 +28,8 @@ from .cameras.sample import SampleMaker
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
+from .shelf.cards import ModelShelf
+from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View
 
@@ -50,6 +52,8 @@ class Desk:
     writer: Writer
     footage: Footage
     samples: SampleMaker
+    models: ModelShelf
+    reports: ReportFolder
 
 
 class Writer:

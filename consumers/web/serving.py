@@ -22,6 +22,8 @@ from .desk import Desk, Writer
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
+from .shelf.cards import ModelShelf
+from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View, followed
 
@@ -72,6 +74,8 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
             samples=samples,
+            models=ModelShelf(settings.worker.model),
+            reports=ReportFolder(settings.dashboard.reports),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import camera_page, cameras, events, fleet, health, playlists, records, session, verdicts
+from . import camera_page, cameras, events, fleet, health, models, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
@@ -20,5 +20,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     records.router,
     session.router,
     fleet.router,
+    models.router,
     health.router,
 )

@@ -84,7 +84,7 @@ def get_camera_settings(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Ca
         loop=named is not None and named.loop,
         transcode=named is not None and named.transcode,
         fps=None if named is None else named.fps,
-        clip=None if isinstance(model, str) else _clip(model.id, model.contract),
+        clip=None if isinstance(model, str) else clip_body(model.id, model.contract),
         why=model if isinstance(model, str) else None,
     )
 
@@ -164,7 +164,7 @@ async def get_camera_sample(camera: CameraName, asker: AnyAsker, desk: AtDesk) -
         height=sheet.height,
         columns=sheet.columns,
         frames=[rfc3339(each) for each in sheet.frames_us],
-        clip=_clip(sheet.model, sheet.contract),
+        clip=clip_body(sheet.model, sheet.contract),
     )
     return SampleBody(camera=camera, picture=picture, why=None)
 
@@ -212,7 +212,8 @@ async def _sheet(desk: Desk, asker: Asker, camera: str) -> Sheet | str:
         return str(error)
 
 
-def _clip(model: str, contract: Contract) -> ClipBody:
+def clip_body(model: str, contract: Contract) -> ClipBody:
+    """What a model takes in at once."""
     return ClipBody(
         model=model,
         frames=contract.frames,

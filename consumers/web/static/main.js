@@ -19,9 +19,10 @@ const PAGES = {
   why: () => import("./pages/why.js").then((module) => module.WhyNot),
   fleet: () => import("./pages/fleet.js").then((module) => module.Fleet),
   deliveries: () => import("./pages/deliveries.js").then((module) => module.Deliveries),
+  models: () => import("./pages/models.js").then((module) => module.ModelsPage),
   rules: () => import("./pages/rules.js").then((module) => module.Rules),
 };
-const LINKS = ["wall", "review", "why", "fleet", "deliveries", "rules"];
+const LINKS = ["wall", "review", "why", "fleet", "deliveries", "rules", "models"];
 
 const theme = new Signal(document.documentElement.dataset.theme ?? "auto");
 theme.watch((value) => {
