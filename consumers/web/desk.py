@@ -32,6 +32,7 @@ from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View
+from .what_if.scores import PastScoreReader
 
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
 _PRIVATE: Final = "private, no-cache"
@@ -45,6 +46,7 @@ class Desk:
     access: Access
     view: View
     scores: ScoreReader
+    past_scores: PastScoreReader
     thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch

@@ -26,6 +26,7 @@ from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View, followed
+from .what_if.scores import PastScoreReader
 
 
 @contextlib.contextmanager
@@ -67,6 +68,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             access=access,
             view=view,
             scores=ScoreReader(connect, settings.topics),
+            past_scores=PastScoreReader(connect, settings.topics),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),

@@ -191,6 +191,24 @@ class View:
             found = self._events.slice(limit, lambda report: wanted(self._known(report)), after)
             return Slice(tuple(map(self._known, found.items)), found.after)
 
+    def judged(self, camera: str, label: str) -> list[JudgedEvent]:
+        """What people said of the events of one label of a camera."""
+        with self._lock:
+            return [
+                each for each in self._judged.values() if (each.newest.camera, each.newest.label) == (camera, label)
+            ]
+
+    def reported(self, camera: str, label: str, from_us: int, to_us: int) -> list[Event]:
+        """The events of one label of a camera that reach into a time, the newest first."""
+        with self._lock:
+            found = self._events.slice(
+                max(1, len(self._events)),
+                lambda each: (
+                    (each.camera, each.label) == (camera, label) and each.start_us < to_us and each.end_us > from_us
+                ),
+            )
+            return list(found.items)
+
     def verdict(self, id_: str) -> Verdict | None:
         with self._lock:
             return self._verdicts.get(id_)

@@ -9,11 +9,12 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import camera_page, cameras, events, fleet, health, models, playlists, records, session, verdicts
+from . import camera_page, cameras, events, fleet, health, models, playlists, records, session, verdicts, what_if
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
     camera_page.router,
+    what_if.router,
     playlists.router,
     events.router,
     verdicts.router,

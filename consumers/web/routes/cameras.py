@@ -94,7 +94,7 @@ def get_camera_rules(camera: CameraName, query: Annotated[At, Query()], asker: A
         camera=camera,
         model=found.model,
         version=found.version,
-        items=[_label_rule(label, rule) for label, rule in found.rules.items()],
+        items=[label_rule(label, rule) for label, rule in found.rules.items()],
         why=found.why,
     )
 
@@ -146,7 +146,8 @@ def _body(line: CameraLine) -> Camera:
     )
 
 
-def _label_rule(label: str, rule: Rule) -> LabelRule:
+def label_rule(label: str, rule: Rule) -> LabelRule:
+    """A rule as the API shows it."""
     return LabelRule(
         label=label,
         start=rule.start,
