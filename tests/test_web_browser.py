@@ -33,7 +33,11 @@ PAGES = {
     "wall": ".tile",
     "review": ".card",
     "why?camera=gate-1&from=2025-11-24T08:00:00Z&to=2025-11-24T08:02:00Z": ".plot canvas",
+    "cameras/gate-1": ".band",
+    "cameras": ".empty a",
     "fleet": "table",
+    "models": ".model",
+    "models/movenet-views": ".prose p",
     "deliveries": "tbody tr",
     "rules": ".version",
 }

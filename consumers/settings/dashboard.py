@@ -184,6 +184,12 @@ class DashboardSettings(Section):
         description="Megabytes (1,048,576 bytes) of the segments that were served last, for the next who asks. What "
         "is not there any more is read from Kafka again.",
     )
+    reports: Path | None = Field(
+        None,
+        examples=["/var/lib/clipline/reports"],
+        description="A folder of reports of `replay`, `tune` and `evaluate`, .html and .json, which the pages list and "
+        "show. Left out: none are.",
+    )
     audit_days: float = Field(
         365.0, gt=0, le=MAX_HOURS / 24, description="Days that the topic of who changed what is kept."
     )

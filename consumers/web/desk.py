@@ -25,12 +25,16 @@ from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
 from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
+from .cameras.sample import SampleMaker
 from .fast import FastFootage
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
+from .shelf.cards import ModelShelf
+from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View
+from .what_if.scores import PastScoreReader
 
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
 _PRIVATE: Final = "private, no-cache"
@@ -44,6 +48,7 @@ class Desk:
     access: Access
     view: View
     scores: ScoreReader
+    past_scores: PastScoreReader
     thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch
@@ -52,6 +57,9 @@ class Desk:
     footage: Footage
     fast: FastFootage
     bundles: BundleMaker
+    samples: SampleMaker
+    models: ModelShelf
+    reports: ReportFolder
 
 
 class Writer:

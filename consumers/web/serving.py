@@ -18,13 +18,17 @@ from stream import KafkaTransport, Transport
 
 from .access import Access
 from .app import PREFIX, make_app
+from .cameras.sample import SampleMaker
 from .desk import Desk, Writer
 from .fast import FastFootage
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
+from .shelf.cards import ModelShelf
+from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View, followed
+from .what_if.scores import PastScoreReader
 
 
 @contextlib.contextmanager
@@ -56,15 +60,17 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
     streams = event_streams(settings.model_copy(update={"serve": limits}), None)
-    pictures = PictureReader(settings)
+    pictures, samples = PictureReader(settings), SampleMaker(connect, settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
+        stack.callback(samples.close)
         view = stack.enter_context(View(connect_to_follow, settings))
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
             scores=ScoreReader(connect, settings.topics),
+            past_scores=PastScoreReader(connect, settings.topics),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
@@ -73,6 +79,9 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             footage=stack.enter_context(Footage(connect, settings)),
             fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
             bundles=BundleMaker(connect, settings),
+            samples=samples,
+            models=ModelShelf(settings.worker.model),
+            reports=ReportFolder(settings.dashboard.reports),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

@@ -56,6 +56,14 @@ class ThresholdReader:
                 return Thresholds({}, None, None, str(error))
             return Thresholds(rules.of(camera), checkpoint.id, rules.version)
 
+    def checkpoint(self) -> Checkpoint | str:
+        """The model of the settings, or why it is not known here, in words."""
+        with self._lock:
+            try:
+                return self._model()
+            except (ModelError, OSError) as error:
+                return str(error)
+
     def _model(self) -> Checkpoint:
         if self._checkpoint is None:
             name = self._settings.worker.model

@@ -29,6 +29,7 @@ from consumers.subscribing.reader import EventReader
 from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
 from stream import Record, Transport
 
+from .cameras.history import Past, StateHistory
 from .feed import Feed, FeedHealth
 from .newest import Key, Newest, Slice
 
@@ -85,6 +86,7 @@ class View:
         self._keep_us = int(settings.dashboard.keep_hours * 3.6e9)
         self._lock = threading.RLock()
         self._states = States()
+        self._history = StateHistory()
         self._reader = EventReader(topics, drills=True)
         self._events: Newest[Event] = Newest(room)
         self._pictures: Newest[EventPictures] = Newest(room)
@@ -172,6 +174,11 @@ class View:
         """One camera; None where nothing is known of it."""
         return next((line for line in self.overview().cameras if line.state.feed.camera == name), None)
 
+    def past(self, camera: str, from_us: int, to_us: int) -> Past:
+        """How a camera was between two times, wall clock, as far as anybody here has heard."""
+        with self._lock:
+            return self._history.past(camera, from_us, to_us, self._now_us())
+
     def event(self, id_: str) -> KnownEvent | None:
         """One event; None where it is not kept."""
         with self._lock:
@@ -183,6 +190,24 @@ class View:
         with self._lock:
             found = self._events.slice(limit, lambda report: wanted(self._known(report)), after)
             return Slice(tuple(map(self._known, found.items)), found.after)
+
+    def judged(self, camera: str, label: str) -> list[JudgedEvent]:
+        """What people said of the events of one label of a camera."""
+        with self._lock:
+            return [
+                each for each in self._judged.values() if (each.newest.camera, each.newest.label) == (camera, label)
+            ]
+
+    def reported(self, camera: str, label: str, from_us: int, to_us: int) -> list[Event]:
+        """The events of one label of a camera that reach into a time, the newest first."""
+        with self._lock:
+            found = self._events.slice(
+                max(1, len(self._events)),
+                lambda each: (
+                    (each.camera, each.label) == (camera, label) and each.start_us < to_us and each.end_us > from_us
+                ),
+            )
+            return list(found.items)
 
     def verdict(self, id_: str) -> Verdict | None:
         with self._lock:
@@ -245,6 +270,11 @@ class View:
 
     def _take_state(self, record: Record) -> None:
         self._states.take(record, self._topics)
+        key = (record.key or b"").decode(errors="replace")
+        if record.topic == self._topics.cameras_state and (camera := self._states.cameras.get(key)) is not None:
+            self._history.note_camera(camera)
+        elif record.topic == self._topics.workers_state and (worker := self._states.workers.get(key)) is not None:
+            self._history.note_worker(worker)
 
     def _take_event(self, record: Record) -> None:
         event = self._reader.new_event(record)
@@ -287,6 +317,7 @@ class View:
         before_us = now_us - self._keep_us
         with self._lock:
             self._states.forget(now_us)
+            self._history.forget(now_us)
             for verdict in self._verdicts.forget(before_us):
                 self._forget_said(verdict)
             for kept in (self._events, self._pictures, self._deliveries, self._audit):

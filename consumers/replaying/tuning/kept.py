@@ -97,11 +97,11 @@ def propose(
     starts: dict[Place, float] = {}
     for camera, predictions in scores.items():
         for label, rule in rules(camera).items():
-            seen = [p for p in predictions if label in p.scores and (rule.smoothing > 1 or p.scores[label] >= rule.end)]
-            now = _alarms(seen, label, rule, said)
+            seen = [p for p in predictions if label in p.scores and matters(rule, p.scores[label])]
+            now = alarms_under(seen, label, rule, said)
             starts[camera, label] = rule.start
             tried[camera, label] = {
-                start: now if start == rule.start else _alarms(seen, label, _raised(rule, start), said)
+                start: now if start == rule.start else alarms_under(seen, label, raised(rule, start), said)
                 for start in _levels(rule.start, now)
             }
     before = {place: levels[starts[place]] for place, levels in tried.items()}
@@ -128,17 +128,27 @@ def propose(
     )
 
 
-def _alarms(
-    predictions: Iterable[Prediction], label: str, rule: Rule, said: Sequence[tuple[Verdict, str]]
+def matters(rule: Rule, score: float) -> bool:
+    """Whether a window can be a part of an event, or of what decides on one; others may be left out, as gaps."""
+    return rule.smoothing > 1 or score >= rule.end
+
+
+def alarms_under(
+    predictions: Iterable[Prediction],
+    label: str,
+    rule: Rule,
+    said: Sequence[tuple[Verdict, str]],
+    *,
+    alerts_only: bool = True,
 ) -> tuple[Alarm, ...]:
-    """The alerts of one label of one camera, as a worker raises them."""
+    """The alerts of one label of one camera, as a worker raises them; all events where not `alerts_only`."""
     tracker = Tracker({label: rule})
     reports: dict[str, Event] = {}
     alerts: set[str] = set()
     for prediction in predictions:
         for event in tracker.push(prediction):
             reports[event.id] = event
-            if event.severity == "alert":
+            if event.severity == "alert" or not alerts_only:
                 alerts.add(event.id)
     for event in tracker.close("feed_ended"):
         reports[event.id] = event
@@ -174,7 +184,8 @@ def _levels(start: float, alarms: Sequence[Alarm]) -> list[float]:
     return sorted({start, *(level for each in amid if (level := min(1.0, round(each, _DIGITS))) > start)})
 
 
-def _raised(rule: Rule, start: float) -> Rule:
+def raised(rule: Rule, start: float) -> Rule:
+    """A rule with another threshold; an event ends below it at the latest."""
     return replace(rule, start=start, end=min(rule.end, start))
 
 

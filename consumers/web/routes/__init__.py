@@ -9,10 +9,26 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import bundles, cameras, events, fast, fleet, health, playlists, records, session, verdicts
+from . import (
+    bundles,
+    camera_page,
+    cameras,
+    events,
+    fast,
+    fleet,
+    health,
+    models,
+    playlists,
+    records,
+    session,
+    verdicts,
+    what_if,
+)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
+    camera_page.router,
+    what_if.router,
     playlists.router,
     fast.router,
     events.router,
@@ -21,5 +37,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     records.router,
     session.router,
     fleet.router,
+    models.router,
     health.router,
 )

@@ -49,7 +49,7 @@ def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
 @router.get("/cameras/{camera}", responses=problem_responses(404, 422))
 def get_camera(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Camera:
     """One camera."""
-    return _body(_line(desk, asker, camera))
+    return _body(known_line(desk, asker, camera))
 
 
 @router.get("/cameras/{camera}/predictions", responses=problem_responses(404, 422, 503))
@@ -61,7 +61,7 @@ async def list_predictions(
     They are found by when their records were sent: of footage that was recorded long before it was sent, less may be
     found than there is, and `cut` is true then.
     """
-    _line(desk, asker, camera)
+    known_line(desk, asker, camera)
     begin, end = to_us(query.from_), to_us(query.to)
     last, reader = min(end, begin + _LONGEST_US), desk.scores
     found = await to_thread.run_sync(reader.read, camera, begin, last, query.limit, limiter=reader.room)
@@ -87,14 +87,14 @@ def get_camera_rules(camera: CameraName, query: Annotated[At, Query()], asker: A
 
     Rules that were applied, else those of the settings, over what the model says.
     """
-    _line(desk, asker, camera)
+    known_line(desk, asker, camera)
     at_us = time.time_ns() // 1000 if query.at is None else to_us(query.at)
     found = desk.thresholds.read(camera, at_us, desk.view.rules())
     return CameraRules(
         camera=camera,
         model=found.model,
         version=found.version,
-        items=[_label_rule(label, rule) for label, rule in found.rules.items()],
+        items=[label_rule(label, rule) for label, rule in found.rules.items()],
         why=found.why,
     )
 
@@ -102,14 +102,19 @@ def get_camera_rules(camera: CameraName, query: Annotated[At, Query()], asker: A
 @router.post("/cameras/{camera}/live-token", responses=problem_responses(403, 404, 422))
 def make_live_token(camera: CameraName, asker: AnyAsker, desk: AtDesk, response: Response) -> LiveToken:
     """A token that lets a player have the live view of this camera, for a while."""
-    _line(desk, asker, camera)
+    known_line(desk, asker, camera)
     response.headers["Cache-Control"] = "no-store"
     signer = desk.access.signer
     expires_us = (int(time.time()) + signer.live_seconds) * 1_000_000
     return LiveToken(camera=camera, token=signer.live_token(camera), expires=rfc3339(expires_us))
 
 
-def _line(desk: Desk, asker: Asker, camera: str) -> CameraLine:
+def known_line(desk: Desk, asker: Asker, camera: str) -> CameraLine:
+    """A camera that there is for who asks.
+
+    Raises:
+        ProblemError: there is none.
+    """
     found = desk.view.camera(camera) if asker.sees(camera) else None
     if found is None:
         raise not_found(f"no camera {camera!r} is known")
@@ -141,7 +146,8 @@ def _body(line: CameraLine) -> Camera:
     )
 
 
-def _label_rule(label: str, rule: Rule) -> LabelRule:
+def label_rule(label: str, rule: Rule) -> LabelRule:
+    """A rule as the API shows it."""
     return LabelRule(
         label=label,
         start=rule.start,

@@ -15,12 +15,14 @@ const PAGES = {
   wall: async () => Wall,
   review: () => import("./pages/review.js").then((module) => module.Review),
   event: () => import("./pages/event.js").then((module) => module.EventPage),
+  cameras: () => import("./pages/camera.js").then((module) => module.CameraPage),
   why: () => import("./pages/why.js").then((module) => module.WhyNot),
   fleet: () => import("./pages/fleet.js").then((module) => module.Fleet),
   deliveries: () => import("./pages/deliveries.js").then((module) => module.Deliveries),
+  models: () => import("./pages/models.js").then((module) => module.ModelsPage),
   rules: () => import("./pages/rules.js").then((module) => module.Rules),
 };
-const LINKS = ["wall", "review", "why", "fleet", "deliveries", "rules"];
+const LINKS = ["wall", "review", "why", "fleet", "deliveries", "rules", "models"];
 
 const theme = new Signal(document.documentElement.dataset.theme ?? "auto");
 theme.watch((value) => {
@@ -82,10 +84,10 @@ function Toast() {
 
 function Title() {
   const all = useSignal(cameras);
-  const {page} = useSignal(route);
+  const {page, subject} = useSignal(route);
   useSignal(clock);
   const bad = all?.filter((each) => !["live", "ended"].includes(freshness(each))).length;
-  document.title = `${bad ? `(${bad}) ` : ""}${t(LINKS.includes(page) ? page : "event")} · Clipline`;
+  document.title = `${bad ? `(${bad}) ` : ""}${subject && page !== "event" ? subject : t(page in PAGES ? page : "wall")} · Clipline`;
   return null;
 }
 

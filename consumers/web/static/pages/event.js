@@ -10,6 +10,7 @@ import {address, route} from "../core/route.js";
 import {Signal, useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, VerdictChip} from "../core/ui.js";
 import {changed, give, undo, withdraw} from "../core/verdicts.js";
+import {WhatIf} from "./what_if.js";
 
 /** Around the event. */
 const MARGIN_MS = 15_000;
@@ -199,6 +200,7 @@ function Shown({event}) {
           <${Scores} event=${event} stretch=${steady.current} playhead=${playhead} seek=${seek} />
         </section>
         <section class="panel" aria-labelledby="pictures"><h2 id="pictures">${t("event.pictures")}</h2><${Pictures} event=${event} /></section>
+        ${!event.drill && html`<${WhatIf} event=${event} />`}
       </div>
       <div class="event-side">
         <${Verdicts} event=${event} />

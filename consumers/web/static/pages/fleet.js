@@ -27,7 +27,7 @@ function Cameras() {
   if (!all) return html`<${Loading} lines="1" />`;
   if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
   const columns = [
-    [t("filter.camera"), (each) => html`<a href=${address("why", "", {camera: each.camera})}>${each.camera}</a>`],
+    [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
     [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${each.why ?? ""}</span>`],
     [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => (each.width ? `${each.codec} ${each.width}×${each.height}, ${number(each.frames_per_second)} fps` : "–")],

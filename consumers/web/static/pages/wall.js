@@ -85,30 +85,16 @@ function Video({camera, onState}) {
   return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
-function Tile({camera}) {
-  const ref = useRef(null);
+/** The picture of a camera while it is one of now; else why there is none, and since when. */
+export function Screen({camera, isOnScreen = true}) {
   const [player, setPlayer] = useState({state: "loading", why: null});
-  const [, redraw] = useState(0);
-  const isOnScreen = useOnScreen(ref);
-  useSignal(clock);
   const state = freshness(camera);
   const isLive = state === "live";
   const isPlaying = isLive && player.state === "playing";
-  useEffect(() => {
-    if (isOnScreen) beginTrace(camera, () => redraw((count) => count + 1));
-  }, [isOnScreen]);
-  extendTrace(camera);
-  const points = traces.get(camera.camera) ?? [];
-  const alarms = useSignal(alarming);
   const isAlarm = isLive && camera.events.length > 0;
   const seenAt = newestAt(camera);
   const said = !isLive ? word("state", state) : word("player", player.state);
-  return html`<li class="tile ${isLive ? "" : "tile-stale"} ${isAlarm ? "tile-alarm" : ""}" ref=${ref} data-camera=${camera.camera} data-state=${state}>
-    <div class="tile-head">
-      <h2 class="name"><a href=${address("why", "", {camera: camera.camera})} title=${t("wall.open")}>${camera.camera}</a></h2>
-      <span class="chip chip-state-${state}">${word("state", state)}</span>
-    </div>
-    <div class="screen">
+  return html`<div class="screen">
       ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} onState=${(next, why) => setPlayer({state: next, why})} />`}
       ${!isPlaying && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
@@ -118,7 +104,29 @@ function Tile({camera}) {
         ${isLive && html`<p class="quiet">${camera.codec} ${camera.width}×${camera.height}, ${Math.round(camera.frames_per_second)} fps</p>`}
       </div>`}
       ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
+    </div>`;
+}
+
+function Tile({camera}) {
+  const ref = useRef(null);
+  const [, redraw] = useState(0);
+  const isOnScreen = useOnScreen(ref);
+  useSignal(clock);
+  const state = freshness(camera);
+  const isLive = state === "live";
+  useEffect(() => {
+    if (isOnScreen) beginTrace(camera, () => redraw((count) => count + 1));
+  }, [isOnScreen]);
+  extendTrace(camera);
+  const points = traces.get(camera.camera) ?? [];
+  const alarms = useSignal(alarming);
+  const isAlarm = isLive && camera.events.length > 0;
+  return html`<li class="tile ${isLive ? "" : "tile-stale"} ${isAlarm ? "tile-alarm" : ""}" ref=${ref} data-camera=${camera.camera} data-state=${state}>
+    <div class="tile-head">
+      <h2 class="name"><a href=${address("cameras", camera.camera)} title=${t("wall.open")}>${camera.camera}</a></h2>
+      <span class="chip chip-state-${state}">${word("state", state)}</span>
     </div>
+    <${Screen} camera=${camera} isOnScreen=${isOnScreen} />
     <div class="tile-foot">
       <p class="seen"><b>${camera.label ?? t("wall.unclassified")}</b> ${score(camera.score)}</p>
       <${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />

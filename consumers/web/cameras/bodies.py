@@ -1,0 +1,134 @@
+"""What routes of one camera answer with, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+_TIME = "2026-11-24T08:00:00.000000Z"
+
+
+class ClipBody(BaseModel):
+    """What the model takes in at once, as its contract says."""
+
+    model: str = Field(examples=["movenet-views-7e7d60cf"])
+    frames: int = Field(description="Pictures of a clip.", examples=[10])
+    spacing_seconds: float = Field(description="From one to the next.", examples=[0.13])
+    width: int = Field(description="To which each is brought.", examples=[384])
+    height: int = Field(examples=[384])
+    fit: str = Field(description="stretch: squeezed to it. crop: the middle is cut out.", examples=["stretch"])
+    views: int = Field(
+        description="2: the network is given the whole picture at half that size, and a part of it close up.",
+        examples=[2],
+    )
+
+
+class CameraSettingsBody(BaseModel):
+    """What the settings of this server say of a camera. Its agent may go by others."""
+
+    camera: str = Field(examples=["gate-1"])
+    is_named: bool = Field(description="Whether they name it; `clipline attach` needs no name in them.")
+    source: str | None = Field(
+        description="Where its video is, without user, password and what else may be secret; for operators.",
+        examples=["rtsp://***@10.0.0.7/stream"],
+    )
+    loop: bool = Field(description="Whether footage begins again at its end.")
+    transcode: bool = Field(description="Whether its video is encoded once more where that is needed.")
+    fps: float | None = Field(description="Pictures a second, where they had to be said.", examples=[None])
+    clip: ClipBody | None = Field(description="Of the model of the settings; null where that is not here.")
+    why: str | None = Field(description="Why that is not known; null where it is.", examples=[None])
+
+
+class StateSpan(BaseModel):
+    """A time for which a camera was the same; wall clock."""
+
+    status: str = Field(
+        description="As of cameras; `unknown` where nobody here has heard, `lost` where its agent fell silent.",
+        examples=["live"],
+    )
+    from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
+    to: str = Field(examples=[_TIME])
+    why: str | None = Field(examples=[None])
+
+
+class TimeSpan(BaseModel):
+    """From when to when."""
+
+    from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
+    to: str = Field(examples=[_TIME])
+
+
+class ClockBody(BaseModel):
+    """How far footage, by its own time, was behind its arrival."""
+
+    at: str = Field(description="Wall clock.", examples=[_TIME])
+    offset_seconds: float = Field(examples=[0.4])
+
+
+class StateSeconds(BaseModel):
+    """Seconds of the stretch; together they are as long as it is."""
+
+    watched: float = Field(description="It was live, and classified in time.", examples=[3500.0])
+    late: float = Field(description="It was live, and classified more than 30 s late, or by nobody.", examples=[40.0])
+    blind: float = Field(description="It gave no picture.", examples=[60.0])
+    unknown: float = Field(description="Nobody here has heard how it was.", examples=[0.0])
+
+
+class CameraHistory(BaseModel):
+    """How a camera was over the last hours."""
+
+    camera: str = Field(examples=["gate-1"])
+    from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
+    to: str = Field(examples=[_TIME])
+    items: list[StateSpan] = Field(description="Oldest first, without a hole between them.")
+    seconds: StateSeconds
+    late: list[TimeSpan] = Field(description="When it was live and not classified in time.")
+    clock: list[ClockBody] = Field(description="Every two minutes or so, while it is live.")
+    drift_ppm: int = Field(
+        description="How much slower than time the camera's clock is, in millionths; its times are corrected.",
+        examples=[12],
+    )
+    waiting: str | None = Field(description="As of pages.", examples=[None])
+
+
+class FootageStep(BaseModel):
+    """What was sent of a part of the stretch, by event time."""
+
+    start: str = Field(examples=[_TIME])
+    seconds: float = Field(description="Of which there is footage.", examples=[60.0])
+    bytes: int = Field(examples=[15_000_000])
+    segments: int = Field(examples=[60])
+
+
+class CameraFootage(BaseModel):
+    """How much footage there is of a stretch of a camera's time, as the index of segments has it."""
+
+    camera: str = Field(examples=["gate-1"])
+    from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
+    to: str = Field(examples=[_TIME])
+    step_seconds: float = Field(examples=[60.0])
+    items: list[FootageStep] = Field(description="Oldest first, one after the other.")
+    gaps: list[TimeSpan] = Field(description="Of which there is none: the longest ones, in the order of time.")
+    gaps_left_out: int = Field(examples=[0])
+    covered_seconds: float = Field(examples=[3540.0])
+    gone: int = Field(description="Segments that retention has taken.", examples=[0])
+    notes: list[str] = Field(description="What could not be read.", examples=[[]])
+
+
+class SamplePicture(BaseModel):
+    """Pictures side by side."""
+
+    href: str = Field(examples=["/api/v1/cameras/gate-1/sample/picture?tag=0123456789abcdef"])
+    media_type: str = Field(examples=["image/webp"])
+    width: int = Field(description="Of all of them together.", examples=[960])
+    height: int = Field(examples=[768])
+    columns: int = Field(description="So many in a row.", examples=[5])
+    frames: list[str] = Field(description="Event times, in their order.", examples=[[_TIME]])
+    clip: ClipBody
+
+
+class SampleBody(BaseModel):
+    """Pictures of a camera's newest footage, as the model is given them."""
+
+    camera: str = Field(examples=["gate-1"])
+    picture: SamplePicture | None = Field(description="null where there are none.")
+    why: str | None = Field(description="Why there are none; null where there are.", examples=[None])

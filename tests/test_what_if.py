@@ -1,0 +1,176 @@
+"""What another threshold would have done: the tracker's own answer, out of scores that are read a part at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+
+from consumers.live.tracker import Tracker
+from consumers.records.prediction import Prediction
+from consumers.records.verdict import Verdict
+from consumers.rules.rule import Rule
+from consumers.verdicts.book import judged_events
+from consumers.web.credentials import token_hash
+from consumers.web.what_if import scores as past
+from consumers.web.what_if.compare import compared, supposed
+from consumers.web.what_if.scores import Asked, PastScoreReader, PastScores
+from stream import MemoryTransport
+from stream.services import Service
+from tests.dashboards import SECOND_US, Site, ended, event, now_us, problem, ready, served, settings_of
+
+RULE = Rule(start=0.6, end=0.4, min_seconds=2.0, cooldown_seconds=5.0, update_seconds=10.0)
+ASKED = Asked("gate-1", "fight", "m")
+
+
+def window(number: int, score: float, begin_us: int = 0, **changes) -> Prediction:
+    start_us = begin_us + number * SECOND_US
+    found = Prediction(
+        "gate-1", begin_us, number, start_us, start_us + SECOND_US, "m", {"fight": score, "normal": 1 - score}
+    )
+    return replace(found, **changes)
+
+
+def series(scores: Sequence[float]) -> PastScores:
+    numbers = np.array([(0, n, n * SECOND_US, (n + 1) * SECOND_US) for n in range(len(scores))], np.int64)
+    return PastScores(ASKED, numbers, np.array(scores), is_cut=False, goes_on=False, others=0, left_out=0)
+
+
+def tracked(scores: Sequence[float], rule: Rule) -> list[tuple[int, int]]:
+    """What a worker reports: begin and end of each event, in windows."""
+    tracker, found = Tracker({"fight": rule}), {}
+    for number, score in enumerate(scores):
+        for each in tracker.push(window(number, score)):
+            found[each.id] = each
+    for each in tracker.close("feed_ended"):
+        found[each.id] = each
+    return sorted((each.start_us // SECOND_US, each.end_us // SECOND_US) for each in found.values())
+
+
+@pytest.mark.parametrize("smoothing", [1, 3])
+def test_it_finds_what_a_worker_reports_under_either_rule(smoothing: int):
+    rng = random.Random(5)
+    scores = [round(min(1.0, max(0.0, rng.gauss(0.45, 0.3))), 3) for _ in range(3000)]
+    now = replace(RULE, smoothing=smoothing)
+    for start in (0.3, 0.5, 0.7, 0.9):
+        then = supposed(now, start, None, None)
+        found = compared(series(scores), now, then, [])
+        assert [(a.start_us // SECOND_US, a.end_us // SECOND_US) for a in found.before] == tracked(scores, now)
+        assert [(a.start_us // SECOND_US, a.end_us // SECOND_US) for a in found.after] == tracked(scores, then)
+
+
+def test_an_event_is_lost_where_none_meets_it_and_what_was_said_of_it_is_known():
+    scores = [0.0] * 100
+    scores[10:15] = [0.7] * 5
+    scores[40:45] = [0.95] * 5
+    scores[60:65] = [0.5] * 5
+    said = Verdict("a1", "right", "ev", "gate-1", "fight", 11 * SECOND_US, 13 * SECOND_US, now_us(), None, by="ana")
+    judged = list(judged_events([said]).values())
+    higher = compared(series(scores), RULE, supposed(RULE, 0.8, None, None), judged)
+    assert [(a.start_us // SECOND_US, a.said) for a in higher.lost] == [(10, "right")]
+    assert (len(higher.before), len(higher.after), higher.gained) == (2, 1, ())
+    lower = compared(series(scores), RULE, supposed(RULE, 0.45, None, None), judged)
+    assert [a.start_us // SECOND_US for a in lower.gained] == [60]
+    assert lower.lost == ()
+    longer = compared(series(scores), RULE, supposed(RULE, 0.6, None, 5.5), judged)
+    assert (len(longer.after), len(longer.lost)) == (0, 2)
+    with pytest.raises(ValueError, match="thresholds"):
+        supposed(RULE, 0.3, 0.5, None)
+
+
+def sent(transport: MemoryTransport, topic: str, predictions: Sequence[Prediction]) -> None:
+    producer = transport.producer()
+    for each in predictions:
+        producer.send(topic, *each.encode())
+    producer.flush()
+
+
+def test_scores_are_read_backwards_each_time_a_little_further(monkeypatch: pytest.MonkeyPatch):
+    topics = settings_of("localhost:1", "t").topics
+    transport = MemoryTransport()
+    transport.ensure_topics([past_topic(topics.predictions)])
+    begin = now_us()
+    sent(transport, topics.predictions, [window(n, n / 1000, begin) for n in range(1000)])
+    monkeypatch.setattr(past, "_AT_ONCE", 300)
+    monkeypatch.setattr(past, "_BUDGET_SECONDS", -1.0)
+    reader = PastScoreReader(lambda: transport, topics)
+    for known in (300, 600, 900):
+        found = reader.read(ASKED, 0)
+        assert (len(found), found.is_cut, found.goes_on) == (known, True, True)
+        assert found.scores.tolist() == [n / 1000 for n in range(1000 - known, 1000)]
+    found = reader.read(ASKED, 0)
+    assert (len(found), found.is_cut, found.goes_on) == (1000, False, False)
+    # No further than what was asked for.
+    near = PastScoreReader(lambda: transport, topics).read(ASKED, now_us() + 10**9)
+    assert (len(near), near.is_cut) == (300, False)
+    # What comes meanwhile, what was published twice, what is of others and what is broken.
+    repeated = [window(n, n / 1000, begin) for n in range(990, 1010)]
+    sent(transport, topics.predictions, [*repeated, window(5000, 0.5, begin, model="other")])
+    producer = transport.producer()
+    producer.send(topics.predictions, b"gate-1", [], b"{")
+    producer.send(topics.predictions, b"dock", [], b"{")
+    producer.flush()
+    found = reader.read(ASKED, 0)
+    assert (len(found), found.others, found.left_out) == (1010, 1, 1)
+    assert found.scores.tolist() == [n / 1000 for n in range(1010)]
+    assert len(found.within(begin, begin + 10 * SECOND_US)) == 10
+
+
+def past_topic(name: str):
+    from stream import Topic
+
+    return Topic(name, 1)
+
+
+def test_what_is_read_of_many_cameras_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    topics = settings_of("localhost:1", "t").topics
+    transport = MemoryTransport()
+    transport.ensure_topics([past_topic(topics.predictions)])
+    reader = PastScoreReader(lambda: transport, topics)
+    for number in range(10):
+        assert len(reader.read(replace(ASKED, camera=f"gate-{number}"), 0)) == 0
+    assert len(reader._kept) == past._MOST_KEPT
+    monkeypatch.setattr(past, "_MOST_WINDOWS", 50)
+    sent(transport, topics.predictions, [window(n, 0.5) for n in range(40)])
+    assert len(reader.read(ASKED, 0)) == 40
+    sent(transport, topics.predictions, [window(n, 0.5) for n in range(40, 80)])
+    found = reader.read(ASKED, 0)
+    assert (len(found), found.is_cut, found.goes_on) == (50, True, False)
+    assert found.numbers[0, 1] == 30
+
+
+def test_the_api_says_what_would_be_lost_and_links_it(embedded_broker: Service, topics_prefix: str):
+    tokens = {"ana": {"hash": token_hash("ana")}, "bo": {"hash": token_hash("bo"), "cameras": ["dock*"]}}
+    site = Site(settings_of(embedded_broker.address, topics_prefix, tokens=tokens))
+    site.cameras("gate-1", "dock")
+    with served(site.settings, Authorization="Bearer ana") as (client, desk):
+        ready(desk)
+        rules = client.get("/cameras/gate-1/rules").json()
+        (rule,), model = rules["items"], rules["model"]
+        begin = now_us() - 600 * SECOND_US
+        scores = [0.1] * 300
+        scores[20:30] = [rule["start"] + 0.01] * 10
+        scores[100:110] = [0.99] * 10
+        site.send(site.topics.predictions, *(window(n, s, begin, model=model) for n, s in enumerate(scores)))
+        low = ended(event(0, model=model, start_us=begin + 20 * SECOND_US, end_us=begin + 29 * SECOND_US))
+        site.events(low)
+        said = Verdict("a1", "right", low.id, "gate-1", "fight", low.start_us, low.end_us, now_us(), None, by="ana")
+        site.send(site.topics.verdicts, said)
+        ready(desk)
+        found = client.get("/cameras/gate-1/what-if?label=fight&start=0.9").json()
+        assert (found["windows"], found["cut"], found["why"]) == (300, False, None)
+        assert (found["before"], found["after"], found["lost_right"], found["lost_count"]) == (2, 1, 1, 1)
+        assert (found["lost"][0]["event"], found["lost"][0]["verdict"]) == (low.id, "right")
+        assert (found["now"]["start"], found["then"]["start"]) == (rule["start"], 0.9)
+        same = client.get(f"/cameras/gate-1/what-if?label=fight&start={rule['start']}").json()
+        assert (same["lost"], same["gained"]) == ([], [])
+        assert "makes no events" in client.get("/cameras/gate-1/what-if?label=walk&start=0.5").json()["why"]
+        problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.3&end=0.5"), 422, "invalid")
+        problem(client.get("/cameras/gate-1/what-if?label=fight&start=1.5"), 422, "invalid")
+        few = {"Authorization": "Bearer bo"}
+        problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.9", headers=few), 404, "not-found")
