@@ -124,6 +124,7 @@ class EventBody(BaseModel):
 
 class EventPage(Page):
     items: list[EventBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class PredictionBody(BaseModel):
@@ -148,6 +149,7 @@ class Predictions(BaseModel):
     items: list[PredictionBody]
     cut: bool = Field(description="Whether there may be more behind the last one: ask again with `from` there.")
     left_out: int = Field(description="Records that could not be read.", examples=[0])
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class LabelRule(BaseModel):
@@ -239,6 +241,7 @@ class VerdictBody(BaseModel):
 
 class VerdictPage(Page):
     items: list[VerdictBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class DeliveryBody(BaseModel):
@@ -261,6 +264,7 @@ class DeliveryBody(BaseModel):
 
 class DeliveryPage(Page):
     items: list[DeliveryBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class RulesBody(BaseModel):

@@ -53,22 +53,22 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
 
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
-    streams = event_streams(settings.model_copy(update={"serve": limits}), None)
     pictures = PictureReader(settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
         view = stack.enter_context(View(connect_to_follow, settings))
+        streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
-            scores=ScoreReader(connect, settings.topics),
+            scores=ScoreReader(connect, settings.topics, view.forgotten),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
             writer=Writer(connect, settings),
-            footage=stack.enter_context(Footage(connect, settings)),
+            footage=stack.enter_context(Footage(connect, settings, view.forgotten)),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
+from consumers.forgetting import ForgottenBook
+from consumers.forgetting.book import MOST as MOST_FORGOTTEN
 from consumers.notifying.by_hand import changed_by
 from consumers.records.audit import AuditEntry
 from consumers.records.delivery import Delivery
@@ -26,6 +28,7 @@ from consumers.running.overview import CameraLine, Overview, overview
 from consumers.running.state_topics import States
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
+from consumers.times import parse_time_us
 from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
 from stream import Record, Transport
 
@@ -36,6 +39,9 @@ log = logging.getLogger(__name__)
 
 #: Reports of one event that are read at the start, about; those of further ones are left out.
 _REPORTS: Final = 4
+T = TypeVar("T")
+#: A camera, and event times of begin and end.
+_When = tuple[str, int, int]
 #: Of states: what `clipline status` reads.
 _STATES: Final = 5_000
 #: Verdicts on one event that are kept; of more, the newest.
@@ -60,7 +66,7 @@ def followed(topics: TopicSettings) -> tuple[str, ...]:
     """The topics that are read."""
     return (
         *(topics.cameras_state, topics.workers_state, topics.events, topics.pictures),
-        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit),
+        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit, topics.forgotten, topics.access),
     )
 
 
@@ -86,6 +92,9 @@ class View:
         self._lock = threading.RLock()
         self._states = States()
         self._reader = EventReader(topics, drills=True)
+        #: Which stretches nobody is told of.
+        self.forgotten = ForgottenBook()
+        self._knows_forgotten = False
         self._events: Newest[Event] = Newest(room)
         self._pictures: Newest[EventPictures] = Newest(room)
         self._verdicts: Newest[Verdict] = Newest(room)
@@ -119,6 +128,8 @@ class View:
             "deliveries": feed([topics.deliveries], self._take_delivery, _REPORTS * room),
             "rules": feed([topics.rules], self._take_rules, 10 * MAX_VERSIONS),
             "audit": feed([topics.audit], self._take_audit, room),
+            # All of it: what is passed over would be shown.
+            "forgotten": feed([topics.forgotten], self.forgotten.take, 10 * MOST_FORGOTTEN),
         }
 
     def __enter__(self) -> Self:
@@ -181,8 +192,9 @@ class View:
     def events(self, limit: int, wanted: Callable[[KnownEvent], bool], after: Key | None) -> Slice[KnownEvent]:
         """Events by their begin, the newest first."""
         with self._lock:
-            found = self._events.slice(limit, lambda report: wanted(self._known(report)), after)
-            return Slice(tuple(map(self._known, found.items)), found.after)
+            told, count = self._told(lambda report: wanted(self._known(report)), _when_reported)
+            found = self._events.slice(limit, told, after)
+            return Slice(tuple(map(self._known, found.items)), found.after, count())
 
     def verdict(self, id_: str) -> Verdict | None:
         with self._lock:
@@ -191,12 +203,16 @@ class View:
     def verdicts(self, limit: int, wanted: Callable[[Verdict], bool], after: Key | None) -> Slice[Verdict]:
         """Verdicts by when they were given, the newest first."""
         with self._lock:
-            return self._verdicts.slice(limit, wanted, after)
+            told, count = self._told(wanted, _when_judged)
+            found = self._verdicts.slice(limit, told, after)
+            return replace(found, withheld=count())
 
     def deliveries(self, limit: int, wanted: Callable[[Delivery], bool], after: Key | None) -> Slice[Delivery]:
         """The newest entry of each message, by when it was queued, the newest first."""
         with self._lock:
-            return self._deliveries.slice(limit, wanted, after)
+            told, count = self._told(wanted, _when_sent_about)
+            found = self._deliveries.slice(limit, told, after)
+            return replace(found, withheld=count())
 
     def audit(self, limit: int, wanted: Callable[[AuditEntry], bool], after: Key | None) -> Slice[AuditEntry]:
         """Who changed what, the newest first."""
@@ -207,6 +223,31 @@ class View:
         """The versions of the workers' group, by the event time from which they hold."""
         with self._lock:
             return [self._rules[since_us] for since_us in sorted(self._rules)]
+
+    def knows_forgotten(self) -> bool:
+        """Whether it is known what is forgotten; until then nobody is told of any event."""
+        if not self._knows_forgotten:
+            health = self._feeds["forgotten"].health
+            self._knows_forgotten = health.is_begun or health.is_missing
+        return self._knows_forgotten
+
+    def _told(
+        self, wanted: Callable[[T], bool], when: Callable[[T], _When | None]
+    ) -> tuple[Callable[[T], bool], Callable[[], int]]:
+        """What is wanted and not forgotten; and how many were wanted that are."""
+        knows, withheld = self.knows_forgotten(), 0
+
+        def told(each: T) -> bool:
+            nonlocal withheld
+            if not wanted(each):
+                return False
+            at = when(each)
+            if at is None or (knows and self.forgotten.of(*at) is None):
+                return True
+            withheld += knows
+            return False
+
+        return told, lambda: withheld
 
     def _known(self, report: Event) -> KnownEvent:
         return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
@@ -302,6 +343,22 @@ class View:
         if said:
             self._said[event] = said
             self._judged |= judged_events(said)
+
+
+def _when_reported(each: Event) -> _When:
+    return each.camera, each.start_us, each.end_us
+
+
+def _when_judged(each: Verdict) -> _When:
+    return each.camera, each.start_us, each.end_us
+
+
+def _when_sent_about(each: Delivery) -> _When | None:
+    """Of what a message about an event is; None of others."""
+    if each.kind != "event":
+        return None
+    data = each.message["data"]
+    return data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"])
 
 
 def _exhaust(things: Iterator[object]) -> None:

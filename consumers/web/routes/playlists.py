@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from consumers.footage_index import FoundFootage
 from consumers.records.index_page import IndexedSegment
 from consumers.records.prediction import rfc3339
 from consumers.web.access import Asker
@@ -20,11 +21,12 @@ from consumers.web.paging import Moment, to_us
 from consumers.web.playlists import NotPlayableError, evidence_playlist, live_playlist, recorded_playlist
 from consumers.web.playlists.playlist import newest
 from consumers.web.playlists.store import Wanted, joined_tag
-from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from stream import BrokerError
 
 from .cameras import CameraName
 from .events import EventId, find_event
+from .remembered import check_knows_forgotten, check_remembered
 
 router = APIRouter(tags=["footage"])
 _tagged = APIRouter(route_class=TaggedRoute)
@@ -90,7 +92,7 @@ class Part(BaseModel):
 @_tagged.get(
     "/cameras/{camera}/live.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "The newest segments."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(_PLAYLIST, "The newest segments."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Response:
     """The live view of a camera, HLS: its newest segments, as the camera sent them.
@@ -98,6 +100,7 @@ async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) ->
     The first answer waits a few seconds for three of them. A token in the address is put on those of segments.
     """
     _check_camera(desk, camera, is_seen=viewer.sees(camera))
+    check_knows_forgotten(desk)
     window = await _window(desk, camera)
     try:
         text = live_playlist(window, desk.settings.segments.max_seconds, viewer.token)
@@ -109,7 +112,7 @@ async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) ->
 @_tagged.get(
     "/cameras/{camera}/recorded.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "What there is of it."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(_PLAYLIST, "What there is of it."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_recorded_playlist(
     camera: CameraName, part: Annotated[Part, Query()], asker: AnyAsker, desk: AtDesk
@@ -126,7 +129,7 @@ async def get_recorded_playlist(
     except NotPlayableError as error:
         raise _not_playable(error) from None
     if text is None:
-        raise not_found(_nothing(found.notes, found.gone))
+        raise _nothing(found)
     return Response(text, media_type=_PLAYLIST)
 
 
@@ -136,7 +139,7 @@ async def get_recorded_playlist(
     responses={
         **_shows(_SEGMENT, "The segment, MPEG-TS."),
         304: {"description": "Whoever asks has it."},
-        **problem_responses(404, 422, 503),
+        **problem_responses(404, 410, 422, 503),
     },
 )
 async def get_segment(
@@ -172,6 +175,7 @@ async def get_segment(
         one = await desk.footage.segments.get(Wanted(partition, each, after), of)
         if one is None or one.camera != camera:
             raise not_found(f"camera {camera} has no segment {partition}-{each} (any more)")
+        check_remembered(desk, camera, one.start_us, one.end_us)
         found.append(one)
         after, of = each, one.next_name
     tag = found[0].tag if len(found) == 1 else joined_tag(found)
@@ -193,7 +197,7 @@ class Around(BaseModel):
 @_tagged.get(
     "/events/{event}/evidence.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "Its footage."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(_PLAYLIST, "Its footage."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_evidence_playlist(
     event: EventId, around: Annotated[Around, Query()], asker: AnyAsker, desk: AtDesk
@@ -208,7 +212,7 @@ async def get_evidence_playlist(
     except NotPlayableError as error:
         raise _not_playable(error) from None
     if text is None:
-        raise not_found(_nothing(found.notes, found.gone))
+        raise _nothing(found)
     return Response(text, media_type=_PLAYLIST)
 
 
@@ -253,9 +257,11 @@ def _is_enough(segments: Sequence[IndexedSegment]) -> bool:
         return True  # and that is said
 
 
-def _nothing(notes: Sequence[str], gone: int) -> str:
-    reasons = [f"retention has taken {gone} segments of it"] if gone else []
-    return "; ".join(["there is no footage of that time", *reasons, *notes])
+def _nothing(found: FoundFootage) -> ProblemError:
+    if found.forgotten:
+        return forgotten("; ".join(found.notes))
+    reasons = [f"retention has taken {found.gone} segments of it"] if found.gone else []
+    return not_found("; ".join(["there is no footage of that time", *reasons, *found.notes]))
 
 
 def _not_playable(error: NotPlayableError) -> ProblemError:
