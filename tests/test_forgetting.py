@@ -122,14 +122,18 @@ def test_a_reader_hears_of_what_is_forgotten_meanwhile_and_passes_over_what_is_n
 @pytest.mark.parametrize(
     ("topic", "is_embedded", "says"),
     [
-        (Described(1, None, 3_600_000, 600_000, "delete"), False, "1970-01-01 01:00 UTC, or later, when its file is full; 1970-01-01 01:16 UTC at the latest"),
+        (
+            Described(1, None, 3_600_000, 600_000, "delete"),
+            False,
+            "1970-01-01 01:00 UTC, or later, when its file is full; 1970-01-01 01:16 UTC at the latest",
+        ),
         (Described(1, None, -1, 600_000, "delete"), False, "for ever: the topic has no retention"),
-        (Described(1, None, 3_600_000, 600_000, "compact"), False, "for ever: the topic is compacted, without a retention"),
+        (Described(1, None, 1, 1, "compact"), False, "for ever: the topic is compacted, without a retention"),
         (None, False, "the broker does not say"),
         (None, True, "the embedded broker ends, or needs the room"),
     ],
     ids=["retention", "none", "compacted", "unknown", "embedded"],
-)  # fmt: skip
+)
 def test_until_when_a_record_is_kept_is_said(topic: Described | None, is_embedded: bool, says: str) -> None:  # noqa: FBT001
     assert kept_until(topic, 0, is_embedded=is_embedded) == says
 

@@ -359,6 +359,29 @@ class SessionBody(BaseModel):
     )
 
 
+class ShareBody(BaseModel):
+    """A link that shows one event to whoever has it."""
+
+    id: str = Field(examples=[_EVENT])
+    event: str = Field(examples=[_EVENT])
+    camera: str = Field(examples=["gate-1"])
+    by: str = Field(description="Who made it.", examples=["ana"])
+    created: str = Field(examples=[_TIME])
+    expires: str = Field(examples=[_TIME])
+
+
+class MadeShare(ShareBody):
+    """Likewise, just made: nobody is told its address again."""
+
+    address: str = Field(description="Below this server.", examples=["/share/clipline_…"])
+
+
+class Shares(BaseModel):
+    """The links that hold, the newest first."""
+
+    items: list[ShareBody]
+
+
 class LiveToken(BaseModel):
     """Lets a player have the live view of one camera."""
 

@@ -20,7 +20,9 @@ from .app import PREFIX, make_app
 from .desk import Desk, Writer
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
+from .routes.shared import shared_router
 from .scores import ScoreReader
+from .sharing import SharedFootage
 from .thresholds import ThresholdReader
 from .view import View, followed
 
@@ -57,6 +59,8 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
         view = stack.enter_context(View(connect_to_follow, settings))
+        access.follow(view.access, lambda: view.knows("access"))
+        footage = stack.enter_context(Footage(connect, settings, view.forgotten))
         streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
         desk = Desk(
             settings=settings,
@@ -68,9 +72,11 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
             writer=Writer(connect, settings),
-            footage=stack.enter_context(Footage(connect, settings, view.forgotten)),
+            footage=footage,
+            shared_footage=SharedFootage(footage),
         )
-        app = make_app(desk, [pages_router(read_pages()), *more])
+        pages = read_pages()
+        app = make_app(desk, [pages_router(pages), shared_router(pages), *more])
         clients = settings.dashboard.max_clients
         server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
         streams.abort = server.abort

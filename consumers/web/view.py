@@ -34,6 +34,7 @@ from stream import Record, Transport
 
 from .feed import Feed, FeedHealth
 from .newest import Key, Newest, Slice
+from .sharing import AccessBook
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ T = TypeVar("T")
 _When = tuple[str, int, int]
 #: Of states: what `clipline status` reads.
 _STATES: Final = 5_000
+#: Of shares and ended sessions, with what deletes them: more than are heeded.
+_ACCESS: Final = 250_000
 #: Verdicts on one event that are kept; of more, the newest.
 _VERDICTS_OF_EVENT: Final = 50
 #: So many records that are not what their topic holds are named, the others counted.
@@ -94,7 +97,10 @@ class View:
         self._reader = EventReader(topics, drills=True)
         #: Which stretches nobody is told of.
         self.forgotten = ForgottenBook()
-        self._knows_forgotten = False
+        #: Who may come in by links, and who not any more by sessions.
+        self.access = AccessBook()
+        #: Feeds of which all that there was has been read.
+        self._known_feeds: set[str] = set()
         self._events: Newest[Event] = Newest(room)
         self._pictures: Newest[EventPictures] = Newest(room)
         self._verdicts: Newest[Verdict] = Newest(room)
@@ -130,6 +136,7 @@ class View:
             "audit": feed([topics.audit], self._take_audit, room),
             # All of it: what is passed over would be shown.
             "forgotten": feed([topics.forgotten], self.forgotten.take, 10 * MOST_FORGOTTEN),
+            "access": feed([topics.access], self.access.take, _ACCESS),
         }
 
     def __enter__(self) -> Self:
@@ -226,10 +233,15 @@ class View:
 
     def knows_forgotten(self) -> bool:
         """Whether it is known what is forgotten; until then nobody is told of any event."""
-        if not self._knows_forgotten:
-            health = self._feeds["forgotten"].health
-            self._knows_forgotten = health.is_begun or health.is_missing
-        return self._knows_forgotten
+        return self.knows("forgotten")
+
+    def knows(self, name: str) -> bool:
+        """Whether all that was on some topics when this began has been read, or there are no such topics."""
+        if name not in self._known_feeds:
+            health = self._feeds[name].health
+            if health.is_begun or health.is_missing:
+                self._known_feeds.add(name)
+        return name in self._known_feeds
 
     def _told(
         self, wanted: Callable[[T], bool], when: Callable[[T], _When | None]

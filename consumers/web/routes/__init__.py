@@ -9,13 +9,14 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fleet, health, playlists, records, session, verdicts
+from . import cameras, events, fleet, health, playlists, records, session, shares, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
     playlists.router,
     events.router,
     verdicts.router,
+    shares.router,
     records.router,
     session.router,
     fleet.router,

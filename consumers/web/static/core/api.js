@@ -70,6 +70,8 @@ function change(method, path, body) {
 
 export const post = (path, body) => change("POST", path, body);
 
+export const remove = (path) => change("DELETE", path);
+
 export async function begin() {
   session.value = await get("/session");
 }
