@@ -15,7 +15,8 @@ EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
         Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder Described
-        EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance
+        EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage
+        GroupInstance
         Headers Image KafkaAddress
         KafkaSecurity KafkaTransport Lookup Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer
         Protocol Publisher Reader Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment

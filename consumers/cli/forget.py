@@ -37,11 +37,11 @@ def forget(
     begin: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="TIME", help="From a time like 2026-11-24T08:00:00Z on (UTC).", show_default=False
+            "--from", metavar="TIME", help="Footage since a time like 2026-11-24T08:00:00Z (UTC).", show_default=False
         ),
     ] = None,
     end: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Up to that time.", show_default=False)
+        str | None, typer.Option("--to", metavar="TIME", help="Footage before that time.", show_default=False)
     ] = None,
     why: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Stands beside it on the topic.", show_default=False)

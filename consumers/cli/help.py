@@ -18,6 +18,7 @@ GROUPS: Final = {
         "events",
         "evidence",
         "footage",
+        "forget",
         "pictures",
         "notify",
         "deliveries",

@@ -20,7 +20,7 @@ from consumers.records.audit import AuditEntry
 from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_audit, ensure_topic_of_forgotten
-from stream import BrokerError, KafkaTransport, Partition, SourceError
+from stream import BrokerError, Described, KafkaTransport, Partition, SourceError
 
 from .book import MOST, ForgottenBook
 from .reader import read_forgotten
@@ -189,7 +189,11 @@ class Forgetting:
     def _until(self, after: Seen) -> Mapping[str, str]:
         there = [held for held in after.found.held if held.count]
         is_embedded = not self._transport.is_transactional
-        described = {} if is_embedded else self._transport.described(held.where for held in there)
+        described: Mapping[str, Described] = {}
+        if not is_embedded and there:
+            # Who may delete need not be allowed to ask how topics are configured.
+            with contextlib.suppress(BrokerError):
+                described = self._transport.described(held.where for held in there)
         return {
             held.where: kept_until(described.get(held.where), held.newest_us, is_embedded=is_embedded) for held in there
         }
