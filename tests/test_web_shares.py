@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from typer.testing import CliRunner
 
 pytest.importorskip("fastapi")
 
+from consumers.cli.main import app
 from consumers.records.access import EndedSession, Share
 from consumers.records.audit import AuditEntry
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
+from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_access, ensure_topic_of_forgotten
 from consumers.web import credentials
 from consumers.web.access import COOKIE
@@ -357,3 +361,31 @@ def test_whoever_logs_out_is_out_also_where_the_broker_cannot_be_told(
         assert log_out(client, cookie, csrf) == 204
         assert asks(client, cookie) == 401
     assert "other servers are not told that ana has logged out: gone" in caplog.text
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, *arguments: str):
+    environment = {"CLIPLINE_KAFKA": settings.kafka, "CLIPLINE_TOPICS__PREFIX": settings.topics.prefix}
+    return CliRunner().invoke(app, list(arguments), env=environment, standalone_mode=False)
+
+
+def test_links_are_made_listed_and_revoked_by_hand(embedded_broker: Service, topics_prefix: str) -> None:
+    site = Site(settings_of(embedded_broker.address, topics_prefix, **tokens()))
+    one = event(1)
+    site.events(one)
+    made = run(site.settings, "share", one.id[:8], "--for", "2h", "--json")
+    body = json.loads(next(line for line in made.output.splitlines() if line.startswith("{")))
+    assert body["event"] == one.id
+    listed = run(site.settings, "shares")
+    assert (body["id"] in listed.output, body["address"].rpartition("/")[2] in listed.output) == (True, False)
+    with served(site.settings) as (client, desk), outside(client) as anybody:
+        ready(desk)
+        path = "/share/" + body["address"].rpartition("/")[2]
+        assert anybody.get(path).status_code == 200
+        assert run(site.settings, "shares", "revoke", body["id"][:6]).exception is None
+        assert eventually(lambda: anybody.get(path).status_code == 404)
+    assert "no such link holds" in str(run(site.settings, "shares", "revoke", body["id"]).exception)
+    for wrong, says in ((("--for", "soon"), "expected a time like 12h"), (("--for", "40d"), "at most 720 hours")):
+        assert says in str(run(site.settings, "share", one.id, *wrong).exception)

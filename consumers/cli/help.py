@@ -24,6 +24,8 @@ GROUPS: Final = {
         "deliveries",
         "verdicts",
         "dashboard",
+        "share",
+        "shares",
         "deadletter",
         "redis",
         "models",

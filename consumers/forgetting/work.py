@@ -6,17 +6,14 @@ audit ─▶ clipline.forgotten ─▶ Redis ─▶ (records of the topics, with
 from __future__ import annotations
 
 import contextlib
-import getpass
-import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from consumers.outputs.audit import entry_by_hand, who
 from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
-from consumers.records.audit import AuditEntry
 from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_audit, ensure_topic_of_forgotten
@@ -112,18 +109,8 @@ class Forgetting:
         ensure_topic_of_forgotten(self._transport, topics)
         if len(self.stretches()) >= MOST:
             raise SourceError(f"{MOST} stretches are forgotten already, and readers heed no more")
-        entry = AuditEntry(
-            id=secrets.token_hex(12),
-            time_us=stretch.time_us,
-            actor=stretch.by,
-            way="local",
-            role="admin",
-            address=socket.gethostname(),
-            action="camera.forget",
-            subject=stretch.key.decode(),
-            camera=stretch.camera,
-            value="and-all-before" if all_before else None,
-        )
+        value = "and-all-before" if all_before else None
+        entry = entry_by_hand("camera.forget", stretch.key.decode(), stretch.camera, value)
         producer = self._transport.producer()
         try:
             producer.send(topics.audit, *entry.encode())
@@ -214,11 +201,4 @@ def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: 
         raise SourceError(
             f"--to: expected a time at least {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way"
         )
-    return Forgotten(camera, from_us, to_us, now_us, _who(), None if why is None else why[:MAX_CHARACTERS])
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+    return Forgotten(camera, from_us, to_us, now_us, who(), None if why is None else why[:MAX_CHARACTERS])
