@@ -58,6 +58,17 @@ def ensure_topic_of_audit(transport: Transport, topics: TopicSettings, keep_hour
     transport.ensure_topics([Topic(topics.audit, 1, keep_hours)])
 
 
+def ensure_topic_of_forgotten(transport: Transport, topics: TopicSettings) -> None:
+    """Create the topic of forgotten stretches where it is missing: only who has one forgotten needs it."""
+    # Kept for ever: what comes later of such a stretch, as out of a spool, is left out as well.
+    transport.ensure_topics([Topic(topics.forgotten, 1, compacted=True)])
+
+
+def ensure_topic_of_access(transport: Transport, topics: TopicSettings, keep_hours: float) -> None:
+    """Create the topic of shares and ended sessions where it is missing: only who serves the HTTP API needs it."""
+    transport.ensure_topics([Topic(topics.access, 1, keep_hours, compacted=True)])
+
+
 def _rules(topics: TopicSettings) -> Topic:
     # One partition: every worker reads all of it.
     return Topic(topics.rules, 1, compacted=True)

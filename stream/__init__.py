@@ -4,7 +4,7 @@ What other packages use is exported here, embedded servers from `stream.services
 """
 
 from .broker.kafka.address import KafkaAddress, KafkaSecurity, Mechanism, Protocol, Secret, token_of_command
-from .broker.kafka.transport import KafkaTransport
+from .broker.kafka.transport import Described, KafkaTransport
 from .broker.memory.transport import MemoryTransport
 from .broker.transport import (
     MAX_RECORD_BYTES,
@@ -72,6 +72,7 @@ __all__ = [
     "DecodeLimits",
     "Decoded",
     "Decoder",
+    "Described",
     "Effort",
     "EntryError",
     "Existing",

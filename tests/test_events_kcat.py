@@ -26,12 +26,14 @@ from referencing import Registry, Resource
 
 from consumers.live.worker import Worker
 from consumers.notifying.pictured import PicturedReports, pictures_of
+from consumers.records.access import EndedSession, Share
 from consumers.records.audit import WAYS, AuditEntry
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import STATES as DELIVERY_STATES
 from consumers.records.delivery import Delivery
 from consumers.records.event import ADDED_KEYS, BODY_KEYS, DRILL_KEYS, Event, event_id
 from consumers.records.event_pictures import REASONS, EventPictures, Missing, StoredPicture
+from consumers.records.forgotten import Forgotten
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import SAID, Verdict
@@ -233,6 +235,9 @@ VERDICT = Verdict("0" * 24, "snooze", EVENT.id, "lobby", LABEL, 10**15, 10**15 +
 AUDIT = AuditEntry(
     *("0" * 24, 10**15, "ana", "token", "operator", "10.0.0.9", "verdict.give", EVENT.id, "lobby", "right")
 )
+FORGOTTEN = Forgotten("lobby", 10**15, 10**15 + 9, 10**15 + 99, "ana", "asked")
+SHARE = Share("0" * 24, f"sha256:{64 * '0'}", EVENT.id, "lobby", "ana", 10**15, 10**15 + 9)
+ENDED_SESSION = EndedSession("0" * 32, 10**15)
 SEGMENT = Segment(
     *("lobby", 10**15, 0, 10**15, 10**15 + 1, "mpegts", "h264", 8, 8, 1, -3, b"x", {"no_keyframe": 2}),
     decode_from_us=10**15,
@@ -263,6 +268,9 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "delivery": [DELIVERY.encode()[1], about_drill.encode()[1]],
         "verdict": [VERDICT.encode()[1]],
         "audit": [AUDIT.encode()[1]],
+        "forgotten": [FORGOTTEN.encode()[1]],
+        "share": [SHARE.encode()[1]],
+        "endedSession": [ENDED_SESSION.encode()[1]],
     }
     # The records of states are held to their schemas in test_status.py, those of the index in test_footage_index.py.
     states = {"cameraState", "cameraClaim", "workerState", "progress", "rulesVersion"}
@@ -319,6 +327,8 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "deliveries": topics.deliveries,
         "verdicts": topics.verdicts,
         "audit": topics.audit,
+        "forgotten": topics.forgotten,
+        "access": topics.access,
         "deadletter": topics.deadletter,
         "camerasState": topics.cameras_state,
         "camerasClaims": topics.cameras_claims,
@@ -326,6 +336,20 @@ def test_the_contracts_are_valid_and_name_what_the_code_writes():
         "state": topics.state,
         "workersState": topics.workers_state,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("forgotten", FORGOTTEN), ("share", SHARE), ("endedSession", ENDED_SESSION)],
+    ids=["forgotten", "share", "ended session"],
+)
+def test_the_contract_of_what_is_withheld_and_who_may_come_in_is_what_the_code_writes(
+    name: str, what: Forgotten | Share | EndedSession
+):
+    key, _, value = what.encode()
+    contract(name, "payload").validate(json.loads(value))
+    assert set(ASYNCAPI["components"]["messages"][name]["payload"]["properties"]) == json.loads(value).keys()
+    assert type(what).decode(key, value, "here") == what
 
 
 @pytest.mark.parametrize(

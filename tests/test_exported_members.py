@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         CAMERA_ID MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder EVERYTHING Effort
-        EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage GroupInstance
+        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder Described
+        EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage
+        GroupInstance
         Headers Image KafkaAddress
         KafkaSecurity KafkaTransport Lookup Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer
         Protocol Publisher Reader Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment

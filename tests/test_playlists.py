@@ -17,6 +17,7 @@ import httpx
 
 from consumers.footage_index import FootageIndex
 from consumers.footage_index.timeline import FoundFootage
+from consumers.forgetting import NOTHING_FORGOTTEN
 from consumers.records.index_page import FeedRun, IndexedSegment
 from consumers.settings import Settings
 from consumers.web.credentials import token_hash
@@ -209,7 +210,7 @@ def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(m
     def numbers(live: LiveIndex) -> list[int]:
         return [s.number for s in live.window("gate").segments or ()]
 
-    with LiveIndex(lambda: transport, settings) as live:
+    with LiveIndex(lambda: transport, settings, NOTHING_FORGOTTEN) as live:
         assert live.window("gate").segments is None
         assert eventually(lambda: live.window("gate").segments == (), 5)
         assert not live.window("gate").is_fresh
@@ -226,7 +227,7 @@ def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(m
         assert live.holds("gate", window[0].partition, window[0].offset)
         assert not live.holds("hall", window[0].partition, window[0].offset)
         # Whoever comes later finds the same.
-        with LiveIndex(lambda: transport, settings) as other:
+        with LiveIndex(lambda: transport, settings, NOTHING_FORGOTTEN) as other:
             assert eventually(lambda: other.window("gate").segments == window, 5)
 
 
@@ -234,7 +235,9 @@ def test_cameras_that_nobody_watches_any_more_are_forgotten(monkeypatch: pytest.
     monkeypatch.setattr(live_module, "_WATCHED_SECONDS", 0.2)
     monkeypatch.setattr(live_module, "_MOST_CAMERAS", 3)
     transport = indexing.broker()
-    with LiveIndex(lambda: transport, Settings.model_validate({"topics": {"partitions": 2}})) as live:
+    with LiveIndex(
+        lambda: transport, Settings.model_validate({"topics": {"partitions": 2}}), NOTHING_FORGOTTEN
+    ) as live:
         for number in range(9):
             live.window(f"camera-{number}")
         assert len(live._cameras) <= 3

@@ -20,10 +20,13 @@ from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern, ResourceType
 
 from consumers.outputs.states import ensure_state_topics
+from consumers.records.forgotten import Forgotten
 from consumers.settings import Settings
 from consumers.topics import (
+    ensure_topic_of_access,
     ensure_topic_of_audit,
     ensure_topic_of_deliveries,
+    ensure_topic_of_forgotten,
     ensure_topic_of_pictures,
     ensure_topic_of_verdicts,
     ensure_topics,
@@ -155,6 +158,12 @@ def site(tmp_path_factory) -> Iterator[Site]:
         ensure_topic_of_deliveries(owner, topics, 24)
         ensure_topic_of_verdicts(owner, topics, 24)
         ensure_topic_of_audit(owner, topics, 24)
+        ensure_topic_of_access(owner, topics, 24)
+        # Whoever has to leave something out has to be able to read what.
+        ensure_topic_of_forgotten(owner, topics)
+        producer = owner.producer()
+        producer.send(topics.forgotten, *Forgotten("nowhere", 1, 2, 3, "ana").encode())
+        producer.flush()
         with KafkaAdminClient(bootstrap_servers=kafka.address) as admin:
             acls = list(documented_acls())
             # Whoever runs all of them, as `clipline run` does.
@@ -291,12 +300,31 @@ def test_who_serves_the_api_shows_what_is_there_and_writes_who_changes_it(site):
             assert client.get("/cameras/gate/recorded.m3u8", params=stretch).status_code in {200, 404}
             given = client.post("/verdicts", json={"event": seen.id, "answer": "false"})
             assert given.status_code == 201, given.text
+            shared = client.post(f"/events/{seen.id}/shares", json={"hours": 1})
+            assert shared.status_code == 201, shared.text
     finally:
         process.send_signal(signal.SIGINT)
         said = site.finish(process)
     assert "does not allow" not in said
     audit = [json.loads(record.value) for record in owner.read(owner.offsets(topics.audit))]
-    assert [(each["action"], each["subject"]) for each in audit] == [("verdict.give", seen.id)]
+    assert [(each["action"], each["subject"]) for each in audit] == [("verdict.give", seen.id), ("share.make", seen.id)]
+
+
+def test_who_has_a_stretch_forgotten_sees_what_is_left_of_it_and_until_when(site):
+    owner, topics = KafkaTransport(site.kafka.address), Settings().topics
+    seen = event("forgotten-gate", at_us=10**15)
+    producer = owner.producer()
+    producer.send(topics.events, *seen.encode())
+    producer.flush()
+    stretch = ["--camera", seen.camera, "--from", "2001-09-09T01:46:40Z", "--to", "2020-01-01T00:00:00Z", "--json"]
+    said = site.finish(site.start("forgetter", "forget", *stretch))
+    (row,) = [row for row in json.loads(said.splitlines()[-1])["rows"] if row["where"] == topics.events]
+    assert (row["found"], row["left"]) == (1, 1), said
+    assert row["until"].endswith("at the latest"), row
+    assert "does not allow" not in said
+    done = site.finish(site.start("forgetter", "forget", *stretch, "--and-all-before", "--yes"))
+    (row,) = [row for row in json.loads(done.splitlines()[-1])["rows"] if row["where"] == topics.events]
+    assert (row["found"], row["left"]) == (1, 0), done
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from consumers.files import content_digest
 from consumers.footage_index import FootageIndex
+from consumers.forgetting import ForgottenBook, read_forgotten
 from consumers.outputs.evidence import Evidence, TooMuchFootageError, evidence_of
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
@@ -64,8 +65,12 @@ def gather(
 
     Raises:
         TooMuchFootageError: there is more.
+        SourceError: the event is forgotten.
         BrokerError: the broker is away.
     """
+    book = read_forgotten(transport, settings.topics)
+    if (stretch := book.of(event.camera, event.start_us, event.end_us)) is not None:
+        raise SourceError(f"event {event.id}: {stretch.described()}")
     from_us, to_us = event.start_us - round(lead_seconds * 1e6), event.end_us + round(tail_seconds * 1e6)
     missing: list[str] = []
     evidence = None
@@ -78,7 +83,9 @@ def gather(
     except SourceError as error:
         missing.append(str(error))
     since_us = _sent_us(transport, event, evidence, from_us)
-    predictions, is_cut = _predictions(transport, settings.topics, event, (from_us, to_us), since_us)
+    predictions, is_cut, withheld = _predictions(transport, settings.topics, event, (from_us, to_us), since_us, book)
+    if withheld:
+        missing.append(f"scores: {withheld} windows are of a stretch that is forgotten")
     if is_cut:
         missing.append(f"scores: only the first {len(predictions)} windows are kept")
     reports = _reports(transport, settings.topics, event, since_us)
@@ -142,10 +149,16 @@ def _reports(transport: Transport, topics: TopicSettings, event: Event, since_us
 
 
 def _predictions(
-    transport: Transport, topics: TopicSettings, event: Event, interval_us: tuple[int, int], since_us: int
-) -> tuple[list[dict[str, Any]], bool]:
-    """The scores of windows that begin within an interval, and whether there are more of them."""
+    transport: Transport,
+    topics: TopicSettings,
+    event: Event,
+    interval_us: tuple[int, int],
+    since_us: int,
+    book: ForgottenBook,
+) -> tuple[list[dict[str, Any]], bool, int]:
+    """The scores of windows that begin within an interval, whether there are more, and how many are forgotten."""
     found: list[dict[str, Any]] = []
+    withheld = 0
     from_us, to_us = interval_us
     for record in _of_camera(transport, topics.predictions, event, since_us):
         try:
@@ -155,10 +168,13 @@ def _predictions(
         if prediction.start_us >= to_us + _BESIDE_US:
             break
         if from_us <= prediction.start_us < to_us:
+            if book.of(event.camera, prediction.start_us, prediction.end_us) is not None:
+                withheld += 1
+                continue
             if len(found) == _MOST_WINDOWS:
-                return found, True
+                return found, True, withheld
             found.append(_kept(record))
-    return found, False
+    return found, False, withheld
 
 
 def _model(settings: Settings, event: Event) -> tuple[Checkpoint | None, dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Self, TypeVar
 
+from consumers.forgetting import ForgottenBook, ForgottenReader
 from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents, PlacedPage
 from consumers.records.index_page import IndexedSegment, IndexPage
@@ -49,7 +50,10 @@ class FootageIndex:
             BrokerError: the broker does not answer.
         """
         self._topics = topics
-        self._lookup: Lookup = transport.lookup([topics.segments, topics.segments_index, topics.segments_contents])
+        self._lookup: Lookup = transport.lookup(
+            [topics.segments, topics.segments_index, topics.segments_contents, topics.forgotten]
+        )
+        self._forgotten = ForgottenReader(topics.forgotten)
         self._is_there = False
         #: Records that could not be read since the beginning, by topic.
         self.damaged: Counter[str] = Counter()
@@ -72,7 +76,16 @@ class FootageIndex:
             )
         if contents.dropped:
             notes.append(f"the index names {contents.dropped} older segments no more")
-        return answer(camera, (from_us, to_us), (s for page in pages for s in page.segments), kept, notes)
+        named = (s for page in pages for s in page.segments)
+        return answer(camera, (from_us, to_us), named, kept, notes, self.forgotten())
+
+    def forgotten(self) -> ForgottenBook:
+        """What is forgotten of all cameras: `find` leaves it out.
+
+        Raises:
+            BrokerError: the broker is gone, or does not let us read it.
+        """
+        return self._forgotten.book(self._lookup)
 
     def kept(self) -> dict[int, int]:
         """By partition of the topic of segments, the first offset that is there.

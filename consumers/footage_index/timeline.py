@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
 from consumers.records.index_page import IndexedSegment
 
 #: So far from an interval, segments of an agent with a higher claim tell that one at its border does not count.
@@ -41,6 +42,8 @@ class FoundFootage:
     gone: int
     #: What of it could not be read or is not known, in words.
     notes: tuple[str, ...] = ()
+    #: Segments that are still there, of stretches that are forgotten: left out, and where they are is a gap.
+    forgotten: int = 0
 
     @property
     def covered_us(self) -> int:
@@ -83,6 +86,7 @@ def answer(
     named: Iterable[IndexedSegment],
     kept: Mapping[int, int],
     notes: Sequence[str] = (),
+    book: ForgottenBook = NOTHING_FORGOTTEN,
 ) -> FoundFootage:
     """What is there of an interval.
 
@@ -92,9 +96,13 @@ def answer(
         named: what pages of the index name of it, and of what is before it.
         kept: by partition of the topic of segments, the first offset that is there.
         notes: of what could not be read.
+        book: what is forgotten.
     """
     begin_us, end_us = interval_us
-    everything = list(named)
+    everything, withheld = _remembered(camera, named, book)
+    forgotten = sum(
+        s.offset >= kept.get(s.partition, 0) and s.start_us < end_us and s.end_us > begin_us for s in withheld
+    )
     near = [s for s in everything if s.start_us < end_us + MARGIN_US and s.end_us > begin_us - MARGIN_US]
     there = resolved([s for s in near if s.offset >= kept.get(s.partition, 0)])
     inside = [s for s in there if s.start_us < end_us and s.end_us > begin_us]
@@ -107,8 +115,29 @@ def answer(
         _context(everything, kept, inside[0]) if inside else (),
         gaps(inside, interval_us),
         gone,
-        tuple(notes),
+        (*notes, *_said(camera, withheld, book, interval_us)),
+        forgotten,
     )
+
+
+def _remembered(
+    camera: str, named: Iterable[IndexedSegment], book: ForgottenBook
+) -> tuple[list[IndexedSegment], list[IndexedSegment]]:
+    """The segments of no forgotten stretch, and the others."""
+    own = book.stretches(camera)
+    if not own:
+        return list(named), []
+    kept: list[IndexedSegment] = []
+    withheld: list[IndexedSegment] = []
+    for segment in named:
+        is_forgotten = any(each.touches(segment.start_us, segment.end_us) for each in own)
+        (withheld if is_forgotten else kept).append(segment)
+    return kept, withheld
+
+
+def _said(camera: str, withheld: Sequence[IndexedSegment], book: ForgottenBook, interval_us: Interval) -> Iterator[str]:
+    if withheld:
+        yield from (each.described() for each in book.stretches(camera) if each.touches(*interval_us))
 
 
 def resolved(segments: Iterable[IndexedSegment]) -> list[IndexedSegment]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumers.footage_index import FootageIndex
+from consumers.forgetting import ForgottenBook
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
@@ -90,9 +91,12 @@ def evidence_of(
 
     Raises:
         TooMuchFootageError: it has more than `max_bytes`, as they lie on Kafka.
-        SourceError: it does not tell where its footage lies, or nothing of that is left.
+        SourceError: it does not tell where its footage lies, nothing of that is left, or it is forgotten.
         BrokerError: the broker is gone.
     """
+    book = index.forgotten()
+    if (forgotten := book.of(report.camera, report.start_us, report.end_us)) is not None:
+        raise SourceError(f"event {report.id}: {forgotten.described()}")
     place = place_of_footage(report)
     if place is None:
         raise SourceError(f"event {report.id}: does not tell where its footage lies (an older worker published it)")
@@ -106,12 +110,13 @@ def evidence_of(
         places.clear()
         found = _looked_for(transport, report, place, (kept, end), (from_us, to_us), max_bytes, places)
     epoch_us, around = found
+    around = [s for s in around if book.of(s.camera, s.start_us, s.end_us) is None]
     context, wanted = _decodable([s for s in around if not s.is_end and s.start_us < to_us], epoch_us, from_us)
     if not wanted:
         raise SourceError(
             f"event {report.id}: its footage is gone: {partition[0]}[{partition[1]}]@{first}-{last} holds other footage"
         )
-    holes = tuple(_holes(wanted, start_us, end_us, kept if first < kept else None))
+    holes = tuple(_holes(wanted, start_us, end_us, kept if first < kept else None, book))
     names = [(s.epoch_us, s.sequence) for s in (*context, *wanted)]
     return Evidence(report, tuple(wanted), tuple(context), holes, {name: places[name] for name in names})
 
@@ -209,7 +214,7 @@ def _decodable(segments: Sequence[Segment], epoch_us: int, from_us: int) -> tupl
     return context, wanted
 
 
-def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | None) -> list[str]:
+def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | None, book: ForgottenBook) -> list[str]:
     """What of the event itself is not there; less of a lead or tail than was asked for is no hole."""
     said = []
     if segments[0].start_us > start_us:
@@ -217,7 +222,9 @@ def _holes(segments: Sequence[Segment], start_us: int, end_us: int, kept: int | 
         said.append(f"{rfc3339(start_us)} to {rfc3339(segments[0].start_us)}: {why}")
     for one, other in itertools.pairwise(segments):
         if other.start_us > one.end_us:
-            said.append(f"{rfc3339(one.end_us)} to {rfc3339(other.start_us)}: lost or damaged")
+            forgotten = book.of(one.camera, one.end_us, other.start_us)
+            why = "lost or damaged" if forgotten is None else "forgotten"
+            said.append(f"{rfc3339(one.end_us)} to {rfc3339(other.start_us)}: {why}")
     if segments[-1].end_us < end_us:
         said.append(f"{rfc3339(segments[-1].end_us)} to {rfc3339(end_us)}: not on the topic")
     return said

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from consumers.forgetting import read_forgotten
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
@@ -91,11 +92,14 @@ class _Check:
     def _records(self, topic: str, decode: Callable[..., Any]) -> Iterable[tuple[Record, Any]]:
         if not self._transport.existing([topic]):
             return
+        book = read_forgotten(self._transport, self._topics)
         for record in self._transport.read(self._transport.offsets(topic)):
             try:
-                yield record, decode(record.key, record.headers, record.value, record.where)
+                found = decode(record.key, record.headers, record.value, record.where)
             except RecordError:
                 continue  # it is shown nowhere
+            if book.of(found.camera, found.start_us, found.end_us) is None:
+                yield record, found
 
     def _stream(self, name: str, entry: str, wanted: _Shown, limit: int) -> Iterable[str]:
         found = [fields.get(entry.encode(), b"") for _, fields in self._redis.xrange(f"{self._prefix}:{name}")]

@@ -19,12 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenReader
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import BrokerError, Consumer, Partition, Polled, Record, Transport, display_name
+from stream import BrokerError, Consumer, Lookup, Partition, Polled, Record, Transport, display_name
 
 from .outages import Outage
 from .redis import Entry, RedisStore, source_name
@@ -104,6 +105,8 @@ class RedisProjection:
         self._state = ProjectionState()
         self._transport: Transport | None = None
         self._consumer: Consumer | None = None
+        self._lookup: Lookup | None = None
+        self._forgotten, self._book = ForgottenReader(self._topics.forgotten), NOTHING_FORGOTTEN
         self._store: RedisStore | None = None
         self._build = 0
         #: Offsets to be shown next, of the partitions that this member has; empty until they are known.
@@ -191,6 +194,7 @@ class RedisProjection:
     def _join(self) -> None:
         transport = self._transport = self._connect()
         ensure_topics(transport, self._topics)
+        self._lookup = transport.lookup([self._topics.forgotten])
         self._consumer = transport.consumer([self._topics.predictions, self._topics.events], self.group)
         self._kafka.end()
 
@@ -201,6 +205,9 @@ class RedisProjection:
             except BrokerError as error:
                 log.info("leaving group %s: %s", self.group, error)
             self._consumer = None
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
         self._assigned.clear()
         self._forget()
 
@@ -337,6 +344,8 @@ class RedisProjection:
 
     def _write(self, batch: list[Record]) -> None:
         assert self._store is not None
+        assert self._lookup is not None
+        self._book = self._forgotten.book(self._lookup)
         entries = [entry for record in batch if (entry := self._entry(record)) is not None]
         written = self._store.write(self._build, entries)
         for entry, why in written.refused:
@@ -372,6 +381,8 @@ class RedisProjection:
         except RecordError as error:
             self._leave_out(str(error))
             return None
+        if self._book.of(what.camera, what.start_us, what.end_us) is not None:
+            return None  # what was deleted of it does not come back
         is_rebuilt = rebuild is not None and record.offset < rebuild.end
         publish = is_event and record.offset >= self._told.get(partition, 0)
         return Entry(what, record, self._sources[partition], is_rebuilt, publish)

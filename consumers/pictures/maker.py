@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from consumers.forgetting import read_forgotten
 from consumers.records.event import Event
 from consumers.records.event_pictures import Missing
 from consumers.settings import Settings
@@ -33,11 +34,7 @@ class PictureMaker:
 
     def __init__(self, settings: Settings) -> None:
         """Prepare; `settings` say how large pictures may be, and how long one report may take."""
-        self._limits, self._pictures, self._topic = (
-            settings.worker.decode_limits,
-            settings.pictures,
-            settings.topics.segments,
-        )
+        self._limits, self._pictures, self._topics = settings.worker.decode_limits, settings.pictures, settings.topics
 
     def make(self, transport: Transport, event: Event) -> MadePictures:
         """Make both.
@@ -46,8 +43,12 @@ class PictureMaker:
             BrokerError: the broker is away.
         """
         deadline = time.monotonic() + self._pictures.max_seconds
+        forgotten = read_forgotten(transport, self._topics).of(event.camera, event.start_us, event.end_us)
+        if forgotten is not None:
+            missing = Missing("no_footage", forgotten.described())
+            return MadePictures(missing, missing)
         try:
-            footage = EventFootage(transport, event, self._limits, deadline, self._topic)
+            footage = EventFootage(transport, event, self._limits, deadline, self._topics.segments)
         except NoFramesError as error:
             missing = Missing(error.reason, str(error))
             return MadePictures(missing, missing)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from consumers.footage_index import FootageIndex
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
 from consumers.live.feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard
 from consumers.settings import TopicSettings
 from consumers.times import parse_time_us
@@ -168,6 +169,7 @@ def _read_topic(
     ranges: dict[Partition, tuple[int, int]],
     camera: str | None,
 ) -> Iterator[_TopicSegment]:
+    book = _forgotten(transport, ranges)
     for record in transport.read(ranges):
         name = (record.key or b"").decode(errors="replace")
         if (camera is not None and name != camera) or drilled(name) is not None:
@@ -177,8 +179,23 @@ def _read_topic(
         except SegmentError as error:
             frames = announced_frames(record.headers, record.value)
             yield _TopicSegment(name, record, LostSegmentError(error, frames))
+            continue
+        if (forgotten := book.of(name, segment.start_us, segment.end_us)) is not None:
+            yield _TopicSegment(
+                name, record, LostSegmentError(SegmentError(record.where, forgotten.described()), segment.frames)
+            )
         else:
             yield _TopicSegment(name, record, segment, (segment.start_us, segment.end_us))
+
+
+def _forgotten(transport: Transport, ranges: Iterable[Partition]) -> ForgottenBook:
+    """What is forgotten of the cameras of a topic of segments; nothing where its name is none of ours."""
+    topic = next((topic for topic, _ in ranges), "")
+    prefix = topic.removesuffix(".segments")
+    try:
+        return NOTHING_FORGOTTEN if prefix == topic else read_forgotten(transport, TopicSettings(prefix=prefix))
+    except ValueError:
+        return NOTHING_FORGOTTEN
 
 
 def _within(items: Iterable[_TopicSegment], interval_us: tuple[int | None, int | None]) -> Iterator[_TopicSegment]:

@@ -139,6 +139,15 @@ class DashboardSettings(Section):
     live_token_seconds: float = Field(
         300.0, ge=10, le=24 * 3600, description="Seconds for which the token of a camera's live view is good."
     )
+    share_hours: float = Field(
+        72.0, gt=0, le=24 * 366, description="Hours for which a link to one event holds, unless it is made for others."
+    )
+    max_share_hours: float = Field(
+        30 * 24.0, gt=0, le=24 * 366, description="Hours for which such a link holds at most."
+    )
+    max_shares: int = Field(
+        1000, ge=1, le=10_000, description="Links that hold at once. To make one more, one has to be revoked."
+    )
     requests_per_minute: int = Field(
         1200,
         ge=1,
@@ -205,6 +214,8 @@ class DashboardSettings(Section):
             raise ValueError("proxy_role needs user_header, in which the proxy says who asks")
         if self.max_streams >= self.max_clients:
             raise ValueError(f"max_streams = {self.max_streams}: expected less than max_clients, {self.max_clients}")
+        if self.share_hours > self.max_share_hours:
+            raise ValueError(f"share_hours = {self.share_hours:g}: expected at most {self.max_share_hours:g}")
         if self.secret is not None and len(self.secret.get_secret_value()) < _SHORTEST_SECRET:
             raise ValueError(f"secret: expected {_SHORTEST_SECRET} characters or more")
         return self

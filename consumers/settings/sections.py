@@ -112,6 +112,14 @@ class TopicSettings(Section):
         return f"{self.prefix}.audit"
 
     @property
+    def forgotten(self) -> str:
+        return f"{self.prefix}.forgotten"
+
+    @property
+    def access(self) -> str:
+        return f"{self.prefix}.access"
+
+    @property
     def state(self) -> str:
         return f"{self.prefix}.state"
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import TopicSettings
@@ -31,9 +32,13 @@ class EventReader:
     no event is left out with a word, and counted.
     """
 
-    def __init__(self, topics: TopicSettings, *, drills: bool = False) -> None:
-        """Begin; `drills` are read, too, where they are wanted."""
-        self._topic, self._drills = topics.events, drills
+    def __init__(self, topics: TopicSettings, *, drills: bool = False, book: ForgottenBook = NOTHING_FORGOTTEN) -> None:
+        """Begin; `drills` are read, too, where they are wanted, and what is forgotten by `book` is not."""
+        self._topics, self._topic, self._drills = topics, topics.events, drills
+        #: What is forgotten; `stored` reads it by itself.
+        self.book = book
+        #: Reports that were left out as their stretch is forgotten.
+        self.forgotten = 0
         #: The newest reports, by their event's id and their number, oldest first.
         self._seen: dict[tuple[str, int], None] = {}
         #: Records that were left out.
@@ -50,6 +55,7 @@ class EventReader:
                 f"topic {self._topic} does not exist: nothing was sent yet (`clipline attach`, `clipline work`), or "
                 "topics.prefix is another one"
             )
+        self.book = read_forgotten(transport, self._topics)
         bounds = dict(transport.offsets(self._topic))
         if since_us:
             begin = transport.sent_since(self._topic, since_us)
@@ -70,6 +76,9 @@ class EventReader:
             if self.left_out <= _NAMED:
                 log.warning("%s: left out", error)
             return None
+        if self.book.of(event.camera, event.start_us, event.end_us) is not None:
+            self.forgotten += 1
+            return None
         return event if self._is_new(event) else None
 
     def _is_new(self, event: Event) -> bool:
@@ -83,6 +92,8 @@ class EventReader:
 
     def sum_up(self) -> None:
         """Say how many records were left out, if any."""
+        if self.forgotten:
+            log.warning("left out of %s: %d reports of stretches that are forgotten", self._topic, self.forgotten)
         if self.left_out:
             log.warning("left out of %s: %d records that are no events", self._topic, self.left_out)
 

@@ -33,6 +33,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from consumers.forgetting import ForgottenBook
 from consumers.printable import printable
 from consumers.settings import ServeSettings, Settings, SettingsError, is_loopback
 from consumers.web_server import parse_address, web_server
@@ -241,15 +242,28 @@ def _host_of(request: Request) -> str:
         return ""
 
 
-def event_streams(settings: Settings, token: Secret | None) -> EventStreams:
-    """Streams of the events on the broker of the settings, whose clients share what can be shared."""
+def event_streams(settings: Settings, token: Secret | None, forgotten: ForgottenBook | None = None) -> EventStreams:
+    """Streams of the events on the broker of the settings, whose clients share what can be shared.
+
+    Args:
+        settings: name broker and topics.
+        token: see `EventStreams`.
+        forgotten: what is streamed to nobody; if None, each client's subscription reads it.
+    """
     connect, tails = _connecting(settings.broker), Tails()
 
     def open_stream(
         selection: Selection, since_us: int | None, after: str | None, say: Callable[[str], None]
     ) -> Subscription:
         return open_subscription(
-            settings, selection, since_us=since_us, after=after, say=say, connect=connect, follow=tails.follow
+            settings,
+            selection,
+            since_us=since_us,
+            after=after,
+            say=say,
+            connect=connect,
+            follow=tails.follow,
+            forgotten=forgotten,
         )
 
     return EventStreams(open_stream, settings.serve, token)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
 from consumers.outputs.follower import (
     Begin,
     Follow,
@@ -107,6 +108,7 @@ def open_subscription(
     stop: threading.Event | None = None,
     connect: Callable[[], Transport] | None = None,
     follow: Follow = follow_alone,
+    forgotten: ForgottenBook | None = None,
 ) -> Subscription:
     """Subscribe on the broker of the settings; see `subscribe` and `Subscription`.
 
@@ -128,6 +130,7 @@ def open_subscription(
         give_up_seconds=give_up_seconds,
         stop=stop,
         follow=follow,
+        forgotten=forgotten,
     )
 
 
@@ -181,6 +184,7 @@ class Subscription:
         give_up_seconds: float | None = None,
         stop: threading.Event | None = None,
         follow: Follow = follow_alone,
+        forgotten: ForgottenBook | None = None,
     ) -> None:
         """Prepare; see `subscribe`.
 
@@ -195,6 +199,7 @@ class Subscription:
             give_up_seconds: see `subscribe`.
             stop: set from elsewhere, it ends the iteration as `close` does.
             follow: reads on from offsets, where there is no group.
+            forgotten: what is not handed over; if None, it is read whenever it connects.
 
         Raises:
             ValueError: `after` is no place, or is given together with a group or a time.
@@ -207,7 +212,9 @@ class Subscription:
         self._names, self._is_asked = Names(settings), False
         self._connect_plainly = connect
         self._broker = f"Kafka at {display_name(settings.kafka)}"
-        self._reader = EventReader(settings.topics, drills=self._selection.drills)
+        self._topics, self._forgotten = settings.topics, forgotten
+        book = NOTHING_FORGOTTEN if forgotten is None else forgotten
+        self._reader = EventReader(settings.topics, drills=self._selection.drills, book=book)
         self._follower = self._opened_follower(since_us, group, after, follow)
         #: Records that were read and not looked at, and whether each was handed over by an earlier subscription.
         self._records: deque[tuple[Record, bool]] = deque()
@@ -246,6 +253,9 @@ class Subscription:
 
     def _connect(self) -> Transport:
         transport = self._connect_plainly()
+        if self._forgotten is None:
+            # What comes later is of later.
+            self._reader.book = read_forgotten(transport, self._topics)
         # Who may not know of all cameras is not told which there are.
         if not self._is_asked and self._selection.within is None:
             self._is_asked = True

@@ -2,7 +2,7 @@
 
 Authorization: Bearer TOKEN      a token of the settings; nothing else is looked at
 a header of a trusted proxy      whom the proxy names
-a session's cookie               who has logged in; what changes something needs the session's X-CSRF-Token
+a session's cookie               who has logged in, and not out; what changes something needs the session's X-CSRF-Token
 nothing                          whoever is at this machine, where the settings name nobody and it listens there only
 """
 
@@ -14,7 +14,7 @@ import hmac
 import ipaddress
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,12 +22,15 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from consumers.rate_limit import RateLimit
+from consumers.records.access import EndedSession, Share
 from consumers.records.audit import Way
 from consumers.settings import DashboardSettings, Role, SettingsError, is_loopback
 from consumers.settings.section import only_line
+from stream import BrokerError
 
 from .credentials import MAX_TOKEN, Passwords, Session, Signer, token_hash
 from .problems import ProblemError
+from .sharing.book import AccessBook
 
 COOKIE: Final = "clipline_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
@@ -36,6 +39,8 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f-\xff]{1,64}")
 _UNKNOWN_ADDRESS: Final = "unknown"
+#: As clocks differ.
+_SLACK_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,15 @@ class Access:
         self._rate = RateLimit(settings.requests_per_minute)
         self._footage_rate = RateLimit(settings.footage_requests_per_minute)
         self._failures = RateLimit(settings.failures_per_minute)
+        #: Of links that are wrong or over: whoever has an old one may still log in.
+        self._wrong_links = RateLimit(settings.failures_per_minute)
+        self._book = AccessBook()
+        self._knows: Callable[[], bool] = lambda: True
+        self._started_us = time.time_ns() // 1000
+
+    def follow(self, book: AccessBook, knows: Callable[[], bool]) -> None:
+        """Go by a book of shares and ended sessions; `knows` says whether it holds all that there is."""
+        self._book, self._knows = book, knows
 
     def asker(self, request: Request, *, of_footage: bool = False) -> Asker:
         """Who sends a request; one that is of footage is counted among those.
@@ -117,6 +131,34 @@ class Access:
         if not self._footage_rate.take(f"live {camera} {self.address(request)}", _now()):
             raise _too_many(self._footage_rate)
         return True
+
+    def share(self, request: Request, token: str) -> Share:
+        """The share of which somebody has the link.
+
+        Raises:
+            ProblemError: there is none (any more), or there are too many requests.
+        """
+        found = self._book.of_token(token) if len(token) <= MAX_TOKEN else None
+        address = self.address(request)
+        if found is None:
+            if not self._wrong_links.take(address, _now()):
+                raise _too_many(self._wrong_links)
+            raise self.no_share()
+        if not self._footage_rate.take(f"share {found.id} {address}", _now()):
+            raise _too_many(self._footage_rate)
+        return found
+
+    @staticmethod
+    def no_share() -> ProblemError:
+        """What a link is answered with that shows nothing, whatever the reason."""
+        return ProblemError(404, "no-such-share", "this link shows nothing, or nothing any more")
+
+    def end(self, session: Session) -> EndedSession:
+        """Let nobody in with a session any more, here; what tells the others."""
+        seconds = self.signer.session_seconds
+        ended = EndedSession(session.id, time.time_ns() // 1000 + (seconds + _SLACK_SECONDS) * 1_000_000)
+        self._book.end(ended)
+        return ended
 
     def check_origin(self, request: Request) -> None:
         """See that no other site's page has a browser send this.
@@ -216,6 +258,11 @@ class Access:
         session = None if cookie is None else self.signer.session(cookie, self._hashes)
         if session is None:
             return None
+        if self._book.has_ended(session):
+            return None
+        if session.begun_us < self._started_us and not self._knows():
+            # Somebody may have logged out of it before this began.
+            raise BrokerError("which sessions have ended is not read yet")
         user = self._settings.users[session.user]
         return Asker(session.user, "password", user.role, _patterns(user.cameras), address, session)
 

@@ -124,6 +124,7 @@ class EventBody(BaseModel):
 
 class EventPage(Page):
     items: list[EventBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class PredictionBody(BaseModel):
@@ -148,6 +149,7 @@ class Predictions(BaseModel):
     items: list[PredictionBody]
     cut: bool = Field(description="Whether there may be more behind the last one: ask again with `from` there.")
     left_out: int = Field(description="Records that could not be read.", examples=[0])
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class LabelRule(BaseModel):
@@ -239,6 +241,7 @@ class VerdictBody(BaseModel):
 
 class VerdictPage(Page):
     items: list[VerdictBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class DeliveryBody(BaseModel):
@@ -261,6 +264,7 @@ class DeliveryBody(BaseModel):
 
 class DeliveryPage(Page):
     items: list[DeliveryBody]
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
 class RulesBody(BaseModel):
@@ -354,6 +358,29 @@ class SessionBody(BaseModel):
         description="Of a session: what requests that change something send in the header X-CSRF-Token.",
         examples=["k3x…"],
     )
+
+
+class ShareBody(BaseModel):
+    """A link that shows one event to whoever has it."""
+
+    id: str = Field(examples=[_EVENT])
+    event: str = Field(examples=[_EVENT])
+    camera: str = Field(examples=["gate-1"])
+    by: str = Field(description="Who made it.", examples=["ana"])
+    created: str = Field(examples=[_TIME])
+    expires: str = Field(examples=[_TIME])
+
+
+class MadeShare(ShareBody):
+    """Likewise, just made: nobody is told its address again."""
+
+    address: str = Field(description="Below this server.", examples=["/share/clipline_…"])
+
+
+class Shares(BaseModel):
+    """The links that hold, the newest first."""
+
+    items: list[ShareBody]
 
 
 class LiveToken(BaseModel):

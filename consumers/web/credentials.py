@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +64,13 @@ class Session:
     user: str
     #: What requests that change something have to send along, so that no other site can have them sent.
     csrf: str
+    #: When it began, wall clock in microseconds since the Unix epoch, to a second.
+    begun_us: int
+
+    @property
+    def id(self) -> str:
+        """Names it, where it has ended, and says nothing of what it holds."""
+        return hashlib.sha256(b"clipline.session." + self.csrf.encode()).hexdigest()[:32]
 
 
 class Signer:
@@ -78,7 +86,7 @@ class Signer:
 
     def begin(self, user: str, password_hash: str) -> tuple[str, Session]:
         """A cookie's value, and the session that it stands for; it ends when the password changes."""
-        session = Session(user, secrets.token_urlsafe(16))
+        session = Session(user, secrets.token_urlsafe(16), int(time.time()) * 1_000_000)
         return self._sessions.dumps([user, session.csrf, _fingerprint(password_hash)]), session
 
     def session(self, cookie: str, password_hash_of: dict[str, str]) -> Session | None:
@@ -86,11 +94,14 @@ class Signer:
         if len(cookie) > MAX_TOKEN:
             return None
         try:
-            user, csrf, fingerprint = self._sessions.loads(cookie, max_age=self.session_seconds)
+            found, begun = self._sessions.loads(cookie, max_age=self.session_seconds, return_timestamp=True)
+            user, csrf, fingerprint = found
         except (BadData, ValueError, TypeError):
             return None
         hashed = password_hash_of.get(user)
-        return Session(user, csrf) if hashed is not None and fingerprint == _fingerprint(hashed) else None
+        if hashed is None or fingerprint != _fingerprint(hashed):
+            return None
+        return Session(user, csrf, int(begun.timestamp()) * 1_000_000)
 
     def live_token(self, camera: str) -> str:
         """What lets a player have the live view of one camera, for a while."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -21,7 +21,7 @@ from consumers.pictures.store import PictureReader
 from consumers.records.audit import AuditEntry
 from consumers.settings import Role, Settings
 from consumers.subscribing.serving import EventStreams
-from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
+from consumers.topics import ensure_topic_of_access, ensure_topic_of_audit, ensure_topic_of_verdicts
 from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
@@ -30,6 +30,7 @@ from .fast import FastFootage
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
+from .sharing import SharedFootage
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
@@ -60,6 +61,11 @@ class Desk:
     samples: SampleMaker
     models: ModelShelf
     reports: ReportFolder
+    shared_footage: SharedFootage
+
+
+#: Key, headers and value of a record; without a value it deletes the key.
+Writable = tuple[bytes, Headers, bytes | None]
 
 
 class Writer:
@@ -71,25 +77,39 @@ class Writer:
         self.room = CapacityLimiter(1)
         self._are_there = False
 
-    def write(
-        self, entry: AuditEntry, topic: str | None = None, record: tuple[bytes, Headers, bytes] | None = None
-    ) -> None:
+    def write(self, entry: AuditEntry, topic: str | None = None, *records: Writable) -> None:
         """Store who changes something, and then the change; only who, where nothing on a topic changes.
 
         Raises:
             BrokerError: it is not stored, as far as the broker says.
         """
-        transport, topics = self._connect(), self._settings.topics
+        self._store(
+            [(self._settings.topics.audit, entry.encode())], [(topic, r) for r in records] if topic is not None else []
+        )
+
+    def store(self, topic: str, *records: Writable) -> None:
+        """Store what nobody else asked for, such as that one has logged out.
+
+        Raises:
+            BrokerError: it is not stored, as far as the broker says.
+        """
+        self._store([(topic, record) for record in records])
+
+    def _store(self, *steps: Sequence[tuple[str, Writable]]) -> None:
+        """Store all of each step before the next."""
+        transport, topics, dashboard = self._connect(), self._settings.topics, self._settings.dashboard
         if not self._are_there:
-            ensure_topic_of_audit(transport, topics, self._settings.dashboard.audit_days * 24)
+            ensure_topic_of_audit(transport, topics, dashboard.audit_days * 24)
             ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
+            # What is on it holds no longer than that; a day more, as clocks differ.
+            longest = max(dashboard.max_share_hours, dashboard.session_hours)
+            ensure_topic_of_access(transport, topics, longest + 24)
             self._are_there = True
         producer = transport.producer()
         try:
-            producer.send(topics.audit, *entry.encode())
-            producer.flush()
-            if topic is not None and record is not None:
-                producer.send(topic, *record)
+            for step in steps:
+                for topic, record in step:
+                    producer.send(topic, *record)
                 producer.flush()
         finally:
             producer.close()

@@ -20,6 +20,8 @@ class Slice(Generic[T]):
     items: tuple[T, ...]
     #: Behind which the next ones stand; None where there are no more.
     after: Key | None
+    #: Those that would be among them, and of which nobody is told.
+    withheld: int = 0
 
 
 @dataclass(slots=True)

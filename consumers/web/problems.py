@@ -59,6 +59,10 @@ def not_found(detail: str) -> ProblemError:
     return ProblemError(404, "not-found", detail)
 
 
+def forgotten(detail: str) -> ProblemError:
+    return ProblemError(410, "forgotten", detail)
+
+
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer beside what it is for, for OpenAPI."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -12,6 +12,7 @@ from typing import Final
 
 from anyio import CapacityLimiter
 
+from consumers.forgetting import ForgottenBook, read_forgotten
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
@@ -38,13 +39,18 @@ class Scores:
     is_cut: bool
     #: Records that are no predictions.
     left_out: int = 0
+    #: Windows of the stretch that are left out as they are forgotten.
+    forgotten: int = 0
 
 
 class ScoreReader:
     """Reads them. For several threads."""
 
-    def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
-        self._connect, self._topic = connect, topics.predictions
+    def __init__(
+        self, connect: Callable[[], Transport], topics: TopicSettings, book: ForgottenBook | None = None
+    ) -> None:
+        """Prepare; what is forgotten is read with the scores, unless a `book` says it."""
+        self._connect, self._topics, self._topic, self._book = connect, topics, topics.predictions, book
         #: Whoever reads waits here, and in no thread.
         self.room = CapacityLimiter(_AT_ONCE)
 
@@ -61,22 +67,24 @@ class ScoreReader:
         first, end = transport.offsets(self._topic).get(partition, (0, 0))
         since = transport.sent_since(self._topic, max(0, from_us - _AHEAD_US)).get(partition, first)
         begin = max(first, since)
-        return self._read(transport, {partition: (begin, end)}, camera, (from_us, to_us), limit)
+        book = read_forgotten(transport, self._topics) if self._book is None else self._book
+        return self._read(transport, {partition: (begin, end)}, (camera, book), (from_us, to_us), limit)
 
     def _read(
         self,
         transport: Transport,
         bounds: dict[tuple[str, int], tuple[int, int]],
-        camera: str,
+        wanted: tuple[str, ForgottenBook],
         stretch: tuple[int, int],
         limit: int,
     ) -> Scores:
         found: list[Prediction] = []
-        left_out = 0
+        left_out = forgotten = 0
+        camera, book = wanted
         key = camera.encode()
         for number, record in enumerate(transport.read(bounds)):
             if number == _MOST_RECORDS:
-                return Scores(tuple(found), is_cut=True, left_out=left_out)
+                return Scores(tuple(found), is_cut=True, left_out=left_out, forgotten=forgotten)
             if record.key != key:
                 continue
             try:
@@ -87,8 +95,12 @@ class ScoreReader:
                 continue
             if prediction.start_us >= stretch[1] + _BESIDE_US:
                 break
-            if stretch[0] <= prediction.start_us < stretch[1]:
-                if len(found) == limit:
-                    return Scores(tuple(found), is_cut=True, left_out=left_out)
-                found.append(prediction)
-        return Scores(tuple(found), is_cut=False, left_out=left_out)
+            if not stretch[0] <= prediction.start_us < stretch[1]:
+                continue
+            if book.of(camera, prediction.start_us, prediction.end_us) is not None:
+                forgotten += 1
+                continue
+            if len(found) == limit:
+                return Scores(tuple(found), is_cut=True, left_out=left_out, forgotten=forgotten)
+            found.append(prediction)
+        return Scores(tuple(found), is_cut=False, left_out=left_out, forgotten=forgotten)

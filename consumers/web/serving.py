@@ -23,7 +23,9 @@ from .desk import Desk, Writer
 from .fast import FastFootage
 from .playlists import Footage
 from .routes.pages import pages_router, read_pages
+from .routes.shared import shared_router
 from .scores import ScoreReader
+from .sharing import SharedFootage
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
@@ -59,31 +61,35 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
 
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
-    streams = event_streams(settings.model_copy(update={"serve": limits}), None)
     pictures, samples = PictureReader(settings), SampleMaker(connect, settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
         stack.callback(samples.close)
         view = stack.enter_context(View(connect_to_follow, settings))
+        access.follow(view.access, lambda: view.knows("access"))
+        footage = stack.enter_context(Footage(connect, settings, view.forgotten))
+        streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
-            scores=ScoreReader(connect, settings.topics),
+            scores=ScoreReader(connect, settings.topics, view.forgotten),
             past_scores=PastScoreReader(connect, settings.topics),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
             writer=Writer(connect, settings),
-            footage=stack.enter_context(Footage(connect, settings)),
+            footage=footage,
+            shared_footage=SharedFootage(footage),
             fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
             bundles=BundleMaker(connect, settings),
             samples=samples,
             models=ModelShelf(settings.worker.model),
             reports=ReportFolder(settings.dashboard.reports),
         )
-        app = make_app(desk, [pages_router(read_pages()), *more])
+        pages = read_pages()
+        app = make_app(desk, [pages_router(pages), shared_router(pages), *more])
         clients = settings.dashboard.max_clients
         server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
         streams.abort = server.abort

@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
+from consumers.forgetting import ForgottenBook
+from consumers.forgetting.book import MOST as MOST_FORGOTTEN
 from consumers.notifying.by_hand import changed_by
 from consumers.records.audit import AuditEntry
 from consumers.records.delivery import Delivery
@@ -26,19 +28,26 @@ from consumers.running.overview import CameraLine, Overview, overview
 from consumers.running.state_topics import States
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
+from consumers.times import parse_time_us
 from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
 from stream import Record, Transport
 
 from .cameras.history import Past, StateHistory
 from .feed import Feed, FeedHealth
 from .newest import Key, Newest, Slice
+from .sharing import AccessBook
 
 log = logging.getLogger(__name__)
 
 #: Reports of one event that are read at the start, about; those of further ones are left out.
 _REPORTS: Final = 4
+T = TypeVar("T")
+#: A camera, and event times of begin and end.
+_When = tuple[str, int, int]
 #: Of states: what `clipline status` reads.
 _STATES: Final = 5_000
+#: Of shares and ended sessions, with what deletes them: more than are heeded.
+_ACCESS: Final = 250_000
 #: Verdicts on one event that are kept; of more, the newest.
 _VERDICTS_OF_EVENT: Final = 50
 #: So many records that are not what their topic holds are named, the others counted.
@@ -61,7 +70,7 @@ def followed(topics: TopicSettings) -> tuple[str, ...]:
     """The topics that are read."""
     return (
         *(topics.cameras_state, topics.workers_state, topics.events, topics.pictures),
-        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit),
+        *(topics.verdicts, topics.deliveries, topics.rules, topics.audit, topics.forgotten, topics.access),
     )
 
 
@@ -88,6 +97,12 @@ class View:
         self._states = States()
         self._history = StateHistory()
         self._reader = EventReader(topics, drills=True)
+        #: Which stretches nobody is told of.
+        self.forgotten = ForgottenBook()
+        #: Who may come in by links, and who not any more by sessions.
+        self.access = AccessBook()
+        #: Feeds of which all that there was has been read.
+        self._known_feeds: set[str] = set()
         self._events: Newest[Event] = Newest(room)
         self._pictures: Newest[EventPictures] = Newest(room)
         self._verdicts: Newest[Verdict] = Newest(room)
@@ -121,6 +136,9 @@ class View:
             "deliveries": feed([topics.deliveries], self._take_delivery, _REPORTS * room),
             "rules": feed([topics.rules], self._take_rules, 10 * MAX_VERSIONS),
             "audit": feed([topics.audit], self._take_audit, room),
+            # All of it: what is passed over would be shown.
+            "forgotten": feed([topics.forgotten], self.forgotten.take, 10 * MOST_FORGOTTEN),
+            "access": feed([topics.access], self.access.take, _ACCESS),
         }
 
     def __enter__(self) -> Self:
@@ -188,8 +206,9 @@ class View:
     def events(self, limit: int, wanted: Callable[[KnownEvent], bool], after: Key | None) -> Slice[KnownEvent]:
         """Events by their begin, the newest first."""
         with self._lock:
-            found = self._events.slice(limit, lambda report: wanted(self._known(report)), after)
-            return Slice(tuple(map(self._known, found.items)), found.after)
+            told, count = self._told(lambda report: wanted(self._known(report)), _when_reported)
+            found = self._events.slice(limit, told, after)
+            return Slice(tuple(map(self._known, found.items)), found.after, count())
 
     def judged(self, camera: str, label: str) -> list[JudgedEvent]:
         """What people said of the events of one label of a camera."""
@@ -216,12 +235,16 @@ class View:
     def verdicts(self, limit: int, wanted: Callable[[Verdict], bool], after: Key | None) -> Slice[Verdict]:
         """Verdicts by when they were given, the newest first."""
         with self._lock:
-            return self._verdicts.slice(limit, wanted, after)
+            told, count = self._told(wanted, _when_judged)
+            found = self._verdicts.slice(limit, told, after)
+            return replace(found, withheld=count())
 
     def deliveries(self, limit: int, wanted: Callable[[Delivery], bool], after: Key | None) -> Slice[Delivery]:
         """The newest entry of each message, by when it was queued, the newest first."""
         with self._lock:
-            return self._deliveries.slice(limit, wanted, after)
+            told, count = self._told(wanted, _when_sent_about)
+            found = self._deliveries.slice(limit, told, after)
+            return replace(found, withheld=count())
 
     def audit(self, limit: int, wanted: Callable[[AuditEntry], bool], after: Key | None) -> Slice[AuditEntry]:
         """Who changed what, the newest first."""
@@ -232,6 +255,36 @@ class View:
         """The versions of the workers' group, by the event time from which they hold."""
         with self._lock:
             return [self._rules[since_us] for since_us in sorted(self._rules)]
+
+    def knows_forgotten(self) -> bool:
+        """Whether it is known what is forgotten; until then nobody is told of any event."""
+        return self.knows("forgotten")
+
+    def knows(self, name: str) -> bool:
+        """Whether all that was on some topics when this began has been read, or there are no such topics."""
+        if name not in self._known_feeds:
+            health = self._feeds[name].health
+            if health.is_begun or health.is_missing:
+                self._known_feeds.add(name)
+        return name in self._known_feeds
+
+    def _told(
+        self, wanted: Callable[[T], bool], when: Callable[[T], _When | None]
+    ) -> tuple[Callable[[T], bool], Callable[[], int]]:
+        """What is wanted and not forgotten; and how many were wanted that are."""
+        knows, withheld = self.knows_forgotten(), 0
+
+        def told(each: T) -> bool:
+            nonlocal withheld
+            if not wanted(each):
+                return False
+            at = when(each)
+            if at is None or (knows and self.forgotten.of(*at) is None):
+                return True
+            withheld += knows
+            return False
+
+        return told, lambda: withheld
 
     def _known(self, report: Event) -> KnownEvent:
         return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
@@ -333,6 +386,22 @@ class View:
         if said:
             self._said[event] = said
             self._judged |= judged_events(said)
+
+
+def _when_reported(each: Event) -> _When:
+    return each.camera, each.start_us, each.end_us
+
+
+def _when_judged(each: Verdict) -> _When:
+    return each.camera, each.start_us, each.end_us
+
+
+def _when_sent_about(each: Delivery) -> _When | None:
+    """Of what a message about an event is; None of others."""
+    if each.kind != "event":
+        return None
+    data = each.message["data"]
+    return data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"])
 
 
 def _exhaust(things: Iterator[object]) -> None:

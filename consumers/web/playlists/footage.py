@@ -8,6 +8,7 @@ from typing import Self
 from anyio import CapacityLimiter, to_thread
 
 from consumers.footage_index import FootageIndex, FoundFootage
+from consumers.forgetting import ForgottenBook
 from consumers.settings import Settings
 from stream import Transport
 
@@ -19,9 +20,9 @@ from .store import SegmentStore
 class Footage:
     """The footage of all cameras, for all viewers. Use as a context manager."""
 
-    def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
-        """Prepare; nothing is read before somebody asks."""
-        self.live = LiveIndex(connect, settings)
+    def __init__(self, connect: Callable[[], Transport], settings: Settings, forgotten: ForgottenBook) -> None:
+        """Prepare; nothing is read before somebody asks. What is `forgotten` is shown to nobody."""
+        self.live = LiveIndex(connect, settings, forgotten)
         max_bytes = int(settings.dashboard.footage_megabytes * 1024 * 1024)
         self.segments = SegmentStore(connect, settings.topics, max_bytes)
         self._index = Kept(lambda: FootageIndex(connect(), settings.topics))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from consumers.footage_index import FootageIndex, Standing
+from consumers.forgetting import ForgottenBook
 from consumers.outputs.follower import TopicFollower
 from consumers.records.fields import RecordError
 from consumers.records.index_page import IndexedSegment, IndexPage
@@ -69,9 +70,11 @@ class LiveIndex:
         self,
         connect: Callable[[], Transport],
         settings: Settings,
+        forgotten: ForgottenBook,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """Prepare; nothing is read before somebody asks."""
+        """Prepare; nothing is read before somebody asks. What is `forgotten` is in no window."""
+        self._forgotten = forgotten
         self._connect, self._topics, self._now_us = connect, settings.topics, now_us
         self._broker = f"Kafka at {settings.broker}"
         self._index = Kept(lambda: FootageIndex(connect(), settings.topics))
@@ -93,7 +96,16 @@ class LiveIndex:
             while len(self._cameras) > _MOST_CAMERAS:
                 self._cameras.popitem(last=False)
             self._wanted.set()
-            return LiveWindow(found.segments, self._is_fresh(found), self._away)
+            return LiveWindow(self._remembered(camera, found.segments), self._is_fresh(found), self._away)
+
+    def _remembered(
+        self, camera: str, segments: tuple[IndexedSegment, ...] | None
+    ) -> tuple[IndexedSegment, ...] | None:
+        """Without those that are forgotten, and what is before them: players count segments."""
+        if not segments or not self._forgotten.stretches(camera):
+            return segments
+        kept = [s for s in segments if self._forgotten.of(camera, s.start_us, s.end_us) is None]
+        return tuple(_unbroken(kept)) if kept else ()
 
     @property
     def watched(self) -> int:

@@ -46,6 +46,9 @@ class ServedSegment:
     name: str
     data: bytes
     tag: str
+    #: Event times.
+    start_us: int
+    end_us: int
 
     @property
     def next_name(self) -> str:
@@ -138,7 +141,8 @@ class SegmentStore:
             self._leave_out(f"{self._topic}[{wanted.partition}]@{wanted.offset}: {error}")
             return None
         tag = hashlib.blake2b(data, digest_size=16).hexdigest()
-        return ServedSegment(segment.camera, f"{segment.epoch_us}.{segment.sequence}", data, f'"{tag}"')
+        name = f"{segment.epoch_us}.{segment.sequence}"
+        return ServedSegment(segment.camera, name, data, f'"{tag}"', segment.start_us, segment.end_us)
 
     def _before(self, segment: Segment, wanted: Wanted) -> Segment | None:
         found = None if wanted.after is None else self._raw_segment(wanted.partition, wanted.after)

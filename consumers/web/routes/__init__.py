@@ -21,6 +21,7 @@ from . import (
     playlists,
     records,
     session,
+    shares,
     verdicts,
     what_if,
 )
@@ -34,6 +35,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     events.router,
     bundles.router,
     verdicts.router,
+    shares.router,
     records.router,
     session.router,
     fleet.router,

@@ -18,6 +18,8 @@ from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import CameraId, Moment, to_us
 from consumers.web.problems import not_found, problem_responses
 
+from .remembered import check_knows_forgotten
+
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
 _LONGEST_US: Final = 24 * 3_600_000_000
@@ -62,6 +64,7 @@ async def list_predictions(
     found than there is, and `cut` is true then.
     """
     known_line(desk, asker, camera)
+    check_knows_forgotten(desk)
     begin, end = to_us(query.from_), to_us(query.to)
     last, reader = min(end, begin + _LONGEST_US), desk.scores
     found = await to_thread.run_sync(reader.read, camera, begin, last, query.limit, limiter=reader.room)
@@ -70,6 +73,7 @@ async def list_predictions(
         items=[_scores(each) for each in found.predictions],
         cut=found.is_cut or end > begin + _LONGEST_US,
         left_out=found.left_out,
+        forgotten=found.forgotten,
     )
 
 

@@ -20,6 +20,8 @@ from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.view import KnownEvent
 
+from .remembered import check_remembered
+
 router = APIRouter(route_class=TaggedRoute, tags=["events"])
 
 EventId = Annotated[Id, Path(description="The event's id.", examples=["3f0c6a1be29d4c5f8a7b6c5d"])]
@@ -85,7 +87,8 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
     return EventPage(
         items=[event_body(each) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("events"),
+        waiting=desk.view.waiting("events") or desk.view.waiting("forgotten"),
+        forgotten=found.withheld,
     )
 
 
@@ -116,13 +119,13 @@ async def stream_events(
         raise ProblemError(422, "invalid", str(error)) from None
 
 
-@router.get("/events/{event}", responses=problem_responses(404, 422))
+@router.get("/events/{event}", responses=problem_responses(404, 410, 422, 503))
 def get_event(event: EventId, asker: AnyAsker, desk: AtDesk) -> EventBody:
     """One event, as its newest report tells it."""
     return event_body(find_event(desk, asker, event))
 
 
-@router.get("/events/{event}/pictures", responses=problem_responses(404, 422))
+@router.get("/events/{event}/pictures", responses=problem_responses(404, 410, 422, 503))
 def get_pictures(event: EventId, asker: AnyAsker, desk: AtDesk) -> Pictures:
     """Which pictures of an event there are, and why others are missing."""
     found = find_event(desk, asker, event).pictures
@@ -139,7 +142,7 @@ def get_pictures(event: EventId, asker: AnyAsker, desk: AtDesk) -> Pictures:
             "description": "The picture, WebP.",
             "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problem_responses(404, 422, 503),
+        **problem_responses(404, 410, 422, 503),
     },
 )
 def get_picture(
@@ -171,11 +174,12 @@ def find_event(desk: Desk, asker: Asker, event: str) -> KnownEvent:
     """An event that there is for who asks.
 
     Raises:
-        ProblemError: there is none.
+        ProblemError: there is none, or it is forgotten.
     """
     found = desk.view.event(event)
     if found is None or not asker.sees(found.report.drill or found.report.camera):
         raise not_found(f"no event {event} is kept")
+    check_remembered(desk, found.report.camera, found.report.start_us, found.report.end_us)
     return found
 
 

@@ -38,6 +38,8 @@ _TYPES: Final = {
 }
 _VERSION_MARK: Final = b"{version}"
 _SHELL: Final = "index.html"
+#: Those that name files of a version. Links lead to the others: see `shared.py`.
+_SHELLS: Final = frozenset({_SHELL, "share.html", "share-gone.html"})
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
 
@@ -67,7 +69,8 @@ def read_pages(folder: Path = FOLDER) -> Pages:
     contents = {name: path.read_bytes() for name, path in found.items() if path.suffix in _TYPES}
     # A licence's name ends with that of a script.
     version = _digest(b"\0".join(part for name, content in contents.items() for part in (name.encode(), content)))
-    contents[_SHELL] = contents[_SHELL].replace(_VERSION_MARK, version.encode())
+    for name in _SHELLS & contents.keys():
+        contents[name] = contents[name].replace(_VERSION_MARK, version.encode())
     return Pages({name: _file(name, content) for name, content in contents.items()}, version)
 
 
@@ -81,7 +84,7 @@ def pages_router(pages: Pages) -> APIRouter:
     async def static(request: Request) -> Response:
         name = request.path_params["name"]
         found = pages.files.get(name)
-        if found is None or name == _SHELL:
+        if found is None or name in _SHELLS:
             raise not_found("there is no such file")
         is_current = request.path_params["version"] == pages.version
         return _response(request, found, _FOR_GOOD if is_current else _ASK_AGAIN)

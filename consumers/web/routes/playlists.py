@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from consumers.footage_index import FoundFootage
 from consumers.records.index_page import IndexedSegment
 from consumers.records.prediction import rfc3339
 from consumers.web.access import Asker
@@ -20,16 +21,17 @@ from consumers.web.paging import Moment, to_us
 from consumers.web.playlists import NotPlayableError, evidence_playlist, live_playlist, recorded_playlist
 from consumers.web.playlists.playlist import newest
 from consumers.web.playlists.store import Wanted, joined_tag
-from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from stream import BrokerError
 
 from .cameras import CameraName
 from .events import EventId, find_event
+from .remembered import check_knows_forgotten, check_remembered
 
 router = APIRouter(tags=["footage"])
 _tagged = APIRouter(route_class=TaggedRoute)
 
-_PLAYLIST: Final = "application/vnd.apple.mpegurl"
+PLAYLIST: Final = "application/vnd.apple.mpegurl"
 _SEGMENT: Final = "video/mp2t"
 #: A first answer waits for so many segments: players begin three before the end.
 _FIRST_SEGMENTS: Final = 3
@@ -43,7 +45,7 @@ _MAX_OFFSET: Final = (1 << 53) - 1
 
 
 def _shows(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
-    schema = {"type": "string"} if media_type == _PLAYLIST else {"type": "string", "format": "binary"}
+    schema = {"type": "string"} if media_type == PLAYLIST else {"type": "string", "format": "binary"}
     return {200: {"description": description, "content": {media_type: {"schema": schema}}}}
 
 
@@ -78,6 +80,49 @@ async def _viewer(
 Viewer = Annotated[_Viewer, Depends(_viewer)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which segments a playlist names."""
+
+    partition: int
+    offsets: tuple[int, ...]
+    #: Epoch and number of the first one.
+    of: str | None
+    #: The offset of the one before.
+    after: int | None
+
+    def places(self) -> set[tuple[int, int]]:
+        """Partition and offset of all from which something is served."""
+        before = () if self.after is None else (self.after,)
+        return {(self.partition, each) for each in (*before, *self.offsets)}
+
+
+async def _asked(
+    segment: Annotated[
+        str,
+        Path(pattern=r"^[0-9]{1,6}-[0-9]{1,16}$", description="Partition and offset.", examples=["3-904142"]),
+    ],
+    of: Annotated[
+        str | None,
+        Query(pattern=r"^[0-9]{1,20}\.[0-9]{1,10}$", description="Its epoch and number there: another one is none."),
+    ] = None,
+    after: Annotated[
+        int | None,
+        Query(ge=0, le=_MAX_OFFSET, description="Offset of the one before, which may hold pictures of this one."),
+    ] = None,
+    more: Annotated[
+        str | None,
+        Query(alias="with", pattern=r"^[0-9]{1,16}(\.[0-9]{1,16}){0,63}$", description="Offsets that follow it."),
+    ] = None,
+) -> _Asked:
+    partition, offset = map(int, segment.split("-"))
+    offsets = (offset, *map(int, more.split(".") if more else ()))
+    return _Asked(partition, tuple(min(each, _MAX_OFFSET) for each in offsets), of, after)
+
+
+AskedSegment = Annotated[_Asked, Depends(_asked)]
+
+
 class Part(BaseModel):
     """A stretch of event time."""
 
@@ -90,7 +135,7 @@ class Part(BaseModel):
 @_tagged.get(
     "/cameras/{camera}/live.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "The newest segments."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(PLAYLIST, "The newest segments."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Response:
     """The live view of a camera, HLS: its newest segments, as the camera sent them.
@@ -98,18 +143,19 @@ async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) ->
     The first answer waits a few seconds for three of them. A token in the address is put on those of segments.
     """
     _check_camera(desk, camera, is_seen=viewer.sees(camera))
+    check_knows_forgotten(desk)
     window = await _window(desk, camera)
     try:
         text = live_playlist(window, desk.settings.segments.max_seconds, viewer.token)
     except NotPlayableError as error:
-        raise _not_playable(error) from None
-    return Response(text, media_type=_PLAYLIST)
+        raise not_playable(error) from None
+    return Response(text, media_type=PLAYLIST)
 
 
 @_tagged.get(
     "/cameras/{camera}/recorded.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "What there is of it."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(PLAYLIST, "What there is of it."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_recorded_playlist(
     camera: CameraName, part: Annotated[Part, Query()], asker: AnyAsker, desk: AtDesk
@@ -124,54 +170,49 @@ async def get_recorded_playlist(
     try:
         text = recorded_playlist(found, desk.settings.segments.max_seconds)
     except NotPlayableError as error:
-        raise _not_playable(error) from None
+        raise not_playable(error) from None
     if text is None:
-        raise not_found(_nothing(found.notes, found.gone))
-    return Response(text, media_type=_PLAYLIST)
+        raise _nothing(found)
+    return Response(text, media_type=PLAYLIST)
 
 
 @router.get(
-    "/cameras/{camera}/segments/{segment}.ts",
+    "/cameras/{camera}/segments/{segment}.ts",  # noqa: FAST003  `AskedSegment` takes it
     response_class=Response,
     responses={
         **_shows(_SEGMENT, "The segment, MPEG-TS."),
         304: {"description": "Whoever asks has it."},
-        **problem_responses(404, 422, 503),
+        **problem_responses(404, 410, 422, 503),
     },
 )
 async def get_segment(
     camera: CameraName,
-    segment: Annotated[
-        str,
-        Path(pattern=r"^[0-9]{1,6}-[0-9]{1,16}$", description="Partition and offset.", examples=["3-904142"]),
-    ],
+    asked: AskedSegment,
     request: Request,
     viewer: Viewer,
     desk: AtDesk,
-    of: Annotated[
-        str | None,
-        Query(pattern=r"^[0-9]{1,20}\.[0-9]{1,10}$", description="Its epoch and number there: another one is none."),
-    ] = None,
-    after: Annotated[
-        int | None,
-        Query(ge=0, le=_MAX_OFFSET, description="Offset of the one before, which may hold pictures of this one."),
-    ] = None,
-    more: Annotated[
-        str | None,
-        Query(alias="with", pattern=r"^[0-9]{1,16}(\.[0-9]{1,16}){0,63}$", description="Offsets that follow it."),
-    ] = None,
 ) -> Response:
     """A segment of a camera, by its place on the topic; playlists name them. It never changes."""
     _check_camera(desk, camera, is_seen=viewer.sees(camera))
-    partition, offset = map(int, segment.split("-"))
-    offsets = [min(each, _MAX_OFFSET) for each in (offset, *map(int, more.split(".") if more else ()))]
-    if viewer.token is not None and not all(desk.footage.live.holds(camera, partition, each) for each in offsets):
+    if viewer.token is not None and not all(desk.footage.live.holds(camera, *place) for place in asked.places()):
         raise not_found("the token is for the newest footage only")
+    return await segment_response(request, desk, camera, asked)
+
+
+async def segment_response(request: Request, desk: Desk, camera: str, asked: _Asked) -> Response:
+    """A segment, or several in a row as one, for whoever may have them.
+
+    Raises:
+        ProblemError: one of them is not there any more, or forgotten.
+        BrokerError: the broker is away.
+    """
+    partition, of, after = asked.partition, asked.of, asked.after
     found = []
-    for each in offsets:
+    for each in asked.offsets:
         one = await desk.footage.segments.get(Wanted(partition, each, after), of)
         if one is None or one.camera != camera:
             raise not_found(f"camera {camera} has no segment {partition}-{each} (any more)")
+        check_remembered(desk, camera, one.start_us, one.end_us)
         found.append(one)
         after, of = each, one.next_name
     tag = found[0].tag if len(found) == 1 else joined_tag(found)
@@ -193,7 +234,7 @@ class Around(BaseModel):
 @_tagged.get(
     "/events/{event}/evidence.m3u8",
     response_class=Response,
-    responses={**_shows(_PLAYLIST, "Its footage."), **problem_responses(404, 406, 422, 503)},
+    responses={**_shows(PLAYLIST, "Its footage."), **problem_responses(404, 406, 410, 422, 503)},
 )
 async def get_evidence_playlist(
     event: EventId, around: Annotated[Around, Query()], asker: AnyAsker, desk: AtDesk
@@ -206,10 +247,10 @@ async def get_evidence_playlist(
     try:
         text = evidence_playlist(found, desk.settings.segments.max_seconds)
     except NotPlayableError as error:
-        raise _not_playable(error) from None
+        raise not_playable(error) from None
     if text is None:
-        raise not_found(_nothing(found.notes, found.gone))
-    return Response(text, media_type=_PLAYLIST)
+        raise _nothing(found)
+    return Response(text, media_type=PLAYLIST)
 
 
 router.include_router(_tagged)
@@ -253,10 +294,12 @@ def _is_enough(segments: Sequence[IndexedSegment]) -> bool:
         return True  # and that is said
 
 
-def _nothing(notes: Sequence[str], gone: int) -> str:
-    reasons = [f"retention has taken {gone} segments of it"] if gone else []
-    return "; ".join(["there is no footage of that time", *reasons, *notes])
+def _nothing(found: FoundFootage) -> ProblemError:
+    if found.forgotten:
+        return forgotten("; ".join(found.notes))
+    reasons = [f"retention has taken {found.gone} segments of it"] if found.gone else []
+    return not_found("; ".join(["there is no footage of that time", *reasons, *found.notes]))
 
 
-def _not_playable(error: NotPlayableError) -> ProblemError:
+def not_playable(error: NotPlayableError) -> ProblemError:
     return ProblemError(406, "not-playable", str(error))

@@ -71,7 +71,8 @@ def list_deliveries(query: Annotated[DeliveryQuery, Query()], asker: AnyAsker, d
     return DeliveryPage(
         items=[DeliveryBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("deliveries"),
+        waiting=desk.view.waiting("deliveries") or desk.view.waiting("forgotten"),
+        forgotten=found.withheld,
     )
 
 

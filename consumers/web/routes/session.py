@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -13,6 +14,7 @@ from consumers.web.bodies import SessionBody
 from consumers.web.credentials import MAX_PASSWORD
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 from consumers.web.problems import problem_responses
+from stream import BrokerError
 
 log = logging.getLogger(__name__)
 router = APIRouter(route_class=TaggedRoute, tags=["session"])
@@ -56,10 +58,19 @@ def log_in(login: Login, request: Request, desk: AtDesk, response: Response) -> 
 
 
 @router.delete("/session", status_code=204, responses=problem_responses(403))
-def log_out(asker: AnyAsker, response: Response) -> None:
-    """Have the browser forget the session."""
+async def log_out(asker: AnyAsker, desk: AtDesk, response: Response) -> None:
+    """End the session, wherever its cookie is by now, and have the browser forget it."""
     response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     log.info("%s: %s logs out", asker.address, asker.name)
+    if asker.session is None:
+        return
+    ended, writer = desk.access.end(asker.session), desk.writer
+    records = [*desk.view.access.forget_over(), ended.encode()]
+    try:
+        await to_thread.run_sync(writer.store, desk.settings.topics.access, *records, limiter=writer.room)
+    except BrokerError as error:
+        # Whoever logs out is out, as far as this process goes.
+        log.warning("%s: other servers are not told that %s has logged out: %s", asker.address, asker.name, error)
 
 
 def _body(asker: Asker) -> SessionBody:

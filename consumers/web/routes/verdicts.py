@@ -19,6 +19,7 @@ from consumers.web.problems import ProblemError, not_found, problem_responses
 from stream import camera_behind
 
 from .events import find_event
+from .remembered import check_remembered
 
 router = APIRouter(route_class=TaggedRoute, tags=["verdicts"])
 
@@ -63,11 +64,12 @@ def list_verdicts(query: Annotated[VerdictQuery, Query()], asker: AnyAsker, desk
     return VerdictPage(
         items=[VerdictBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("verdicts"),
+        waiting=desk.view.waiting("verdicts") or desk.view.waiting("forgotten"),
+        forgotten=found.withheld,
     )
 
 
-@router.get("/verdicts/{verdict}", responses=problem_responses(404, 422))
+@router.get("/verdicts/{verdict}", responses=problem_responses(404, 410, 422, 503))
 def get_verdict(
     verdict: Annotated[Id, Path(description="The verdict's id.")], asker: AnyAsker, desk: AtDesk
 ) -> VerdictBody:
@@ -75,10 +77,11 @@ def get_verdict(
     found = desk.view.verdict(verdict)
     if found is None or not asker.sees(camera_behind(found.camera)):
         raise not_found(f"no verdict {verdict} is kept")
+    check_remembered(desk, found.camera, found.start_us, found.end_us)
     return VerdictBody(**found.body())
 
 
-@router.post("/verdicts", status_code=201, responses=problem_responses(400, 403, 404, 409, 422, 503))
+@router.post("/verdicts", status_code=201, responses=problem_responses(400, 403, 404, 409, 410, 422, 503))
 async def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Response) -> VerdictBody:
     """Say whether an event was right, or take that back. It wins over what links say, and the newest counts.
 

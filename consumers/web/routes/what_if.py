@@ -21,6 +21,7 @@ from consumers.web.what_if.compare import Compared, compared, supposed
 from consumers.web.what_if.scores import Asked, PastScores
 
 from .cameras import CameraName, known_line, label_rule
+from .remembered import check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["rules"])
 
@@ -57,6 +58,7 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
     reads scores for a few seconds, the newest first: while `goes_on` is true, the next one knows more.
     """
     known_line(desk, asker, camera)
+    check_knows_forgotten(desk)
     now_us = time.time_ns() // 1000
     end_us = now_us if query.to is None else max(0, to_us(query.to))
     begin_us = end_us - _LAST_US if query.from_ is None else to_us(query.from_)
@@ -74,6 +76,7 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
 
     def look() -> tuple[PastScores, Compared, list[Event]]:
         scores = past.read(asked, begin_us).within(begin_us, end_us)
+        scores = scores.without(desk.view.forgotten.stretches(camera))
         judged = desk.view.judged(camera, query.label)
         known = desk.view.reported(camera, query.label, begin_us, end_us)
         return scores, compared(scores, rule, then, judged), known

@@ -12,14 +12,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from anyio import CapacityLimiter
 
 from consumers.records.fields import RecordError
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
 from stream import Partition, Record, Transport
@@ -74,15 +75,14 @@ class PastScores:
     def within(self, from_us: int, to_us: int) -> PastScores:
         """Those that begin within `[from_us, to_us)`."""
         inside = (self.numbers[:, 2] >= from_us) & (self.numbers[:, 2] < to_us)
-        return PastScores(
-            self.asked,
-            self.numbers[inside],
-            self.scores[inside],
-            self.is_cut,
-            self.goes_on,
-            self.others,
-            self.left_out,
-        )
+        return replace(self, numbers=self.numbers[inside], scores=self.scores[inside])
+
+    def without(self, stretches: Iterable[Forgotten]) -> PastScores:
+        """Those that are of no stretch that is forgotten."""
+        kept = np.ones(len(self), bool)
+        for each in stretches:
+            kept &= (self.numbers[:, 2] >= each.to_us) | (self.numbers[:, 3] <= each.from_us)
+        return replace(self, numbers=self.numbers[kept], scores=self.scores[kept])
 
     def predictions(self, wanted: Callable[[float], bool]) -> Iterator[Prediction]:
         """Those whose score is wanted."""

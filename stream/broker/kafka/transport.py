@@ -44,13 +44,23 @@ class Described:
     """A topic as the broker has it."""
 
     partitions: int
-    #: The largest record that it takes; None where the broker does not say.
+    #: The largest record that it takes; None where the broker does not say, as all that follows.
     max_record_bytes: int | None
+    #: For how long a record is kept, in milliseconds; -1 for ever.
+    retention_ms: int | None = None
+    #: The broker deletes files of a partition as a whole: one has records of so many milliseconds, at most.
+    file_ms: int | None = None
+    #: What becomes of records in the end: "delete", "compact", or both.
+    cleanup: str | None = None
 
 
-def _max_record_bytes(configs: Mapping[str, Any]) -> int | None:
-    value = configs.get("max.message.bytes", {}).get("value")
-    return int(value) if value is not None else None
+def _described(partitions: int, configs: Mapping[str, Any]) -> Described:
+    def number(name: str) -> int | None:
+        value = configs.get(name, {}).get("value")
+        return int(value) if value is not None else None
+
+    cleanup = configs.get("cleanup.policy", {}).get("value")
+    return Described(partitions, number("max.message.bytes"), number("retention.ms"), number("segment.ms"), cleanup)
 
 
 class KafkaTransport:
@@ -170,9 +180,11 @@ class KafkaTransport:
                 present = sorted(set(topics) & set(admin.list_topics()))
                 if not present:
                     return {}
-                configs = admin.describe_configs([ConfigResource("TOPIC", name) for name in present])["topic"]
+                configs = admin.describe_configs(
+                    [ConfigResource("TOPIC", name) for name in present], config_filter="all"
+                )["topic"]
                 return {
-                    each["name"]: Described(len(each["partitions"]), _max_record_bytes(configs.get(each["name"], {})))
+                    each["name"]: _described(len(each["partitions"]), configs.get(each["name"], {}))
                     for each in admin.describe_topics(present)
                 }
             finally:

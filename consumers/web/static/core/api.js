@@ -71,6 +71,7 @@ function change(method, path, body, options = {}) {
 
 export const post = (path, body) => change("POST", path, body);
 
+export const remove = (path) => change("DELETE", path);
 /** Have the server make a file, which may take `patience` milliseconds, and have the browser save it. */
 export async function save(path, body, patience) {
   const read = async (answer) => {

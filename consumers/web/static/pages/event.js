@@ -10,6 +10,7 @@ import {address, route} from "../core/route.js";
 import {Signal, useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, VerdictChip} from "../core/ui.js";
 import {changed, give, undo, withdraw} from "../core/verdicts.js";
+import {Shares} from "./shares.js";
 import {WhatIf} from "./what_if.js";
 
 /** Around the event. */
@@ -22,8 +23,11 @@ const BUNDLE_PATIENCE_MS = 180_000;
 
 const iso = (time) => new Date(time).toISOString();
 
-/** Footage with a playhead in event time. `stretch`: milliseconds. `seek`: a Signal of milliseconds to go to. */
-function Footage({camera, stretch, playhead, seek}) {
+/**
+ * Footage with a playhead in event time. `stretch`: milliseconds. `seek`: a Signal of milliseconds to go to. `url`: of the
+ * playlist, where it is another one than the camera's.
+ */
+export function Footage({camera, stretch, playhead, seek, url = null}) {
   const ref = useRef(null);
   const [state, setState] = useState({state: "loading", why: null});
   useEffect(() => {
@@ -39,8 +43,7 @@ function Footage({camera, stretch, playhead, seek}) {
     loadPlayer().then((mount) => {
       if (isOver) return;
       if (!mount) return setState({state: "missing", why: null});
-      const url = recordedUrl(camera, iso(stretch[0]), iso(stretch[1]));
-      player = mount(ref.current, {url, live: false, onState: (next, why) => isOver || setState({state: next, why})});
+      player = mount(ref.current, {url: url ?? recordedUrl(camera, iso(stretch[0]), iso(stretch[1])), live: false, onState: (next, why) => isOver || setState({state: next, why})});
       follow();
       return undefined;
     });
@@ -205,6 +208,7 @@ function Shown({event}) {
       <div class="event-side">
         <${Verdicts} event=${event} />
         <section class="panel" aria-labelledby="facts"><h2 id="facts">${t("event.facts")}</h2><${Facts} event=${event} /></section>
+        ${may("operator") && html`<${Shares} event=${event} />`}
         <${Keep} event=${event} />
         <${Messages} event=${event} />
         <${Neighbours} event=${event} />

@@ -1,0 +1,161 @@
+"""The command that has a stretch of a camera's time forgotten."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    KafkaOption,
+    PrintJsonOption,
+    RedisOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    parse_moment,
+)
+
+if TYPE_CHECKING:
+    from consumers.forgetting.work import Forgetting
+    from consumers.records.forgotten import Forgotten
+    from consumers.settings import Settings
+    from stream import KafkaTransport
+
+_LEFT = 1
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(forget)
+
+
+def forget(
+    camera: Annotated[str | None, typer.Option(metavar="ID", help="Of this camera.", show_default=False)] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TIME", help="Footage since a time like 2026-11-24T08:00:00Z (UTC).", show_default=False
+        ),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Footage before that time.", show_default=False)
+    ] = None,
+    why: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Stands beside it on the topic.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is, and change nothing.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Say what is left of what was forgotten: of all cameras, or of one."),
+    ] = False,
+    all_before: Annotated[
+        bool,
+        typer.Option(
+            "--and-all-before",
+            help="Also delete records from Kafka, which can only delete them with all that was sent before them, of "
+            "all cameras.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before records are deleted.")] = False,
+    as_json: PrintJsonOption = False,
+    settings_file: SettingsOption = None,
+    kafka: KafkaOption = None,
+    redis: RedisOption = None,
+) -> None:
+    """Forget a stretch of a camera's time, and say what is left of it.
+
+    From then on nobody is shown footage, scores, events and pictures of it, for
+    good: not by the API, playlists, evidence, replays or Redis. What Redis holds
+    is deleted. Kafka deletes no records amid others: they stay on its disk until
+    retention takes them, or --and-all-before does. Then all is read again, and a
+    table says what is gone, what is left and until when. Exits with 1 while
+    something is left; --check looks again. Times are event time.
+
+    \b
+    Examples:
+      clipline forget --camera lobby --from 2026-11-24T08:00:00Z
+        --to 2026-11-24T08:10:00Z --dry-run
+      clipline forget --check
+    """
+    from consumers.forgetting.work import Forgetting
+    from stream import KafkaTransport
+
+    _check(camera, begin, end, check=check, changes=bool(why or dry_run or all_before or yes))
+    settings = command_settings(settings_file, kafka, redis)
+    transport = KafkaTransport(settings.broker, at_once=True)
+    work = Forgetting(transport, settings, lambda line: errors.print(line, style="bright_black", soft_wrap=True))
+    if check:
+        _check_again(work, camera, as_json=as_json)
+        return
+    from consumers.forgetting.work import new_stretch
+
+    begin_us, end_us = parse_moment("--from", begin), parse_moment("--to", end)
+    assert camera is not None
+    assert begin_us is not None
+    assert end_us is not None
+    stretch = new_stretch(camera, begin_us, end_us, why, time.time_ns() // 1000)
+    _forget(work, transport, settings, stretch, dry_run=dry_run, all_before=all_before, yes=yes, as_json=as_json)
+
+
+def _check(camera: str | None, begin: str | None, end: str | None, *, check: bool, changes: bool) -> None:
+    if check and (changes or begin is not None or end is not None):
+        raise typer.BadParameter("--check takes no other option than --camera")
+    if not check and (camera is None or begin is None or end is None):
+        raise typer.BadParameter("expected --camera, --from and --to; or --check")
+
+
+def _check_again(work: Forgetting, camera: str | None, *, as_json: bool) -> None:
+    from consumers.forgetting.book import ForgottenBook
+    from consumers.terminal.forgetting import print_report
+
+    stretches = work.stretches().stretches(camera)
+    if not stretches:
+        errors.print("nothing was forgotten" + ("" if camera is None else f" of camera {camera}"), soft_wrap=True)
+        return
+    seen = work.look(ForgottenBook(stretches))
+    report = work.report(stretches, seen, seen)
+    print_report(report, console, as_json=as_json)
+    if report.is_anything_left:
+        raise typer.Exit(_LEFT)
+
+
+def _forget(
+    work: Forgetting,
+    transport: KafkaTransport,
+    settings: Settings,
+    stretch: Forgotten,
+    *,
+    dry_run: bool,
+    all_before: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from consumers.forgetting.book import ForgottenBook
+    from consumers.outputs.names import Names
+    from consumers.terminal.forgetting import print_report, what_goes_lines
+    from stream import SourceError
+
+    book = ForgottenBook([stretch])
+    before = work.look(book)
+    if before.is_empty and (unknown := Names(settings).unknown(transport, [stretch.camera], [])):
+        raise SourceError(unknown[0])
+    goes = work.what_goes(before) if all_before else []
+    if goes:
+        for line in what_goes_lines(goes, stretch.camera):
+            errors.print(line, style="yellow", soft_wrap=True)
+        if not (yes or dry_run):
+            typer.confirm("Delete it?", abort=True, err=True)
+    after = before
+    if not dry_run:
+        work.note(stretch, all_before=all_before)
+        work.delete_from_redis(book, before)
+        if goes:
+            work.delete_before(goes)
+        after = work.look(book)
+    report = work.report([stretch], before, after)
+    print_report(report, console, as_json=as_json)
+    if report.is_anything_left:
+        raise typer.Exit(_LEFT)

@@ -1,0 +1,132 @@
+"""What was there of forgotten stretches, what is left and until when. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consumers.records.forgotten import Forgotten
+from stream import Described
+
+from .search import Held
+
+#: A broker looks every five minutes which files are over, and takes them from its disk a minute later.
+_SLACK_MS: Final = 6 * 60_000
+NOBODY_KNOWS: Final = (
+    "backups and mirrors of the brokers' and of Redis's disks",
+    "what people exported: evidence, bundles, data sets of `clipline verdicts export`, models that learnt from it",
+    "what receivers of messages, subscribers and browsers (a day, in their caches) have got",
+    "segments in the spool of an agent whose broker was away (what comes of them is shown to nobody; --check finds it)",
+    "the topics of states, which hold the newest of each camera, and logs",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one place holds."""
+
+    where: str
+    what: str
+    found: int
+    found_bytes: int
+    left: int
+    #: Until when that is there, in words; None where nothing is left.
+    until: str | None
+
+    @property
+    def gone(self) -> int:
+        return max(0, self.found - self.left)
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "where": self.where,
+            "what": self.what,
+            "found": self.found,
+            "bytes": self.found_bytes,
+            "gone": self.gone,
+            "left": self.left,
+            "until": self.until,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The table, and what cannot stand in it."""
+
+    stretches: tuple[Forgotten, ...]
+    rows: tuple[Row, ...]
+    #: What could not be looked at, in words.
+    notes: tuple[str, ...]
+
+    @property
+    def is_anything_left(self) -> bool:
+        """Whether something is left, or may be."""
+        return bool(self.notes) or any(row.left for row in self.rows)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing at all."""
+        return not any(row.found or row.left for row in self.rows)
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "stretches": [each.body() for each in self.stretches],
+            "rows": [row.body() for row in self.rows],
+            "left": sum(row.left for row in self.rows),
+            "notes": list(self.notes),
+            "nobody_knows": list(NOBODY_KNOWS),
+        }
+
+
+def rows(before: Iterable[Held], after: Iterable[Held], until: Mapping[str, str]) -> tuple[Row, ...]:
+    """What was found and what is left of it.
+
+    Args:
+        before: what was found at first.
+        after: what was found when all was done.
+        until: by topic, until when records of it are kept, in words.
+    """
+    first = {held.where: held for held in before}
+    last = {held.where: held for held in after}
+    found = []
+    for where in dict.fromkeys((*first, *last)):
+        held = first.get(where) or last[where]
+        left = last[where].count if where in last else 0
+        words = until.get(where, "it is deleted") if left else None
+        found.append(Row(where, held.what, max(held.count, left), held.bytes, left, words))
+    return tuple(found)
+
+
+def kept_until(topic: Described | None, newest_us: int, *, is_embedded: bool) -> str:
+    """Until when a broker keeps a record that was sent at `newest_us`, in words."""
+    if is_embedded:
+        return "the embedded broker ends, or needs the room"
+    if topic is None or topic.retention_ms is None:
+        return "the broker does not say"
+    if "delete" not in (topic.cleanup or "delete"):
+        return "for ever: the topic is compacted, without a retention"
+    if topic.retention_ms < 0:
+        return "for ever: the topic has no retention"
+    earliest = _clock(newest_us + topic.retention_ms * 1000)
+    if topic.file_ms is None:
+        return f"{earliest}, or later"
+    # The file may go on for so long behind it, and goes when its newest record is over.
+    latest = _clock(newest_us + (topic.retention_ms + topic.file_ms + _SLACK_MS) * 1000)
+    return f"{earliest}, or later, when its file is full; {latest} at the latest"
+
+
+def unreadable_notes(unreadable: Mapping[str, int]) -> Sequence[str]:
+    """What to say of records that cannot be read."""
+    return [
+        f"{topic}: {count} records cannot be read, so nobody knows whose they are"
+        for topic, count in sorted(unreadable.items())
+    ]
+
+
+def _clock(time_us: int) -> str:
+    try:
+        return f"{dt.datetime.fromtimestamp(time_us / 1e6, dt.UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return "a time beyond the year 9999"

@@ -1,0 +1,192 @@
+"""What is still there of forgotten stretches: every record of every topic that may hold something of a camera is read.
+
+A record that tells no time that can be read is taken for one of the time at which it was sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from consumers.records.delivery import Delivery
+from consumers.records.event import Event
+from consumers.records.event_pictures import EventPictures, StoredPicture
+from consumers.records.fields import RecordError
+from consumers.records.index_page import IndexPage
+from consumers.records.prediction import Prediction
+from consumers.records.verdict import Verdict
+from consumers.settings import TopicSettings
+from consumers.times import parse_time_us
+from stream import Partition, Record, Transport
+
+from .book import ForgottenBook
+
+
+@dataclass(slots=True)
+class Held:
+    """What one topic, or one kind of key in Redis, holds of them."""
+
+    #: The topic's name, or what the keys begin with.
+    where: str
+    #: In words, one of them.
+    what: str
+    count: int = 0
+    bytes: int = 0
+    #: When the newest was sent, wall clock in microseconds since the Unix epoch.
+    newest_us: int = 0
+    #: Behind the newest, by partition.
+    ends: dict[Partition, int] = field(default_factory=dict)
+
+    def add(self, record: Record, count: int = 1) -> None:
+        """Count a record that holds so many of them."""
+        self.count += count
+        self.bytes += len(record.value or b"")
+        self.newest_us = max(self.newest_us, record.sent_us)
+        self.ends[record.topic, record.partition] = record.offset + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found on the broker."""
+
+    held: tuple[Held, ...]
+    #: Ids of events of these stretches.
+    events: frozenset[str]
+    #: Records that cannot be read at all, by topic: nobody knows what they hold.
+    unreadable: Counter[str]
+
+
+#: How many things of the stretches a record holds.
+_Count = Callable[[Record], int]
+
+
+class _Search:
+    def __init__(self, transport: Transport, topics: TopicSettings, book: ForgottenBook) -> None:
+        self._transport, self._topics, self._book = transport, topics, book
+        self._events: set[str] = set()
+        self._unreadable: Counter[str] = Counter()
+
+    def run(self, say: Callable[[str], None]) -> Found:
+        topics = self._topics
+        # Events first: records of pictures and messages name them.
+        kinds: tuple[tuple[str, str, _Count], ...] = (
+            (topics.events, "report of an event", self._event),
+            (topics.segments, "segment", self._footage),
+            (topics.deadletter, "dead letter", self._footage),
+            (topics.predictions, "window with its scores", self._prediction),
+            (topics.pictures, "record of pictures", self._pictures),
+            (topics.verdicts, "verdict", self._verdict),
+            (topics.deliveries, "entry about a message", self._delivery),
+        )
+        there = self._transport.existing([*(name for name, _, _ in kinds), topics.segments_index])
+        held = []
+        for name, what, count in kinds:
+            if name in there:
+                say(f"reading {name}")
+                held.append(self._looked_through(name, what, count))
+        if topics.segments_index in there:
+            say(f"reading {topics.segments_index}")
+            held.append(self._index())
+        return Found(tuple(held), frozenset(self._events), self._unreadable)
+
+    def _records(self, topic: str) -> Iterator[Record]:
+        for record in self._transport.read(self._transport.offsets(topic)):
+            if record.unreadable is None:
+                yield record
+            else:
+                self._unreadable[topic] += 1
+
+    def _looked_through(self, topic: str, what: str, count: _Count) -> Held:
+        held = Held(topic, what)
+        for record in self._records(topic):
+            try:
+                found = count(record)
+            except RecordError:
+                found = self._by_sending(record)
+            if found:
+                held.add(record, found)
+        return held
+
+    def _by_sending(self, record: Record) -> int:
+        return int(self._is_of((record.key or b"").decode(errors="replace"), record.sent_us, record.sent_us))
+
+    def _is_of(self, camera: str, start_us: int, end_us: int) -> bool:
+        return self._book.of(camera, start_us, end_us) is not None
+
+    def _footage(self, record: Record) -> int:
+        if not record.value:
+            return 0
+        told = dict(record.headers)
+        try:
+            times = int(told["start-us"]), int(told["end-us"])
+        except (KeyError, ValueError):
+            return self._by_sending(record)
+        return int(self._is_of((record.key or b"").decode(errors="replace"), *times))
+
+    def _prediction(self, record: Record) -> int:
+        found = Prediction.decode(record.key, record.headers, record.value, record.where, drills=True)
+        return int(self._is_of(found.camera, found.start_us, found.end_us))
+
+    def _event(self, record: Record) -> int:
+        found = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
+        is_of = self._is_of(found.camera, found.start_us, found.end_us)
+        if is_of:
+            self._events.add(found.id)
+        return int(is_of)
+
+    def _pictures(self, record: Record) -> int:
+        found = EventPictures.decode(record.key, record.headers, record.value, record.where)
+        frames = [t for p in (found.peak, found.strip) if isinstance(p, StoredPicture) for t in p.frames_us]
+        times = [found.time_us, *frames]
+        is_of = found.event in self._events or self._is_of(found.camera, min(times), max(times))
+        if is_of:
+            self._events.add(found.event)
+        return int(is_of)
+
+    def _verdict(self, record: Record) -> int:
+        found = Verdict.decode(record.key, record.value, record.where)
+        return int(found.event in self._events or self._is_of(found.camera, found.start_us, found.end_us))
+
+    def _delivery(self, record: Record) -> int:
+        # Its key is a channel: when it was sent says nothing of a camera.
+        try:
+            found = Delivery.decode(record.key, record.value, record.where)
+        except RecordError:
+            return 0
+        data = found.message.get("data", {})
+        if found.kind != "event":
+            return int(found.event in self._events)
+        times = parse_time_us(data["start"]), parse_time_us(data["end"])
+        return int(found.event in self._events or self._is_of(data["camera"], *times))
+
+    def _index(self) -> Held:
+        """Rows of the index: of pages with one key, the newest counts."""
+        held = Held(self._topics.segments_index, "row of the index")
+        newest = {record.key: record for record in self._records(self._topics.segments_index)}
+        for record in newest.values():
+            if record.value is None:
+                continue
+            try:
+                page = IndexPage.decode(record.value, record.where)
+            except RecordError:
+                continue
+            rows = sum(self._is_of(page.camera, s.start_us, s.end_us) for s in page.segments)
+            if rows:
+                held.add(record, rows)
+        return held
+
+
+def what_is_held(transport: Transport, topics: TopicSettings, book: ForgottenBook, say: Callable[[str], None]) -> Found:
+    """Read all topics, and count what they hold of stretches.
+
+    Args:
+        transport: the broker.
+        topics: their names.
+        book: the stretches.
+        say: told which topic is being read.
+
+    Raises:
+        BrokerError: the broker is away, or does not let us read one of them.
+    """
+    return _Search(transport, topics, book).run(say)

@@ -1,0 +1,204 @@
+"""Forgetting a stretch: it is noted, so that readers leave it out; deleted where that can be; and looked for.
+
+audit ─▶ clipline.forgotten ─▶ Redis ─▶ (records of the topics, with all before them) ─▶ everything is read again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from consumers.outputs.audit import entry_by_hand, who
+from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
+from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
+from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_audit, ensure_topic_of_forgotten
+from stream import BrokerError, Described, KafkaTransport, Partition, SourceError
+
+from .book import MOST, ForgottenBook
+from .reader import read_forgotten
+from .redis_traces import RedisTraces
+from .report import Report, kept_until, rows, unreadable_notes
+from .search import Found, Held, what_is_held
+
+#: What is more recent is still under way: in agents, on the index, in workers.
+LEAST_AGE_SECONDS: Final = 15.0
+#: Whoever shows something asks for what is forgotten once a second.
+_HEARD_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class Goes:
+    """What `--and-all-before` deletes of one partition."""
+
+    partition: Partition
+    #: Behind the last record of the stretch.
+    end: int
+    #: Records of others, by camera, and their bytes.
+    others: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    #: When the oldest and the newest were sent, wall clock in microseconds.
+    first_us: int = 0
+    last_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found at one time."""
+
+    found: Found
+    redis: tuple[Held, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        return (*self.found.held, *self.redis)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(each.count for each in self.held)
+
+
+class Forgetting:
+    """Works on one broker and its Redis."""
+
+    def __init__(self, transport: KafkaTransport, settings: Settings, say: Callable[[str], None]) -> None:
+        """Prepare.
+
+        Args:
+            transport: the broker.
+            settings: name topics and Redis.
+            say: told what is being done.
+        """
+        self._transport, self._settings, self._say = transport, settings, say
+
+    def stretches(self) -> ForgottenBook:
+        """What is forgotten already; raises BrokerError."""
+        return read_forgotten(self._transport, self._settings.topics)
+
+    def look(self, book: ForgottenBook) -> Seen:
+        """Find what there is of some stretches.
+
+        Raises:
+            BrokerError: the broker is away, or does not let us read a topic.
+        """
+        found = what_is_held(self._transport, self._settings.topics, book, self._say)
+        redis: tuple[Held, ...] = ()
+        notes = list(unreadable_notes(found.unreadable))
+        self._say("looking into Redis")
+        try:
+            with contextlib.closing(self._traces(book, found)) as traces:
+                redis = tuple(traces.find())
+        except (*REDIS_ERRORS, SinkError) as error:
+            notes.append(f"Redis could not be looked at: {' '.join(str(error).split())}")
+        return Seen(found, redis, tuple(notes))
+
+    def note(self, stretch: Forgotten, *, all_before: bool) -> None:
+        """Store who has a stretch forgotten, and then the stretch: from then on readers leave it out.
+
+        Raises:
+            SourceError: too many are forgotten already.
+            BrokerError: it is not stored, as far as the broker says.
+        """
+        topics = self._settings.topics
+        ensure_topic_of_audit(self._transport, topics, self._settings.dashboard.audit_days * 24)
+        ensure_topic_of_forgotten(self._transport, topics)
+        if len(self.stretches()) >= MOST:
+            raise SourceError(f"{MOST} stretches are forgotten already, and readers heed no more")
+        value = "and-all-before" if all_before else None
+        entry = entry_by_hand("camera.forget", stretch.key.decode(), stretch.camera, value)
+        producer = self._transport.producer()
+        try:
+            producer.send(topics.audit, *entry.encode())
+            producer.flush()
+            producer.send(topics.forgotten, *stretch.encode())
+            producer.flush()
+        finally:
+            producer.close()
+
+    def delete_from_redis(self, book: ForgottenBook, seen: Seen) -> None:
+        """Delete what Redis holds; where it is away, `look` says so."""
+        time.sleep(_HEARD_SECONDS)
+        self._say("deleting from Redis")
+        with (
+            contextlib.suppress(*REDIS_ERRORS, SinkError),
+            contextlib.closing(self._traces(book, seen.found)) as traces,
+        ):
+            traces.delete()
+
+    def what_goes(self, seen: Seen) -> list[Goes]:
+        """What is deleted where records of the stretch are deleted with all before them.
+
+        Raises:
+            BrokerError: the broker cannot delete records, or is away.
+        """
+        if not self._transport.is_transactional:
+            raise BrokerError(
+                "the embedded broker cannot delete records: they go when it ends, or needs the room; Apache Kafka can"
+            )
+        wanted = set(self._deletable)
+        goes = []
+        for held in seen.found.held:
+            if held.where in wanted and held.count:
+                kept = self._transport.offsets(held.where)
+                goes += [self._counted(partition, kept[partition][0], end) for partition, end in held.ends.items()]
+        return goes
+
+    def delete_before(self, goes: Iterable[Goes]) -> None:
+        """Delete it; raises BrokerError."""
+        self._say("deleting records")
+        self._transport.delete_before({each.partition: each.end for each in goes})
+
+    def report(self, stretches: Iterable[Forgotten], before: Seen, after: Seen) -> Report:
+        """The table; raises BrokerError."""
+        return Report(tuple(stretches), rows(before.held, after.held, self._until(after)), after.notes)
+
+    @property
+    def _deletable(self) -> tuple[str, ...]:
+        """Footage, and what was made of it. Verdicts and the ledger of messages are of use without it."""
+        topics = self._settings.topics
+        return topics.segments, topics.deadletter, topics.predictions, topics.events, topics.pictures
+
+    def _counted(self, partition: Partition, first: int, end: int) -> Goes:
+        goes = Goes(partition, end)
+        for record in self._transport.read({partition: (first, end)}):
+            key = (record.key or b"").decode(errors="replace")
+            goes.others[key] += 1
+            goes.bytes += len(record.value or b"")
+            goes.first_us = goes.first_us or record.sent_us
+            goes.last_us = record.sent_us
+        return goes
+
+    def _until(self, after: Seen) -> Mapping[str, str]:
+        there = [held for held in after.found.held if held.count]
+        is_embedded = not self._transport.is_transactional
+        described: Mapping[str, Described] = {}
+        if not is_embedded and there:
+            # Who may delete need not be allowed to ask how topics are configured.
+            with contextlib.suppress(BrokerError):
+                described = self._transport.described(held.where for held in there)
+        return {
+            held.where: kept_until(described.get(held.where), held.newest_us, is_embedded=is_embedded) for held in there
+        }
+
+    def _traces(self, book: ForgottenBook, found: Found) -> RedisTraces:
+        return RedisTraces(self._settings.redis, self._settings.topics.prefix, book, found.events)
+
+
+def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: int) -> Forgotten:
+    """A stretch that whoever runs this has forgotten.
+
+    Raises:
+        SourceError: it lies too near, or ends before it begins.
+    """
+    if from_us >= to_us:
+        raise SourceError("expected --from before --to")
+    if to_us > now_us - round(LEAST_AGE_SECONDS * 1e6):
+        raise SourceError(
+            f"--to: expected a time at least {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way"
+        )
+    return Forgotten(camera, from_us, to_us, now_us, who(), None if why is None else why[:MAX_CHARACTERS])

@@ -1,0 +1,83 @@
+"""Links without a page: made, listed and revoked by whoever may write to the topic."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from consumers.forgetting import read_forgotten
+from consumers.outputs.audit import entry_by_hand, who
+from consumers.outputs.evidence import newest_report
+from consumers.records.access import Share
+from consumers.settings import Settings
+from consumers.web.credentials import new_token, token_hash
+from consumers.web.desk import Writer
+from stream import SourceError, Transport, camera_behind
+
+from .book import AccessBook
+
+
+def make_share(transport: Transport, settings: Settings, event: str, hours: float) -> tuple[Share, str]:
+    """Make a link to an event; return it, and its token, which is nowhere else.
+
+    Raises:
+        SourceError: there is no such event, it is forgotten, or no link may be made for it.
+        BrokerError: the broker is away.
+    """
+    most = settings.dashboard
+    if hours > most.max_share_hours:
+        raise SourceError(f"--for: expected at most {most.max_share_hours:g} hours (dashboard.max_share_hours)")
+    report = newest_report(transport, settings.topics, event)
+    forgotten = read_forgotten(transport, settings.topics).of(report.camera, report.start_us, report.end_us)
+    if forgotten is not None:
+        raise SourceError(f"event {report.id}: {forgotten.described()}")
+    book = stored_shares(transport, settings)
+    if len(book.shares()) >= most.max_shares:
+        raise SourceError(f"there are {most.max_shares} links (dashboard.max_shares): revoke some")
+    token, now_us = new_token(), time.time_ns() // 1000
+    expires_us = now_us + round(hours * 3.6e9)
+    share = Share(secrets.token_hex(12), token_hash(token), report.id, report.camera, who(), now_us, expires_us)
+    entry = entry_by_hand("share.make", share.event, camera_behind(share.camera), share.id)
+    _writer(transport, settings).write(entry, settings.topics.access, *book.forget_over(), share.encode())
+    return share, token
+
+
+def stored_shares(transport: Transport, settings: Settings) -> AccessBook:
+    """What is on the topic now.
+
+    Raises:
+        BrokerError: the broker is away.
+    """
+    book, topic = AccessBook(), settings.topics.access
+    if transport.existing([topic]):
+        for record in transport.read(transport.offsets(topic)):
+            book.take(record)
+    return book
+
+
+def revoke_share(transport: Transport, settings: Settings, id_: str) -> Share:
+    """Let a link show nothing any more; return what it was.
+
+    Args:
+        transport: the broker.
+        settings: name the topic.
+        id_: of the share, or the beginning of it.
+
+    Raises:
+        SourceError: there is none, or there are several.
+        BrokerError: the broker is away.
+    """
+    book = stored_shares(transport, settings)
+    found = [share for share in book.shares() if share.id.startswith(id_)]
+    if len(found) != 1:
+        many = f"the beginning of {len(found)} ids; give more of it" if found else "no such link holds"
+        raise SourceError(f"share {id_!r}: {many}; `clipline shares` lists them")
+    (share,) = found
+    entry = entry_by_hand("share.revoke", share.event, camera_behind(share.camera), share.id)
+    records = [*book.forget_over(), (share.key, [], None)]
+    _writer(transport, settings).write(entry, settings.topics.access, *records)
+    return share
+
+
+def _writer(transport: Transport, settings: Settings) -> Writer:
+    return Writer(lambda: transport, settings)
