@@ -63,6 +63,8 @@ class Session:
     user: str
     #: What requests that change something have to send along, so that no other site can have them sent.
     csrf: str
+    #: Of whom an OpenID provider vouched for: the groups that counted then. None: a password did.
+    groups: tuple[str, ...] | None = None
 
 
 class Signer:
@@ -76,21 +78,25 @@ class Signer:
         self._live = URLSafeTimedSerializer(key, salt="clipline.live.1")
         self.session_seconds, self.live_seconds = int(session_seconds), int(live_seconds)
 
-    def begin(self, user: str, password_hash: str) -> tuple[str, Session]:
-        """A cookie's value, and the session that it stands for; it ends when the password changes."""
-        session = Session(user, secrets.token_urlsafe(16))
-        return self._sessions.dumps([user, session.csrf, _fingerprint(password_hash)]), session
+    def begin(self, user: str, mark: str, groups: tuple[str, ...] | None = None) -> tuple[str, Session]:
+        """A cookie's value, and the session that it stands for; it ends when the mark, a password's hash, changes."""
+        session = Session(user, secrets.token_urlsafe(16), groups)
+        more = [] if groups is None else [groups]
+        return self._sessions.dumps([user, session.csrf, _fingerprint(mark), *more]), session
 
-    def session(self, cookie: str, password_hash_of: dict[str, str]) -> Session | None:
+    def session(
+        self, cookie: str, password_hash_of: dict[str, str], provider_mark: str | None = None
+    ) -> Session | None:
         """The session that a cookie stands for; None where it is over, or no cookie of ours."""
         if len(cookie) > MAX_TOKEN:
             return None
         try:
-            user, csrf, fingerprint = self._sessions.loads(cookie, max_age=self.session_seconds)
+            user, csrf, fingerprint, *more = self._sessions.loads(cookie, max_age=self.session_seconds)
         except (BadData, ValueError, TypeError):
             return None
-        hashed = password_hash_of.get(user)
-        return Session(user, csrf) if hashed is not None and fingerprint == _fingerprint(hashed) else None
+        groups = tuple(more[0]) if more else None
+        mark = password_hash_of.get(user) if groups is None else provider_mark
+        return Session(user, csrf, groups) if mark is not None and fingerprint == _fingerprint(mark) else None
 
     def live_token(self, camera: str) -> str:
         """What lets a player have the live view of one camera, for a while."""
@@ -104,5 +110,5 @@ class Signer:
             return False
 
 
-def _fingerprint(password_hash: str) -> str:
-    return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
+def _fingerprint(mark: str) -> str:
+    return hashlib.sha256(mark.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ from consumers.topics import ensure_topic_of_audit, ensure_topic_of_verdicts
 from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
+from .oidc import Journeys, Provider
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
@@ -48,6 +49,9 @@ class Desk:
     streams: EventStreams
     writer: Writer
     footage: Footage
+    #: Where people log in; None: with passwords only.
+    provider: Provider | None
+    journeys: Journeys
 
 
 class Writer:

@@ -18,7 +18,9 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .desk import Desk, Writer
+from .oidc import Journeys, open_provider
 from .playlists import Footage
+from .routes.login import LOGIN_PATH, WAYS_PATH
 from .routes.pages import pages_router, read_pages
 from .scores import ScoreReader
 from .thresholds import ThresholdReader
@@ -36,11 +38,12 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     """
     host, _ = parse_address(address)
     access = Access(settings.dashboard)
+    provider = open_provider(settings.dashboard.oidc)
     if settings.dashboard.is_open and not is_loopback(host):
         raise SettingsError(
             f"{address}: whoever reaches this address could see and change everything: set dashboard.tokens "
-            "(`clipline dashboard token NAME` prints one), dashboard.users or dashboard.user_header, or listen on "
-            "127.0.0.1"
+            "(`clipline dashboard token NAME` prints one), dashboard.users, dashboard.oidc or dashboard.user_header, "
+            "or listen on 127.0.0.1"
         )
 
     def connect() -> Transport:
@@ -69,6 +72,8 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             streams=streams,
             writer=Writer(connect, settings),
             footage=stack.enter_context(Footage(connect, settings)),
+            provider=provider,
+            journeys=Journeys(settings.dashboard.signing(), LOGIN_PATH, WAYS_PATH),
         )
         app = make_app(desk, [pages_router(read_pages()), *more])
         clients = settings.dashboard.max_clients

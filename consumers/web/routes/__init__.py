@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import cameras, events, fleet, health, playlists, records, session, verdicts
+from . import cameras, events, fleet, health, login, playlists, records, session, verdicts
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     cameras.router,
@@ -18,6 +18,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     verdicts.router,
     records.router,
     session.router,
+    login.router,
     fleet.router,
     health.router,
 )
