@@ -80,7 +80,7 @@ class Signer:
 
     def begin(self, user: str, mark: str, groups: tuple[str, ...] | None = None) -> tuple[str, Session]:
         """A cookie's value, and the session that it stands for; it ends when the mark, a password's hash, changes."""
-        session = Session(user, secrets.token_urlsafe(16), groups)
+        session = Session(user, secrets.token_urlsafe(16), groups=groups)
         more = [] if groups is None else [groups]
         return self._sessions.dumps([user, session.csrf, _fingerprint(mark), *more]), session
 
@@ -96,7 +96,7 @@ class Signer:
             return None
         groups = tuple(more[0]) if more else None
         mark = password_hash_of.get(user) if groups is None else provider_mark
-        return Session(user, csrf, groups) if mark is not None and fingerprint == _fingerprint(mark) else None
+        return Session(user, csrf, groups=groups) if mark is not None and fingerprint == _fingerprint(mark) else None
 
     def live_token(self, camera: str) -> str:
         """What lets a player have the live view of one camera, for a while."""
