@@ -41,6 +41,7 @@ from consumers.web.oidc import (
 )
 from consumers.web.routes.login import LOGIN_PATH, WAYS_PATH
 from stream.services import Service
+from tests.browsers import chromium, window
 from tests.dashboards import Site, event, problem, ready, served, settings_of
 from tests.openid import Provider, openid_provider
 
@@ -419,13 +420,20 @@ def test_an_id_token_that_the_provider_did_not_sign_is_refused(provider: Provide
             problem(client.get("/session"), 401, "unauthenticated")
 
 
-def test_a_refusal_of_the_provider_is_told_in_plain_words_once_and_not_to_who_made_it_up(provider: Provider):
+def test_a_refusal_of_the_provider_is_told_in_plain_words_and_what_others_write_is_not(provider: Provider):
     with logins(settings(provider)) as client:
-        back = provider.refuse(begun(client))
-        refused(client.get(back), 403, "login-refused", "refused there, by you or by the provider")
+        there = begun(client)
+        state = parse_qs(urlsplit(there).query)["state"][0]
+        back = f"{provider.refuse(there)}&error_description=Not+on+Sundays%0A"
+        refused(client.get(f"{back}&state={state}"), 403, "login-refused", "there, by you or by", "(Not on Sundays)")
+        journey = {"Cookie": f"clipline_login={client.cookies['clipline_login']}"}
         client.cookies.clear()
-        made_up = "/session/oidc/callback?error=access_denied&error_description=call+0900-123&state=x"
-        assert "0900" not in client.get(made_up).text
+        forgetful = client.get(back, headers=journey)
+        refused(forgetful, 403, "login-refused", "there, by you or by the provider")
+        refused(client.get(f"{back}&state={state}"), 400, "login-lost")
+        refused(client.get(back.replace("access_denied", "call 0900"), headers=journey), 400, "login-lost")
+        refused(client.get(f"{back}&state={state}x", headers=journey), 400, "login-lost")
+        assert "Sundays" not in forgetful.text
 
 
 # --- the provider -----------------------------------------------------------------------------------------------------
@@ -526,7 +534,7 @@ def test_a_provider_that_cannot_be_used_is_told(provider: Provider, change: Any,
         (("[1]", 200), "not understood"),
         (("gone", 404), "answers 404"),
         (("broken", 500), "answers 500"),
-        (("x" * 1_100_000, 200), "not understood"),
+        ((json.dumps({"issuer": "x" * 1_100_000}), 200), "more than 1,048,576 bytes"),
     ],
 )
 def test_an_answer_that_is_no_description_is_told(provider: Provider, answer: tuple[str, int], word: str):
@@ -652,3 +660,62 @@ def test_a_file_of_the_settings_that_cannot_be_used_is_named_at_the_start(provid
     ):
         with pytest.raises(SettingsError, match=word), logins(settings(provider, **given)):
             pass
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_somebody_comes_from_the_login_page_to_the_wall_and_is_told_when_not(
+    provider: Provider, embedded_broker: Service, topics_prefix: str
+):
+    users = {"bo": {"password_hash": "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$" + "A" * 43}}
+    site = Site(settings(provider, embedded_broker.address, topics_prefix, title="Keycloak", users=users))
+    site.cameras("gate-1", "dock")
+    with served(site.settings) as (client, desk), chromium() as browser:
+        ready(desk)
+        origin = f"http://{client.base_url.host}:{client.base_url.port}"
+        for locale, theme, width in (("en-GB", "light", 390), ("de-DE", "dark", 1440)):
+            look = {"viewport": {"width": width, "height": 800}, "color_scheme": theme, "locale": locale}
+            with window(browser, origin, **look) as shown:
+                shown.page.route(lambda url: "//cdn." in url, lambda route: route.abort())  # of the provider's page
+                shown.go("wall?columns=2")
+                shown.page.wait_for_selector(".login a.button")
+                assert "Keycloak" in shown.text(".login a.button")
+                assert shown.count(".login input") == 2
+                assert shown.violations() == []
+                assert shown.overflow() <= 0
+                shown.page.click(".login a.button")
+                shown.page.click("text=Deny")
+                shown.page.wait_for_selector(".login .error")
+                said = {"en-GB": "The login was refused.", "de-DE": "Die Anmeldung wurde abgelehnt."}[locale]
+                assert said in shown.text(".login .error")
+                assert shown.violations() == []
+                assert shown.page.url == f"{origin}/#/wall?columns=2"
+                shown.page.reload()
+                shown.page.wait_for_selector(".login a.button")
+                assert shown.count(".login .error") == 0, "it is told once"
+                shown.page.click(".login a.button")
+                shown.page.fill("input[name=sub]", "ana")
+                shown.page.click("button[type=submit]")
+                shown.page.wait_for_selector(".tile")
+                assert shown.count(".tile") == 1, "ana has the cameras of guards"
+                assert shown.page.url == f"{origin}/#/wall?columns=2"
+                shown.page.click("text=ana")
+                shown.page.wait_for_selector(".login a.button")
+                own = [each for each in shown.complaints if origin in each and "401" not in each]
+                assert own == []
+
+
+@pytest.mark.slow
+def test_where_nobody_has_a_password_the_login_page_asks_for_none(
+    provider: Provider, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings(provider, embedded_broker.address, topics_prefix))
+    with served(site.settings) as (client, desk), chromium() as browser:
+        ready(desk)
+        with window(browser, f"http://{client.base_url.host}:{client.base_url.port}") as shown:
+            shown.go("wall")
+            shown.page.wait_for_selector(".login a.button")
+            assert shown.count(".login input") == 0
+            assert shown.violations() == []

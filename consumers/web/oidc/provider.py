@@ -93,10 +93,15 @@ class OpenIdProvider:
         """
         async with self._patiently():
             app = await self._app()
-            if not await app.framework.get_state_data(request.session, request.query_params.get("state")):
+            said = request.query_params
+            is_ours = bool(await app.framework.get_state_data(request.session, said.get("state")))
+            if is_ours and "error" in said:
+                raise _refused(said["error"], said.get("error_description"))
+            # Some forget the state then. What anybody may have written is not repeated.
+            if request.session and "state" not in said and said.get("error") in _REFUSALS:
+                raise _refused(said["error"], None)
+            if not is_ours:
                 raise ProviderError("login-lost", "this login was not begun in this browser, or it took too long")
-            if (error := request.query_params.get("error")) is not None:
-                raise _refused(error, request.query_params.get("error_description"))
             return await self._vouched(app, request)
 
     async def _vouched(self, app: StarletteOAuth2App, request: Request) -> Person:

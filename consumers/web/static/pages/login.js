@@ -13,7 +13,8 @@ const PROBLEMS = ["provider-away", "provider-wrong", "login-refused", "login-los
 /** Why a login at the provider came to nothing, in words and in the server's. */
 function Problem({problem}) {
   const kind = PROBLEMS.includes(problem.kind) ? problem.kind : problem.kind === "too-many-requests" ? "often" : "failed";
-  return html`<div class="error" role="alert"><p>${t(`login.${kind}`)}</p><p lang="en">${problem.detail}</p></div>`;
+  return html`<div class="error" role="alert"><p>${t(`login.${kind}`)}</p>
+    ${kind !== "login-lost" && html`<p class="detail" lang="en">${problem.detail}</p>`}</div>`;
 }
 
 export function Login() {
@@ -41,8 +42,8 @@ export function Login() {
     }
   };
   const provider = known?.provider;
-  // Until it is known, as most have it; with tokens alone, somebody reads what to do.
-  const hasForm = !provider || known.password;
+  // With tokens alone, somebody reads there what to do.
+  const hasForm = known && (!provider || known.password);
   return html`<main class="login">
     <form onSubmit=${submit} method="post" action="/">
       <h1>${t("login")}</h1>
