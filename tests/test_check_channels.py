@@ -31,6 +31,11 @@ def test_an_api_that_everybody_could_use_is_an_error():
     assert "is not served" in found(dashboard={"listen": "0.0.0.0:8320"})["error", "dashboard"]
     assert "HOST:PORT" in found(dashboard={"listen": "[::"})["error", "dashboard"]
     assert "/nosuch cannot be read" in found(dashboard={"secret_file": "/nosuch"})["error", "dashboard"]
+    oidc = {"issuer": "https://id.example", "client_id": "clipline", "default_role": "viewer"}
+    listen = {"listen": "0.0.0.0:8320"}
+    assert "public_url is missing" in found(dashboard={**listen, "oidc": oidc})["error", "dashboard.oidc"]
+    unread = {**oidc, "client_secret_file": "/nosuch"}
+    assert "/nosuch cannot be read" in found(dashboard={"oidc": unread})["error", "dashboard"]
     tokens = {"ana": {"hash": f"sha256:{64 * '0'}"}}
     for well in ({}, {"listen": "0.0.0.0:8320", "tokens": tokens}, {"listen": "0.0.0.0:8320", "enabled": False}):
         assert found(dashboard=well) == {}

@@ -33,6 +33,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("opentelemetry",), "otel"),
     **dict.fromkeys(("h11", "sse_starlette", "starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("anyio", "argon2", "fastapi", "itsdangerous"), "web"),
+    **dict.fromkeys(("authlib", "httpx2", "joserfc"), "oidc"),
     **dict.fromkeys(("optuna",), "trials"),
     **dict.fromkeys(("timm",), "timm"),
     **dict.fromkeys(("tensorboard",), "dev"),

@@ -14,8 +14,9 @@ from stream import Headers
 from . import fields
 from .prediction import rfc3339
 
-#: How somebody was known: by a token, by a password, by a proxy's word, or as whoever is at this machine.
-Way = Literal["token", "password", "proxy", "local"]
+#: How somebody was known: by a token, by a password, by the word of a proxy or of an OpenID provider, or as whoever is
+#: at this machine.
+Way = Literal["token", "password", "proxy", "oidc", "local"]
 WAYS: Final = frozenset(get_args(Way))
 TYPE: Final = "clipline.audit"
 

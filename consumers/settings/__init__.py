@@ -20,7 +20,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import is_loopback, resolve
-from .dashboard import DashboardSettings, Role, TokenSettings, UserSettings
+from .dashboard import DashboardSettings, OidcSettings, Role, TokenSettings, UserSettings
 from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
 from .load import LoadRule, LoadSettings
@@ -58,6 +58,7 @@ __all__ = [
     "LogSettings",
     "MetricsSettings",
     "NotifySettings",
+    "OidcSettings",
     "PictureSettings",
     "RedisSecuritySettings",
     "RedisSettings",

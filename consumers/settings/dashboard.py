@@ -6,17 +6,21 @@ import datetime as dt
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
 from stream import Secret
 
+from .addresses import is_loopback
 from .section import MAX_COUNT, MAX_HOURS, PART, Section, SettingsError
 from .security import one_of, secret
 
 Role = Literal["viewer", "operator", "admin"]
 
 _PersonName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+#: As the provider calls it: "/staff/guards", an id of 36 characters.
+_GroupName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _CameraPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._\-*?\[\]!]{1,128}$")]
 _TOKEN_HASH: Final = r"^sha256:[0-9a-f]{64}$"  # noqa: S105  what a hash looks like
 _PASSWORD_HASH: Final = r"^\$argon2id\$.{20,400}$"  # noqa: S105
@@ -30,6 +34,32 @@ def _check_network(text: str) -> str:
     except ValueError:
         raise ValueError("expected an address such as 10.0.0.7, or a network such as 10.0.0.0/24") from None
     return text
+
+
+def _check_issuer(text: str) -> str:
+    parts = _split(text, "https://id.example/realms/main")
+    if parts[0] != "https" and not is_loopback(parts[1]):
+        raise ValueError("expected https: whoever is in between could say who asks")
+    return text
+
+
+def _check_site(text: str) -> str:
+    _, _, rest = _split(text, "https://clipline.example")
+    if rest:
+        raise ValueError("expected no path: pages are at / of a host, as https://clipline.example")
+    return text.rstrip("/")
+
+
+def _split(text: str, example: str) -> tuple[str, str, str]:
+    """Scheme, host and what is behind the port of an address that needs no more."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"expected an address such as {example}")
+    return parts.scheme, host, parts.path.strip("/")
 
 
 class AccessSettings(Section):
@@ -89,6 +119,105 @@ class UserSettings(AccessSettings):
         return self
 
 
+class GroupSettings(AccessSettings):
+    """What members of a group of the OpenID provider may see and do, [dashboard.oidc.groups.NAME]. Of somebody's
+    groups those with the highest role count, with all of their cameras.
+    """
+
+
+class OidcSettings(Section):
+    """An OpenID provider at which people log in, such as Keycloak. Needs the extra `oidc`. Whoever has a table
+    [dashboard.users.NAME] has that role and those cameras, else those of the groups, else default_role.
+    """
+
+    issuer: Annotated[str, AfterValidator(_check_issuer)] | None = Field(
+        None,
+        examples=["https://id.example/realms/main"],
+        max_length=1024,
+        description="The provider's address; behind it lies /.well-known/openid-configuration. Left out: there is "
+        "none.",
+    )
+    client_id: str | None = Field(
+        None, examples=["clipline"], min_length=1, max_length=256, description="What we are called there."
+    )
+    client_secret: SecretStr | None = Field(
+        None, examples=["…"], description="With which we prove that. Left out: a public client, with PKCE alone."
+    )
+    client_secret_file: Path | None = Field(
+        None, examples=["/run/secrets/clipline-oidc"], description="A file that holds client_secret."
+    )
+    public_url: Annotated[str, AfterValidator(_check_site)] | None = Field(
+        None,
+        examples=["https://clipline.example"],
+        max_length=1024,
+        description="Where browsers reach the pages. The provider has to allow that address with "
+        "/api/v1/session/oidc/callback behind it. Left out: as the browser asks for it, on this machine only.",
+    )
+    title: str | None = Field(
+        None,
+        examples=["Keycloak"],
+        min_length=1,
+        max_length=64,
+        description="What the button calls the provider. Left out: its host.",
+    )
+    scopes: tuple[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,128}$")], ...] = Field(
+        ("openid", "profile", "email"), description="What we ask for: openid, and whatever brings the claims below."
+    )
+    name_claim: str | None = Field(
+        None,
+        examples=["sub"],
+        min_length=1,
+        max_length=256,
+        description="The claim that names somebody; email counts only where it is verified. Left out: "
+        "preferred_username, else email, else sub. Where people may choose those themselves: sub.",
+    )
+    groups_claim: str = Field(
+        "groups",
+        min_length=1,
+        max_length=256,
+        description="The claim that lists groups or roles; dots lead into it: realm_access.roles.",
+    )
+    groups: dict[_GroupName, GroupSettings] = Field(
+        default_factory=dict, description="What groups may, each a table [dashboard.oidc.groups.NAME]."
+    )
+    default_role: Role | None = Field(
+        None,
+        examples=["viewer"],
+        description="The role of those who are in none of the groups and no users here. Left out: they are refused.",
+    )
+    ca_file: Path | None = Field(
+        None,
+        examples=["/run/secrets/id-ca.pem"],
+        description="Certificates (PEM) of the CA that signed the provider's. Left out: those that the system trusts.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_together(self, info: ValidationInfo) -> OidcSettings:
+        one_of({name for name, value in self if value is not None}, "client_secret", "client_secret_file")
+        if info.context == PART:
+            return self
+        if "openid" not in self.scopes:
+            raise ValueError("scopes: expected openid among them")
+        if (self.issuer is None) != (self.client_id is None):
+            raise ValueError("issuer and client_id belong together")
+        if self.issuer is None and self != OidcSettings.model_construct():
+            raise ValueError("expected issuer, the address of the provider")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether people log in there."""
+        return self.issuer is not None
+
+    def secret(self) -> Secret | None:
+        """With which we prove who we are; None for a public client.
+
+        Raises:
+            SettingsError: its file cannot be read.
+        """
+        return secret("dashboard.oidc.client_secret", self.client_secret, self.client_secret_file)
+
+
 class DashboardSettings(Section):
     """The HTTP API: `clipline dashboard`, and within `clipline run`."""
 
@@ -98,16 +227,18 @@ class DashboardSettings(Section):
     )
     listen: str = Field(
         "127.0.0.1:8320",
-        description="Where it is served, HOST:PORT. Other addresses than this machine's own need tokens, users or a "
-        "proxy that names who asks.",
+        description="Where it is served, HOST:PORT. Other addresses than this machine's own need tokens, users, an "
+        "OpenID provider or a proxy that names who asks.",
     )
     tokens: dict[_PersonName, TokenSettings] = Field(
         default_factory=dict, description="Who comes with a token, each a table [dashboard.tokens.NAME]."
     )
     users: dict[_PersonName, UserSettings] = Field(
         default_factory=dict,
-        description="Who logs in with a password, or is named by a proxy, each a table [dashboard.users.NAME].",
+        description="Who logs in with a password, or is named by a proxy or an OpenID provider, each a table "
+        "[dashboard.users.NAME].",
     )
+    oidc: OidcSettings = Field(default_factory=OidcSettings, description="An OpenID provider, [dashboard.oidc].")
     user_header: str | None = Field(
         None,
         examples=["X-Forwarded-User"],
@@ -212,6 +343,8 @@ class DashboardSettings(Section):
             raise ValueError("user_header needs trusted_proxies: anybody could send it")
         if self.proxy_role is not None and self.user_header is None:
             raise ValueError("proxy_role needs user_header, in which the proxy says who asks")
+        if self.oidc.is_set and not (self.oidc.groups or self.oidc.default_role or self.users):
+            raise ValueError("oidc lets nobody in: set its groups or default_role, or users")
         if self.max_streams >= self.max_clients:
             raise ValueError(f"max_streams = {self.max_streams}: expected less than max_clients, {self.max_clients}")
         if self.share_hours > self.max_share_hours:
@@ -223,7 +356,13 @@ class DashboardSettings(Section):
     @property
     def is_open(self) -> bool:
         """Whether whoever reaches it is let in."""
-        return not self.tokens and self.user_header is None and not any(map(_has_password, self.users.values()))
+        is_named = bool(self.tokens) or self.user_header is not None or self.oidc.is_set
+        return not is_named and not self.has_passwords
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether anybody can log in with a password."""
+        return any(map(_has_password, self.users.values()))
 
     def signing(self) -> Secret | None:
         """What signs sessions; None where each start has its own.

@@ -84,8 +84,15 @@ def _api(settings: Settings) -> Iterator[Finding]:
         yield Finding("error", "dashboard", f"{text} (`clipline dashboard token NAME`)")
     try:
         dashboard.signing()
+        dashboard.oidc.secret()
     except SettingsError as error:
         yield Finding("error", "dashboard", str(error))
+    if dashboard.oidc.is_set and importlib.util.find_spec("authlib") is None:
+        text = "nobody can log in at the provider: authlib is missing: pip install 'clipline[oidc]'"
+        yield Finding("error", "dashboard.oidc", text)
+    if dashboard.oidc.is_set and dashboard.oidc.public_url is None and not is_loopback(host):
+        text = "public_url is missing: others than those at this machine cannot log in at the provider"
+        yield Finding("error", "dashboard.oidc", text)
 
 
 def _page(settings: Settings) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from consumers.settings.section import only_line
 from stream import BrokerError
 
 from .credentials import MAX_TOKEN, Passwords, Session, Signer, token_hash
+from .oidc import Person, client_mark, rights_of
 from .problems import ProblemError
 from .sharing.book import AccessBook
 
@@ -87,6 +88,7 @@ class Access:
         self.passwords = Passwords()
         self._tokens = _tokens(settings)
         self._hashes = _password_hashes(settings)
+        self._provider_mark = client_mark(settings.oidc)
         self._proxies = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
         self._rate = RateLimit(settings.requests_per_minute)
         self._footage_rate = RateLimit(settings.footage_requests_per_minute)
@@ -184,12 +186,47 @@ class Access:
         address = self.address(request)
         hashed = self._hashes.get(user)
         # Before the check, which is dear.
-        if not self._failures.take(address, _now()):
-            raise _too_many(self._failures)
+        self.count_try(address)
         if not self.passwords.is_right(hashed, password) or hashed is None:
             raise ProblemError(401, "wrong-password", "no such user, or another password")
-        self._failures.give_back(address)
+        self.forgive_try(address)
         return self.signer.begin(user, hashed)
+
+    def vouched(self, person: Person, address: str) -> tuple[str, Asker]:
+        """Begin the session of somebody whom an OpenID provider vouches for: a cookie's value, and who that is.
+
+        Raises:
+            ProblemError: the settings let that one not in.
+        """
+        assert self._provider_mark is not None
+        cookie, session = self.signer.begin(person.name, self._provider_mark, person.groups)
+        if (asker := self._of_provider(session, address)) is None:
+            raise ProblemError(
+                403, "unknown-user", f"the provider names {person.name!r}, who is in no group that is let in here"
+            )
+        return cookie, asker
+
+    def count_stranger(self, address: str) -> None:
+        """Count a request that anybody may send.
+
+        Raises:
+            ProblemError: too many of them.
+        """
+        if not self._rate.take(f"anybody {address}", _now()):
+            raise _too_many(self._rate)
+
+    def count_try(self, address: str) -> None:
+        """Count somebody's try to log in as one that failed; see `forgive_try`.
+
+        Raises:
+            ProblemError: it was tried too often.
+        """
+        if not self._failures.take(address, _now()):
+            raise _too_many(self._failures)
+
+    def forgive_try(self, address: str) -> None:
+        """Count a try no more: it did not fail."""
+        self._failures.give_back(address)
 
     def is_secure(self, request: Request) -> bool:
         """Whether the client speaks TLS, with us or with a trusted proxy."""
@@ -212,7 +249,7 @@ class Access:
         address = self.address(request)
         if self._settings.is_open:
             # A page of another site may have its name lead here; what it then asks for names that site.
-            if not is_loopback(_host_of(request)):
+            if not is_loopback(host_of(request)):
                 raise ProblemError(
                     403, "not-local", "expected a request to localhost; for others, set dashboard.tokens"
                 )
@@ -230,8 +267,7 @@ class Access:
         if scheme.lower() == "bearer" and len(sent) <= MAX_TOKEN:
             found = self._tokens.get(token_hash(sent))
         if found is None or (found.expires is not None and found.expires < dt.datetime.now(dt.UTC).date()):
-            if not self._failures.take(address, _now()):
-                raise _too_many(self._failures)
+            self.count_try(address)
             raise ProblemError(
                 401,
                 "unauthenticated",
@@ -255,7 +291,7 @@ class Access:
 
     def _of_session(self, request: Request, address: str) -> Asker | None:
         cookie = request.cookies.get(COOKIE)
-        session = None if cookie is None else self.signer.session(cookie, self._hashes)
+        session = None if cookie is None else self.signer.session(cookie, self._hashes, self._provider_mark)
         if session is None:
             return None
         if self._book.has_ended(session):
@@ -263,8 +299,14 @@ class Access:
         if session.begun_us < self._started_us and not self._knows():
             # Somebody may have logged out of it before this began.
             raise BrokerError("which sessions have ended is not read yet")
+        if session.groups is not None:
+            return self._of_provider(session, address)
         user = self._settings.users[session.user]
         return Asker(session.user, "password", user.role, _patterns(user.cameras), address, session)
+
+    def _of_provider(self, session: Session, address: str) -> Asker | None:
+        rights = rights_of(session.user, session.groups or (), self._settings)
+        return None if rights is None else Asker(session.user, "oidc", rights.role, rights.cameras, address, session)
 
     def _is_proxy(self, request: Request) -> bool:
         try:
@@ -312,7 +354,8 @@ def _password_hashes(settings: DashboardSettings) -> dict[str, str]:
     return found
 
 
-def _host_of(request: Request) -> str:
+def host_of(request: Request) -> str:
+    """The host that a client asked for; nothing where it names none."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:

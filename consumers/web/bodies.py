@@ -292,7 +292,7 @@ class AuditBody(BaseModel):
     id: str = Field(examples=[_EVENT])
     time: str = Field(examples=[_TIME])
     actor: str = Field(examples=["ana"])
-    way: Literal["token", "password", "proxy", "local"] = Field(examples=["token"])
+    way: Literal["token", "password", "proxy", "oidc", "local"] = Field(examples=["token"])
     role: str = Field(examples=["operator"])
     address: str = Field(examples=["10.0.0.9"])
     action: str = Field(examples=["verdict.give"])
@@ -351,7 +351,7 @@ class SessionBody(BaseModel):
     """Who asks, and what that one may."""
 
     name: str = Field(examples=["ana"])
-    way: Literal["token", "password", "proxy", "local"] = Field(examples=["password"])
+    way: Literal["token", "password", "proxy", "oidc", "local"] = Field(examples=["password"])
     role: Role = Field(examples=["operator"])
     cameras: list[str] | None = Field(description="Which there are for this one; null: all.", examples=[None])
     csrf: str | None = Field(

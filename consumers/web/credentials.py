@@ -66,6 +66,8 @@ class Session:
     csrf: str
     #: When it began, wall clock in microseconds since the Unix epoch, to a second.
     begun_us: int
+    #: Of whom an OpenID provider vouched for: the groups that counted then. None: a password did.
+    groups: tuple[str, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -84,24 +86,28 @@ class Signer:
         self._live = URLSafeTimedSerializer(key, salt="clipline.live.1")
         self.session_seconds, self.live_seconds = int(session_seconds), int(live_seconds)
 
-    def begin(self, user: str, password_hash: str) -> tuple[str, Session]:
-        """A cookie's value, and the session that it stands for; it ends when the password changes."""
-        session = Session(user, secrets.token_urlsafe(16), int(time.time()) * 1_000_000)
-        return self._sessions.dumps([user, session.csrf, _fingerprint(password_hash)]), session
+    def begin(self, user: str, mark: str, groups: tuple[str, ...] | None = None) -> tuple[str, Session]:
+        """A cookie's value, and the session that it stands for; it ends when the mark, a password's hash, changes."""
+        session = Session(user, secrets.token_urlsafe(16), int(time.time()) * 1_000_000, groups)
+        more = [] if groups is None else [groups]
+        return self._sessions.dumps([user, session.csrf, _fingerprint(mark), *more]), session
 
-    def session(self, cookie: str, password_hash_of: dict[str, str]) -> Session | None:
+    def session(
+        self, cookie: str, password_hash_of: dict[str, str], provider_mark: str | None = None
+    ) -> Session | None:
         """The session that a cookie stands for; None where it is over, or no cookie of ours."""
         if len(cookie) > MAX_TOKEN:
             return None
         try:
             found, begun = self._sessions.loads(cookie, max_age=self.session_seconds, return_timestamp=True)
-            user, csrf, fingerprint = found
+            user, csrf, fingerprint, *more = found
         except (BadData, ValueError, TypeError):
             return None
-        hashed = password_hash_of.get(user)
-        if hashed is None or fingerprint != _fingerprint(hashed):
+        groups = tuple(more[0]) if more else None
+        mark = password_hash_of.get(user) if groups is None else provider_mark
+        if mark is None or fingerprint != _fingerprint(mark):
             return None
-        return Session(user, csrf, int(begun.timestamp()) * 1_000_000)
+        return Session(user, csrf, int(begun.timestamp()) * 1_000_000, groups)
 
     def live_token(self, camera: str) -> str:
         """What lets a player have the live view of one camera, for a while."""
@@ -115,5 +121,5 @@ class Signer:
             return False
 
 
-def _fingerprint(password_hash: str) -> str:
-    return hashlib.sha256(password_hash.encode()).hexdigest()[:16]
+def _fingerprint(mark: str) -> str:
+    return hashlib.sha256(mark.encode()).hexdigest()[:16]

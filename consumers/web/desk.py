@@ -27,6 +27,7 @@ from stream import Headers, Transport
 from .access import COOKIE, Access, Asker
 from .cameras.sample import SampleMaker
 from .fast import FastFootage
+from .oidc import Journeys, Provider
 from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
@@ -62,6 +63,9 @@ class Desk:
     models: ModelShelf
     reports: ReportFolder
     shared_footage: SharedFootage
+    #: Where people log in; None: with passwords only.
+    provider: Provider | None
+    journeys: Journeys
 
 
 #: Key, headers and value of a record; without a value it deletes the key.

@@ -21,7 +21,9 @@ from .app import PREFIX, make_app
 from .cameras.sample import SampleMaker
 from .desk import Desk, Writer
 from .fast import FastFootage
+from .oidc import Journeys, open_provider
 from .playlists import Footage
+from .routes.login import LOGIN_PATH, WAYS_PATH
 from .routes.pages import pages_router, read_pages
 from .routes.shared import shared_router
 from .scores import ScoreReader
@@ -44,11 +46,12 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     """
     host, _ = parse_address(address)
     access = Access(settings.dashboard)
+    provider = open_provider(settings.dashboard.oidc)
     if settings.dashboard.is_open and not is_loopback(host):
         raise SettingsError(
             f"{address}: whoever reaches this address could see and change everything: set dashboard.tokens "
-            "(`clipline dashboard token NAME` prints one), dashboard.users or dashboard.user_header, or listen on "
-            "127.0.0.1"
+            "(`clipline dashboard token NAME` prints one), dashboard.users, dashboard.oidc or dashboard.user_header, "
+            "or listen on 127.0.0.1"
         )
 
     def connect() -> Transport:
@@ -87,6 +90,8 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             samples=samples,
             models=ModelShelf(settings.worker.model),
             reports=ReportFolder(settings.dashboard.reports),
+            provider=provider,
+            journeys=Journeys(settings.dashboard.signing(), LOGIN_PATH, WAYS_PATH),
         )
         pages = read_pages()
         app = make_app(desk, [pages_router(pages), shared_router(pages), *more])

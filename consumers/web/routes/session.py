@@ -12,7 +12,7 @@ from consumers.printable import printable
 from consumers.web.access import COOKIE, Asker
 from consumers.web.bodies import SessionBody
 from consumers.web.credentials import MAX_PASSWORD
-from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
+from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.problems import problem_responses
 from stream import BrokerError
 
@@ -41,20 +41,19 @@ def log_in(login: Login, request: Request, desk: AtDesk, response: Response) -> 
     that change something have to send in the header `X-CSRF-Token`.
     """
     cookie, session = desk.access.logged_in(request, login.user, login.password.get_secret_value())
-    response.set_cookie(
-        COOKIE,
-        cookie,
-        max_age=desk.access.signer.session_seconds,
-        secure=desk.access.is_secure(request),
-        httponly=True,
-        samesite="lax",
-    )
-    response.headers["Cache-Control"] = "no-store"
+    remember(response, desk, cookie, secure=desk.access.is_secure(request))
     user = desk.settings.dashboard.users[login.user]
     address = desk.access.address(request)
     log.info("%s: %s logs in", address, printable(login.user))
     cameras = None if user.cameras is None else tuple(user.cameras)
     return _body(Asker(login.user, "password", user.role, cameras, address, session))
+
+
+def remember(response: Response, desk: Desk, cookie: str, *, secure: bool) -> None:
+    """Have the browser keep a session."""
+    seconds = desk.access.signer.session_seconds
+    response.set_cookie(COOKIE, cookie, max_age=seconds, secure=secure, httponly=True, samesite="lax")
+    response.headers["Cache-Control"] = "no-store"
 
 
 @router.delete("/session", status_code=204, responses=problem_responses(403))

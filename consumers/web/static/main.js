@@ -58,7 +58,7 @@ function Header() {
     <div class="switches">
       <button class="plain" onClick=${() => (theme.value = NEXT_THEME[theme.value])} aria-label=${t("theme", {theme: t(`theme.${isThemed}`)})} title=${t("theme", {theme: t(`theme.${isThemed}`)})}>${{auto: "◐", dark: "☾", light: "☀"}[isThemed]}</button>
       <button class="plain" lang=${other} onClick=${() => (language.value = other)}>${other === "de" ? "Deutsch" : "English"}</button>
-      ${who && who.way === "password" && html`<button class="plain" onClick=${() => logOut().catch(() => null)}>${t("logout", {name: who.name})}</button>`}
+      ${["password", "oidc"].includes(who?.way) && html`<button class="plain" onClick=${() => logOut().catch(() => null)}>${t("logout", {name: who.name})}</button>`}
     </div>
   </header>`;
 }

@@ -91,6 +91,12 @@ export async function logIn(user, password) {
   session.value = await post("/session", {user, password});
 }
 
+/** How one can log in, and why a login elsewhere came to nothing, which is told once. */
+export const ways = () => get("/session/ways");
+
+/** Where a browser goes to log in at a provider, to come back to the page that it is on. */
+export const loginAddress = (provider) => `${provider.address}?${new URLSearchParams({to: `/${location.hash}`})}`;
+
 export async function logOut() {
   await change("DELETE", "/session");
   session.value = false;
