@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,12 +21,15 @@ from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.web.cameras import sample as sampling
 from consumers.web.cameras.history import LOST, UNKNOWN, StateHistory
 from consumers.web.cameras.rate import steps_of
+from consumers.web.cameras.snapshot import shown_size
 from consumers.web.credentials import token_hash
+from stream import Feed, Segmenter, SegmentLimits
+from stream.segment import Display
 from stream.services import Service
 from tests.dashboards import BEGIN_US, SECOND_US, Site, camera_state, now_us, problem, ready, served, settings_of
 from tests.footage_sites import BEGIN_US as FILM_US
 from tests.footage_sites import attach, footage_settings
-from tests.videos import write_video
+from tests.videos import decoded_frames, write_video
 from tests.waiting import eventually
 
 MINUTE_US = 60 * SECOND_US
@@ -199,6 +203,48 @@ def test_a_camera_tells_how_it_was_what_it_sent_and_what_the_model_sees(
         problem(client.get("/cameras/nobody/sample"), 404, "not-found")
         for each in ("history", "footage", "settings", "sample/picture"):
             problem(client.get(f"/cameras/nobody/{each}"), 404, "not-found")
+
+
+def test_what_a_browser_cannot_play_has_its_newest_keyframe_as_a_picture(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
+    site = Site(settings)
+    film = write_video(tmp_path / "film.mp4", 60, codec="libx265", rate=10, gop=10, size=(1280, 720))
+    attach(settings, film, "gate-1", FILM_US)
+    state = camera_state("gate-1")
+    site.send(site.topics.cameras_state, replace(state, feed=replace(state.feed, end_us=FILM_US + 6 * SECOND_US)))
+    with served(settings) as (client, desk):
+        ready(desk)
+        assert eventually(lambda: client.get("/cameras/gate-1/snapshot").json()["picture"] is not None)
+        picture = client.get("/cameras/gate-1/snapshot").json()["picture"]
+        assert (picture["width"], picture["height"], picture["codec"]) == (640, 360, "hevc")
+        # The last group of pictures begins with the sixth second.
+        assert picture["time"] == "2026-11-24T08:00:05.000000Z"
+        answer = client.get(httpx.URL(str(client.base_url)).join(picture["href"]))
+        assert "max-age=60" in answer.headers["cache-control"]
+        with av.open(io.BytesIO(answer.content)) as container:
+            shown = next(container.decode(video=0)).to_ndarray(format="gray")
+        wanted = decoded_frames(film)[50][1]
+        small = av.VideoFrame.from_ndarray(wanted, format="gray").reformat(640, 360).to_ndarray()
+        assert np.abs(shown.astype(float) - small).mean() < 12
+        problem(client.get("/cameras/nobody/snapshot"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("size", "display", "shown"),
+    [
+        ((1920, 1080), Display(), (640, 360)),
+        ((320, 240), Display(), (320, 240)),
+        ((1920, 1080), Display(quarter_turns=1), (640, 1138)),
+        ((720, 576), Display(pixel_aspect=Fraction(16, 11)), (640, 352)),
+    ],
+)
+def test_a_snapshot_has_the_shape_of_what_is_to_be_seen(tmp_path: Path, size, display: Display, shown):
+    with Feed(str(write_video(tmp_path / "film.mp4", 10))) as feed:
+        segmenter = Segmenter("gate", feed.track, SegmentLimits(0.5, 1.0), start_us=FILM_US)
+        segment = [s for packet in feed.packets() for s in segmenter.push(packet)] + segmenter.end()
+    assert shown_size(replace(segment[0], width=size[0], height=size[1], display=display)) == shown
 
 
 def test_a_camera_without_footage_or_with_broken_footage_says_so(embedded_broker: Service, topics_prefix: str):

@@ -94,6 +94,19 @@ class Opened:
             assert time.monotonic() < deadline, f"{what}: {self.evaluate('globalThis.told')} {self.trouble}"
             self._page.wait_for_timeout(100)
 
+    def go(self, route: str) -> None:
+        """One of the dashboard's own pages."""
+        self._page.goto(f"{self._origin}/#/{route}")
+
+    def click(self, selector: str) -> None:
+        self._page.click(selector)
+
+    def wait_for(self, what: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.evaluate(what):
+            assert time.monotonic() < deadline, f"{what}: {self._page.inner_text('body')[:500]} {self.trouble}"
+            self._page.wait_for_timeout(100)
+
     def check(self) -> None:
         assert self.trouble == []
         assert [url for url in self.asked if not url.startswith((self._origin, "blob:"))] == []
@@ -185,6 +198,35 @@ def test_a_fast_view_goes_on_where_the_camera_changes_its_size(
             page.wait("document.querySelector('video').videoWidth === 64 && told.at(-1)[0] === 'playing'")
         with camera_on(here.settings, large, start_us=BEGIN_US + 100 * SECOND_US):
             page.wait("document.querySelector('video').videoWidth === 160 && told.at(-1)[0] === 'playing'", 60)
+
+
+def test_of_what_the_browser_does_not_play_the_wall_shows_stills(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    film = write_video(tmp_path / "gate.mp4", 100, codec="libx265", rate=10, gop=10)
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    with opened(here, browser) as page, camera_on(here.settings, film):
+        page.go("wall")
+        image = "document.querySelector('li[data-camera=gate] .screen-snapshot img')"
+        page.wait_for(f"{image}?.naturalWidth > 0", 60)
+        assert "hevc" in page.evaluate(f"{image}.parentElement.innerText")
+
+
+def test_the_fast_view_is_a_button_of_a_cameras_page(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    film = write_video(tmp_path / "gate.mp4", 300, rate=10, gop=10, options={"bf": "0"})
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    with opened(here, browser) as page, camera_on(here.settings, film):
+        page.go("cameras/gate")
+        page.wait_for("document.querySelector('video')?.currentTime > 0", 60)
+        page.click("button:has-text('Fast view')")
+        page.wait_for("location.hash.includes('view=fast')")
+        page.wait_for("performance.getEntriesByType('resource').some((each) => each.name.includes('fast.js'))")
+        page.wait_for(
+            "document.querySelector('video').currentTime > 2 && document.querySelector('video').src.startsWith('blob:')",
+            60,
+        )
 
 
 def test_a_recording_of_long_groups_of_pictures_plays_from_where_it_was_asked_for(

@@ -26,6 +26,7 @@ from stream import Headers, Transport
 
 from .access import COOKIE, Access, Asker
 from .cameras.sample import SampleMaker
+from .cameras.snapshot import SnapshotMaker
 from .fast import FastFootage
 from .oidc import Journeys, Provider
 from .playlists import Footage
@@ -60,6 +61,7 @@ class Desk:
     fast: FastFootage
     bundles: BundleMaker
     samples: SampleMaker
+    snapshots: SnapshotMaker
     models: ModelShelf
     reports: ReportFolder
     shared_footage: SharedFootage

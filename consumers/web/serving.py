@@ -19,6 +19,7 @@ from stream import KafkaTransport, Transport
 from .access import Access
 from .app import PREFIX, make_app
 from .cameras.sample import SampleMaker
+from .cameras.snapshot import SnapshotMaker
 from .desk import Desk, Writer
 from .fast import FastFootage
 from .oidc import Journeys, open_provider
@@ -65,9 +66,11 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
     pictures, samples = PictureReader(settings), SampleMaker(connect, settings)
+    snapshots = SnapshotMaker(connect, settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
         stack.callback(samples.close)
+        stack.callback(snapshots.close)
         view = stack.enter_context(View(connect_to_follow, settings))
         access.follow(view.access, lambda: view.knows("access"))
         footage = stack.enter_context(Footage(connect, settings, view.forgotten))
@@ -88,6 +91,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
             bundles=BundleMaker(connect, settings),
             samples=samples,
+            snapshots=snapshots,
             models=ModelShelf(settings.worker.model),
             reports=ReportFolder(settings.dashboard.reports),
             provider=provider,

@@ -126,6 +126,25 @@ class SamplePicture(BaseModel):
     clip: ClipBody
 
 
+class SnapshotPicture(BaseModel):
+    """One picture."""
+
+    href: str = Field(examples=["/api/v1/cameras/gate-1/snapshot/picture?tag=0123456789abcdef"])
+    media_type: str = Field(examples=["image/webp"])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[360])
+    time: str = Field(description="Event time.", examples=[_TIME])
+    codec: str = Field(description="What the camera sends.", examples=["hevc"])
+
+
+class SnapshotBody(BaseModel):
+    """The newest keyframe of a camera."""
+
+    camera: str = Field(examples=["gate-1"])
+    picture: SnapshotPicture | None = Field(description="null where there is none.")
+    why: str | None = Field(description="Why there is none; null where there is.", examples=[None])
+
+
 class SampleBody(BaseModel):
     """Pictures of a camera's newest footage, as the model is given them."""
 

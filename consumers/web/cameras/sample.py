@@ -183,7 +183,7 @@ def _sheet(camera: str, checkpoint: Checkpoint, frames: Sequence[tuple[int, Imag
         top, left = number // columns * height, number % columns * width
         image[top : top + height, left : left + width] = cell
     times = tuple(at_us for at_us, _ in frames)
-    return Sheet(camera, checkpoint.id, contract, times, columns, image.shape[1], image.shape[0], _webp(image))
+    return Sheet(camera, checkpoint.id, contract, times, columns, image.shape[1], image.shape[0], webp(image))
 
 
 def _views(pictures: Sequence[Image]) -> list[Image]:
@@ -194,7 +194,12 @@ def _views(pictures: Sequence[Image]) -> list[Image]:
     return [np.concatenate(pair, axis=0) for pair in zip(wholes, closes, strict=True)]
 
 
-def _webp(image: Image) -> bytes:
+def webp(image: Image) -> bytes:
+    """A picture, (height, width, 3), as a file.
+
+    Raises:
+        NoSampleError: it cannot be made.
+    """
     encoder = av.CodecContext.create("libwebp", "w")
     encoder.height, encoder.width = image.shape[:2]
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)

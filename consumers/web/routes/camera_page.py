@@ -21,12 +21,15 @@ from consumers.web.cameras.bodies import (
     FootageStep,
     SampleBody,
     SamplePicture,
+    SnapshotBody,
+    SnapshotPicture,
     StateSeconds,
     StateSpan,
     TimeSpan,
 )
 from consumers.web.cameras.rate import steps_of
 from consumers.web.cameras.sample import NoSampleError, Sheet
+from consumers.web.cameras.snapshot import Snapshot
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import Moment, to_us
 from consumers.web.problems import not_found, problem_responses
@@ -195,6 +198,62 @@ async def get_camera_sample_picture(
         raise not_found(sheet)
     headers = {"Cache-Control": _FOR_A_WHILE} if tag == sheet.tag else {}
     return Response(sheet.data, media_type=_MEDIA_TYPE, headers=headers)
+
+
+@router.get("/cameras/{camera}/snapshot", responses=problem_responses(404, 422, 503))
+async def get_camera_snapshot(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> SnapshotBody:
+    """The newest keyframe of a camera, for whoever cannot play what it sends; a new one every 10 s."""
+    found = await _snapshot(desk, asker, camera)
+    if isinstance(found, str):
+        return SnapshotBody(camera=camera, picture=None, why=found)
+    picture = SnapshotPicture(
+        href=f"/api/v1/cameras/{camera}/snapshot/picture?tag={found.tag}",
+        media_type=_MEDIA_TYPE,
+        width=found.width,
+        height=found.height,
+        time=rfc3339(found.at_us),
+        codec=found.codec,
+    )
+    return SnapshotBody(camera=camera, picture=picture, why=None)
+
+
+@router.get(
+    "/cameras/{camera}/snapshot/picture",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, WebP.",
+            "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problem_responses(404, 422, 503),
+    },
+)
+async def get_camera_snapshot_picture(
+    camera: CameraName,
+    asker: AnyAsker,
+    desk: AtDesk,
+    tag: Annotated[
+        str | None,
+        Query(pattern=r"^[0-9a-f]{16}$", description="Of the snapshot: browsers may keep the picture then."),
+    ] = None,
+) -> Response:
+    """The picture itself. Of a snapshot that is over, the newest one is answered."""
+    found = await _snapshot(desk, asker, camera)
+    if isinstance(found, str):
+        raise not_found(found)
+    headers = {"Cache-Control": _FOR_A_WHILE} if tag == found.tag else {}
+    return Response(found.data, media_type=_MEDIA_TYPE, headers=headers)
+
+
+async def _snapshot(desk: Desk, asker: Asker, camera: str) -> Snapshot | str:
+    """The newest keyframe, or why there is none."""
+    end_us, snapshots = known_line(desk, asker, camera).state.feed.end_us, desk.snapshots
+    if not end_us:
+        return "its agent does not say of what time its footage is"
+    try:
+        return await to_thread.run_sync(snapshots.newest, camera, end_us, limiter=snapshots.room)
+    except NoSampleError as error:
+        return str(error)
 
 
 async def _sheet(desk: Desk, asker: Asker, camera: str) -> Sheet | str:

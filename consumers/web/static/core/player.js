@@ -10,6 +10,18 @@ export function loadPlayer() {
   return loaded;
 }
 
+let fast = null;
+
+/** `mountFast` of fast.js. */
+export function loadFast() {
+  fast ??= import("../fast.js").then(
+    (module) => module.mountFast,
+    () => null,
+  );
+  return fast;
+}
+
+export const fastUrl = (camera) => `/api/v1/cameras/${encodeURIComponent(camera)}/fast.mp4`;
 export const liveUrl = (camera) => `/api/v1/cameras/${encodeURIComponent(camera)}/live.m3u8`;
 export const recordedUrl = (camera, from, to) =>
   `/api/v1/cameras/${encodeURIComponent(camera)}/recorded.m3u8?${new URLSearchParams({from, to})}`;

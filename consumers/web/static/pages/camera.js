@@ -139,7 +139,7 @@ function Sample({camera}) {
   </section>`;
 }
 
-function Shown({camera, hours}) {
+function Shown({camera, hours, isFast}) {
   const name = camera.camera;
   const [now, setNow] = useState(() => serverNow());
   const stretch = [now - hours * 3_600_000, now];
@@ -155,7 +155,7 @@ function Shown({camera, hours}) {
   const shown = (answer) => (answer ? [Date.parse(answer.from), Date.parse(answer.from) + hours * 3_600_000] : stretch);
   return html`<div class="event">
     <div class="event-main">
-      <div class="panel camera-live ${freshness(camera) === "live" ? "" : "tile-stale"}"><${Screen} camera=${camera} /></div>
+      <div class="panel camera-live ${freshness(camera) === "live" ? "" : "tile-stale"}"><${Screen} camera=${camera} isFast=${isFast} /></div>
       ${past.error && !past.answer && html`<${Failed} error=${past.error} retry=${past.again} />`}
       ${!past.answer && !past.error && html`<${Loading} lines="1" />`}
       ${past.answer && html`<${Past} camera=${name} past=${past.answer} footage=${footage.answer} stretch=${shown(past.answer)} />`}
@@ -179,6 +179,7 @@ export function CameraPage() {
   const all = useSignal(cameras);
   useSignal(clock);
   const hours = HOURS.includes(parameters.hours) ? parameters.hours : "6";
+  const isFast = parameters.view === "fast";
   const camera = all?.find((each) => each.camera === subject);
   if (!all) return html`<h1 tabindex="-1">${subject || t("cameras")}</h1><${Loading} lines="3" />`;
   if (!subject) return html`<${Choose} all=${all} />`;
@@ -187,10 +188,11 @@ export function CameraPage() {
       ${camera && html`<span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span>`}
       <div class="tools">
         ${camera && html`<${Choice} label=${t("camera.hours")} value=${hours} options=${HOURS.map((each) => [each, t("unit.h", {n: each})])} onChange=${(value) => setParameters({hours: value === "6" ? "" : value})} />`}
+        ${camera && html`<button aria-pressed=${isFast} title=${t("camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`}
         <a class="button" href=${address("review", "", {camera: subject})}>${t("camera.events")}</a>
         <a class="button" href=${address("why", "", {camera: subject})}>${t("camera.why")}</a>
         <a class="button" href=${address("rules", "", {camera: subject})}>${t("rules")}</a>
       </div>
     </div>
-    ${camera ? html`<${Shown} key=${subject} camera=${camera} hours=${Number(hours)} />` : html`<${Empty} title=${t("camera.none", {camera: subject})} />`}`;
+    ${camera ? html`<${Shown} key=${subject} camera=${camera} hours=${Number(hours)} isFast=${isFast} />` : html`<${Empty} title=${t("camera.none", {camera: subject})} />`}`;
 }

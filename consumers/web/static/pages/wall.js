@@ -3,7 +3,7 @@ import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.j
 import {get} from "../core/api.js";
 import {duration, score, t, timeOfDay, word} from "../core/i18n.js";
 import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
-import {liveUrl, loadPlayer} from "../core/player.js";
+import {fastUrl, liveUrl, loadFast, loadPlayer} from "../core/player.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Choice, Empty, Field, Loading, Moment, Trace} from "../core/ui.js";
@@ -12,6 +12,7 @@ const COLUMNS = ["auto", "1", "2", "3", "4", "6"];
 /** Windows that a trace shows. */
 const POINTS = 40;
 const TRACE_SECONDS = 90;
+const SNAPSHOT_MS = 10_000;
 /** Each costs the server a look at the broker. */
 const LOOKS_AT_ONCE = 2;
 
@@ -66,37 +67,65 @@ function useOnScreen(ref) {
 }
 
 /** The live picture; what the player says of itself goes to `onState`. */
-function Video({camera, onState}) {
+function Video({camera, isFast, onState}) {
   const ref = useRef(null);
   useEffect(() => {
     let isOver = false;
     let player = null;
     onState("loading", null);
-    loadPlayer().then((mount) => {
+    (isFast ? loadFast() : loadPlayer()).then((mount) => {
       if (isOver) return;
-      if (mount) player = mount(ref.current, {url: liveUrl(camera), live: true, onState: (state, why) => isOver || onState(state, why)});
+      const url = isFast ? fastUrl(camera) : liveUrl(camera);
+      if (mount) player = mount(ref.current, {url, live: true, onState: (state, why) => isOver || onState(state, why)});
       else onState("missing", null);
     });
     return () => {
       isOver = true;
       player?.destroy();
     };
-  }, [camera]);
+  }, [camera, isFast]);
   return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
+/** Of what this browser does not play: the newest keyframe, and of when it is. */
+function Snapshot({camera, why}) {
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    let isOver = false;
+    const look = () =>
+      get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(
+        (answer) => isOver || setFound(answer),
+        () => isOver || setFound(null),
+      );
+    look();
+    const timer = setInterval(() => document.hidden || look(), SNAPSHOT_MS);
+    return () => {
+      isOver = true;
+      clearInterval(timer);
+    };
+  }, [camera]);
+  const picture = found?.picture;
+  if (!picture) {
+    return html`<div class="screen-said"><p class="screen-title">${word("player", "not-playable")}</p><p>${why}</p>${found?.why && html`<p class="quiet">${found.why}</p>`}</div>`;
+  }
+  return html`<div class="screen-snapshot"><img src=${picture.href} width=${picture.width} height=${picture.height} alt=${t("wall.snapshot.alt", {camera})} />
+    <p title=${why}>${t("wall.snapshot", {time: timeOfDay(Date.parse(picture.time)), codec: picture.codec})}</p></div>`;
+}
+
 /** The picture of a camera while it is one of now; else why there is none, and since when. */
-export function Screen({camera, isOnScreen = true}) {
+export function Screen({camera, isOnScreen = true, isFast = false}) {
   const [player, setPlayer] = useState({state: "loading", why: null});
   const state = freshness(camera);
   const isLive = state === "live";
   const isPlaying = isLive && player.state === "playing";
+  const isUnplayable = isLive && isOnScreen && player.state === "not-playable";
   const isAlarm = isLive && camera.events.length > 0;
   const seenAt = newestAt(camera);
   const said = !isLive ? word("state", state) : word("player", player.state);
   return html`<div class="screen">
-      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} onState=${(next, why) => setPlayer({state: next, why})} />`}
-      ${!isPlaying && html`<div class="screen-said">
+      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why) => setPlayer({state: next, why})} />`}
+      ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${player.why} />`}
+      ${!isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
         ${isLive && player.why && html`<p>${player.why}</p>`}
         ${!isLive && html`<p>${state === camera.status && camera.why ? camera.why : t(`why.${state}`)}</p>
