@@ -74,7 +74,7 @@ NOT_RUN = {
         "takes a minute, and the line of docs/export.md that has --calibration, too, does all of it"
     ),
     **dict.fromkeys(
-        ("evidence verify event.html", "evidence verify event.html --public-key sha256:…"),
+        ("evidence verify event.html", "evidence verify event.html --public-key 'sha256:…'"),
         "the file of another line, and a key of the reader's; tests/test_bundles.py",
     ),
     "dashboard password bo": "it asks whoever sits there; tests/test_web_access.py",

@@ -174,7 +174,8 @@
         key("curve", t("scores.of", {label: event.label, peak})),
         key("band", t("band.event")),
         rule.label ? [key("cooldown", t("band.cooldown")), key("start", t("line.start", {score: score(rule.label.start)})), key("end", t("line.end", {score: score(rule.label.end)}))] : null,
-        rule.label ? make("span", {}, t("rule.held", {seconds: rule.label.min_seconds, smoothing: rule.label.smoothing})) : null,
+        rule.label ? make("span", {}, t("rule.held", {seconds: rule.label.min_seconds})) : null,
+        rule.label?.smoothing > 1 ? make("span", {}, t("rule.smoothed", {smoothing: rule.label.smoothing})) : null,
       ),
     );
   }
