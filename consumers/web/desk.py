@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -36,6 +36,8 @@ from .what_if.scores import PastScoreReader
 
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
 _PRIVATE: Final = "private, no-cache"
+#: Who changes something, and the record that does.
+Change = tuple[AuditEntry, tuple[bytes, Headers, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,14 @@ class Writer:
         Raises:
             BrokerError: it is not stored, as far as the broker says.
         """
+        self.write_all([(entry, record)], topic)
+
+    def write_all(self, changes: Sequence[Change], topic: str) -> None:
+        """Likewise of several at once: who changes them, all of it, and then the changes.
+
+        Raises:
+            BrokerError: they are not stored, as far as the broker says; of several some may be.
+        """
         transport, topics = self._connect(), self._settings.topics
         if not self._are_there:
             ensure_topic_of_audit(transport, topics, self._settings.dashboard.audit_days * 24)
@@ -80,9 +90,11 @@ class Writer:
             self._are_there = True
         producer = transport.producer()
         try:
-            producer.send(topics.audit, *entry.encode())
+            for entry, _ in changes:
+                producer.send(topics.audit, *entry.encode())
             producer.flush()
-            producer.send(topic, *record)
+            for _, record in changes:
+                producer.send(topic, *record)
             producer.flush()
         finally:
             producer.close()

@@ -26,7 +26,7 @@ from consumers.running.overview import CameraLine, Overview, overview
 from consumers.running.state_topics import States
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
-from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
+from consumers.verdicts.book import JudgedEvent, judged_events, seen_by, verdict_of
 from stream import Record, Transport
 
 from .cameras.history import Past, StateHistory
@@ -55,6 +55,18 @@ class KnownEvent:
     report: Event
     pictures: EventPictures | None
     judged: JudgedEvent | None
+    #: Who has said something of it by hand that was not taken back.
+    seen_by: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class DayCounts:
+    """Events of one day."""
+
+    alerts: int = 0
+    detections: int = 0
+    #: Of these, those that nobody has judged.
+    unjudged: int = 0
 
 
 def followed(topics: TopicSettings) -> tuple[str, ...]:
@@ -95,6 +107,7 @@ class View:
         self._said: dict[str, list[Verdict]] = {}
         #: What they come to.
         self._judged: dict[str, JudgedEvent] = {}
+        self._seen_by: dict[str, frozenset[str]] = {}
         self._deliveries: Newest[Delivery] = Newest(room)
         self._audit: Newest[AuditEntry] = Newest(room)
         self._rules: dict[int, RulesVersion] = {}
@@ -209,6 +222,20 @@ class View:
             )
             return list(found.items)
 
+    def counts(
+        self, from_us: int, to_us: int, wanted: Callable[[KnownEvent], bool], day_of: Callable[[int], str]
+    ) -> dict[str, DayCounts]:
+        """Wanted events that began at `[from_us, to_us)`, by the day that an event time lies on."""
+        found: dict[str, DayCounts] = {}
+        with self._lock:
+            for event in map(self._known, self._events.between(from_us, to_us)):
+                if wanted(event):
+                    day = found.setdefault(day_of(event.report.start_us), DayCounts())
+                    day.alerts += event.report.severity == "alert"
+                    day.detections += event.report.severity != "alert"
+                    day.unjudged += event.judged is None
+        return found
+
     def verdict(self, id_: str) -> Verdict | None:
         with self._lock:
             return self._verdicts.get(id_)
@@ -234,7 +261,8 @@ class View:
             return [self._rules[since_us] for since_us in sorted(self._rules)]
 
     def _known(self, report: Event) -> KnownEvent:
-        return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
+        judged, seen_by = self._judged.get(report.id), self._seen_by.get(report.id, frozenset())
+        return KnownEvent(report, self._pictures.get(report.id), judged, seen_by)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -330,7 +358,9 @@ class View:
         """Note all that was said of an event, and what that comes to."""
         self._said.pop(event, None)
         self._judged.pop(event, None)
+        self._seen_by.pop(event, None)
         if said:
+            self._seen_by[event] = seen_by(said)
             self._said[event] = said
             self._judged |= judged_events(said)
 
