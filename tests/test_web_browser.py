@@ -344,6 +344,7 @@ def test_the_pages_speak_german_and_remember_theme_and_language(
             shown.page.wait_for_selector("main h1")
         with window(browser, origin(client), locale="de-DE") as other:
             other.go("wall")
+            other.page.wait_for_selector(".empty")
             assert "Noch keine Kameras" in other.text("main")
 
 

@@ -73,6 +73,17 @@ def judged_events(verdicts: Iterable[Verdict]) -> dict[str, JudgedEvent]:
     return {event: _judged(said) for event, said in found.items() if said}
 
 
+def seen_by(verdicts: Iterable[Verdict]) -> frozenset[str]:
+    """Who has judged an event by hand, of what was said of it, as far as that is known; what is taken back is gone."""
+    found: set[str] = set()
+    for verdict in verdicts:
+        if verdict.answer == "withdrawn":
+            found.clear()
+        elif verdict.channel is None and verdict.by is not None and verdict.answer != "snooze":
+            found.add(verdict.by)
+    return frozenset(found)
+
+
 def _judged(said: list[Verdict]) -> JudgedEvent:
     by_hand = [verdict for verdict in said if verdict.channel is None]
     counting = by_hand[-1:] or said

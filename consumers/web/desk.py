@@ -39,9 +39,6 @@ from .thresholds import ThresholdReader
 from .view import View
 from .what_if.scores import PastScoreReader
 
-#: Answers are for who asks: whoever keeps them asks each time whether they still hold.
-_PRIVATE: Final = "private, no-cache"
-
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -72,6 +69,10 @@ class Desk:
 
 #: Key, headers and value of a record; without a value it deletes the key.
 Writable = tuple[bytes, Headers, bytes | None]
+#: Answers are for who asks: whoever keeps them asks each time whether they still hold.
+_PRIVATE: Final = "private, no-cache"
+#: Who changes something, and the record that does.
+Change = tuple[AuditEntry, Writable]
 
 
 class Writer:
@@ -92,6 +93,15 @@ class Writer:
         self._store(
             [(self._settings.topics.audit, entry.encode())], [(topic, r) for r in records] if topic is not None else []
         )
+
+    def write_all(self, changes: Sequence[Change], topic: str) -> None:
+        """Likewise of several at once: who changes them, all of it, and then the changes.
+
+        Raises:
+            BrokerError: they are not stored, as far as the broker says; of several some may be.
+        """
+        audit = self._settings.topics.audit
+        self._store([(audit, entry.encode()) for entry, _ in changes], [(topic, record) for _, record in changes])
 
     def store(self, topic: str, *records: Writable) -> None:
         """Store what nobody else asked for, such as that one has logged out.

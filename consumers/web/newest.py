@@ -90,6 +90,11 @@ class Newest(Generic[T]):
                 found.append((key, value))
         return Slice(tuple(each for _, each in found), None)
 
+    def between(self, from_us: int, to_us: int) -> Iterator[T]:
+        """Those that stand at `[from_us, to_us)`, the oldest first."""
+        begin, end = (bisect.bisect_left(self._keys, (at_us, "")) for at_us in (from_us, to_us))
+        return (self._entries[id_].value for _, id_ in self._keys[begin:end])
+
     def _drop_first(self) -> T:
         _, entry = self._entries.popitem(last=False)
         del self._keys[bisect.bisect_left(self._keys, entry.key)]

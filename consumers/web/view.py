@@ -29,7 +29,7 @@ from consumers.running.state_topics import States
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
 from consumers.times import parse_time_us
-from consumers.verdicts.book import JudgedEvent, judged_events, verdict_of
+from consumers.verdicts.book import JudgedEvent, judged_events, seen_by, verdict_of
 from stream import Record, Transport
 
 from .cameras.history import Past, StateHistory
@@ -64,6 +64,18 @@ class KnownEvent:
     report: Event
     pictures: EventPictures | None
     judged: JudgedEvent | None
+    #: Who has said something of it by hand that was not taken back.
+    seen_by: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class DayCounts:
+    """Events of one day."""
+
+    alerts: int = 0
+    detections: int = 0
+    #: Of these, those that nobody has judged.
+    unjudged: int = 0
 
 
 def followed(topics: TopicSettings) -> tuple[str, ...]:
@@ -110,6 +122,7 @@ class View:
         self._said: dict[str, list[Verdict]] = {}
         #: What they come to.
         self._judged: dict[str, JudgedEvent] = {}
+        self._seen_by: dict[str, frozenset[str]] = {}
         self._deliveries: Newest[Delivery] = Newest(room)
         self._audit: Newest[AuditEntry] = Newest(room)
         self._rules: dict[int, RulesVersion] = {}
@@ -214,7 +227,10 @@ class View:
         """What people said of the events of one label of a camera."""
         with self._lock:
             return [
-                each for each in self._judged.values() if (each.newest.camera, each.newest.label) == (camera, label)
+                each
+                for each in self._judged.values()
+                if (each.newest.camera, each.newest.label) == (camera, label)
+                and not self._is_forgotten((camera, each.newest.start_us, each.newest.end_us))
             ]
 
     def reported(self, camera: str, label: str, from_us: int, to_us: int) -> list[Event]:
@@ -223,10 +239,28 @@ class View:
             found = self._events.slice(
                 max(1, len(self._events)),
                 lambda each: (
-                    (each.camera, each.label) == (camera, label) and each.start_us < to_us and each.end_us > from_us
+                    (each.camera, each.label) == (camera, label)
+                    and each.start_us < to_us
+                    and each.end_us > from_us
+                    and not self._is_forgotten((camera, each.start_us, each.end_us))
                 ),
             )
             return list(found.items)
+
+    def counts(
+        self, from_us: int, to_us: int, wanted: Callable[[KnownEvent], bool], day_of: Callable[[int], str]
+    ) -> dict[str, DayCounts]:
+        """Wanted events that began at `[from_us, to_us)`, by the day that an event time lies on."""
+        found: dict[str, DayCounts] = {}
+        with self._lock:
+            for event in map(self._known, self._events.between(from_us, to_us)):
+                report = event.report
+                if wanted(event) and not self._is_forgotten((report.camera, report.start_us, report.end_us)):
+                    day = found.setdefault(day_of(event.report.start_us), DayCounts())
+                    day.alerts += event.report.severity == "alert"
+                    day.detections += event.report.severity != "alert"
+                    day.unjudged += event.judged is None
+        return found
 
     def verdict(self, id_: str) -> Verdict | None:
         with self._lock:
@@ -268,6 +302,10 @@ class View:
                 self._known_feeds.add(name)
         return name in self._known_feeds
 
+    def _is_forgotten(self, at: _When) -> bool:
+        """Whether something is not to be told of; also as long as that is not known."""
+        return not self.knows_forgotten() or self.forgotten.of(*at) is not None
+
     def _told(
         self, wanted: Callable[[T], bool], when: Callable[[T], _When | None]
     ) -> tuple[Callable[[T], bool], Callable[[], int]]:
@@ -287,7 +325,8 @@ class View:
         return told, lambda: withheld
 
     def _known(self, report: Event) -> KnownEvent:
-        return KnownEvent(report, self._pictures.get(report.id), self._judged.get(report.id))
+        judged, seen_by = self._judged.get(report.id), self._seen_by.get(report.id, frozenset())
+        return KnownEvent(report, self._pictures.get(report.id), judged, seen_by)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -383,7 +422,9 @@ class View:
         """Note all that was said of an event, and what that comes to."""
         self._said.pop(event, None)
         self._judged.pop(event, None)
+        self._seen_by.pop(event, None)
         if said:
+            self._seen_by[event] = seen_by(said)
             self._said[event] = said
             self._judged |= judged_events(said)
 

@@ -18,6 +18,8 @@ from consumers.web.bodies import EventBody, EventPage, MissingPicture, Picture, 
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor
 from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.review.bodies import Calendar, DayBody
+from consumers.web.review.days import days_of
 from consumers.web.view import KnownEvent
 
 from .remembered import check_remembered
@@ -30,8 +32,10 @@ _FOR_GOOD: Final = "private, max-age=86400, immutable"
 _MEDIA_TYPE: Final = "image/webp"
 
 
-class EventQuery(SpanQuery):
+class EventFilters(BaseModel):
     """Which events."""
+
+    model_config = ConfigDict(extra="forbid")
 
     camera: Cameras = Field([], description="Ids, or patterns such as `gate*`; of several, any.", examples=[["gate*"]])
     label: Labels = Field([], description="Of several, any.", examples=[["fight"]])
@@ -40,12 +44,15 @@ class EventQuery(SpanQuery):
     verdict: Literal["right", "false", "contested", "none"] | None = Field(
         None, description="What people said, all in all; none: nobody said anything.", examples=["none"]
     )
+    unseen_by: Literal["me"] | None = Field(
+        None, description="me: of which who asks has said nothing by hand, whatever others said.", examples=["me"]
+    )
     model: str | None = Field(None, min_length=1, max_length=256, examples=["default"])
     min_score: float | None = Field(None, ge=0, le=1, description="Peak score, at least.", examples=[0.8])
     drills: bool = Field(False, description="Drills, too.")  # noqa: FBT003  a default
 
-    def wanted_by(self, asker: Asker) -> Callable[[KnownEvent], bool]:
-        """Whether an event is wanted, and there for who asks."""
+    def holds_for(self, asker: Asker) -> Callable[[KnownEvent], bool]:
+        """Whether an event is wanted, whenever it was, and there for who asks."""
         # Made once: of many events, few may be wanted.
         holds = Selection(tuple(self.label), tuple(self.camera), self.drills, asker.cameras).holds
         exact = {name: value for name in ("severity", "state", "model") if (value := getattr(self, name)) is not None}
@@ -56,12 +63,37 @@ class EventQuery(SpanQuery):
             return (
                 all(getattr(report, name) == value for name, value in exact.items())
                 and (self.verdict is None or judged == (event.judged and event.judged.judged))
+                and (self.unseen_by is None or asker.name not in event.seen_by)
                 and (self.min_score is None or report.peak_score >= self.min_score)
-                and self.is_within(report.start_us, report.end_us)
                 and holds(report)
             )
 
         return wanted
+
+
+class EventQuery(EventFilters, SpanQuery):
+    """Which events, and which part of their list."""
+
+    def wanted_by(self, asker: Asker) -> Callable[[KnownEvent], bool]:
+        """Whether an event is wanted, and there for who asks."""
+        holds = self.holds_for(asker)
+
+        def wanted(event: KnownEvent) -> bool:
+            return self.is_within(event.report.start_us, event.report.end_us) and holds(event)
+
+        return wanted
+
+
+class MonthQuery(EventFilters):
+    """Which events, of which month."""
+
+    month: str = Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])$", examples=["2026-11"])
+    time_zone: str = Field(
+        "UTC",
+        pattern=r"^[A-Za-z0-9_+/-]{1,64}$",
+        description="In which days begin and end, by its name.",
+        examples=["Europe/Berlin"],
+    )
 
 
 class StreamQuery(BaseModel):
@@ -89,6 +121,25 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
         next=cursor(found.after),
         waiting=desk.view.waiting("events") or desk.view.waiting("forgotten"),
         forgotten=found.withheld,
+    )
+
+
+@router.get("/events/calendar", responses=problem_responses(422))
+def get_calendar(query: Annotated[MonthQuery, Query()], asker: AnyAsker, desk: AtDesk) -> Calendar:
+    """How many events began on each day of a month, of those that are kept and wanted."""
+    try:
+        days = days_of(query.month, query.time_zone)
+    except ValueError as error:
+        raise ProblemError(422, "invalid", str(error)) from None
+    counts = desk.view.counts(days.from_us, days.to_us, query.holds_for(asker), days.of)
+    return Calendar(
+        month=query.month,
+        time_zone=query.time_zone,
+        days=[
+            DayBody(day=day, alerts=each.alerts, detections=each.detections, unjudged=each.unjudged)
+            for day, each in sorted(counts.items())
+        ],
+        waiting=desk.view.waiting("events"),
     )
 
 
@@ -176,11 +227,17 @@ def find_event(desk: Desk, asker: Asker, event: str) -> KnownEvent:
     Raises:
         ProblemError: there is none, or it is forgotten.
     """
-    found = desk.view.event(event)
-    if found is None or not asker.sees(found.report.drill or found.report.camera):
+    found = known_event(desk, asker, event)
+    if found is None:
         raise not_found(f"no event {event} is kept")
     check_remembered(desk, found.report.camera, found.report.start_us, found.report.end_us)
     return found
+
+
+def known_event(desk: Desk, asker: Asker, event: str) -> KnownEvent | None:
+    """Likewise; None where there is none."""
+    found = desk.view.event(event)
+    return found if found is not None and asker.sees(found.report.drill or found.report.camera) else None
 
 
 def event_body(event: KnownEvent) -> EventBody:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from anyio import to_thread
@@ -13,17 +14,22 @@ from consumers.records.verdict import Said, Verdict
 from consumers.verdicts.by_hand import verdict_by_hand
 from consumers.web.access import Asker
 from consumers.web.bodies import VerdictBody, VerdictPage
-from consumers.web.desk import AnyAsker, AtDesk, Operator, TaggedRoute, audit_entry
+from consumers.web.desk import AnyAsker, AtDesk, Desk, Operator, TaggedRoute, audit_entry
 from consumers.web.paging import Cameras, Id, SpanQuery, cursor
 from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.review.bodies import LeftOut, VerdictBatch
+from consumers.web.view import KnownEvent
 from stream import camera_behind
 
-from .events import find_event
-from .remembered import check_remembered
+from .events import find_event, known_event
+from .remembered import check_knows_forgotten, check_remembered
 
 router = APIRouter(route_class=TaggedRoute, tags=["verdicts"])
 
 _EVENT: Final = "3f0c6a1be29d4c5f8a7b6c5d"
+_MOST_AT_ONCE: Final = 100
+
+Answer = Literal["right", "false", "withdrawn"]
 
 
 class VerdictQuery(SpanQuery):
@@ -52,9 +58,18 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"event": _EVENT, "answer": "false"}]})
 
     event: Id = Field(description="The whole id of the event.")
-    answer: Literal["right", "false", "withdrawn"] = Field(
+    answer: Answer = Field(
         description="false: a false alarm. withdrawn: what was said by hand is taken back, and what links say counts."
     )
+
+
+class GivenBatch(BaseModel):
+    """What somebody says of several events."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"events": [_EVENT], "answer": "false"}]})
+
+    events: list[Id] = Field(min_length=1, max_length=_MOST_AT_ONCE, description="Their whole ids.")
+    answer: Answer = Field(description="As of one.")
 
 
 @router.get("/verdicts", responses=problem_responses(404, 422))
@@ -88,16 +103,70 @@ async def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Re
     Needs the role operator. Who did it is on the topic of the audit before the verdict is on its own.
     """
     known = find_event(desk, asker, given.event)
-    by_hand = known.judged is not None and known.judged.newest.channel is None
-    if given.answer == "withdrawn" and not by_hand:
-        raise ProblemError(409, "nothing-to-withdraw", f"nothing was said of event {given.event} by hand")
-    verdict = verdict_by_hand(known.report, given.answer, asker.name)
-    action = "verdict.withdraw" if given.answer == "withdrawn" else "verdict.give"
-    entry = audit_entry(asker, action, verdict.event, known.report.drill or verdict.camera, verdict.answer)
-    topic, writer = desk.settings.topics.verdicts, desk.writer
-    await to_thread.run_sync(writer.write, entry, topic, verdict.encode(), limiter=writer.room)
-    # Whoever looks now sees it, whenever the topic tells of it.
-    desk.view.put_audit(entry)
-    desk.view.put_verdict(verdict, time.time_ns() // 1000)
+    why = _why_not(known, given.answer)
+    if why is not None:
+        raise ProblemError(409, "nothing-to-withdraw", why)
+    (verdict,) = await _store(desk, asker, given.answer, [known])
     response.headers["Location"] = f"/api/v1/verdicts/{verdict.id}"
     return VerdictBody(**verdict.body())
+
+
+@router.post("/verdicts/batch", status_code=201, responses=problem_responses(400, 403, 404, 409, 422, 503))
+async def give_verdicts(given: GivenBatch, asker: Operator, desk: AtDesk) -> VerdictBatch:
+    """Say of several events at once whether they were right, or take that back; each as if it had been said alone.
+
+    Those of which it cannot be said are left out, with why. Needs the role operator.
+    """
+    check_knows_forgotten(desk)
+    wanted: list[KnownEvent] = []
+    left_out: list[LeftOut] = []
+    kinds: set[str] = set()
+    for event in dict.fromkeys(given.events):
+        known = known_event(desk, asker, event)
+        why = "it is not kept" if known is None else _forgotten(desk, known) or _why_not(known, given.answer)
+        if known is None or why is not None:
+            kinds.add("not-found" if known is None else "nothing-to-withdraw")
+            left_out.append(LeftOut(event=event, why=why or ""))
+        else:
+            wanted.append(known)
+    if not wanted and kinds == {"nothing-to-withdraw"}:
+        raise ProblemError(409, "nothing-to-withdraw", "nothing was said of these events by hand")
+    if not wanted:
+        raise not_found("none of these events is kept")
+    stored = await _store(desk, asker, given.answer, wanted)
+    return VerdictBatch(items=[VerdictBody(**each.body()) for each in stored], left_out=left_out)
+
+
+def _forgotten(desk: Desk, known: KnownEvent) -> str | None:
+    report = known.report
+    stretch = desk.view.forgotten.of(report.camera, report.start_us, report.end_us)
+    return None if stretch is None else stretch.described()
+
+
+def _why_not(known: KnownEvent, answer: Answer) -> str | None:
+    by_hand = known.judged is not None and known.judged.newest.channel is None
+    if answer == "withdrawn" and not by_hand:
+        return f"nothing was said of event {known.report.id} by hand"
+    return None
+
+
+async def _store(desk: Desk, asker: Asker, answer: Answer, events: Sequence[KnownEvent]) -> list[Verdict]:
+    """Have it said of events, and who says so.
+
+    Raises:
+        BrokerError: the broker is away.
+    """
+    action = "verdict.withdraw" if answer == "withdrawn" else "verdict.give"
+    verdicts = [verdict_by_hand(known.report, answer, asker.name) for known in events]
+    entries = [
+        audit_entry(asker, action, verdict.event, known.report.drill or verdict.camera, verdict.answer)
+        for known, verdict in zip(events, verdicts, strict=True)
+    ]
+    changes = [(entry, verdict.encode()) for entry, verdict in zip(entries, verdicts, strict=True)]
+    topic, writer = desk.settings.topics.verdicts, desk.writer
+    await to_thread.run_sync(writer.write_all, changes, topic, limiter=writer.room)
+    # Whoever looks now sees it, whenever the topic tells of it.
+    for entry, verdict in zip(entries, verdicts, strict=True):
+        desk.view.put_audit(entry)
+        desk.view.put_verdict(verdict, time.time_ns() // 1000)
+    return verdicts

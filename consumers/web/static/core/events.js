@@ -25,6 +25,7 @@ function isWanted(event, filters) {
     (!filters.from || Date.parse(event.end) >= Date.parse(filters.from)) &&
     (!filters.to || Date.parse(event.start) < Date.parse(filters.to)) &&
     (!filters.verdict || filters.verdict === (event.verdict ?? "none")) &&
+    (!filters.unseen_by || !event.verdict) &&
     !event.drill
   );
 }
@@ -48,7 +49,7 @@ export class EventList {
   /** `filters` as the API takes them; without a verdict, what nobody has judged comes first. */
   constructor(filters) {
     this.#filters = filters;
-    this.#phases = filters.verdict ? [{}] : [{verdict: "none"}, {}];
+    this.#phases = filters.verdict || filters.unseen_by ? [{}] : [{verdict: "none"}, {}];
   }
 
   close() {

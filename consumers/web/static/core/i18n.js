@@ -52,7 +52,8 @@ function format(kind, options) {
   return formats.get(key);
 }
 
-const dated = (options, time) => format("DateTimeFormat", options).format(new Date(time));
+/** A time as parts of it are wanted, see `Intl.DateTimeFormat`. */
+export const dated = (options, time) => format("DateTimeFormat", options).format(new Date(time));
 const CLOCK = {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"};
 
 export const timeOfDay = (time) => dated(CLOCK, time);

@@ -6,7 +6,7 @@ import {Signal} from "./signal.js";
 export const areOn = new Signal(stored("keys") !== "off");
 areOn.watch((value) => store("keys", value ? null : "off"));
 
-const TYPED_INTO = "input, select, textarea, [contenteditable]";
+const TYPED_INTO = "input:not([type=checkbox]), select, textarea, [contenteditable]";
 
 /** Call what belongs to a key that is pressed outside of fields; `actions` by `event.key`. */
 export function useKeys(actions) {
@@ -16,7 +16,7 @@ export function useKeys(actions) {
     const pressed = (event) => {
       if (!areOn.value || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(TYPED_INTO)) return;
       // Buttons are pressed with it.
-      if (event.key === " " && event.target.closest?.("button, summary, video")) return;
+      if (event.key === " " && event.target.closest?.("button, summary, video, input")) return;
       const action = newest.current[event.key];
       if (!action) return;
       event.preventDefault();

@@ -9,6 +9,9 @@ import {address, go, route, setParameters} from "../core/route.js";
 import {poll, useSignal} from "../core/signal.js";
 import {Choice, Empty, Failed, Field, fromLocal, Loading, Moment, say, Severity, toLocal, VerdictChip} from "../core/ui.js";
 import {changed, give, undo} from "../core/verdicts.js";
+import {Calendar} from "../review/calendar.js";
+import {clearMarks, judgeMarked, mark, MarkBar, MarkBox, marked} from "../review/marks.js";
+import {listeners, Preview} from "../review/preview.js";
 
 const GAP = 12;
 const NARROWEST = 320;
@@ -17,7 +20,7 @@ const TEXT_HEIGHT = 92;
 const ROWS_BEYOND = 2;
 const REFRESH_MS = 4_000;
 const FILTERS = ["camera", "label", "from", "to", "verdict", "model", "min_score"];
-const VERDICTS = ["", "none", "right", "false", "contested"];
+const VERDICTS = ["", "unseen", "none", "right", "false", "contested"];
 
 /** Where one was, for when one comes back from an event. */
 let place = {key: null, list: null, scroll: 0, selected: null};
@@ -32,13 +35,14 @@ function Strip({event, onGone}) {
     alt=${t("picture.strip", {count: strip.frames.length})} onError=${onGone} />`;
 }
 
-function Card({event, isSelected, index, count, onSelect, onGone}) {
+function Card({list, event, isSelected, index, count, onSelect, onGone}) {
   const judge = (answer) => (click) => {
     click.stopPropagation();
     give(event, answer);
   };
-  return html`<div role="listitem" class="card ${isSelected ? "card-selected" : ""} ${event.verdict ? "card-judged" : ""}" aria-setsize=${count} aria-posinset=${index + 1} data-event=${event.event} onClick=${onSelect}>
-    <a class="card-picture" href=${address("event", event.event)} tabindex="-1" aria-hidden="true"><${Strip} event=${event} onGone=${onGone} /></a>
+  return html`<div role="listitem" class="card ${isSelected ? "card-selected" : ""} ${event.verdict ? "card-judged" : ""}" aria-setsize=${count} aria-posinset=${index + 1} data-event=${event.event} onClick=${onSelect} ...${listeners(event.event)}>
+    <a class="card-picture" href=${address("event", event.event)} tabindex="-1" aria-hidden="true"><${Strip} event=${event} onGone=${onGone} /><${Preview} event=${event} /></a>
+    <${MarkBox} list=${list} event=${event} />
     <div class="card-text">
       <h2><a class="card-link" href=${address("event", event.event)} onFocus=${onSelect}>${event.camera} <span class="quiet">·</span> ${event.label}</a></h2>
       <span class="num card-score" title=${t("score.peak")}>${score(event.peak_score)}</span>
@@ -133,10 +137,15 @@ function Cards({list, selected, setSelected}) {
     if (count) focusAt(next);
   };
   const judge = (answer) => () => {
+    if (marked.value.size) return judgeMarked(list, answer);
     const event = list.find(place.selected);
-    if (event) give(event, answer);
+    return event && give(event, answer);
   };
+  const select = (isRange) => () => place.selected && may("operator") && mark(list, place.selected, isRange);
   useKeys({
+    x: select(false),
+    X: select(true),
+    Escape: clearMarks,
     j: step(1),
     k: step(-1),
     " ": () => place.selected && go("event", place.selected),
@@ -147,7 +156,7 @@ function Cards({list, selected, setSelected}) {
   const shown = [];
   for (let row = first; row * columns < to; row += 1) {
     shown.push(html`<div class="row row-${Math.min(columns, 6)}" role="presentation" key=${row} style=${{top: `${row * rowHeight}px`, height: `${rowHeight - GAP}px`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`}}>
-      ${list.items.slice(row * columns, (row + 1) * columns).map((event, at) => html`<${Card} key=${event.event} event=${event} index=${row * columns + at} count=${list.isDone ? count : -1}
+      ${list.items.slice(row * columns, (row + 1) * columns).map((event, at) => html`<${Card} key=${event.event} list=${list} event=${event} index=${row * columns + at} count=${list.isDone ? count : -1}
         isSelected=${event.event === selected} onSelect=${() => setSelected(event.event)} onGone=${renew(event)} />`)}</div>`);
   }
   return html`<div ref=${ref} class="cards" role="list" aria-label=${t("review.list")} style=${{height: `${rows * rowHeight}px`}}>${shown}</div>
@@ -181,19 +190,25 @@ function Filters({parameters}) {
 
 function KeyHelp() {
   const isOn = useSignal(areOn);
-  const keys = [["j", "k"], ["space"], ["y"], ["n"], ["z"]];
+  const keys = [["j", "k"], ["space"], ["y"], ["n"], ["x"], ["Escape"], ["z"]];
   return html`<details class="keys"><summary>${t("keys")}</summary>
-    <dl>${keys.map((each) => html`<div key=${each[0]}><dt>${each.map((key) => html`<kbd key=${key}>${key === "space" ? t("keys.spacebar") : key}</kbd>`)}</dt><dd>${t(`keys.${each[0]}`)}</dd></div>`)}</dl>
+    <dl>${keys.map((each) => html`<div key=${each[0]}><dt>${each.map((key) => html`<kbd key=${key}>${key === "space" ? t("keys.spacebar") : key === "Escape" ? "Esc" : key}</kbd>`)}</dt><dd>${t(`keys.${each[0]}`)}</dd></div>`)}</dl>
     <label><input type="checkbox" checked=${isOn} onChange=${(event) => (areOn.value = event.target.checked)} /> ${t("keys.on")}</label>
   </details>`;
 }
 
-function useList(parameters, severity) {
+/** What the address says, as the API takes it. */
+function filtersOf(parameters, severity) {
   const filters = {...Object.fromEntries(FILTERS.map((name) => [name, parameters[name] ?? ""])), severity};
+  return filters.verdict === "unseen" ? {...filters, verdict: "", unseen_by: "me"} : filters;
+}
+
+function useList(filters) {
   const key = JSON.stringify(filters);
   const list = useMemo(() => {
     if (place.key === key) return place.list;
     place.list?.close();
+    clearMarks();
     place = {key, list: new EventList(filters), scroll: 0, selected: null};
     place.list.more();
     return place.list;
@@ -214,7 +229,8 @@ function useList(parameters, severity) {
 export function Review() {
   const {parameters} = useSignal(route);
   const severity = parameters.severity === "detection" ? "detection" : "alert";
-  const list = useList(parameters, severity);
+  const filters = filtersOf(parameters, severity);
+  const list = useList(filters);
   const [selected, drawSelected] = useState(place.selected);
   const setSelected = (id) => {
     place.selected = id;
@@ -246,8 +262,10 @@ export function Review() {
       </div>
       <div class="tools"><${KeyHelp} /></div>
     </div>
-    <${Filters} parameters=${parameters} />
+    <div class="choosers"><${Filters} parameters=${parameters} />
+      <${Calendar} filters=${{...filters, from: "", to: "", severity: ""}} chosen=${{from: parameters.from ?? "", to: parameters.to ?? ""}} /></div>
     ${list.waiting && html`<p class="note">${t("waiting", {why: list.waiting})}</p>`}
     ${list.isDone && !list.items.length && html`<${Empty} title=${t("review.empty")}>${t("review.empty.how")}<//>`}
-    <${Cards} list=${list} selected=${selected} setSelected=${setSelected} />`;
+    <${Cards} list=${list} selected=${selected} setSelected=${setSelected} />
+    <${MarkBar} list=${list} />`;
 }
