@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import secrets
 import socket
 import ssl
 import sys
@@ -222,6 +223,13 @@ def test_who_is_in_no_group_is_refused_or_has_the_role_of_all_others(provider: P
     with logins(settings(provider, default_role="viewer")) as client:
         came_back(client, provider, "eve")
         assert client.get("/session").json()["role"] == "viewer"
+
+
+def test_who_is_in_more_groups_than_a_cookie_holds_is_told(provider: Provider):
+    many = {secrets.token_hex(100): {"role": "viewer"} for _ in range(30)}
+    provider.person("max", preferred_username="max", groups=list(many))
+    with logins(settings(provider, groups=many)) as client:
+        refused(came_back(client, provider, "max"), 403, "unknown-user", "'max'", "too many")
 
 
 def test_a_table_of_a_user_says_more_than_groups(provider: Provider):

@@ -183,7 +183,8 @@ class OidcSettings(Section):
     default_role: Role | None = Field(
         None,
         examples=["viewer"],
-        description="The role of those who are in none of the groups and no users here. Left out: they are refused.",
+        description="The role of those who are in none of the groups and no users here: of whoever has an account "
+        "there. Left out: they are refused.",
     )
     ca_file: Path | None = Field(
         None,

@@ -204,6 +204,8 @@ class Access:
             raise ProblemError(
                 403, "unknown-user", f"the provider names {person.name!r}, who is in no group that is let in here"
             )
+        if len(cookie) > MAX_TOKEN:  # browsers would not keep it
+            raise ProblemError(403, "unknown-user", f"{person.name!r} is in too many of the groups of the settings")
         return cookie, asker
 
     def count_stranger(self, address: str) -> None:

@@ -7,6 +7,7 @@ checked against the settings, and signatures by a key that only the provider has
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +29,9 @@ from stream import Secret
 
 from .claims import Person, lacks, person_of
 from .errors import ProviderError
+
+# It tells each request that went well.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 #: For each answer, and for all that one step of a login asks for.
 _ANSWER_SECONDS: Final = 5.0

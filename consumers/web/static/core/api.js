@@ -94,8 +94,14 @@ export async function logIn(user, password) {
 /** How one can log in, and why a login elsewhere came to nothing, which is told once. */
 export const ways = () => get("/session/ways");
 
+/** Longer ones are not taken back. */
+const LONGEST_PLACE = 400;
+
 /** Where a browser goes to log in at a provider, to come back to the page that it is on. */
-export const loginAddress = (provider) => `${provider.address}?${new URLSearchParams({to: `/${location.hash}`})}`;
+export function loginAddress(provider) {
+  const to = location.hash.length <= LONGEST_PLACE ? `/${location.hash}` : "/";
+  return `${provider.address}?${new URLSearchParams({to})}`;
+}
 
 export async function logOut() {
   await change("DELETE", "/session");
