@@ -22,7 +22,7 @@ from stream.services.processes import HOST, Plan, _free_ports
 
 #: Every user of the broker, and of Redis, has one: searched for wherever something is written.
 PASSWORD: Final = "cAn4ry7Qx2-pw"
-USERS: Final = ("agent", "worker", "pictures", "notify", "verdicts", "dashboard", "reader", "nobody")
+USERS: Final = (*("agent", "worker", "pictures", "notify", "verdicts", "dashboard", "reader", "forgetter", "nobody"),)
 PROTOCOLS: Final = ("SSL", "SASL_SSL", "SASL_PLAINTEXT")
 _LISTENERS: Final = ("PLAINTEXT", *PROTOCOLS, "CONTROLLER")
 

@@ -26,7 +26,7 @@ EXPORTS = {
         may_be_film quiet_after recorded_order sample_file sample_pieces split_address token_of_command trace_headers
         trace_of what_is_there write_joined
     """,
-    services: "HOST ApacheBroker EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken",
+    services: "HOST ApacheBroker Condition EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken",
 }
 
 

@@ -14,7 +14,8 @@ pytest.importorskip("fastapi")
 
 from consumers.cli.main import app
 from consumers.footage_index import FootageIndex
-from consumers.forgetting import ForgottenBook, ForgottenReader, read_forgotten
+from consumers.forgetting import ForgottenBook, ForgottenReader, read_forgotten, work
+from consumers.forgetting.embedded import taking_out
 from consumers.forgetting.report import kept_until
 from consumers.outputs.evidence import find_evidence
 from consumers.outputs.redis_check import redis_differences
@@ -26,10 +27,11 @@ from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
 from consumers.replaying.topic_pieces import topic_pieces
 from consumers.settings import Settings
+from consumers.subscribing.reader import stored_events
 from consumers.subscribing.subscription import subscribe
 from consumers.topics import ensure_topic_of_forgotten
 from stream import Described, MemoryTransport, SourceError
-from stream.services import Service
+from stream.services import EmbeddedBroker, Service
 from tests.dashboards import Site, event, ids, problem, ready, served
 from tests.footage_sites import BEGIN_US, attach, entries, site
 from tests.videos import write_video
@@ -130,7 +132,7 @@ def test_a_reader_hears_of_what_is_forgotten_meanwhile_and_passes_over_what_is_n
         (Described(1, None, -1, 600_000, "delete"), False, "for ever: the topic has no retention"),
         (Described(1, None, 1, 1, "compact"), False, "for ever: the topic is compacted, without a retention"),
         (None, False, "the broker does not say"),
-        (None, True, "the embedded broker ends, or needs the room"),
+        (None, True, "whoever runs the embedded broker takes it out, or that ends"),
     ],
     ids=["retention", "none", "compacted", "unknown", "embedded"],
 )
@@ -245,9 +247,17 @@ def ask(*more: str) -> list[str]:
     return ["--camera", "gate", "--from", iso(FROM_US), "--to", iso(TO_US), "--json", *more]
 
 
+@pytest.mark.slow
 def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
-    embedded_broker: Service, topics_prefix: str, tmp_path: Path, film: Path, redis_url: str
+    embedded_broker: Service,
+    topics_prefix: str,
+    tmp_path: Path,
+    film: Path,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Nobody takes anything out of this broker.
+    monkeypatch.setattr(work, "_EMBEDDED_SECONDS", 0.0)
     here = forgotten_site(embedded_broker, topics_prefix, tmp_path, film, redis_url)
     gone, names = seen_event(4), here.topics.prefix
     with redis.Redis.from_url(redis_url) as client:
@@ -271,7 +281,7 @@ def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
             assert (row["found"] > 0, row["left"]) == (True, 0), where
         footage = found[here.topics.segments]
         assert (footage["found"], footage["gone"], footage["left"]) == (4, 0, 4)
-        assert footage["until"] == "the embedded broker ends, or needs the room"
+        assert footage["until"] == "whoever runs the embedded broker takes it out, or that ends"
         assert client.exists(f"{names}:strip:{gone.id}-0") == 0
         assert client.exists(f"{names}:strip:{seen_event(1).id}-0") == 1
         assert client.xlen(f"{names}:events") == 2
@@ -293,6 +303,7 @@ def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
     assert (known.why, known.by) == ("asked", entry.actor)
 
 
+@pytest.mark.slow
 def test_apache_kafka_deletes_it_with_all_before_it_after_saying_what_that_is(
     apache_broker: Service, topics_prefix: str, tmp_path: Path, film: Path, redis_url: str
 ) -> None:
@@ -320,12 +331,38 @@ def test_apache_kafka_deletes_it_with_all_before_it_after_saying_what_that_is(
     assert [where for where, row in found.items() if row["left"]] == [here.topics.segments_index]
 
 
-def test_the_embedded_broker_deletes_no_records(
+def test_whoever_runs_the_embedded_broker_takes_it_out_and_nothing_else(
+    topics_prefix: str, tmp_path: Path, film: Path, redis_url: str
+) -> None:
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        here = forgotten_site(broker, topics_prefix, tmp_path, film, redis_url)
+        here.send(here.topics.events, seen_event(9))
+        here.send(here.topics.predictions, prediction(11))
+        with FootageIndex(here.transport, here.topics) as index:
+            whole = index.find("gate", BEGIN_US, BEGIN_US + 10 * SECOND_US).segments
+        with taking_out(broker, here.topics):
+            done = run(here.settings, *ask())
+        found = rows_of(done)
+        for topic in (here.topics.segments, here.topics.predictions, here.topics.events):
+            assert (found[topic]["found"] > 0, found[topic]["left"]) == (True, 0), topic
+        assert [where for where, row in found.items() if row["left"]] == [here.topics.segments_index]
+        kept = [s for s in whole if not stretch().touches(s.start_us, s.end_us)]
+        with FootageIndex(here.transport, here.topics) as index:
+            after = index.find("gate", BEGIN_US, BEGIN_US + 10 * SECOND_US)
+            assert [s.offset for s in after.segments] == [s.offset for s in kept]
+            assert len(list(index.footage("gate", after.segments))) == len(kept)
+            # Also for whoever asks the broker itself.
+            assert list(index.footage("gate", [s for s in whole if s not in kept])) == []
+        left = [e.camera for e in stored_events(here.transport, here.topics)]
+        assert sorted(left) == ["dock", "gate", "gate"]
+
+
+def test_the_embedded_broker_deletes_nothing_with_all_before_it(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, film: Path
 ) -> None:
     here = forgotten_site(embedded_broker, topics_prefix, tmp_path, film)
     done = run(here.settings, *ask("--and-all-before", "--yes"))
-    assert "the embedded broker cannot delete records" in str(done.exception)
+    assert "the embedded broker deletes no records with all before them" in str(done.exception)
     assert not read_forgotten(here.transport, here.topics)
 
 

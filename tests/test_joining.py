@@ -11,8 +11,9 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 
 from stream import KafkaTransport, Record, Topic
 from stream.services import EmbeddedBroker
-from stream.services.joining import joined
+from stream.services.joining import joined, last_delta, without
 from stream.services.objects import ObjectStore
+from tests.waiting import eventually
 
 Content = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 texts = st.none() | st.binary(max_size=20)
@@ -59,6 +60,68 @@ def test_what_is_no_plain_batch_is_left_as_it_is():
     damaged = plain[:-1] + bytes([plain[-1] ^ 1])
     for other in (batch([(1, b"k", b"v", [])], transactional=True), damaged, b"", plain[:40]):
         assert joined([(0, plain), (1, other)]) is None
+
+
+@given(contents, st.sets(st.integers(0, 3)), st.sampled_from([0, 1]))
+def test_a_batch_without_some_records_has_the_others_at_their_offsets_and_ends_where_it_ended(records, gone, codec):
+    data, number = batch(records, 0, codec), iter(range(len(records)))
+    made, count = without(data, lambda *_: next(number) in gone)
+    kept = [each for each in read(data, 5) if each[0] - 5 not in gone]
+    assert count == len(records) - len(kept)
+    if not kept:
+        assert made is None
+        return
+    assert made is not None
+    assert read(made, 5) == kept
+    assert last_delta(made) == len(records) - 1
+    # Joined with the next one later, it still ends there.
+    then = joined([(5, made), (9, made)])
+    assert then is not None
+    assert last_delta(then) == 4 + len(records) - 1
+
+
+def test_nothing_is_taken_out_of_what_is_no_plain_batch():
+    plain = batch([(1, b"k", b"v", [])])
+    damaged = plain[:-1] + bytes([plain[-1] ^ 1])
+    for other in (batch([(1, b"k", b"v", [])], transactional=True), damaged, b"", plain[:40]):
+        assert without(other, lambda *_: True) == (other, 0)
+
+
+def test_what_is_taken_out_of_a_broker_is_gone_and_all_else_is_read_on_as_before():
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("few", 1)])
+        producer = transport.producer()
+
+        def send(*batches: int) -> None:
+            for count in batches:
+                for _ in range(count):
+                    producer.send("few", b"%d" % next(numbers), [], b"v")
+                producer.flush()
+
+        def stored() -> list[int]:
+            return [record.offset for record in transport.read(transport.offsets("few"))]
+
+        def take_out(*wanted: int) -> int | None:
+            return broker.take_out("few", lambda key, *_: int(key or b"-1") in wanted)
+
+        numbers = iter(range(100))
+        send(1, 1, 1, 1, 5, 1, 1, 1)  # 0 1 2 3 4-8 9 10 11
+        lookup, follower = transport.lookup(["few"]), transport.follow({("few", 0): 2})
+        assert take_out(2, 3, 5, 8, 10, 11) == 5, "11 is the newest batch"
+        assert stored() == [0, 1, 4, 6, 7, 9, 11]
+        for first, found in ((2, [4, 6]), (3, [4, 6]), (5, [6]), (6, [6])):
+            assert [record.offset for record in lookup.read(("few", 0), first, 7)] == found
+        assert [record.offset for record in lookup.read(("few", 0), 2, 3)] == []
+        send(1)
+        assert take_out(0, 1, 11) == 3
+        assert transport.offsets("few") == {("few", 0): (4, 13)}
+        assert stored() == [4, 6, 7, 9, 12]
+        read: list[int] = []
+        assert eventually(lambda: read.extend(r.offset for r in follower.poll(0.1).records) or read[-1:] == [12])
+        assert [offset for offset in read if offset != 11] == [4, 6, 7, 9, 12], "11 may have been fetched before"
+        assert broker.kept().bytes == sum(broker._store._topic_bytes.values())
+        follower.close()
 
 
 def test_one_batch_that_cannot_be_joined_keeps_no_other_one_apart():

@@ -64,7 +64,7 @@ def documented_acls() -> Iterator[ACL]:
                         yield ACL(
                             principal=principal,
                             host="*",
-                            operation=ACLOperation[operation.upper()],
+                            operation=ACLOperation[re.sub("(?<=[a-z])(?=[A-Z])", "_", operation).upper()],
                             permission_type=ACLPermissionType.ALLOW,
                             resource_pattern=ResourcePattern(resource, name, pattern),
                         )
@@ -331,7 +331,7 @@ def test_who_has_a_stretch_forgotten_sees_what_is_left_of_it_and_until_when(site
     ("user", "command", "said"),
     [
         ("reader", ["attach", ROOT / "consumers" / "footage" / "gate.mp4", "--camera", "gate2"], "clipline.cameras"),
-        ("agent", ["events"], "clipline.events"),
+        ("agent", ["events"], "clipline.forgotten"),
         ("agent", ["work"], "clipline"),
     ],
 )

@@ -69,10 +69,11 @@ def forget(
 
     From then on nobody is shown footage, scores, events and pictures of it, for
     good: not by the API, playlists, evidence, replays or Redis. What Redis holds
-    is deleted. Kafka deletes no records amid others: they stay on its disk until
-    retention takes them, or --and-all-before does. Then all is read again, and a
-    table says what is gone, what is left and until when. Exits with 1 while
-    something is left; --check looks again. Times are event time.
+    and the embedded broker hold is deleted. Apache Kafka deletes no records amid
+    others: they stay on its disk until retention takes them, or --and-all-before
+    does. Then all is read again, and a table says what is gone, what is left and
+    until when. Exits with 1 while something is left; --check looks again. Times
+    are event time.
 
     \b
     Examples:
@@ -154,7 +155,7 @@ def _forget(
         work.delete_from_redis(book, before)
         if goes:
             work.delete_before(goes)
-        after = work.look(book)
+        after = work.look_again(book)
     report = work.report([stretch], before, after)
     print_report(report, console, as_json=as_json)
     if report.is_anything_left:

@@ -102,7 +102,7 @@ def rows(before: Iterable[Held], after: Iterable[Held], until: Mapping[str, str]
 def kept_until(topic: Described | None, newest_us: int, *, is_embedded: bool) -> str:
     """Until when a broker keeps a record that was sent at `newest_us`, in words."""
     if is_embedded:
-        return "the embedded broker ends, or needs the room"
+        return "whoever runs the embedded broker takes it out, or that ends"
     if topic is None or topic.retention_ms is None:
         return "the broker does not say"
     if "delete" not in (topic.cleanup or "delete"):

@@ -6,7 +6,7 @@ A record that tells no time that can be read is taken for one of the time at whi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from consumers.records.delivery import Delivery
@@ -62,15 +62,16 @@ _Count = Callable[[Record], int]
 
 
 class _Search:
-    def __init__(self, transport: Transport, topics: TopicSettings, book: ForgottenBook) -> None:
+    def __init__(self, transport: Transport | None, topics: TopicSettings, book: ForgottenBook) -> None:
         self._transport, self._topics, self._book = transport, topics, book
         self._events: set[str] = set()
         self._unreadable: Counter[str] = Counter()
 
-    def run(self, say: Callable[[str], None]) -> Found:
+    def kinds(self) -> tuple[tuple[str, str, _Count], ...]:
+        """Topics, what one thing on them is, and how many of them a record holds."""
         topics = self._topics
         # Events first: records of pictures and messages name them.
-        kinds: tuple[tuple[str, str, _Count], ...] = (
+        return (
             (topics.events, "report of an event", self._event),
             (topics.segments, "segment", self._footage),
             (topics.deadletter, "dead letter", self._footage),
@@ -79,6 +80,10 @@ class _Search:
             (topics.verdicts, "verdict", self._verdict),
             (topics.deliveries, "entry about a message", self._delivery),
         )
+
+    def run(self, say: Callable[[str], None]) -> Found:
+        kinds, topics = self.kinds(), self._topics
+        assert self._transport is not None
         there = self._transport.existing([*(name for name, _, _ in kinds), topics.segments_index])
         held = []
         for name, what, count in kinds:
@@ -91,6 +96,7 @@ class _Search:
         return Found(tuple(held), frozenset(self._events), self._unreadable)
 
     def _records(self, topic: str) -> Iterator[Record]:
+        assert self._transport is not None
         for record in self._transport.read(self._transport.offsets(topic)):
             if record.unreadable is None:
                 yield record
@@ -100,13 +106,16 @@ class _Search:
     def _looked_through(self, topic: str, what: str, count: _Count) -> Held:
         held = Held(topic, what)
         for record in self._records(topic):
-            try:
-                found = count(record)
-            except RecordError:
-                found = self._by_sending(record)
-            if found:
+            if found := self.counted(record, count):
                 held.add(record, found)
         return held
+
+    def counted(self, record: Record, count: _Count) -> int:
+        """How many things of the stretches a record holds."""
+        try:
+            return count(record)
+        except RecordError:
+            return self._by_sending(record)
 
     def _by_sending(self, record: Record) -> int:
         return int(self._is_of((record.key or b"").decode(errors="replace"), record.sent_us, record.sent_us))
@@ -120,7 +129,7 @@ class _Search:
         told = dict(record.headers)
         try:
             times = int(told["start-us"]), int(told["end-us"])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, TypeError):
             return self._by_sending(record)
         return int(self._is_of((record.key or b"").decode(errors="replace"), *times))
 
@@ -175,6 +184,24 @@ class _Search:
             if rows:
                 held.add(record, rows)
         return held
+
+
+def deletable(topics: TopicSettings) -> tuple[str, ...]:
+    """Topics of footage and what was made of it, events first. Verdicts and the ledger of messages are of use
+    without it.
+    """
+    return topics.events, topics.segments, topics.deadletter, topics.predictions, topics.pictures
+
+
+def record_matchers(topics: TopicSettings, book: ForgottenBook) -> Mapping[str, Callable[[Record], bool]]:
+    """By topic, whether a record is of a stretch. Pictures are known by events: ask about those first."""
+    search = _Search(None, topics, book)
+    counts: dict[str, _Count] = {name: count for name, _, count in search.kinds()}
+
+    def matcher(count: _Count) -> Callable[[Record], bool]:
+        return lambda record: bool(search.counted(record, count))
+
+    return {name: matcher(counts[name]) for name in deletable(topics)}
 
 
 def what_is_held(transport: Transport, topics: TopicSettings, book: ForgottenBook, say: Callable[[str], None]) -> Found:

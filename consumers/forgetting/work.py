@@ -23,10 +23,12 @@ from .book import MOST, ForgottenBook
 from .reader import read_forgotten
 from .redis_traces import RedisTraces
 from .report import Report, kept_until, rows, unreadable_notes
-from .search import Found, Held, what_is_held
+from .search import Found, Held, deletable, what_is_held
 
 #: What is more recent is still under way: in agents, on the index, in workers.
 LEAST_AGE_SECONDS: Final = 15.0
+#: So long the process that runs the embedded broker may take to take records out of it.
+_EMBEDDED_SECONDS: Final = 10.0
 #: Whoever shows something asks for what is forgotten once a second.
 _HEARD_SECONDS: Final = 2.0
 
@@ -130,6 +132,21 @@ class Forgetting:
         ):
             traces.delete()
 
+    def look_again(self, book: ForgottenBook) -> Seen:
+        """Find what is left when all was done; whoever runs the embedded broker is given a while to do so.
+
+        Raises:
+            BrokerError: the broker is away, or does not let us read a topic.
+        """
+        until = time.monotonic() + _EMBEDDED_SECONDS
+        wanted = set(deletable(self._settings.topics))
+        while True:
+            seen = self.look(book)
+            is_left = any(held.count for held in seen.found.held if held.where in wanted)
+            if self._transport.is_transactional or not is_left or time.monotonic() > until:
+                return seen
+            time.sleep(_HEARD_SECONDS)
+
     def what_goes(self, seen: Seen) -> list[Goes]:
         """What is deleted where records of the stretch are deleted with all before them.
 
@@ -138,9 +155,10 @@ class Forgetting:
         """
         if not self._transport.is_transactional:
             raise BrokerError(
-                "the embedded broker cannot delete records: they go when it ends, or needs the room; Apache Kafka can"
+                "the embedded broker deletes no records with all before them: it takes out those of the stretch "
+                "by itself, so leave --and-all-before out"
             )
-        wanted = set(self._deletable)
+        wanted = set(deletable(self._settings.topics))
         goes = []
         for held in seen.found.held:
             if held.where in wanted and held.count:
@@ -156,12 +174,6 @@ class Forgetting:
     def report(self, stretches: Iterable[Forgotten], before: Seen, after: Seen) -> Report:
         """The table; raises BrokerError."""
         return Report(tuple(stretches), rows(before.held, after.held, self._until(after)), after.notes)
-
-    @property
-    def _deletable(self) -> tuple[str, ...]:
-        """Footage, and what was made of it. Verdicts and the ledger of messages are of use without it."""
-        topics = self._settings.topics
-        return topics.segments, topics.deadletter, topics.predictions, topics.events, topics.pictures
 
     def _counted(self, partition: Partition, first: int, end: int) -> Goes:
         goes = Goes(partition, end)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from consumers.forgetting.embedded import taking_out
 from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, redis_hosts
 from consumers.settings import Settings
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, ServiceError, display_name
@@ -110,6 +111,8 @@ def open_services(
                 else EmbeddedBroker(port=wanted, max_bytes=max_bytes)
             )
             kafka = start(broker, "Kafka", wanted)
+            if isinstance(broker, EmbeddedBroker):
+                stack.enter_context(taking_out(broker, settings.topics))
         if is_own_redis(settings, kind):
             check_redis_url(settings.redis)
             redis = settings.redis

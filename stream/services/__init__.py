@@ -1,5 +1,6 @@
 """Kafka and Redis servers for a machine that has none."""
 
+from .joining import Condition
 from .kafka import ApacheBroker, EmbeddedBroker
 from .objects import Kept
 from .ports import holder
@@ -9,6 +10,7 @@ from .redis import EmbeddedRedis
 __all__ = [
     "HOST",
     "ApacheBroker",
+    "Condition",
     "EmbeddedBroker",
     "EmbeddedRedis",
     "Kept",

@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 
 from stream.errors import ServiceError
 
+from .joining import Condition
 from .objects import Kept, ObjectStore
 from .processes import HOST, Job, Plan, Service
 
@@ -70,6 +71,10 @@ class EmbeddedBroker(Service):
     def kept(self) -> Kept | None:
         """What it holds and what it let go; None where nothing bounds it."""
         return self._store.kept() if self._store is not None else None
+
+    def take_out(self, topic: str, goes: Condition) -> int | None:
+        """Take records out of a topic, see `ObjectStore.take_out`; None where it keeps them where nobody can."""
+        return self._store.take_out(topic, goes) if self._store is not None else None
 
     def plan(self) -> Plan:
         binary = _tansu(self.name)

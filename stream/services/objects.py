@@ -32,7 +32,7 @@ from xml.sax.saxutils import escape, unescape
 
 from stream.errors import ServiceError
 
-from .joining import joined
+from .joining import Condition, ending_at, joined, last_delta, without
 from .processes import HOST
 
 BUCKET: Final = "clipline"
@@ -211,6 +211,63 @@ class ObjectStore:
         self._batches[topic][first] = len(data)
         # Whoever asks for what was sent since a moment is given some of what was sent before it.
         self._write(first, data, objects[-1].stamp)
+
+    def take_out(self, topic: str, goes: Condition) -> int:
+        """Take records out of the batches of a topic, for good; the offsets of all others stay. Any thread may.
+
+        The newest batch of a partition keeps one record at least: by it Tansu knows where the partition ends.
+
+        Args:
+            topic: its name.
+            goes: whether a record is to go; called for all of them.
+
+        Returns:
+            How many went.
+        """
+        with self._lock:
+            folders = sorted({key.rpartition("/")[0] for key in self._batches.get(topic, ())})
+        return sum(self._take_out_of(folder, topic, goes) for folder in folders)
+
+    def _take_out_of(self, folder: str, topic: str, goes: Condition) -> int:
+        gone, before = 0, None
+        with self._lock:
+            names = sorted(self._folders.get(folder, ()))
+        for name in names:
+            # Between two batches others may be stored, joined and removed.
+            with self._lock:
+                objects = self._folders.get(folder, {})
+                if (found := objects.get(name)) is None:
+                    continue
+                data, count = without(found.data, goes)
+                if data is not None:
+                    before = name
+                elif name == max(objects) or not self._cover(folder, topic, name, before):
+                    continue
+                gone += count
+                if count and data is not None:
+                    self._replace(topic, f"{folder}/{name}", data)
+        return gone
+
+    def _cover(self, folder: str, topic: str, name: str, before: str | None) -> bool:
+        """Remove a batch of which nothing is left; the one before it ends where that ended. Whether that can be."""
+        objects = self._folders[folder]
+        key = f"{folder}/{name}"
+        if name != min(objects):
+            if before is None or before not in objects:
+                return False
+            end = int(name.partition(".")[0]) + last_delta(objects[name].data)
+            data = ending_at(objects[before].data, end - int(before.partition(".")[0]))
+            if data is None:
+                return False
+            self._replace(topic, f"{folder}/{before}", data)
+        self._remove(key)
+        return True
+
+    def _replace(self, topic: str, key: str, data: bytes) -> None:
+        folder, _, name = key.rpartition("/")
+        self._topic_bytes[topic] += len(data) - self._batches[topic][key]
+        self._batches[topic][key] = len(data)
+        self._write(key, data, self._folders[folder][name].stamp)
 
     def _write(self, key: str, data: bytes, stamp: str | None = None) -> str:
         self._written += 1

@@ -50,7 +50,7 @@ export function Shares({event}) {
   const shares = found.answer?.items ?? [];
   return html`<section class="panel" aria-labelledby="shares"><h2 id="shares">${t("share")}</h2>
     <p class="quiet">${t("share.what")}</p>
-    <div class="pair">
+    <div class="share-make">
       <${Choice} label=${t("share.for")} value=${hours} options=${HOURS.map((each) => [String(each), t(`share.hours.${each}`)])} onChange=${setHours} />
       <button id="share" onClick=${make} disabled=${isBusy}>${t("share.make")}</button>
     </div>
