@@ -98,7 +98,7 @@ class View:
         self._keep_us = int(settings.dashboard.keep_hours * 3.6e9)
         self._lock = threading.RLock()
         self._states = States()
-        self._history = StateHistory()
+        self._history = StateHistory(now_us())
         self._reader = EventReader(topics, drills=True)
         self._events: Newest[Event] = Newest(room)
         self._pictures: Newest[EventPictures] = Newest(room)
