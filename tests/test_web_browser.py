@@ -33,7 +33,7 @@ PAGES = {
     "wall": ".tile",
     "review": ".card",
     "why?camera=gate-1&from=2025-11-24T08:00:00Z&to=2025-11-24T08:02:00Z": ".plot canvas",
-    "cameras/gate-1": ".band",
+    "cameras/gate-1": ".stripe",
     "cameras": ".empty a",
     "fleet": "table",
     "models": ".model",

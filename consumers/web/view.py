@@ -107,7 +107,7 @@ class View:
         self._keep_us = int(settings.dashboard.keep_hours * 3.6e9)
         self._lock = threading.RLock()
         self._states = States()
-        self._history = StateHistory()
+        self._history = StateHistory(now_us())
         self._reader = EventReader(topics, drills=True)
         #: Which stretches nobody is told of.
         self.forgotten = ForgottenBook()

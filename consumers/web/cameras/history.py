@@ -77,10 +77,12 @@ class _Course:
 class StateHistory:
     """Keeps it for all cameras."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_us: int) -> None:
+        """Begin to listen, at a time of the wall clock."""
         self._courses: dict[str, _Course] = {}
-        #: Since when anybody heard workers.
-        self._workers_us: int | None = None
+        self._begun_us = now_us
+        #: When workers were heard before that: who is silent meanwhile says something, before it nobody knows.
+        self._heard: deque[Span] = deque(maxlen=_MOST_SPANS)
 
     def note_camera(self, state: CameraState) -> None:
         """Take what an agent says of a camera."""
@@ -98,15 +100,12 @@ class StateHistory:
         if state.status != "working":
             return
         time_us = state.time_us
-        self._workers_us = min(time_us, self._workers_us or time_us)
+        _go_on(self._heard, "heard", time_us)
         for each in state.cameras:
             if each.behind_seconds is None or (course := self._course(each.camera)) is None:
                 continue
             status = "late" if each.behind_seconds > MAX_BEHIND_SECONDS else "in time"
-            before = course.judged[-1] if course.judged else None
-            goes_on = before is not None and time_us - before.to_us <= _SILENT_US
-            begin = before.to_us if goes_on and before is not None else time_us
-            _extend(course.judged, Span(status, min(begin, time_us), time_us))
+            _go_on(course.judged, status, time_us)
 
     def forget(self, now_us: int) -> None:
         """Drop what is older than what is kept."""
@@ -126,27 +125,26 @@ class StateHistory:
         spans = tuple(_whole(course.spans, from_us, min(to_us, now_us), now_us))
         live = [span for span in spans if span.status == "live"]
         in_time = list(_until(course.judged, now_us, "in time"))
-        known_us = self._workers_us if self._workers_us is not None else to_us
-        late = [
-            piece
-            for span in live
-            for piece in _without(Span("late", max(span.from_us, known_us), span.to_us), in_time)
-            if piece.to_us > piece.from_us
+        heard = [
+            *(each for each in self._heard if each.from_us < self._begun_us),
+            Span("heard", self._begun_us, now_us),
         ]
-        unheard = sum(max(0, min(span.to_us, known_us) - span.from_us) for span in live)
+        open_ones = [piece for span in live for piece in _without(Span("late", span.from_us, span.to_us), in_time)]
+        unheard = [piece for span in open_ones for piece in _without(span, heard)]
+        late = [piece for span in open_ones for piece in _without(span, unheard)]
+        late_us, unheard_us = (sum(span.to_us - span.from_us for span in each) for each in (late, unheard))
         seconds = dict.fromkeys(("live", UNKNOWN, "other"), 0)
         for span in spans:
             key = span.status if span.status in seconds else "other"
             seconds[key] += span.to_us - span.from_us
-        late_us = sum(span.to_us - span.from_us for span in late)
         return Past(
             spans,
             tuple(late),
             tuple(each for each in course.clock if from_us <= each.at_us < to_us),
-            watched_seconds=(seconds["live"] - late_us - unheard) / 1e6,
+            watched_seconds=(seconds["live"] - late_us - unheard_us) / 1e6,
             late_seconds=late_us / 1e6,
             blind_seconds=seconds["other"] / 1e6,
-            unknown_seconds=(seconds[UNKNOWN] + unheard) / 1e6,
+            unknown_seconds=(seconds[UNKNOWN] + unheard_us) / 1e6,
         )
 
     def _course(self, camera: str) -> _Course | None:
@@ -154,6 +152,12 @@ class StateHistory:
         if found is None and len(self._courses) < _MOST_CAMERAS:
             found = self._courses[camera] = _Course()
         return found
+
+
+def _go_on(spans: deque[Span], status: str, time_us: int) -> None:
+    """Something holds at a time: since it was heard of last, unless that is too long ago."""
+    is_near = bool(spans) and time_us - spans[-1].to_us <= _SILENT_US
+    _extend(spans, Span(status, min(spans[-1].to_us, time_us) if is_near else time_us, time_us))
 
 
 def _extend(spans: deque[Span], new: Span) -> None:

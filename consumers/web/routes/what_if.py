@@ -110,7 +110,7 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
 
 
 def _oldest(scores: PastScores, begin_us: int) -> int:
-    if not scores.is_cut or not len(scores):
+    if not len(scores):
         return begin_us
     return int(scores.numbers[:, 2].min())
 

@@ -35,7 +35,7 @@ class WhatIf(BaseModel):
     from_: str = Field(
         alias="from",
         serialization_alias="from",
-        description="From where scores were read: later than asked for, where `cut` is true.",
+        description="Begin of the oldest window that was looked at; of none, as asked.",
         examples=[_TIME],
     )
     to: str = Field(examples=[_TIME])

@@ -69,7 +69,7 @@ export function shortTime(time) {
 
 export const score = (value) =>
   value === null || value === undefined ? "–" : format("NumberFormat", {minimumFractionDigits: 2, maximumFractionDigits: 2}).format(value);
-export const number = (value, digits = 0) => format("NumberFormat", {maximumFractionDigits: digits}).format(value);
+export const number = (value, digits = 0, least = 0) => format("NumberFormat", {minimumFractionDigits: least, maximumFractionDigits: digits}).format(value);
 
 /** "4.2 s", "3 min", "2 h", "5 d". */
 export function duration(seconds) {

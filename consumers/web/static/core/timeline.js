@@ -18,7 +18,7 @@ export function Ticks({stretch}) {
 
 /** What held when. `spans`: {from, to (milliseconds), kind (a class), title}. */
 export const Band = ({spans, stretch, label, small = false}) =>
-  html`<svg class="band ${small ? "band-small" : ""}" viewBox="0 0 ${WIDTH} 10" preserveAspectRatio="none" role="img" aria-label=${label}>
+  html`<svg class="stripe ${small ? "stripe-small" : ""}" viewBox="0 0 ${WIDTH} 10" preserveAspectRatio="none" role="img" aria-label=${label}>
     ${spans.map((each) => {
       const [left, right] = [place(each.from, stretch), place(each.to, stretch)];
       return html`<rect key=${`${each.kind}${each.from}`} class="span span-${each.kind}" x=${left} y="0" width=${Math.max(1, right - left)} height="10"><title>${each.title}</title></rect>`;
@@ -40,5 +40,5 @@ export function Line({points, stretch, label}) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const y = (value) => (high > low ? 92 - ((value - low) / (high - low)) * 84 : 50);
   const path = points.map((each, index) => `${index ? "L" : "M"}${place(each.at, stretch).toFixed(1)} ${y(each.value).toFixed(1)}`).join("");
-  return html`<svg class="line" viewBox="0 0 ${WIDTH} 100" preserveAspectRatio="none" role="img" aria-label=${label}><path d=${path} vector-effect="non-scaling-stroke" /></svg>`;
+  return html`<svg class="curve" viewBox="0 0 ${WIDTH} 100" preserveAspectRatio="none" role="img" aria-label=${label}><path d=${path} vector-effect="non-scaling-stroke" /></svg>`;
 }

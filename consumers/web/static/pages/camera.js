@@ -134,8 +134,7 @@ function Sample({camera}) {
     ${found.answer?.why && html`<p class="quiet">${t("camera.sample.none", {why: found.answer.why})}</p>`}
     ${sample && html`<figure class="sample"><img src=${sample.href} width=${sample.width} height=${sample.height}
         alt=${t("camera.sample.alt", {count: sample.frames.length, camera, spacing: duration(sample.clip.spacing_seconds)})} />
-      <figcaption class="quiet">${wholeTime(Date.parse(sample.frames.at(-1)))}. ${t("camera.sample.is", {count: sample.frames.length, spacing: t("unit.s", {n: number(sample.clip.spacing_seconds, 2)}), width: sample.clip.width, height: sample.clip.height, model: sample.clip.model})}
-        ${sample.clip.views === 2 ? t("camera.sample.views") : ""}</figcaption></figure>`}
+      <figcaption class="quiet">${wholeTime(Date.parse(sample.frames.at(-1)))}. ${t("camera.sample.is", {count: sample.frames.length, spacing: t("unit.s", {n: number(sample.clip.spacing_seconds, 2)}), width: sample.clip.width, height: sample.clip.height, model: sample.clip.model})} ${sample.clip.views === 2 ? t("camera.sample.views") : ""}</figcaption></figure>`}
   </section>`;
 }
 

@@ -6,8 +6,8 @@ import {address, route} from "../core/route.js";
 import {useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
 
-const percent = (value) => `${number(value * 100, 1)} %`;
-const range = ({value, low, high}) => (low === null ? percent(value) : t("models.range", {value: percent(value), low: percent(low), high: percent(high)}));
+const tenth = (value) => number(value * 100, 1, 1);
+const range = ({value, low, high}) => (low === null ? t("unit.percent", {n: tenth(value)}) : t("models.range", {value: tenth(value), low: tenth(low), high: tenth(high)}));
 /** From 50 to 100 %, in hundredths of the width. */
 const place = (value) => Math.min(100, Math.max(0, (value - 0.5) * 200));
 
@@ -35,7 +35,7 @@ function Facts({model}) {
     <${Fact} name=${t("models.labels")}>${model.labels.slice(0, 12).join(", ")}${model.labels.length > 12 ? ` … (${model.labels.length})` : ""}<//>
     <${Fact} name=${t("models.clip")}>${t("models.clip.is", clip)}<//>
     <${Fact} name=${t("models.thresholds")}>${model.thresholds.length ? model.thresholds.slice(0, 8).map((each) => html`<span class="block" key=${each.label}>${t("models.threshold", {label: each.label, start: score(each.start), end: score(each.end)})}</span>`) : t("models.thresholds.none")}<//>
-    <${Fact} name=${t("models.data")}>${model.data.join(", ") || "–"}${model.sources ? html`<span class="block quiet">${t("models.held.is", {videos: model.videos, sources: model.sources})}</span>` : ""}<//>
+    <${Fact} name=${t("models.data")}>${model.data.join(", ") || "–"}${model.sources ? html`<span class="block quiet">${t("models.counted", {videos: model.videos, sources: model.sources})}</span>` : ""}<//>
     <${Fact} name=${t("models.size")}>${t("unit.mb", {n: number(model.megabytes, 1)})}<//>
   </dl>`;
 }
@@ -64,7 +64,7 @@ function Reports() {
     ${items?.length > 0 && html`<div class="table" tabindex="0" role="region" aria-label=${t("reports")}><table><caption class="hidden">${t("reports")}</caption>
       <thead><tr><th scope="col">${t("fleet.name")}</th><th scope="col">${t("reports.written")}</th><th scope="col">${t("models.size")}</th></tr></thead>
       <tbody>${items.map((each) => html`<tr key=${each.name}><td><a href=${each.href} target="_blank" rel="noopener noreferrer">${each.title ?? each.name}</a>${each.title && html` <span class="quiet">${each.name}</span>`}</td>
-        <td><${Moment} time=${Date.parse(each.time)} /></td><td class="num">${t("unit.kb", {n: number(each.bytes / 1e3)})}</td></tr>`)}</tbody></table></div>`}
+        <td><${Moment} time=${Date.parse(each.time)} /></td><td class="num">${t("unit.kb", {n: number(each.bytes / 1e3, each.bytes < 1e4 ? 1 : 0)})}</td></tr>`)}</tbody></table></div>`}
   </section>`;
 }
 
@@ -124,7 +124,7 @@ function All() {
       ${answer?.notes.map((each) => html`<p class="note" key=${each}>${each}</p>`)}
       ${answer?.elsewhere.length > 0 && html`<p class="note">${t("models.elsewhere", {models: answer.elsewhere.join(", ")})}</p>`}
       ${answer && html`<ul class="models" role="list">${[...answer.items].sort((one, other) => other.is_served - one.is_served).map((each) => html`<${Model} key=${each.id} model=${each} />`)}</ul>
-        <p class="quiet">${answer.baseline}.</p>`}
+        <p class="quiet">${t("models.high")} <span lang="en">${answer.baseline}.</span></p>`}
       <${Reports} />
     </div>`;
 }

@@ -49,16 +49,16 @@ function Events({events, count}) {
 function Answer({answer}) {
   if (answer.why) return html`<p class="note">${t("whatif.none", {why: answer.why})}</p>`;
   if (!answer.windows && !answer.goes_on) return html`<p class="quiet">${t("whatif.empty")}</p>`;
-  return html`<dl class="figures figures-large" aria-live="polite">
+  return html`<div class="stack"><dl class="figures figures-large" aria-live="polite">
       <div><dt>${t("whatif.now")}</dt><dd class="num">${number(answer.before)} <small class="quiet">${t("whatif.events")}</small></dd></div>
       <div><dt>${t("whatif.then")}</dt><dd class="num ${answer.lost_right ? "bad" : ""}">${number(answer.after)} <small class="quiet">${t("whatif.events")}</small></dd></div>
     </dl>
     ${!answer.lost_count && !answer.gained_count && html`<p>${t("whatif.same")}</p>`}
-    ${answer.lost_count > 0 && html`<h3>${t("whatif.lost", {count: answer.lost_count})}</h3>
+    ${answer.lost_count > 0 && html`<div><h3>${t("whatif.lost", {count: answer.lost_count})}</h3>
       ${answer.lost_right > 0 && html`<p class="error">${t("whatif.lost.right", {count: answer.lost_right})}</p>`}
       ${answer.lost_false > 0 && html`<p class="quiet">${t("whatif.lost.false", {count: answer.lost_false})}</p>`}
-      <${Events} events=${answer.lost} count=${answer.lost_count} />`}
-    ${answer.gained_count > 0 && html`<h3>${t("whatif.gained", {count: answer.gained_count})}</h3><${Events} events=${answer.gained} count=${answer.gained_count} />`}`;
+      <${Events} events=${answer.lost} count=${answer.lost_count} /></div>`}
+    ${answer.gained_count > 0 && html`<div><h3>${t("whatif.gained", {count: answer.gained_count})}</h3><${Events} events=${answer.gained} count=${answer.gained_count} /></div>`}</div>`;
 }
 
 function Asked({event}) {
@@ -72,17 +72,14 @@ function Asked({event}) {
   }, [now?.start]);
   const shown = start ?? 0.5;
   const isAsOne = !now || (shown === now.start && (seconds === null || seconds === now.min_seconds));
-  return html`<div class="tools tools-left">
+  return html`<div class="what-if-in"><div class="tools tools-left">
       <label class="field field-wide"><span>${t("whatif.start", {score: score(shown)})}</span>
         <input type="range" min="0.02" max="1" step="0.01" value=${shown} disabled=${!now} onInput=${(input) => setStart(Number(input.target.value))} /></label>
       <${Field} label=${t("whatif.seconds")} type="number" min="0" max="600" step="0.5" value=${seconds ?? now?.min_seconds ?? ""} disabled=${!now} onChange=${(value) => setSeconds(value === "" ? null : Math.max(0, Number(value)))} />
       <button onClick=${() => (setStart(now.start), setSeconds(null))} disabled=${isAsOne}>${t("whatif.reset")}</button>
     </div>
-    ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
-    ${!found.answer && !found.error && html`<${Loading} lines="1" />`}
-    ${found.answer && start !== null && html`<${Answer} answer=${found.answer} />`}
-    ${found.answer?.why && start === null && html`<${Answer} answer=${found.answer} />`}
-    ${found.answer?.windows > 0 && html`<p class="quiet">${t("whatif.since", {windows: number(found.answer.windows), time: shortTime(Date.parse(found.answer.from))})} ${found.isAsking ? t("whatif.reading") : found.answer.cut ? t("whatif.cut") : ""} ${t("whatif.note")}</p>`}`;
+    <div>${found.error ? html`<${Failed} error=${found.error} retry=${found.again} />` : !found.answer ? html`<${Loading} lines="1" />` : (start !== null || found.answer.why) && html`<${Answer} answer=${found.answer} />`}</div>
+    <p class="quiet" role="status">${found.answer?.windows > 0 && html`${t("whatif.since", {windows: number(found.answer.windows), time: shortTime(Date.parse(found.answer.from))})} ${found.isAsking ? t("whatif.reading") : found.answer.cut ? t("whatif.cut") : ""} ${t("whatif.note")}`}</p></div>`;
 }
 
 /** Closed at first: reading a week of scores is not for everybody who opens an event. */
