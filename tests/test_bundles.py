@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -30,6 +31,7 @@ from consumers.settings import Settings, SettingsError
 from consumers.times import parse_time_us
 from stream import Existing, MemoryTransport, Partition, SourceError
 from tests.browsers import chromium
+from tests.command_line import clipline
 from tests.replays import SETTINGS, blinking, live
 from tests.test_evidence import Shortened
 from tests.videos import decoded_frames, write_video
@@ -186,6 +188,34 @@ def test_no_byte_between_parts_can_be_changed_unseen(bundle: Path):
                 assert check(changed).findings, (at, data[at - 20 : at + 20])
 
 
+def test_another_way_to_write_the_same_is_a_change(bundle: Path):
+    """Decoders of base64, JSON and hexadecimal take several."""
+    data = bundle.read_bytes()
+    alike: dict[str, bytes] = {}
+    for found in re.finditer(rb'id="part-([a-z0-9-]+)">([^<]*)([A-Za-z0-9+/])(==?)</script>', data):
+        digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+        other = digits[digits.index(found[3]) ^ 1 :][:1]
+        changed = data[: found.start(3)] + other + data[found.end(3) :]
+        assert base64.b64decode(found[2] + other + found[4]) == base64.b64decode(found[2] + found[3] + found[4])
+        alike[found[1].decode()] = changed
+    assert alike
+    for name, changed in alike.items():
+        assert [each.split(" (")[0].removesuffix(" was changed") for each in check(changed).findings] == [
+            f"part {name}"
+        ]
+    begin, end = line_of(data, "signature")
+    upper = (
+        data[:begin]
+        + re.sub(rb'(signature":")([0-9a-f]+)', lambda m: m[1] + m[2].upper(), data[begin:end])
+        + data[end:]
+    )
+    assert check(upper).findings
+    assert check(data.replace(b'{"manifest_sha256":', b'{ "manifest_sha256":')).findings
+    assert check(data.replace(b'"part-predictions">[', b'"part-predictions">[ ')).findings == (
+        "part predictions was changed",
+    )
+
+
 def without(data: bytes, name: str) -> bytes:
     begin, end = line_of(data, name)
     return data[:begin] + data[end:]
@@ -330,6 +360,47 @@ def test_a_file_that_is_no_bundle_is_said(settings: Settings, tmp_path: Path, fi
             check_file(settings, path, None)
     with pytest.raises(SourceError, match=r"absent\.html: cannot be read"):
         check_file(settings, tmp_path / "absent.html", None)
+
+
+def test_the_command_ends_with_0_for_what_is_vouched_for_only(bundle: Path, settings: Settings, tmp_path: Path):
+    own = {"CLIPLINE_EVIDENCE__KEY": str(settings.evidence.key)}
+    elsewhere = {"CLIPLINE_EVIDENCE__KEY": str(tmp_path / "none.key")}
+    fingerprint = existing_signer(settings.evidence.key).fingerprint
+    changed = tmp_path / "changed.html"
+    changed.write_bytes(without(bundle.read_bytes(), "segment-00001"))
+    for file, more, environment, code, words in (
+        (bundle, (), own, 0, "signed by the key of this machine"),
+        (bundle, ("--public-key", fingerprint), elsewhere, 0, "signed by the key that you named"),
+        (bundle, ("--public-key", f"sha256:{64 * '0'}"), own, 1, "NOT signed by the key that you named"),
+        (bundle, (), elsewhere, 1, "signed by a key that nobody vouched for"),
+        (changed, (), own, 1, "is missing"),
+        (tmp_path / "absent.html", (), own, 2, "cannot be read"),
+    ):
+        done = clipline("evidence", "verify", file, *more, **environment)
+        assert (done.returncode, words in done.stdout + done.stderr) == (code, True), (more, done)
+    # Looking makes no key.
+    assert not (tmp_path / "none.key").exists()
+    shown = clipline("evidence", "key", **own)
+    assert shown.returncode == 0
+    assert fingerprint in shown.stdout
+    assert "BEGIN PUBLIC KEY" in shown.stdout
+    assert "PRIVATE" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("evidence verify", "verify wants the FILE"),
+        ("evidence 3f0c6a event.html", "FILE is for verify"),
+        ("evidence 3f0c6a --public-key sha256:00", "--public-key is for verify"),
+        ("evidence verify event.html --bundle", "--bundle is for an event"),
+        ("evidence key -o key.pem", "--output is for an event"),
+    ],
+)
+def test_options_of_something_else_are_refused(line: str, words: str):
+    done = clipline(*line.split())
+    assert done.returncode == 2
+    assert words in done.stderr
 
 
 def test_a_key_is_made_once_and_is_its_owners(tmp_path: Path):
