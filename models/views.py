@@ -81,6 +81,13 @@ def close_at(picture: Picture, place: int) -> Picture:
     return close
 
 
+def both_looks(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
+    """A window's pictures as a model of two views sees them: each whole, and close up where most of the window moves."""
+    wholes = [whole_of(picture) for picture in pictures]
+    place = place_of([cells_of(whole) for whole in wholes])
+    return [(whole, close_at(picture, place)) for whole, picture in zip(wholes, pictures, strict=True)]
+
+
 def settled(scores: np.ndarray, odds: float) -> np.ndarray:
     """Which windows (W,) the whole picture settles, by its scores (W, L): the likeliest label has such odds."""
     next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T

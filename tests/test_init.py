@@ -40,7 +40,17 @@ def test_the_file_loads_as_it_is_and_holds_the_defaults(tmp_path):
     del values["rules"], values["channels"], values["serve"]["token"], values["serve"]["token_file"]
     for key in ("base_url", "secret", "secret_file", "old_secret", "old_secret_file"):
         del values["verdicts"][key]
-    for key in ("tokens", "users", "user_header", "trusted_proxies", "proxy_role", "secret", "secret_file", "oidc"):
+    for key in (
+        "tokens",
+        "users",
+        "user_header",
+        "trusted_proxies",
+        "proxy_role",
+        "secret",
+        "secret_file",
+        "oidc",
+        "reports",
+    ):
         values["dashboard"].pop(key, None)
     for section, key in (
         ("worker", "stride_seconds"),
