@@ -82,7 +82,7 @@ def close_at(picture: Picture, place: int) -> Picture:
 
 
 def both_looks(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
-    """A window's pictures as a model of two views sees them: each whole, and close up where most of the window moves."""
+    """A window's pictures as a model of two views sees them: whole, and close up where most of the window moves."""
     wholes = [whole_of(picture) for picture in pictures]
     place = place_of([cells_of(whole) for whole in wholes])
     return [(whole, close_at(picture, place)) for whole, picture in zip(wholes, pictures, strict=True)]

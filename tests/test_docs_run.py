@@ -77,6 +77,7 @@ NOT_RUN = {
         ("evidence verify event.html", "evidence verify event.html --public-key 'sha256:…'"),
         "the file of another line, and a key of the reader's; tests/test_bundles.py",
     ),
+    "shares revoke 5e21c7": "there is no such link where this line is run; tests/test_web_shares.py revokes some",
     "dashboard password bo": "it asks whoever sits there; tests/test_web_access.py",
     "deadletter purge --before 2026-11-01T00:00:00Z": (
         "the embedded broker cannot delete records; tests/test_dead_letters.py deletes some on Apache Kafka"
@@ -91,6 +92,10 @@ CODES = {
     "drill --camera gate": {0, 1},
     "drill --camera gate --clip gate.mp4 --timeout 30": {0, 1},
     "drill --camera gate --acknowledge 300 --json": {0, 1},
+    # Where there is no Redis, nobody knows what it holds.
+    "forget --camera lobby --from 2026-11-24T08:00Z --to 2026-11-24T08:10Z": {0, 1},
+    "forget --camera lobby --from 2026-11-24T08:00:00Z --to 2026-11-24T08:10:00Z --dry-run": {0, 1},
+    "forget --camera lobby --from 2026-11-24T08:00:00Z --to 2026-11-24T08:10:00Z --why 'request 17'": {0, 1},
     # Nobody has to say who asks: it is refused.
     "dashboard --listen 0.0.0.0:8320": {2},
     # Nobody listens where the message of a test goes.
@@ -123,7 +128,7 @@ QUIET_SECONDS = 30.0
 CAMERA = "gate.mp4"
 
 #: Commands that look at what is going on: their lines share one `clipline run`.
-_OF_WATCHED = {"status", "events", "evidence", "pictures", "notify", "deliveries", "verdicts", "drill"}
+_OF_WATCHED = {"status", "events", "evidence", "pictures", "notify", "deliveries", "verdicts", "drill", "share"}
 _QUICK = {"preset": "ultrafast", "bf": "0"}
 
 
@@ -419,7 +424,7 @@ def test_every_command_line_in_the_docs_runs(words: tuple[str, ...], sandbox: Sa
     skip_what_cannot_run(words)
     if words[0] == "init":
         (sandbox.folder / "clipline.toml").unlink()
-    if words[0] in {"work", "footage"} or any("kafka://" in word for word in words):
+    if words[0] in {"work", "footage", "forget"} or any("kafka://" in word for word in words):
         # What it reads is there before it starts.
         assert sandbox.run("attach", "lobby.mp4", "--pace", "max") == 0, sandbox.complaints()
     if words[0] == "deadletter":

@@ -123,6 +123,7 @@ def test_what_models_offers_to_other_packages() -> None:
         "TrainingError",
         "Unknown",
         "UnknownModelError",
+        "both_looks",
         "cache_folder",
         "check_writable",
         "choose_engine",

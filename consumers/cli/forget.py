@@ -77,8 +77,7 @@ def forget(
 
     \b
     Examples:
-      clipline forget --camera lobby --from 2026-11-24T08:00:00Z
-        --to 2026-11-24T08:10:00Z --dry-run
+      clipline forget --camera lobby --from 2026-11-24T08:00Z --to 2026-11-24T08:10Z
       clipline forget --check
     """
     from consumers.forgetting.work import Forgetting

@@ -50,9 +50,8 @@ class FootageIndex:
             BrokerError: the broker does not answer.
         """
         self._topics = topics
-        self._lookup: Lookup = transport.lookup(
-            [topics.segments, topics.segments_index, topics.segments_contents, topics.forgotten]
-        )
+        # What is forgotten only matters to who shows footage: agents, which read here as well, may not read it.
+        self._lookup: Lookup = transport.lookup([topics.segments, topics.segments_index, topics.segments_contents])
         self._forgotten = ForgottenReader(topics.forgotten)
         self._is_there = False
         #: Records that could not be read since the beginning, by topic.

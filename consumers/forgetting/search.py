@@ -6,7 +6,7 @@ A record that tells no time that can be read is taken for one of the time at whi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from consumers.records.delivery import Delivery
@@ -18,7 +18,7 @@ from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
 from consumers.settings import TopicSettings
 from consumers.times import parse_time_us
-from stream import Partition, Record, Transport
+from stream import Lookup, Partition, Record, Transport
 
 from .book import ForgottenBook
 
@@ -64,6 +64,7 @@ _Count = Callable[[Record], int]
 class _Search:
     def __init__(self, transport: Transport | None, topics: TopicSettings, book: ForgottenBook) -> None:
         self._transport, self._topics, self._book = transport, topics, book
+        self._lookup: Lookup | None = None
         self._events: set[str] = set()
         self._unreadable: Counter[str] = Counter()
 
@@ -85,6 +86,16 @@ class _Search:
         kinds, topics = self.kinds(), self._topics
         assert self._transport is not None
         there = self._transport.existing([*(name for name, _, _ in kinds), topics.segments_index])
+        self._lookup = self._transport.lookup(sorted(there))
+        try:
+            return self._found(kinds, there.keys(), say)
+        finally:
+            self._lookup.close()
+
+    def _found(
+        self, kinds: Iterable[tuple[str, str, _Count]], there: Collection[str], say: Callable[[str], None]
+    ) -> Found:
+        topics = self._topics
         held = []
         for name, what, count in kinds:
             if name in there:
@@ -97,11 +108,20 @@ class _Search:
 
     def _records(self, topic: str) -> Iterator[Record]:
         assert self._transport is not None
-        for record in self._transport.read(self._transport.offsets(topic)):
+        bounds = self._transport.offsets(topic) if self._holds_anything(topic) else {}
+        for record in self._transport.read(bounds):
             if record.unreadable is None:
                 yield record
             else:
                 self._unreadable[topic] += 1
+
+    def _holds_anything(self, topic: str) -> bool:
+        """Whether a topic has a record: quicker than to read all of it, of which much is empty at most sites."""
+        assert self._lookup is not None
+        for partition, first in self._lookup.first_kept(topic).items():
+            if next(self._lookup.read(partition, first), None) is not None:
+                return True
+        return False
 
     def _looked_through(self, topic: str, what: str, count: _Count) -> Held:
         held = Held(topic, what)
