@@ -93,7 +93,7 @@ CODES = {
     "drill --camera gate --clip gate.mp4 --timeout 30": {0, 1},
     "drill --camera gate --acknowledge 300 --json": {0, 1},
     # Where there is no Redis, nobody knows what it holds.
-    "forget --camera lobby --from 2026-11-24T08:00Z --to 2026-11-24T08:10Z": {0, 1},
+    "forget --camera lobby --from 2026-11-24 --to 2026-11-25": {0, 1},
     "forget --camera lobby --from 2026-11-24T08:00:00Z --to 2026-11-24T08:10:00Z --dry-run": {0, 1},
     "forget --camera lobby --from 2026-11-24T08:00:00Z --to 2026-11-24T08:10:00Z --why 'request 17'": {0, 1},
     # Nobody has to say who asks: it is refused.

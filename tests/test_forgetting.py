@@ -196,6 +196,11 @@ def test_the_api_shows_nobody_what_is_forgotten(
         assert client.get("/verdicts").json() == {"items": [], "next": None, "waiting": None, "forgotten": 1}
         problem(client.get(f"/verdicts/{verdict.id}"), 410, "forgotten")
         left = entries(client.get(f"/cameras/gate/recorded.m3u8?{span}").text)
+        with client.stream("GET", "/events/stream?since=earliest&camera=gate") as streamed:
+            here.events(seen_event(8))
+            lines = (line for line in streamed.iter_lines() if line.startswith("data: "))
+            told = [json.loads(next(lines).removeprefix("data: "))["event"] for _ in range(2)]
+        assert told == [kept.id, seen_event(8).id]
         assert left
         assert not any(iso(FROM_US)[:19] <= each.time[:19] < iso(TO_US)[:19] for each in left)
         problem(client.get(addresses[4]), 410, "forgotten")

@@ -20,7 +20,7 @@ from consumers.setup import services as room
 from consumers.setup.services import Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
 from stream.services import EmbeddedBroker, EmbeddedRedis, Service
-from stream.services.objects import _without_lost_leader
+from stream.services.groups import without_lost_leader
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 MEGABYTE = 1_000_000
@@ -174,10 +174,10 @@ def test_a_group_keeps_the_leader_that_it_has():
     def group(leader: str | None, *members: str) -> bytes:
         return json.dumps({"members": dict.fromkeys(members), "state": {"Forming": {"leader": leader}}}).encode()
 
-    assert _without_lost_leader(group("a", "a", "b")) is None
-    assert _without_lost_leader(group(None, "b")) is None
-    assert json.loads(_without_lost_leader(group("a", "b")))["state"]["Forming"]["leader"] is None
-    assert _without_lost_leader(b'{"members": {}, "state": {"Formed": {"leader": "a"}}}') is None
+    assert without_lost_leader(group("a", "a", "b")) is None
+    assert without_lost_leader(group(None, "b")) is None
+    assert json.loads(without_lost_leader(group("a", "b")))["state"]["Forming"]["leader"] is None
+    assert without_lost_leader(b'{"members": {}, "state": {"Formed": {"leader": "a"}}}') is None
 
 
 def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):

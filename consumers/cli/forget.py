@@ -77,7 +77,7 @@ def forget(
 
     \b
     Examples:
-      clipline forget --camera lobby --from 2026-11-24T08:00Z --to 2026-11-24T08:10Z
+      clipline forget --camera lobby --from 2026-11-24 --to 2026-11-25
       clipline forget --check
     """
     from consumers.forgetting.work import Forgetting

@@ -204,17 +204,16 @@ class Subscription:
         Raises:
             ValueError: `after` is no place, or is given together with a group or a time.
         """
-        self._topic = settings.topics.events
+        self._topics, self._topic = settings.topics, settings.topics.events
         self._selection, self._since_us = selection or Selection(), since_us or 0
         self._give_up_seconds = give_up_seconds
         self._stop = stop or threading.Event()
         self._say = say or (lambda line: log.warning("%s", line))
-        self._names, self._is_asked = Names(settings), False
+        self._names, self._is_asked, self._forgotten = Names(settings), False, forgotten
         self._connect_plainly = connect
         self._broker = f"Kafka at {display_name(settings.kafka)}"
-        self._topics, self._forgotten = settings.topics, forgotten
-        book = NOTHING_FORGOTTEN if forgotten is None else forgotten
-        self._reader = EventReader(settings.topics, drills=self._selection.drills, book=book)
+        book = NOTHING_FORGOTTEN if forgotten is None else forgotten  # one that is empty may not stay so
+        self._reader = EventReader(self._topics, drills=self._selection.drills, book=book)
         self._follower = self._opened_follower(since_us, group, after, follow)
         #: Records that were read and not looked at, and whether each was handed over by an earlier subscription.
         self._records: deque[tuple[Record, bool]] = deque()
@@ -253,8 +252,7 @@ class Subscription:
 
     def _connect(self) -> Transport:
         transport = self._connect_plainly()
-        if self._forgotten is None:
-            # What comes later is of later.
+        if self._forgotten is None:  # what comes later is of later
             self._reader.book = read_forgotten(transport, self._topics)
         # Who may not know of all cameras is not told which there are.
         if not self._is_asked and self._selection.within is None:

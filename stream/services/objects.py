@@ -32,6 +32,7 @@ from xml.sax.saxutils import escape, unescape
 
 from stream.errors import ServiceError
 
+from .groups import subscribes, without_lost_leader
 from .joining import Condition, ending_at, joined, last_delta, without
 from .processes import HOST
 
@@ -77,27 +78,6 @@ class Kept:
 def _record_count(batch: bytes) -> int:
     """How many records a batch (version 2, https://kafka.apache.org/documentation/#recordbatch) holds."""
     return int.from_bytes(batch[57:61], "big")
-
-
-def _subscribes(group: bytes, topic: str) -> bool:
-    """Whether a member of a group, as Tansu stores it, subscribes to a topic."""
-    name = len(topic).to_bytes(2, "big") + topic.encode()
-    members = json.loads(group).get("members", {}).values()
-    return any(name in bytes(member["join_response"]["metadata"]) for member in members)
-
-
-def _without_lost_leader(group: bytes) -> bytes | None:
-    """A group as Tansu stores it, without a leader that is no member any more; None where there is nothing to mend.
-
-    Tansu 0.6 waits for ever for the leader of a group that forms, also where that has left or died meanwhile: whoever
-    joins afterwards gets no partition.
-    """
-    stored = json.loads(group)
-    forming = stored["state"].get("Forming") if isinstance(stored.get("state"), dict) else None
-    if not forming or forming.get("leader") is None or forming["leader"] in stored.get("members", {}):
-        return None
-    forming["leader"] = None
-    return json.dumps(stored).encode()
 
 
 class ObjectStore:
@@ -165,7 +145,7 @@ class ObjectStore:
             ):
                 return None
             tag = self._write(key, data)
-            if _GROUP.fullmatch(key) and (mended := _without_lost_leader(data)) is not None:
+            if _GROUP.fullmatch(key) and (mended := without_lost_leader(data)) is not None:
                 # Under another tag, as if a second broker had written it: Tansu sees that, and reads it again.
                 self._write(key, mended)
             if match := _BATCH.fullmatch(key):
@@ -213,16 +193,9 @@ class ObjectStore:
         self._write(first, data, objects[-1].stamp)
 
     def take_out(self, topic: str, goes: Condition) -> int:
-        """Take records out of the batches of a topic, for good; the offsets of all others stay. Any thread may.
+        """Take records out of a topic for good; all others keep their offsets. Return how many went. Any thread may.
 
         The newest batch of a partition keeps one record at least: by it Tansu knows where the partition ends.
-
-        Args:
-            topic: its name.
-            goes: whether a record is to go; called for all of them.
-
-        Returns:
-            How many went.
         """
         with self._lock:
             folders = sorted({key.rpartition("/")[0] for key in self._batches.get(topic, ())})
@@ -313,7 +286,7 @@ class ObjectStore:
         for folder, objects in self._folders.items():
             if folder.endswith("/groups/consumers"):
                 joined = {name.removesuffix(".json"): found for name, found in objects.items()}
-                readers |= {group: 0 for group, found in joined.items() if _subscribes(found.data, topic)} | readers
+                readers |= {group: 0 for group, found in joined.items() if subscribes(found.data, topic)} | readers
             elif folder.endswith(offsets) and "/groups/consumers/" in folder:
                 found = objects.get(f"{partition}.json")
                 group = folder.removesuffix(offsets).rpartition("/")[2]

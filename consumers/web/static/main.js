@@ -1,5 +1,5 @@
 // The shell: who is there, where one is, and what holds on every page.
-import {html, render, useEffect, useRef} from "./vendor/htm-preact.js";
+import {html, render, useEffect, useRef, useState} from "./vendor/htm-preact.js";
 import {awaySince, begin, logOut, session} from "./core/api.js";
 import {language, store, t, timeOfDay} from "./core/i18n.js";
 import {cameras, freshness, health, start} from "./core/live.js";
@@ -119,6 +119,7 @@ let hasStarted = false;
 function App() {
   const who = useSignal(session);
   const since = useSignal(awaySince);
+  const [problem, setProblem] = useState(null);
   useSignal(language);
   useEffect(() => {
     if (!who || hasStarted) return;
@@ -127,13 +128,14 @@ function App() {
   }, [who]);
   useEffect(() => {
     if (who !== null) return undefined;
-    const ask = () => begin().catch(() => null);
+    // As where the server does not know yet who has logged out: it waits for its broker.
+    const ask = () => begin().then(() => setProblem(null), setProblem);
     ask();
     const timer = setInterval(ask, 2_000);
     return () => clearInterval(timer);
   }, [who]);
   if (who === false) return html`<${Banner} /><${Login} />`;
-  if (who === null) return html`<${Banner} /><main id="main">${since !== null ? html`<${Failed} error=${{message: t("failed.away")}} />` : html`<${Loading} />`}</main>`;
+  if (who === null) return html`<${Banner} /><main id="main">${since !== null ? html`<${Failed} error=${{message: t("failed.away")}} />` : problem ? html`<${Failed} error=${problem} />` : html`<${Loading} />`}</main>`;
   return html`
     <a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
     <${Title} /><${Header} /><${Banner} /><${Page} /><${Toast} />
