@@ -81,6 +81,13 @@ def close_at(picture: Picture, place: int) -> Picture:
     return close
 
 
+def views_of(window: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
+    """Whole and close view of each picture of a window, (S, S, 3) each, as a network of two views is given them."""
+    wholes = [whole_of(picture) for picture in window]
+    place = place_of([cells_of(whole) for whole in wholes])
+    return [(whole, close_at(picture, place)) for whole, picture in zip(wholes, window, strict=True)]
+
+
 def settled(scores: np.ndarray, odds: float) -> np.ndarray:
     """Which windows (W,) the whole picture settles, by its scores (W, L): the likeliest label has such odds."""
     next_best, best = np.partition(scores, -2, axis=1)[:, -2:].T

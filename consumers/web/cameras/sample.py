@@ -26,8 +26,7 @@ from anyio import CapacityLimiter
 from consumers.footage_index import FootageIndex, FoundFootage, stretches
 from consumers.settings import Settings
 from consumers.web.playlists.connection import Kept
-from models import Checkpoint, Contract
-from models.views import cells_of, close_at, place_of, whole_of
+from models import Checkpoint, Contract, views_of
 from stream import DecodeLimits, Decoder, Image, Picture, Segment, SegmentError, Transport
 
 #: So long a sample is shown to whoever asks.
@@ -188,10 +187,7 @@ def _sheet(camera: str, checkpoint: Checkpoint, frames: Sequence[tuple[int, Imag
 
 def _views(pictures: Sequence[Image]) -> list[Image]:
     """Each picture whole, and under it as it is seen close up."""
-    wholes = [whole_of(picture) for picture in pictures]
-    place = place_of([cells_of(whole) for whole in wholes])
-    closes = [close_at(picture, place) for picture in pictures]
-    return [np.concatenate(pair, axis=0) for pair in zip(wholes, closes, strict=True)]
+    return [np.concatenate(pair, axis=0) for pair in views_of(pictures)]
 
 
 def _webp(image: Image) -> bytes:

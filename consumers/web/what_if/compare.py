@@ -25,15 +25,11 @@ class Compared:
 
 
 def supposed(rule: Rule, start: float, end: float | None, min_seconds: float | None) -> Rule:
-    """A rule with other thresholds, and with another time for which a score has to be high.
-
-    Raises:
-        ValueError: the event would end above what it begins at.
-    """
+    """A rule with other thresholds, and another time for which a score has to be high; it ends at `start` or below."""
     found = raised(rule, start)
     return replace(
         found,
-        end=found.end if end is None else end,
+        end=found.end if end is None else min(end, start),
         min_seconds=found.min_seconds if min_seconds is None else min_seconds,
     )
 
