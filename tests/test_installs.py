@@ -137,6 +137,7 @@ def test_what_models_offers_to_other_packages() -> None:
         "save",
         "several_labels",
         "shipped",
+        "views_of",
     ]
     assert all(hasattr(models, name) for name in models.__all__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from consumers.records.verdict import Verdict
-from consumers.replaying.tuning.kept import Alarm, alarms_under, matters, raised
+from consumers.replaying.tuning.kept import Alarm, alarms_under, least_score, raised
 from consumers.rules.rule import Rule
 from consumers.verdicts.book import JudgedEvent
 
@@ -43,7 +43,7 @@ def compared(scores: PastScores, now: Rule, then: Rule, judged: Sequence[JudgedE
 
 def _events(scores: PastScores, rule: Rule, said: Sequence[tuple[Verdict, str]]) -> tuple[Alarm, ...]:
     label = scores.asked.label
-    predictions = scores.predictions(lambda score: matters(rule, score))
+    predictions = scores.predictions(least_score(rule))
     found = alarms_under(predictions, label, rule, said, alerts_only=False)
     return tuple(sorted(found, key=lambda alarm: alarm.start_us))
 

@@ -84,14 +84,13 @@ class PastScores:
             self.left_out,
         )
 
-    def predictions(self, wanted: Callable[[float], bool]) -> Iterator[Prediction]:
-        """Those whose score is wanted."""
+    def predictions(self, least: float) -> Iterator[Prediction]:
+        """Those whose score is no lower."""
         camera, label, model = self.asked.camera, self.asked.label, self.asked.model
-        for (epoch_us, window, start_us, end_us), score in zip(
-            self.numbers.tolist(), self.scores.tolist(), strict=True
-        ):
-            if wanted(score):
-                yield Prediction(camera, epoch_us, window, start_us, end_us, model, {label: score})
+        wanted = self.scores >= least
+        for numbers, score in zip(self.numbers[wanted].tolist(), self.scores[wanted].tolist(), strict=True):
+            epoch_us, window, start_us, end_us = numbers
+            yield Prediction(camera, epoch_us, window, start_us, end_us, model, {label: score})
 
 
 @dataclass(slots=True)
