@@ -17,7 +17,7 @@ from .frames import Frames
 from .labels import SEPARATOR, UNKNOWN, labels_in, normal_label, same_but_for_case, several_labels
 from .stepping import Step, Stepped
 from .versions import code_version, library_versions
-from .views import both_looks
+from .views import views_of
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -40,7 +40,6 @@ __all__ = [
     "TrainingError",
     "Unknown",
     "UnknownModelError",
-    "both_looks",
     "cache_folder",
     "check_writable",
     "choose_engine",
@@ -55,4 +54,5 @@ __all__ = [
     "save",
     "several_labels",
     "shipped",
+    "views_of",
 ]

@@ -81,11 +81,11 @@ def close_at(picture: Picture, place: int) -> Picture:
     return close
 
 
-def both_looks(pictures: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
-    """A window's pictures as a model of two views sees them: whole, and close up where most of the window moves."""
-    wholes = [whole_of(picture) for picture in pictures]
+def views_of(window: Sequence[Picture]) -> list[tuple[Picture, Picture]]:
+    """Whole and close view of each picture of a window, (S, S, 3) each, as a network of two views is given them."""
+    wholes = [whole_of(picture) for picture in window]
     place = place_of([cells_of(whole) for whole in wholes])
-    return [(whole, close_at(picture, place)) for whole, picture in zip(wholes, pictures, strict=True)]
+    return [(whole, close_at(picture, place)) for whole, picture in zip(wholes, window, strict=True)]
 
 
 def settled(scores: np.ndarray, odds: float) -> np.ndarray:

@@ -29,7 +29,9 @@ from tests.videos import write_video  # noqa: E402
 pytestmark = pytest.mark.slow
 
 #: Names that are there, so that what is asked for is found, too.
-EVENT, CAMERA, VERDICT = event(0), "gate-1", "a1"
+EVENT, CAMERA, VERDICT, REPORT = event(0), "gate-1", "a1", "yard.html"
+#: Paths that need more than their names: they are asked by what OpenAPI gives as examples.
+NEED_MORE = ("predictions", "recorded.m3u8", "what-if", "calendar", "sample/picture")
 _EXAMPLES = 60
 
 
@@ -61,7 +63,8 @@ def test_schemathesis_finds_no_failure(
     # The cameras' footage came in a moment; it is live all the same.
     monkeypatch.setattr(live, "FRESH_SECONDS", 3600.0)
     tokens = {"ana": {"hash": token_hash("ana"), "role": "admin"}}
-    given = {"requests_per_minute": 10**9, "failures_per_minute": 10**9, "tokens": tokens}
+    (tmp_path / REPORT).write_text("<title>Yard</title>")
+    given = {"requests_per_minute": 10**9, "failures_per_minute": 10**9, "tokens": tokens, "reports": str(tmp_path)}
     film = write_video(tmp_path / "film.mp4", 40, rate=10, gop=10, size=(64, 48), options={"bf": "0"})
     site = filled(Site(settings_of(embedded_broker.address, topics_prefix, redis_url, **given)), film)
     with served(site.settings, Authorization="Bearer ana") as (client, desk):
@@ -72,7 +75,7 @@ def test_schemathesis_finds_no_failure(
         asked: set[str] = set()
         playlist = client.get(f"/cameras/{CAMERA}/live.m3u8").text
         segment = entries(playlist)[0].address.removeprefix("segments/").partition(".ts")[0]
-        names = {"event": EVENT.id, "camera": CAMERA, "verdict": VERDICT}
+        names = {"event": EVENT.id, "camera": CAMERA, "verdict": VERDICT, "model": "movenet-views", "report": REPORT}
 
         for found in schema.get_all_operations():
             operation = found.ok()
@@ -92,7 +95,7 @@ def test_schemathesis_finds_no_failure(
             asked.add(operation.label)
             case = operation.Case(path_parameters={k: v for k, v in names.items() if f"{{{k}}}" in operation.path})
             # No provider is there to log in at.
-            is_found = not operation.path.endswith(("predictions", "recorded.m3u8", "session/oidc", "oidc/callback"))
+            is_found = not operation.path.endswith((*NEED_MORE, "session/oidc", "oidc/callback"))
             if operation.method == "get" and is_found:
                 if "{segment}" in operation.path:
                     case.path_parameters["segment"] = segment

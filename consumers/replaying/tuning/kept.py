@@ -97,7 +97,8 @@ def propose(
     starts: dict[Place, float] = {}
     for camera, predictions in scores.items():
         for label, rule in rules(camera).items():
-            seen = [p for p in predictions if label in p.scores and matters(rule, p.scores[label])]
+            least = least_score(rule)
+            seen = [p for p in predictions if label in p.scores and p.scores[label] >= least]
             now = alarms_under(seen, label, rule, said)
             starts[camera, label] = rule.start
             tried[camera, label] = {
@@ -128,9 +129,9 @@ def propose(
     )
 
 
-def matters(rule: Rule, score: float) -> bool:
-    """Whether a window can be a part of an event, or of what decides on one; others may be left out, as gaps."""
-    return rule.smoothing > 1 or score >= rule.end
+def least_score(rule: Rule) -> float:
+    """The score from which a window can be a part of an event; those below may be left out, as gaps."""
+    return 0.0 if rule.smoothing > 1 else rule.end
 
 
 def alarms_under(

@@ -26,7 +26,7 @@ from anyio import CapacityLimiter
 from consumers.footage_index import FootageIndex, FoundFootage, stretches
 from consumers.settings import Settings
 from consumers.web.playlists.connection import Kept
-from models import Checkpoint, Contract, both_looks
+from models import Checkpoint, Contract, views_of
 from stream import DecodeLimits, Decoder, Image, Picture, Segment, SegmentError, Transport
 
 #: So long a sample is shown to whoever asks.
@@ -187,7 +187,7 @@ def _sheet(camera: str, checkpoint: Checkpoint, frames: Sequence[tuple[int, Imag
 
 def _views(pictures: Sequence[Image]) -> list[Image]:
     """Each picture whole, and under it as it is seen close up."""
-    return [np.concatenate(looks, axis=0) for looks in both_looks(pictures)]
+    return [np.concatenate(pair, axis=0) for pair in views_of(pictures)]
 
 
 def webp(image: Image) -> bytes:

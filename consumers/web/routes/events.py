@@ -124,13 +124,13 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
     )
 
 
-@router.get("/events/calendar", responses=problem_responses(422))
+@router.get("/events/calendar", responses=problem_responses(404, 422))
 def get_calendar(query: Annotated[MonthQuery, Query()], asker: AnyAsker, desk: AtDesk) -> Calendar:
     """How many events began on each day of a month, of those that are kept and wanted."""
     try:
         days = days_of(query.month, query.time_zone)
     except ValueError as error:
-        raise ProblemError(422, "invalid", str(error)) from None
+        raise ProblemError(404, "no-such-zone", str(error)) from None
     counts = desk.view.counts(days.from_us, days.to_us, query.holds_for(asker), days.of)
     return Calendar(
         month=query.month,

@@ -15,7 +15,7 @@ from consumers.records.prediction import rfc3339
 from consumers.replaying.tuning.kept import Alarm
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 from consumers.web.paging import Label, Moment, to_us
-from consumers.web.problems import ProblemError, problem_responses
+from consumers.web.problems import problem_responses
 from consumers.web.what_if.bodies import WhatIf, WhatIfEvent
 from consumers.web.what_if.compare import Compared, compared, supposed
 from consumers.web.what_if.scores import Asked, PastScores
@@ -38,9 +38,7 @@ class Supposed(BaseModel):
 
     label: Label = Field(description="Of which.", examples=["fight"])
     start: float = Field(ge=0, le=1, description="The score from which an event may begin.", examples=[0.8])
-    end: float | None = Field(
-        None, ge=0, le=1, description="Below which it ends; left out: as now, or `start`, if that is lower."
-    )
+    end: float | None = Field(None, ge=0, le=1, description="Below which it ends, `start` at most; left out: as now.")
     min_seconds: float | None = Field(
         None, ge=0, le=3600, description="For so long it has to be high; left out: as now.", examples=[2.0]
     )
@@ -68,10 +66,7 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
     if rule is None or found.model is None:
         why = found.why or f"{query.label} makes no events on this camera"
         return _nothing(camera, query.label, found.model, (begin_us, end_us), why)
-    try:
-        then = supposed(rule, query.start, query.end, query.min_seconds)
-    except ValueError as error:
-        raise ProblemError(422, "invalid", str(error)) from None
+    then = supposed(rule, query.start, query.end, query.min_seconds)
     asked, past = Asked(camera, query.label, found.model), desk.past_scores
 
     def look() -> tuple[PastScores, Compared, list[Event]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from consumers.records.verdict import Verdict
-from consumers.replaying.tuning.kept import Alarm, alarms_under, matters, raised
+from consumers.replaying.tuning.kept import Alarm, alarms_under, least_score, raised
 from consumers.rules.rule import Rule
 from consumers.verdicts.book import JudgedEvent
 
@@ -25,15 +25,11 @@ class Compared:
 
 
 def supposed(rule: Rule, start: float, end: float | None, min_seconds: float | None) -> Rule:
-    """A rule with other thresholds, and with another time for which a score has to be high.
-
-    Raises:
-        ValueError: the event would end above what it begins at.
-    """
+    """A rule with other thresholds, and another time for which a score has to be high; it ends at `start` or below."""
     found = raised(rule, start)
     return replace(
         found,
-        end=found.end if end is None else end,
+        end=found.end if end is None else min(end, start),
         min_seconds=found.min_seconds if min_seconds is None else min_seconds,
     )
 
@@ -47,7 +43,7 @@ def compared(scores: PastScores, now: Rule, then: Rule, judged: Sequence[JudgedE
 
 def _events(scores: PastScores, rule: Rule, said: Sequence[tuple[Verdict, str]]) -> tuple[Alarm, ...]:
     label = scores.asked.label
-    predictions = scores.predictions(lambda score: matters(rule, score))
+    predictions = scores.predictions(least_score(rule))
     found = alarms_under(predictions, label, rule, said, alerts_only=False)
     return tuple(sorted(found, key=lambda alarm: alarm.start_us))
 

@@ -84,14 +84,13 @@ class PastScores:
             kept &= (self.numbers[:, 2] >= each.to_us) | (self.numbers[:, 3] <= each.from_us)
         return replace(self, numbers=self.numbers[kept], scores=self.scores[kept])
 
-    def predictions(self, wanted: Callable[[float], bool]) -> Iterator[Prediction]:
-        """Those whose score is wanted."""
+    def predictions(self, least: float) -> Iterator[Prediction]:
+        """Those whose score is no lower."""
         camera, label, model = self.asked.camera, self.asked.label, self.asked.model
-        for (epoch_us, window, start_us, end_us), score in zip(
-            self.numbers.tolist(), self.scores.tolist(), strict=True
-        ):
-            if wanted(score):
-                yield Prediction(camera, epoch_us, window, start_us, end_us, model, {label: score})
+        wanted = self.scores >= least
+        for numbers, score in zip(self.numbers[wanted].tolist(), self.scores[wanted].tolist(), strict=True):
+            epoch_us, window, start_us, end_us = numbers
+            yield Prediction(camera, epoch_us, window, start_us, end_us, model, {label: score})
 
 
 @dataclass(slots=True)
