@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 #: Names that are there, so that what is asked for is found, too.
 EVENT, CAMERA, VERDICT, REPORT = event(0), "gate-1", "a1", "yard.html"
 #: Paths that need more than their names: they are asked by what OpenAPI gives as examples.
-NEED_MORE = ("predictions", "recorded.m3u8", "what-if", "calendar", "sample/picture")
+NEED_MORE = ("predictions", "recorded.m3u8", "what-if", "calendar", "sample/picture", "snapshot/picture")
 _EXAMPLES = 60
 
 
