@@ -1,19 +1,16 @@
 """What the model sees of a camera: pictures of its newest footage, decoded and brought to size as workers do it.
 
-    newest segments ──▶ stream.Decoder, at the size that the contract says ──▶ what the network is given, side by side
+newest segments ──▶ stream.Decoder, at the size that the contract says ──▶ what the network is given, side by side
 
-    one view     ▢ ▢ ▢ ▢ ▢          two views    ▢ ▢ ▢ ▢ ▢     whole, at half its size
-                 ▢ ▢ ▢ ▢ ▢                       ▣ ▣ ▣ ▣ ▣     close up, where most moves
-
-One camera at a time, with limits of its own, so that it takes nothing from whoever waits for a playlist.
+one view     ▢ ▢ ▢ ▢ ▢          two views    ▢ ▢ ▢ ▢ ▢     whole, at half its size
+▢ ▢ ▢ ▢ ▢                       ▣ ▣ ▣ ▣ ▣     close up, where most moves
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -21,24 +18,17 @@ from typing import Final
 import av
 import av.error
 import numpy as np
-from anyio import CapacityLimiter
 
 from consumers.footage_index import FootageIndex, FoundFootage, stretches
-from consumers.settings import Settings
-from consumers.web.playlists.connection import Kept
 from models import Checkpoint, Contract, views_of
-from stream import DecodeLimits, Decoder, Image, Picture, Segment, SegmentError, Transport
+from stream import DecodeLimits, Decoder, Image, Picture, Segment, SegmentError
 
-#: So long a sample is shown to whoever asks.
-_FRESH_SECONDS: Final = 10.0
-_MOST_KEPT: Final = 64
-#: Of one segment; and of all of it, reading included.
-_SEGMENT_SECONDS: Final = 3.0
+from .newest import BESIDE_US, NewestMaker
+
+#: Of all of it, reading included.
 _WHOLE_SECONDS: Final = 8.0
 #: Segments that are decoded for it, at most, with those in which its group of pictures begins.
 _MOST_SEGMENTS: Final = 64
-#: Behind the newest footage that its agent told of, the index may be so far.
-_BESIDE_US: Final = 15_000_000
 _COLUMNS: Final = 5
 #: Of all pictures together: of clips with more, every second, third … is shown.
 _MOST_PIXELS: Final = 6_000_000
@@ -69,18 +59,8 @@ class Sheet:
         return hashlib.blake2b(self.data, digest_size=8).hexdigest()
 
 
-class SampleMaker:
+class SampleMaker(NewestMaker[Sheet]):
     """Makes them when they are asked for, and keeps them for a moment. For one thread at a time: see `room`."""
-
-    def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
-        """Prepare; nothing is read before it is asked for."""
-        self._index = Kept(lambda: FootageIndex(connect(), settings.topics))
-        limits = settings.worker.decode_limits
-        self._limits = DecodeLimits(
-            limits.max_pixels, min(limits.max_seconds, _SEGMENT_SECONDS), limits.max_picture_bytes
-        )
-        self._kept: OrderedDict[str, tuple[float, Sheet]] = OrderedDict()
-        self.room = CapacityLimiter(1)
 
     def newest(self, camera: str, end_us: int, checkpoint: Checkpoint) -> Sheet:
         """Pictures of the newest footage.
@@ -94,26 +74,18 @@ class SampleMaker:
             NoSampleError: there is none, and why.
             BrokerError: the broker is away.
         """
-        kept = self._kept.get(camera)
-        if kept is not None and kept[1].model == checkpoint.id and time.monotonic() - kept[0] < _FRESH_SECONDS:
-            return kept[1]
-        sheet = self._index.use(lambda index: self._made(index, camera, end_us, checkpoint))
-        self._kept[camera] = time.monotonic(), sheet
-        self._kept.move_to_end(camera)
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-        return sheet
-
-    def close(self) -> None:
-        """Read no more."""
-        self._index.close()
+        return self._kept_or_made(
+            camera,
+            lambda sheet: sheet.model == checkpoint.id,
+            lambda index: self._made(index, camera, end_us, checkpoint),
+        )
 
     def _made(self, index: FootageIndex, camera: str, end_us: int, checkpoint: Checkpoint) -> Sheet:
         until = time.monotonic() + _WHOLE_SECONDS
         contract = checkpoint.contract
         spacing_us = round(contract.spacing_seconds * 1e6)
         length_us = contract.frames * spacing_us
-        found = index.find(camera, end_us - length_us - _BESIDE_US, end_us + _BESIDE_US)
+        found = index.find(camera, end_us - length_us - BESIDE_US, end_us + BESIDE_US)
         times = _times(found, contract.frames, spacing_us)
         needed = [*found.context, *(s for s in found.segments if s.start_us <= times[-1])]
         first = max((n for n, s in enumerate(needed) if s.begins and s.start_us <= times[0]), default=0)

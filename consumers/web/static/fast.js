@@ -5,6 +5,8 @@
 //
 // The same states as player.js has, and the same way to try again.
 
+import {refusal} from "./refusal.js";
+
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 const RETRY_UNPLAYABLE_MS = 60000;
 const LOOK_MS = 250;
@@ -19,11 +21,6 @@ const JUMP = 4;
 const BACK_BUFFER = 10;
 // Pieces that wait for the browser: it is far behind, and begins anew.
 const MOST_WAITING = 200;
-
-async function refusal(response) {
-  const problem = await response.json().catch(() => null);
-  return {kind: problem?.type?.split(":").at(-1) ?? "", reason: problem?.detail ?? `${response.status} ${response.statusText}`};
-}
 
 /**
  * Play a fast view in a video element.

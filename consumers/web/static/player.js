@@ -8,6 +8,7 @@
 // What was shown last stays in the element meanwhile: whoever shows it says that it is old.
 
 import "./vendor/hls.min.js";
+import {refusal} from "./refusal.js";
 
 const {Hls} = globalThis;
 
@@ -52,12 +53,6 @@ function configuration(live) {
     playlistLoadPolicy: {default: again},
     manifestLoadPolicy: {default: once},
   };
-}
-
-/** Why the server does not answer with a playlist: its problem (RFC 9457), or what the browser says. */
-async function refusal(response) {
-  const problem = await response.json().catch(() => null);
-  return {kind: problem?.type?.split(":").at(-1) ?? "", reason: problem?.detail ?? `${response.status} ${response.statusText}`};
 }
 
 /**
