@@ -65,3 +65,7 @@ class WorkerSnapshot:
     redis_behind: int = 0
     #: Segments that the broker deleted before a worker came to them.
     lost_to_retention: int = 0
+    #: Numbers of the partitions of segments that it has.
+    partitions: tuple[int, ...] = ()
+    #: Whether results are stored in transactions, so that each is there exactly once after a kill, too.
+    exactly_once: bool = False

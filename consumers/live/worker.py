@@ -152,7 +152,12 @@ class Worker:
         """The worker at this moment. May be asked by other threads."""
         alarms = self._rules.alarms(list(self._status.cameras))
         snapshot = self._status.snapshot(self._model, alarms, self._intake.pipeline, self.lag, self.waiting)
-        return replace(snapshot, lost_to_retention=self.lost_to_retention)
+        return replace(
+            snapshot,
+            lost_to_retention=self.lost_to_retention,
+            partitions=tuple(sorted(number for _, number in self._partitions)),
+            exactly_once=self._transport.is_transactional,
+        )
 
     def run(
         self,

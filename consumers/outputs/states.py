@@ -39,9 +39,14 @@ class CameraReporter:
     """Sends each camera's state when it changes, and every few seconds."""
 
     def __init__(
-        self, producer: Producer, topic: str, agent: ProcessInfo, disk: Callable[[], DiskTrouble | None] = lambda: None
+        self,
+        producer: Producer,
+        topic: str,
+        agent: ProcessInfo,
+        disk: Callable[[], DiskTrouble | None] = lambda: None,
+        spooled: Callable[[], int | None] = lambda: None,
     ) -> None:
-        self._producer, self._topic, self._agent, self._disk = producer, topic, agent, disk
+        self._producer, self._topic, self._agent, self._disk, self._spooled = producer, topic, agent, disk, spooled
         self._sent: dict[str, tuple[str, str | None, float]] = {}
 
     def tell(self, states: Sequence[FeedState]) -> None:
@@ -54,7 +59,7 @@ class CameraReporter:
         for state in states:
             status, why, at = self._sent.get(state.camera, ("", None, 0.0))
             if (state.status, state.why) != (status, why) or now - at >= HEARTBEAT_SECONDS:
-                record = CameraState(state, self._agent, time.time_ns() // 1000, self._disk())
+                record = CameraState(state, self._agent, time.time_ns() // 1000, self._disk(), self._spooled())
                 self._producer.send(self._topic, *record.encode())
                 self._sent[state.camera] = state.status, state.why, now
 
@@ -71,11 +76,12 @@ def reported_camera(
     hear: Callable[[FeedState], None] = lambda _: None,
     is_ours: Callable[[], bool] = lambda: True,
     disk: Callable[[], DiskTrouble | None] = lambda: None,
+    spooled: Callable[[], int | None] = lambda: None,
 ) -> Iterator[Callable[[Attached], None]]:
     """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
 
     `hear` is called in another thread, with each state that is looked at. Nothing is sent while the camera is not ours.
-    `disk` says why segments could not wait on disk.
+    `disk` says why segments could not wait on disk, `spooled` how many wait there.
 
     With a producer of its own: an error about a segment must reach whoever sends segments. A broker that is away costs
     reports, never the attachment.
@@ -93,7 +99,7 @@ def reported_camera(
     thread = threading.Thread(target=listen, name="camera state", daemon=True)
     thread.start()
     try:
-        with reported_cameras(connect, topics, agent, ours, disk):
+        with reported_cameras(connect, topics, agent, ours, disk, spooled):
             try:
                 yield watch.update
             finally:
@@ -111,10 +117,11 @@ def reported_cameras(
     agent: ProcessInfo,
     states: Callable[[], Sequence[FeedState]],
     disk: Callable[[], DiskTrouble | None] = lambda: None,
+    spooled: Callable[[], int | None] = lambda: None,
 ) -> Iterator[None]:
     """Send what `states` gives, on change and every few seconds, while the body runs, and a last time after it.
 
-    `disk` says why segments could not wait on disk.
+    `disk` says why segments could not wait on disk, `spooled` how many wait there.
 
     In a thread and with a producer of its own. A broker that is away costs reports, and nobody waits for it.
     """
@@ -123,7 +130,7 @@ def reported_cameras(
     def run() -> None:
         while True:
             try:
-                return _report(connect(), topics, agent, states, disk, done)
+                return _report(connect(), topics, agent, states, (disk, spooled), done)
             except BrokerError as error:
                 refusals.note(error)
                 if done.wait(_RETRY_SECONDS):
@@ -143,7 +150,7 @@ def _report(
     topics: TopicSettings,
     agent: ProcessInfo,
     states: Callable[[], Sequence[FeedState]],
-    disk: Callable[[], DiskTrouble | None],
+    on_disk: tuple[Callable[[], DiskTrouble | None], Callable[[], int | None]],
     done: threading.Event,
 ) -> None:
     """Send states until the end.
@@ -153,7 +160,7 @@ def _report(
     """
     ensure_state_topics(transport, topics)
     producer = transport.producer()
-    reporter = CameraReporter(producer, topics.cameras_state, agent, disk)
+    reporter = CameraReporter(producer, topics.cameras_state, agent, *on_disk)
     try:
         is_last = False
         while not is_last:
@@ -244,6 +251,8 @@ def worker_state(
         awaited=snapshot.awaited,
         redis_behind=snapshot.redis_behind,
         lost_to_retention=snapshot.lost_to_retention,
+        partitions=snapshot.partitions,
+        exactly_once=snapshot.exactly_once,
         instance=settings.instance,
     )
 

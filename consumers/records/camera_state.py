@@ -38,6 +38,8 @@ class CameraState:
     time_us: int
     #: Of the agent; None where all is well, and where it keeps none or is of an earlier version.
     disk: DiskTrouble | None = None
+    #: Segments of all of the agent's cameras that wait on its disk for the broker; None where it does not say.
+    spooled: int | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -59,6 +61,7 @@ class CameraState:
             "agent": self.agent.body(),
             "time_us": self.time_us,
             "disk": None if self.disk is None else {"why": self.disk.why, "since_us": self.disk.since_us},
+            "spooled": self.spooled,
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
@@ -95,6 +98,7 @@ class CameraState:
             ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
             field(body, "time_us", int, where),
             _disk(optional(body, "disk", dict, where), f"{where}: disk"),
+            optional(body, "spooled", int, where),
         )
 
 

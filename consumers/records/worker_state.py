@@ -69,6 +69,10 @@ class WorkerState:
     lost_to_retention: int | None = None
     #: The name that it keeps over restarts and machines; None where it has none.
     instance: str | None = None
+    #: Numbers of the partitions of segments that it has; None where the worker does not say.
+    partitions: tuple[int, ...] | None = None
+    #: Whether results are stored in transactions; None where the worker does not say.
+    exactly_once: bool | None = None
 
     @property
     def name(self) -> str:
@@ -106,6 +110,8 @@ class WorkerState:
             "redis_behind": self.redis_behind,
             "lost_to_retention": self.lost_to_retention,
             "instance": self.instance,
+            "partitions": None if self.partitions is None else list(self.partitions),
+            "exactly_once": self.exactly_once,
             "time_us": self.time_us,
         }
 
@@ -140,7 +146,18 @@ class WorkerState:
             redis_behind=optional(body, "redis_behind", int, where),
             lost_to_retention=optional(body, "lost_to_retention", int, where),
             instance=optional(body, "instance", str, where),
+            partitions=_numbers(body, "partitions", where),
+            exactly_once=optional(body, "exactly_once", bool, where),
         )
+
+
+def _numbers(body: dict[str, Any], name: str, where: str) -> tuple[int, ...] | None:
+    found = optional(body, name, list, where)
+    if found is None:
+        return None
+    if not all(isinstance(each, int) and not isinstance(each, bool) for each in found):
+        raise RecordError(f"{where}: {name}: expected whole numbers, found {repr(found)[:80]}")
+    return tuple(found)
 
 
 def _texts(body: dict[str, Any], name: str, where: str) -> tuple[str, ...]:

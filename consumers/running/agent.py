@@ -89,6 +89,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
                 process,
                 lambda: [s for s in newest if gone(s.camera) is None],
                 disk_of(settings, live=bool(live)),
+                lambda: courier.on_disk,
             ),
         ):
             monitor.courier, monitor.spans = courier, spans

@@ -141,6 +141,7 @@ def attach_camera(
             hear=hear_state,
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
             disk=disk_of(settings, live=live),
+            spooled=lambda: courier.on_disk,
         ) as report,
     ):
         monitor.courier, monitor.spans = courier, spans

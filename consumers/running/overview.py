@@ -64,6 +64,8 @@ class AgentLine:
     heard_us: int
     #: Why its segments cannot wait on disk; None where they can, or it does not say.
     disk: DiskTrouble | None
+    #: Segments that wait there for the broker; None where it does not say.
+    spooled: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Overview:
                     "dead": line.dead,
                     "ended": line.ended,
                     "disk": None if line.disk is None else line.disk.why,
+                    "spooled": line.spooled,
                 }
                 for line in self.agents
             ],
@@ -241,6 +244,7 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
             ended=not running,
             heard_us=newest.state.time_us,
             disk=newest.state.disk,
+            spooled=newest.state.spooled,
         )
 
 

@@ -191,6 +191,7 @@ class AgentBody(BaseModel):
     cameras: int = Field(examples=[12])
     live: int = Field(description="Those of them that give a picture.", examples=[11])
     disk: str | None = Field(description="Why segments cannot wait on its disk; null where they can.", examples=[None])
+    spooled: int | None = Field(description="Segments that wait there for the broker.", examples=[0])
 
 
 class WorkerBody(BaseModel):
@@ -212,6 +213,15 @@ class WorkerBody(BaseModel):
     behind_seconds: float | None = Field(description="Of the camera that is furthest behind.", examples=[1.2])
     awaited: list[str] = Field(description="Services that do not answer.", examples=[[]])
     alarms: list[str] | None = Field(description="Labels that make events.", examples=[["fight"]])
+    partitions: list[int] | None = Field(description="Of the topic of segments, those that it has.", examples=[[0, 3]])
+    exactly_once: bool | None = Field(
+        description="Whether results are stored in transactions, so that none is lost or there twice after a kill.",
+        examples=[True],
+    )
+    redis_behind: int | None = Field(description="Records that Redis does not show yet.", examples=[0])
+    lost_to_retention: int | None = Field(
+        description="Segments that the broker deleted before it came to them.", examples=[0]
+    )
 
 
 class Fleet(BaseModel):

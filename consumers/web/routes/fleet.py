@@ -38,6 +38,7 @@ def _agent(line: AgentLine) -> AgentBody:
         cameras=line.cameras,
         live=line.live,
         disk=None if line.disk is None else line.disk.why,
+        spooled=line.spooled,
     )
 
 
@@ -61,4 +62,8 @@ def _worker(line: WorkerLine) -> WorkerBody:
         behind_seconds=max(behind, default=None),
         awaited=list(state.awaited),
         alarms=None if state.alarms is None else list(state.alarms),
+        partitions=None if state.partitions is None else list(state.partitions),
+        exactly_once=state.exactly_once,
+        redis_behind=state.redis_behind,
+        lost_to_retention=state.lost_to_retention,
     )

@@ -49,6 +49,7 @@ function Processes({fleet}) {
     ...process("agent"),
     [t("fleet.cameras"), (each) => t("wall.count", {live: each.live, all: each.cameras})],
     [t("fleet.disk"), (each) => each.disk ?? t("fleet.fine")],
+    [t("fleet.spool"), (each) => (each.spooled === null ? "–" : number(each.spooled))],
     [t("fleet.version"), (each) => each.version],
   ];
   const workers = [
@@ -56,6 +57,10 @@ function Processes({fleet}) {
     [t("fleet.cameras"), (each) => html`<span title=${each.cameras.join(", ")}>${each.cameras.length}</span>`],
     [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
     [t("fleet.lag"), (each) => html`<span class="num">${number(each.lag)}${each.waiting === null ? "" : ` (${number(each.waiting)})`}</span>`],
+    [t("fleet.partitions"), (each) => (each.partitions === null ? "–" : each.partitions.join(", ") || "–")],
+    [t("fleet.once"), (each) => (each.exactly_once === null ? "–" : t(each.exactly_once ? "fleet.once.exactly" : "fleet.once.least"))],
+    [t("fleet.redis"), (each) => (each.redis_behind === null ? "–" : number(each.redis_behind))],
+    [t("fleet.lost"), (each) => (each.lost_to_retention ? html`<${Chip} kind="bad">${number(each.lost_to_retention)}<//>` : "0")],
     [t("fleet.waits"), (each) => each.awaited.join(", ") || "–"],
     [t("filter.model"), (each) => html`<code>${each.model}</code> ${each.engine}`],
   ];
