@@ -291,12 +291,19 @@ def test_a_workers_snapshot_becomes_its_record():
         latency_seconds=0.2,
         events_total=0,
         newest_events=(),
+        partitions=(0, 3),
+        exactly_once=True,
     )
     state = worker_state(snapshot, WORKER, "working", WorkerSettings(group="g", instance="gate"), "torch", NOW_US)
+    assert (state.partitions, state.exactly_once) == ((0, 3), True)
     assert state.cameras == (WorkerCamera("gate", 2, 0.5, 0.25, "fight", 0.9, 2_000_000),)
     assert (state.lag, state.model, state.engine) == (3, "m", "torch")
     assert (state.group, state.instance) == ("g", "gate")
     assert WorkerState.decode(state.encode()[2], "there") == state
+    body = {key: value for key, value in state.body().items() if key not in {"partitions", "exactly_once"}}
+    assert WorkerState.decode(json.dumps(body).encode(), "there").partitions is None
+    with pytest.raises(RecordError, match="partitions: expected whole numbers"):
+        WorkerState.decode(json.dumps({**body, "partitions": ["a"]}).encode(), "there")
     assert worker_state(snapshot, WORKER, "ended", WorkerSettings(), "torch", NOW_US).cameras == ()
 
 
@@ -332,6 +339,22 @@ def test_states_are_sent_on_change_and_now_and_then(monkeypatch):
         reporter.tell([FeedState("gate", status, 0)])
         sent.append(transport.offsets(topics.cameras_state)[topics.cameras_state, 0][1])
     assert sent == [1, 2, 2, 2, 3, 3]
+
+
+def test_agents_tell_how_many_segments_wait_on_their_disk():
+    topics, transport = TopicSettings(), MemoryTransport()
+    ensure_state_topics(transport, topics)
+    CameraReporter(transport.producer(), topics.cameras_state, AGENT, spooled=lambda: 7).tell(
+        [FeedState("gate", "live", 0)]
+    )
+    (record,) = transport.read({(topics.cameras_state, 0): (0, 1)})
+    state = CameraState.decode(record.value, record.where)
+    assert state.spooled == 7
+    (agent,) = overview(states(state), state.time_us).agents
+    assert agent.spooled == 7
+    body = state.body()
+    del body["spooled"]
+    assert CameraState.decode(json.dumps(body).encode(), "there").spooled is None
 
 
 def test_states_are_read_from_the_end_of_a_topic_that_keeps_all_of_them(embedded_broker, topics_prefix, monkeypatch):

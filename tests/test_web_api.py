@@ -461,8 +461,11 @@ def test_the_fleet_tells_agents_and_workers(embedded_broker: Service, topics_pre
     seen = WorkerCamera("gate-1", 0, 0.1, 1.5, "walk", 0.9, now_us())
     site.send(
         site.topics.workers_state,
-        WorkerState(worker, "working", "clipline-classify", "m", "openvino", (seen,), 3, now_us(), 1, ("fight",)),
-    )
+        WorkerState(
+            worker, "working", "clipline-classify", "m", "openvino", (seen,), 3, now_us(), 1, ("fight",),
+            redis_behind=2, partitions=(1, 4), exactly_once=True,
+        ),
+    )  # fmt: skip
     with served(site.settings) as (client, desk):
         ready(desk)
         found = client.get("/fleet").json()
@@ -471,3 +474,5 @@ def test_the_fleet_tells_agents_and_workers(embedded_broker: Service, topics_pre
         wanted = {"worker": "hub-worker-1", "state": "working", "cameras": ["gate-1"], "lag": 3, "behind_seconds": 1.5}
         assert wanted.items() <= found["workers"][0].items()
         assert found["workers"][0]["alarms"] == ["fight"]
+        more = {"partitions": [1, 4], "exactly_once": True, "redis_behind": 2, "lost_to_retention": None}
+        assert more.items() <= found["workers"][0].items()
