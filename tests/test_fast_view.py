@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
+from consumers.records.forgotten import Forgotten
 from consumers.settings import TopicSettings
 from consumers.web.credentials import token_hash
 from consumers.web.fast import FastFeed, FastFootage, Fragments
@@ -117,7 +119,7 @@ def test_a_viewer_who_is_too_slow_goes_on_where_decoding_can_begin(tmp_path: Pat
 
 def test_only_so_many_may_watch_and_nothing_is_read_for_nobody():
     async def watch() -> None:
-        footage = FastFootage(MemoryTransport, TopicSettings(), 2)
+        footage = FastFootage(MemoryTransport, TopicSettings(), 2, NOTHING_FORGOTTEN)
         one, two = footage.watch("gate"), footage.watch("yard")
         assert one is not None
         assert two is not None
@@ -180,6 +182,27 @@ def test_whoever_may_not_see_a_camera_or_whom_nothing_can_be_shown_is_told_so(
         assert desk.fast.viewers == 0
 
 
+def test_what_comes_late_of_a_forgotten_stretch_is_handed_to_nobody(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed_module, "_LOOK_SECONDS", 0.01)
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    segments = segments_of(write_video(tmp_path / "gate.mp4", 40, rate=10, gop=10))
+    gone = segments[1]
+    book = ForgottenBook([Forgotten("gate", gone.start_us, gone.end_us, gone.end_us, "ana")])
+
+    async def watch(footage: FastFootage) -> list[int]:
+        feed = footage.watch("gate")
+        assert feed is not None
+        await asyncio.sleep(1)
+        here.send(here.topics.segments, *segments)
+        return [one.sequence for _ in segments[1:] if (one := await feed.next(10)) is not None]
+
+    with FastFootage(lambda: here.transport, here.topics, 2, book) as footage:
+        found = asyncio.run(watch(footage))
+    assert found == [s.sequence for s in segments if s is not gone]
+
+
 def test_records_that_are_no_segments_are_passed_over_and_counted(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -199,7 +222,7 @@ def test_records_that_are_no_segments_are_passed_over_and_counted(
         await asyncio.to_thread(attach, here.settings, film)
         return await feed.next(10)
 
-    with FastFootage(lambda: here.transport, here.topics, 2) as footage:
+    with FastFootage(lambda: here.transport, here.topics, 2, NOTHING_FORGOTTEN) as footage:
         found = asyncio.run(watch(footage))
     assert found is not None
     assert footage.left_out == 1

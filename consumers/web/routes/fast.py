@@ -20,6 +20,7 @@ from stream import BrokerError
 
 from .cameras import CameraName
 from .playlists import Viewer
+from .remembered import check_knows_forgotten
 
 router = APIRouter(tags=["footage"])
 
@@ -55,6 +56,7 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
     """
     if not viewer.sees(camera) or desk.view.camera(camera) is None:
         raise not_found(f"no camera {camera!r} is known")
+    check_knows_forgotten(desk)
     feed = desk.fast.watch(camera)
     if feed is None:
         limit = desk.settings.dashboard.max_fast_views
