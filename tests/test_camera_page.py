@@ -15,9 +15,11 @@ import pytest
 pytest.importorskip("fastapi")
 
 from consumers.footage_index import FoundFootage
+from consumers.records.forgotten import Forgotten
 from consumers.records.index_page import FeedRun, IndexedSegment
 from consumers.records.process import ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.topics import ensure_topic_of_forgotten
 from consumers.web.cameras import sample as sampling
 from consumers.web.cameras.history import LOST, UNKNOWN, StateHistory
 from consumers.web.cameras.rate import steps_of
@@ -237,6 +239,12 @@ def test_what_a_browser_cannot_play_has_its_newest_keyframe_as_a_picture(
         small = av.VideoFrame.from_ndarray(wanted, format="gray").reformat(640, 360).to_ndarray()
         assert np.abs(shown.astype(float) - small).mean() < 12
         problem(client.get("/cameras/nobody/snapshot"), 404, "not-found")
+        # What is kept for a moment is not shown when it is forgotten meanwhile.
+        since_us = FILM_US + 4 * SECOND_US
+        ensure_topic_of_forgotten(site.transport, site.topics)
+        site.send(site.topics.forgotten, Forgotten("gate-1", since_us, since_us + 9 * SECOND_US, since_us, "ana"))
+        assert eventually(lambda: len(desk.view.forgotten) == 1)
+        assert client.get("/cameras/gate-1/snapshot").json()["picture"]["time"] == "2026-11-24T08:00:03.000000Z"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from consumers.settings import TopicSettings
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
+from consumers.records.forgotten import Forgotten
+from consumers.settings import Settings, TopicSettings
 from consumers.web.credentials import token_hash
 from consumers.web.fast import FastFeed, FastFootage, Fragments
 from consumers.web.fast import feed as feed_module
@@ -117,7 +119,7 @@ def test_a_viewer_who_is_too_slow_goes_on_where_decoding_can_begin(tmp_path: Pat
 
 def test_only_so_many_may_watch_and_nothing_is_read_for_nobody():
     async def watch() -> None:
-        footage = FastFootage(MemoryTransport, TopicSettings(), 2)
+        footage = FastFootage(MemoryTransport, TopicSettings(), 2, NOTHING_FORGOTTEN)
         one, two = footage.watch("gate"), footage.watch("yard")
         assert one is not None
         assert two is not None
@@ -158,6 +160,61 @@ def test_a_fast_view_is_one_mp4_that_grows_and_ends_when_the_viewer_goes(
         assert times == pytest.approx([number / 10 for number in range(len(times))], abs=1e-3)
 
 
+class Place:
+    """A desk's places for viewers: which of them have left, and which connections were cut."""
+
+    def __init__(self, slow_seconds: float) -> None:
+        self.settings = Settings.model_validate({"serve": {"slow_seconds": slow_seconds}})
+        self.fast = self.streams = self
+        self.left: list[FastFeed] = []
+        self.cut: list[object] = []
+
+    def leave(self, feed: FastFeed) -> None:
+        self.left.append(feed)
+
+    def abort(self, client: object) -> None:
+        self.cut.append(client)
+
+
+def answered(place: Place, segments: list[Segment], *, takes: bool) -> list[bytes]:
+    """What a viewer of some segments is sent, who takes it or does not."""
+    sent: list[bytes] = []
+
+    async def send(message: dict) -> None:
+        if not takes:
+            await asyncio.sleep(60)
+        sent.append(message.get("body", b""))
+
+    async def receive() -> dict:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def answer() -> None:
+        feed, fragments = FastFeed("gate", asyncio.get_running_loop()), Fragments()
+        first = fragments.add(segments[0])
+        for segment in segments[1:]:
+            feed.put(segment)
+        view = route_module._Sent(place, feed, fragments, first)
+        await view({"type": "http", "client": ("10.0.0.9", 1), "asgi": {}}, receive, send)
+        assert set(place.left) == {feed}
+
+    asyncio.run(answer())
+    return sent
+
+
+def test_a_viewer_who_takes_nothing_loses_the_place_to_others(tmp_path: Path):
+    place = Place(0.1)
+    answered(place, segments_of(write_video(tmp_path / "film.mp4", 30)), takes=False)
+    assert place.cut == [("10.0.0.9", 1)]
+
+
+def test_a_view_ends_where_the_camera_goes_on_with_what_no_browser_plays(tmp_path: Path):
+    one, other, *_ = segments_of(write_video(tmp_path / "film.mp4", 90))
+    place = Place(30)
+    assert len(answered(place, [one, replace(other, codec="av1")], takes=True)) == 3  # begin, fragment, end
+    assert place.cut == []
+
+
 def test_whoever_may_not_see_a_camera_or_whom_nothing_can_be_shown_is_told_so(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -180,6 +237,27 @@ def test_whoever_may_not_see_a_camera_or_whom_nothing_can_be_shown_is_told_so(
         assert desk.fast.viewers == 0
 
 
+def test_what_comes_late_of_a_forgotten_stretch_is_handed_to_nobody(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed_module, "_LOOK_SECONDS", 0.01)
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    segments = segments_of(write_video(tmp_path / "gate.mp4", 40, rate=10, gop=10))
+    gone = segments[1]
+    book = ForgottenBook([Forgotten("gate", gone.start_us, gone.end_us, gone.end_us, "ana")])
+
+    async def watch(footage: FastFootage) -> list[int]:
+        feed = footage.watch("gate")
+        assert feed is not None
+        await asyncio.sleep(1)
+        here.send(here.topics.segments, *segments)
+        return [one.sequence for _ in segments[1:] if (one := await feed.next(10)) is not None]
+
+    with FastFootage(lambda: here.transport, here.topics, 2, book) as footage:
+        found = asyncio.run(watch(footage))
+    assert found == [s.sequence for s in segments if s is not gone]
+
+
 def test_records_that_are_no_segments_are_passed_over_and_counted(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -199,7 +277,7 @@ def test_records_that_are_no_segments_are_passed_over_and_counted(
         await asyncio.to_thread(attach, here.settings, film)
         return await feed.next(10)
 
-    with FastFootage(lambda: here.transport, here.topics, 2) as footage:
+    with FastFootage(lambda: here.transport, here.topics, 2, NOTHING_FORGOTTEN) as footage:
         found = asyncio.run(watch(footage))
     assert found is not None
     assert footage.left_out == 1

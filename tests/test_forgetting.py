@@ -140,6 +140,10 @@ def test_until_when_a_record_is_kept_is_said(topic: Described | None, is_embedde
     assert kept_until(topic, 0, is_embedded=is_embedded) == says
 
 
+def test_what_the_embedded_broker_leaves_where_it_is_is_there_until_it_ends() -> None:
+    assert kept_until(None, 0, is_embedded=True, is_taken_out=False).startswith("the embedded broker ends")
+
+
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +193,9 @@ def test_the_api_shows_nobody_what_is_forgotten(
             said = problem(client.get(f"/events/{gone.id}{path}"), 410, "forgotten")
             assert "as ana asked" in said["detail"]
         problem(client.post("/verdicts", json={"event": gone.id, "answer": "false"}), 410, "forgotten")
+        for answer in ("false", "withdrawn"):
+            batch = client.post("/verdicts/batch", json={"events": [gone.id], "answer": answer})
+            assert "as ana asked" in problem(batch, 410, "forgotten")["detail"]
         scores = client.get(f"/cameras/gate/predictions?{span}").json()
         # Windows that reach into it, and those in it.
         assert [each["window"] for each in scores["items"]] == [0, 10, 20, 60, 70, 80, 90]
@@ -351,6 +358,7 @@ def test_whoever_runs_the_embedded_broker_takes_it_out_and_nothing_else(
         for topic in (here.topics.segments, here.topics.predictions, here.topics.events):
             assert (found[topic]["found"] > 0, found[topic]["left"]) == (True, 0), topic
         assert [where for where, row in found.items() if row["left"]] == [here.topics.segments_index]
+        assert "broker ends" in found[here.topics.segments_index]["until"]
         kept = [s for s in whole if not stretch().touches(s.start_us, s.end_us)]
         with FootageIndex(here.transport, here.topics) as index:
             after = index.find("gate", BEGIN_US, BEGIN_US + 10 * SECOND_US)

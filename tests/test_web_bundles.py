@@ -19,6 +19,7 @@ from consumers.bundles.checking import check
 from consumers.bundles.making import Made
 from consumers.records.event import Event
 from consumers.web.credentials import token_hash
+from stream import SourceError
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import BEGIN_US, SECOND_US, Site, event, problem, ready, served
@@ -89,6 +90,20 @@ def test_one_that_would_be_too_large_is_refused(site: Site):
         ready(desk)
         detail = problem(asked(client, report, "ana"), 422, "bundle-too-large")["detail"]
         assert "evidence.max_megabytes" in detail
+
+
+def test_an_event_that_is_forgotten_while_somebody_waits_for_its_bundle_is_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    def make(*_: Any) -> Made:
+        raise SourceError("camera gate-1: forgotten, as ana asked")
+
+    monkeypatch.setattr(serving, "make_bundle", make)
+    report = seen(site)
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        assert "as ana asked" in problem(asked(client, report, "ana"), 410, "forgotten")["detail"]
+        assert desk.view.audit(10, lambda _: True, None).items == ()
 
 
 def test_without_a_key_that_can_be_used_nothing_is_handed_out(site: Site):

@@ -123,4 +123,6 @@ def test_nothing_leads_out_of_the_folder_of_reports(tmp_path: Path, monkeypatch:
     assert (len(reports), why) == (3, "the newest 3 of 5 are listed")
     monkeypatch.setattr(shelf, "MOST_BYTES", 1)
     assert found.read("1.json") is None
+    reports, why = found.listed()  # nothing is listed that is not served
+    assert (reports, why) == ([], "what is larger than 0 MiB is not listed")
     assert "cannot be read" in (ReportFolder(tmp_path / "nothing").listed()[1] or "")

@@ -109,7 +109,9 @@ def test_unseen_by_me_is_what_i_have_not_judged_whatever_others_said(embedded_br
         problem(client.get("/events?unseen_by=bo"), 422, "invalid")
 
 
-def test_a_month_is_counted_by_day_of_those_that_are_wanted(embedded_broker: Service, topics_prefix: str):
+def test_a_month_is_counted_by_day_of_those_that_are_wanted(
+    embedded_broker: Service, topics_prefix: str, monkeypatch: pytest.MonkeyPatch
+):
     tokens = {
         "ana": {"hash": token_hash("ana"), "role": "operator"},
         "bo": {"hash": token_hash("bo"), "cameras": ["dock"]},
@@ -139,6 +141,10 @@ def test_a_month_is_counted_by_day_of_those_that_are_wanted(embedded_broker: Ser
         for wrong in ("month=2025-13", "month=2025-11&limit=3", ""):
             problem(client.get(f"/events/calendar?{wrong}"), 422, "invalid")
         problem(client.get("/events/calendar?month=2025-11&time_zone=Mars"), 404, "no-such-zone")
+        # Why there may be more is said.
+        with monkeypatch.context() as patched:
+            patched.setattr(desk.view, "waiting", {"events": None, "forgotten": "being read"}.get)
+            assert client.get("/events/calendar?month=2025-11").json()["waiting"] == "being read"
         # It counts what comes.
         site.events(replace(event(4), id="f" * 24))
         assert eventually(lambda: client.get("/events/calendar?month=2025-11").json()["days"][0]["alerts"] == 4)

@@ -99,10 +99,18 @@ def rows(before: Iterable[Held], after: Iterable[Held], until: Mapping[str, str]
     return tuple(found)
 
 
-def kept_until(topic: Described | None, newest_us: int, *, is_embedded: bool) -> str:
-    """Until when a broker keeps a record that was sent at `newest_us`, in words."""
+def kept_until(topic: Described | None, newest_us: int, *, is_embedded: bool, is_taken_out: bool = True) -> str:
+    """Until when a broker keeps a record that was sent at `newest_us`, in words.
+
+    Args:
+        topic: what the broker says of its topic.
+        newest_us: wall clock, in microseconds since the Unix epoch.
+        is_embedded: whether it is the embedded broker.
+        is_taken_out: whether that one takes records of this topic out.
+    """
     if is_embedded:
-        return "whoever runs the embedded broker takes it out, or that ends"
+        taken_out = "whoever runs the embedded broker takes it out, or that ends"
+        return taken_out if is_taken_out else "the embedded broker ends, or has no more room for it"
     if topic is None or topic.retention_ms is None:
         return "the broker does not say"
     if "delete" not in (topic.cleanup or "delete"):

@@ -193,8 +193,15 @@ class Forgetting:
             # Who may delete need not be allowed to ask how topics are configured.
             with contextlib.suppress(BrokerError):
                 described = self._transport.described(held.where for held in there)
+        wanted = set(deletable(self._settings.topics))
         return {
-            held.where: kept_until(described.get(held.where), held.newest_us, is_embedded=is_embedded) for held in there
+            held.where: kept_until(
+                described.get(held.where),
+                held.newest_us,
+                is_embedded=is_embedded,
+                is_taken_out=held.where in wanted,
+            )
+            for held in there
         }
 
     def _traces(self, book: ForgottenBook, found: Found) -> RedisTraces:

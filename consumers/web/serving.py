@@ -65,13 +65,14 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
 
     # Who asks is known by then: the streams ask for nothing more.
     limits = settings.serve.model_copy(update={"max_clients": settings.dashboard.max_streams})
-    pictures, samples = PictureReader(settings), SampleMaker(connect, settings)
-    snapshots = SnapshotMaker(connect, settings)
+    pictures = PictureReader(settings)
     with contextlib.ExitStack() as stack:
         stack.callback(pictures.close)
-        stack.callback(samples.close)
-        stack.callback(snapshots.close)
         view = stack.enter_context(View(connect_to_follow, settings))
+        samples = SampleMaker(connect, settings, view.forgotten)
+        stack.callback(samples.close)
+        snapshots = SnapshotMaker(connect, settings, view.forgotten)
+        stack.callback(snapshots.close)
         access.follow(view.access, lambda: view.knows("access"))
         footage = stack.enter_context(Footage(connect, settings, view.forgotten))
         streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
@@ -88,7 +89,9 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             writer=Writer(connect, settings),
             footage=footage,
             shared_footage=SharedFootage(footage),
-            fast=stack.enter_context(FastFootage(connect, settings.topics, settings.dashboard.max_fast_views)),
+            fast=stack.enter_context(
+                FastFootage(connect, settings.topics, settings.dashboard.max_fast_views, view.forgotten)
+            ),
             bundles=BundleMaker(connect, settings),
             samples=samples,
             snapshots=snapshots,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 from anyio import CapacityLimiter
 
 from consumers.footage_index import FootageIndex
+from consumers.forgetting import ForgottenBook
 from consumers.settings import Settings
 from consumers.web.playlists.connection import Kept
 from stream import DecodeLimits, Transport
@@ -31,8 +32,9 @@ _T = TypeVar("_T")
 class NewestMaker(Generic[_T]):
     """Makes something of it. For one thread at a time: see `room`."""
 
-    def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
-        """Prepare; nothing is read before it is asked for."""
+    def __init__(self, connect: Callable[[], Transport], settings: Settings, forgotten: ForgottenBook) -> None:
+        """Prepare; nothing is read before it is asked for. Of what is `forgotten` nothing that was kept is shown."""
+        self._forgotten = forgotten
         self._index = Kept(lambda: FootageIndex(connect(), settings.topics))
         limits = settings.worker.decode_limits
         self._limits = DecodeLimits(
@@ -56,6 +58,10 @@ class NewestMaker(Generic[_T]):
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return made
+
+    def _is_remembered(self, camera: str, times_us: Iterable[int]) -> bool:
+        """Whether no picture of a camera, each of a time, is of a stretch that is forgotten."""
+        return all(self._forgotten.of(camera, each, each) is None for each in times_us)
 
     def close(self) -> None:
         """Read no more."""

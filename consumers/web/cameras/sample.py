@@ -76,7 +76,7 @@ class SampleMaker(NewestMaker[Sheet]):
         """
         return self._kept_or_made(
             camera,
-            lambda sheet: sheet.model == checkpoint.id,
+            lambda sheet: sheet.model == checkpoint.id and self._is_remembered(camera, sheet.frames_us),
             lambda index: self._made(index, camera, end_us, checkpoint),
         )
 

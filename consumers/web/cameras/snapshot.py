@@ -52,7 +52,11 @@ class SnapshotMaker(NewestMaker[Snapshot]):
             NoSampleError: there is none, and why.
             BrokerError: the broker is away.
         """
-        return self._kept_or_made(camera, lambda _: True, lambda index: self._made(index, camera, end_us))
+        return self._kept_or_made(
+            camera,
+            lambda kept: self._is_remembered(camera, [kept.at_us]),
+            lambda index: self._made(index, camera, end_us),
+        )
 
     def _made(self, index: FootageIndex, camera: str, end_us: int) -> Snapshot:
         found = index.find(camera, end_us - BESIDE_US, end_us + BESIDE_US)

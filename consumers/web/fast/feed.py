@@ -2,7 +2,8 @@
 
     topic ──▶ one thread, the partitions of watched cameras only ──▶ queues of viewers, eight segments each
 
-A viewer who does not keep up loses the oldest of them, and goes on where decoding can begin.
+A viewer who does not keep up loses the oldest of them, and goes on where decoding can begin. What comes late of a
+stretch that is forgotten, out of an agent's spool, for example, is handed to nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Self
 
+from consumers.forgetting import ForgottenBook
 from consumers.settings import TopicSettings
 from stream import BrokerError, Lookup, Record, Segment, SegmentError, Transport
 
@@ -71,9 +73,12 @@ class FastFeed:
 class FastFootage:
     """Follows the cameras that somebody watches. Use as a context manager."""
 
-    def __init__(self, connect: Callable[[], Transport], topics: TopicSettings, max_viewers: int) -> None:
-        """Prepare; nothing is read before somebody watches."""
+    def __init__(
+        self, connect: Callable[[], Transport], topics: TopicSettings, max_viewers: int, forgotten: ForgottenBook
+    ) -> None:
+        """Prepare; nothing is read before somebody watches. What is `forgotten` is shown to nobody."""
         self._connect, self._topic, self._max = connect, topics.segments, max_viewers
+        self._forgotten = forgotten
         self._lock = threading.Lock()
         self._feeds: dict[FastFeed, None] = {}
         self._wanted, self._stop = threading.Event(), threading.Event()
@@ -161,7 +166,7 @@ class FastFootage:
             self.left_out += 1
             log.log(logging.WARNING if self.left_out <= _NAMED else logging.DEBUG, "left out: %s", error)
             return
-        if segment.frames:
+        if segment.frames and self._forgotten.of(segment.camera, segment.start_us, segment.end_us) is None:
             for feed in feeds:
                 feed.put(segment)
 

@@ -18,7 +18,8 @@ from consumers.outputs.evidence import TooMuchFootageError
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
 from consumers.web.desk import AtDesk, Operator, audit_entry
-from consumers.web.problems import ProblemError, problem_responses
+from consumers.web.problems import ProblemError, forgotten, problem_responses
+from stream import SourceError
 
 from .events import EventId, find_event
 
@@ -62,7 +63,7 @@ class _Sent(StreamingResponse):
             "description": "The bundle: one HTML file, to be saved.",
             "content": {"text/html": {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problem_responses(400, 403, 404, 422, 500, 503),
+        **problem_responses(400, 403, 404, 410, 422, 500, 503),
     },
 )
 async def make_event_bundle(event: EventId, asked: BundleAsked, asker: Operator, desk: AtDesk) -> Response:
@@ -87,6 +88,8 @@ async def make_event_bundle(event: EventId, asked: BundleAsked, asker: Operator,
         raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
     except TooMuchFootageError as error:
         raise ProblemError(422, "bundle-too-large", str(error)) from None
+    except SourceError as error:  # meanwhile
+        raise forgotten(str(error)) from None
     except NoKeyError:
         raise ProblemError(500, "no-key", "this server has no key to sign with; its log tells more") from None
     desk.view.put_audit(entry)

@@ -139,7 +139,7 @@ def get_calendar(query: Annotated[MonthQuery, Query()], asker: AnyAsker, desk: A
             DayBody(day=day, alerts=each.alerts, detections=each.detections, unjudged=each.unjudged)
             for day, each in sorted(counts.items())
         ],
-        waiting=desk.view.waiting("events"),
+        waiting=desk.view.waiting("events") or desk.view.waiting("forgotten"),
     )
 
 

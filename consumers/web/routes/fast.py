@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -10,17 +12,20 @@ from typing import Final
 from anyio import to_thread
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from consumers.records.prediction import rfc3339
 from consumers.web.desk import AtDesk, Desk
 from consumers.web.fast import FastFeed, Fragment, Fragments
 from consumers.web.fast.fragments import PLAYABLE
 from consumers.web.problems import ProblemError, not_found, problem_responses
-from stream import BrokerError
+from stream import BrokerError, Segment
 
 from .cameras import CameraName
 from .playlists import Viewer
+from .remembered import check_knows_forgotten
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["footage"])
 
 #: Event time at which the MP4's own time is 0.
@@ -34,6 +39,34 @@ _SILENT_SECONDS: Final = 30.0
 #: Then who watches is asked again who that is.
 _LONGEST_SECONDS: Final = 3600.0
 _RETRY_SECONDS: Final = "5"
+
+
+class _Sent(StreamingResponse):
+    """A view, from its first fragment to its end. Whoever takes nothing for a while loses the place to others."""
+
+    def __init__(self, desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragment) -> None:
+        super().__init__(
+            _stream(desk, feed, fragments, first),
+            media_type=f'{_TYPE}; codecs="{first.codec}"',
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", TIME_HEADER: rfc3339(fragments.origin_us)},
+        )
+        self._desk, self._feed = desk, feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seconds = self._desk.settings.serve.slow_seconds
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(seconds):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except TimeoutError:
+            log.warning("fast view of %s: disconnected, it took nothing for %g s", self._feed.camera, seconds)
+            self._desk.streams.abort(scope.get("client"))
+            await asyncio.sleep(0)
+        finally:
+            self._desk.fast.leave(self._feed)
 
 
 @router.get(
@@ -55,6 +88,7 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
     """
     if not viewer.sees(camera) or desk.view.camera(camera) is None:
         raise not_found(f"no camera {camera!r} is known")
+    check_knows_forgotten(desk)
     feed = desk.fast.watch(camera)
     if feed is None:
         limit = desk.settings.dashboard.max_fast_views
@@ -65,11 +99,7 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
     except BaseException:
         desk.fast.leave(feed)
         raise
-    return StreamingResponse(
-        _stream(desk, feed, fragments, first),
-        media_type=f'{_TYPE}; codecs="{first.codec}"',
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", TIME_HEADER: rfc3339(fragments.origin_us)},
-    )
+    return _Sent(desk, feed, fragments, first)
 
 
 async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
@@ -79,7 +109,7 @@ async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
             raise BrokerError(desk.fast.away)
         why = f"camera {feed.camera}: nothing came within {_FIRST_SECONDS:g} s"
         raise ProblemError(503, "no-footage-yet", why, {"Retry-After": _RETRY_SECONDS})
-    if segment.codec not in PLAYABLE or segment.container != "mpegts":
+    if not _is_playable(segment):
         raise ProblemError(
             406, "not-playable", f"camera {feed.camera} sends {segment.codec}, which browsers do not play"
         )
@@ -89,11 +119,17 @@ async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
         raise ProblemError(406, "not-playable", f"camera {feed.camera}: {error}") from None
 
 
+def _is_playable(segment: Segment) -> bool:
+    return segment.codec in PLAYABLE and segment.container == "mpegts"
+
+
 async def _stream(desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragment) -> AsyncGenerator[bytes]:
     until = time.monotonic() + _LONGEST_SECONDS
     try:
         yield first.head + first.body
         while time.monotonic() < until and (segment := await feed.next(_SILENT_SECONDS)) is not None:
+            if not _is_playable(segment):  # who asks again is told so
+                return
             with contextlib.suppress(ValueError):  # a damaged segment: who classifies it says so
                 fragment = await to_thread.run_sync(fragments.add, segment)
                 if fragment.head != first.head:

@@ -16,7 +16,7 @@ from consumers.web.access import Asker
 from consumers.web.bodies import VerdictBody, VerdictPage
 from consumers.web.desk import AnyAsker, AtDesk, Desk, Operator, TaggedRoute, audit_entry
 from consumers.web.paging import Cameras, Id, SpanQuery, cursor
-from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from consumers.web.review.bodies import LeftOut, VerdictBatch
 from consumers.web.view import KnownEvent
 from stream import camera_behind
@@ -111,7 +111,7 @@ async def give_verdict(given: Given, asker: Operator, desk: AtDesk, response: Re
     return VerdictBody(**verdict.body())
 
 
-@router.post("/verdicts/batch", status_code=201, responses=problem_responses(400, 403, 404, 409, 422, 503))
+@router.post("/verdicts/batch", status_code=201, responses=problem_responses(400, 403, 404, 409, 410, 422, 503))
 async def give_verdicts(given: GivenBatch, asker: Operator, desk: AtDesk) -> VerdictBatch:
     """Say of several events at once whether they were right, or take that back; each as if it had been said alone.
 
@@ -123,14 +123,21 @@ async def give_verdicts(given: GivenBatch, asker: Operator, desk: AtDesk) -> Ver
     kinds: set[str] = set()
     for event in dict.fromkeys(given.events):
         known = known_event(desk, asker, event)
-        why = "it is not kept" if known is None else _forgotten(desk, known) or _why_not(known, given.answer)
-        if known is None or why is not None:
-            kinds.add("not-found" if known is None else "nothing-to-withdraw")
-            left_out.append(LeftOut(event=event, why=why or ""))
+        if known is None:
+            kind, why = "not-found", "it is not kept"
+        elif (gone := _forgotten(desk, known)) is not None:
+            kind, why = "forgotten", gone
+        elif (nothing := _why_not(known, given.answer)) is not None:
+            kind, why = "nothing-to-withdraw", nothing
         else:
             wanted.append(known)
+            continue
+        kinds.add(kind)
+        left_out.append(LeftOut(event=event, why=why))
     if not wanted and kinds == {"nothing-to-withdraw"}:
         raise ProblemError(409, "nothing-to-withdraw", "nothing was said of these events by hand")
+    if not wanted and kinds == {"forgotten"}:
+        raise forgotten(left_out[0].why)
     if not wanted:
         raise not_found("none of these events is kept")
     stored = await _store(desk, asker, given.answer, wanted)

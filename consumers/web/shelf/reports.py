@@ -60,6 +60,9 @@ class ReportFolder:
                         break
                     if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                         status = entry.stat(follow_symlinks=False)
+                        if status.st_size > MOST_BYTES:
+                            why = f"what is larger than {MOST_BYTES >> 20} MiB is not listed"
+                            continue
                         found.append((status.st_mtime_ns // 1000, status.st_size, entry.name))
         except OSError as error:
             return [], f"the folder of reports cannot be read ({error.strerror})"
