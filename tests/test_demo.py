@@ -106,6 +106,9 @@ def test_the_dashboard_of_a_demo_knows_its_cameras_and_events_and_stays_until_it
         with httpx.Client(base_url=f"{pages[1]}api/v1", timeout=30) as client:
             (gate,) = client.get("/cameras").json()["items"]
             assert (gate["camera"], gate["status"]) == ("gate", "ended")
+            assert gate["label"] in {"fight", "normal"}
+            (worker,) = client.get("/fleet").json()["workers"]
+            assert (worker["state"], worker["cameras"]) == ("working", ["gate"])
             events = client.get("/events").json()["items"]
             assert events
             # Nothing was filmed in the future.

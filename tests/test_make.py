@@ -70,7 +70,9 @@ def test_demo_installs_what_a_demo_needs_and_a_second_call_nothing(clone: Path) 
     assert "Installing what a demo needs: " in output
     assert "about 0.5 GB" in output
     packages, demo = calls(clone)
-    assert packages == "uv pip install --python .venv/bin/python -c constraints.txt pip -e .[edge,services,pictures,web]"
+    assert (
+        packages == "uv pip install --python .venv/bin/python -c constraints.txt pip -e .[edge,services,pictures,web]"
+    )
     assert demo == "clipline demo my videos"
     assert made(clone, "demo") == ""
     assert calls(clone) == ["clipline demo"]

@@ -81,10 +81,12 @@ def forget(
       clipline forget --check
     """
     from consumers.forgetting.work import Forgetting
-    from stream import KafkaTransport
+    from stream import KafkaTransport, display_name
 
     _check(camera, begin, end, check=check, changes=bool(why or dry_run or all_before or yes))
     settings = command_settings(settings_file, kafka, redis)
+    # Two systems on one machine may have cameras of one name.
+    errors.print(f"Kafka at {settings.kafka}, Redis at {display_name(settings.redis)}", soft_wrap=True)
     transport = KafkaTransport(settings.broker, at_once=True)
     work = Forgetting(transport, settings, lambda line: errors.print(line, style="bright_black", soft_wrap=True))
     if check:

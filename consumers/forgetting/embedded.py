@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.5
 #: What was under way when a stretch was forgotten has arrived by then.
 _AGAIN_SECONDS: Final = 60.0
+#: The newest record of a partition stays until newer ones are there: looked at so often from then on.
+_LATER_SECONDS: Final = 3600.0
 _END_SECONDS: Final = 3.0
 
 
@@ -55,7 +57,7 @@ def _run(broker: EmbeddedBroker, topics: TopicSettings, stop: threading.Event) -
             for record in records:
                 book.take(record)
             if records or time.monotonic() >= again_at:
-                again_at = time.monotonic() + _AGAIN_SECONDS if records else float("inf")
+                again_at = time.monotonic() + (_AGAIN_SECONDS if records else _LATER_SECONDS)
                 take_out(broker, topics, book)
 
 

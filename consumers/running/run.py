@@ -306,7 +306,7 @@ def _check_ports(settings: Settings) -> None:
 
 
 def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
-    found = {"CLIPLINE_KAFKA": services.kafka}
+    found = {"CLIPLINE_KAFKA": (services.kafka, settings.kafka), "CLIPLINE_REDIS": (services.redis, settings.redis)}
     notes = list(services.notes)
     if (port := settings.metrics.port) is not None:
         workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
@@ -331,7 +331,7 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         redis=services.redis,
         notes=tuple(notes),
         logs=logs,
-        exports={name: value for name, value in found.items() if value != settings.kafka},
+        exports={name: at for name, (at, named) in found.items() if at != named},
     )
 
 

@@ -18,9 +18,13 @@ from rich.live import Live
 
 from consumers.live.assemble import Serving, open_worker
 from consumers.live.snapshot import WorkerSnapshot
+from consumers.outputs.states import WorkerReporter
+from consumers.records.prediction import rfc3339
+from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, override
 from consumers.subscribing.reader import stored_events
 from consumers.terminal.console import Output
+from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, cameras_of, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
@@ -37,6 +41,8 @@ _MAX_NAMED: Final = 3
 #: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
 _STUCK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
+#: Before and after an event, for those who ask why nothing else was reported.
+_AROUND_SECONDS: Final = 30.0
 
 
 def run_demo(
@@ -81,6 +87,7 @@ def run_demo(
             worker = serving.worker
         before = worker.snapshot()
         _print_setting(console, kafka.address, redis.address, before)
+        stack.enter_context(_told_worker(serving, settings))
         pages = stack.enter_context(_dashboard(console, settings))
         console.print()
         attached = time.monotonic()
@@ -105,6 +112,18 @@ def run_demo(
             _print_pages(console, pages, outcome)
             stop.wait()
     return outcome
+
+
+def _told_worker(serving: Serving, settings: Settings) -> WorkerReporter:
+    """Has the pages know of the worker, as of the process of one."""
+    return WorkerReporter(
+        KafkaTransport(settings.broker, at_once=True),
+        settings.topics,
+        ProcessInfo.current(f"{ProcessInfo.current().id}-worker"),
+        serving.snapshot,
+        settings=settings.worker,
+        engine=serving.classifier.engine,
+    )
 
 
 @contextlib.contextmanager
@@ -328,8 +347,14 @@ def _print_pages(console: Output, pages: str, outcome: Outcome) -> None:
         newest = outcome.events[-1]
         say(console, f"  {pages}#/event/{newest['event']}")
         say(console, f"  {'':38} one of them: its footage over its scores")
-        asked = urllib.parse.urlencode({"camera": newest["camera"]})
-        say(console, f"  {f'{pages}#/why?{asked}':38} why nothing else was reported")
+        begin, end = (parse_time_us(newest[name]) / 1e6 for name in ("start", "end"))
+        stretch = {"from": _iso(begin - _AROUND_SECONDS), "to": _iso(end + _AROUND_SECONDS)}
+        say(console, f"  {pages}#/why?{urllib.parse.urlencode({'camera': newest['camera'], **stretch})}")
+        say(console, f"  {'':38} why nothing else was reported around it")
+
+
+def _iso(seconds: float) -> str:
+    return rfc3339(round(seconds * 1e6))
 
 
 def _command() -> str:

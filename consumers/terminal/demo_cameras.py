@@ -78,4 +78,4 @@ def _send(
             progress=watch.update,
         )
     finally:
-        watch.end("its footage is over")
+        watch.end("the footage is over")
