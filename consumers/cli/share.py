@@ -45,7 +45,9 @@ def share(
       clipline share 3f0c6a --for 12h
     """
     from consumers.records.prediction import rfc3339
+    from consumers.settings import is_loopback
     from consumers.terminal.console import print_json
+    from consumers.web_server import parse_address
     from consumers.web.sharing.by_hand import make_share
     from stream import KafkaTransport
 
@@ -64,6 +66,11 @@ def share(
             f"`clipline shares revoke {made.id[:8]}` ends it",
             soft_wrap=True,
         )
+        if is_loopback(parse_address(settings.dashboard.listen)[0]):
+            errors.print(
+                "dashboard.listen is this machine's own address: for others, put that of the proxy in front of it",
+                soft_wrap=True,
+            )
 
 
 def shares(

@@ -5,7 +5,7 @@ import {language, store, t, timeOfDay} from "./core/i18n.js";
 import {cameras, freshness, health, start} from "./core/live.js";
 import {address, route} from "./core/route.js";
 import {clock, Signal, useSignal} from "./core/signal.js";
-import {Failed, Loading} from "./core/ui.js";
+import {Empty, Failed, Loading} from "./core/ui.js";
 import {toast, undo} from "./core/verdicts.js";
 import {Login} from "./pages/login.js";
 import {Wall} from "./pages/wall.js";
@@ -33,9 +33,14 @@ theme.watch((value) => {
 /** The component of the page, once it is loaded, and of which page it is. */
 const shown = new Signal({page: null, component: null, error: null});
 
+/** Somebody typed an address that leads nowhere. */
+function NoPage() {
+  return html`<h1 tabindex="-1">${t("page.none")}</h1><${Empty} title=${location.hash}><a class="button" href=${address("wall")}>${t("wall")}</a><//>`;
+}
+
 async function show(page) {
   try {
-    const component = await (PAGES[page] ?? PAGES.wall)();
+    const component = PAGES[page] ? await PAGES[page]() : NoPage;
     if (route.value.page === page) shown.value = {page, component, error: null};
   } catch (error) {
     shown.value = {page, component: null, error};

@@ -21,6 +21,9 @@ const REFRESH_MS = 4_000;
 /** Reading, drawing and signing may wait for those of others. */
 const BUNDLE_PATIENCE_MS = 180_000;
 
+/** What the API says of an event that nobody is shown, and what is said of it here. */
+const GONE = {forgotten: "event.forgotten", "not-found": "event.none"};
+
 const iso = (time) => new Date(time).toISOString();
 
 /**
@@ -231,7 +234,10 @@ export function EventPage() {
   }, [subject]);
   // What is said is shown at once; the next answer knows it as well.
   useEffect(() => setSaid(null), [found.answer]);
-  if (found.error && !found.answer) return html`<h1 tabindex="-1">${t("event")}</h1><${Failed} error=${found.error} retry=${found.again} />`;
+  if (found.error && !found.answer) {
+    const gone = GONE[found.error.kind];
+    return html`<h1 tabindex="-1">${t("event")}</h1>${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
+  }
   if (!found.answer || found.answer.event !== subject) return html`<h1 tabindex="-1">${t("event")}</h1><${Loading} lines="3" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};
   return html`<${Shown} key=${subject} event=${event} />`;
