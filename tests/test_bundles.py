@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import stat
@@ -414,6 +416,18 @@ def test_a_key_is_made_once_and_is_its_owners(tmp_path: Path):
     (tmp_path / "public.pem").write_text(made.public_pem)
     assert public_fingerprint(str(tmp_path / "public.pem")) == made.fingerprint == public_fingerprint(made.fingerprint)
     assert made.fingerprint == f"sha256:{hashlib.sha256(made.public).hexdigest()}"
+
+
+def test_a_key_is_made_where_there_are_no_hard_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    made, is_new = signer_at(tmp_path / "key")
+    assert is_new
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert existing_signer(tmp_path / "key").fingerprint == made.fingerprint
+    assert [each.name for each in tmp_path.iterdir()] == ["key"]
 
 
 def test_a_file_that_holds_no_such_key_is_named(tmp_path: Path):

@@ -64,6 +64,30 @@ def test_it_finds_what_a_worker_reports_under_either_rule(smoothing: int):
         assert [(a.start_us // SECOND_US, a.end_us // SECOND_US) for a in found.after] == tracked(scores, then)
 
 
+def test_what_was_said_is_found_among_thousands_of_verdicts_as_one_by_one():
+    rng = random.Random(7)
+    judged = list(
+        judged_events(
+            Verdict(
+                f"{n:x}", rng.choice(["right", "false"]), f"ev{n}", "gate-1", "fight", start, end, n, None, by="ana"
+            )
+            for n in range(3000)
+            for start in [rng.randrange(3000 * SECOND_US)]
+            for end in [start + rng.randrange(8 * SECOND_US)]
+        ).values()
+    )
+    scores = [rng.random() if n % 9 < 5 else 0.0 for n in range(3000)]
+    found = compared(series(scores), replace(RULE, min_seconds=1.0), replace(RULE, min_seconds=0.0), judged).before
+    assert len({alarm.said for alarm in found}) > 1
+    for alarm in found:
+        answers = {
+            each.judged
+            for each in judged
+            if each.newest.start_us < alarm.end_us and each.newest.end_us > alarm.start_us
+        }
+        assert alarm.said == ("right" if "right" in answers else "false" if answers else "open")
+
+
 def test_an_event_is_lost_where_none_meets_it_and_what_was_said_of_it_is_known():
     scores = [0.0] * 100
     scores[10:15] = [0.7] * 5

@@ -6,6 +6,7 @@ A key's fingerprint is "sha256:" and the SHA-256 of its 32 public bytes, in hexa
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -28,6 +29,8 @@ ALGORITHM: Final = "ed25519"
 _FINGERPRINT: Final = re.compile(r"sha256:[0-9a-f]{64}")
 #: Of a file of a key.
 _MAX_BYTES: Final = 16 * 1024
+#: Of a file system without hard links, such as exFAT and some that containers share with their hosts.
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +120,18 @@ def _make(path: Path) -> bool:
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(unfinished, pem)
         try:
             # Whole or not at all, and never over a key that there is.
             os.link(unfinished, path)
         except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with contextlib.suppress(FileExistsError):
+                _write(path, pem)
+                return True
             return False
     except OSError as error:
         raise SettingsError(f"evidence.key: {path} cannot be made ({error.strerror})") from None
@@ -132,6 +139,14 @@ def _make(path: Path) -> bool:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return True
+
+
+def _write(path: Path, pem: bytes) -> None:
+    """Write a file that there is not yet; raises OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def public_fingerprint(said: str) -> str:

@@ -8,6 +8,7 @@ Thresholds only rise: nobody has judged what was never told, so nothing is known
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -158,13 +159,29 @@ def alarms_under(
         for e in reports.values()
         if e.id in alerts
     )
-    return tuple(replace(alarm, said=_said(alarm, said)) for alarm in found)
+    answers = _Answers(said)
+    return tuple(replace(alarm, said=answers.to(alarm)) for alarm in found)
 
 
-def _said(alarm: Alarm, said: Sequence[tuple[Verdict, str]]) -> Said:
-    answers = {answer for verdict, answer in said if _meets(verdict, alarm)}
-    # Where somebody says that something was there, it was.
-    return "right" if "right" in answers else "false" if answers else "open"
+class _Answers:
+    """What people said, to be found by event and by time: there may be thousands of alarms and as many verdicts."""
+
+    def __init__(self, said: Sequence[tuple[Verdict, str]]) -> None:
+        self._said = sorted(said, key=lambda each: each[0].start_us)
+        self._starts_us = [verdict.start_us for verdict, _ in self._said]
+        self._longest_us = max((verdict.end_us - verdict.start_us for verdict, _ in said), default=0)
+        self._of_event: dict[str, set[str]] = {}
+        for verdict, answer in said:
+            self._of_event.setdefault(verdict.event, set()).add(answer)
+
+    def to(self, alarm: Alarm) -> Said:
+        """What they come to, for one alarm."""
+        first = bisect_left(self._starts_us, alarm.start_us - self._longest_us)
+        behind = bisect_left(self._starts_us, alarm.end_us)
+        beside = {answer for verdict, answer in self._said[first:behind] if _meets(verdict, alarm)}
+        answers = beside | self._of_event.get(alarm.event, set())
+        # Where somebody says that something was there, it was.
+        return "right" if "right" in answers else "false" if answers else "open"
 
 
 def _meets(verdict: Verdict, alarm: Alarm) -> bool:
