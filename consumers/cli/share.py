@@ -47,8 +47,8 @@ def share(
     from consumers.records.prediction import rfc3339
     from consumers.settings import is_loopback
     from consumers.terminal.console import print_json
-    from consumers.web_server import parse_address
     from consumers.web.sharing.by_hand import make_share
+    from consumers.web_server import parse_address
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)
