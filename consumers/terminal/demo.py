@@ -16,6 +16,7 @@ from typing import Final
 
 from rich.live import Live
 
+from consumers.forgetting.embedded import taking_out
 from consumers.live.assemble import Serving, open_worker
 from consumers.live.snapshot import WorkerSnapshot
 from consumers.outputs.states import WorkerReporter
@@ -88,6 +89,7 @@ def run_demo(
         before = worker.snapshot()
         _print_setting(console, kafka.address, redis.address, before)
         stack.enter_context(_told_worker(serving, settings))
+        stack.enter_context(taking_out(kafka, settings.topics))
         pages = stack.enter_context(_dashboard(console, settings))
         console.print()
         attached = time.monotonic()

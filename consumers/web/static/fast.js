@@ -19,6 +19,8 @@ const FASTER = 1.08;
 const SLOWER = 0.94;
 const JUMP = 4;
 const BACK_BUFFER = 10;
+// The server ends a view of which nothing comes for 30 s.
+const SILENT_MS = 40000;
 // Pieces that wait for the browser: it is far behind, and begins anew.
 const MOST_WAITING = 200;
 
@@ -39,6 +41,8 @@ export function mountFast(video, {url, onState = () => {}}) {
   // Where what is there ends, and how long segments are, in seconds.
   let newest = 0;
   let longest = 2;
+  // When something came last; null while nothing is waited for.
+  let arrivedAt = null;
   // When the video's own time was 0.
   let zeroAt = null;
 
@@ -51,6 +55,7 @@ export function mountFast(video, {url, onState = () => {}}) {
   function again(state, reason) {
     if (isOver) return;
     run?.abort();
+    arrivedAt = null;
     clearTimeout(timer);
     if (state) tell(state, reason);
     const wait = state === "not-playable" ? RETRY_UNPLAYABLE_MS : RETRY_MS[Math.min(failures, RETRY_MS.length - 1)];
@@ -110,7 +115,9 @@ export function mountFast(video, {url, onState = () => {}}) {
         else follow();
       };
       buffer.addEventListener("updateend", next);
+      arrivedAt = performance.now();
       for await (const piece of pieces(response.body, signal)) {
+        arrivedAt = performance.now();
         waiting.push(piece);
         if (waiting.length > MOST_WAITING) throw new Error("this browser does not keep up");
         next();
@@ -148,6 +155,11 @@ export function mountFast(video, {url, onState = () => {}}) {
 
   function look() {
     const now = performance.now();
+    // A connection that is gone without a word is not heard of.
+    if (arrivedAt !== null && now - arrivedAt > SILENT_MS) {
+      arrivedAt = null;
+      again("offline", "nothing comes");
+    }
     if (video.currentTime !== shown) {
       if (shown >= 0 && !video.seeking) {
         failures = 0;
