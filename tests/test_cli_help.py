@@ -164,7 +164,7 @@ def test_bash_completes_commands_and_options_once_installed(tmp_path):
     done = subprocess.run(
         ["bash", "--norc", "-c", commands], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert done.stdout.splitlines() == ["events evaluate evidence", "--pace", "openvino openvino-f32", "x3d-xs"], done
+    assert done.stdout.splitlines() == ["events evidence evaluate", "--pace", "openvino openvino-f32", "x3d-xs"], done
 
 
 def test_the_reference_of_commands_is_what_its_script_writes():

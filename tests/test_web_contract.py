@@ -70,7 +70,9 @@ def test_schemathesis_finds_no_failure(
     with served(site.settings, Authorization="Bearer ana") as (client, desk):
         ready(desk)
         document = client.get("/openapi.json").json()
-        schema = schemathesis.openapi.from_dict(document).exclude(path="/api/v1/events/stream")
+        schema = schemathesis.openapi.from_dict(document)
+        for endless in ("/api/v1/events/stream", "/api/v1/cameras/{camera}/fast.mp4"):
+            schema = schema.exclude(path=endless)
         schema.config.update(base_url=str(client.base_url).removesuffix("/api/v1/"))
         asked: set[str] = set()
         playlist = client.get(f"/cameras/{CAMERA}/live.m3u8").text

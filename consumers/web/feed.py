@@ -114,7 +114,8 @@ class Feed:
     def _look(self) -> None:
         self._tidy()
         self._behind = self._follower.behind()
-        self._is_begun = self._is_begun or self._behind == 0
+        # Where there was no such topic, nothing was there to be read.
+        self._is_begun = self._is_begun or self._behind == 0 or self.health.is_missing
 
     def __enter__(self) -> Self:
         self._thread.start()
