@@ -2,7 +2,7 @@
 
 Sample films are sent as 16 cameras through an embedded broker; a wall of all of them is watched as a player does it.
 Meanwhile the API is asked 50 times a second, at the times that were set beforehand, whether earlier answers have come
-or not, so that a server that stands still is seen. There are 10,000 events and the scores of an hour. Then, where there
+or not, so that a server that stands still is seen. There are 10,000 events and the scores of three minutes, which is what pages ask for. Then, where there
 is a Chromium, the first page is opened with nothing kept. Server, cameras, viewers and askers are processes of their
 own. Needs the extra `web`; for the page `playwright` and Chromium.
 """
@@ -54,13 +54,15 @@ _MIX: Final = (
 )
 _MODEL: Final = "movenet_views-000000000000"
 _HOUR_US: Final = 3_600_000_000
+#: Scores are found by when they were sent: those that are sent now are of now.
+_SCORES_US: Final = 180_000_000
 _WINDOW_US: Final = 650_000
 _READY_SECONDS: Final = 120.0
 _PAGE_ROUNDS: Final = 5
 
 
 def fill(transport: KafkaTransport, settings: Settings, cameras: list[str], events: int) -> list[str]:
-    """Send events of the last day and scores of the last hour; return the events' ids."""
+    """Send events of the last day and scores of the last minutes; return the events' ids."""
     rng, now_us, found = np.random.default_rng(7), time.time_ns() // 1000, []
     producer = transport.producer()
     for number in range(events):
@@ -74,11 +76,11 @@ def fill(transport: KafkaTransport, settings: Settings, cameras: list[str], even
         producer.send(settings.topics.events, *report.encode())
         found.append(name)
     for camera in cameras:
-        for window in range(_HOUR_US // _WINDOW_US):
-            begin_us = now_us - _HOUR_US + window * _WINDOW_US
+        for window in range(_SCORES_US // _WINDOW_US):
+            begin_us = now_us - _SCORES_US + window * _WINDOW_US
             score = float(rng.beta(1, 8))
             prediction = Prediction(
-                camera, now_us - _HOUR_US, window, begin_us, begin_us + 2 * _WINDOW_US, _MODEL,
+                camera, now_us - _SCORES_US, window, begin_us, begin_us + 2 * _WINDOW_US, _MODEL,
                 {"fight": score, "normal": 1 - score},
             )  # fmt: skip
             producer.send(settings.topics.predictions, *prediction.encode())
@@ -150,12 +152,12 @@ def plan(count: int, cameras: list[str], events: list[str]) -> list[tuple[str, s
     kinds = rng.choice(len(_MIX), count, p=[share / 100 for _, share in _MIX])
     found = []
     for kind in kinds:
-        end_us = now_us - int(rng.integers(0, _HOUR_US - 120_000_000))
+        end_us = now_us - int(rng.integers(0, _SCORES_US))
         path = _MIX[kind][0].format_map(
             {
                 "event": events[int(rng.integers(len(events)))],
                 "camera": cameras[int(rng.integers(len(cameras)))],
-                "from": rfc3339(end_us - 120_000_000),
+                "from": rfc3339(end_us - 60_000_000),
                 "to": rfc3339(end_us),
             }
         )
