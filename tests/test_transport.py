@@ -148,6 +148,8 @@ def test_a_lookup_reads_here_and_there_and_what_came_since(transport, topics_pre
         assert 0 <= lookup.end((topics_prefix, 1)) <= 6
         assert lookup.partition_of(topics_prefix, b"lobby") == transport.partition_of(topics_prefix, b"lobby")
         partition = (topics_prefix, 1)
+        assert lookup.since(partition, 0) == 0
+        assert lookup.since(partition, time.time_ns() // 1000 + 3_600_000_000) in {lookup.end(partition), 6}
         assert values(list(lookup.read(partition, 2, 4))) == [b"2", b"3"]
         assert next(lookup.read(partition, 1, 6)).value == b"1"
         assert values(list(lookup.read(partition, 4))) == [b"4", b"5"]

@@ -6,7 +6,7 @@ They are too many to be kept in memory: a stretch is found by when its records w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,9 @@ from consumers.forgetting import ForgottenBook, read_forgotten
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
-from stream import Transport
+from stream import Lookup, Record, Transport
+
+from .playlists.connection import Kept
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class ScoreReader:
     ) -> None:
         """Prepare; what is forgotten is read with the scores, unless a `book` says it."""
         self._connect, self._topics, self._topic, self._book = connect, topics, topics.predictions, book
+        #: Connections that nobody reads with now: opening one costs more than most reads.
+        self._idle = [Kept(lambda: connect().lookup([topics.predictions])) for _ in range(_AT_ONCE)]
         #: Whoever reads waits here, and in no thread.
         self.room = CapacityLimiter(_AT_ONCE)
 
@@ -60,20 +64,28 @@ class ScoreReader:
         Raises:
             BrokerError: the broker is away.
         """
-        transport = self._connect()
-        if not transport.existing([self._topic]):
+        kept = self._idle.pop()
+        try:
+            return kept.use(lambda lookup: self._looked_up(lookup, camera, (from_us, to_us), limit))
+        finally:
+            self._idle.append(kept)
+
+    def _looked_up(self, lookup: Lookup, camera: str, stretch: tuple[int, int], limit: int) -> Scores:
+        if not lookup.first_kept(self._topic):
             return Scores((), is_cut=False)
-        partition = self._topic, transport.partition_of(self._topic, camera.encode())
-        first, end = transport.offsets(self._topic).get(partition, (0, 0))
-        since = transport.sent_since(self._topic, max(0, from_us - _AHEAD_US)).get(partition, first)
-        begin = max(first, since)
-        book = read_forgotten(transport, self._topics) if self._book is None else self._book
-        return self._read(transport, {partition: (begin, end)}, (camera, book), (from_us, to_us), limit)
+        partition = self._topic, lookup.partition_of(self._topic, camera.encode())
+        begin = lookup.since(partition, max(0, stretch[0] - _AHEAD_US))
+        book = read_forgotten(self._connect(), self._topics) if self._book is None else self._book
+        return self._read(lookup.read(partition, begin), (camera, book), stretch, limit)
+
+    def close(self) -> None:
+        """Read no more."""
+        for each in self._idle:
+            each.close()
 
     def _read(
         self,
-        transport: Transport,
-        bounds: dict[tuple[str, int], tuple[int, int]],
+        records: Iterable[Record],
         wanted: tuple[str, ForgottenBook],
         stretch: tuple[int, int],
         limit: int,
@@ -82,7 +94,7 @@ class ScoreReader:
         left_out = forgotten = 0
         camera, book = wanted
         key = camera.encode()
-        for number, record in enumerate(transport.read(bounds)):
+        for number, record in enumerate(records):
             if number == _MOST_RECORDS:
                 return Scores(tuple(found), is_cut=True, left_out=left_out, forgotten=forgotten)
             if record.key != key:

@@ -76,11 +76,13 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         access.follow(view.access, lambda: view.knows("access"))
         footage = stack.enter_context(Footage(connect, settings, view.forgotten))
         streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
+        scores = ScoreReader(connect, settings.topics, view.forgotten)
+        stack.callback(scores.close)
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
-            scores=ScoreReader(connect, settings.topics, view.forgotten),
+            scores=scores,
             past_scores=PastScoreReader(connect, settings.topics),
             thresholds=ThresholdReader(settings),
             pictures=pictures,

@@ -239,6 +239,13 @@ class Lookup(Protocol):
             BrokerError: there is no such partition, or the broker does not answer.
         """
 
+    def since(self, partition: Partition, time_us: int) -> int:
+        """Where records begin that were sent at a time or later; the partition's end where there are none.
+
+        Raises:
+            BrokerError: there is no such partition, or the broker does not answer.
+        """
+
     def partition_of(self, topic: str, key: bytes) -> int:
         """As of `Transport`."""
 

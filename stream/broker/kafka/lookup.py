@@ -79,6 +79,14 @@ class KafkaLookup:
             end: int = self._consumer.end_offsets([at], timeout_ms=connection.CONNECT_TIMEOUT_MS)[at]
             return end
 
+    def since(self, partition: Partition, time_us: int) -> int:
+        at = TopicPartition(*partition)
+        with mapped("asking for offsets by time", self._address):
+            # As a consumer asks: milliseconds, of which the one that has begun; some say offset 0 of no time.
+            asked = {at: max(0, time_us // 1000)}
+            found = self._consumer.offsets_for_times(asked, timeout_ms=connection.CONNECT_TIMEOUT_MS).get(at)
+        return self.end(partition) if found is None or found.timestamp < 0 else int(found.offset)
+
     def partition_of(self, topic: str, key: bytes) -> int:
         with mapped("asking for topics", self._address):
             numbers = self._numbers(topic)

@@ -51,6 +51,9 @@ class MemoryLookup:
     def end(self, partition: Partition) -> int:
         return self._transport.offsets(partition[0])[partition][1]
 
+    def since(self, partition: Partition, time_us: int) -> int:
+        return self._transport.sent_since(partition[0], time_us)[partition]
+
     def partition_of(self, topic: str, key: bytes) -> int:
         return self._transport.partition_of(topic, key)
 
