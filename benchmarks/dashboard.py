@@ -2,9 +2,9 @@
 
 Sample films are sent as 16 cameras through an embedded broker; a wall of all of them is watched as a player does it.
 Meanwhile the API is asked 50 times a second, at the times that were set beforehand, whether earlier answers have come
-or not, so that a server that stands still is seen. There are 10,000 events and the scores of three minutes. Then, where there
-is a Chromium, the first page is opened with nothing kept. Server, cameras, viewers and askers are processes of their
-own. Needs the extra `web`; for the page `playwright` and Chromium.
+or not, so that a server that stands still is seen. There are 10,000 events and the scores of three minutes. Then, where
+there is a Chromium, the first page is opened with nothing kept. Server, cameras, viewers and askers are processes of
+their own. Needs the extra `web`; for the page `playwright` and Chromium.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ _SCORES_US: Final = 180_000_000
 _WINDOW_US: Final = 650_000
 _READY_SECONDS: Final = 120.0
 _PAGE_ROUNDS: Final = 5
+_TRANSFERRED: Final = """performance.getEntriesByType('resource')
+    .filter((each) => !each.name.includes('/segments/')).reduce((sum, each) => sum + each.transferSize, 0)"""
 
 
 def fill(transport: KafkaTransport, settings: Settings, cameras: list[str], events: int) -> list[str]:
@@ -184,11 +186,7 @@ def first_page(url: str) -> str:
             page.goto(url, wait_until="commit")
             page.wait_for_selector("li.tile")
             times.append(time.perf_counter() - begun)
-            sizes.append(
-                page.evaluate(
-                    "performance.getEntriesByType('resource').filter((r) => !r.name.includes('/segments/')).reduce((sum, r) => sum + r.transferSize, 0)"
-                )
-            )
+            sizes.append(page.evaluate(_TRANSFERRED))
             page.context.close()
         browser.close()
     return (
