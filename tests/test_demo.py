@@ -130,11 +130,22 @@ def test_footage_that_is_played_fast_was_filmed_before():
 
 
 def test_demo_without_the_packages_of_the_dashboard_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "consumers.terminal.demo_dashboard", None)
+    for name in [n for n in sys.modules if n.startswith(("consumers.web.", "consumers.terminal.demo_dashboard"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
     out = io.StringIO()
     with demo._dashboard(Output(file=out, width=200), Settings()) as pages:
         assert pages is None
-    assert "pip install 'clipline[web,pictures]'" in out.getvalue()
+    assert "No dashboard: fastapi is not installed; pip install 'clipline[web,pictures]'" in out.getvalue()
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_package_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "consumers.terminal.demo_dashboard", None)
+    with (
+        pytest.raises(ModuleNotFoundError, match="demo_dashboard"),
+        demo._dashboard(Output(file=io.StringIO()), Settings()),
+    ):
+        pass
 
 
 def test_demo_of_files_that_are_no_video_says_so_before_anything_is_started(tmp_path):

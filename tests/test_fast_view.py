@@ -124,8 +124,10 @@ def test_only_so_many_may_watch_and_nothing_is_read_for_nobody():
         assert one is not None
         assert two is not None
         assert footage.watch("gate") is None
+        one.dropped, two.dropped = 3, 4
         footage.leave(one)
         footage.leave(one)
+        assert footage.dropped == 7
         assert footage.watch("gate") is not None
         assert footage.viewers == 2
 

@@ -42,6 +42,8 @@ _MAX_NAMED: Final = 3
 #: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
 _STUCK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
+#: No extra brings these: that one of their modules is missing is a fault.
+_OURS: Final = frozenset({"consumers", "models", "stream"})
 #: Before and after an event, for those who ask why nothing else was reported.
 _AROUND_SECONDS: Final = 30.0
 
@@ -134,6 +136,8 @@ def _dashboard(console: Output, settings: Settings) -> Iterator[str | None]:
     try:
         from .demo_dashboard import demo_dashboard  # noqa: PLC0415  an extra of its own
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
         say(console, f"No dashboard: {error.name} is not installed; pip install 'clipline[web,pictures]'.", "yellow")
         yield None
         return

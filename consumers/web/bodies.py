@@ -338,6 +338,7 @@ class FootageHealth(BaseModel):
         description="Segments, and pages of their index, that cannot be read or played.", examples=[0]
     )
     fast_views: int = Field(description="Fast views that are open.", examples=[1])
+    fast_dropped: int = Field(description="Segments that viewers of fast views were too slow for.", examples=[0])
 
 
 class Health(BaseModel):

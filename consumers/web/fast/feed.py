@@ -81,6 +81,8 @@ class FastFootage:
         self._forgotten = forgotten
         self._lock = threading.Lock()
         self._feeds: dict[FastFeed, None] = {}
+        #: Of viewers who have left.
+        self._dropped = 0
         self._wanted, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="fast view", daemon=True)
         #: Records that are no segments, and why nothing comes; None while the broker is there.
@@ -100,7 +102,15 @@ class FastFootage:
     def leave(self, feed: FastFeed) -> None:
         """Watch no more."""
         with self._lock:
-            self._feeds.pop(feed, None)
+            if feed in self._feeds:
+                del self._feeds[feed]
+                self._dropped += feed.dropped
+
+    @property
+    def dropped(self) -> int:
+        """Segments that viewers were too slow for."""
+        with self._lock:
+            return self._dropped + sum(feed.dropped for feed in self._feeds)
 
     @property
     def viewers(self) -> int:

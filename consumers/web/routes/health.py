@@ -48,5 +48,6 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
             bytes=footage.segments.kept_bytes,
             left_out=footage.segments.left_out + footage.live.left_out + desk.fast.left_out,
             fast_views=desk.fast.viewers,
+            fast_dropped=desk.fast.dropped,
         ),
     )
