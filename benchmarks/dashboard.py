@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import httpx
 import numpy as np
-from playlists import p95, process, send, watch
+from playlists import films_of, p95, process, send, watch
 
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event, event_id
@@ -210,7 +210,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         site(folder, cameras, asked.events) as (settings, events),
         process(serve, settings, there, over),
-        process(send, settings, cameras),
+        process(send, settings, films_of(cameras)),
     ):
         url = there.get(timeout=_READY_SECONDS)
         _wait_until_ready(url, len(cameras))

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=usual.batch)
     parser.add_argument("--learning-rate", type=float, default=usual.learning_rate)
     parser.add_argument("--weight-decay", type=float, default=usual.weight_decay)
+    parser.add_argument("--mixup", type=float, default=usual.augmentation.mixup)
     parser.add_argument("--output", type=Path, default=Path("build/nested.json"))
     options = parser.parse_args()
     examples = find_examples([options.data], dict(pair.split("=") for pair in options.map))
@@ -154,7 +155,7 @@ def main() -> None:
                 batch=options.batch,
                 learning_rate=options.learning_rate,
                 weight_decay=options.weight_decay,
-                augmentation=Augmentation(flip=False),
+                augmentation=Augmentation(flip=False, mixup=options.mixup),
             )
             trainers[f"{architecture}, {frames} frames"] = recipe, Trainer(load_footage(examples, recipe, show), recipe)
         counts, outcomes = Counter[str](), []

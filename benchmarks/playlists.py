@@ -15,9 +15,8 @@ import multiprocessing
 import os
 import re
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +24,13 @@ from typing import Any, Final
 import httpx
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.running.attaching import attach_camera
+from consumers.records.process import ProcessInfo
+from consumers.running import agent
 from consumers.running.ending import Ending
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from consumers.web.serving import serving_dashboard
-from stream import KafkaTransport, Reading
+from stream import KafkaTransport
 from stream.services import EmbeddedBroker
 
 _FILMS: Final = sorted((Path(__file__).parents[1] / "consumers" / "footage").glob("*.mp4"))
@@ -50,20 +50,17 @@ class Taken:
     distinct: set[str] = field(default_factory=set)
 
 
-def send(settings: Settings, cameras: Sequence[str]) -> None:
-    """Send films as cameras, until the process ends."""
+def send(settings: Settings, films: Mapping[str, Path]) -> None:
+    """Have one agent send films as cameras, again and again, until the process ends."""
+    cameras = {camera: {"url": str(film), "loop": True} for camera, film in films.items()}
+    own = Settings.model_validate(settings.model_dump() | {"cameras": cameras})
+    with agent.prepare(own, ProcessInfo.current()) as run:
+        run(Ending())
 
-    def one(camera: str, film: Path) -> None:
-        attach_camera(
-            settings, str(film), camera, pace="realtime", loop=True, start_us=time.time_ns() // 1000,
-            reading=Reading(), take_over=True, exit_after_seconds=None, ending=Ending(), progress=lambda _: None,
-            hear=lambda _: None,
-        )  # fmt: skip
 
-    for number, camera in enumerate(cameras):
-        threading.Thread(target=one, args=(camera, _FILMS[number % len(_FILMS)]), daemon=True).start()
-        time.sleep(0.05)
-    threading.Event().wait()
+def films_of(cameras: Iterable[str]) -> dict[str, Path]:
+    """The sample films, by turns."""
+    return {camera: _FILMS[number % len(_FILMS)] for number, camera in enumerate(cameras)}
 
 
 def watch(url: str, viewers: Sequence[Sequence[str]], seconds: float, answer: Any) -> None:
@@ -148,7 +145,7 @@ def main() -> None:
         transport = KafkaTransport(settings.broker)
         ensure_topics(transport, settings.topics)
         ensure_state_topics(transport, settings.topics)
-        with process(send, settings, cameras), serving_dashboard(settings, "127.0.0.1:0") as (url, desk):
+        with process(send, settings, films_of(cameras)), serving_dashboard(settings, "127.0.0.1:0") as (url, desk):
             with httpx.Client(base_url=url, timeout=30) as client:
                 while len(client.get("/cameras").json()["items"]) < len(cameras):
                     time.sleep(0.5)

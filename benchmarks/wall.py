@@ -13,23 +13,21 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import av
 import httpx
 import numpy as np
-from playlists import process
+from playlists import process, send
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.running.attaching import attach_camera
-from consumers.running.ending import Ending
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from consumers.web.serving import serving_dashboard
-from stream import KafkaTransport, Reading
+from stream import KafkaTransport
 from stream.services import EmbeddedBroker
 
 _SECONDS: Final = 60
@@ -38,7 +36,13 @@ _READY_SECONDS: Final = 180.0
 _LOOK_SECONDS: Final = 30.0
 #: What the second half of the time may add, of what there was in its begin.
 _GROWTH: Final = 0.15
-_PLAYING: Final = "Array.from(document.querySelectorAll('video')).map((video) => video.currentTime)"
+#: Of what tiles say in place of a picture.
+_NAMED: Final = 3
+#: By camera: where its picture is, null where there is none; and what the tile says in place of a picture.
+_TILES: Final = """Object.fromEntries([...document.querySelectorAll('.tile')].map((tile) => [tile.dataset.camera, {
+    time: tile.querySelector('video')?.currentTime ?? null,
+    said: tile.querySelector('.screen-said')?.innerText.replaceAll('\\n', ' ') ?? '',
+}]))"""
 
 
 def write_film(path: Path) -> None:
@@ -51,21 +55,6 @@ def write_film(path: Path) -> None:
             picture[:, number % 160 :][:, :8] = 220
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode())
-
-
-def send(settings: Settings, cameras: list[str], film: str) -> None:
-    """Send a film as each camera, until the process ends."""
-
-    def one(camera: str) -> None:
-        attach_camera(
-            settings, film, camera, pace="realtime", loop=True, start_us=time.time_ns() // 1000, reading=Reading(),
-            take_over=True, exit_after_seconds=None, ending=Ending(), progress=lambda _: None, hear=lambda _: None,
-        )  # fmt: skip
-
-    for camera in cameras:
-        threading.Thread(target=one, args=(camera,), daemon=True).start()
-        time.sleep(0.1)
-    threading.Event().wait()
 
 
 def chromium_megabytes() -> float:
@@ -99,17 +88,23 @@ def watch(browser: Any, url: str, cameras: int, seconds: float) -> bool:
     page = browser.new_page(viewport={"width": 1920, "height": 3200})
     page.goto(f"{url}/#/wall?layout=6")
     session = page.context.new_cdp_session(page)
-    begun, heaps, sizes, shown, playing = time.monotonic(), [], [], [], 0
+    begun, heaps, sizes, playing = time.monotonic(), [], [], 0
+    shown: dict[str, dict[str, Any]] = {}
     print(f"{'minute':>7}{'playing':>9}{'scripts MB':>12}{'Chromium MB':>13}")
     while time.monotonic() - begun < seconds:
         page.wait_for_timeout(_LOOK_SECONDS * 1000)
-        before, shown = shown, page.evaluate(_PLAYING)
-        playing = len(shown) if not before else sum(a != b for a, b in zip(before, shown, strict=False))
+        before, shown = shown, page.evaluate(_TILES)
+        playing = sum(
+            tile["time"] is not None and tile["time"] != before.get(name, {}).get("time")
+            for name, tile in shown.items()
+        )
         session.send("HeapProfiler.collectGarbage")
         heaps.append(page.evaluate("performance.memory.usedJSHeapSize") / 1e6)
         sizes.append(chromium_megabytes())
         minute = (time.monotonic() - begun) / 60
         print(f"{minute:7.1f}{playing:9}{heaps[-1]:12.1f}{sizes[-1]:13.0f}", flush=True)
+        for said, count in Counter(tile["said"] for tile in shown.values() if tile["said"]).most_common(_NAMED):
+            print(f"        {count} say: {said}", flush=True)
     half = len(sizes) // 2
     if half < 1:
         return playing == cameras
@@ -145,7 +140,10 @@ def main() -> int:
         transport = KafkaTransport(settings.broker)
         ensure_topics(transport, settings.topics)
         ensure_state_topics(transport, settings.topics)
-        with process(send, settings, cameras, str(film)), serving_dashboard(settings, "127.0.0.1:0") as (url, _):
+        with (
+            process(send, settings, dict.fromkeys(cameras, film)),
+            serving_dashboard(settings, "127.0.0.1:0") as (url, _),
+        ):
             until = time.monotonic() + _READY_SECONDS
             with httpx.Client(base_url=url, timeout=30) as client:
                 while len([c for c in client.get("/cameras").json()["items"] if c["status"] == "live"]) < len(cameras):
