@@ -47,6 +47,10 @@ class ForgottenBook:
             self.left_out += 1
             log.warning("%s: left out", error)
 
+    def has(self, camera: str) -> bool:
+        """Whether anything of a camera is forgotten."""
+        return camera in self._by_camera
+
     def of(self, camera: str, start_us: int, end_us: int) -> Forgotten | None:
         """The stretch that something of a camera is of; None where it is of none."""
         # Of most cameras there is none.

@@ -21,9 +21,12 @@ class ForgottenReader:
     Whoever reads something has to know what of it is forgotten: what cannot be read here is an error there.
     """
 
-    def __init__(self, topic: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, topic: str, clock: Callable[[], float] = time.monotonic, book: ForgottenBook | None = None
+    ) -> None:
+        """Prepare; a `book` that others ask, too, is kept up to date."""
         self._topic, self._clock = topic, clock
-        self._book = ForgottenBook()
+        self._book = ForgottenBook() if book is None else book
         self._next = 0
         self._read_at: float | None = None
 

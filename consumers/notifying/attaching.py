@@ -14,12 +14,14 @@ from typing import Any, Final
 
 import redis
 
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
 from consumers.outputs.outages import Outage
 from consumers.outputs.redis_connection import REDIS_ERRORS, Client, SinkError, is_passing, open_redis
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import Kind
 from consumers.settings import Settings
 from consumers.settings.notifying import ChannelSettings
+from consumers.times import parse_time_us
 from stream import display_name
 
 from .desk import now_us
@@ -41,9 +43,9 @@ _IN_ORDER: Final[tuple[Kind, ...]] = ("strip", "peak")
 class Attachments:
     """Reads the pictures that messages name, for channels whose settings say `inline`. For several threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Prepare; the first picture connects."""
-        self._channels = settings.channels
+    def __init__(self, settings: Settings, forgotten: ForgottenBook = NOTHING_FORGOTTEN) -> None:
+        """Prepare; the first picture connects. Of what is `forgotten` none is read."""
+        self._channels, self._forgotten = settings.channels, forgotten
         self._pictures = _StoredPictures(settings.redis)
 
     def of(self, delivery: Delivery) -> tuple[Delivery, Pictures]:
@@ -70,9 +72,16 @@ class Attachments:
         if delivery.attempt >= _TRIES_WITH:
             return _NoneError("not_taken", f"{delivery.attempt} tries with it did not get there")
         try:
-            return self._pictures.read(picture["key"], waits_until_us(delivery, channel), channel.pictures_wait_seconds)
+            data = self._pictures.read(picture["key"], waits_until_us(delivery, channel), channel.pictures_wait_seconds)
         except _NoneError as error:
             return error
+        # A strip begins before its event does.
+        return _NoneError("forgotten", "it shows what is forgotten") if self._is_forgotten(picture, delivery) else data
+
+    def _is_forgotten(self, picture: Mapping[str, Any], delivery: Delivery) -> bool:
+        times = [parse_time_us(time) for time in picture["frames"]]
+        camera = delivery.message["data"]["camera"]
+        return bool(times) and self._forgotten.of(camera, min(times), max(times)) is not None
 
 
 def _named(said: Mapping[str, Any]) -> Iterator[tuple[Kind, Mapping[str, Any]]]:

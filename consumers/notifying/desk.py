@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from consumers.forgetting import ForgottenReader
 from consumers.records.delivery import Delivery
+from consumers.records.event import Event
 from consumers.records.event_pictures import EventPictures
 from consumers.records.fields import RecordError
 from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, overview
@@ -21,6 +23,7 @@ from stream import BrokerError, Consumer, GroupInstance, Partition, Publisher, R
 from .answers import LONGEST_US, Answers
 from .ledger import Ledger
 from .pictured import MOST, PicturedReports
+from .withheld import Withheld
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ class Desk:
         instance: GroupInstance | None,
         said: Answers,
         pictured: PicturedReports,
+        *,
+        withheld: Withheld,
         events_id: str | None = None,
     ) -> None:
         """Join the group.
@@ -55,6 +60,7 @@ class Desk:
             instance: the name under which the group takes us back.
             said: is told what people say of events.
             pictured: is told which pictures there are.
+            withheld: is told what is forgotten.
             events_id: of the topic of events that an earlier one has read.
         """
         topics = settings.topics
@@ -70,6 +76,10 @@ class Desk:
         #: Where it is said which pictures there are, if a channel wants some.
         self._pictures: Consumer | None = None
         self._pictured = pictured
+        #: What is forgotten; how many stretches that were when reports were looked through.
+        self._withheld, self._heeded = withheld, 0
+        self._lookup = transport.lookup([topics.forgotten])
+        self._forgotten = ForgottenReader(topics.forgotten, book=withheld.book)
         self._has_pictures = any(channel.pictures != "none" for channel in settings.channels.values())
         if self._has_pictures:
             ensure_topic_of_pictures(transport, topics)
@@ -139,6 +149,7 @@ class Desk:
         if any(channel.conditions for channel in self._settings.channels.values()):
             broker = f"Kafka at {self._settings.broker}"
             self._states = StatesFollower(self._transport, self._settings.topics, broker, _MOST_STATES)
+        self._heed_forgotten()
         self._at, self.ledger = at, ledger
         self.events_id = self.events_id if found is None else found.id  # from now on: what failed before begins again
 
@@ -166,6 +177,19 @@ class Desk:
             if (pictures := _pictures_of(record)) is not None:
                 self._pictured.apply(pictures)
 
+    def _heed_forgotten(self) -> None:
+        """Note what is forgotten by now, and which events that are known are of it."""
+        book = self._forgotten.book(self._lookup)
+        if len(book) == self._heeded:
+            return
+        first, end = self._only_partition()
+        for record in self._transport.read({self._events: (max(first, end - MOST), end)}):
+            # What is no report is said when its turn comes.
+            with contextlib.suppress(RecordError):
+                event = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
+                self._withheld.note(event)
+        self._heeded = len(book)
+
     def _only_partition(self) -> tuple[int, int]:
         """First and next offset of the reports."""
         offsets = self._transport.offsets(self._events[0])
@@ -179,9 +203,10 @@ class Desk:
     def news(self) -> Iterator[Delivery]:
         """Entries of others: what people acknowledged, channels that were tested.
 
-        Heeds what people said of events, and notes which pictures came.
+        Heeds what people said of events and what is forgotten, and notes which pictures came.
         """
         assert self._follower is not None
+        self._heed_forgotten()
         if self._answers is not None:
             self._heed(self._answers.poll(0).records)
         if self._pictures is not None:
@@ -238,6 +263,7 @@ class Desk:
         self._yield()
         with contextlib.suppress(BrokerError):
             self._consumer.close()
+        self._lookup.close()
 
 
 def _entry_of(record: Record) -> Delivery | None:

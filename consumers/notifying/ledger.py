@@ -15,6 +15,8 @@ from .open_conditions import OpenConditions
 #: Ids of messages that are over are remembered, so many, so that a report that comes twice is one message; and so many
 #: events that somebody has seen.
 _REMEMBERED: Final = 100_000
+#: Messages of which summaries that are not over are made; of the oldest summaries it is not remembered any more.
+_COVERED: Final = 20_000
 #: Cameras of a channel whose labels are remembered, and labels of one camera.
 MAX_CAMERAS: Final = 4096
 MAX_LABELS: Final = 64
@@ -57,6 +59,8 @@ class Ledger:
         self._over_limit: dict[str, Delivery] = {}
         #: Conditions that channels were told of and that are not over.
         self.conditions = OpenConditions()
+        #: What summaries that are not over are made of, by their ids.
+        self._covered: dict[str, tuple[Delivery, ...]] = {}
         #: How many messages of a channel got to each of the states after which nothing is to be done.
         self.over: dict[str, Counter[str]] = {}
 
@@ -80,10 +84,18 @@ class Ledger:
             return
         here = self._open.setdefault(entry.channel, {})
         here[entry.id] = entry
-        for covered in entry.covers:
-            if here.pop(covered, None) is not None:
-                _remember(self._past, covered)
+        if entry.covers:
+            self._sum_up(entry, here)
         self._count(entry)
+
+    def _sum_up(self, entry: Delivery, here: dict[str, Delivery]) -> None:
+        """Take a summary, in place of what it covers."""
+        covered = [held for id_ in entry.covers if (held := here.pop(id_, None)) is not None]
+        for held in covered:
+            _remember(self._past, held.id)
+        self._covered[entry.id] = tuple(covered)
+        while sum(map(len, self._covered.values())) > _COVERED:
+            del self._covered[next(iter(self._covered))]
 
     def _count(self, entry: Delivery) -> None:
         """Count a message that is let in, or held back, by the hourly limit."""
@@ -143,6 +155,7 @@ class Ledger:
                     labels[label] = None
 
     def _end(self, entry: Delivery) -> None:
+        self._covered.pop(entry.id, None)
         self.conditions.end(entry)
         _remember(self._past, entry.id)
         self.over.setdefault(entry.channel, Counter())[entry.state] += 1
@@ -169,6 +182,10 @@ class Ledger:
     def channels(self) -> Iterator[str]:
         """Channels of which something is open."""
         return (channel for channel, here in self._open.items() if here)
+
+    def covered(self, summary: str) -> tuple[Delivery, ...] | None:
+        """What a summary that is not over is made of; None where that is not known any more."""
+        return self._covered.get(summary)
 
     def latest(self, delivery: Delivery) -> Delivery | None:
         """The newest entry of a message; None where it is over."""

@@ -33,6 +33,7 @@ from .ledger import Ledger
 from .pictured import PicturedReports
 from .plan import Plan
 from .senders import Senders
+from .withheld import FORGOTTEN, Withheld, is_withheld
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,11 @@ class Notifier:
         self._instance = instance
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
-        self._said, self._pictured = Answers(), PicturedReports()
+        self._said, self._pictured, self._withheld = Answers(), PicturedReports(), Withheld()
         self._plan = Plan(settings.channels, settings.notify.max_open, self._said, self._pictured)
         self._conditions = Conditions(settings.channels, settings.notify.debounce_seconds)
-        self._senders = Senders(self._channels, LinkedMessages(settings), Attachments(settings))
+        attachments = Attachments(settings, self._withheld.book)
+        self._senders = Senders(self._channels, LinkedMessages(settings), attachments, self._withheld)
         #: Of the topic of events that was read last.
         self._events_id: str | None = None
         self._is_at_work = False
@@ -111,8 +113,13 @@ class Notifier:
     def _seated(self) -> Iterator[Desk]:
         """A desk, which knows what the one before has read."""
         desk = Desk(
-            *(self._open_transport(), self._settings, self._instance),
-            *(self._said, self._pictured, self._events_id),
+            self._open_transport(),
+            self._settings,
+            self._instance,
+            self._said,
+            self._pictured,
+            withheld=self._withheld,
+            events_id=self._events_id,
         )
         try:
             yield desk
@@ -150,8 +157,10 @@ class Notifier:
         now = now_us()
         for record in records:
             if (event := _event_of(record)) is not None:
-                add(self._plan.entries(event, record.sent_us, ledger, now))
+                self._withheld.note(event)
+                add(self._withheld.begun(self._plan.entries(event, record.sent_us, ledger, now), now))
         add(self._followed(ledger, now))
+        add(self._withheld.entries(ledger, self._settings.channels, self._senders.busy, now))
         if time.monotonic() >= self._due_at:
             add(self._plan.due(ledger, self._senders.busy, now))
             add(self._lasted(desk, ledger, now))
@@ -159,6 +168,7 @@ class Notifier:
         chosen = [
             self._pictured.added(delivery, self._settings.channels[delivery.channel])
             for delivery in self._plan.next(ledger, self._senders.busy, now, self._senders.free())
+            if self._withheld.may_go(delivery, ledger)
         ]
         add(d.then("sending", now, attempt=d.attempt) for d in chosen if not self._channels[d.channel].can_tell)
         if not desk.commit():
@@ -197,8 +207,12 @@ class Notifier:
         if entry.drill is not None:
             self._hear(entry)
             return
-        self.counts[entry.state] += 1
-        if entry.state in {"failed", "retrying"}:
+        self.counts["withheld" if is_withheld(entry) else entry.state] += 1
+        if entry.why == FORGOTTEN:
+            # Of what it was nobody is told here either.
+            about = "not sent: it is forgotten" if is_withheld(entry) else f"changed: {entry.detail} forgotten"
+            log.info("channel %s: %s %s", entry.channel, entry.kind, about)
+        elif entry.state in {"failed", "retrying"}:
             log.warning(
                 "channel %s: %s %s: %s%s",
                 entry.channel,

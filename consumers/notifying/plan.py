@@ -290,7 +290,7 @@ def _due_of(channel: ChannelSettings, idle: Sequence[Delivery], now_us: int) -> 
         if entry.state != "held" and entry.expires_us <= now_us:
             yield entry.then("failed", now_us, why="expired", detail=entry.detail)
     if held := [entry for entry in idle if entry.state == "held" and not _is_kept(entry, now_us)]:
-        yield _summary(held[:_COVERED], channel, now_us)
+        yield summary(held[:_COVERED], channel, now_us)
 
 
 def _is_ready(entry: Delivery, now_us: int) -> bool:
@@ -347,7 +347,7 @@ def _short(name: str) -> str:
     return name[:_NAME_CHARACTERS]
 
 
-def _summary(held: list[Delivery], channel: ChannelSettings, now_us: int) -> Delivery:
+def summary(held: Sequence[Delivery], channel: ChannelSettings, now_us: int) -> Delivery:
     """One message in place of those that were held back."""
     told: list[Mapping[str, Any]] = [entry.message["data"] for entry in held]
     bodies = [entry.message["data"] for entry in held if entry.kind != "condition"]

@@ -14,7 +14,8 @@ from consumers.verdicts.messages import LinkedMessages
 from .attaching import Attachments
 from .channels import Channel
 from .pictured import left_out
-from .plan import Again, Outcome, Sent
+from .plan import Again, Never, Outcome, Sent
+from .withheld import FORGOTTEN, Withheld
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,15 @@ log = logging.getLogger(__name__)
 class Senders:
     """Threads for messages that are under way. Only their results come back, to the one thread that decides."""
 
-    def __init__(self, channels: Mapping[str, Channel], messages: LinkedMessages, attachments: Attachments) -> None:
+    def __init__(
+        self,
+        channels: Mapping[str, Channel],
+        messages: LinkedMessages,
+        attachments: Attachments,
+        withheld: Withheld,
+    ) -> None:
         self._channels, self._messages, self._attachments = channels, messages, attachments
+        self._withheld = withheld
         self._done: queue.SimpleQueue[tuple[Delivery, Outcome]] = queue.SimpleQueue()
         #: Channels of the messages that are under way, or done and not settled, by their ids.
         self._under_way: dict[str, str] = {}
@@ -58,7 +66,13 @@ class Senders:
     def _send(self, delivery: Delivery) -> None:
         try:
             message, pictures = self._attachments.of(self._messages.linked(delivery))
-            outcome = self._channels[delivery.channel].send(message, pictures)
+            # It may have waited for Redis.
+            stretch = self._withheld.of(delivery)
+            outcome: Outcome = (
+                self._channels[delivery.channel].send(message, pictures)
+                if stretch is None
+                else Never(FORGOTTEN, stretch.described())
+            )
             if isinstance(outcome, Sent):
                 outcome = Sent(f"{outcome.detail}{left_out(message)}")
         except Exception as error:  # a channel is others' code: whatever it does, the ledger says so

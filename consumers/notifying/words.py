@@ -14,6 +14,7 @@ from consumers.terminal.wording import count, duration
 from consumers.times import parse_time_us
 
 from .pictured import pictures_of
+from .withheld import is_withheld
 
 
 def words_of(delivery: Delivery, settings: ChannelSettings) -> tuple[str, str]:
@@ -118,7 +119,9 @@ def _local(text: str, zone: dt.tzinfo) -> str:
 def describe(entry: Delivery) -> str:
     """One line about an entry of the ledger."""
     data: Mapping[str, Any] = entry.message["data"]
-    if entry.kind == "event":
+    if is_withheld(entry):
+        about = f"{entry.kind}, not sent"
+    elif entry.kind == "event":
         where = data["camera"] if entry.drill is None else f"{entry.drill}, a drill"
         about = f"{data['label']} at {where} ({data['state']}, event {data['event'][:6]})"
     elif entry.kind == "condition":
