@@ -34,6 +34,7 @@ from consumers.notifying.channels.webhook import WebhookChannel
 from consumers.notifying.desk import Desk
 from consumers.notifying.pictured import PicturedReports
 from consumers.notifying.plan import Again, Sent
+from consumers.notifying.withheld import Withheld
 from consumers.notifying.words import describe
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
@@ -171,7 +172,8 @@ def test_what_comes_on_a_topic_made_anew_is_told():
         producer = transport.producer()
         producer.send(settings.topics.events, *events(1)[0].encode())
         producer.flush()
-        desk, found = Desk(transport, settings, None, Answers(), PicturedReports(), events_id), list[Record]()
+        said, found = (Answers(), PicturedReports()), list[Record]()
+        desk = Desk(transport, settings, None, *said, withheld=Withheld(), events_id=events_id)
         for _ in range(20):
             found += desk.poll(0.02)
         assert desk.events_id == transport.existing([settings.topics.events])[settings.topics.events].id
