@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from typing import Any, Final
 import av
 import httpx
 import numpy as np
+from notify import free_port
 from playlists import process, send
 
 from consumers.outputs.states import ensure_state_topics
@@ -36,6 +38,15 @@ _READY_SECONDS: Final = 180.0
 _LOOK_SECONDS: Final = 30.0
 #: What the second half of the time may add, of what there was in its begin.
 _GROWTH: Final = 0.15
+_ENDED: Final = 10.0
+_CHROMIUM: Final = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-precise-memory-info",
+    "--window-size=1920,3200",
+    "--autoplay-policy=no-user-gesture-required",
+)
 #: Of what tiles say in place of a picture.
 _NAMED: Final = 3
 #: By camera: where its picture is, null where there is none; and what the tile says in place of a picture.
@@ -83,23 +94,32 @@ def chromium_megabytes() -> float:
     return found / 1024
 
 
-def watch(browser: Any, url: str, cameras: int, seconds: float) -> bool:
+def look(playwright: Any, port: int) -> tuple[dict[str, dict[str, Any]], float]:
+    """The tiles, and the memory of scripts in MB.
+
+    Attached for a moment only: while it is, Chromium keeps all that a page loads for whoever debugs it.
+    """
+    browser = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}")
+    page = browser.contexts[0].pages[0]
+    page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
+    found = page.evaluate(_TILES), page.evaluate("performance.memory.usedJSHeapSize") / 1e6
+    browser.close()
+    return found
+
+
+def watch(playwright: Any, port: int, cameras: int, seconds: float) -> bool:
     """Look at the wall for so long; whether it stays as it is."""
-    page = browser.new_page(viewport={"width": 1920, "height": 3200})
-    page.goto(f"{url}/#/wall?layout=6")
-    session = page.context.new_cdp_session(page)
     begun, heaps, sizes, playing = time.monotonic(), [], [], 0
     shown: dict[str, dict[str, Any]] = {}
     print(f"{'minute':>7}{'playing':>9}{'scripts MB':>12}{'Chromium MB':>13}")
     while time.monotonic() - begun < seconds:
-        page.wait_for_timeout(_LOOK_SECONDS * 1000)
-        before, shown = shown, page.evaluate(_TILES)
+        time.sleep(_LOOK_SECONDS)
+        before, (shown, heap) = shown, look(playwright, port)
         playing = sum(
             tile["time"] is not None and tile["time"] != before.get(name, {}).get("time")
             for name, tile in shown.items()
         )
-        session.send("HeapProfiler.collectGarbage")
-        heaps.append(page.evaluate("performance.memory.usedJSHeapSize") / 1e6)
+        heaps.append(heap)
         sizes.append(chromium_megabytes())
         minute = (time.monotonic() - begun) / 60
         print(f"{minute:7.1f}{playing:9}{heaps[-1]:12.1f}{sizes[-1]:13.0f}", flush=True)
@@ -150,11 +170,16 @@ def main() -> int:
                     if time.monotonic() > until:
                         parser.error(f"not all cameras are live within {_READY_SECONDS:g} s")
                     time.sleep(1)
-            browser = playwright.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
+            port = free_port()
+            command = [chromium, *_CHROMIUM, f"--remote-debugging-port={port}", f"--user-data-dir={folder}/profile"]
+            browser = subprocess.Popen(
+                [*command, f"{url.removesuffix('/api/v1')}/#/wall?layout=6"], stderr=subprocess.DEVNULL
             )
-            is_well = watch(browser, url.removesuffix("/api/v1"), len(cameras), 60 * asked.minutes)
-            browser.close()
+            try:
+                is_well = watch(playwright, port, len(cameras), 60 * asked.minutes)
+            finally:
+                browser.terminate()
+                browser.wait(_ENDED)
     print("it stays as it is" if is_well else "it does not stay as it is")
     return 0 if is_well else 1
 

@@ -113,6 +113,14 @@ def test_watched_late_blind_and_unknown_add_up():
     assert (total(past), past.late_seconds, past.unknown_seconds) == (600, 40 + 90, 100 + 10)
 
 
+def test_a_film_that_ended_is_over_and_no_blindness():
+    history = StateHistory(0)
+    history.note_camera(told("live", 0, 100))
+    history.note_camera(told("ended", 100, 105))
+    past = history.past("gate-1", 0, 600 * SECOND_US, 600 * SECOND_US)
+    assert (past.ended_seconds, past.blind_seconds) == (500, 0)
+
+
 def test_what_is_kept_of_a_camera_is_bounded_and_old_things_go():
     history = StateHistory(600 * SECOND_US)
     for at in range(0, 20_000, 10):

@@ -127,31 +127,6 @@ class EventPage(Page):
     forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
 
 
-class PredictionBody(BaseModel):
-    """The scores of one window."""
-
-    id: str = Field(examples=[_EVENT])
-    start: str = Field(examples=[_TIME])
-    end: str = Field(examples=[_TIME])
-    epoch_us: int = Field(examples=[1_763_971_200_000_000])
-    window: int = Field(examples=[17])
-    model: str = Field(examples=["default"])
-    label: str = Field(description="That with the highest score.", examples=["walk"])
-    scores: dict[str, float] = Field(examples=[{"walk": 0.9, "fight": 0.1}])
-    degraded: str | None = Field(description="keyframes where others were not decoded, for want of time.")
-    gated: bool = Field(description="Whether nothing moved, so that it was not computed.")
-
-
-class Predictions(BaseModel):
-    """The scores of a camera over a stretch of time, oldest first."""
-
-    camera: str = Field(examples=["gate-1"])
-    items: list[PredictionBody]
-    cut: bool = Field(description="Whether there may be more behind the last one: ask again with `from` there.")
-    left_out: int = Field(description="Records that could not be read.", examples=[0])
-    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
-
-
 class LabelRule(BaseModel):
     """When a label is an event."""
 

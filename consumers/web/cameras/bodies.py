@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
 _TIME = "2026-11-24T08:00:00.000000Z"
@@ -57,6 +59,17 @@ class TimeSpan(BaseModel):
     to: str = Field(examples=[_TIME])
 
 
+class ForgottenSpan(TimeSpan):
+    """A stretch of event time of which nothing is shown any more, as somebody asked. It may reach beyond the answer."""
+
+    time: str = Field(description="When somebody asked for it; wall clock.", examples=[_TIME])
+    why: str | None = Field(description="Why, as that one wrote it.", examples=["as a visitor asked"])
+
+
+def _forgotten_spans() -> Any:
+    return Field(default=[], description="Stretches within this one that are forgotten, oldest first.", examples=[[]])
+
+
 class ClockBody(BaseModel):
     """How far footage, by its own time, was behind its arrival."""
 
@@ -71,6 +84,7 @@ class StateSeconds(BaseModel):
     late: float = Field(description="It was live, and classified more than 30 s late, or by nobody.", examples=[40.0])
     blind: float = Field(description="It gave no picture.", examples=[60.0])
     unknown: float = Field(description="Nobody here has heard how it was.", examples=[0.0])
+    ended: float = Field(description="Its film was over, or its agent was stopped.", examples=[0.0])
 
 
 class CameraHistory(BaseModel):
@@ -112,6 +126,7 @@ class CameraFootage(BaseModel):
     covered_seconds: float = Field(examples=[3540.0])
     gone: int = Field(description="Segments that retention has taken.", examples=[0])
     notes: list[str] = Field(description="What could not be read.", examples=[[]])
+    forgotten_spans: list[ForgottenSpan] = _forgotten_spans()
 
 
 class SamplePicture(BaseModel):
@@ -151,3 +166,29 @@ class SampleBody(BaseModel):
     camera: str = Field(examples=["gate-1"])
     picture: SamplePicture | None = Field(description="null where there are none.")
     why: str | None = Field(description="Why there are none; null where there are.", examples=[None])
+
+
+class PredictionBody(BaseModel):
+    """The scores of one window."""
+
+    id: str = Field(examples=["3f0c6a1be29d4c5f8a7b6c5d"])
+    start: str = Field(examples=[_TIME])
+    end: str = Field(examples=[_TIME])
+    epoch_us: int = Field(examples=[1_763_971_200_000_000])
+    window: int = Field(examples=[17])
+    model: str = Field(examples=["default"])
+    label: str = Field(description="That with the highest score.", examples=["walk"])
+    scores: dict[str, float] = Field(examples=[{"walk": 0.9, "fight": 0.1}])
+    degraded: str | None = Field(description="keyframes where others were not decoded, for want of time.")
+    gated: bool = Field(description="Whether nothing moved, so that it was not computed.")
+
+
+class Predictions(BaseModel):
+    """The scores of a camera over a stretch of time, oldest first."""
+
+    camera: str = Field(examples=["gate-1"])
+    items: list[PredictionBody]
+    cut: bool = Field(description="Whether there may be more behind the last one: ask again with `from` there.")
+    left_out: int = Field(description="Records that could not be read.", examples=[0])
+    forgotten: int = Field(description="Those left out here, of stretches that are forgotten.", examples=[0])
+    forgotten_spans: list[ForgottenSpan] = _forgotten_spans()

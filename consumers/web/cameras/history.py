@@ -64,6 +64,8 @@ class Past:
     late_seconds: float
     blind_seconds: float
     unknown_seconds: float
+    #: Its film was over, or its agent was stopped: nobody was to see anything.
+    ended_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class StateHistory:
         unheard = [piece for span in open_ones for piece in _without(span, heard)]
         late = [piece for span in open_ones for piece in _without(span, unheard)]
         late_us, unheard_us = (sum(span.to_us - span.from_us for span in each) for each in (late, unheard))
-        seconds = dict.fromkeys(("live", UNKNOWN, "other"), 0)
+        seconds = dict.fromkeys(("live", UNKNOWN, "ended", "other"), 0)
         for span in spans:
             key = span.status if span.status in seconds else "other"
             seconds[key] += span.to_us - span.from_us
@@ -145,6 +147,7 @@ class StateHistory:
             late_seconds=late_us / 1e6,
             blind_seconds=seconds["other"] / 1e6,
             unknown_seconds=(seconds[UNKNOWN] + unheard_us) / 1e6,
+            ended_seconds=seconds["ended"] / 1e6,
         )
 
     def _course(self, camera: str) -> _Course | None:

@@ -36,7 +36,7 @@ from consumers.web.problems import not_found, problem_responses
 from models import Contract
 from stream import display_name
 
-from .cameras import CameraName, known_line
+from .cameras import CameraName, forgotten_spans, known_line
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
@@ -117,6 +117,7 @@ def get_camera_history(
             late=round(past.late_seconds, 3),
             blind=round(past.blind_seconds, 3),
             unknown=round(past.unknown_seconds, 3),
+            ended=round(past.ended_seconds, 3),
         ),
         late=[_span((each.from_us, each.to_us)) for each in past.late],
         clock=[ClockBody(at=rfc3339(each.at_us), offset_seconds=each.offset_us / 1e6) for each in past.clock],
@@ -151,6 +152,7 @@ async def get_camera_footage(
         covered_seconds=found.covered_us / 1e6,
         gone=found.gone,
         notes=list(found.notes),
+        forgotten_spans=forgotten_spans(desk, camera, begin, found.to_us),
     )
 
 

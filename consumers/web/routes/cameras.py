@@ -13,7 +13,8 @@ from consumers.records.prediction import Prediction, rfc3339
 from consumers.rules.rule import Rule
 from consumers.running.overview import CameraLine
 from consumers.web.access import Asker
-from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken, PredictionBody, Predictions
+from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken
+from consumers.web.cameras.bodies import ForgottenSpan, PredictionBody, Predictions
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import CameraId, Moment, to_us
 from consumers.web.problems import not_found, problem_responses
@@ -24,6 +25,7 @@ router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
 _LONGEST_US: Final = 24 * 3_600_000_000
 _MOST_PREDICTIONS: Final = 10_000
+_MOST_FORGOTTEN: Final = 200
 
 CameraName = Annotated[CameraId, Path(description="The camera's id.", examples=["gate-1"])]
 
@@ -74,6 +76,7 @@ async def list_predictions(
         cut=found.is_cut or end > begin + _LONGEST_US,
         left_out=found.left_out,
         forgotten=found.forgotten,
+        forgotten_spans=forgotten_spans(desk, camera, begin, last),
     )
 
 
@@ -123,6 +126,18 @@ def known_line(desk: Desk, asker: Asker, camera: str) -> CameraLine:
     if found is None:
         raise not_found(f"no camera {camera!r} is known")
     return found
+
+
+def forgotten_spans(desk: Desk, camera: str, from_us: int, to_us: int) -> list[ForgottenSpan]:
+    """What of a stretch of a camera's event time is forgotten, oldest first: the latest of very many."""
+    found = [each for each in desk.view.forgotten.stretches(camera) if each.touches(from_us, to_us)]
+    found.sort(key=lambda each: (each.from_us, each.to_us))
+    return [
+        ForgottenSpan(
+            **{"from": rfc3339(each.from_us)}, to=rfc3339(each.to_us), time=rfc3339(each.time_us), why=each.why
+        )
+        for each in found[-_MOST_FORGOTTEN:]
+    ]
 
 
 def _body(line: CameraLine) -> Camera:

@@ -42,6 +42,9 @@ export function t(key, values = {}) {
 /** The text of `key.NAME` for what the API names by a word; the word itself where nobody has written one. */
 export const word = (key, name) => TEXTS[language.value][`${key}.${name}`] ?? String(name);
 
+/** A reason as the server gives it: those that are known in the language of who looks, others as they are. */
+export const reason = (text) => (!text ? "" : text.startsWith("its agent died without a word") ? t("why.lost") : (TEXTS[language.value][`because.${text}`] ?? text));
+
 const formats = new Map();
 
 function format(kind, options) {

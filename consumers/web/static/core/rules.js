@@ -44,9 +44,10 @@ function smoothed(windows, label, count) {
  * Why nothing was reported, or that something was, stretch by stretch, oldest first.
  *
  * windows: as the API lists them, of one model. settings: a rule as the API lists it. events: of this label. Returns
- * [{from, to (milliseconds), why, peak, seconds}]; why: event, gap, below, short, disabled, schedule, cooldown, unknown.
+ * [{from, to (milliseconds), why, peak, seconds}]; why: event, gap, below, short, disabled, schedule, cooldown,
+ * forgotten, unknown. forgotten: stretches {from, to (milliseconds), …} of which nothing is told; `forgotten` of a reason is the one it is of.
  */
-export function reasons(windows, label, settings, events) {
+export function reasons(windows, label, settings, events, forgotten = []) {
   const scores = smoothed(windows, label, settings.smoothing);
   const found = [];
   const spans = events.map((each) => [Date.parse(each.start), Date.parse(each.end)]);
@@ -75,7 +76,22 @@ export function reasons(windows, label, settings, events) {
     before = to;
   });
   close();
-  return found.map(({isHigh, ...each}) => each);
+  return withForgotten(found.map(({isHigh, ...each}) => each), windows, forgotten);
+}
+
+/** Gaps that somebody had forgotten, and what was high beside them: an event that reaches into such a stretch is not told of either. */
+function withForgotten(found, windows, forgotten) {
+  if (!forgotten.length) return found;
+  const [first, last] = [Date.parse(windows[0].start), Date.parse(windows.at(-1).end)];
+  const step = Date.parse(windows[0].end) - first;
+  const near = (each, margin) => forgotten.find((span) => span.from < each.to + margin && span.to > each.from - margin);
+  const told = found.map((each) => {
+    const span = each.why === "gap" ? near(each, 0) : each.why === "unknown" ? near(each, step) : null;
+    return span ? {...each, why: "forgotten", forgotten: span} : each;
+  });
+  const beyond = forgotten.filter((each) => each.to <= first || each.from >= last);
+  const rows = beyond.map((span) => ({from: span.from, to: span.to, why: "forgotten", peak: null, seconds: (span.to - span.from) / 1000, forgotten: span}));
+  return [...told, ...rows].sort((one, other) => one.from - other.from);
 }
 
 function whyNot(run, settings, spans) {

@@ -1,7 +1,7 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
 import {Away} from "./api.js";
-import {shortTime, t, wholeTime, word} from "./i18n.js";
+import {number, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
 export const Moment = ({time}) =>
@@ -22,6 +22,19 @@ export const Failed = ({error, retry}) =>
   html`<div class="empty failed" role="alert"><p class="empty-title">${error instanceof Away ? t("failed.away") : t("failed")}</p>
     ${!(error instanceof Away) && html`<p>${error.message}</p>`}
     ${retry && html`<button onClick=${retry}>${t("again")}</button>`}</div>`;
+
+/** What a camera sends, in words; of a rate that nobody has measured nothing is said. */
+export function picture(camera, digits = 0) {
+  if (!camera.width) return "–";
+  const rate = camera.status !== "ended" && camera.frames_per_second ? `, ${t("unit.fps", {n: number(camera.frames_per_second, digits)})}` : "";
+  return `${camera.codec} ${camera.width}×${camera.height}${rate}`;
+}
+
+/** A forgotten stretch as the API lists it, in milliseconds. */
+export const forgottenSpan = (each) => ({from: Date.parse(each.from), to: Date.parse(each.to), at: Date.parse(each.time), why: each.why});
+
+/** That a stretch was forgotten, when, and why, if that was written down. */
+export const forgottenSays = ({at, why}) => t(why ? "forgotten.why" : "forgotten.is", {time: shortTime(at), why});
 
 export const Chip = ({kind, children, title}) => html`<span class="chip chip-${kind}" title=${title}>${children}</span>`;
 export const Severity = ({severity}) => html`<${Chip} kind=${severity}>${word("severity", severity)}<//>`;

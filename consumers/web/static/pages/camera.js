@@ -1,12 +1,12 @@
 // One camera: how it is and was, what it sends, its clock, its settings, and what the model sees of it.
 import {html, useEffect, useMemo, useState} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
-import {duration, number, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
+import {duration, number, reason, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
 import {cameras, freshness} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Band, Bars, Line, Ticks} from "../core/timeline.js";
-import {Choice, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
+import {Choice, Empty, Failed, forgottenSays, forgottenSpan, Loading, Moment, picture, useAnswer} from "../core/ui.js";
 import {Screen} from "./wall.js";
 
 const HOURS = ["1", "6", "24"];
@@ -33,7 +33,7 @@ const parsed = (each) => ({from: Date.parse(each.from), to: Date.parse(each.to)}
 const fromTo = ({from, to}) => `${timeOfDay(from)} – ${timeOfDay(to)}`;
 
 function Minutes({seconds}) {
-  return html`<dl class="figures">${["watched", "late", "blind", "unknown"].map((each) => html`<div key=${each} title=${t(`camera.${each}.is`)}>
+  return html`<dl class="figures">${["watched", "late", "blind", "unknown", "ended"].filter((each) => each !== "ended" || seconds.ended > 0).map((each) => html`<div key=${each} title=${t(`camera.${each}.is`)}>
     <dt><i class="key key-span span-key-${each}"></i>${t(`camera.${each}`)}</dt><dd class="num">${duration(seconds[each])}</dd></div>`)}</dl>`;
 }
 
@@ -41,14 +41,16 @@ function Changes({items}) {
   const found = items.filter((each) => each.status !== "unknown").slice(-MOST_CHANGES).reverse();
   return html`<details class="changes"><summary>${t("camera.past.changes")} <span class="chip">${found.length}</span></summary>
     <ul class="lines" role="list">${found.map((each) => html`<li key=${each.from}>
-      <span><span class="chip chip-state-${each.status}">${word("state", each.status)}</span> ${each.why ?? ""}</span>
+      <span><span class="chip chip-state-${each.status}">${word("state", each.status)}</span> ${reason(each.why)}</span>
       <span class="quiet"><${Moment} time=${Date.parse(each.from)} /> · ${duration((Date.parse(each.to) - Date.parse(each.from)) / 1000)}</span></li>`)}</ul></details>`;
 }
 
 function Past({camera, past, footage, stretch}) {
-  const spans = past.items.map((each) => ({...parsed(each), kind: kind(each.status), title: `${word("state", each.status)}, ${fromTo(parsed(each))}${each.why ? `: ${each.why}` : ""}`}));
+  const spans = past.items.map((each) => ({...parsed(each), kind: kind(each.status), title: `${word("state", each.status)}, ${fromTo(parsed(each))}${each.why ? `: ${reason(each.why)}` : ""}`}));
   const late = past.late.map((each) => ({...parsed(each), kind: "late", title: `${t("camera.late")}, ${fromTo(parsed(each))}`}));
   const gaps = footage?.gaps.map((each) => ({...parsed(each), kind: "gap", title: `${t("camera.footage.gap")}, ${fromTo(parsed(each))}`}));
+  const forgotten = footage?.forgotten_spans.map(forgottenSpan) ?? [];
+  gaps?.push(...forgotten.map((each) => ({...each, kind: "forgotten", title: forgottenSays(each)})));
   const told = Object.fromEntries(Object.entries(past.seconds).map(([name, seconds]) => [name, duration(seconds)]));
   return html`<section class="panel" aria-labelledby="past"><h2 id="past">${t("camera.past")}</h2>
     <div class="band-rows">
@@ -58,6 +60,7 @@ function Past({camera, past, footage, stretch}) {
     </div>
     <${Minutes} seconds=${past.seconds} />
     ${footage?.gone > 0 && html`<p class="quiet">${t("camera.footage.gone", {count: number(footage.gone)})}</p>`}
+    ${forgotten.slice(-5).map((each) => html`<p class="quiet" key=${each.from}><${Moment} time=${each.from} /> – <${Moment} time=${each.to} />: ${forgottenSays(each)}</p>`)}
     ${footage?.notes.map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
     ${past.waiting && html`<p class="note">${t("waiting", {why: past.waiting})}</p>`}
     <${Changes} items=${past.items} />
@@ -106,8 +109,8 @@ const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
 function Facts({camera, settings}) {
   return html`<section class="panel" aria-labelledby="now"><h2 id="now">${t("camera.now")}</h2><dl class="facts">
-      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${camera.why}` : ""}<//>
-      <${Fact} name=${t("fleet.picture")}>${camera.width ? `${camera.codec} ${camera.width}×${camera.height}, ${number(camera.frames_per_second, 1)} fps` : "–"}<//>
+      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.why)}` : ""}<//>
+      <${Fact} name=${t("fleet.picture")}>${picture(camera, 1)}<//>
       <${Fact} name=${t("filter.label")}>${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : t("wall.unclassified")}<//>
       <${Fact} name=${t("fleet.behind")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}<//>
       <${Fact} name=${t("fleet.worker")}>${camera.worker ?? "–"}<//>
@@ -131,7 +134,7 @@ function Sample({camera}) {
       <div class="tools tools-inline"><button onClick=${found.again}>${t("camera.sample.again")}</button></div></div>
     ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${!found.answer && !found.error && html`<${Loading} lines="1" />`}
-    ${found.answer?.why && html`<p class="quiet">${t("camera.sample.none", {why: found.answer.why})}</p>`}
+    ${found.answer?.why && html`<p class="quiet">${t("camera.sample.none", {why: reason(found.answer.why)})}</p>`}
     ${sample && html`<figure class="sample"><img src=${sample.href} width=${sample.width} height=${sample.height}
         alt=${t("camera.sample.alt", {count: sample.frames.length, camera, spacing: duration(sample.clip.spacing_seconds)})} />
       <figcaption class="quiet">${wholeTime(Date.parse(sample.frames.at(-1)))}. ${t("camera.sample.is", {count: sample.frames.length, spacing: t("unit.s", {n: number(sample.clip.spacing_seconds, 2)}), width: sample.clip.width, height: sample.clip.height, model: sample.clip.model})} ${sample.clip.views === 2 ? t("camera.sample.views") : ""}</figcaption></figure>`}

@@ -2,7 +2,7 @@
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get, may, save, serverNow} from "../core/api.js";
 import {Chart} from "../core/chart.js";
-import {duration, score, t, wholeTime, word} from "../core/i18n.js";
+import {duration, reason, score, t, wholeTime, word} from "../core/i18n.js";
 import {useKeys} from "../core/keys.js";
 import {onReport} from "../core/live.js";
 import {loadPlayer, recordedUrl} from "../core/player.js";
@@ -66,7 +66,7 @@ export function Footage({camera, stretch, playhead, seek, url = null}) {
   const isShown = ["playing", "loading"].includes(state.state);
   return html`<div class="screen screen-large ${isShown ? "" : "screen-nothing"}">
     <video ref=${ref} controls muted playsinline aria-label=${t("event.video", {camera})}></video>
-    ${!isShown && html`<div class="screen-said"><p class="screen-title">${word("player", state.state)}</p>${state.why && html`<p>${state.why}</p>`}</div>`}
+    ${!isShown && html`<div class="screen-said"><p class="screen-title">${word("player", state.state)}</p>${state.why && html`<p>${reason(state.why)}</p>`}</div>`}
   </div>`;
 }
 

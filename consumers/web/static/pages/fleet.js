@@ -1,11 +1,11 @@
 // The fleet: what reads and classifies cameras, how far each is, and what the server itself waits for.
 import {html} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
-import {duration, number, t, word} from "../core/i18n.js";
+import {duration, number, reason, t, word} from "../core/i18n.js";
 import {cameras, freshness, health} from "../core/live.js";
 import {address} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
+import {Chip, Empty, Failed, Loading, Moment, picture, useAnswer} from "../core/ui.js";
 
 const KINDS = {working: "ok", running: "ok", dead: "bad", ended: "plain"};
 
@@ -28,9 +28,9 @@ function Cameras() {
   if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
   const columns = [
     [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
-    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${each.why ?? ""}</span>`],
+    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why)}</span>`],
     [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
-    [t("fleet.picture"), (each) => (each.width ? `${each.codec} ${each.width}×${each.height}, ${number(each.frames_per_second)} fps` : "–")],
+    [t("fleet.picture"), (each) => picture(each)],
     [t("fleet.rate"), megabits],
     [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
     [t("fleet.worker"), (each) => each.worker ?? "–"],
@@ -90,9 +90,9 @@ export function Fleet() {
   const problems = found.answer?.problems ?? [];
   return html`<div class="head"><h1 tabindex="-1">${t("fleet")}</h1></div>
     ${found.answer?.waiting && html`<p class="note">${t("waiting", {why: found.answer.waiting})}</p>`}
-    ${problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list">${problems.map((each) => html`<li key=${each}>${each}</li>`)}</ul></section>`}
+    ${problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list" lang="en">${problems.map((each) => html`<li key=${each}>${each}</li>`)}</ul></section>`}
     ${found.answer && !problems.length && html`<p class="fine">${t("fleet.well")}</p>`}
-    <div class="stack">
+    <div class="stack fleet">
       <section><h2>${t("fleet.cameras")}</h2><${Cameras} /></section>
       ${found.error && !found.answer && html`<${Failed} error=${found.error} retry=${found.again} />`}
       ${found.answer && html`<${Processes} fleet=${found.answer} />`}

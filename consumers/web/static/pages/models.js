@@ -6,7 +6,8 @@ import {address, route} from "../core/route.js";
 import {useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
 
-const tenth = (value) => number(value * 100, 1, 1);
+// Rounded as cards and tables round: 82.55 is a little less than it reads.
+const tenth = (value) => number(Number((value * 100).toFixed(1)), 1, 1);
 const range = ({value, low, high}) => (low === null ? t("unit.percent", {n: tenth(value)}) : t("models.range", {value: tenth(value), low: tenth(low), high: tenth(high)}));
 /** From 50 to 100 %, in hundredths of the width. */
 const place = (value) => Math.min(100, Math.max(0, (value - 0.5) * 200));
@@ -107,7 +108,7 @@ function One({name}) {
         <dl class="facts"><${Fact} name=${t("models.architecture")}><code>${model.architecture}</code><//>
           <${Fact} name=${t("event.id")}><code>${model.id}</code><//>
           <${Fact} name=${t("models.temperature")}>${number(model.temperature, 3)}<//>
-          ${model.held_out && html`<${Fact} name=${t("models.heldout")}>${model.held_out}<//>`}
+          ${model.held_out && html`<${Fact} name=${t("models.heldout")}><span lang="en">${model.held_out}</span><//>`}
           ${model.command && html`<${Fact} name=${t("models.command")}><code>${model.command}</code><//>`}</dl></section>
       <section class="panel" aria-labelledby="figures"><h2 id="figures">${t("models.figures")}</h2>
         <dl class="facts facts-wide">${Object.entries(model.metrics).filter(([key]) => !FIGURES.has(key)).map(([key, value]) => html`<${Fact} key=${key} name=${html`<code>${key}</code>`}><span class="num">${number(value, 4)}</span><//>`)}</dl></section>
@@ -121,7 +122,7 @@ function All() {
     <div class="stack">
       ${found.error && !answer && html`<${Failed} error=${found.error} retry=${found.again} />`}
       ${!answer && !found.error && html`<${Loading} />`}
-      ${answer?.notes.map((each) => html`<p class="note" key=${each}>${each}</p>`)}
+      ${answer?.notes.map((each) => html`<p class="note" lang="en" key=${each}>${each}</p>`)}
       ${answer?.elsewhere.length > 0 && html`<p class="note">${t("models.elsewhere", {models: answer.elsewhere.join(", ")})}</p>`}
       ${answer && html`<ul class="models" role="list">${[...answer.items].sort((one, other) => other.is_served - one.is_served).map((each) => html`<${Model} key=${each.id} model=${each} />`)}</ul>
         <p class="quiet">${t("models.high")} <span lang="en">${answer.baseline}.</span></p>`}

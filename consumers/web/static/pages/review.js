@@ -191,9 +191,9 @@ function Filters({parameters}) {
 function KeyHelp() {
   const isOn = useSignal(areOn);
   const keys = [["j", "k"], ["space"], ["y"], ["n"], ["x"], ["Escape"], ["z"]];
-  return html`<details class="keys"><summary>${t("keys")}</summary>
+  return html`<details class="keys"><summary>${t("keys")}</summary><div class="keys-in">
     <dl>${keys.map((each) => html`<div key=${each[0]}><dt>${each.map((key) => html`<kbd key=${key}>${key === "space" ? t("keys.spacebar") : key === "Escape" ? "Esc" : key}</kbd>`)}</dt><dd>${t(`keys.${each[0]}`)}</dd></div>`)}</dl>
-    <label><input type="checkbox" checked=${isOn} onChange=${(event) => (areOn.value = event.target.checked)} /> ${t("keys.on")}</label>
+    <label><input type="checkbox" checked=${isOn} onChange=${(event) => (areOn.value = event.target.checked)} /> ${t("keys.on")}</label></div>
   </details>`;
 }
 

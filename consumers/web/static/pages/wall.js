@@ -1,12 +1,12 @@
 // The wall: all cameras, each with how it is, what was seen last, and its picture while it is on screen.
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
-import {duration, score, t, timeOfDay, word} from "../core/i18n.js";
+import {duration, reason, score, shortTime, t, timeOfDay, word} from "../core/i18n.js";
 import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
 import {fastUrl, liveUrl, loadFast, loadPlayer} from "../core/player.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
-import {Choice, Empty, Field, Loading, Moment, Trace} from "../core/ui.js";
+import {Choice, Empty, Field, Loading, Moment, picture, Trace} from "../core/ui.js";
 
 const COLUMNS = ["auto", "1", "2", "3", "4", "6"];
 /** Windows that a trace shows. */
@@ -21,12 +21,12 @@ const traces = new Map();
 const looks = [];
 let looking = 0;
 
-function look() {
+function run() {
   while (looking < LOOKS_AT_ONCE && looks.length) {
     looking += 1;
     looks.shift()().catch(() => null).finally(() => {
       looking -= 1;
-      look();
+      run();
     });
   }
 }
@@ -44,7 +44,7 @@ function beginTrace(camera, redraw) {
     traces.set(camera.camera, [...older, ...traces.get(camera.camera)].slice(-POINTS));
     redraw();
   });
-  look();
+  run();
 }
 
 function extendTrace(camera) {
@@ -87,29 +87,45 @@ function Video({camera, isFast, onState}) {
   return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
-/** Of what this browser does not play: the newest keyframe, and of when it is. */
-function Snapshot({camera, why}) {
+/** The newest keyframe, and why there is none; asked for once a camera is over, else again and again. */
+function useStill(camera, isOver) {
   const [found, setFound] = useState(null);
   useEffect(() => {
-    let isOver = false;
+    let isGone = false;
     const look = () =>
       get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(
-        (answer) => isOver || setFound(answer),
-        () => isOver || setFound(null),
+        (answer) => isGone || setFound(answer),
+        () => isGone || setFound(null),
       );
-    look();
-    const timer = setInterval(() => document.hidden || look(), SNAPSHOT_MS);
+    setFound(null);
+    looks.push(look);
+    run();
+    const timer = isOver ? 0 : setInterval(() => document.hidden || look(), SNAPSHOT_MS);
     return () => {
-      isOver = true;
+      isGone = true;
       clearInterval(timer);
     };
-  }, [camera]);
-  const picture = found?.picture;
-  if (!picture) {
+  }, [camera, isOver]);
+  return found;
+}
+
+/** Of a film that is over: its last picture, in grey, and of when it is. */
+function Last({camera, children}) {
+  const still = useStill(camera.camera, true)?.picture;
+  if (!still) return html`<div class="screen-said">${children}</div>`;
+  return html`<div class="screen-snapshot"><img src=${still.href} width=${still.width} height=${still.height} alt=${t("wall.last.alt", {camera: camera.camera})} />
+    <div class="screen-over">${children}</div><p class="screen-time">${t("wall.last", {time: shortTime(Date.parse(still.time))})}</p></div>`;
+}
+
+/** Of what this browser does not play: the newest keyframe, and of when it is. */
+function Snapshot({camera, why}) {
+  const found = useStill(camera, false);
+  const still = found?.picture;
+  if (!still) {
     return html`<div class="screen-said"><p class="screen-title">${word("player", "not-playable")}</p><p>${why}</p>${found?.why && html`<p class="quiet">${found.why}</p>`}</div>`;
   }
-  return html`<div class="screen-snapshot"><img src=${picture.href} width=${picture.width} height=${picture.height} alt=${t("wall.snapshot.alt", {camera})} />
-    <p title=${why}>${t("wall.snapshot", {time: timeOfDay(Date.parse(picture.time)), codec: picture.codec})}</p></div>`;
+  return html`<div class="screen-snapshot"><img src=${still.href} width=${still.width} height=${still.height} alt=${t("wall.snapshot.alt", {camera})} />
+    <p class="screen-time" title=${why}>${t("wall.snapshot", {time: timeOfDay(Date.parse(still.time)), codec: still.codec})}</p></div>`;
 }
 
 /** The picture of a camera while it is one of now; else why there is none, and since when. */
@@ -121,16 +137,18 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   const isUnplayable = isLive && isOnScreen && player.state === "not-playable";
   const isAlarm = isLive && camera.events.length > 0;
   const seenAt = newestAt(camera);
-  const said = !isLive ? word("state", state) : word("player", player.state);
+  const isEnded = state === "ended";
+  const said = isEnded ? reason(camera.why ?? t("why.ended")) : !isLive ? word("state", state) : word("player", player.state);
   return html`<div class="screen">
       ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why) => setPlayer({state: next, why})} />`}
       ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${player.why} />`}
-      ${!isPlaying && !isUnplayable && html`<div class="screen-said">
+      ${isEnded && isOnScreen && html`<${Last} camera=${camera}><p class="screen-title">${said}</p><//>`}
+      ${!isEnded && !isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
-        ${isLive && player.why && html`<p>${player.why}</p>`}
-        ${!isLive && html`<p>${state === camera.status && camera.why ? camera.why : t(`why.${state}`)}</p>
+        ${isLive && player.why && html`<p>${reason(player.why)}</p>`}
+        ${!isLive && html`<p>${state === camera.status && camera.why ? reason(camera.why) : t(`why.${state}`)}</p>
           ${seenAt && html`<p>${t("wall.newest", {time: timeOfDay(seenAt), ago: duration(Math.max(0, Date.now() - seenAt) / 1000)})}</p>`}`}
-        ${isLive && html`<p class="quiet">${camera.codec} ${camera.width}×${camera.height}, ${Math.round(camera.frames_per_second)} fps</p>`}
+        ${isLive && html`<p class="quiet">${picture(camera)}</p>`}
       </div>`}
       ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
     </div>`;
@@ -159,7 +177,7 @@ function Tile({camera}) {
     <div class="tile-foot">
       <p class="seen"><b>${camera.label ?? t("wall.unclassified")}</b> ${score(camera.score)}</p>
       <${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />
-      <p class="lag ${camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}</p>
+      <p class="lag ${isLive && camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null || state === "ended" ? "–" : duration(camera.behind_seconds)}</p>
     </div>
     <p class="tile-since">${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} /></p>
   </li>`;

@@ -7,13 +7,13 @@ import {cameras} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {reasons} from "../core/rules.js";
 import {useSignal} from "../core/signal.js";
-import {Choice, Chip, Empty, Failed, Field, fromLocal, Loading, Moment, toLocal, useAnswer} from "../core/ui.js";
+import {Choice, Chip, Empty, Failed, Field, forgottenSays, forgottenSpan, fromLocal, Loading, Moment, toLocal, useAnswer} from "../core/ui.js";
 
 const SPANS = [1, 5, 15, 60, 240];
 const MOST_WINDOWS = 10_000;
 const iso = (time) => new Date(time).toISOString();
-const CHIPS = {event: "ok", gap: "warn", below: "plain", unknown: "bad"};
-const BANDS = {event: "--band", gap: "--band-gap", cooldown: "--band-cooldown", schedule: "--band-cooldown", short: "--band-short", disabled: "--band-cooldown", unknown: "--band-short"};
+const CHIPS = {event: "ok", gap: "warn", forgotten: "plain", below: "plain", unknown: "bad"};
+const BANDS = {event: "--band", gap: "--band-gap", cooldown: "--band-cooldown", schedule: "--band-cooldown", short: "--band-short", disabled: "--band-cooldown", unknown: "--band-short", forgotten: "--band-cooldown"};
 
 function Choose({parameters, from, to}) {
   const all = useSignal(cameras) ?? [];
@@ -40,13 +40,14 @@ function Reasons({found}) {
 
 /** What a reason means, with the figures that it is about. */
 function says(each, rule) {
+  if (each.forgotten) return forgottenSays(each.forgotten);
   const values = {peak: score(each.peak), start: score(rule.start), seconds: duration(each.seconds), min: duration(rule.min_seconds), cooldown: duration(rule.cooldown_seconds), schedule: rule.schedule.join(", ")};
   return t(`reason.${each.why}.says`, values);
 }
 
 const MOST_ROWS = 200;
 
-function Found({camera, from, to, windows, rules, events, isCut, wanted}) {
+function Found({camera, from, to, windows, rules, events, forgotten, isCut, wanted}) {
   const models = [...new Set(windows.map((each) => each.model))];
   const model = models.at(-1);
   const own = windows.filter((each) => each.model === model);
@@ -59,7 +60,7 @@ function Found({camera, from, to, windows, rules, events, isCut, wanted}) {
   const rule = known ?? {start: assumed, end: assumed / 2, min_seconds: 2, cooldown_seconds: 5, smoothing: 1, schedule: [], time_zone: null, enabled: isKnown ? false : undefined};
   const mine = events.filter((each) => each.label === label && each.model === model);
   const found = useMemo(
-    () => reasons(own, label, rule, mine).map((each) => ({...each, says: says(each, rule)})),
+    () => reasons(own, label, rule, mine, forgotten).map((each) => ({...each, says: says(each, rule)})),
     [windows, label, assumed, rules, events],
   );
   const bands = useMemo(() => found.filter((each) => BANDS[each.why]).map((each) => ({from: each.from, to: each.to, colour: BANDS[each.why], text: word("reason", each.why)})), [found]);
@@ -73,7 +74,7 @@ function Found({camera, from, to, windows, rules, events, isCut, wanted}) {
         <${Choice} label=${t("filter.label")} value=${label} options=${labels.map((each) => [each, each])} onChange=${(value) => setParameters({label: value})} />
         ${!isKnown && html`<label class="field"><span>${t("why.assumed", {score: score(assumed)})}</span><input type="range" min="0.05" max="1" step="0.05" value=${assumed} onInput=${(event) => setAssumed(Number(event.target.value))} /></label>`}
       </div>
-      <p class="answer">${low < found.length ? t("why.some", {events: reported, held: found.length - reported - gaps - low, gaps, highest: score(highest)}) : t("why.never", {label, highest: score(highest), start: score(rule.start)})}</p>
+      <p class="answer">${low < found.length ? t("why.some", {events: reported, held: found.length - reported - gaps - low - count("forgotten"), gaps, highest: score(highest)}) : t("why.never", {label, highest: score(highest), start: score(rule.start)})}</p>
       <${Chart} windows=${own} labels=${[label]} bands=${bands} lines=${lines} stretch=${[from, to]} />
       ${!isKnown && html`<p class="note">${rules?.why ? t("why.unknown.because", {why: rules.why}) : t("why.othermodel", {model})}</p>`}
       ${isKnown && !known && html`<p class="note">${t("why.noevents", {label})}</p>`}
@@ -97,8 +98,10 @@ function Answer({camera, from, to, label}) {
   if (!found.answer) return html`<${Loading} lines="2" />`;
   const [predictions, rules, events] = found.answer;
   if (predictions.camera !== camera) return html`<${Loading} lines="2" />`;
+  const forgotten = predictions.forgotten_spans.map(forgottenSpan);
+  if (!predictions.items.length && forgotten.length) return html`<${Empty} title=${t("reason.forgotten")}>${forgotten.slice(0, 5).map(forgottenSays).join(" ")}<//>`;
   if (!predictions.items.length) return html`<${Empty} title=${t("why.nothing")}>${t("why.nothing.how")}<//>`;
-  return html`<${Found} camera=${camera} from=${from} to=${to} windows=${predictions.items} rules=${rules} events=${events.items} isCut=${predictions.cut} wanted=${label} />`;
+  return html`<${Found} camera=${camera} from=${from} to=${to} windows=${predictions.items} rules=${rules} events=${events.items} forgotten=${forgotten} isCut=${predictions.cut} wanted=${label} />`;
 }
 
 export function WhyNot() {

@@ -1,0 +1,163 @@
+"""How pages look and read in a real Chromium: films that ended, forgotten stretches, German, narrow screens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from consumers.records.camera_state import CameraState
+from consumers.records.forgotten import Forgotten
+from consumers.records.process import ProcessInfo
+from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.topics import ensure_topic_of_forgotten
+from stream.services import Service
+from tests.browsers import chromium, window
+from tests.dashboards import SECOND_US, Site, camera_state, now_us, ready, served, settings_of
+from tests.footage_sites import attach, footage_settings
+from tests.test_web_browser import lived_in, origin
+from tests.test_web_browser_pages import scored
+from tests.videos import write_video
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.slow
+
+LONG = "warehouse-north-loading-bay-door-7-camera-behind-pillar-1234"
+
+
+@pytest.fixture(scope="module", name="browser")
+def _browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+def over(name: str, end_us: int) -> CameraState:
+    """A camera whose film was read to its end."""
+    state = camera_state(name, "ended", "the footage is over")
+    return replace(state, feed=replace(state.feed, end_us=end_us, frames_per_second=0.0))
+
+
+def test_a_film_that_ended_says_so_and_shows_its_last_picture(
+    browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
+    site = Site(settings)
+    film = write_video(tmp_path / "film.mp4", 60, rate=10, gop=10, size=(64, 48), options={"bf": "0"})
+    begin = now_us() // SECOND_US * SECOND_US - 60 * SECOND_US
+    attach(settings, film, LONG, begin)
+    site.send(site.topics.cameras_state, over(LONG, begin + 6 * SECOND_US))
+    with served(settings) as (client, desk), window(browser, origin(client), locale="de-DE") as shown:
+        ready(desk)
+        shown.go("wall")
+        shown.page.wait_for_selector(".tile-stale .screen-snapshot img")
+        assert shown.text(".screen-title") == "Der Film ist zu Ende"
+        assert "letztes Bild" in shown.text(".screen-time")
+        assert "0 fps" not in shown.text("main")
+        assert "Bilder/s" not in shown.text("main")
+        assert shown.count("video") == 0
+        assert shown.page.locator(".tile").bounding_box()["width"] < 640
+        assert shown.overflow() <= 0
+        assert shown.violations() == []
+        shown.go(f"cameras/{LONG}")
+        shown.page.wait_for_selector(".figures")
+        assert "zu Ende" in shown.text(".figures")
+        assert shown.text(".figures div:nth-child(3) dd") == "0 s"  # blind
+        assert "the footage is over" not in shown.text("main")
+        assert shown.violations() == []
+        assert shown.complaints == []
+
+
+def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_broker: Service, topics_prefix: str):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    ensure_topic_of_forgotten(site.transport, site.topics)
+    site.cameras("gate-1")
+    begin = now_us() // SECOND_US * SECOND_US - 600 * SECOND_US
+    with served(site.settings) as (client, desk), window(browser, origin(client)) as shown:
+        ready(desk)
+        model = client.get("/cameras/gate-1/rules").json()["model"]
+        scores = [0.1] * 60
+        scores[16:20] = [0.99] * 4  # beside it: an event that would reach into it is not told of
+        site.send(site.topics.predictions, *scored(begin, scores, model))
+        stretch = Forgotten(
+            "gate-1", begin + 20 * SECOND_US, begin + 30 * SECOND_US, now_us(), "ana", "a visitor asked"
+        )
+        site.send(site.topics.forgotten, stretch)
+        assert eventually(lambda: len(desk.view.forgotten) == 1)
+        asked = {"from": f"{begin // SECOND_US}", "to": f"{begin // SECOND_US + 60}"}
+        at = {name: _iso(int(value)) for name, value in asked.items()}
+        found = client.get("/cameras/gate-1/predictions", params=at).json()
+        assert found["forgotten"] == 10
+        assert [each["why"] for each in found["forgotten_spans"]] == ["a visitor asked"]
+        footage = client.get("/cameras/gate-1/footage", params=at).json()
+        assert footage["forgotten_spans"] == found["forgotten_spans"]
+        outside = client.get("/cameras/gate-1/predictions", params={**at, "from": _iso(begin // SECOND_US + 40)}).json()
+        assert outside["forgotten_spans"] == []
+        shown.go(f"why?camera=gate-1&label=fight&from={at['from']}&to={at['to']}")
+        shown.page.wait_for_selector("tbody tr")
+        told = shown.text("tbody")
+        assert told.count("a visitor asked") == 2
+        assert "not explained" not in told
+        assert "gap" not in told
+        shown.go("cameras/gate-1")
+        shown.page.wait_for_selector(".span-forgotten")
+        assert "a visitor asked" in shown.text("main")
+        inside = {"from": _iso(begin // SECOND_US + 21), "to": _iso(begin // SECOND_US + 29)}
+        shown.go(f"why?camera=gate-1&from={inside['from']}&to={inside['to']}")
+        shown.page.wait_for_selector(".empty")
+        assert "a visitor asked" in shown.text(".empty")
+        assert shown.violations() == []
+
+
+def _iso(seconds: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Service, topics_prefix: str):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    lived_in(site)
+    known = WorkerCamera("gate-1", 0, 0.1, 1.5, "walk", 0.9, now_us())
+    process = ProcessInfo("edge-box-in-the-north-hall-2-worker-1", "edge-box", 41, "0.1.0", now_us())
+    worker = WorkerState(
+        process, "working", "clipline-classify", "movenet-views-7e7d60cf", "openvino-bf16", (known,), 31_234, now_us(),
+        1_200, ("fight",), redis_behind=21_345, partitions=tuple(range(16)), exactly_once=True,
+    )  # fmt: skip
+    site.send(site.topics.workers_state, worker)
+    wider = "[...document.querySelectorAll('.table')].some((each) => each.scrollWidth > each.clientWidth)"
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        with window(browser, origin(client), locale="de-DE") as shown:
+            shown.go("fleet")
+            shown.page.wait_for_selector("text=edge-box-in-the-north-hall-2-worker-1")
+            assert not shown.page.evaluate(wider)
+            shown.go("models")
+            shown.page.wait_for_selector(".whisker")
+            written_over = """[...document.querySelectorAll('.whisker')].some((each) =>
+              each.children[0].getBoundingClientRect().right > each.children[1].getBoundingClientRect().left)"""
+            assert not shown.page.evaluate(written_over)
+            # As in the card: 82.55 as floating point has it is less than that.
+            assert "(82,5–93,6)" in shown.text(".model >> nth=0")
+            shown.go("review")
+            shown.page.wait_for_selector(".keys")
+            before = shown.page.locator("h1").bounding_box()
+            shown.page.click(".keys summary")
+            assert shown.page.locator(".keys-in").is_visible()
+            assert shown.page.locator("h1").bounding_box() == before
+            assert shown.overflow() <= 0
+            assert shown.violations() == []
+        with window(browser, origin(client), locale="de-DE", viewport={"width": 390, "height": 844}) as shown:
+            shown.go("why?camera=gate-1&from=2025-11-24T08:00:00Z&to=2025-11-24T08:02:00Z&label=fight")
+            shown.page.wait_for_selector("tbody tr")
+            assert not shown.page.evaluate(wider)
+            shown.go("review")
+            shown.page.click(".keys summary")
+            assert shown.overflow() <= 0
+            box = shown.page.locator(".keys-in").bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
