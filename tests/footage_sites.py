@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from consumers.running.ending import Ending
 from consumers.settings import Settings
 from stream import Pace, Reading
 from tests.dashboards import Site
+from tests.videos import write_video
 
 BEGIN_US = 1_795_507_200_000_000
 
@@ -51,6 +53,12 @@ def attach(
         settings, str(film), camera, pace=pace, loop=loop, start_us=start_us, reading=Reading(), take_over=True,
         exit_after_seconds=None, ending=ending or Ending(), progress=lambda _: None, hear=lambda _: None,
     )  # fmt: skip
+
+
+def film_of_late(folder: Path) -> tuple[Path, int]:
+    """A film of six seconds, and a time to send it as of: a minute ago, in microseconds."""
+    film = write_video(folder / "film.mp4", 60, rate=10, gop=10, size=(64, 48), options={"bf": "0"})
+    return film, (time.time_ns() // 1_000_000_000 - 60) * 1_000_000
 
 
 @contextlib.contextmanager

@@ -19,10 +19,9 @@ from consumers.topics import ensure_topic_of_forgotten
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import SECOND_US, Site, camera_state, now_us, ready, served, settings_of
-from tests.footage_sites import attach, footage_settings
+from tests.footage_sites import attach, film_of_late, footage_settings
 from tests.test_web_browser import lived_in, origin
 from tests.test_web_browser_pages import scored
-from tests.videos import write_video
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -47,8 +46,7 @@ def test_a_film_that_ended_says_so_and_shows_its_last_picture(
 ):
     settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
     site = Site(settings)
-    film = write_video(tmp_path / "film.mp4", 60, rate=10, gop=10, size=(64, 48), options={"bf": "0"})
-    begin = now_us() // SECOND_US * SECOND_US - 60 * SECOND_US
+    film, begin = film_of_late(tmp_path)
     attach(settings, film, LONG, begin)
     site.send(site.topics.cameras_state, over(LONG, begin + 6 * SECOND_US))
     with served(settings) as (client, desk), window(browser, origin(client), locale="de-DE") as shown:
@@ -70,6 +68,31 @@ def test_a_film_that_ended_says_so_and_shows_its_last_picture(
         assert "the footage is over" not in shown.text("main")
         assert shown.violations() == []
         assert shown.complaints == []
+
+
+def test_a_last_picture_that_could_not_be_read_is_asked_for_again(
+    browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
+    site = Site(settings)
+    film, begin = film_of_late(tmp_path)
+    attach(settings, film, "gate-1", begin)
+    site.send(site.topics.cameras_state, over("gate-1", begin + 6 * SECOND_US))
+    with served(settings) as (client, desk), window(browser, origin(client)) as shown:
+        ready(desk)
+        refused = []
+
+        def refuse_one(request: Any) -> None:
+            if refused:
+                request.continue_()
+                return
+            refused.append(request)
+            request.fulfill(status=503)
+
+        shown.page.route("**/snapshot", refuse_one)
+        shown.go("wall")
+        shown.page.wait_for_selector(".tile-stale .screen-snapshot img", timeout=30_000)
+        assert len(refused) == 1
 
 
 def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_broker: Service, topics_prefix: str):

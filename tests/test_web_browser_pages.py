@@ -16,9 +16,8 @@ from consumers.records.verdict import Verdict
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import SECOND_US, Site, camera_state, ended, event, now_us, ready, served, settings_of
-from tests.footage_sites import attach, footage_settings
+from tests.footage_sites import attach, film_of_late, footage_settings
 from tests.test_web_browser import alive, origin
-from tests.videos import write_video
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -43,8 +42,7 @@ def test_a_cameras_page_shows_its_past_and_what_the_model_sees(
 ):
     settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
     site = Site(settings)
-    film = write_video(tmp_path / "film.mp4", 60, rate=10, gop=10, size=(64, 48), options={"bf": "0"})
-    begin = now_us() // SECOND_US * SECOND_US - 60 * SECOND_US
+    film, begin = film_of_late(tmp_path)
     stalled = camera_state("gate-1", "stalled", "no packets")
     told = replace(stalled, feed=replace(stalled.feed, since_us=begin - 600 * SECOND_US), time_us=begin)
     site.send(site.topics.cameras_state, told)

@@ -87,20 +87,28 @@ function Video({camera, isFast, onState}) {
   return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
-/** The newest keyframe, and why there is none; asked for once a camera is over, else again and again. */
+/** The newest keyframe, and why there is none; asked for again and again, of a camera that is over until it is there. */
 function useStill(camera, isOver) {
   const [found, setFound] = useState(null);
   useEffect(() => {
     let isGone = false;
-    const look = () =>
-      get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(
-        (answer) => isGone || setFound(answer),
-        () => isGone || setFound(null),
-      );
+    let isKnown = false;
+    let isAsked = false;
+    const take = (answer) => {
+      isAsked = false;
+      isKnown = answer !== null;
+      if (!isGone) setFound(answer);
+    };
+    const look = () => (isGone ? Promise.resolve() : get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(take, () => take(null)));
+    const ask = () => {
+      if (document.hidden || isAsked || (isOver && isKnown)) return;
+      isAsked = true;
+      looks.push(look);
+      run();
+    };
     setFound(null);
-    looks.push(look);
-    run();
-    const timer = isOver ? 0 : setInterval(() => document.hidden || look(), SNAPSHOT_MS);
+    ask();
+    const timer = setInterval(ask, SNAPSHOT_MS);
     return () => {
       isGone = true;
       clearInterval(timer);
