@@ -168,18 +168,21 @@ def test_a_fast_view_shows_what_was_filmed_a_segment_and_half_a_second_ago(
     with opened(here, browser) as page, camera_on(here.settings, film, start_us=time.time_ns() // 1000):
         page.show("/api/v1/cameras/gate/fast.mp4", live=True)
         page.wait("told.at(-1)[0] === 'playing'")
-        delays = []
+        looks = []
         for _ in range(40):
             time.sleep(0.2)
-            delays.append(page.evaluate("(Date.now() - player.time) / 1000"))
-        # How far behind its own times the film is played: what is sent has ended then.
+            looks.append(page.evaluate("[Date.now(), player.time]"))
         stored = here.transport.read(
             {p: (0, end) for p, (_, end) in here.transport.offsets(here.topics.segments).items()}
         )
         sent = [(r.sent_us, Segment.decode(r.key, r.headers, r.value, r.where)) for r in stored]
-        late = min(sent_us - segment.end_us for sent_us, segment in sent if segment.frames) / 1e6
-        # The segments are of a second.
-        assert 1 < sorted(delays)[len(delays) // 2] - late < 1.5 + SLACK_SECONDS, (late, delays)
+        # Measured from the footage that was there to show at each look: a busy machine may send it late.
+        behind = [
+            (max(segment.end_us for sent_us, segment in sent if sent_us <= at * 1000) / 1000 - shown) / 1000
+            for at, shown in looks
+        ]
+        # The segments are of a second. Nothing is shown before it is there.
+        assert 0 < sorted(behind)[len(behind) // 2] < 1.5 + SLACK_SECONDS, behind
         assert page.evaluate("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames") > 60
         assert page.evaluate("document.querySelector('video').buffered.length") == 1
         page.evaluate("player.destroy()")
