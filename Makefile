@@ -72,6 +72,12 @@ format: $(VENV)/.all ## Format the code (7 GB)
 shipped: $(VENV)/.all ## Export shipped models whose checkpoint is new beside it (7 GB)
 	@$(BIN)/python -W ignore -m models.engines.shipped
 
+.PHONY: test-gpu
+test-gpu: $(VENV)/.bench ## On a machine with an NVIDIA GPU: its tests, then cameras a GPU beside other decoders (7 GB)
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or sys.exit("torch finds no GPU: install the driver, or a torch for CUDA")'
+	@$(BIN)/python -m pytest tests/test_gpu_decoding.py tests/test_models.py -k "nvdec or cuda or footage_are" $(ARGS)
+	@$(BIN)/python benchmarks/bench.py --only cameras_per_gpu
+
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure what a camera costs, beside what people would write instead, and how soon messages arrive (7 GB)
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -10,7 +10,8 @@ import stream
 from models import code_version
 
 
-def decoder_version() -> str:
+def decoder_version(*, on_gpu: bool = False) -> str:
     """PyAV, libav's libraries and our own reading and decoding: another may give other pictures."""
     libav = " ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
-    return f"av {av.__version__} {libav} code {code_version(Path(stream.__file__).parent)}"
+    where = " on a GPU" if on_gpu else ""
+    return f"av {av.__version__} {libav} code {code_version(Path(stream.__file__).parent)}{where}"

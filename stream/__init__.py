@@ -25,6 +25,7 @@ from .camera_ids import CAMERA_ID, camera_behind, check_camera_id, check_sent_id
 from .clips.clipper import Clip, Clipper, ClipperState
 from .clips.decoding import Decoded, Decoder, decode
 from .clips.effort import EVERYTHING, Effort, Thinning
+from .clips.gpu.decoders import Gpu, open_gpu
 from .clips.grid import ClipSpec
 from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
@@ -35,6 +36,7 @@ from .errors import (
     BrokerError,
     EntryError,
     FencedError,
+    GpuError,
     RecordTooLargeError,
     SegmentError,
     ServiceError,
@@ -84,6 +86,8 @@ __all__ = [
     "Fit",
     "FleetCamera",
     "Footage",
+    "Gpu",
+    "GpuError",
     "GroupInstance",
     "Headers",
     "Image",
@@ -139,6 +143,7 @@ __all__ = [
     "is_film",
     "is_live",
     "may_be_film",
+    "open_gpu",
     "quiet_after",
     "recorded_order",
     "sample_file",

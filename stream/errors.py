@@ -7,6 +7,7 @@ StreamError
 │   ├── RecordTooLargeError
 │   └── EntryError    it does not let us in, or not do this
 ├── FencedError       another process has the name of this one
+├── GpuError          video cannot be decoded on a GPU here
 └── ServiceError      an embedded service that cannot be started
 
 Vendor exceptions (libav, kafka-python) are mapped to these where the vendor is called, once. Every message
@@ -66,6 +67,10 @@ class EntryError(BrokerError):
 
 class FencedError(StreamError):
     """Another process has joined the group under our name: there is nothing left to do for this one."""
+
+
+class GpuError(StreamError):
+    """Video cannot be decoded on a GPU here; says what is missing, or what was found."""
 
 
 class RecordTooLargeError(BrokerError):

@@ -17,13 +17,13 @@ EXPORTS = {
         Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder Described
         EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage
         GroupInstance
-        Headers Image KafkaAddress
+        Gpu GpuError Headers Image KafkaAddress
         KafkaSecurity KafkaTransport Lookup Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer
         Protocol Publisher Reader Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment
         SegmentError SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
         announced_frames attach attach_all camera_behind camera_id camera_of cameras_of check_address check_camera_id
         check_sent_id child_trace decode display_name drill_id drilled escape_address find_files is_film is_live
-        may_be_film quiet_after recorded_order sample_file sample_pieces split_address token_of_command trace_headers
+        may_be_film open_gpu quiet_after recorded_order sample_file sample_pieces split_address token_of_command trace_headers
         trace_of what_is_there write_joined
     """,
     services: "HOST ApacheBroker Condition EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.redis_connection import check_redis_url
@@ -14,10 +16,31 @@ from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.rules.topic import RulesTopic, RulesWatch
 from consumers.settings import Settings, SettingsError
 from models import Classifier, Contract, choose_engine, find
-from stream import ClipSpec, KafkaTransport
+from stream import ClipSpec, Gpu, GpuError, KafkaTransport, open_gpu
 
 from .snapshot import WorkerSnapshot
 from .worker import Worker
+
+_log: Final = logging.getLogger(__name__)
+
+
+def open_decoding(decoder: str, engine: str) -> Gpu | None:
+    """What decodes beside an engine that was opened; None for the processor.
+
+    "auto" is the GPU on which torch computes, if that decodes as the processor does; else it is said why not.
+
+    Raises:
+        GpuError: `decoder` asks for the GPU, and it cannot be had.
+    """
+    if decoder == "cpu" or (decoder == "auto" and engine != "torch-cuda"):
+        return None
+    try:
+        return open_gpu()
+    except GpuError as error:
+        if decoder != "auto":
+            raise GpuError(f"worker.decoder is cuda: {error}") from None
+        _log.warning("decoding on the processor: %s", error)
+        return None
 
 
 def clip_spec(contract: Contract, stride_seconds: float | None) -> ClipSpec:
@@ -48,6 +71,8 @@ class Serving:
     projection: RedisProjection
     #: Tells whether the broker does not answer.
     awaited: Callable[[], tuple[str, ...]]
+    #: What decodes, if not the processor.
+    gpu: Gpu | None = None
 
     def leave(self) -> None:
         """Leave the groups at once, by another thread: the worker does not end in time."""
@@ -70,12 +95,14 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
         SinkError: the address of Redis is not understood.
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
+        GpuError: `worker.decoder` asks for a GPU, and it cannot be had.
     """
     # What is quick to ask comes first: is there such a model, can it run here, does the broker answer?
     choose_engine(settings.worker.engine, find(settings.worker.model))
     check_redis_url(settings.redis)
     transport = KafkaTransport(settings.broker)
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
+    gpu = open_decoding(settings.worker.decoder, classifier.engine)
     rules = RuleSet(classifier.contract, settings.tracker, settings.rules)
     check_cameras(rules, settings.cameras)
     spec = clip_spec(classifier.contract, settings.worker.stride_seconds)
@@ -83,9 +110,9 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
     watch = RulesWatch(
         RulesTopic(transport, settings.topics, settings.worker.group), classifier.contract, rules.version, book
     )
-    worker = Worker(transport, classifier, spec, book, settings, watch)
+    worker = Worker(transport, classifier, spec, book, settings, watch, gpu)
     with (
         watching(watch_kafka(settings.broker)) as awaited,
         RedisProjection(lambda: KafkaTransport(settings.broker, at_once=True), settings) as projection,
     ):
-        yield Serving(worker, classifier, projection, awaited)
+        yield Serving(worker, classifier, projection, awaited, gpu)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from consumers.cores import usable_cores
-from stream import EVERYTHING, ClipSpec, Decoded, DecodeLimits, Decoder, Effort, Segment, SegmentError, decode
+from stream import EVERYTHING, ClipSpec, Decoded, DecodeLimits, Decoder, Effort, Gpu, Segment, SegmentError, decode
 
 Item = TypeVar("Item")
 #: A segment with its pictures, or why it has none.
@@ -94,6 +94,7 @@ class DecodeQueue(Generic[Item]):
         limits: DecodeLimits | None = None,
         told_seconds: Callable[[float], None] = lambda _: None,
         still_share: float | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
         """Begin.
 
@@ -105,8 +106,9 @@ class DecodeQueue(Generic[Item]):
             limits: of one segment; the usual ones, if None.
             told_seconds: hears, by several threads, how long each segment took.
             still_share: of segments that need nothing but their bytes, see `decode`.
+            gpu: decodes those, if it is there; of longer groups it does not.
         """
-        self._spec, self._limits, self._still_share = spec, limits, still_share
+        self._spec, self._limits, self._still_share, self._gpu = spec, limits, still_share, gpu
         self._max_picture_bytes, self._told_seconds = max_picture_bytes, told_seconds
         self._threads = threads or usable_cores()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
@@ -235,7 +237,7 @@ class DecodeQueue(Generic[Item]):
         elif group is not None and group.has_next(segment):
             self._go_on(group, task)
         elif segment.continued and not segment.continues:
-            decoder = Decoder(self._spec.picture, self._limits, still_share=self._still_share)
+            decoder = Decoder(self._spec.picture, self._limits, still_share=self._still_share, gpu=self._gpu)
             self._groups[camera] = _Group(decoder, segment.start_us, task.item, segment, task.outcome)
             self._submit(task, lambda: decoder.decode(segment, task.times_us, where))
         elif segment.is_end:
@@ -253,6 +255,7 @@ class DecodeQueue(Generic[Item]):
                     self._limits,
                     keyframes_only=task.effort.keyframes_only,
                     still_share=self._still_share,
+                    gpu=self._gpu,
                 ),
             )
 

@@ -41,6 +41,13 @@ class Measures:
             registry=registry,
             buckets=_STEP_SECONDS,
         )
+        self.pictures_decoded = Counter(
+            "clipline_decoded_pictures",
+            "Where a GPU decodes: pictures by what made them. processor: the GPU does not decode such video. again: a "
+            "segment that failed on the GPU.",
+            ["by"],
+            registry=registry,
+        )
         self.rebalances = Counter(
             "clipline_rebalances", "How often the group gave partitions to the worker or took some.", registry=registry
         )

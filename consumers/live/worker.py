@@ -35,7 +35,7 @@ from consumers.rules.rule import Rule
 from consumers.rules.topic import RulesWatch
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Partition, Record, Segment, SegmentError, Transport
+from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Gpu, Partition, Record, Segment, SegmentError, Transport
 
 from . import arrivals
 from .decode_queue import DecodeQueue
@@ -72,6 +72,7 @@ class Worker:
         rules: RuleBook | Mapping[str, Rule],
         settings: Settings,
         watch: RulesWatch | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -82,13 +83,16 @@ class Worker:
             rules: when scores are an event; a mapping, by label, where it is so on all cameras, at any time.
             settings: group, topics and limits.
             watch: adds to the rules what is applied while it runs; None where they stay as they are.
+            gpu: decodes, if not the processor.
         """
         self._transport, self._spec = transport, spec
         self._settings, self._topics = settings.worker, settings.topics
         self._max_bytes = int(self._settings.max_queue_megabytes * 1024 * 1024)
         self._model = scorer.id
         self._rules, self._rules_watch = as_book(rules), watch
-        self.measures = Measures()
+        self.measures, self._gpu = Measures(), gpu
+        if gpu is not None:
+            gpu.told = lambda by: self.measures.pictures_decoded.labels(by).inc()
         self._still = StillRule.of(self._rules.base, settings.gates, spec.context)
         self._intake = Intake(
             scorer,
@@ -195,6 +199,7 @@ class Worker:
             self._settings.decode_limits,
             told_seconds=self.measures.decode_seconds.observe,
             still_share=None if self._still is None else self._still.still_share,
+            gpu=self._gpu,
         )
         try:
             while not stop():

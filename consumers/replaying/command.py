@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from consumers.files import content_digest, write_json, write_text
 from consumers.learning.trained_on import warn_of_training_data
-from consumers.live.assemble import clip_spec
+from consumers.live.assemble import clip_spec, open_decoding
 from consumers.live.stillness import StillRule
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.rules.book import RuleBook
@@ -201,6 +201,7 @@ def _setup(classifier: Classifier, settings: Settings, rules: Mapping[str, Rule]
         worker.max_batch,
         worker.decode_limits,
         StillRule.of(rules, settings.gates, spec.context),
+        open_decoding(worker.decoder, classifier.engine),
     )
 
 

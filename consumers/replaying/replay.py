@@ -68,7 +68,7 @@ def replay(
                     "engine": [engine, engine_version(engine)],
                     "spec": asdict(setup.spec),
                     "still": None if setup.still is None else asdict(setup.still),
-                    "decoder": decoder_version(),
+                    "decoder": decoder_version(on_gpu=setup.gpu is not None),
                 }
             )
         )

@@ -22,7 +22,7 @@ from consumers.live.decode_queue import DecodeQueue
 from consumers.live.features import Scorer
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, UnscoredWindow, Window
 from consumers.live.stillness import StillRule
-from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Segment, SegmentError, SourceError
+from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Gpu, Segment, SegmentError, SourceError
 
 from .sources import Piece
 from .store import TraceDraft, TraceStore
@@ -52,6 +52,8 @@ class ScoringSetup:
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     #: When a window is not computed; if None, each is.
     still: StillRule | None = None
+    #: What decodes, if not the processor.
+    gpu: Gpu | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ class _Run:
             setup.threads,
             limits=setup.limits,
             still_share=None if setup.still is None else setup.still.still_share,
+            gpu=setup.gpu,
         )
         self._threads = self._decoding.threads
         # No rules: events are made from the traces later.

@@ -44,6 +44,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         SinkError: the address of Redis is not understood.
         ModelError: the checkpoint or engine cannot be used.
         SettingsError: settings and model do not fit.
+        GpuError: the settings ask for a GPU that cannot be had.
     """
     monitor = WorkerMonitor(settings, process)
     with (
@@ -53,9 +54,10 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
     ):
         monitor.serving, monitor.spans = serving, spans
         log.info(
-            "working: model %s, engine %s, group %s",
+            "working: model %s, engine %s, decoding on the %s, group %s",
             serving.classifier.id,
             serving.classifier.engine,
+            "processor" if serving.gpu is None else "GPU",
             settings.worker.group,
         )
         if not serving.snapshot().alarms:

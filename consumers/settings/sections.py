@@ -163,8 +163,14 @@ class WorkerSettings(Section):
     )
     engine: Literal["auto", "openvino", "openvino-f32", "torch"] = Field(
         "auto",
-        description="What runs the model. auto takes OpenVINO where it is installed and can run the model, else "
-        "PyTorch; openvino-f32 computes in 32 bits where openvino would use bf16.",
+        description="What runs the model. auto takes PyTorch where that finds a GPU, else OpenVINO; openvino-f32 "
+        "computes in 32 bits where openvino would use bf16.",
+    )
+    decoder: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="What decodes video. cuda: an NVIDIA GPU (NVDEC), where whole pictures then stay. cpu: the "
+        "processor. auto: the GPU where torch runs the model on one and its pictures are those of the processor, which "
+        "is tried at the start; else the processor. Groups of pictures over several segments are the processor's.",
     )
     group: Annotated[str, AfterValidator(check_group)] = Field(
         "clipline-classify",

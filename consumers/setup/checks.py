@@ -23,7 +23,7 @@ from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.running.claims import readers
 from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
-from stream import MAX_RECORD_BYTES, BrokerError, ClipSpec, KafkaTransport, display_name
+from stream import MAX_RECORD_BYTES, BrokerError, ClipSpec, GpuError, KafkaTransport, display_name, open_gpu
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, holder, is_taken
 
 from .finding import Finding
@@ -141,6 +141,7 @@ def check_model(settings: Settings) -> Iterator[Finding]:
         "ok", "model", f"{checkpoint.id}: {contract.frames} frames of {contract.width}x{contract.height} a window"
     )
     yield _engine(settings, checkpoint)
+    yield from _decoder(settings)
     try:
         spec = clip_spec(contract, settings.worker.stride_seconds)
         found = RuleSet(contract, settings.tracker, settings.rules)
@@ -176,6 +177,18 @@ def _engine(settings: Settings, checkpoint: Checkpoint) -> Finding:
     except ModelError as error:
         return Finding("error", "engine", str(error))
     return Finding("ok", "engine", f"{engine}{_precision(engine)}")
+
+
+def _decoder(settings: Settings) -> Iterator[Finding]:
+    """Nothing, unless a GPU is asked for."""
+    if settings.worker.decoder != "cuda":
+        return
+    try:
+        open_gpu()
+    except GpuError as error:
+        yield Finding("error", "decoder", str(error))
+    else:
+        yield Finding("ok", "decoder", "NVDEC decodes as the processor does")
 
 
 def check_services(settings: Settings) -> Iterator[Finding]:

@@ -21,7 +21,6 @@ where the codec reorders pictures.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -36,9 +35,11 @@ from stream.feeds.codecs.nal import is_unreferenced
 from stream.segment import Segment
 
 from .effort import EVERYTHING, Effort
+from .gpu.decoders import Gpu
 from .limits import Budget, DecodeLimits
 from .opening import SegmentPacket, errors_named, frames_inside, opened, set_up, shown_at
 from .pictures import Image, Picture, Scaler
+from .references import held, needed_packets
 from .samples import Sample, Undecoded
 from .sizes import is_still_by_size
 
@@ -75,18 +76,42 @@ def decode(
     *,
     keyframes_only: bool = False,
     still_share: float | None = None,
+    gpu: Gpu | None = None,
 ) -> Decoded:
     """Return the pictures shown at `times_us`, which ascend and lie in the segment's interval.
 
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
     decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, and none is
     larger than those before, the keyframes' stand in for them until somebody asks for the exact ones. A segment that
-    continues another has no pictures of its own: they are `missing`.
+    continues another has no pictures of its own: they are `missing`. What fails on a `gpu` is decoded again without.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
     """
-    budget = Budget(limits or DecodeLimits(), segment, where)
+    request = _Request(tuple(times_us), picture, limits or DecodeLimits(), keyframes_only, still_share)
+    if gpu is not None:
+        try:
+            return _decode(segment, request, where, gpu)
+        except Exception as error:  # noqa: BLE001  of the segment, of torch or of a driver: the processor tells which
+            gpu.failed(error)
+    return _decode(segment, request, where, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is wanted of a segment, see `decode`."""
+
+    times_us: tuple[int, ...]
+    picture: Picture
+    limits: DecodeLimits
+    keyframes_only: bool
+    still_share: float | None
+
+
+def _decode(segment: Segment, request: _Request, where: str, gpu: Gpu | None) -> Decoded:
+    times_us, picture, limits = request.times_us, request.picture, request.limits
+    still_share, keyframes_only = request.still_share, request.keyframes_only
+    budget = Budget(limits, segment, where)
     with errors_named(segment, where):
         with opened(segment, budget, where) as (stream, packets, times):
             inside = frames_inside(segment, times, where)
@@ -95,15 +120,15 @@ def decode(
             shown = exact = shown_at(inside, times_us)
             is_still = still_share is not None and not keyframes_only and is_still_by_size(packets, still_share)
             if keyframes_only or is_still:
-                shown = _held(shown, packets, times)
+                shown = held(shown, packets, times)
             budget.check_pictures(len(set(shown)), picture)
-            images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture, budget)
+            images, produced = _decode_wanted(stream, packets, times, set(shown), segment, picture, budget, gpu)
         if missing := sorted(set(shown) - set(images)):
             # A picture that is coded as "no change" gives no frame: the one before it stays on the screen.
             instead = {t: max((p for p in produced if p < t), default=t) for t in missing}
             with opened(segment, budget, where) as (stream, packets, times):
                 wanted = {*instead.values(), *missing}
-                found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture, budget)
+                found, _ = _decode_wanted(stream, packets, times, wanted, segment, picture, budget, gpu)
             images |= {t: found[p] for t, p in instead.items() if p in found}
     if missing := [t for t in shown if t not in images]:
         raise SegmentError(
@@ -111,18 +136,10 @@ def decode(
         )
     pictures = zip(times_us, shown, exact, strict=True)
     if is_still:
-        rest = Undecoded(lambda: decode(segment, times_us, picture, where, limits).samples)
+        rest = Undecoded(lambda: decode(segment, times_us, picture, where, limits, gpu=gpu).samples)
         stand_ins = [Sample(at, own, images[t], rest=None if t == own else rest) for at, t, own in pictures]
         return Decoded(inside, stand_ins, is_still=True)
     return Decoded(inside, [Sample(at, t, images[t], is_held=t != wanted) for at, t, wanted in pictures])
-
-
-def _held(shown: list[int], packets: list[SegmentPacket], times: list[int]) -> list[int]:
-    """For each time of a frame, that of the newest keyframe at or before it, or of the first one."""
-    keyframes = sorted(time for packet, time in zip(packets, times, strict=True) if packet.is_keyframe)
-    if not keyframes:
-        return shown
-    return [keyframes[max(0, bisect.bisect_right(keyframes, time) - 1)] for time in shown]
 
 
 class Decoder:
@@ -132,10 +149,16 @@ class Decoder:
     """
 
     def __init__(
-        self, picture: Picture, limits: DecodeLimits | None = None, *, still_share: float | None = None
+        self,
+        picture: Picture,
+        limits: DecodeLimits | None = None,
+        *,
+        still_share: float | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
-        """Begin; `still_share` is of segments that belong to no group, see `decode`."""
+        """Begin; `still_share` and `gpu` are of segments that belong to no group, see `decode`."""
         self._picture, self._limits, self._still_share = picture, limits or DecodeLimits(), still_share
+        self._gpu = gpu
         self._group: _Group | None = None
         self._late: list[Sample] = []
 
@@ -157,9 +180,10 @@ class Decoder:
         if segment.is_end:
             return self._give(Decoded((), []))
         if group is None and (segment.continues or not segment.continued):
-            return self._give(
-                decode(segment, times_us, self._picture, where, self._limits, still_share=self._still_share)
+            alone = decode(
+                segment, times_us, self._picture, where, self._limits, still_share=self._still_share, gpu=self._gpu
             )
+            return self._give(alone)
         with errors_named(segment, where):
             budget = Budget(self._limits, segment, where)
             group = group or _Group(segment, self._picture, budget, where)
@@ -339,48 +363,25 @@ def _decode_wanted(
     segment: Segment,
     picture: Picture,
     budget: Budget,
+    gpu: Gpu | None,
 ) -> tuple[dict[int, Image], list[int]]:
     """Return pictures by time for the wanted times, and the times of everything that came out of the decoder."""
     if not wanted:
         return {}, []
     context = set_up(stream, segment, picture, budget, reordered=times != sorted(times))
     time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
-    scale = Scaler(picture, segment.display, budget.max_pixels)
+    scale = (Scaler if gpu is None else gpu.scaler)(picture, segment.display, budget.max_pixels)
     images: dict[int, Image] = {}
     produced: list[int] = []
-    for packet in (*_needed(packets, times, wanted, droppable=context.name == "h264"), None):
-        budget.check_time()
-        for frame in context.decode(packet):
-            time = time_of.get(frame.pts)
-            if time is None:
-                continue
-            produced.append(time)
-            if time in wanted:
-                images[time] = scale(frame)
+    needed = needed_packets(packets, times, wanted, droppable=context.name == "h264")
+    with contextlib.nullcontext(context) if gpu is None else gpu.decoder_for(context) as decoder:
+        for packet in (*needed, None):
+            budget.check_time()
+            for frame in decoder.decode(packet):
+                time = time_of.get(frame.pts)
+                if time is None:
+                    continue
+                produced.append(time)
+                if time in wanted:
+                    images[time] = scale(frame)
     return images, produced
-
-
-def _needed(
-    packets: list[SegmentPacket], times: list[int], wanted: set[int], *, droppable: bool
-) -> list[SegmentPacket]:
-    """The packets to decode for the `wanted` times, in decoding order."""
-    needed: list[SegmentPacket] = []
-    for begin, end in _closed_groups(packets, times):
-        last = max((i for i in range(begin, end) if times[i] in wanted), default=begin - 1)
-        needed += [
-            packets[i]
-            for i in range(begin, last + 1)
-            if not droppable or times[i] in wanted or not is_unreferenced(packets[i])
-        ]
-    return needed
-
-
-def _closed_groups(packets: list[SegmentPacket], times: list[int]) -> list[tuple[int, int]]:
-    """Split at the keyframes behind which nothing refers back: no later picture is shown before them."""
-    starts, earliest = [], None
-    for i in reversed(range(len(packets))):
-        if packets[i].is_keyframe and (earliest is None or earliest > times[i]):
-            starts.append(i)
-        earliest = times[i] if earliest is None else min(earliest, times[i])
-    starts = sorted({0, *starts})
-    return list(zip(starts, [*starts[1:], len(packets)], strict=True))

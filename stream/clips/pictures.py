@@ -58,15 +58,18 @@ class Scaler:
                 raise ValueError(f"pictures of {frame.width}x{frame.height}, too narrow to cut {want} out of them")
         if not frame.format.is_rgb:
             _tell_colours(frame, display)
-        scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
-        )
-        image: Any = scaled.to_ndarray()
+        image: Any = self._scaled(frame, width, height)
         top, left = (height - want_height) // 2, (width - want_width) // 2
         image = image[top : top + want_height, left : left + want_width]
         if display.mirrored:
             image = image[:, ::-1]
         return np.ascontiguousarray(np.rot90(image, -display.quarter_turns))
+
+    def _scaled(self, frame: av.VideoFrame, width: int, height: int) -> Image:
+        scaled = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
+        )
+        return np.asarray(scaled.to_ndarray(), np.uint8)
 
 
 def _tell_colours(frame: av.VideoFrame, display: Display) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from consumers.live.assemble import clip_spec, open_worker
+from consumers.live.assemble import clip_spec, open_decoding, open_worker
 from consumers.live.worker import Worker
 from consumers.records.prediction import Prediction
 from consumers.rules.rule_set import tracker_rules
@@ -39,6 +39,8 @@ class Direct:
     def __init__(self, job: Job) -> None:
         self.classifier = Classifier.load(job.model, job.engine)
         self.engine = self.classifier.engine
+        # As a worker comes: on a GPU where torch computes on one.
+        self.gpu = open_decoding("auto", self.engine)
         self.classifier.predict(np.zeros((1, *self.classifier.contract.clip_shape), np.uint8))
 
     def round(self, ask: Ask) -> Round:
@@ -60,7 +62,7 @@ class Direct:
     def work(self, transport: Transport, settings: Settings, ask: Ask) -> None:
         contract = self.classifier.contract
         rules = tracker_rules(contract, settings.tracker)
-        worker = Worker(transport, self.classifier, clip_spec(contract, None), rules, settings)
+        worker = Worker(transport, self.classifier, clip_spec(contract, None), rules, settings, gpu=self.gpu)
         work_off(worker, ask.cameras * expected_windows(film_seconds(ask.footage), contract))
 
 
