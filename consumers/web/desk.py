@@ -199,12 +199,14 @@ def _tagged(request: Request, response: Response) -> Response:
         return response
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     headers = {
-        "ETag": tag,
+        # Weak: the same is sent with other bytes to who takes gzip.
+        "ETag": f"W/{tag}",
         "Cache-Control": response.headers.get("cache-control", _PRIVATE),
         "Vary": "Authorization, Cookie",
     }
     if is_known(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
+        # What compresses adds it where there is a body.
+        return Response(status_code=304, headers=headers | {"Vary": "Authorization, Cookie, Accept-Encoding"})
     response.headers.update(headers)
     return response
 
