@@ -93,7 +93,7 @@ def test_a_book_forgets_what_is_deleted_and_what_is_over() -> None:
     assert (found.id, found.by) == (share(1).id, "ana")
     assert book.of_token("t2") is None
     assert book.of_token("t3") is None
-    assert book.has_ended(session)
+    assert book.has_ended(session.id)
     assert book.left_out == 1
     deleted = book.forget_over()
     assert [(key, value) for key, _, value in deleted] == [
