@@ -33,6 +33,7 @@ from .playlists import Footage
 from .problems import ProblemError
 from .scores import ScoreReader
 from .sharing import SharedFootage
+from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
@@ -62,6 +63,7 @@ class Desk:
     models: ModelShelf
     reports: ReportFolder
     shared_footage: SharedFootage
+    shared_scores: SharedScores
     #: Where people log in; None: with passwords only.
     provider: Provider | None
     journeys: Journeys

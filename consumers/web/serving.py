@@ -29,6 +29,7 @@ from .routes.pages import pages_router, read_pages
 from .routes.shared import shared_router
 from .scores import ScoreReader
 from .sharing import SharedFootage
+from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
@@ -91,6 +92,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             writer=Writer(connect, settings),
             footage=footage,
             shared_footage=SharedFootage(footage),
+            shared_scores=SharedScores(scores, view.forgotten),
             fast=stack.enter_context(
                 FastFootage(connect, settings.topics, settings.dashboard.max_fast_views, view.forgotten)
             ),
