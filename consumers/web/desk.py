@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -200,17 +200,23 @@ def _tagged(request: Request, response: Response) -> Response:
     if request.method != "GET" or response.status_code != 200 or not isinstance(body, bytes):
         return response
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    headers = {
-        # Weak: the same is sent with other bytes to who takes gzip.
-        "ETag": f"W/{tag}",
-        "Cache-Control": response.headers.get("cache-control", _PRIVATE),
-        "Vary": "Authorization, Cookie",
-    }
+    headers = tag_headers(tag, response.headers.get("cache-control", _PRIVATE))
     if is_known(request.headers.get("if-none-match"), tag):
-        # What compresses adds it where there is a body.
-        return Response(status_code=304, headers=headers | {"Vary": "Authorization, Cookie, Accept-Encoding"})
+        return not_modified(headers)
     response.headers.update(headers)
     return response
+
+
+def tag_headers(tag: str, keep: str = _PRIVATE) -> dict[str, str]:
+    """What goes with an answer so that whoever has it may ask whether it still holds."""
+    # Weak: the same is sent with other bytes to who takes gzip.
+    return {"ETag": f"W/{tag}", "Cache-Control": keep, "Vary": "Authorization, Cookie"}
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """What whoever has an answer is told in its place."""
+    # What compresses adds it where there is a body.
+    return Response(status_code=304, headers={**headers, "Vary": "Authorization, Cookie, Accept-Encoding"})
 
 
 def is_known(said: str | None, tag: str) -> bool:
