@@ -22,7 +22,7 @@ from consumers.records.audit import AuditEntry
 from consumers.settings import Role, Settings
 from consumers.subscribing.serving import EventStreams
 from consumers.topics import ensure_topic_of_access, ensure_topic_of_audit, ensure_topic_of_verdicts
-from stream import Headers, Transport
+from stream import Headers, Producer, Transport
 
 from .access import COOKIE, Access, Asker
 from .cameras.sample import SampleMaker
@@ -30,6 +30,7 @@ from .cameras.snapshot import SnapshotMaker
 from .fast import FastFootage
 from .oidc import Journeys, Provider
 from .playlists import Footage
+from .playlists.connection import Kept
 from .problems import ProblemError
 from .scores import ScoreReader
 from .sharing import SharedFootage
@@ -73,6 +74,8 @@ class Desk:
 Writable = tuple[bytes, Headers, bytes | None]
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
 _PRIVATE: Final = "private, no-cache"
+#: Somebody waits for what is written.
+_STORED_SECONDS: Final = 10.0
 #: Who changes something, and the record that does.
 Change = tuple[AuditEntry, Writable]
 
@@ -82,7 +85,9 @@ class Writer:
 
     def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
         self._connect, self._settings = connect, settings
-        #: One after another, as each has a connection of its own; whoever waits does so in no thread.
+        #: Who is refused one topic hinders nobody else.
+        self._producer = Kept(self._open, pause_seconds=0.0)
+        #: One after another, over one connection; whoever waits does so in no thread.
         self.room = CapacityLimiter(1)
         self._are_there = False
 
@@ -115,6 +120,21 @@ class Writer:
 
     def _store(self, *steps: Sequence[tuple[str, Writable]]) -> None:
         """Store all of each step before the next."""
+
+        def send(producer: Producer) -> None:
+            for step in steps:
+                for topic, record in step:
+                    producer.send(topic, *record)
+                producer.flush()
+
+        try:
+            self._producer.use(send)
+        except BaseException:
+            # What it still holds of this is nothing that the next one who writes asked for.
+            self.close()
+            raise
+
+    def _open(self) -> Producer:
         transport, topics, dashboard = self._connect(), self._settings.topics, self._settings.dashboard
         if not self._are_there:
             ensure_topic_of_audit(transport, topics, dashboard.audit_days * 24)
@@ -123,14 +143,11 @@ class Writer:
             longest = max(dashboard.max_share_hours, dashboard.session_hours)
             ensure_topic_of_access(transport, topics, longest + 24)
             self._are_there = True
-        producer = transport.producer()
-        try:
-            for step in steps:
-                for topic, record in step:
-                    producer.send(topic, *record)
-                producer.flush()
-        finally:
-            producer.close()
+        return transport.producer(_STORED_SECONDS)
+
+    def close(self) -> None:
+        """Let the connection go; writing opens it again."""
+        self._producer.close()
 
 
 def audit_entry(asker: Asker, action: str, subject: str, camera: str | None, value: str | None) -> AuditEntry:

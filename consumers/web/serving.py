@@ -79,17 +79,21 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
         scores = ScoreReader(connect, settings.topics, view.forgotten)
         stack.callback(scores.close)
+        past_scores = PastScoreReader(connect, settings.topics)
+        stack.callback(past_scores.close)
+        writer = Writer(connect, settings)
+        stack.callback(writer.close)
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
             scores=scores,
-            past_scores=PastScoreReader(connect, settings.topics),
+            past_scores=past_scores,
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
-            writer=Writer(connect, settings),
+            writer=writer,
             footage=footage,
             shared_footage=SharedFootage(footage),
             shared_scores=SharedScores(scores, view.forgotten),

@@ -23,7 +23,8 @@ from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
-from stream import Partition, Record, Transport
+from consumers.web.playlists.connection import Kept
+from stream import Lookup, Partition, Record, Transport
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,9 @@ class PastScoreReader:
 
     def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
         """Prepare; nothing is read before it is asked for."""
-        self._connect, self._topic = connect, topics.predictions
+        self._topic = topics.predictions
+        #: Opening a connection costs more than what has come since the last request.
+        self._lookup = Kept(lambda: connect().lookup([topics.predictions]))
         self._kept: OrderedDict[Asked, _Known] = OrderedDict()
         self.room = CapacityLimiter(1)
 
@@ -126,19 +129,25 @@ class PastScoreReader:
             BrokerError: the broker is away.
         """
         until = time.monotonic() + _BUDGET_SECONDS
-        transport = self._connect()
+        return self._lookup.use(lambda lookup: self._read(lookup, asked, from_us, until))
+
+    def close(self) -> None:
+        """Read no more."""
+        self._lookup.close()
+
+    def _read(self, lookup: Lookup, asked: Asked, from_us: int, until: float) -> PastScores:
         first = end = 0
         partition: Partition = self._topic, 0
-        if transport.existing([self._topic]):
-            partition = self._topic, transport.partition_of(self._topic, asked.camera.encode())
-            first, end = transport.offsets(self._topic).get(partition, (0, 0))
+        if kept := lookup.first_kept(self._topic):
+            partition = self._topic, lookup.partition_of(self._topic, asked.camera.encode())
+            first, end = kept[partition], _end(lookup, partition)
         known = self._known(asked, first, end)
         if end > known.hi:
-            self._put(known, self._part(transport, partition, (known.hi, end), asked, known), newer=True)
+            self._put(known, self._part(lookup, partition, (known.hi, end), asked, known), newer=True)
             known.hi = end
         while not self._reaches(known, first, from_us) and known.windows < _MOST_WINDOWS:
             begin = max(first, known.lo - _AT_ONCE)
-            self._put(known, self._part(transport, partition, (begin, known.lo), asked, known), newer=False)
+            self._put(known, self._part(lookup, partition, (begin, known.lo), asked, known), newer=False)
             known.lo = begin
             if time.monotonic() > until:
                 break
@@ -162,12 +171,12 @@ class PastScoreReader:
         return known.lo <= first or (known.sent_us is not None and known.sent_us < from_us - _AHEAD_US)
 
     def _part(
-        self, transport: Transport, partition: Partition, offsets: tuple[int, int], asked: Asked, known: _Known
+        self, lookup: Lookup, partition: Partition, offsets: tuple[int, int], asked: Asked, known: _Known
     ) -> tuple[Numbers, Values]:
         rows: list[tuple[int, int, int, int]] = []
         scores: list[float] = []
         key = asked.camera.encode()
-        for number, record in enumerate(transport.read({partition: offsets})):
+        for number, record in enumerate(lookup.read(partition, *offsets)):
             if number == 0 and record.sent_us:
                 known.sent_us = min(record.sent_us, known.sent_us or record.sent_us)
             if record.key != key or (found := self._decoded(record, known)) is None:
@@ -196,6 +205,14 @@ class PastScoreReader:
                 known.parts.append(part)
             else:
                 known.parts.appendleft(part)
+
+
+def _end(lookup: Lookup, partition: Partition) -> int:
+    """Where a partition ends now; some brokers only tell where its last batch begins."""
+    end = lookup.end(partition)
+    for record in lookup.read(partition, end):
+        end = record.offset + 1
+    return end
 
 
 def _joined(known: _Known) -> tuple[Numbers, Values]:
