@@ -39,6 +39,7 @@ from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View
+from .what_if.answers import Answers
 from .what_if.scores import PastScoreReader
 
 
@@ -51,6 +52,7 @@ class Desk:
     view: View
     scores: ScoreReader
     past_scores: PastScoreReader
+    what_if: Answers
     thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch

@@ -34,6 +34,7 @@ from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View, followed
+from .what_if.answers import Answers as WhatIfAnswers
 from .what_if.scores import PastScoreReader
 
 
@@ -89,6 +90,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
             view=view,
             scores=scores,
             past_scores=past_scores,
+            what_if=WhatIfAnswers(),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),

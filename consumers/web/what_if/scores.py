@@ -9,15 +9,15 @@ Records of other cameras lie between: they are passed over.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-from anyio import CapacityLimiter
 
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
@@ -85,6 +85,21 @@ class PastScores:
             kept &= (self.numbers[:, 2] >= each.to_us) | (self.numbers[:, 3] <= each.from_us)
         return replace(self, numbers=self.numbers[kept], scores=self.scores[kept])
 
+    def newest(self, most: int, least: float) -> PastScores:
+        """The newest, no more of which than `most` have a score that is no lower than `least`."""
+        wanted = np.flatnonzero(self.scores >= least)
+        if len(wanted) <= most:
+            return self
+        first = wanted[len(wanted) - most]
+        return replace(self, numbers=self.numbers[first:], scores=self.scores[first:], is_cut=True)
+
+    @property
+    def identity(self) -> Hashable:
+        """Says which they are: of other ones it is another, but for a chance of one in 2^64."""
+        digest = hashlib.blake2b(self.numbers.tobytes(), digest_size=8)
+        digest.update(self.scores.tobytes())
+        return self.asked, digest.digest()
+
     def predictions(self, least: float) -> Iterator[Prediction]:
         """Those whose score is no lower."""
         camera, label, model = self.asked.camera, self.asked.label, self.asked.model
@@ -112,7 +127,7 @@ class _Known:
 
 
 class PastScoreReader:
-    """Reads and keeps them. For one thread at a time: see `room`."""
+    """Reads and keeps them. For one thread at a time: see `Answers`."""
 
     def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
         """Prepare; nothing is read before it is asked for."""
@@ -120,7 +135,6 @@ class PastScoreReader:
         #: Opening a connection costs more than what has come since the last request.
         self._lookup = Kept(lambda: connect().lookup([topics.predictions]))
         self._kept: OrderedDict[Asked, _Known] = OrderedDict()
-        self.room = CapacityLimiter(1)
 
     def read(self, asked: Asked, from_us: int) -> PastScores:
         """What is known of scores since an event time; each call reads on for some seconds.
