@@ -432,5 +432,20 @@ def test_links_are_made_listed_and_revoked_by_hand(embedded_broker: Service, top
         assert run(site.settings, "shares", "revoke", body["id"][:6]).exception is None
         assert eventually(lambda: anybody.get(path).status_code == 404)
     assert "no such link holds" in str(run(site.settings, "shares", "revoke", body["id"]).exception)
-    for wrong, says in ((("--for", "soon"), "expected a time like 12h"), (("--for", "40d"), "at most 720 hours")):
-        assert says in str(run(site.settings, "share", one.id, *wrong).exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("soon", "expected a time like 12h"),
+        ("earliest", "expected a time like 12h"),
+        ("2026-11-24", "expected a time like 12h"),
+        ("40d", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("99999d", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("999999999w", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("0s", "expected more than nothing"),
+    ],
+)
+def test_for_how_long_a_link_may_hold_is_said_before_anything_is_asked_for(text: str, says: str) -> None:
+    settings = settings_of("127.0.0.1:1", "p")
+    assert says in str(run(settings, "share", "ev", "--for", text).exception)
