@@ -22,6 +22,17 @@ def parse_time_us(text: str) -> int:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)) - _EPOCH) // _MICROSECOND
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds of a length of time: "90s", "15m", "1h", "2d", "1w".
+
+    Raises:
+        ValueError: it is none; the message does not repeat it.
+    """
+    if (found := _AGO.fullmatch(text.strip())) is None:
+        raise ValueError("expected a time like 12h, 3d or 2w")
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
 def parse_since_us(text: str, now_us: int) -> int:
     """Microseconds since the Unix epoch of a time of the clock that is over.
 
@@ -35,8 +46,8 @@ def parse_since_us(text: str, now_us: int) -> int:
     text = text.strip()
     if text == "earliest":
         return 0
-    if (ago := _AGO.fullmatch(text)) is not None:
-        return max(0, now_us - round(float(ago[1]) * _UNIT_SECONDS[ago[2]] * 1e6))
+    if _AGO.fullmatch(text) is not None:
+        return max(0, now_us - round(parse_seconds(text) * 1e6))
     try:
         time_us = parse_time_us(text)
     except (ValueError, OverflowError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
+import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +19,13 @@ pytest.importorskip("fastapi")
 from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
 from consumers.records.forgotten import Forgotten
 from consumers.settings import Settings, TopicSettings
-from consumers.web.credentials import token_hash
+from consumers.web import credentials
+from consumers.web.credentials import Holder, token_hash
 from consumers.web.fast import FastFeed, FastFootage, Fragments
 from consumers.web.fast import feed as feed_module
 from consumers.web.fast.fragments import codec_of
 from consumers.web.routes import fast as route_module
+from consumers.web.routes.playlists import AnyViewer
 from stream import Feed, MemoryTransport, Segment, Segmenter, SegmentLimits
 from stream.services import Service
 from tests.dashboards import problem, ready, served
@@ -167,9 +171,13 @@ class Place:
 
     def __init__(self, slow_seconds: float) -> None:
         self.settings = Settings.model_validate({"serve": {"slow_seconds": slow_seconds}})
-        self.fast = self.streams = self
+        self.fast = self.streams = self.access = self
+        self.is_in = True
         self.left: list[FastFeed] = []
         self.cut: list[object] = []
+
+    def holds(self, holder: Holder) -> bool:
+        return self.is_in
 
     def leave(self, feed: FastFeed) -> None:
         self.left.append(feed)
@@ -178,7 +186,7 @@ class Place:
         self.cut.append(client)
 
 
-def answered(place: Place, segments: list[Segment], *, takes: bool) -> list[bytes]:
+def answered(place: Place, segments: list[Segment], *, takes: bool = True, until: float = math.inf) -> list[bytes]:
     """What a viewer of some segments is sent, who takes it or does not."""
     sent: list[bytes] = []
 
@@ -196,7 +204,7 @@ def answered(place: Place, segments: list[Segment], *, takes: bool) -> list[byte
         first = fragments.add(segments[0])
         for segment in segments[1:]:
             feed.put(segment)
-        view = route_module._Sent(place, feed, fragments, first)
+        view = route_module._Sent(place, AnyViewer(None, Holder("local"), "a token", until), feed, fragments, first)
         await view({"type": "http", "client": ("10.0.0.9", 1), "asgi": {}}, receive, send)
         assert set(place.left) == {feed}
 
@@ -215,6 +223,45 @@ def test_a_view_ends_where_the_camera_goes_on_with_what_no_browser_plays(tmp_pat
     place = Place(30)
     assert len(answered(place, [one, replace(other, codec="av1")], takes=True)) == 3  # begin, fragment, end
     assert place.cut == []
+
+
+def test_a_view_ends_once_whoever_watches_is_not_let_in_any_more(tmp_path: Path):
+    segments = segments_of(write_video(tmp_path / "film.mp4", 90))
+    place = Place(30)
+    place.is_in = False
+    assert len(answered(place, segments)) == 3, "begin, the first fragment, end"
+    began = time.monotonic()
+    assert len(answered(Place(30), segments[:2], until=time.time() + 1)) == 4, "with its token's time, though silent"
+    assert time.monotonic() - began < 5
+
+
+def test_whoever_logs_out_sees_no_more_though_the_camera_is_silent(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    film = write_video(tmp_path / "gate.mp4", 50, rate=10, gop=10, options={"bf": "0"})
+    hashed = credentials.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
+    here = site(
+        embedded_broker.address,
+        topics_prefix,
+        tmp_path,
+        users={"ana": {"password_hash": hashed}},
+        requests_per_minute=6,
+    )
+    here.cameras("gate")
+    with served(here.settings) as (client, desk), camera_on(here.settings, film):
+        ready(desk)
+        begun = client.post("/session", json={"user": "ana", "password": "correct horse"})
+        with client.stream("GET", "/cameras/gate/fast.mp4") as answer:
+            assert answer.status_code == 200, answer.read()
+            pieces = answer.iter_bytes()
+            assert next(pieces)
+            time.sleep(3)
+            left = {"X-CSRF-Token": begun.json()["csrf"]}
+            assert client.delete("/session", headers=left).status_code == 204, "looking is no request"
+            began = time.monotonic()
+            assert all(piece for piece in pieces)
+            assert time.monotonic() - began < 5
+        assert eventually(lambda: desk.fast.viewers == 0)
 
 
 def test_whoever_may_not_see_a_camera_or_whom_nothing_can_be_shown_is_told_so(

@@ -23,7 +23,7 @@ from consumers.records.verdict import Verdict
 from consumers.settings import Settings, SettingsError, load_settings
 from consumers.web import credentials
 from consumers.web.access import COOKIE, Access
-from consumers.web.credentials import Passwords, Signer, token_hash
+from consumers.web.credentials import Holder, Passwords, Signer, token_hash
 from consumers.web.serving import serving_dashboard
 from stream import Secret, drill_id
 from stream.services import Service
@@ -261,16 +261,41 @@ def test_a_token_of_a_live_view_is_of_one_camera_and_for_a_while(embedded_broker
         assert answer.headers["cache-control"] == "no-store"
         token = answer.json()["token"]
         signer = Signer(Secret(SECRET), 60, 60)
-        assert signer.is_live_token(token, "gate-1"), "any server with the secret takes it"
-        assert not signer.is_live_token(token, "gate-2")
-        assert not signer.is_live_token(f"{token}x", "gate-1")
-        assert not signer.is_live_token("", "gate-1")
-        assert not Signer(Secret(SECRET + "!"), 60, 60).is_live_token(token, "gate-1")
-        assert not Signer(None, 60, 60).is_live_token(token, "gate-1")
+        assert signer.live_grant(token, "gate-1"), "any server with the secret takes it"
+        assert not signer.live_grant(token, "gate-2")
+        assert not signer.live_grant(f"{token}x", "gate-1")
+        assert not signer.live_grant("", "gate-1")
+        assert not Signer(Secret(SECRET + "!"), 60, 60).live_grant(token, "gate-1")
+        assert not Signer(None, 60, 60).live_grant(token, "gate-1")
         session, _ = signer.begin("gate-1", HASH)
-        assert not signer.is_live_token(session, "gate-1"), "a session is none"
+        assert not signer.live_grant(session, "gate-1"), "a session is none"
     old = Signer(Secret(SECRET), 60, -1)
-    assert not old.is_live_token(token, "gate-1"), "it is over"
+    assert not old.live_grant(token, "gate-1"), "it is over"
+
+
+def test_a_token_of_a_live_view_is_of_no_use_once_the_token_that_made_it_is_gone(
+    embedded_broker: Service, topics_prefix: str
+):
+    yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-1")
+
+    def settings(**of_name: dict[str, Any]) -> Settings:
+        return settings_of(embedded_broker.address, topics_prefix, secret=SECRET, **tokens(**of_name))
+
+    with served(settings(ana={}, bo={})) as (client, desk):
+        ready(desk)
+        token = client.post("/cameras/gate-1/live-token", headers=bearer("ana")).json()["token"]
+        path = f"/cameras/gate-1/segments/0-0.ts?token={token}"
+        problem(client.get(path), 404, "not-found")
+    for now in ({"bo": {}}, {"ana": {"expires": yesterday}}):
+        with served(settings(**now)) as (client, _):
+            problem(client.get(path), 401, "unauthenticated")
+    with served(settings_of(embedded_broker.address, topics_prefix, secret=SECRET)) as (client, desk):
+        ready(desk)
+        open_ = client.post("/cameras/gate-1/live-token").json()["token"]
+    with served(settings(ana={})) as (client, _):
+        problem(client.get(f"/cameras/gate-1/segments/0-0.ts?token={open_}"), 401, "unauthenticated")
 
 
 # --- passwords and sessions -------------------------------------------------------------------------------------------
@@ -314,6 +339,25 @@ def test_whoever_logs_in_has_a_session_and_changes_something_with_its_csrf_token
         problem(client.get("/events"), 401, "unauthenticated")
 
 
+def test_what_goes_on_ends_soon_after_whoever_watches_has_logged_out(with_users: Site):
+    with_users.cameras("gate-1")
+    with served(with_users.settings) as (client, desk):
+        ready(desk)
+        right = {"X-CSRF-Token": log_in(client).json()["csrf"]}
+        token = client.post("/cameras/gate-1/live-token", headers=right).json()["token"]
+        player = f"/cameras/gate-1/segments/0-0.ts?token={token}"
+        with httpx.Client(base_url=client.base_url) as other:
+            problem(other.get(player), 404, "not-found")
+            with client.stream("GET", "/events/stream") as stream:
+                lines = stream.iter_lines()
+                assert next(lines)
+                assert client.delete("/session", headers=right).status_code == 204
+                began = time.monotonic()
+                assert all(not line.startswith("data") for line in lines)
+                assert time.monotonic() - began < 5
+            problem(other.get(player), 401, "unauthenticated")
+
+
 def test_a_session_ends_with_its_time_its_password_or_its_secret_and_cannot_be_made(with_users: Site):
     with served(with_users.settings) as (client, _):
         log_in(client)
@@ -325,7 +369,14 @@ def test_a_session_ends_with_its_time_its_password_or_its_secret_and_cannot_be_m
     assert Signer(secret, 60, 60).session(cookie, {"ana": f"{hashes['ana']}x"}) is None, "the password changed"
     assert Signer(secret, 60, 60).session(cookie, {}) is None, "there is no such user any more"
     assert Signer(None, 60, 60).session(cookie, hashes) is None, "another secret"
-    for wrong in (cookie[:-1], f"x{cookie}", "", "x.y.z", Signer(secret, 60, 60).live_token("ana"), "x" * 9000):
+    for wrong in (
+        cookie[:-1],
+        f"x{cookie}",
+        "",
+        "x.y.z",
+        Signer(secret, 60, 60).live_token("ana", Holder("local")),
+        "x" * 9000,
+    ):
         assert Signer(secret, 60, 60).session(wrong, hashes) is None
 
 

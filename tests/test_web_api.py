@@ -153,7 +153,7 @@ def test_whoever_has_an_answer_is_told_so_until_it_changes(embedded_broker: Serv
             first = client.get(path)
             tag = first.headers["etag"]
             assert first.headers["cache-control"] == "private, no-cache"
-            for known in (tag, f'"x", W/{tag}', "*"):
+            for known in (tag, tag.removeprefix("W/"), f'"x", {tag}', "*"):
                 again = client.get(path, headers={"If-None-Match": known})
                 assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
             assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200

@@ -98,11 +98,34 @@ def test_reports_are_listed_and_shown_but_nothing_of_them_runs(
         assert "allow" not in policy
         assert "script-src" not in policy
         assert client.get("/reports/yard.json").headers["content-type"] == "application/json"
+        known = {"If-None-Match": page.headers["etag"]}
+        assert client.get("/reports/yard.html", headers=known).status_code == 304
+        (folder / "yard.html").write_text(longer := PAGE + "x" * 2_000_000)
+        assert client.get("/reports/yard.html", headers=known).text == longer
         for name in ("notes.txt", "..%2Fsecret.json", "%2e%2e/secret.json", ".html", "other.html"):
             assert client.get(f"/reports/{name}").status_code in {404, 422}, name
     with served(settings_of(embedded_broker.address, topics_prefix)) as (client, _):
         assert client.get("/reports").json() == {"items": [], "is_named": False, "why": None}
         problem(client.get("/reports/yard.html"), 404, "not-found")
+
+
+def test_reports_that_stay_as_they_are_are_not_opened_again_for_their_titles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(20):
+        (tmp_path / f"{number}.html").write_text(f"<title>report {number}</title>")
+    found, opened = ReportFolder(tmp_path), []
+    plain = found.open
+    monkeypatch.setattr(found, "open", lambda name: opened.append(name) or plain(name))
+    first, _ = found.listed()
+    assert {each.title for each in first} == {f"report {number}" for number in range(20)}
+    assert len(opened) == 20
+    (tmp_path / "7.html").write_text("<title>another</title>")
+    (tmp_path / "8.html").unlink()
+    again, _ = found.listed()
+    assert opened[20:] == ["7.html"]
+    assert {each.title for each in again} == {"another", *(f"report {n}" for n in range(20) if n not in {7, 8})}
+    assert len(found._titles) == 19, "what is gone is kept no more"
 
 
 def test_nothing_leads_out_of_the_folder_of_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,14 +138,14 @@ def test_nothing_leads_out_of_the_folder_of_reports(tmp_path: Path, monkeypatch:
     found = ReportFolder(folder)
     assert found.listed() == ([], None)
     for name in ("link.json", "../secret.json", "sub.html", "pipe.json", "/etc/passwd", "a\x00.json"):
-        assert found.read(name) is None, name
+        assert found.open(name) is None, name
     for number in range(5):
         (folder / f"{number}.json").write_text("{}")
     monkeypatch.setattr(shelf, "MOST_REPORTS", 3)
     reports, why = found.listed()
     assert (len(reports), why) == (3, "the newest 3 of 5 are listed")
     monkeypatch.setattr(shelf, "MOST_BYTES", 1)
-    assert found.read("1.json") is None
+    assert found.open("1.json") is None
     reports, why = found.listed()  # nothing is listed that is not served
     assert (reports, why) == ([], "what is larger than 0 MiB is not listed")
     assert "cannot be read" in (ReportFolder(tmp_path / "nothing").listed()[1] or "")

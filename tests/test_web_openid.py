@@ -40,6 +40,7 @@ from consumers.web.oidc import (
     person_of,
     rights_of,
 )
+from consumers.web.oidc.journey import cookie_of
 from consumers.web.routes.login import LOGIN_PATH, WAYS_PATH
 from stream.services import Service
 from tests.browsers import chromium, window
@@ -101,6 +102,11 @@ def came_back(client: httpx.Client, provider: Provider, sub: str = "ana", **head
     return client.get(provider.agree(begun(client), sub), headers=headers)
 
 
+def carried(client: httpx.Client) -> dict[str, str]:
+    """What a browser sends along on its way back."""
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items() if "login_" in name)}
+
+
 def refused(answer: httpx.Response, status: int, kind: str, *words: str) -> None:
     detail = problem(answer, status, kind)["detail"]
     for word in words:
@@ -157,6 +163,35 @@ def test_whoever_logs_in_there_has_a_session_here_and_what_they_change_says_so(
         came_back(client, provider, "cy")
         did = client.get("/audit").json()["items"]
         assert [(each["actor"], each["way"], each["role"]) for each in did][-1:] == [("ana", "oidc", "operator")]
+
+
+def test_logins_that_were_begun_in_several_tabs_all_come_back_to_where_they_began(provider: Provider):
+    with logins(settings(provider)) as client:
+        places = [f"/#/event/{number}" for number in range(4)]
+        tabs = [begun(client, to) for to in places]
+        for there, to in reversed(list(zip(tabs, places, strict=True))):
+            answer = client.get(provider.agree(there, "ana"))
+            assert (answer.status_code, answer.headers.get("location")) == (303, to), answer.text
+        assert carried(client) == {"Cookie": ""}, "nothing is left of them"
+
+
+def test_a_browser_carries_few_logins_at_once_and_the_first_is_given_up(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+):
+    clock = iter(range(1_700_000_000, 1_800_000_000))
+    now = next(clock)
+    monkeypatch.setattr("itsdangerous.timed.TimestampSigner.get_timestamp", lambda _: now)
+    with logins(settings(provider)) as client:
+        tabs = []
+        for _ in range(6):
+            now = next(clock)
+            tabs.append(begun(client))
+            assert len(carried(client)["Cookie"]) < 6000
+        assert carried(client)["Cookie"].count("clipline_login_") == 4
+        refused(client.get(provider.agree(tabs[0], "ana")), 400, "login-lost")
+        refused(client.get(provider.agree(tabs[1], "ana")), 400, "login-lost")
+        for there in tabs[2:]:
+            assert client.get(provider.agree(there, "ana")).status_code == 303
 
 
 def test_cookies_are_for_tls_only_where_the_pages_are_reached_by_it(provider: Provider):
@@ -356,7 +391,7 @@ def test_whoever_did_not_begin_here_is_not_let_in(provider: Provider):
         refused(client.get(back.partition("?")[0]), 400, "login-lost")
         assert "/oauth2/token" not in provider.asked
         other.cookies.clear()
-        other.cookies.set("clipline_login", "made-up", domain="127.0.0.1", path="/api/v1/session/oidc")
+        other.cookies.set(cookie_of(state), "made-up", domain="127.0.0.1", path="/api/v1/session/oidc")
         refused(other.get(back), 400, "login-lost")
         assert client.get(back).status_code == 303, "whoever did is"
 
@@ -364,7 +399,7 @@ def test_whoever_did_not_begin_here_is_not_let_in(provider: Provider):
 def test_a_code_is_good_once(provider: Provider):
     with logins(settings(provider)) as client:
         there = begun(client)
-        journey = {"Cookie": f"clipline_login={client.cookies['clipline_login']}"}
+        journey = carried(client)
         back = provider.agree(there, "ana")
         assert client.get(back).status_code == 303
         client.cookies.clear()
@@ -434,7 +469,7 @@ def test_a_refusal_of_the_provider_is_told_in_plain_words_and_what_others_write_
         state = parse_qs(urlsplit(there).query)["state"][0]
         back = f"{provider.refuse(there)}&error_description=Not+on+Sundays%0A"
         refused(client.get(f"{back}&state={state}"), 403, "login-refused", "there, by you or by", "(Not on Sundays)")
-        journey = {"Cookie": f"clipline_login={client.cookies['clipline_login']}"}
+        journey = carried(client)
         client.cookies.clear()
         forgetful = client.get(back, headers=journey)
         refused(forgetful, 403, "login-refused", "there, by you or by the provider")

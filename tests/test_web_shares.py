@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -11,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from anyio import CapacityLimiter
 from typer.testing import CliRunner
 
 pytest.importorskip("fastapi")
 
 from consumers.cli.main import app
+from consumers.forgetting import ForgottenBook
 from consumers.records.access import EndedSession, Share
 from consumers.records.audit import AuditEntry
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
@@ -27,7 +30,10 @@ from consumers.topics import ensure_topic_of_access, ensure_topic_of_forgotten
 from consumers.web import credentials
 from consumers.web.access import COOKIE
 from consumers.web.credentials import Session, token_hash
+from consumers.web.scores import Scores
 from consumers.web.sharing import AccessBook
+from consumers.web.sharing import scores as scores_module
+from consumers.web.sharing.scores import SharedScores, SharedWindow
 from stream import Record
 from stream.services import Service
 from tests.dashboards import SECOND_US, Site, event, now_us, problem, ready, served, settings_of
@@ -93,7 +99,7 @@ def test_a_book_forgets_what_is_deleted_and_what_is_over() -> None:
     assert (found.id, found.by) == (share(1).id, "ana")
     assert book.of_token("t2") is None
     assert book.of_token("t3") is None
-    assert book.has_ended(session)
+    assert book.has_ended(session.id)
     assert book.left_out == 1
     deleted = book.forget_over()
     assert [(key, value) for key, _, value in deleted] == [
@@ -181,6 +187,45 @@ def test_a_link_shows_one_event_without_a_login_and_nothing_else(
             token = address.rpartition("/")[2]
             problem(anybody.get(f"/api/v1{path}"), 401, "unauthenticated")
             problem(anybody.get(f"/api/v1{path}", headers=bearer(token)), 401, "unauthenticated")
+
+
+class Reader:
+    """Scores of whatever is asked for, and how often they were."""
+
+    def __init__(self) -> None:
+        self.room = CapacityLimiter(4)
+        self.times = 0
+
+    def read(self, *_: object) -> Scores:
+        self.times += 1
+        time.sleep(0.02)
+        return Scores((*map(scores_of, range(5, 17)), replace(scores_of(17), model="other")), is_cut=False)
+
+
+def test_scores_of_a_link_are_read_once_for_all_who_look_and_never_shown_once_they_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, book, one = Reader(), ForgottenBook(), seen(10, 2)
+    shared = SharedScores(reader, book)
+
+    async def look() -> None:
+        found = await asyncio.gather(*(shared.find(one) for _ in range(50)))
+        assert reader.times == 1
+        assert all(len(each) == 12 for each in found)
+        assert found[0][0] == SharedWindow(BEGIN_US + 5 * SECOND_US, BEGIN_US + 6 * SECOND_US, 0.8)
+        book.put(Forgotten("gate", BEGIN_US, BEGIN_US + 7 * SECOND_US, 0, "ana"))
+        assert len(await shared.find(one)) == 10
+        await shared.find(replace(one, revision=1))
+        assert reader.times == 2, "a later report has more"
+        for number in range(100):
+            await shared.find(replace(one, id=f"{number:024x}", revision=9))
+        assert len(shared._known) == 64
+        monkeypatch.setattr(scores_module, "_FRESH_SECONDS", 0.0)
+        times = reader.times
+        await shared.find(replace(one, id=f"{99:024x}", revision=9))
+        assert reader.times == times + 1, "what came after its end comes late"
+
+    asyncio.run(look())
 
 
 def test_wrong_links_and_those_that_are_over_revoked_or_forgotten_are_answered_alike(
@@ -387,5 +432,20 @@ def test_links_are_made_listed_and_revoked_by_hand(embedded_broker: Service, top
         assert run(site.settings, "shares", "revoke", body["id"][:6]).exception is None
         assert eventually(lambda: anybody.get(path).status_code == 404)
     assert "no such link holds" in str(run(site.settings, "shares", "revoke", body["id"]).exception)
-    for wrong, says in ((("--for", "soon"), "expected a time like 12h"), (("--for", "40d"), "at most 720 hours")):
-        assert says in str(run(site.settings, "share", one.id, *wrong).exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("soon", "expected a time like 12h"),
+        ("earliest", "expected a time like 12h"),
+        ("2026-11-24", "expected a time like 12h"),
+        ("40d", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("99999d", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("999999999w", "at most 720 hours, 30 days (dashboard.max_share_hours)"),
+        ("0s", "expected more than nothing"),
+    ],
+)
+def test_for_how_long_a_link_may_hold_is_said_before_anything_is_asked_for(text: str, says: str) -> None:
+    settings = settings_of("127.0.0.1:1", "p")
+    assert says in str(run(settings, "share", "ev", "--for", text).exception)

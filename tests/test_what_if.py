@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import httpx
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 
 from consumers.live.tracker import Tracker
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
 from consumers.rules.rule import Rule
 from consumers.verdicts.book import judged_events
 from consumers.web.credentials import token_hash
+from consumers.web.what_if import answers as answers_module
 from consumers.web.what_if import scores as past
-from consumers.web.what_if.compare import compared, supposed
+from consumers.web.what_if.answers import Answers, TooManyQuestionsError
+from consumers.web.what_if.compare import TooLongError, compared, supposed
 from consumers.web.what_if.scores import Asked, PastScoreReader, PastScores
 from stream import MemoryTransport
 from stream.services import Service
@@ -106,6 +113,48 @@ def test_an_event_is_lost_where_none_meets_it_and_what_was_said_of_it_is_known()
     assert supposed(RULE, 0.3, 0.5, None).end == 0.3
 
 
+def test_the_same_question_is_worked_out_once_and_what_has_changed_is_another(monkeypatch: pytest.MonkeyPatch):
+    answers, found = Answers(), series([0.1, 0.9, 0.9, 0.9, 0.1, 0.1])
+    times: list[object] = []
+    monkeypatch.setattr(answers_module, "compared", lambda *given: times.append(given) or compared(*given))
+    then = supposed(RULE, 0.95, None, None)
+    for _ in range(3):
+        _, result = answers.compare(found, RULE, then, [])
+        assert [alarm.said for alarm in result.lost] == ["open"]
+    assert len(times) == 1
+    said = Verdict("a1", "right", "ev", "gate-1", "fight", SECOND_US, 3 * SECOND_US, now_us(), None, by="ana")
+    _, result = answers.compare(found, RULE, then, list(judged_events([said]).values()))
+    assert [alarm.said for alarm in result.lost] == ["right"]
+    forgotten = Forgotten("gate-1", 0, 3 * SECOND_US, now_us(), "ana")
+    _, result = answers.compare(found.without([forgotten]), RULE, then, [])
+    assert result.lost == ()
+    answers.compare(found, RULE, supposed(RULE, 0.5, None, None), [])
+    assert len(times) == 4
+    for number in range(50):
+        answers.compare(found, RULE, supposed(RULE, number / 100, None, None), [])
+    assert len(answers._kept) == 8
+
+
+def test_comparing_is_bounded_by_windows_that_matter_and_by_time():
+    high = series([0.9] * 100 + [0.1] * 50)
+    newest = high.newest(30, 0.4)
+    assert (len(newest), newest.is_cut, newest.numbers[0, 1]) == (80, True, 70)
+    assert high.newest(100, 0.4) is high
+    with pytest.raises(TooLongError):
+        compared(high, RULE, RULE, [], until=time.monotonic() - 1)
+
+
+def test_only_so_many_questions_wait():
+    answers = Answers()
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(answers.place())
+        with pytest.raises(TooManyQuestionsError):
+            stack.enter_context(answers.place())
+    with answers.place():
+        pass
+
+
 def sent(transport: MemoryTransport, topic: str, predictions: Sequence[Prediction]) -> None:
     producer = transport.producer()
     for each in predictions:
@@ -167,7 +216,33 @@ def test_what_is_read_of_many_cameras_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert found.numbers[0, 1] == 30
 
 
-def test_the_api_says_what_would_be_lost_and_links_it(embedded_broker: Service, topics_prefix: str):
+def test_a_question_for_whose_answer_nobody_waits_any_more_holds_nobody_up(
+    embedded_broker: Service, topics_prefix: str, monkeypatch: pytest.MonkeyPatch
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-1")
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        reads, plain = [], desk.past_scores.read
+        monkeypatch.setattr(desk.past_scores, "read", lambda *of: reads.append(of) or time.sleep(1) or plain(*of))
+        path = "/cameras/gate-1/what-if?label=fight&start=0.9"
+
+        def give_up() -> None:
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.get(f"{client.base_url}{path.lstrip('/')}", timeout=0.5)
+
+        threads = [threading.Thread(target=give_up) for _ in range(3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert client.get(path).status_code == 200
+        assert len(reads) == 2, "the first, which had begun, and that of who waits"
+
+
+def test_the_api_says_what_would_be_lost_and_links_it(
+    embedded_broker: Service, topics_prefix: str, monkeypatch: pytest.MonkeyPatch
+):
     tokens = {"ana": {"hash": token_hash("ana")}, "bo": {"hash": token_hash("bo"), "cameras": ["dock*"]}}
     site = Site(settings_of(embedded_broker.address, topics_prefix, tokens=tokens))
     site.cameras("gate-1", "dock")
@@ -194,5 +269,13 @@ def test_the_api_says_what_would_be_lost_and_links_it(embedded_broker: Service, 
         assert (same["lost"], same["gained"]) == ([], [])
         assert "makes no events" in client.get("/cameras/gate-1/what-if?label=walk&start=0.5").json()["why"]
         problem(client.get("/cameras/gate-1/what-if?label=fight&start=1.5"), 422, "invalid")
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(desk.what_if.place())
+            busy = client.get("/cameras/gate-1/what-if?label=fight&start=0.7")
+            problem(busy, 503, "busy")
+            assert busy.headers["retry-after"] == "5"
+        monkeypatch.setattr(answers_module, "_MOST_SECONDS", -1.0)
+        problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.7"), 422, "too-much")
         few = {"Authorization": "Bearer bo"}
         problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.9", headers=few), 404, "not-found")

@@ -52,7 +52,7 @@ def share(
     from stream import KafkaTransport
 
     settings = command_settings(settings_file, kafka, None)
-    hours = settings.dashboard.share_hours if how_long is None else _hours(how_long)
+    hours = settings.dashboard.share_hours if how_long is None else _hours(how_long, settings.dashboard.max_share_hours)
     made, token = make_share(KafkaTransport(settings.broker, at_once=True), settings, event, hours)
     address = f"http://{settings.dashboard.listen}/share/{token}"
     if as_json:
@@ -121,19 +121,21 @@ def shares(
         errors.print("no links", style="yellow")
 
 
-def _hours(text: str) -> float:
+def _hours(text: str, most: float) -> float:
     """How many hours a time like 12h or 3d is.
 
     Raises:
-        BadParameter: it is no such time.
+        BadParameter: it is no such time, or longer than a link may hold.
     """
-    from consumers.times import parse_since_us
+    from consumers.times import parse_seconds
 
-    far_us = 1 << 60
     try:
-        found = (far_us - parse_since_us(text, far_us)) / 3.6e9
-    except ValueError:
-        found = 0.0
-    if not 0 < found <= 24 * 366:
-        raise typer.BadParameter(f"--for: {text!r}: expected a time like 12h, 3d or 2w")
+        found = parse_seconds(text) / 3600
+    except ValueError as error:
+        raise typer.BadParameter(f"--for: {text!r}: {error}") from None
+    if not 0 < found <= most:
+        raise typer.BadParameter(
+            f"--for: {text!r}: expected more than nothing, and at most {most:g} hours, {most / 24:g} days "
+            "(dashboard.max_share_hours)"
+        )
     return found

@@ -102,12 +102,15 @@ class EventStreams:
         except ValueError as error:
             return _text(400, str(error))
 
-    def stream(self, request: Request, within: tuple[str, ...] | None = None) -> Response:
+    def stream(
+        self, request: Request, within: tuple[str, ...] | None = None, holds: Callable[[], bool] = lambda: True
+    ) -> Response:
         """The stream that a request asks for, whoever sent it.
 
         Args:
             request: its query and `Last-Event-ID` say what is wanted.
             within: ids or patterns of the cameras that there are for this client; None: all.
+            holds: whether this client may go on; asked again and again.
 
         Raises:
             BusyError: there is no room.
@@ -119,7 +122,7 @@ class EventStreams:
         said: deque[str] = deque(maxlen=_MOST_LINES)
         subscription = self._subscribe(request, said.append, within)
         self._open_streams.add(subscription)
-        return _Stream(self, subscription, said, self._settings)
+        return _Stream(self, subscription, said, self._settings, holds)
 
     def _refused(self, request: Request) -> Response | None:
         if self._token is None:
@@ -164,7 +167,12 @@ class _Stream(EventSourceResponse):
     """A client's stream, from its begin to its end."""
 
     def __init__(
-        self, streams: EventStreams, subscription: Subscription, said: deque[str], settings: ServeSettings
+        self,
+        streams: EventStreams,
+        subscription: Subscription,
+        said: deque[str],
+        settings: ServeSettings,
+        holds: Callable[[], bool],
     ) -> None:
         super().__init__(
             self._messages(),
@@ -173,7 +181,7 @@ class _Stream(EventSourceResponse):
             send_timeout=settings.slow_seconds,
             headers={"Cache-Control": "no-store"},
         )
-        self._streams, self._subscription, self._said = streams, subscription, said
+        self._streams, self._subscription, self._said, self._holds = streams, subscription, said, holds
         self._beat_seconds = settings.heartbeat_seconds
         self._slow_seconds = settings.slow_seconds
 
@@ -200,7 +208,7 @@ class _Stream(EventSourceResponse):
     async def _messages(self) -> AsyncIterator[ServerSentEvent]:
         yield ServerSentEvent(comment="clipline", retry=_RETRY_SECONDS * 1000, sep="\n")
         told, told_at = None, time.monotonic()
-        while True:
+        while self._holds():
             try:
                 event = await asyncio.wait_for(anext(self._subscription), _LOOK_SECONDS)
             except TimeoutError:
@@ -217,6 +225,8 @@ class _Stream(EventSourceResponse):
             except StopAsyncIteration:
                 return
             else:
+                if not self._holds():
+                    return
                 told, told_at = self._subscription.position, time.monotonic()
                 body = json.dumps(event.body(), allow_nan=False)
                 yield ServerSentEvent(body, id=told, comment=self._lines(), sep="\n")

@@ -8,13 +8,12 @@ nothing                          whoever is at this machine, where the settings 
 
 from __future__ import annotations
 
-import datetime as dt
 import fnmatch
 import hmac
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,11 +23,22 @@ from starlette.requests import Request
 from consumers.rate_limit import RateLimit
 from consumers.records.access import EndedSession, Share
 from consumers.records.audit import Way
-from consumers.settings import DashboardSettings, Role, SettingsError, is_loopback
-from consumers.settings.section import only_line
+from consumers.settings import DashboardSettings, Role, is_loopback
 from stream import BrokerError
 
-from .credentials import MAX_TOKEN, Passwords, Session, Signer, token_hash
+from .credentials import (
+    MAX_TOKEN,
+    Holder,
+    LiveGrant,
+    Passwords,
+    Session,
+    Signer,
+    fingerprint,
+    patterns_of,
+    read_password_hashes,
+    read_tokens,
+    token_hash,
+)
 from .oidc import Person, client_mark, rights_of
 from .problems import ProblemError
 from .sharing.book import AccessBook
@@ -37,7 +47,6 @@ COOKIE: Final = "clipline_session"
 CSRF_HEADER: Final = "X-CSRF-Token"
 _ROLES: Final[tuple[Role, ...]] = ("viewer", "operator", "admin")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f-\xff]{1,64}")
 _UNKNOWN_ADDRESS: Final = "unknown"
 #: As clocks differ.
@@ -56,6 +65,15 @@ class Asker:
     #: From where, as far as that is known.
     address: str
     session: Session | None = None
+    #: Names the token of the settings that was sent; empty: none was.
+    token: str = ""
+
+    @property
+    def holder(self) -> Holder:
+        """By what this one was let in, to ask later whether that still holds."""
+        if self.session is not None:
+            return Holder("session", self.session.id, self.session.begun_us)
+        return Holder("token", self.token) if self.token else Holder(self.way)
 
     def sees(self, camera: str) -> bool:
         """Whether there is such a camera, as far as this one is concerned."""
@@ -64,14 +82,6 @@ class Asker:
     def may(self, role: Role) -> bool:
         """Whether this one has that role, or a higher one."""
         return _ROLES.index(self.role) >= _ROLES.index(role)
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    name: str
-    role: Role
-    cameras: tuple[str, ...] | None
-    expires: dt.date | None
 
 
 class Access:
@@ -86,8 +96,9 @@ class Access:
         self._settings = settings
         self.signer = Signer(settings.signing(), settings.session_hours * 3600, settings.live_token_seconds)
         self.passwords = Passwords()
-        self._tokens = _tokens(settings)
-        self._hashes = _password_hashes(settings)
+        self._tokens = read_tokens(settings)
+        self._by_mark = {fingerprint(hashed): token for hashed, token in self._tokens.items()}
+        self._hashes = read_password_hashes(settings)
         self._provider_mark = client_mark(settings.oidc)
         self._proxies = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
         self._rate = RateLimit(settings.requests_per_minute)
@@ -122,17 +133,33 @@ class Access:
                 raise ProblemError(403, "csrf", f"expected the session's token in the header {CSRF_HEADER}")
         return asker
 
-    def is_live_viewer(self, request: Request, camera: str, token: str) -> bool:
-        """Whether a token lets whoever sends a request in to a camera's live view.
+    def live_grant(self, request: Request, camera: str, token: str) -> LiveGrant | None:
+        """What lets whoever sends a request in to a camera's live view; None where the token does not.
 
         Raises:
             ProblemError: too many requests with it.
+            BrokerError: it is not known yet whether whoever made it has logged out.
         """
-        if not self.signer.is_live_token(token, camera):
-            return False
+        grant = self.signer.live_grant(token, camera)
+        if grant is None or not self.holds(grant.holder):
+            return None
+        self._check_knows(grant.holder.begun_us)
         if not self._footage_rate.take(f"live {camera} {self.address(request)}", _now()):
             raise _too_many(self._footage_rate)
-        return True
+        return grant
+
+    def holds(self, holder: Holder) -> bool:
+        """Whether somebody who was let in would still be, as far as is known now. It counts as no request."""
+        match holder.kind:
+            case "session":
+                return self.signer.is_in_time(holder.begun_us) and not self._book.has_ended(holder.mark)
+            case "token":
+                found = self._by_mark.get(holder.mark)
+                return found is not None and not found.is_over
+            case "proxy":
+                return self._settings.user_header is not None
+            case _:
+                return self._settings.is_open
 
     def share(self, request: Request, token: str) -> Share:
         """The share of which somebody has the link.
@@ -268,7 +295,7 @@ class Access:
         found = None
         if scheme.lower() == "bearer" and len(sent) <= MAX_TOKEN:
             found = self._tokens.get(token_hash(sent))
-        if found is None or (found.expires is not None and found.expires < dt.datetime.now(dt.UTC).date()):
+        if found is None or found.is_over:
             self.count_try(address)
             raise ProblemError(
                 401,
@@ -276,7 +303,7 @@ class Access:
                 "no such token, or it has expired",
                 {"WWW-Authenticate": 'Bearer error="invalid_token"'},
             )
-        return Asker(found.name, "token", found.role, found.cameras, address)
+        return Asker(found.name, "token", found.role, found.cameras, address, token=fingerprint(token_hash(sent)))
 
     def _of_proxy(self, request: Request, address: str) -> Asker | None:
         header = self._settings.user_header
@@ -289,22 +316,25 @@ class Access:
         role = self._settings.proxy_role if user is None else user.role
         if role is None:
             raise ProblemError(403, "unknown-user", f"the proxy names {name!r}, who is no user here")
-        return Asker(name, "proxy", role, _patterns(None if user is None else user.cameras), address)
+        return Asker(name, "proxy", role, patterns_of(None if user is None else user.cameras), address)
 
     def _of_session(self, request: Request, address: str) -> Asker | None:
         cookie = request.cookies.get(COOKIE)
         session = None if cookie is None else self.signer.session(cookie, self._hashes, self._provider_mark)
         if session is None:
             return None
-        if self._book.has_ended(session):
+        if self._book.has_ended(session.id):
             return None
-        if session.begun_us < self._started_us and not self._knows():
-            # Somebody may have logged out of it before this began.
-            raise BrokerError("which sessions have ended is not read yet")
+        self._check_knows(session.begun_us)
         if session.groups is not None:
             return self._of_provider(session, address)
         user = self._settings.users[session.user]
-        return Asker(session.user, "password", user.role, _patterns(user.cameras), address, session)
+        return Asker(session.user, "password", user.role, patterns_of(user.cameras), address, session)
+
+    def _check_knows(self, begun_us: int) -> None:
+        if begun_us and begun_us < self._started_us and not self._knows():
+            # Somebody may have logged out of it before this began.
+            raise BrokerError("which sessions have ended is not read yet")
 
     def _of_provider(self, session: Session, address: str) -> Asker | None:
         rights = rights_of(session.user, session.groups or (), self._settings)
@@ -324,36 +354,6 @@ def _now() -> float:
 
 def _too_many(limit: RateLimit) -> ProblemError:
     return ProblemError(429, "too-many-requests", "too many requests", {"Retry-After": str(limit.retry_seconds)})
-
-
-def _patterns(cameras: list[str] | None) -> tuple[str, ...] | None:
-    return None if cameras is None else tuple(cameras)
-
-
-def _tokens(settings: DashboardSettings) -> Mapping[str, _Token]:
-    found: dict[str, _Token] = {}
-    for name, each in settings.tokens.items():
-        where = f"dashboard.tokens.{name}"
-        hashed = each.hash if each.hash_file is None else only_line(each.hash_file, f"{where}.hash_file", "hash")
-        if hashed is None or not _HASH.fullmatch(hashed):
-            raise SettingsError(f"{where}: expected a hash that `clipline dashboard token` printed, sha256:…")
-        if hashed in found:
-            raise SettingsError(f"{where}: {found[hashed].name} has the same token")
-        found[hashed] = _Token(name, each.role, _patterns(each.cameras), each.expires)
-    return found
-
-
-def _password_hashes(settings: DashboardSettings) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, each in settings.users.items():
-        where = f"dashboard.users.{name}.password_hash_file"
-        file = each.password_hash_file
-        hashed = each.password_hash if file is None else only_line(file, where, "hash")
-        if hashed is not None:
-            if not hashed.startswith("$argon2id$"):
-                raise SettingsError(f"{where}: expected a hash that `clipline dashboard password` printed")
-            found[name] = hashed
-    return found
 
 
 def host_of(request: Request) -> str:

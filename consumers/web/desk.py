@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -22,7 +22,7 @@ from consumers.records.audit import AuditEntry
 from consumers.settings import Role, Settings
 from consumers.subscribing.serving import EventStreams
 from consumers.topics import ensure_topic_of_access, ensure_topic_of_audit, ensure_topic_of_verdicts
-from stream import Headers, Transport
+from stream import Headers, Producer, Transport
 
 from .access import COOKIE, Access, Asker
 from .cameras.sample import SampleMaker
@@ -30,13 +30,16 @@ from .cameras.snapshot import SnapshotMaker
 from .fast import FastFootage
 from .oidc import Journeys, Provider
 from .playlists import Footage
+from .playlists.connection import Kept
 from .problems import ProblemError
 from .scores import ScoreReader
 from .sharing import SharedFootage
+from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View
+from .what_if.answers import Answers
 from .what_if.scores import PastScoreReader
 
 
@@ -49,6 +52,7 @@ class Desk:
     view: View
     scores: ScoreReader
     past_scores: PastScoreReader
+    what_if: Answers
     thresholds: ThresholdReader
     pictures: PictureReader
     redis: ServiceWatch
@@ -62,6 +66,7 @@ class Desk:
     models: ModelShelf
     reports: ReportFolder
     shared_footage: SharedFootage
+    shared_scores: SharedScores
     #: Where people log in; None: with passwords only.
     provider: Provider | None
     journeys: Journeys
@@ -71,6 +76,8 @@ class Desk:
 Writable = tuple[bytes, Headers, bytes | None]
 #: Answers are for who asks: whoever keeps them asks each time whether they still hold.
 _PRIVATE: Final = "private, no-cache"
+#: Somebody waits for what is written.
+_STORED_SECONDS: Final = 10.0
 #: Who changes something, and the record that does.
 Change = tuple[AuditEntry, Writable]
 
@@ -80,7 +87,9 @@ class Writer:
 
     def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
         self._connect, self._settings = connect, settings
-        #: One after another, as each has a connection of its own; whoever waits does so in no thread.
+        #: Who is refused one topic hinders nobody else.
+        self._producer = Kept(self._open, pause_seconds=0.0)
+        #: One after another, over one connection; whoever waits does so in no thread.
         self.room = CapacityLimiter(1)
         self._are_there = False
 
@@ -113,6 +122,21 @@ class Writer:
 
     def _store(self, *steps: Sequence[tuple[str, Writable]]) -> None:
         """Store all of each step before the next."""
+
+        def send(producer: Producer) -> None:
+            for step in steps:
+                for topic, record in step:
+                    producer.send(topic, *record)
+                producer.flush()
+
+        try:
+            self._producer.use(send)
+        except BaseException:
+            # What it still holds of this is nothing that the next one who writes asked for.
+            self.close()
+            raise
+
+    def _open(self) -> Producer:
         transport, topics, dashboard = self._connect(), self._settings.topics, self._settings.dashboard
         if not self._are_there:
             ensure_topic_of_audit(transport, topics, dashboard.audit_days * 24)
@@ -121,14 +145,11 @@ class Writer:
             longest = max(dashboard.max_share_hours, dashboard.session_hours)
             ensure_topic_of_access(transport, topics, longest + 24)
             self._are_there = True
-        producer = transport.producer()
-        try:
-            for step in steps:
-                for topic, record in step:
-                    producer.send(topic, *record)
-                producer.flush()
-        finally:
-            producer.close()
+        return transport.producer(_STORED_SECONDS)
+
+    def close(self) -> None:
+        """Let the connection go; writing opens it again."""
+        self._producer.close()
 
 
 def audit_entry(asker: Asker, action: str, subject: str, camera: str | None, value: str | None) -> AuditEntry:
@@ -198,15 +219,23 @@ def _tagged(request: Request, response: Response) -> Response:
     if request.method != "GET" or response.status_code != 200 or not isinstance(body, bytes):
         return response
     tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    headers = {
-        "ETag": tag,
-        "Cache-Control": response.headers.get("cache-control", _PRIVATE),
-        "Vary": "Authorization, Cookie",
-    }
+    headers = tag_headers(tag, response.headers.get("cache-control", _PRIVATE))
     if is_known(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
+        return not_modified(headers)
     response.headers.update(headers)
     return response
+
+
+def tag_headers(tag: str, keep: str = _PRIVATE) -> dict[str, str]:
+    """What goes with an answer so that whoever has it may ask whether it still holds."""
+    # Weak: the same is sent with other bytes to who takes gzip.
+    return {"ETag": f"W/{tag}", "Cache-Control": keep, "Vary": "Authorization, Cookie"}
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """What whoever has an answer is told in its place."""
+    # What compresses adds it where there is a body.
+    return Response(status_code=304, headers={**headers, "Vary": "Authorization, Cookie, Accept-Encoding"})
 
 
 def is_known(said: str | None, tag: str) -> bool:

@@ -29,10 +29,12 @@ from .routes.pages import pages_router, read_pages
 from .routes.shared import shared_router
 from .scores import ScoreReader
 from .sharing import SharedFootage
+from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
 from .view import View, followed
+from .what_if.answers import Answers as WhatIfAnswers
 from .what_if.scores import PastScoreReader
 
 
@@ -78,19 +80,25 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         streams = event_streams(settings.model_copy(update={"serve": limits}), None, view.forgotten)
         scores = ScoreReader(connect, settings.topics, view.forgotten)
         stack.callback(scores.close)
+        past_scores = PastScoreReader(connect, settings.topics)
+        stack.callback(past_scores.close)
+        writer = Writer(connect, settings)
+        stack.callback(writer.close)
         desk = Desk(
             settings=settings,
             access=access,
             view=view,
             scores=scores,
-            past_scores=PastScoreReader(connect, settings.topics),
+            past_scores=past_scores,
+            what_if=WhatIfAnswers(),
             thresholds=ThresholdReader(settings),
             pictures=pictures,
             redis=stack.enter_context(watch_redis(settings.redis)),
             streams=streams,
-            writer=Writer(connect, settings),
+            writer=writer,
             footage=footage,
             shared_footage=SharedFootage(footage),
+            shared_scores=SharedScores(scores, view.forgotten),
             fast=stack.enter_context(
                 FastFootage(connect, settings.topics, settings.dashboard.max_fast_views, view.forgotten)
             ),

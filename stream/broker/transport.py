@@ -361,7 +361,15 @@ class Transport(Protocol):
     def ensure_topics(self, topics: Iterable[Topic]) -> None:
         """Create the topics that are missing."""
 
-    def producer(self) -> Producer: ...
+    def producer(self, seconds: float | None = None) -> Producer:
+        """Open a producer.
+
+        Args:
+            seconds: what is not stored within so long fails; None: a minute, so that a broker may begin anew meanwhile.
+
+        Raises:
+            BrokerError: the broker does not answer, or refuses.
+        """
 
     def publisher(self, name: str | None) -> Publisher:
         """Open a publisher, and abort what a dead one of the same name has left open.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -159,8 +159,13 @@ def alarms_under(
         for e in reports.values()
         if e.id in alerts
     )
+    return tuple(answered(found, said))
+
+
+def answered(alarms: Iterable[Alarm], said: Sequence[tuple[Verdict, str]]) -> Iterator[Alarm]:
+    """Alarms, each with what people said of what it meets."""
     answers = _Answers(said)
-    return tuple(replace(alarm, said=answers.to(alarm)) for alarm in found)
+    return (replace(alarm, said=answers.to(alarm)) for alarm in alarms)
 
 
 class _Answers:

@@ -7,10 +7,11 @@ journey.py    what a browser carries from the login page to the provider and bac
 
 from .claims import NamelessError, Person, Rights, client_mark, person_of, rights_of
 from .errors import ProviderError
-from .journey import Journeys, LoginProblem
+from .journey import Journey, Journeys, LoginProblem
 from .opening import Provider, open_provider
 
 __all__ = [
+    "Journey",
     "Journeys",
     "LoginProblem",
     "NamelessError",

@@ -113,7 +113,7 @@ def make_live_token(camera: CameraName, asker: AnyAsker, desk: AtDesk, response:
     response.headers["Cache-Control"] = "no-store"
     signer = desk.access.signer
     expires_us = (int(time.time()) + signer.live_seconds) * 1_000_000
-    return LiveToken(camera=camera, token=signer.live_token(camera), expires=rfc3339(expires_us))
+    return LiveToken(camera=camera, token=signer.live_token(camera, asker.holder), expires=rfc3339(expires_us))
 
 
 def known_line(desk: Desk, asker: Asker, camera: str) -> CameraLine:

@@ -163,7 +163,7 @@ async def stream_events(
 ) -> Response:
     """Reports as they come, as server-sent events. Who comes back with `Last-Event-ID` misses none."""
     try:
-        return desk.streams.stream(request, asker.cameras)
+        return desk.streams.stream(request, asker.cameras, lambda: desk.access.holds(asker.holder))
     except BusyError as error:
         raise ProblemError(503, "busy", str(error), {"Retry-After": str(BUSY_SECONDS)}) from None
     except ValueError as error:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from anyio import to_thread
@@ -22,7 +22,7 @@ from consumers.web.problems import ProblemError, not_found, problem_responses
 from stream import BrokerError, Segment
 
 from .cameras import CameraName
-from .playlists import Viewer
+from .playlists import AnyViewer, Viewer
 from .remembered import check_knows_forgotten
 
 log = logging.getLogger(__name__)
@@ -36,17 +36,19 @@ _TYPE: Final = "video/mp4"
 _FIRST_SECONDS: Final = 20.0
 #: Of a camera that sends nothing for so long, nothing is live.
 _SILENT_SECONDS: Final = 30.0
-#: Then who watches is asked again who that is.
+#: Then who watches has to ask again.
 _LONGEST_SECONDS: Final = 3600.0
+#: So often it is seen whether whoever watches would still be let in.
+_LOOK_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = "5"
 
 
 class _Sent(StreamingResponse):
     """A view, from its first fragment to its end. Whoever takes nothing for a while loses the place to others."""
 
-    def __init__(self, desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragment) -> None:
+    def __init__(self, desk: Desk, viewer: AnyViewer, feed: FastFeed, fragments: Fragments, first: Fragment) -> None:
         super().__init__(
-            _stream(desk, feed, fragments, first),
+            _stream(desk, viewer, feed, fragments, first),
             media_type=f'{_TYPE}; codecs="{first.codec}"',
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", TIME_HEADER: rfc3339(fragments.origin_us)},
         )
@@ -83,7 +85,8 @@ class _Sent(StreamingResponse):
 async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Response:
     """A camera's live view with as little delay as its segments allow, as one MP4 that goes on and on.
 
-    It ends where the camera changes its parameters or is silent, and after an hour: ask again. `Content-Type` names the
+    It ends where the camera changes its parameters or is silent, after an hour, and with the session or token that it
+    was asked for with: ask again. `Content-Type` names the
     codec, `Clipline-Time` when its time is 0.
     """
     if not viewer.sees(camera) or desk.view.camera(camera) is None:
@@ -99,7 +102,7 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
     except BaseException:
         desk.fast.leave(feed)
         raise
-    return _Sent(desk, feed, fragments, first)
+    return _Sent(desk, viewer, feed, fragments, first)
 
 
 async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
@@ -123,11 +126,13 @@ def _is_playable(segment: Segment) -> bool:
     return segment.codec in PLAYABLE and segment.container == "mpegts"
 
 
-async def _stream(desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragment) -> AsyncGenerator[bytes]:
+async def _stream(
+    desk: Desk, viewer: AnyViewer, feed: FastFeed, fragments: Fragments, first: Fragment
+) -> AsyncGenerator[bytes]:
     until = time.monotonic() + _LONGEST_SECONDS
     try:
         yield first.head + first.body
-        while time.monotonic() < until and (segment := await feed.next(_SILENT_SECONDS)) is not None:
+        async for segment in _segments(desk, viewer, feed, until):
             if not _is_playable(segment):  # who asks again is told so
                 return
             with contextlib.suppress(ValueError):  # a damaged segment: who classifies it says so
@@ -137,3 +142,14 @@ async def _stream(desk: Desk, feed: FastFeed, fragments: Fragments, first: Fragm
                 yield fragment.body
     finally:
         desk.fast.leave(feed)
+
+
+async def _segments(desk: Desk, viewer: AnyViewer, feed: FastFeed, until: float) -> AsyncIterator[Segment]:
+    """What comes, until nothing comes any more, or nothing of it is for this viewer."""
+    came = time.monotonic()
+    while viewer.holds(desk.access) and (now := time.monotonic()) < min(until, came + _SILENT_SECONDS):
+        segment = await feed.next(min(_LOOK_SECONDS, came + _SILENT_SECONDS - now))
+        # What waited may have waited for long.
+        if segment is not None and viewer.holds(desk.access):
+            came = time.monotonic()
+            yield segment

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -17,7 +17,7 @@ from consumers.printable import printable
 from consumers.settings import is_loopback
 from consumers.web.access import host_of
 from consumers.web.desk import AtDesk, Desk
-from consumers.web.oidc import LoginProblem, NamelessError, Provider, ProviderError
+from consumers.web.oidc import Journey, LoginProblem, NamelessError, Provider, ProviderError
 from consumers.web.oidc.errors import STATUS
 from consumers.web.problems import ProblemError, not_found, problem_responses
 
@@ -92,9 +92,10 @@ async def go_to_provider(
         request.scope["session"] = session
         answer = await provider.begin(request, f"{site}{LOGIN_PATH}/callback")
         answer.status_code = 303
-        desk.journeys.begun(answer, session, to, secure=_is_secure(request, desk))
+        state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
+        desk.journeys.begun(request, answer, state, session, to, secure=_is_secure(request, desk))
     except (ProviderError, ProblemError) as error:
-        return _told(request, desk, error, to)
+        return _told(request, desk, error, Journey(to=to))
     return answer
 
 
@@ -103,18 +104,19 @@ async def come_back_from_provider(request: Request, desk: AtDesk) -> Response:
     """Where the provider sends a browser: begins the session."""
     provider = _provider(desk)
     address = desk.access.address(request)
-    request.scope["session"], to = desk.journeys.of(request)
+    journey = desk.journeys.of(request)
+    request.scope["session"] = journey.session
     try:
         desk.access.count_try(address)
         person = await provider.end(request)
         cookie, asker = desk.access.vouched(person, address)
     except (ProviderError, NamelessError, ProblemError) as error:
         log.warning("%s: nobody is logged in: %s", address, printable(_problem(error).detail))
-        return _told(request, desk, error, to)
+        return _told(request, desk, error, journey)
     desk.access.forgive_try(address)
-    answer = RedirectResponse(to, 303)
+    answer = RedirectResponse(journey.to, 303)
     remember(answer, desk, cookie, secure=_is_secure(request, desk))
-    desk.journeys.ended(answer)
+    desk.journeys.ended(answer, journey)
     log.info("%s: %s logs in, as %s, by %s", address, asker.name, asker.role, _name(desk))
     return answer
 
@@ -152,13 +154,18 @@ def _problem(error: ProviderError | NamelessError | ProblemError) -> ProblemErro
     return error
 
 
-def _told(request: Request, desk: Desk, error: ProviderError | NamelessError | ProblemError, to: str) -> Response:
+def _told(
+    request: Request,
+    desk: Desk,
+    error: ProviderError | NamelessError | ProblemError,
+    journey: Journey,
+) -> Response:
     """A problem for programs; browsers are sent to the login page, which tells it."""
     problem = _problem(error)
     if "text/html" not in request.headers.get("accept", ""):
         raise problem
-    answer = RedirectResponse(to, 303)
-    desk.journeys.ended(answer)
+    answer = RedirectResponse(journey.to, 303)
+    desk.journeys.ended(answer, journey)
     told = LoginProblem(problem.kind, str(problem.detail)[:1000])
     desk.journeys.failed(answer, told, secure=_is_secure(request, desk))
     return answer

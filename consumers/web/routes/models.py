@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Response
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Path, Request, Response
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from consumers.records.prediction import rfc3339
 from consumers.web.access import Asker
-from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
+from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute, is_known, not_modified, tag_headers
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.shelf.bodies import (
     Figure,
@@ -22,7 +26,7 @@ from consumers.web.shelf.bodies import (
     UnseenBody,
 )
 from consumers.web.shelf.cards import Card
-from consumers.web.shelf.reports import NAME
+from consumers.web.shelf.reports import NAME, OpenReport
 
 from .camera_page import clip_body
 
@@ -33,6 +37,8 @@ _SANDBOX: Final = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+#: Of a report, so much is in memory for each client.
+_PIECE: Final = 256 * 1024
 _TYPES: Final = {"html": "text/html; charset=utf-8", "json": "application/json"}
 
 
@@ -67,10 +73,10 @@ def get_model(
 
 
 @router.get("/reports", responses=problem_responses(403))
-def list_reports(asker: AnyAsker, desk: AtDesk) -> Reports:
+async def list_reports(asker: AnyAsker, desk: AtDesk) -> Reports:
     """Reports in the folder that the settings name. Not for who sees some cameras only: they are of any."""
     _check_sees_all(asker)
-    found, why = desk.reports.listed()
+    found, why = await to_thread.run_sync(desk.reports.listed, limiter=desk.reports.room)
     items = [
         ReportBody(name=r.name, href=f"/api/v1/reports/{r.name}", title=r.title, bytes=r.bytes, time=rfc3339(r.time_us))
         for r in found
@@ -92,18 +98,44 @@ def list_reports(asker: AnyAsker, desk: AtDesk) -> Reports:
         **problem_responses(403, 404, 422),
     },
 )
-def get_report(
+async def get_report(
     report: Annotated[str, Path(pattern=NAME, description="The name of the file.", examples=["yard.html"])],
+    request: Request,
     asker: AnyAsker,
     desk: AtDesk,
 ) -> Response:
     """One report. Browsers run nothing of it, and it asks for nothing."""
     _check_sees_all(asker)
-    data = desk.reports.read(report)
-    if data is None:
+    room = desk.reports.room
+    found = await to_thread.run_sync(desk.reports.open, report, limiter=room)
+    if found is None:
         raise not_found(f"there is no report {report!r}")
-    headers = {"Content-Security-Policy": _SANDBOX}
-    return Response(data, media_type=_TYPES[report.rpartition(".")[2]], headers=headers)
+    tag = f'"{found.tag}"'
+    headers = tag_headers(tag)
+    if is_known(request.headers.get("if-none-match"), tag):
+        found.file.close()
+        return not_modified(headers)
+    headers["Content-Security-Policy"] = _SANDBOX
+    return _Sent(found, room, _TYPES[report.rpartition(".")[2]], headers)
+
+
+class _Sent(StreamingResponse):
+    """Sends a report piece by piece, and closes it whatever becomes of the client."""
+
+    def __init__(self, report: OpenReport, room: CapacityLimiter, media_type: str, headers: dict[str, str]) -> None:
+        headers = {**headers, "Content-Length": str(report.bytes)}
+        super().__init__(self._pieces(room), media_type=media_type, headers=headers)
+        self._report = report
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._report.file:
+            await super().__call__(scope, receive, send)
+
+    async def _pieces(self, room: CapacityLimiter) -> AsyncIterator[bytes]:
+        left = self._report.bytes  # somebody may write to it meanwhile
+        while left and (piece := await to_thread.run_sync(self._report.file.read, min(left, _PIECE), limiter=room)):
+            left -= len(piece)
+            yield piece
 
 
 def _check_sees_all(asker: Asker) -> None:

@@ -104,7 +104,7 @@ def _file(name: str, content: bytes) -> StaticFile:
 
 
 def _response(request: Request, file: StaticFile, keep: str) -> Response:
-    is_gzipped = _takes_gzip(request.headers.get("accept-encoding", ""))
+    is_gzipped = takes_gzip(request.headers.get("accept-encoding", ""))
     tag = f'"{file.tag}-gz"' if is_gzipped else f'"{file.tag}"'
     headers = {"ETag": tag, "Cache-Control": keep, "Vary": "Accept-Encoding", "Content-Security-Policy": POLICY}
     if tag in {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}:
@@ -114,7 +114,8 @@ def _response(request: Request, file: StaticFile, keep: str) -> Response:
     return Response(file.gzipped if is_gzipped else file.content, headers=headers, media_type=file.media_type)
 
 
-def _takes_gzip(accepted: str) -> bool:
+def takes_gzip(accepted: str) -> bool:
+    """Whether whoever sends this as `Accept-Encoding` can be answered with gzip."""
     for each in accepted.split(","):
         name, _, parameters = each.partition(";")
         if name.strip().lower() in {"gzip", "*"}:

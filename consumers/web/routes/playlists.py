@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from consumers.footage_index import FoundFootage
 from consumers.records.index_page import IndexedSegment
 from consumers.records.prediction import rfc3339
-from consumers.web.access import Asker
-from consumers.web.credentials import MAX_TOKEN
+from consumers.web.access import Access, Asker
+from consumers.web.credentials import MAX_TOKEN, Holder
 from consumers.web.desk import AnyAsker, AtDesk, Bearer, Cookie, Desk, TaggedRoute, is_known
 from consumers.web.paging import Moment, to_us
 from consumers.web.playlists import NotPlayableError, evidence_playlist, live_playlist, recorded_playlist
@@ -50,15 +51,22 @@ def _shows(media_type: str, description: str) -> dict[int | str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Viewer:
+class AnyViewer:
     """Who asks for the footage of a camera, or the token of its live view that lets somebody in."""
 
     asker: Asker | None
+    holder: Holder
     token: str | None = None
+    #: Until when the token lets in; wall clock in seconds since the Unix epoch.
+    until: float = math.inf
 
     def sees(self, camera: str) -> bool:
         # A token that holds is of this camera.
         return self.asker is None or self.asker.sees(camera)
+
+    def holds(self, access: Access) -> bool:
+        """Whether this one would still be let in."""
+        return time.time() < self.until and access.holds(self.holder)
 
 
 async def _viewer(
@@ -71,13 +79,14 @@ async def _viewer(
         str | None,
         Query(max_length=MAX_TOKEN, description="Of `live-token`, for players that send nothing else."),
     ] = None,
-) -> _Viewer:
-    if token is not None and desk.access.is_live_viewer(request, camera, token):
-        return _Viewer(None, token)
-    return _Viewer(desk.access.asker(request, of_footage=True))
+) -> AnyViewer:
+    if token is not None and (grant := desk.access.live_grant(request, camera, token)) is not None:
+        return AnyViewer(None, grant.holder, token, grant.until)
+    asker = desk.access.asker(request, of_footage=True)
+    return AnyViewer(asker, asker.holder)
 
 
-Viewer = Annotated[_Viewer, Depends(_viewer)]
+Viewer = Annotated[AnyViewer, Depends(_viewer)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -19,6 +20,9 @@ from stream import BrokerError
 log = logging.getLogger(__name__)
 router = APIRouter(route_class=TaggedRoute, tags=["session"])
 
+#: Of what holds the session's token: how small it is once it is compressed tells of what is in it (BREACH).
+_AS_IT_IS: Final = "no-store, no-transform"
+
 
 class Login(BaseModel):
     """A user and the password."""
@@ -30,8 +34,9 @@ class Login(BaseModel):
 
 
 @router.get("/session")
-def get_session(asker: AnyAsker) -> SessionBody:
+def get_session(asker: AnyAsker, response: Response) -> SessionBody:
     """Who asks, and what that one may."""
+    response.headers["Cache-Control"] = _AS_IT_IS
     return _body(asker)
 
 
@@ -53,7 +58,7 @@ def remember(response: Response, desk: Desk, cookie: str, *, secure: bool) -> No
     """Have the browser keep a session."""
     seconds = desk.access.signer.session_seconds
     response.set_cookie(COOKIE, cookie, max_age=seconds, secure=secure, httponly=True, samesite="lax")
-    response.headers["Cache-Control"] = "no-store"
+    response.headers["Cache-Control"] = _AS_IT_IS
 
 
 @router.delete("/session", status_code=204, responses=problem_responses(403))

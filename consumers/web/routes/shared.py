@@ -35,7 +35,6 @@ _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Robots-Tag": "noindex, nofollow",
 }
-_MOST_SCORES: Final = 5000
 
 
 def shared_router(pages: Pages) -> APIRouter:
@@ -87,8 +86,7 @@ async def _event(token: str, shown: _Shown, desk: AtDesk) -> Response:
     share, known = shown
     report = known.report
     begin, end = stretch_of(report)
-    reader = desk.scores
-    scores = await to_thread.run_sync(reader.read, report.camera, begin, end, _MOST_SCORES, limiter=reader.room)
+    windows = await desk.shared_scores.find(report)
     body: dict[str, Any] = {
         **{name: value for name, value in report.body().items() if name in _FACTS},
         "from": rfc3339(begin),
@@ -99,10 +97,9 @@ async def _event(token: str, shown: _Shown, desk: AtDesk) -> Response:
             {
                 "start": rfc3339(each.start_us),
                 "end": rfc3339(each.end_us),
-                "scores": {report.label: each.scores.get(report.label)},
+                "scores": {report.label: each.score},
             }
-            for each in scores.predictions
-            if each.model == report.model
+            for each in windows
         ],
     }
     return _json(body)

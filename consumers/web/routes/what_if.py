@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable
+from typing import Annotated, Final, TypeVar
 
 from anyio import to_thread
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.records.event import Event
@@ -15,9 +15,10 @@ from consumers.records.prediction import rfc3339
 from consumers.replaying.tuning.kept import Alarm
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 from consumers.web.paging import Label, Moment, to_us
-from consumers.web.problems import problem_responses
+from consumers.web.problems import ProblemError, problem_responses
+from consumers.web.what_if.answers import Answers, TooManyQuestionsError
 from consumers.web.what_if.bodies import WhatIf, WhatIfEvent
-from consumers.web.what_if.compare import Compared, compared, supposed
+from consumers.web.what_if.compare import Compared, TooLongError, supposed
 from consumers.web.what_if.scores import Asked, PastScores
 
 from .cameras import CameraName, known_line, label_rule
@@ -29,6 +30,10 @@ _DAY_US: Final = 24 * 3_600_000_000
 _LAST_US: Final = 7 * _DAY_US
 _LONGEST_US: Final = 31 * _DAY_US
 _MOST_LISTED: Final = 200
+#: Whoever asks up to now within so long asks the same.
+_TOGETHER_US: Final = 10_000_000
+_RETRY_SECONDS: Final = 5
+_T = TypeVar("_T")
 
 
 class Supposed(BaseModel):
@@ -45,11 +50,13 @@ class Supposed(BaseModel):
     from_: Moment | None = Field(
         None, alias="from", description="Event time; left out: a week before `to`.", examples=["2026-11-24T08:00:00Z"]
     )
-    to: Moment | None = Field(None, description="Left out: now. Of more than 31 days the last.")
+    to: Moment | None = Field(None, description="Left out: now, to ten seconds. Of more than 31 days the last.")
 
 
 @router.get("/cameras/{camera}/what-if", responses=problem_responses(404, 422, 503))
-async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], asker: AnyAsker, desk: AtDesk) -> WhatIf:
+async def get_what_if(
+    camera: CameraName, query: Annotated[Supposed, Query()], request: Request, asker: AnyAsker, desk: AtDesk
+) -> WhatIf:
     """Which events of a label there would have been, and which not, had its rule been another one.
 
     The rule of now is asked the same question, by the same scores, so that nothing but the rule differs. A request
@@ -58,7 +65,7 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
     known_line(desk, asker, camera)
     check_knows_forgotten(desk)
     now_us = time.time_ns() // 1000
-    end_us = now_us if query.to is None else max(0, to_us(query.to))
+    end_us = now_us - now_us % _TOGETHER_US if query.to is None else max(0, to_us(query.to))
     begin_us = end_us - _LAST_US if query.from_ is None else to_us(query.from_)
     begin_us = min(max(0, begin_us, end_us - _LONGEST_US), end_us)
     found = desk.thresholds.read(camera, now_us, desk.view.rules())
@@ -67,16 +74,15 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
         why = found.why or f"{query.label} makes no events on this camera"
         return _nothing(camera, query.label, found.model, (begin_us, end_us), why)
     then = supposed(rule, query.start, query.end, query.min_seconds)
-    asked, past = Asked(camera, query.label, found.model), desk.past_scores
+    asked = Asked(camera, query.label, found.model)
 
     def look() -> tuple[PastScores, Compared, list[Event]]:
-        scores = past.read(asked, begin_us).within(begin_us, end_us)
+        scores = desk.past_scores.read(asked, begin_us).within(begin_us, end_us)
         scores = scores.without(desk.view.forgotten.stretches(camera))
-        judged = desk.view.judged(camera, query.label)
         known = desk.view.reported(camera, query.label, begin_us, end_us)
-        return scores, compared(scores, rule, then, judged), known
+        return *desk.what_if.compare(scores, rule, then, desk.view.judged(camera, query.label)), known
 
-    scores, result, known = await to_thread.run_sync(look, limiter=past.room)
+    scores, result, known = await _in_turn(request, desk.what_if, look)
     lost = sorted(result.lost, key=lambda each: (each.said == "right", each.start_us), reverse=True)
     gained = sorted(result.gained, key=lambda each: each.start_us, reverse=True)
     return WhatIf(
@@ -102,6 +108,26 @@ async def get_what_if(camera: CameraName, query: Annotated[Supposed, Query()], a
         gained_count=len(gained),
         why=None,
     )
+
+
+async def _in_turn(request: Request, answers: Answers, look: Callable[[], _T]) -> _T:
+    """What a question comes to, once it is its turn.
+
+    Raises:
+        ProblemError: too many are asked at once, or it takes too long.
+    """
+    try:
+        with answers.place():
+            async with answers.room:
+                # Pages ask anew while one moves a slider: what nobody waits for any more holds nobody up.
+                await request.body()
+                if await request.is_disconnected():
+                    raise ProblemError(503, "busy", "nobody waits for this any more")
+                return await to_thread.run_sync(look)
+    except TooManyQuestionsError as error:
+        raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
+    except TooLongError as error:
+        raise ProblemError(422, "too-much", str(error)) from None
 
 
 def _oldest(scores: PastScores, begin_us: int) -> int:

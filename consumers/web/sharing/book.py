@@ -9,7 +9,7 @@ from typing import Final
 
 from consumers.records.access import SESSION, SHARE, EndedSession, Share
 from consumers.records.fields import RecordError
-from consumers.web.credentials import Session, token_hash
+from consumers.web.credentials import token_hash
 from stream import Headers, Record
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,10 @@ class AccessBook:
             while len(self._ended) > _MOST_SESSIONS:
                 del self._ended[min(self._ended, key=self._ended.__getitem__)]
 
-    def has_ended(self, session: Session) -> bool:
-        """Whether somebody has logged out of it."""
+    def has_ended(self, session: str) -> bool:
+        """Whether somebody has logged out of a session, by its id."""
         with self._lock:
-            return session.id in self._ended
+            return session in self._ended
 
     def of_token(self, token: str) -> Share | None:
         """The share that a token is of; None where there is none, or it is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 
@@ -9,9 +10,10 @@ from consumers.forgetting import read_forgotten
 from consumers.outputs.audit import entry_by_hand, who
 from consumers.outputs.evidence import newest_report
 from consumers.records.access import Share
+from consumers.records.audit import AuditEntry
 from consumers.settings import Settings
 from consumers.web.credentials import new_token, token_hash
-from consumers.web.desk import Writer
+from consumers.web.desk import Writable, Writer
 from stream import SourceError, Transport, camera_behind
 
 from .book import AccessBook
@@ -38,7 +40,8 @@ def make_share(transport: Transport, settings: Settings, event: str, hours: floa
     expires_us = now_us + round(hours * 3.6e9)
     share = Share(secrets.token_hex(12), token_hash(token), report.id, report.camera, who(), now_us, expires_us)
     entry = entry_by_hand("share.make", share.event, camera_behind(share.camera), share.id)
-    _writer(transport, settings).write(entry, settings.topics.access, *book.forget_over(), share.encode())
+    records = [*book.forget_over(), share.encode()]
+    _write(transport, settings, entry, *records)
     return share, token
 
 
@@ -75,9 +78,10 @@ def revoke_share(transport: Transport, settings: Settings, id_: str) -> Share:
     (share,) = found
     entry = entry_by_hand("share.revoke", share.event, camera_behind(share.camera), share.id)
     records = [*book.forget_over(), (share.key, [], None)]
-    _writer(transport, settings).write(entry, settings.topics.access, *records)
+    _write(transport, settings, entry, *records)
     return share
 
 
-def _writer(transport: Transport, settings: Settings) -> Writer:
-    return Writer(lambda: transport, settings)
+def _write(transport: Transport, settings: Settings, entry: AuditEntry, *records: Writable) -> None:
+    with contextlib.closing(Writer(lambda: transport, settings)) as writer:
+        writer.write(entry, settings.topics.access, *records)

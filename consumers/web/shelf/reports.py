@@ -11,7 +11,9 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
+
+from anyio import CapacityLimiter
 
 #: Entries that are looked at, and reports that are listed, the newest.
 _MOST_ENTRIES: Final = 5_000
@@ -21,6 +23,8 @@ NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,127}\.(html|json)$"
 _NAME: Final = re.compile(NAME)
 _TITLE: Final = re.compile(rb"<title>([^<]{1,300})</title>", re.IGNORECASE)
 _HEAD: Final = 8 * 1024
+#: Whoever looks into the folder or reads a piece of a report waits here, so that clients leave threads to others.
+_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,25 @@ class Report:
     title: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenReport:
+    """A report to be read and closed."""
+
+    file: BinaryIO
+    bytes: int
+    #: Changes when the file does, as far as its size and time tell.
+    tag: str
+
+
 class ReportFolder:
-    """Lists and reads them. For several threads."""
+    """Lists and opens them. For several threads."""
 
     def __init__(self, folder: Path | None) -> None:
         """Prepare; without a folder there are none."""
         self._folder = folder
+        self.room = CapacityLimiter(_AT_ONCE)
+        #: Of those that were listed last, by time, size and name. Replaced as a whole.
+        self._titles: dict[tuple[int, int, str], str | None] = {}
 
     @property
     def is_named(self) -> bool:
@@ -69,27 +86,33 @@ class ReportFolder:
         found.sort(reverse=True)
         if len(found) > MOST_REPORTS:
             why = why or f"the newest {MOST_REPORTS} of {len(found)} are listed"
-        return [Report(name, size, time_us, self._title(name)) for time_us, size, name in found[:MOST_REPORTS]], why
+        known, files = self._titles, found[:MOST_REPORTS]
+        titles = {each: known[each] if each in known else self._title(each[2]) for each in files}
+        self._titles = titles
+        return [Report(each[2], each[1], each[0], titles[each]) for each in files], why
 
-    def read(self, name: str) -> bytes | None:
+    def open(self, name: str) -> OpenReport | None:
         """A report; None where there is none of that name, or it is larger than is served."""
         if self._folder is None or not _NAME.fullmatch(name):
             return None
-        found = self._read(name, MOST_BYTES + 1)
-        return found if found is not None and len(found) <= MOST_BYTES else None
-
-    def _title(self, name: str) -> str | None:
-        head = self._read(name, _HEAD) if name.endswith(".html") else None
-        found = None if head is None else _TITLE.search(head)
-        return None if found is None else html.unescape(found[1].decode("utf-8", "replace")).strip() or None
-
-    def _read(self, name: str, most: int) -> bytes | None:
-        """The first bytes of a file that lies directly in the folder; None where there is none."""
-        assert self._folder is not None
         try:
             # Whoever may write into the folder may not have others' files read through it.
             descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
         except OSError:
             return None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+            os.close(descriptor)
+            return None
+        return OpenReport(os.fdopen(descriptor, "rb"), status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}")
+
+    def _title(self, name: str) -> str | None:
+        report = self.open(name) if name.endswith(".html") else None
+        if report is None:
+            return None
+        with report.file as file:
+            try:
+                found = _TITLE.search(file.read(_HEAD))
+            except OSError:
+                return None
+        return None if found is None else html.unescape(found[1].decode("utf-8", "replace")).strip() or None

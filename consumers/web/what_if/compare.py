@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from consumers.records.verdict import Verdict
-from consumers.replaying.tuning.kept import Alarm, alarms_under, least_score, raised
+from consumers.replaying.tuning.kept import Alarm, alarms_under, answered, least_score, raised
 from consumers.rules.rule import Rule
 from consumers.verdicts.book import JudgedEvent
 
 from .scores import PastScores
+
+_T = TypeVar("_T")
+#: Looking at the clock costs as much as some windows.
+_LOOKS_EACH: Final = 100
+
+
+class TooLongError(Exception):
+    """Comparing takes longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +45,30 @@ def supposed(rule: Rule, start: float, end: float | None, min_seconds: float | N
     )
 
 
-def compared(scores: PastScores, now: Rule, then: Rule, judged: Sequence[JudgedEvent]) -> Compared:
-    """Events under two rules, each with what people said of what it meets."""
+def compared(
+    scores: PastScores, now: Rule, then: Rule, judged: Sequence[JudgedEvent], until: float = math.inf
+) -> Compared:
+    """Events under two rules, each with what people said of what it meets.
+
+    Raises:
+        TooLongError: it is not done `until` then, as `time.monotonic` has it.
+    """
     said: list[tuple[Verdict, str]] = [(each.newest, each.judged) for each in judged if each.judged != "contested"]
-    before, after = (_events(scores, rule, said) for rule in (now, then))
+    before, after = (_events(scores, rule, said, until) for rule in (now, then))
     return Compared(before, after, _unmet(before, after), _unmet(after, before))
 
 
-def _events(scores: PastScores, rule: Rule, said: Sequence[tuple[Verdict, str]]) -> tuple[Alarm, ...]:
-    label = scores.asked.label
-    predictions = scores.predictions(least_score(rule))
-    found = alarms_under(predictions, label, rule, said, alerts_only=False)
-    return tuple(sorted(found, key=lambda alarm: alarm.start_us))
+def _events(scores: PastScores, rule: Rule, said: Sequence[tuple[Verdict, str]], until: float) -> tuple[Alarm, ...]:
+    predictions = _in_time(scores.predictions(least_score(rule)), until)
+    found = alarms_under(predictions, scores.asked.label, rule, (), alerts_only=False)
+    return tuple(sorted(_in_time(answered(found, said), until), key=lambda alarm: alarm.start_us))
+
+
+def _in_time(items: Iterable[_T], until: float) -> Iterator[_T]:
+    for number, each in enumerate(items):
+        if number % _LOOKS_EACH == 0 and time.monotonic() > until:
+            raise TooLongError("this takes too long: ask for a shorter time, or for higher scores")
+        yield each
 
 
 def _unmet(alarms: Sequence[Alarm], others: Sequence[Alarm]) -> tuple[Alarm, ...]:

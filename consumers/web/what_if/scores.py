@@ -9,21 +9,22 @@ Records of other cameras lie between: they are passed over.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-from anyio import CapacityLimiter
 
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
-from stream import Partition, Record, Transport
+from consumers.web.playlists.connection import Kept
+from stream import Lookup, Partition, Record, Transport
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,21 @@ class PastScores:
             kept &= (self.numbers[:, 2] >= each.to_us) | (self.numbers[:, 3] <= each.from_us)
         return replace(self, numbers=self.numbers[kept], scores=self.scores[kept])
 
+    def newest(self, most: int, least: float) -> PastScores:
+        """The newest, no more of which than `most` have a score that is no lower than `least`."""
+        wanted = np.flatnonzero(self.scores >= least)
+        if len(wanted) <= most:
+            return self
+        first = wanted[len(wanted) - most]
+        return replace(self, numbers=self.numbers[first:], scores=self.scores[first:], is_cut=True)
+
+    @property
+    def identity(self) -> Hashable:
+        """Says which they are: of other ones it is another, but for a chance of one in 2^64."""
+        digest = hashlib.blake2b(self.numbers.tobytes(), digest_size=8)
+        digest.update(self.scores.tobytes())
+        return self.asked, digest.digest()
+
     def predictions(self, least: float) -> Iterator[Prediction]:
         """Those whose score is no lower."""
         camera, label, model = self.asked.camera, self.asked.label, self.asked.model
@@ -111,13 +127,14 @@ class _Known:
 
 
 class PastScoreReader:
-    """Reads and keeps them. For one thread at a time: see `room`."""
+    """Reads and keeps them. For one thread at a time: see `Answers`."""
 
     def __init__(self, connect: Callable[[], Transport], topics: TopicSettings) -> None:
         """Prepare; nothing is read before it is asked for."""
-        self._connect, self._topic = connect, topics.predictions
+        self._topic = topics.predictions
+        #: Opening a connection costs more than what has come since the last request.
+        self._lookup = Kept(lambda: connect().lookup([topics.predictions]))
         self._kept: OrderedDict[Asked, _Known] = OrderedDict()
-        self.room = CapacityLimiter(1)
 
     def read(self, asked: Asked, from_us: int) -> PastScores:
         """What is known of scores since an event time; each call reads on for some seconds.
@@ -126,19 +143,25 @@ class PastScoreReader:
             BrokerError: the broker is away.
         """
         until = time.monotonic() + _BUDGET_SECONDS
-        transport = self._connect()
+        return self._lookup.use(lambda lookup: self._read(lookup, asked, from_us, until))
+
+    def close(self) -> None:
+        """Read no more."""
+        self._lookup.close()
+
+    def _read(self, lookup: Lookup, asked: Asked, from_us: int, until: float) -> PastScores:
         first = end = 0
         partition: Partition = self._topic, 0
-        if transport.existing([self._topic]):
-            partition = self._topic, transport.partition_of(self._topic, asked.camera.encode())
-            first, end = transport.offsets(self._topic).get(partition, (0, 0))
+        if kept := lookup.first_kept(self._topic):
+            partition = self._topic, lookup.partition_of(self._topic, asked.camera.encode())
+            first, end = kept[partition], _end(lookup, partition)
         known = self._known(asked, first, end)
         if end > known.hi:
-            self._put(known, self._part(transport, partition, (known.hi, end), asked, known), newer=True)
+            self._put(known, self._part(lookup, partition, (known.hi, end), asked, known), newer=True)
             known.hi = end
         while not self._reaches(known, first, from_us) and known.windows < _MOST_WINDOWS:
             begin = max(first, known.lo - _AT_ONCE)
-            self._put(known, self._part(transport, partition, (begin, known.lo), asked, known), newer=False)
+            self._put(known, self._part(lookup, partition, (begin, known.lo), asked, known), newer=False)
             known.lo = begin
             if time.monotonic() > until:
                 break
@@ -162,12 +185,12 @@ class PastScoreReader:
         return known.lo <= first or (known.sent_us is not None and known.sent_us < from_us - _AHEAD_US)
 
     def _part(
-        self, transport: Transport, partition: Partition, offsets: tuple[int, int], asked: Asked, known: _Known
+        self, lookup: Lookup, partition: Partition, offsets: tuple[int, int], asked: Asked, known: _Known
     ) -> tuple[Numbers, Values]:
         rows: list[tuple[int, int, int, int]] = []
         scores: list[float] = []
         key = asked.camera.encode()
-        for number, record in enumerate(transport.read({partition: offsets})):
+        for number, record in enumerate(lookup.read(partition, *offsets)):
             if number == 0 and record.sent_us:
                 known.sent_us = min(record.sent_us, known.sent_us or record.sent_us)
             if record.key != key or (found := self._decoded(record, known)) is None:
@@ -196,6 +219,14 @@ class PastScoreReader:
                 known.parts.append(part)
             else:
                 known.parts.appendleft(part)
+
+
+def _end(lookup: Lookup, partition: Partition) -> int:
+    """Where a partition ends now; some brokers only tell where its last batch begins."""
+    end = lookup.end(partition)
+    for record in lookup.read(partition, end):
+        end = record.offset + 1
+    return end
 
 
 def _joined(known: _Known) -> tuple[Numbers, Values]:

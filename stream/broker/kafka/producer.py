@@ -88,14 +88,21 @@ class Outbox:
 
 
 class KafkaProducer:
-    def __init__(self, address: KafkaAddress) -> None:
-        self._address = address
+    def __init__(self, address: KafkaAddress, seconds: float = DELIVERY_TIMEOUT_SECONDS) -> None:
+        """Connect; what is not stored within `seconds` fails.
+
+        Raises:
+            BrokerError: the broker does not answer, or refuses.
+        """
+        self._address, self._seconds = address, seconds
         with mapped("opening a producer", address):
             self._outbox = Outbox(
                 open_producer(
                     address,
-                    delivery_timeout_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
-                    max_block_ms=int(DELIVERY_TIMEOUT_SECONDS * 1000),
+                    delivery_timeout_ms=int(seconds * 1000),
+                    max_block_ms=int(seconds * 1000),
+                    # Half of that, as it may be tried again.
+                    request_timeout_ms=int(seconds * 500),
                 )
             )
 
@@ -111,11 +118,11 @@ class KafkaProducer:
     ) -> None:
         size = check_record_size(topic, key, headers, value)
         with mapped(f"sending to {topic}", self._address):
-            self._outbox.send(topic, key, headers, value, partition, size, DELIVERY_TIMEOUT_SECONDS, stored)
+            self._outbox.send(topic, key, headers, value, partition, size, self._seconds, stored)
 
     def flush(self) -> None:
         with mapped("sending", self._address):
-            self._outbox.flush(DELIVERY_TIMEOUT_SECONDS)
+            self._outbox.flush(self._seconds)
 
     def close(self) -> None:
         self._outbox.producer.close(timeout=CONNECT_TIMEOUT_SECONDS)

@@ -31,7 +31,7 @@ from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreac
 from .consumer import KafkaConsumer, number_of
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
 from .lookup import KafkaLookup
-from .producer import KafkaProducer
+from .producer import DELIVERY_TIMEOUT_SECONDS, KafkaProducer
 from .publisher import KafkaPublisher
 
 #: The request by which a broker tells of its transactions: Apache Kafka since 3.0. The embedded broker takes part in
@@ -190,8 +190,8 @@ class KafkaTransport:
             finally:
                 admin.close()
 
-    def producer(self) -> Producer:
-        return KafkaProducer(self._at)
+    def producer(self, seconds: float | None = None) -> Producer:
+        return KafkaProducer(self._at, DELIVERY_TIMEOUT_SECONDS if seconds is None else seconds)
 
     @property
     def is_transactional(self) -> bool:

@@ -91,7 +91,7 @@ class MemoryTransport:
                 if any(name in member.topics for name in new for member in group.members):
                     self._begin_rebalance(group)
 
-    def producer(self) -> Producer:
+    def producer(self, seconds: float | None = None) -> Producer:  # noqa: ARG002  it stores at once
         return MemoryProducer(self)
 
     def publisher(self, name: str | None) -> Publisher:
