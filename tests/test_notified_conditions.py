@@ -102,7 +102,7 @@ def test_a_camera_in_trouble_is_told_once_by_two_notifiers_and_so_is_that_it_is_
                 assert eventually(lambda: told(receiver)[1:] == [("ended", "gate-1", "live")])
                 since = receiver.requests[0].body["data"]["since"]
                 assert receiver.requests[1].body["data"]["since"] == since
-    entries = newest_entries(KafkaTransport(settings.broker), settings, Wanted())
+    entries = newest_entries(KafkaTransport(settings.broker), settings, Wanted()).entries
     assert [describe(each).partition(": ")[2].partition(" (")[0] for each in entries] == [
         "camera gate-1: failed",
         "camera gate-1: live again",
