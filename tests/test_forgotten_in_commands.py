@@ -20,7 +20,7 @@ from consumers.web.sharing.by_hand import make_share
 from stream import SourceError
 from stream.services import Service
 from tests.dashboards import Site, ended, event, settings_of
-from tests.test_forgetting import BEGIN_US, FROM_US, SECOND_US, forget, seen_event, stretch
+from tests.test_forgetting import BEGIN_US, FROM_US, SECOND_US, TO_US, forget, iso, seen_event, stretch
 
 #: Its first report ends before the stretch, its last one within.
 REACHES = event(2, "gate", start_us=FROM_US - SECOND_US, end_us=FROM_US - 1, peak_us=FROM_US - SECOND_US)
@@ -134,3 +134,18 @@ def test_dead_letters_are_listed_without_what_is_forgotten_and_none_of_it_is_sho
     for action in ("show", "retry"):
         refused = run(here.settings, "deadletter", action, f"{here.topics.deadletter}[0]@0")
         assert str(refused.exception).endswith("@0: forgotten (`clipline forget --check`)")
+
+
+def test_a_dry_run_says_what_would_go_and_changes_nothing(here: Site) -> None:
+    asked = ["--camera", "gate", "--from", iso(FROM_US), "--to", iso(TO_US), "--dry-run"]
+    told = run(here.settings, "forget", *asked)
+    assert told.return_value is None
+    line = f"{here.topics.events} (report of an event): 2: not shown, and there until whoever runs the embedded broker"
+    assert line in told.stdout
+    assert "Redis could not be looked at" in told.stdout
+    assert "Nothing was changed." in told.stdout
+    assert not here.transport.existing([here.topics.forgotten])
+    empty = run(
+        here.settings, "forget", "--camera", "dock", "--from", iso(TO_US), "--to", iso(TO_US + SECOND_US), "--dry-run"
+    )
+    assert (empty.return_value, "nothing of it was found" in empty.stdout) == (None, True)
