@@ -66,12 +66,12 @@ class Camera:
 
     def _run(self) -> None:
         transport, agent = KafkaTransport(self._settings.broker), ProcessInfo.current("hub-agent")
-        with reported_camera(lambda: transport, self._settings.topics, self._name, agent, quiet_seconds=0.5) as report:
+        with reported_camera(lambda: transport, self._settings.topics, self._name, agent, quiet_seconds=0.5) as watch:
             attached = Attached(codec="h264", width=64, height=48)
             while not self._stop.wait(0.1):
                 attached.problem = self.problem
                 attached.segments += self.problem is None
-                report(attached)
+                watch.update(attached)
 
 
 def told(receiver: Receiver) -> list[tuple[str, str, str]]:
