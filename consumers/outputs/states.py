@@ -15,7 +15,7 @@ from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import Status, WorkerCamera, WorkerState
 from consumers.settings import TopicSettings, WorkerSettings
-from stream import BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
+from stream import AGENT_STOPPED, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
 
 from .outages import Refusals
 
@@ -105,7 +105,7 @@ def reported_camera(
             try:
                 yield watch
             finally:
-                watch.end("the agent stopped")
+                watch.end(AGENT_STOPPED)
     finally:
         done.set()
         thread.join(_END_SECONDS)

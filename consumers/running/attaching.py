@@ -14,6 +14,7 @@ from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from stream import (
+    FOOTAGE_IS_OVER,
     Attached,
     BrokerError,
     FeedState,
@@ -166,7 +167,7 @@ def attach_camera(
             reading=reading,
         )
         if not is_over():
-            watch.end("the footage is over")
+            watch.end(FOOTAGE_IS_OVER)
     if (other := claims.taken_by(camera)) is not None:
         raise SettingsError(taken_over_words(camera, other))
     if not ending.stop.is_set() and _is_late(kafka, exit_after_seconds):

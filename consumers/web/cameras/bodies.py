@@ -50,6 +50,7 @@ class StateSpan(BaseModel):
     from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
     to: str = Field(examples=[_TIME])
     why: str | None = Field(examples=[None])
+    code: str | None = Field(description="The same in one word, for programs; null where it has none.", examples=[None])
 
 
 class TimeSpan(BaseModel):
