@@ -106,9 +106,9 @@ class Forgetter:
 
     def _run(self) -> None:
         while (key := self._queue.get()) is not None and not self._ends.is_set():
-            self._note(key, state="working")
+            job = self._note(key, state="working")
             try:
-                self._note(key, state="done", result=self._worked_on(self._jobs[key]))
+                self._note(key, state="done", result=self._worked_on(job))
             except _EndedError:
                 return
             except StreamError as error:
@@ -117,9 +117,10 @@ class Forgetter:
                 log.exception("%s could not be forgotten", key[0].decode(errors="replace"))
                 self._note(key, state="failed", why="the log of this server says why")
 
-    def _note(self, key: tuple[bytes, bool], **changes: object) -> None:
+    def _note(self, key: tuple[bytes, bool], **changes: object) -> Job:
         with self._lock:
-            self._jobs[key] = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
+            self._jobs[key] = job = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
+            return job
 
     def _worked_on(self, job: Job) -> Report | DryRun:
         work, book = Forgetting(self._transport(), self._settings, self._say), ForgottenBook([job.stretch])
