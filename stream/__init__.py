@@ -52,6 +52,7 @@ from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
 from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.packets import Packet
+from .feeds.reasons import AGENT_STOPPED, FOOTAGE_IS_OVER
 from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .feeds.times.recorded import Recorded, recorded_order
@@ -60,8 +61,10 @@ from .segment import Segment, announced_frames
 from .tracing import child_trace, trace_headers, trace_of
 
 __all__ = [
+    "AGENT_STOPPED",
     "CAMERA_ID",
     "EVERYTHING",
+    "FOOTAGE_IS_OVER",
     "MAX_RECORD_BYTES",
     "VIDEO_SUFFIXES",
     "Attached",

@@ -125,8 +125,8 @@ def test_a_camera_that_never_gave_anything_is_said_while_it_is_attached():
     heard: list[FeedState] = []
     with reported_camera(
         MemoryTransport, TopicSettings(), "gate", ELSEWHERE, quiet_seconds=0.3, hear=heard.append
-    ) as report:
-        report(Attached(problem="connection refused"))
+    ) as watch:
+        watch.update(Attached(problem="connection refused"))
         deadline = time.monotonic() + 5
         while not any(one.status == "failed" for one in heard) and time.monotonic() < deadline:
             time.sleep(0.02)

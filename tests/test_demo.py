@@ -87,6 +87,7 @@ def test_demo_runs_on_the_users_own_files_and_names_those_it_cannot_read(tmp_pat
     result = clipline("demo", tmp_path, "--pace", "max")
     assert result.returncode == 0, result.stderr
     assert re.findall(r"^ *(\S+) +90 .* balanced", result.stdout, re.MULTILINE) == ["door", "yard"]
+    assert "no transactions" not in result.stdout + result.stderr
     assert f"Left out: {tmp_path}/broken.mp4: cannot be opened as video" in result.stdout
 
 

@@ -175,7 +175,7 @@ def test_a_drill_reaches_who_is_told_of_drills_and_nobody_else(
     assert not yard.requests
     of_guard = [entry for entry in stand.entries() if entry.channel == "guard" and entry.drill]
     assert [(entry.state, entry.why) for entry in of_guard] == [("failed", "drill")]
-    assert all(entry.drill is None for entry in newest_entries(stand.transport, stand.settings, Wanted()))
+    assert all(entry.drill is None for entry in newest_entries(stand.transport, stand.settings, Wanted()).entries)
 
     # Nothing counts it.
     assert [camera.camera for camera in snapshot.cameras] == ["gate"]

@@ -249,8 +249,10 @@ def test_the_state_says_what_segments_say_and_how_long_ago():
     assert at(45, segments=2, frames=100) == ("live", 45, None)
     assert at(46, problem="the camera ended the stream") == ("connecting", 46, "the camera ended the stream")
     assert at(60) == ("failed", 60, "the camera ended the stream")
+    assert watch.state().code == "closed"
     watch.end("the agent stopped")
     assert at(61) == ("ended", 61, "the agent stopped")
+    assert watch.state().code == "stopped"
     assert watch.state().data_us == 45_000_000
 
 

@@ -279,10 +279,11 @@ def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
         client.set(f"{names}:strip:{seen_event(1).id}-0", b"picture")
 
         dry = run(here.settings, *ask("--dry-run"))
-        assert dry.return_value == 1
+        assert dry.return_value is None
         found = rows_of(dry)
         assert found[here.topics.segments]["found"] == 4
-        assert found[f"Redis {names}:events"]["left"] == 1
+        assert found[here.topics.segments]["then"].startswith("not shown, and there until")
+        assert (found[f"Redis {names}:events"]["found"], found[f"Redis {names}:events"]["then"]) == (1, "deleted")
         assert not read_forgotten(here.transport, here.topics)
 
         done = run(here.settings, *ask("--why", "asked"))

@@ -66,12 +66,12 @@ class Camera:
 
     def _run(self) -> None:
         transport, agent = KafkaTransport(self._settings.broker), ProcessInfo.current("hub-agent")
-        with reported_camera(lambda: transport, self._settings.topics, self._name, agent, quiet_seconds=0.5) as report:
+        with reported_camera(lambda: transport, self._settings.topics, self._name, agent, quiet_seconds=0.5) as watch:
             attached = Attached(codec="h264", width=64, height=48)
             while not self._stop.wait(0.1):
                 attached.problem = self.problem
                 attached.segments += self.problem is None
-                report(attached)
+                watch.update(attached)
 
 
 def told(receiver: Receiver) -> list[tuple[str, str, str]]:
@@ -102,7 +102,7 @@ def test_a_camera_in_trouble_is_told_once_by_two_notifiers_and_so_is_that_it_is_
                 assert eventually(lambda: told(receiver)[1:] == [("ended", "gate-1", "live")])
                 since = receiver.requests[0].body["data"]["since"]
                 assert receiver.requests[1].body["data"]["since"] == since
-    entries = newest_entries(KafkaTransport(settings.broker), settings, Wanted())
+    entries = newest_entries(KafkaTransport(settings.broker), settings, Wanted()).entries
     assert [describe(each).partition(": ")[2].partition(" (")[0] for each in entries] == [
         "camera gate-1: failed",
         "camera gate-1: live again",

@@ -458,7 +458,7 @@ def test_people_test_a_channel_and_acknowledge_what_they_have_seen(embedded_brok
         (entry,) = acknowledge(site.transport, site.settings, report.id[:8])
         assert entry.message["data"]["event"] == report.id
         assert acknowledge(site.transport, site.settings, report.id) == []
-    newest = newest_entries(site.transport, site.settings, Wanted(states=frozenset({"acknowledged"})))
+    newest = newest_entries(site.transport, site.settings, Wanted(states=frozenset({"acknowledged"}))).entries
     assert [e.id for e in newest] == [entry.id]
     assert describe(newest[0]).endswith(f"acknowledged: fight at gate-0 (started, event {report.id[:6]})")
 

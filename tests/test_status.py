@@ -387,7 +387,7 @@ def test_states_are_read_from_the_end_of_a_topic_that_keeps_all_of_them(embedded
 def test_a_camera_that_is_attached_by_hand_tells_its_state_and_its_end(embedded_broker, topics_prefix):
     topics = TopicSettings(prefix=topics_prefix)
     transport = KafkaTransport(embedded_broker.address)
-    with reported_camera(lambda: transport, topics, "gate", AGENT, quiet_seconds=10.0) as report:
-        report(Attached(segments=3, frames=75, codec="h264", width=64, height=48))
+    with reported_camera(lambda: transport, topics, "gate", AGENT, quiet_seconds=10.0) as watch:
+        watch.update(Attached(segments=3, frames=75, codec="h264", width=64, height=48))
     state = read_states(transport, topics).cameras["gate"]
     assert (state.feed.status, state.feed.frames, state.agent) == ("ended", 75, AGENT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consumers.records.event import event_id
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Answer, Verdict
 from consumers.replaying.errors import ReplayError
@@ -21,7 +22,7 @@ from consumers.settings import Settings, load_settings, override
 from consumers.settings.schedule import zone
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
-from consumers.topics import ensure_topic_of_verdicts, ensure_topics
+from consumers.topics import ensure_topic_of_forgotten, ensure_topic_of_verdicts, ensure_topics
 from consumers.verdicts.book import judged_events, write_verdict
 from models import find
 from stream import BrokerError, KafkaTransport
@@ -152,3 +153,34 @@ def test_what_is_proposed_is_a_file_that_rules_apply_takes_and_nothing_holds_bef
     output.write_text("[worker]\n")
     with pytest.raises(ReplayError, match="holds other settings"):
         run_from_verdicts(settings, wanted, out, out)
+
+
+def test_nothing_is_proposed_from_what_is_forgotten_nor_is_it_named(
+    embedded_broker: Service,
+    topics_prefix: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+):
+    settings = Settings.model_validate(
+        {"kafka": embedded_broker.address, "topics": {"prefix": topics_prefix}, "tracker": {"min_seconds": 1}}
+    )
+    out, wanted = Output(width=200), Wanted(AlarmBudget.parse("0 per day"))
+    transport = KafkaTransport(settings.broker, at_once=True)
+    ensure_topics(transport, settings.topics)
+    ensure_topic_of_verdicts(transport, settings.topics, 24)
+    ensure_topic_of_forgotten(transport, settings.topics)
+    producer = transport.producer()
+    for prediction in scores("gate", (10, 0.93), (40, 0.97), length=60):
+        producer.send(settings.topics.predictions, *prediction.encode())
+    producer.send(settings.topics.forgotten, *Forgotten("gate", 39 * SECOND, 44 * SECOND, 1, "ana").encode())
+    producer.flush()
+    producer.close()
+    for verdict in (said("gate", 10, "right"), said("gate", 40, "right")):
+        write_verdict(transport, settings.topics.verdicts, verdict)
+    run_from_verdicts(settings, wanted, out, out)
+    told = capsys.readouterr().out
+    assert "55 windows of 1 camera" in told
+    assert "1970-01-01T00:00:10Z" in told
+    assert "1970-01-01T00:00:40Z" not in told
+    assert "1 judged event (1 right, 0 false)" in told
+    assert "left out 5 windows that are forgotten" in caplog.text

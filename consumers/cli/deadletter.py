@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from .options import KafkaOption, PrintJsonOption, SettingsOption, command_settings, console, errors, parse_moment
 
 if TYPE_CHECKING:
-    from consumers.outputs.dead_letters import DeadLetters
+    from consumers.outputs.dead_letters import DeadLetters, Summary
     from consumers.settings import Settings
 
 
@@ -164,22 +165,45 @@ def _list(
 ) -> None:
     from consumers.terminal.console import print_json
     from consumers.terminal.dead_letters import body, line
+    from consumers.terminal.wording import withheld
 
     wanted = (
         each
         for each in letters.newest(since_us)
         if camera in {None, each.camera} and (reason is None or reason.casefold() in each.reason.casefold())
     )
+    told = _Told(wanted)
     shown = 0
-    for shown, each in enumerate(itertools.islice(wanted, limit), 1):  # noqa: B007  counted for below
+    for shown, each in enumerate(itertools.islice(told, limit), 1):  # noqa: B007  counted for below
         if as_json:
             print_json(console, body(each))
         else:
             console.print(line(each), soft_wrap=True)
-    if not shown:
+    is_more = shown > 0 and next(told, None) is not None
+    if told.withheld:
+        errors.print(withheld(told.withheld, "dead letter"), style="yellow", soft_wrap=True)
+    elif not shown:
         errors.print(f"no dead letters{yet}", style="yellow", soft_wrap=True)
-    elif next(wanted, None) is not None:
+    if is_more:
         errors.print(f"the newest {shown}; --limit COUNT shows more", style="yellow")
+
+
+class _Told:
+    """Dead letters without those that are forgotten, which are counted."""
+
+    def __init__(self, letters: Iterable[Summary]) -> None:
+        self._letters = iter(letters)
+        self.withheld = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Summary:
+        for each in self._letters:
+            if not each.is_forgotten:
+                return each
+            self.withheld += 1
+        raise StopIteration
 
 
 def _show(letters: DeadLetters, name: str, save: Path | None) -> None:

@@ -46,7 +46,9 @@ def forget(
     why: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Stands beside it on the topic.", show_default=False)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go and what would stay, and change nothing.")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Say what is left of what was forgotten: of all cameras, or of one."),
@@ -72,8 +74,8 @@ def forget(
     and the embedded broker hold is deleted. Apache Kafka deletes no records amid
     others: they stay on its disk until retention takes them, or --and-all-before
     does. Then all is read again, and a table says what is gone, what is left and
-    until when. Exits with 1 while something is left; --check looks again. Times
-    are event time.
+    until when. Exits with 1 while something is left; --check looks again;
+    --dry-run says what would become of it, and exits with 0. Times are event time.
 
     \b
     Examples:
@@ -137,7 +139,7 @@ def _forget(
 ) -> None:
     from consumers.forgetting.book import ForgottenBook
     from consumers.outputs.names import Names
-    from consumers.terminal.forgetting import print_report, what_goes_lines
+    from consumers.terminal.forgetting import print_dry_run, print_report, what_goes_lines
     from stream import SourceError
 
     book = ForgottenBook([stretch])
@@ -150,14 +152,14 @@ def _forget(
             errors.print(line, style="yellow", soft_wrap=True)
         if not (yes or dry_run):
             typer.confirm("Delete it?", abort=True, err=True)
-    after = before
-    if not dry_run:
-        work.note(stretch, all_before=all_before)
-        work.delete_from_redis(book, before)
-        if goes:
-            work.delete_before(goes)
-        after = work.look_again(book)
-    report = work.report([stretch], before, after)
+    if dry_run:
+        print_dry_run(work.dry_run(stretch, before, goes), console, as_json=as_json)
+        return
+    work.note(stretch, all_before=all_before)
+    work.delete_from_redis(book, before)
+    if goes:
+        work.delete_before(goes)
+    report = work.report([stretch], before, work.look_again(book))
     print_report(report, console, as_json=as_json)
     if report.is_anything_left:
         raise typer.Exit(_LEFT)

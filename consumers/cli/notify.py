@@ -169,18 +169,22 @@ def deliveries(
     from consumers.notifying.by_hand import Wanted, newest_entries
     from consumers.notifying.words import describe
     from consumers.terminal.console import print_json
+    from consumers.terminal.wording import withheld
     from stream import KafkaTransport
 
     since_us = parse_moment("--since", since)
     settings = command_settings(settings_file, kafka, None)
     wanted = Wanted(channel, frozenset(each.value for each in state or ()), since_us, drills)
-    found = newest_entries(KafkaTransport(settings.broker, at_once=True), settings, wanted)
+    newest = newest_entries(KafkaTransport(settings.broker, at_once=True), settings, wanted)
+    found = newest.entries
     for entry in found[-last:]:
         if as_json:
             print_json(console, json.loads(entry.encode()[2]))
         else:
             console.print(describe(entry), soft_wrap=True)
-    if not found:
+    if newest.withheld:
+        errors.print(withheld(len(newest.withheld), "message"), style="yellow", soft_wrap=True)
+    elif not found:
         errors.print("no messages", style="yellow")
-    elif len(found) > last:
+    if len(found) > last:
         errors.print(f"{len(found) - last} older ones are not shown: --last N", style="yellow")

@@ -99,7 +99,9 @@ def status(
     """Show how all cameras, agents and workers are doing.
 
     Also those of other machines on the same broker, and channels that get no
-    messages. Exits with 1 where something is wrong, and says what.
+    messages. Cameras that the settings name and that never reported are a
+    problem; those that they do not name are marked. Exits with 1 where something
+    is wrong, and says what.
 
     \b
     Examples:
@@ -107,6 +109,7 @@ def status(
       clipline status --watch
       clipline status --json | jq .problems
     """
+    from consumers.running.named import Named
     from consumers.running.overview import overview
     from consumers.running.state_topics import StatesFollower, read_states
     from consumers.terminal.status_view import StatusView, watch_status
@@ -121,9 +124,10 @@ def status(
             stop_on_signal() as stop,
             StatesFollower(transport, settings.topics, f"Kafka at {settings.kafka}", channels=True) as follower,
         ):
-            watch_status(console, follower, stop.is_set)
+            watch_status(console, follower, Named.read(transport, settings), stop.is_set)
         return
-    now = overview(read_states(transport, settings.topics, channels=True), time.time_ns() // 1000)
+    states = read_states(transport, settings.topics, channels=True)
+    now = Named.read(transport, settings).beside(overview(states, time.time_ns() // 1000), states.cameras)
     if as_json:
         print_json(console, now.body(), indent=1)
     else:

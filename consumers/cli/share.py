@@ -94,7 +94,7 @@ def shares(
     """
     from consumers.records.prediction import rfc3339
     from consumers.terminal.console import print_json
-    from consumers.web.sharing.by_hand import revoke_share, stored_shares
+    from consumers.web.sharing.by_hand import forgotten_shares, revoke_share, stored_shares
     from stream import KafkaTransport
 
     if (action is SharesAction.revoke) != (link is not None):
@@ -106,15 +106,17 @@ def shares(
         console.print(f"{gone.id}: shows nothing any more (event {gone.event[:12]} at {gone.camera})", soft_wrap=True)
         return
     found = stored_shares(transport, settings).shares()
+    forgotten = forgotten_shares(transport, settings, found)
     for each in found:
+        stretch = forgotten.get(each.id)
         if as_json:
-            print_json(
-                console, {name: value for name, value in each.body().items() if name not in {"clipline", "token"}}
-            )
+            body = {name: value for name, value in each.body().items() if name not in {"clipline", "token"}}
+            print_json(console, body | {"forgotten": None if stretch is None else rfc3339(stretch.time_us)})
         else:
+            shows = "" if stretch is None else f"; shows nothing: forgotten since {rfc3339(stretch.time_us)[:19]}Z"
             console.print(
                 f"{each.id}  until {rfc3339(each.expires_us)[:19]}Z  event {each.event[:12]} at {each.camera}, "
-                f"by {each.by}",
+                f"by {each.by}{shows}",
                 soft_wrap=True,
             )
     if not found:

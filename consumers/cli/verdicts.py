@@ -205,14 +205,17 @@ def _list(settings: Settings, since_us: int | None, *, as_json: bool) -> None:
     import json
 
     from consumers.terminal.console import print_json
-    from consumers.verdicts.by_hand import verdict_lines
+    from consumers.terminal.wording import withheld
+    from consumers.verdicts.by_hand import listed_verdicts
     from stream import KafkaTransport
 
-    found, lines = verdict_lines(KafkaTransport(settings.broker, at_once=True), settings, since_us)
-    for verdict, line in zip(found, lines, strict=True):
+    found = listed_verdicts(KafkaTransport(settings.broker, at_once=True), settings, since_us)
+    for verdict, line in zip(found.verdicts, found.lines, strict=True):
         if as_json:
             print_json(console, json.loads(verdict.encode()[2]))
         else:
             console.print(line, soft_wrap=True)
-    if not found:
+    if found.withheld:
+        errors.print(withheld(found.withheld, "verdict"), style="yellow", soft_wrap=True)
+    elif not found.verdicts:
         errors.print("no verdicts", style="yellow")

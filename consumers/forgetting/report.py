@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,6 +78,64 @@ class Report:
             "notes": list(self.notes),
             "nobody_knows": list(NOBODY_KNOWS),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Would:
+    """What would become of what one place holds."""
+
+    where: str
+    what: str
+    found: int
+    found_bytes: int
+    #: In words.
+    then: str
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "where": self.where,
+            "what": self.what,
+            "found": self.found,
+            "bytes": self.found_bytes,
+            "then": self.then,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What would become of a stretch that nobody has had forgotten yet."""
+
+    stretch: Forgotten
+    rows: tuple[Would, ...]
+    #: What could not be looked at, in words.
+    notes: tuple[str, ...]
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "dry_run": True,
+            "stretches": [self.stretch.body()],
+            "rows": [row.body() for row in self.rows],
+            "notes": list(self.notes),
+            "nobody_knows": list(NOBODY_KNOWS),
+        }
+
+
+def fates(held: Iterable[Held], until: Mapping[str, str], deleted: Collection[str]) -> tuple[Would, ...]:
+    """What would become of what is there.
+
+    Args:
+        held: what was found.
+        until: by topic, until when records of it are kept, in words; what is in Redis is not in it.
+        deleted: topics of which it would be deleted, with all before it.
+    """
+
+    def then(where: str) -> str:
+        if where in deleted:
+            return "deleted, with all that was sent before it"
+        words = until.get(where)
+        return "deleted" if words is None else f"not shown, and there until {words}"
+
+    return tuple(Would(each.where, each.what, each.count, each.bytes, then(each.where)) for each in held if each.count)
 
 
 def rows(before: Iterable[Held], after: Iterable[Held], until: Mapping[str, str]) -> tuple[Row, ...]:

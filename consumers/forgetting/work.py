@@ -22,7 +22,7 @@ from stream import BrokerError, Described, KafkaTransport, Partition, SourceErro
 from .book import MOST, ForgottenBook
 from .reader import read_forgotten
 from .redis_traces import RedisTraces
-from .report import Report, kept_until, rows, unreadable_notes
+from .report import DryRun, Report, fates, kept_until, rows, unreadable_notes
 from .search import Found, Held, deletable, what_is_held
 
 #: What is more recent is still under way: in agents, on the index, in workers.
@@ -174,6 +174,11 @@ class Forgetting:
     def report(self, stretches: Iterable[Forgotten], before: Seen, after: Seen) -> Report:
         """The table; raises BrokerError."""
         return Report(tuple(stretches), rows(before.held, after.held, self._until(after)), after.notes)
+
+    def dry_run(self, stretch: Forgotten, seen: Seen, goes: Iterable[Goes]) -> DryRun:
+        """What would become of what is there; raises BrokerError."""
+        deleted = {each.partition[0] for each in goes}
+        return DryRun(stretch, fates(seen.held, self._until(seen), deleted), seen.notes)
 
     def _counted(self, partition: Partition, first: int, end: int) -> Goes:
         goes = Goes(partition, end)

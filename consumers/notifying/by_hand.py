@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from consumers.forgetting import read_forgotten
 from consumers.outputs.names import known_names
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries
@@ -18,6 +20,7 @@ from .channels import open_channel
 from .desk import now_us
 from .ledger import Ledger
 from .plan import Outcome, Plan, Sent
+from .withheld import Withheld
 
 _MINUTE_US = 60_000_000
 
@@ -41,8 +44,17 @@ class Wanted:
         )
 
 
-def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> list[Delivery]:
-    """The newest entry of each message, in the order of their times.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Newest entries of messages, in the order of their times."""
+
+    entries: list[Delivery]
+    #: Likewise, those about events of which nobody is told any more, and which stretches those are of.
+    withheld: list[tuple[Delivery, Forgotten]]
+
+
+def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> Listed:
+    """The newest entry of each message that is wanted.
 
     Raises:
         BrokerError: the broker is away, or has no ledger.
@@ -55,7 +67,17 @@ def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> 
         channels.add(entry.channel)
     if wanted.channel is not None and wanted.channel not in channels:
         raise SourceError(f"no channel {wanted.channel!r}; {known_names(wanted.channel, channels)}")
-    return sorted(filter(wanted.holds, newest.values()), key=lambda entry: entry.time_us)
+    withheld = Withheld(read_forgotten(transport, settings.topics))
+    # One message about an event may tell less of it than another.
+    gone = {entry.event: stretch for entry in newest.values() if (stretch := withheld.of(entry)) is not None}
+    found = Listed([], [])
+    for entry in sorted(filter(wanted.holds, newest.values()), key=lambda entry: entry.time_us):
+        stretch = gone.get(entry.event) if entry.kind == "event" else None
+        if stretch is None:
+            found.entries.append(entry)
+        else:
+            found.withheld.append((entry, stretch))
+    return found
 
 
 def changed_by(entry: Delivery, newest: Callable[[str], Delivery | None]) -> Iterator[Delivery]:
@@ -70,15 +92,19 @@ def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Del
     """Write that somebody has seen the messages with this id, or about this event, or whose id begins with it.
 
     Raises:
-        SourceError: there is none, or what is named is not clear.
+        SourceError: there is none, what is named is not clear, or it is forgotten.
         BrokerError: the broker is away, or has no ledger.
     """
     newest = newest_entries(transport, settings, Wanted(drills=True))
-    found = [entry for entry in newest if entry.id.startswith(name) or (entry.event or "").startswith(name)]
+    stretches = {entry.id: stretch for entry, stretch in newest.withheld}
+    every = (*newest.entries, *(entry for entry, _ in newest.withheld))
+    found = [entry for entry in every if entry.id.startswith(name) or (entry.event or "").startswith(name)]
     if not found:
         raise SourceError(f"no message with the id {name!r}, nor about such an event; `clipline deliveries` lists them")
     if len({entry.event or entry.id for entry in found}) > 1:
         raise SourceError(f"{name!r} is the beginning of several: give more of it")
+    if (stretch := stretches.get(found[0].id)) is not None:
+        raise SourceError(f"message {found[0].id}: {stretch.described()}")
     now = now_us()
     entries = [
         entry.then("acknowledged", now, attempt=entry.attempt) for entry in found if entry.state != "acknowledged"

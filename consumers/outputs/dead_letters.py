@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from consumers.forgetting import read_forgotten
+from consumers.forgetting.search import record_matchers
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.fields import RecordError
 from consumers.settings import TopicSettings
@@ -33,6 +35,8 @@ class Summary:
     bytes: int
     origin: str
     reason: str
+    #: Whether somebody had the time that it is of forgotten: nobody is shown it.
+    is_forgotten: bool
 
 
 class DeadLetters:
@@ -42,11 +46,12 @@ class DeadLetters:
         """Look for the topic; where there is none yet, there are no dead letters.
 
         Raises:
-            BrokerError: the broker is gone.
+            BrokerError: the broker is gone, or does not let us read what is forgotten.
         """
         self._transport, self._topics = transport, topics
         #: Whether the topic exists: the first worker makes it.
         self.has_topic = bool(transport.existing([topics.deadletter]))
+        self._is_forgotten = record_matchers(topics, read_forgotten(transport, topics))[topics.deadletter]
 
     def newest(self, since_us: int | None = None) -> Iterator[Summary]:
         """What was sent since then, the newest first."""
@@ -63,7 +68,7 @@ class DeadLetters:
         count = _FIRST_READ
         while end > first:
             begin = max(first, end - count)
-            found = [_summary(record) for record in self._transport.read({partition: (begin, end)})]
+            found = [self._summary(record) for record in self._transport.read({partition: (begin, end)})]
             yield from reversed(found)
             end, count = begin, min(2 * count, _MAX_READ)
 
@@ -71,7 +76,7 @@ class DeadLetters:
         """The dead letter "topic[partition]@offset", and the record that it is.
 
         Raises:
-            SourceError: there is none there (any more).
+            SourceError: there is none there (any more), or it is forgotten.
         """
         topic, place = self._topics.deadletter, _NAME.fullmatch(name)
         if place is None or place["topic"] != topic:
@@ -86,6 +91,8 @@ class DeadLetters:
         records = list(self._transport.read({partition: (offset, offset + 1)})) if first <= offset < end else []
         if not records:
             raise SourceError(f"{name}: no record there; offsets that are kept lie from {first} to {end - 1}")
+        if self._is_forgotten(records[0]):
+            raise SourceError(f"{name}: forgotten (`clipline forget --check`)")
         try:
             return DeadLetter.decode(records[0].key, records[0].headers, records[0].value, name), records[0]
         except RecordError as error:
@@ -109,6 +116,15 @@ class DeadLetters:
             producer.close()
         return letter
 
+    def _summary(self, record: Record) -> Summary:
+        camera, gone = (record.key or b"").decode(errors="backslashreplace"), self._is_forgotten(record)
+        try:
+            letter = DeadLetter.decode(record.key, record.headers, record.value, record.where)
+        except RecordError as error:
+            return Summary(record.where, record.sent_us, camera, len(record.value or b""), "", str(error), gone)
+        size = len(letter.value) if letter.cut_from is None else letter.cut_from
+        return Summary(record.where, record.sent_us, camera, size, letter.origin, letter.reason, gone)
+
 
 def delete_dead_letters(transport: KafkaTransport, topics: TopicSettings, before_us: int | None) -> int:
     """Delete those that were sent before a time, or all, and return how many that were.
@@ -129,13 +145,3 @@ def delete_dead_letters(transport: KafkaTransport, topics: TopicSettings, before
     if to_delete:
         transport.delete_before(to_delete)
     return count
-
-
-def _summary(record: Record) -> Summary:
-    camera = (record.key or b"").decode(errors="backslashreplace")
-    try:
-        letter = DeadLetter.decode(record.key, record.headers, record.value, record.where)
-    except RecordError as error:
-        return Summary(record.where, record.sent_us, camera, len(record.value or b""), "", str(error))
-    size = len(letter.value) if letter.cut_from is None else letter.cut_from
-    return Summary(record.where, record.sent_us, camera, size, letter.origin, letter.reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumers.footage_index import FootageIndex
-from consumers.forgetting import ForgottenBook
+from consumers.forgetting import ForgottenBook, read_forgotten
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
@@ -287,7 +287,7 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
     """The newest report of the event whose id begins so.
 
     Raises:
-        SourceError: there is none, or there are several such events.
+        SourceError: there is none, there are several such events, or it is forgotten.
         BrokerError: the broker is gone.
     """
     newest: Event | None = None
@@ -306,6 +306,9 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
     if len(ids) > 1:
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
+    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us)
+    if forgotten is not None:
+        raise SourceError(f"event {newest.id}: {forgotten.described()}")
     return newest
 
 

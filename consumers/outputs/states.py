@@ -15,7 +15,7 @@ from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import Status, WorkerCamera, WorkerState
 from consumers.settings import TopicSettings, WorkerSettings
-from stream import Attached, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
+from stream import AGENT_STOPPED, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
 
 from .outages import Refusals
 
@@ -77,8 +77,10 @@ def reported_camera(
     is_ours: Callable[[], bool] = lambda: True,
     disk: Callable[[], DiskTrouble | None] = lambda: None,
     spooled: Callable[[], int | None] = lambda: None,
-) -> Iterator[Callable[[Attached], None]]:
+) -> Iterator[FeedWatch]:
     """Send the state of one camera while the body attaches it; what it yields is to be told how that goes.
+
+    Unless that is told why it ended, the agent stopped.
 
     `hear` is called in another thread, with each state that is looked at. Nothing is sent while the camera is not ours.
     `disk` says why segments could not wait on disk, `spooled` how many wait there.
@@ -101,9 +103,9 @@ def reported_camera(
     try:
         with reported_cameras(connect, topics, agent, ours, disk, spooled):
             try:
-                yield watch.update
+                yield watch
             finally:
-                watch.end("the agent stopped")
+                watch.end(AGENT_STOPPED)
     finally:
         done.set()
         thread.join(_END_SECONDS)

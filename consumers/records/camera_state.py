@@ -62,6 +62,7 @@ class CameraState:
             "time_us": self.time_us,
             "disk": None if self.disk is None else {"why": self.disk.why, "since_us": self.disk.since_us},
             "spooled": self.spooled,
+            "code": self.feed.code,
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
@@ -94,6 +95,7 @@ class CameraState:
                 # Agents of earlier versions do not say these.
                 end_us=optional(body, "end_us", int, where) or 0,
                 drift_ppm=optional(body, "drift_ppm", int, where) or 0,
+                code=optional(body, "code", str, where),
             ),
             ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
             field(body, "time_us", int, where),

@@ -14,6 +14,7 @@ from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from stream import (
+    FOOTAGE_IS_OVER,
     Attached,
     BrokerError,
     FeedState,
@@ -142,14 +143,14 @@ def attach_camera(
             is_ours=lambda: camera not in link.taken and claims.taken_by(camera) is None,
             disk=disk_of(settings, live=live),
             spooled=lambda: courier.on_disk,
-        ) as report,
+        ) as watch,
     ):
         monitor.courier, monitor.spans = courier, spans
 
         def tell(state: Attached) -> None:
             state.on_disk = courier.on_disk
             progress(state)
-            report(state)
+            watch.update(state)
 
         attached = attach(
             source,
@@ -165,6 +166,8 @@ def attach_camera(
             state=Attached(end_us=link.ends_us[camera]),
             reading=reading,
         )
+        if not is_over():
+            watch.end(FOOTAGE_IS_OVER)
     if (other := claims.taken_by(camera)) is not None:
         raise SettingsError(taken_over_words(camera, other))
     if not ending.stop.is_set() and _is_late(kafka, exit_after_seconds):

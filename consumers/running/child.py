@@ -44,8 +44,9 @@ ROLES: Final = {
 ORPHAN_SECONDS: Final = 4.0
 #: The setting `log.format` as a child is given it.
 LOG_FORMAT: Final = f"{ENVIRONMENT_PREFIX}LOG__FORMAT"
-#: The settings `worker.start` and `metrics.port`, likewise.
+#: The settings `worker.start`, `worker.guarantee` and `metrics.port`, likewise.
 WORKER_START: Final = f"{ENVIRONMENT_PREFIX}WORKER__START"
+WORKER_GUARANTEE: Final = f"{ENVIRONMENT_PREFIX}WORKER__GUARANTEE"
 METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
 #: The setting `worker.instance`, likewise.
 INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"

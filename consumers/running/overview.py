@@ -101,6 +101,12 @@ class Overview:
     problems: tuple[str, ...]
     #: By name, those through which nothing gets.
     channels: Mapping[str, ChannelTrouble] = field(default_factory=dict)
+    #: The broker that was asked; None where nobody asks which.
+    kafka: str | None = None
+    #: Cameras that tell how they are and that the settings do not name, if they name any.
+    unnamed: tuple[str, ...] = ()
+    #: Cameras that the settings name and that have never told anything.
+    never_reported: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -123,6 +129,9 @@ class Overview:
             "ok": not self.problems,
             "sentence": self.sentence,
             "problems": list(self.problems),
+            "kafka": self.kafka,
+            "unnamed": list(self.unnamed),
+            "never_reported": list(self.never_reported),
             "cameras": [
                 {
                     **line.state.body(),

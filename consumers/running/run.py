@@ -52,6 +52,7 @@ from .child import (
     LOG_FORMAT,
     METRICS_PORT,
     SHUTDOWN_SECONDS,
+    WORKER_GUARANTEE,
     WORKER_START,
     child_command,
     child_environment,
@@ -241,6 +242,9 @@ def _specs(services: Services, settings: Settings, environment: Mapping[str, str
     if settings.worker.start == "now":
         # The agent may have sent the first segments before a worker has loaded its model.
         shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
+    if services.is_embedded:
+        # All that our own broker can; asked for more, a worker warns of it.
+        shared[WORKER_GUARANTEE] = "at-least-once"
     roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
     specs = [
         ChildSpec(

@@ -47,6 +47,11 @@ class Services:
         """Whether the broker was started here, so that nobody else can be using it yet."""
         return any(not isinstance(service, EmbeddedRedis) for service in self._started)
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the broker is an embedded one that was started here."""
+        return any(isinstance(service, EmbeddedBroker) for service in self._started)
+
     def kept(self) -> Kept | None:
         """What the embedded broker holds and what it let go; None for any other broker."""
         return next((service.kept() for service in self._started if isinstance(service, EmbeddedBroker)), None)

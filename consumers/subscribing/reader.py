@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from typing import Final
 
-from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, forgotten_events, read_forgotten
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.settings import TopicSettings
@@ -37,8 +38,10 @@ class EventReader:
         self._topics, self._topic, self._drills = topics, topics.events, drills
         #: What is forgotten; `stored` reads it by itself.
         self.book = book
-        #: Reports that were left out as their stretch is forgotten.
-        self.forgotten = 0
+        #: Reports that were left out as they are forgotten, by camera.
+        self.forgotten: Counter[str] = Counter()
+        #: Events that are known to be: of those that are stored, also what was reported before the stretch.
+        self._forgotten_events: Collection[str] = ()
         #: The newest reports, by their event's id and their number, oldest first.
         self._seen: dict[tuple[str, int], None] = {}
         #: Records that were left out.
@@ -56,6 +59,7 @@ class EventReader:
                 "topics.prefix is another one"
             )
         self.book = read_forgotten(transport, self._topics)
+        self._forgotten_events = forgotten_events(transport, self._topics, self.book)
         bounds = dict(transport.offsets(self._topic))
         if since_us:
             begin = transport.sent_since(self._topic, since_us)
@@ -76,10 +80,16 @@ class EventReader:
             if self.left_out <= _NAMED:
                 log.warning("%s: left out", error)
             return None
-        if self.book.of(event.camera, event.start_us, event.end_us) is not None:
-            self.forgotten += 1
+        if not self._is_new(event):
             return None
-        return event if self._is_new(event) else None
+        if self._is_forgotten(event):
+            self.forgotten[event.camera] += 1
+            return None
+        return event
+
+    def _is_forgotten(self, event: Event) -> bool:
+        stretch = self.book.of(event.camera, event.start_us, event.end_us)
+        return stretch is not None or event.id in self._forgotten_events
 
     def _is_new(self, event: Event) -> bool:
         report = (event.id, event.revision)
@@ -93,9 +103,15 @@ class EventReader:
     def sum_up(self) -> None:
         """Say how many records were left out, if any."""
         if self.forgotten:
-            log.warning("left out of %s: %d reports of stretches that are forgotten", self._topic, self.forgotten)
+            log.warning("%s", self._forgotten_line())
         if self.left_out:
             log.warning("left out of %s: %d records that are no events", self._topic, self.left_out)
+
+    def _forgotten_line(self) -> str:
+        total, cameras = self.forgotten.total(), sorted(self.forgotten)
+        named = ", ".join(cameras[:_NAMED]) + (" …" if len(cameras) > _NAMED else "")
+        what = "1 report of an event" if total == 1 else f"{total} reports of events"
+        return f"{what} at {named} not shown: forgotten (`clipline forget --check`)"
 
 
 def stored_events(transport: Transport, topics: TopicSettings) -> Iterator[Event]:

@@ -81,7 +81,9 @@ def run_demo(
     with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
             kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
-        own = {"kafka": kafka.address, "redis": redis.address, "worker": {"model": model, "start": "earliest"}}
+        # All that our own broker can; asked for more, a worker warns of it.
+        work = {"model": model, "start": "earliest", "guarantee": "at-least-once"}
+        own = {"kafka": kafka.address, "redis": redis.address, "worker": work}
         settings = override(Settings(), own, "command line")
         transport = KafkaTransport(settings.broker)
         ensure_topics(transport, settings.topics)

@@ -14,7 +14,7 @@ from consumers.running.courier import Courier
 from consumers.running.indexing import Indexer
 from consumers.running.link import AgentLink
 from consumers.settings import Settings
-from stream import FeedWatch, KafkaTransport, Pace, attach, quiet_after
+from stream import FOOTAGE_IS_OVER, FeedWatch, KafkaTransport, Pace, attach, quiet_after
 
 from .demo_summary import PlayedFeed
 
@@ -78,4 +78,4 @@ def _send(
             progress=watch.update,
         )
     finally:
-        watch.end("the footage is over")
+        watch.end(FOOTAGE_IS_OVER)

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from consumers.printable import printable
+from consumers.running.named import Named
 from consumers.running.overview import MAX_BEHIND_SECONDS, CameraLine, Overview
 from consumers.running.state_topics import StatesFollower
 
@@ -43,6 +44,8 @@ _DRAW_SECONDS: Final = 0.5
 _LEAVE_OUT: Final = ("worker", "frames/s", "for")
 #: What is left of a reason at least.
 _LEAST_TROUBLE: Final = 20
+#: So many cameras are named in a line.
+_NAMED: Final = 10
 
 
 class StatusView:
@@ -59,7 +62,12 @@ class StatusView:
 
     def lines(self, width: int) -> list[Text]:
         """All but the sentence, each at most `width` columns wide where names allow it."""
-        lines = _cameras(self._now, width) if self._now.cameras else []
+        lines = [] if self._now.kafka is None else [Text(f"Kafka at {self._now.kafka}", style=_GREY)]
+        lines += _cameras(self._now, width) if self._now.cameras else []
+        if self._now.unnamed:
+            named = ", ".join(map(printable, self._now.unnamed[:_NAMED]))
+            more = " …" if len(self._now.unnamed) > _NAMED else ""
+            lines.append(Text(f"not in the settings: {named}{more}", style="yellow"))
         for camera in self._now.cameras:
             part = camera.state.feed.drift_ppm / 1e6
             if abs(part) >= _DRIFT_SHOWN and camera.status == "live":
@@ -87,11 +95,12 @@ class StatusView:
         return lines
 
 
-def watch_status(console: Console, follower: StatesFollower, stop: Callable[[], bool]) -> None:
+def watch_status(console: Console, follower: StatesFollower, named: Named, stop: Callable[[], bool]) -> None:
     """Show the view anew twice a second until `stop()`."""
     with Live(console=console, auto_refresh=False) as live:
         while not stop():
-            live.update(StatusView(follower.overview()), refresh=True)
+            now = named.beside(follower.overview(), follower.states.cameras)
+            live.update(StatusView(now), refresh=True)
             follower.poll(_DRAW_SECONDS)
 
 

@@ -66,6 +66,11 @@ def count(many: int, what: str) -> str:
     return f"{many} {what}{'' if many == 1 else 's'}"
 
 
+def withheld(many: int, what: str) -> str:
+    """That a list is without so many, as somebody had their time forgotten."""
+    return f"{count(many, what)} not shown: forgotten (`clipline forget --check`)"
+
+
 def moment(rfc3339: str) -> str:
     """The time of day in UTC of an RFC 3339 time in UTC, with the date before it unless it is today."""
     date, time = rfc3339[:10], rfc3339[11:19]

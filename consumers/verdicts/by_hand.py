@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Literal
 
+from consumers.forgetting import read_forgotten
 from consumers.outputs.evidence import newest_report
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
@@ -22,7 +24,7 @@ def give_verdict(transport: Transport, settings: Settings, event: str, answer: L
     """Store what somebody with access to the broker says of an event; it wins over what links say.
 
     Raises:
-        SourceError: there is no such event, or there are several.
+        SourceError: there is no such event, there are several, or it is forgotten.
         BrokerError: the broker is away.
     """
     report = newest_report(transport, settings.topics, event)
@@ -48,16 +50,31 @@ def verdict_by_hand(report: Event, answer: Literal["right", "false", "withdrawn"
     )
 
 
-def verdict_lines(transport: Transport, settings: Settings, since_us: int | None) -> tuple[list[Verdict], list[str]]:
-    """The verdicts that count, given since a time, and a line about each.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Verdicts that count."""
+
+    verdicts: tuple[Verdict, ...]
+    #: A line about each.
+    lines: tuple[str, ...]
+    #: How many are not among them, as their events are forgotten.
+    withheld: int
+
+
+def listed_verdicts(transport: Transport, settings: Settings, since_us: int | None) -> Listed:
+    """The verdicts that were given since a time, as far as nobody had their events forgotten.
 
     Raises:
         BrokerError: the broker is away, or has no such topic.
     """
     verdicts = list(stored_verdicts(transport, settings.topics))
+    book = read_forgotten(transport, settings.topics)
+    gone = {each.event for each in verdicts if book.of(each.camera, each.start_us, each.end_us) is not None}
     judged = judged_events(verdicts)
     wanted = [verdict for verdict in verdicts if verdict.time_us >= (since_us or 0)]
-    return wanted, [describe_verdict(verdict, judged.get(verdict.event)) for verdict in wanted]
+    told = tuple(verdict for verdict in wanted if verdict.event not in gone)
+    lines = tuple(describe_verdict(verdict, judged.get(verdict.event)) for verdict in told)
+    return Listed(told, lines, len(wanted) - len(told))
 
 
 def describe_verdict(verdict: Verdict, judged: JudgedEvent | None = None) -> str:

@@ -38,6 +38,11 @@ class Camera(BaseModel):
     )
     since: str = Field(description="Since when the agent says so; wall clock.", examples=[_TIME])
     why: str | None = Field(description="Why it gives nothing; null while it is live.", examples=[None])
+    code: str | None = Field(
+        description="The same in one word, for programs, as its agent says (`refused`, `no-answer`, `over` …), or "
+        "`lost`; null where it has none.",
+        examples=[None],
+    )
     heard: str = Field(description="When its agent was heard of last.", examples=[_TIME])
     data: str | None = Field(description="When its newest video came.", examples=[_TIME])
     codec: str = Field(examples=["h264"])

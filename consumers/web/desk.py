@@ -16,6 +16,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.responses import Response
 
 from consumers.bundles.serving import BundleMaker
+from consumers.forgetting.serving import Forgetter
 from consumers.outputs.outages import ServiceWatch
 from consumers.pictures.store import PictureReader
 from consumers.records.audit import AuditEntry
@@ -61,6 +62,7 @@ class Desk:
     footage: Footage
     fast: FastFootage
     bundles: BundleMaker
+    forgetter: Forgetter
     samples: SampleMaker
     snapshots: SnapshotMaker
     models: ModelShelf

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from fastapi import APIRouter
 
 from consumers.bundles.serving import BundleMaker
+from consumers.forgetting.serving import Forgetter
 from consumers.outputs.outages import watch_redis
 from consumers.pictures.store import PictureReader
 from consumers.settings import Settings, SettingsError, is_loopback
@@ -103,6 +104,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
                 FastFootage(connect, settings.topics, settings.dashboard.max_fast_views, view.forgotten)
             ),
             bundles=BundleMaker(connect, settings),
+            forgetter=stack.enter_context(Forgetter(settings)),
             samples=samples,
             snapshots=snapshots,
             models=ModelShelf(settings.worker.model),

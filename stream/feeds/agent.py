@@ -20,6 +20,7 @@ from .cutting.segmenter import Segmenter, SegmentLimits
 from .folders import find_files
 from .footage import Footage, open_in_order
 from .packets import Packet
+from .reasons import CAMERA_ENDED, NO_FRAME
 from .source import Feed, Reading
 from .times.live_clock import MICROSECONDS, ArrivalTime, LiveClock, date_packets
 from .times.timestamps import MAX_REORDER
@@ -217,7 +218,7 @@ def _attach_files(
             if state.segments == sent_before:
                 raise SourceError(
                     f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})",
-                    cause="no frame could be read",
+                    cause=NO_FRAME,
                 )
             if not loop:
                 return
@@ -271,7 +272,7 @@ def _attach_camera(
                 connected, state.problem = True, None
                 progress(state)
                 _send_feed(feed, camera, limits, send, stop, state)
-            state.problem = "the camera ended the stream"
+            state.problem = CAMERA_ENDED
             happened = f"{display_name(uri)} ended the stream"
         except SourceError as error:
             attempts += 1

@@ -19,6 +19,7 @@ from . import agent
 from .addresses import is_live
 from .agent import Attached, Pauses, Sender, attach, wait
 from .cutting.segmenter import SegmentLimits
+from .reasons import AGENT_STOPPED, FOOTAGE_IS_OVER
 from .source import Reading
 from .state import FeedState, FeedStatus, FeedWatch, quiet_after
 
@@ -94,7 +95,7 @@ def attach_all(
         deadline = time.monotonic() + _END_SECONDS
         for lane in lanes:
             lane.join(max(0.0, deadline - time.monotonic()))
-            lane.watch.end("the agent stopped")
+            lane.watch.end(AGENT_STOPPED)
     for lane in lanes:
         if lane.broken is not None:
             raise lane.broken
@@ -140,7 +141,7 @@ class _Lane(threading.Thread):
                 log.exception("camera %s: unexpected error", self._camera.camera)
                 self._attached.problem = happened = f"internal error: {type(error).__name__}"
             else:
-                why = "the agent stopped" if self._is_over() else "the footage is over"
+                why = AGENT_STOPPED if self._is_over() else FOOTAGE_IS_OVER
                 self.watch.end(self._gone(self._camera.camera) or why)
                 return
             if self._attached.seconds - seconds_before >= agent.STEADY_SECONDS:

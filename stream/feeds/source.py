@@ -31,6 +31,7 @@ from .cutting.carriers import carrier
 from .damage import Ending, why_unreadable
 from .demuxed import AvPacket, first_packets, numbered, packet_of
 from .packets import Packet, Track
+from .reasons import NO_ANSWER
 from .times.edits import played
 from .times.recorded import Recorded, content_us, recorded
 from .times.timestamps import in_picture_order, with_decoding_times, with_gaps_filled, with_own_decoding_times
@@ -385,7 +386,7 @@ class Feed:
     def _reason(self, error: BaseException, asked: float, timeout_seconds: float) -> str:
         """Why libav failed, in its words but for a camera's timeout, which it calls invalid data."""
         if self.live and time.monotonic() - asked >= timeout_seconds:
-            return f"no answer for {timeout_seconds:g} s"
+            return f"{NO_ANSWER} {timeout_seconds:g} s"
         words = getattr(error, "strerror", None)
         return words[:1].lower() + words[1:] if words else type(error).__name__
 

@@ -21,6 +21,7 @@ from typing import Final, Literal
 
 from .agent import Attached
 from .cutting.segmenter import SegmentLimits
+from .reasons import code_of
 
 FeedStatus = Literal["connecting", "opening", "live", "stalled", "failed", "ended"]
 
@@ -60,6 +61,8 @@ class FeedState:
     end_us: int = 0
     #: How much slower than time the camera's clock is, in millionths of the time that passed; its times are corrected.
     drift_ppm: int = 0
+    #: `why` in one word, for programs (`reasons.py`); None where it has none.
+    code: str | None = None
 
 
 class FeedWatch:
@@ -106,11 +109,12 @@ class FeedWatch:
             status = self._status_at(now)
             if status != self._status:
                 self._status, self._since_us = status, self._wall_us()
+            why = self._ended or attached.problem
             return FeedState(
                 camera=self._camera,
                 status=status,
                 since_us=self._since_us,
-                why=self._ended or attached.problem,
+                why=why,
                 data_us=self._data_us,
                 segments=attached.segments,
                 frames=attached.frames,
@@ -121,6 +125,7 @@ class FeedWatch:
                 height=attached.height,
                 end_us=attached.end_us,
                 drift_ppm=attached.drift_ppm,
+                code=code_of(why),
             )
 
     def _status_at(self, now: float) -> FeedStatus:

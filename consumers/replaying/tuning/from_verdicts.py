@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.files import write_text
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.replaying.errors import ReplayError
@@ -105,15 +106,18 @@ def run_from_verdicts(settings: Settings, wanted: Wanted, out: Output, errors: O
     if path is not None and path.exists() and not path.read_text("utf-8", errors="replace").startswith(_HEAD):
         raise ReplayError(f"{path}: holds other settings; name another file with --output")
     transport = KafkaTransport(settings.broker, at_once=True)
+    book = read_forgotten(transport, settings.topics)
     judged = {
         event: said
         for event, said in judged_events(stored_verdicts(transport, settings.topics)).items()
-        if fnmatchcase(said.newest.camera, wanted.camera) and said.newest.end_us >= (wanted.since_us or 0)
+        if fnmatchcase(said.newest.camera, wanted.camera)
+        and said.newest.end_us >= (wanted.since_us or 0)
+        and book.of(said.newest.camera, said.newest.start_us, said.newest.end_us) is None
     }
     now = rules_now(transport, settings)
     rules = RuleSet(find(settings.worker.model).contract, now.tracker, now.tables)
     local = zone(wanted.time_zone)
-    model, kept, others = read_scores(transport, settings, wanted, rules, local)
+    model, kept, others = read_scores(transport, settings, wanted, rules, local, book)
     found = propose(
         {camera: list(windows.values()) for camera, windows in kept.scores.items()},
         rules.of,
@@ -152,9 +156,16 @@ def rules_now(transport: Transport, settings: Settings) -> RulesVersion:
 
 
 def read_scores(
-    transport: Transport, settings: Settings, wanted: Wanted, rules: RuleSet, local: dt.tzinfo
+    transport: Transport,
+    settings: Settings,
+    wanted: Wanted,
+    rules: RuleSet,
+    local: dt.tzinfo,
+    book: ForgottenBook = NOTHING_FORGOTTEN,
 ) -> tuple[str, Kept, int]:
     """The scores of the model that classified last, and how many windows there are of other models.
+
+    What is forgotten by `book` is a gap.
 
     Raises:
         ReplayError: there are none, or too many.
@@ -162,19 +173,8 @@ def read_scores(
     """
     topic = settings.topics.predictions
     by_model: dict[str, Kept] = {}
-    held = damaged = 0
-    for record in transport.read(transport.offsets(topic)) if transport.existing([topic]) else ():
-        try:
-            prediction = Prediction.decode(record.key, record.headers, record.value, record.where)
-        except OtherRecordError:  # a drill's
-            continue
-        except RecordError as error:
-            damaged += 1
-            if damaged <= _DAMAGED_NAMED:
-                log.warning("%s: left out", error)
-            continue
-        if prediction.start_us < (wanted.since_us or 0) or not fnmatchcase(prediction.camera, wanted.camera):
-            continue
+    held = 0
+    for prediction in _stored(transport, topic, wanted, book):
         kept = by_model.setdefault(prediction.model, Kept())
         unit = unit_of(wanted.unit, prediction.start_us, local)
         held += kept.add(prediction, rules.of(prediction.camera), unit)
@@ -183,8 +183,6 @@ def read_scores(
                 f"topic {topic}: more than {MAX_WINDOWS:,} windows may be of an event; name fewer with --since or "
                 "--camera"
             )
-    if damaged > _DAMAGED_NAMED:
-        log.warning("topic %s: %d more records that are no predictions left out", topic, damaged - _DAMAGED_NAMED)
     if not by_model:
         asked = "" if wanted.camera == "*" else f" of cameras {wanted.camera}"
         since = "" if wanted.since_us is None else f" since {rfc3339(wanted.since_us)[:19]}Z"
@@ -193,6 +191,31 @@ def read_scores(
         )
     model = max(by_model, key=lambda name: by_model[name].last_us)
     return model, by_model[model], sum(kept.windows for name, kept in by_model.items() if name != model)
+
+
+def _stored(transport: Transport, topic: str, wanted: Wanted, book: ForgottenBook) -> Iterator[Prediction]:
+    """The windows that are wanted; at the end it is said what was left out."""
+    damaged = forgotten = 0
+    for record in transport.read(transport.offsets(topic)) if transport.existing([topic]) else ():
+        try:
+            found = Prediction.decode(record.key, record.headers, record.value, record.where)
+        except OtherRecordError:  # a drill's
+            continue
+        except RecordError as error:
+            damaged += 1
+            if damaged <= _DAMAGED_NAMED:
+                log.warning("%s: left out", error)
+            continue
+        if found.start_us < (wanted.since_us or 0) or not fnmatchcase(found.camera, wanted.camera):
+            continue
+        if book.of(found.camera, found.start_us, found.end_us) is None:
+            yield found
+        else:
+            forgotten += 1
+    if damaged > _DAMAGED_NAMED:
+        log.warning("topic %s: %d more records that are no predictions left out", topic, damaged - _DAMAGED_NAMED)
+    if forgotten:
+        log.warning("topic %s: left out %s that are forgotten", topic, count(forgotten, "window"))
 
 
 def doubts(found: Proposal, kept: Kept, judged: Mapping[str, JudgedEvent], unit: Unit, others: int) -> Iterator[str]:

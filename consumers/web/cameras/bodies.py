@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -50,6 +50,7 @@ class StateSpan(BaseModel):
     from_: str = Field(alias="from", serialization_alias="from", examples=[_TIME])
     to: str = Field(examples=[_TIME])
     why: str | None = Field(examples=[None])
+    code: str | None = Field(description="The same in one word, for programs; null where it has none.", examples=[None])
 
 
 class TimeSpan(BaseModel):
@@ -64,6 +65,49 @@ class ForgottenSpan(TimeSpan):
 
     time: str = Field(description="When somebody asked for it; wall clock.", examples=[_TIME])
     why: str | None = Field(description="Why, as that one wrote it.", examples=["as a visitor asked"])
+
+
+class ForgettingPlace(BaseModel):
+    """What one topic, or one kind of key in Redis, holds of a stretch."""
+
+    where: str = Field(examples=["clipline.segments"])
+    what: str = Field(description="One of them, in words.", examples=["segment"])
+    found: int = Field(examples=[600])
+    bytes: int = Field(examples=[150_000_000])
+    left: int | None = Field(description="Of these; null for a dry run.", examples=[600])
+    then: str | None = Field(
+        description="Until when the rest is there, or, for a dry run, what would become of it; null where nothing is.",
+        examples=["2026-11-25 08:00 UTC, or later"],
+    )
+
+
+class ForgettingBody(ForgottenSpan):
+    """A stretch of a camera's time that somebody had forgotten, and what came of it."""
+
+    camera: str = Field(examples=["gate-1"])
+    by: str = Field(description="Who asked for it.", examples=["ana"])
+    dry_run: bool = Field(description="Whether nothing was noted, only looked at.", examples=[False])
+    state: Literal["noted", "waiting", "working", "done", "failed"] = Field(
+        description="noted: this server has not looked for what is left. waiting, working: what can be deleted is, and "
+        "the rest is looked for. done: `places` say what is left. failed: `problem` says why. In each of these nobody "
+        "is shown anything of it, but for dry runs.",
+        examples=["done"],
+    )
+    problem: str | None = Field(examples=[None])
+    places: list[ForgettingPlace] = Field(description="Where something was found.")
+    left: int | None = Field(description="All that is left; null while that is not known.", examples=[600])
+    notes: list[str] = Field(description="What could not be looked at.", examples=[[]])
+    nobody_knows: list[str] = Field(
+        description="Where there may be some of it that cannot be looked at from here.", examples=[["backups"]]
+    )
+
+
+class Forgettings(BaseModel):
+    """Stretches of a camera's time, the newest request first."""
+
+    items: list[ForgettingBody]
+    left_out: int = Field(description="Older ones.", examples=[0])
+    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 def _forgotten_spans() -> Any:

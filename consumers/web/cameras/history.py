@@ -40,6 +40,8 @@ class Span:
     from_us: int
     to_us: int
     why: str | None = None
+    #: The same in one word.
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class StateHistory:
         if course is None:
             return
         feed = state.feed
-        _extend(course.spans, Span(feed.status, min(feed.since_us, state.time_us), state.time_us, feed.why))
+        began_us = min(feed.since_us, state.time_us)
+        _extend(course.spans, Span(feed.status, began_us, state.time_us, feed.why, feed.code))
         is_due = not course.clock or state.time_us - course.clock[-1].at_us >= _CLOCK_US
         if feed.status == "live" and feed.end_us and feed.data_us is not None and is_due:
             course.clock.append(ClockReading(state.time_us, feed.data_us - feed.end_us))
@@ -172,7 +175,8 @@ def _extend(spans: deque[Span], new: Span) -> None:
     if new.to_us <= last.to_us:
         return
     if new.status == last.status and new.from_us <= last.to_us:
-        spans[-1] = replace(last, to_us=new.to_us, why=new.why or last.why)
+        said = new if new.why else last
+        spans[-1] = replace(last, to_us=new.to_us, why=said.why, code=said.code)
         return
     begin = max(new.from_us, last.to_us)
     if begin - last.to_us <= _SILENT_US:
@@ -192,7 +196,7 @@ def _whole(spans: Iterable[Span], from_us: int, to_us: int, now_us: int) -> Iter
             if begin > at_us:
                 yield Span(silent, at_us, begin)
             if end > begin:
-                yield Span(span.status, begin, end, span.why)
+                yield replace(span, from_us=begin, to_us=end)
             at_us = max(at_us, end)
         # Whoever said so fell silent then, unless it was over.
         silent = span.status if span.status == "ended" else LOST

@@ -109,7 +109,7 @@ def get_camera_history(
         **{"from": rfc3339(begin)},
         to=rfc3339(max(begin, min(end, now_us))),
         items=[
-            StateSpan(status=s.status, **{"from": rfc3339(s.from_us)}, to=rfc3339(s.to_us), why=s.why)
+            StateSpan(status=s.status, **{"from": rfc3339(s.from_us)}, to=rfc3339(s.to_us), why=s.why, code=s.code)
             for s in past.spans
         ],
         seconds=StateSeconds(

@@ -147,6 +147,7 @@ def _body(line: CameraLine) -> Camera:
         status=line.status,
         since=rfc3339(feed.since_us),
         why=line.trouble or None,
+        code=_code(line),
         heard=rfc3339(line.state.time_us),
         data=None if feed.data_us is None else rfc3339(feed.data_us),
         codec=feed.codec,
@@ -163,6 +164,14 @@ def _body(line: CameraLine) -> Camera:
         score=seen.score if seen else None,
         events=list(seen.events) if seen else [],
     )
+
+
+def _code(line: CameraLine) -> str | None:
+    if line.status == "lost":
+        return "lost"
+    if line.status != line.state.feed.status:
+        return None
+    return line.state.feed.code or ("no-data" if line.status == "stalled" else None)
 
 
 def label_rule(label: str, rule: Rule) -> LabelRule:

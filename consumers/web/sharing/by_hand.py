@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections.abc import Iterable
 
-from consumers.forgetting import read_forgotten
+from consumers.forgetting import forgotten_events, read_forgotten
 from consumers.outputs.audit import entry_by_hand, who
 from consumers.outputs.evidence import newest_report
 from consumers.records.access import Share
 from consumers.records.audit import AuditEntry
+from consumers.records.forgotten import Forgotten
 from consumers.settings import Settings
 from consumers.web.credentials import new_token, token_hash
 from consumers.web.desk import Writable, Writer
@@ -30,9 +32,6 @@ def make_share(transport: Transport, settings: Settings, event: str, hours: floa
     if hours > most.max_share_hours:
         raise SourceError(f"--for: expected at most {most.max_share_hours:g} hours (dashboard.max_share_hours)")
     report = newest_report(transport, settings.topics, event)
-    forgotten = read_forgotten(transport, settings.topics).of(report.camera, report.start_us, report.end_us)
-    if forgotten is not None:
-        raise SourceError(f"event {report.id}: {forgotten.described()}")
     book = stored_shares(transport, settings)
     if len(book.shares()) >= most.max_shares:
         raise SourceError(f"there are {most.max_shares} links (dashboard.max_shares): revoke some")
@@ -56,6 +55,19 @@ def stored_shares(transport: Transport, settings: Settings) -> AccessBook:
         for record in transport.read(transport.offsets(topic)):
             book.take(record)
     return book
+
+
+def forgotten_shares(transport: Transport, settings: Settings, shares: Iterable[Share]) -> dict[str, Forgotten]:
+    """Of what stretch the event of a link is, by the link's id; of links that show something there is nothing.
+
+    Raises:
+        BrokerError: the broker is away, or does not let us read events.
+    """
+    asked, book = list(shares), read_forgotten(transport, settings.topics)
+    if not any(book.has(share.camera) for share in asked):
+        return {}
+    found = forgotten_events(transport, settings.topics, book)
+    return {share.id: found[share.event] for share in asked if share.event in found}
 
 
 def revoke_share(transport: Transport, settings: Settings, id_: str) -> Share:

@@ -42,8 +42,8 @@ export function t(key, values = {}) {
 /** The text of `key.NAME` for what the API names by a word; the word itself where nobody has written one. */
 export const word = (key, name) => TEXTS[language.value][`${key}.${name}`] ?? String(name);
 
-/** A reason as the server gives it: those that are known in the language of who looks, others as they are. */
-export const reason = (text) => (!text ? "" : text.startsWith("its agent died without a word") ? t("why.lost") : (TEXTS[language.value][`because.${text}`] ?? text));
+/** A reason as the server gives it, in words and, where it has one, as a code: in the language of who looks where that is known, else as it is. */
+export const reason = (text, code = null) => (text ? (TEXTS[language.value][`because.${code ?? text}`] ?? TEXTS[language.value][`because.${text}`] ?? text) : "");
 
 const formats = new Map();
 

@@ -41,12 +41,12 @@ function Changes({items}) {
   const found = items.filter((each) => each.status !== "unknown").slice(-MOST_CHANGES).reverse();
   return html`<details class="changes"><summary>${t("camera.past.changes")} <span class="chip">${found.length}</span></summary>
     <ul class="lines" role="list">${found.map((each) => html`<li key=${each.from}>
-      <span><span class="chip chip-state-${each.status}">${word("state", each.status)}</span> ${reason(each.why)}</span>
+      <span><span class="chip chip-state-${each.status}">${word("state", each.status)}</span> ${reason(each.why, each.code)}</span>
       <span class="quiet"><${Moment} time=${Date.parse(each.from)} /> · ${duration((Date.parse(each.to) - Date.parse(each.from)) / 1000)}</span></li>`)}</ul></details>`;
 }
 
 function Past({camera, past, footage, stretch}) {
-  const spans = past.items.map((each) => ({...parsed(each), kind: kind(each.status), title: `${word("state", each.status)}, ${fromTo(parsed(each))}${each.why ? `: ${reason(each.why)}` : ""}`}));
+  const spans = past.items.map((each) => ({...parsed(each), kind: kind(each.status), title: `${word("state", each.status)}, ${fromTo(parsed(each))}${each.why ? `: ${reason(each.why, each.code)}` : ""}`}));
   const late = past.late.map((each) => ({...parsed(each), kind: "late", title: `${t("camera.late")}, ${fromTo(parsed(each))}`}));
   const gaps = footage?.gaps.map((each) => ({...parsed(each), kind: "gap", title: `${t("camera.footage.gap")}, ${fromTo(parsed(each))}`}));
   const forgotten = footage?.forgotten_spans.map(forgottenSpan) ?? [];
@@ -109,7 +109,7 @@ const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
 function Facts({camera, settings}) {
   return html`<section class="panel" aria-labelledby="now"><h2 id="now">${t("camera.now")}</h2><dl class="facts">
-      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.why)}` : ""}<//>
+      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.why, camera.code)}` : ""}<//>
       <${Fact} name=${t("fleet.picture")}>${picture(camera, 1)}<//>
       <${Fact} name=${t("filter.label")}>${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : t("wall.unclassified")}<//>
       <${Fact} name=${t("fleet.behind")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}<//>

@@ -28,7 +28,7 @@ function Cameras() {
   if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
   const columns = [
     [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
-    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why)}</span>`],
+    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why, each.code)}</span>`],
     [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => picture(each)],
     [t("fleet.rate"), megabits],

@@ -146,7 +146,7 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   const isAlarm = isLive && camera.events.length > 0;
   const seenAt = newestAt(camera);
   const isEnded = state === "ended";
-  const said = isEnded ? reason(camera.why ?? t("why.ended")) : !isLive ? word("state", state) : word("player", player.state);
+  const said = isEnded ? reason(camera.why ?? t("why.ended"), camera.code) : !isLive ? word("state", state) : word("player", player.state);
   return html`<div class="screen">
       ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why) => setPlayer({state: next, why})} />`}
       ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${player.why} />`}
@@ -154,7 +154,7 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
       ${!isEnded && !isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
         ${isLive && player.why && html`<p>${reason(player.why)}</p>`}
-        ${!isLive && html`<p>${state === camera.status && camera.why ? reason(camera.why) : t(`why.${state}`)}</p>
+        ${!isLive && html`<p>${state === camera.status && camera.why ? reason(camera.why, camera.code) : t(`why.${state}`)}</p>
           ${seenAt && html`<p>${t("wall.newest", {time: timeOfDay(seenAt), ago: duration(Math.max(0, Date.now() - seenAt) / 1000)})}</p>`}`}
         ${isLive && html`<p class="quiet">${picture(camera)}</p>`}
       </div>`}

@@ -1,0 +1,137 @@
+"""Forgetting for clients of the API: whoever asks is answered once it is noted, and the rest is done here, in turn.
+
+asked ─▶ noted (audit, clipline.forgotten) ─▶ 202        waiting ─▶ working ─▶ done, or failed
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self
+
+from consumers.records.forgotten import Forgotten
+from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_forgotten
+from stream import KafkaTransport, StreamError
+
+from .book import ForgottenBook
+from .report import DryRun, Report
+from .work import Forgetting
+
+log = logging.getLogger(__name__)
+
+State = Literal["waiting", "working", "done", "failed"]
+#: Each reads the topics for as long as that takes.
+_MOST_WAITING: Final = 8
+#: Results that are kept, the newest.
+_MOST_KEPT: Final = 100
+_END_SECONDS: Final = 3.0
+
+
+class _EndedError(Exception):
+    """Nobody waits for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is done about one stretch."""
+
+    stretch: Forgotten
+    #: Whether it is only looked at.
+    dry_run: bool
+    state: State = "waiting"
+    #: Why it failed, in words.
+    why: str | None = None
+    result: Report | DryRun | None = None
+
+
+class Forgetter:
+    """Works on stretches one after another, in a thread of its own. Use as a context manager; any thread may ask."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare; nothing is connected, and no thread is there, before the first stretch."""
+        self._settings = settings
+        self._lock = threading.Lock()
+        #: By stretch, and whether it is only looked at, the one that was asked for last at the end.
+        self._jobs: dict[tuple[bytes, bool], Job] = {}
+        self._queue: queue.SimpleQueue[tuple[bytes, bool] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ends = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be asked for."""
+        with self._lock:
+            return sum(job.state in {"waiting", "working"} for job in self._jobs.values()) < _MOST_WAITING
+
+    def prepare(self) -> None:
+        """See that there is a topic to note stretches on; raises BrokerError."""
+        ensure_topic_of_forgotten(self._transport(), self._settings.topics)
+
+    def put(self, stretch: Forgotten, *, dry_run: bool) -> Job:
+        """Have a stretch worked on that is noted, or looked at; one that waits already waits on."""
+        key = stretch.key, dry_run
+        with self._lock:
+            known = self._jobs.pop(key, None)
+            is_new = known is None or known.state in {"done", "failed"}
+            self._jobs[key] = job = Job(stretch, dry_run) if known is None or is_new else known
+            over = [each for each, job in self._jobs.items() if job.state in {"done", "failed"}]
+            for gone in over[: max(0, len(self._jobs) - _MOST_KEPT)]:
+                del self._jobs[gone]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="forgetting", daemon=True)
+                self._thread.start()
+        if is_new:
+            self._queue.put(key)
+        return job
+
+    def jobs(self, camera: str) -> list[Job]:
+        """What was asked for of a camera, the newest first."""
+        with self._lock:
+            return [job for job in reversed(self._jobs.values()) if job.stretch.camera == camera]
+
+    def _transport(self) -> KafkaTransport:
+        return KafkaTransport(self._settings.broker, at_once=True)
+
+    def _run(self) -> None:
+        while (key := self._queue.get()) is not None and not self._ends.is_set():
+            job = self._note(key, state="working")
+            try:
+                self._note(key, state="done", result=self._worked_on(job))
+            except _EndedError:
+                return
+            except StreamError as error:
+                self._note(key, state="failed", why=" ".join(str(error).split()))
+            except Exception:
+                log.exception("%s could not be forgotten", key[0].decode(errors="replace"))
+                self._note(key, state="failed", why="the log of this server says why")
+
+    def _note(self, key: tuple[bytes, bool], **changes: object) -> Job:
+        with self._lock:
+            self._jobs[key] = job = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
+            return job
+
+    def _worked_on(self, job: Job) -> Report | DryRun:
+        work, book = Forgetting(self._transport(), self._settings, self._say), ForgottenBook([job.stretch])
+        before = work.look(book)
+        if job.dry_run:
+            return work.dry_run(job.stretch, before, ())
+        work.delete_from_redis(book, before)
+        return work.report([job.stretch], before, work.look_again(book))
+
+    def _say(self, line: str) -> None:
+        """Told before each topic: the moment to end."""
+        if self._ends.is_set():
+            raise _EndedError
+        log.debug("%s", line)

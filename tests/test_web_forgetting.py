@@ -1,0 +1,120 @@
+"""An admin has a stretch of a camera's time forgotten over the API: at once for readers, the rest when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import redis
+
+pytest.importorskip("fastapi")
+
+from consumers.forgetting import serving, work
+from consumers.forgetting.serving import Forgetter
+from consumers.settings import Settings
+from consumers.web.credentials import token_hash
+from consumers.web.desk import Desk
+from stream.services import Service
+from tests.dashboards import Site, problem, ready, served, settings_of
+from tests.test_forgetting import FROM_US, TO_US, iso, seen_event, stretch
+from tests.waiting import eventually
+
+ASKED = {"from": iso(FROM_US), "to": iso(TO_US), "why": "request 17"}
+GONE, KEPT = seen_event(4), seen_event(1)
+TOKENS = {"ana": {"hash": token_hash("ana"), "role": "admin"}, "bob": {"hash": token_hash("bob"), "role": "operator"}}
+
+
+@pytest.fixture
+def here(embedded_broker: Service, redis_url: str, topics_prefix: str, monkeypatch: pytest.MonkeyPatch) -> Site:
+    # Nobody takes anything out of this broker.
+    monkeypatch.setattr(work, "_EMBEDDED_SECONDS", 0.0)
+    found = Site(settings_of(embedded_broker.address, topics_prefix, redis_url, tokens=TOKENS))
+    found.cameras("gate")
+    found.events(GONE, KEPT)
+    return found
+
+
+@contextmanager
+def as_ana(here: Site) -> Iterator[tuple[httpx.Client, Desk]]:
+    with served(here.settings, Authorization="Bearer ana") as (client, desk):
+        ready(desk)
+        yield client, desk
+
+
+def over(client: httpx.Client) -> list[dict]:
+    """The forgettings of the camera, once nothing is under way."""
+
+    def asked() -> list[dict]:
+        return client.get("/cameras/gate/forgettings").json()["items"]
+
+    assert eventually(lambda: all(each["state"] in {"done", "failed"} for each in asked()), seconds=30), asked()
+    return asked()
+
+
+def test_what_an_admin_has_forgotten_is_shown_to_nobody_at_once_and_what_is_left_is_told_later(here: Site) -> None:
+    strip = f"{here.topics.prefix}:strip:{GONE.id}-0"
+    with redis.Redis.from_url(here.settings.redis) as keys, as_ana(here) as (client, _):
+        keys.set(strip, b"picture")
+        answer = client.post("/cameras/gate/forget", json=ASKED)
+        assert (answer.status_code, answer.headers["location"]) == (202, "/api/v1/cameras/gate/forgettings")
+        assert answer.json()["state"] in {"waiting", "working"}
+        problem(client.get(f"/events/{GONE.id}"), 410, "forgotten")
+        assert client.get(f"/events/{KEPT.id}").status_code == 200
+        (told,) = over(client)
+        assert (told["by"], told["why"], told["state"], told["dry_run"]) == ("ana", "request 17", "done", False)
+        found = {each["where"]: each for each in told["places"]}
+        report = found[here.topics.events]
+        assert (report["found"], report["left"], bool(report["then"])) == (1, 1, True)
+        assert [each["left"] for where, each in found.items() if ":strip:" in where] == [0]
+        assert keys.exists(strip) == 0
+        again = client.post("/cameras/gate/forget", json=ASKED | {"why": "once more"})
+        assert (again.json()["time"], again.json()["why"]) == (told["time"], "request 17")
+        entries = client.get("/audit?action=camera.forget").json()["items"]
+        assert [(each["actor"], each["camera"], each["way"]) for each in entries] == [("ana", "gate", "token")]
+    with as_ana(here) as (client, _):  # another server
+        problem(client.get(f"/events/{GONE.id}"), 410, "forgotten")
+        (known,) = client.get("/cameras/gate/forgettings").json()["items"]
+        assert (known["state"], known["by"], known["left"]) == ("noted", "ana", None)
+
+
+def test_a_dry_run_tells_what_would_go_and_notes_nothing(here: Site) -> None:
+    with as_ana(here) as (client, _):
+        assert client.post("/cameras/gate/forget", json=ASKED | {"dry_run": True}).status_code == 202
+        (told,) = over(client)
+        assert (told["dry_run"], told["state"], told["left"]) == (True, "done", None)
+        (report,) = told["places"]
+        assert (report["where"], report["found"], report["left"]) == (here.topics.events, 1, None)
+        assert report["then"].startswith("not shown, and there until ")
+        assert client.get(f"/events/{GONE.id}").status_code == 200
+        assert client.get("/audit?action=camera.forget").json()["items"] == []
+    assert not here.transport.existing([here.topics.forgotten])
+
+
+def test_who_may_not_and_what_cannot_be_forgotten_is_refused(here: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with as_ana(here) as (client, desk):
+        operator = {"Authorization": "Bearer bob"}
+        problem(client.post("/cameras/gate/forget", json=ASKED, headers=operator), 403, "role")
+        problem(client.get("/cameras/gate/forgettings", headers=operator), 403, "role")
+        problem(client.post("/cameras/dock/forget", json=ASKED), 404, "not-found")
+        now = time.time_ns() // 1000
+        for changed in ({"to": iso(FROM_US)}, {"to": iso(now)}, {"from": 5}, {"why": "x" * 501}, {"cam": "gate"}):
+            problem(client.post("/cameras/gate/forget", json=ASKED | changed), 422, "invalid")
+        monkeypatch.setattr(serving, "_MOST_WAITING", 0)
+        refused = client.post("/cameras/gate/forget", json=ASKED)
+        problem(refused, 503, "busy")
+        assert int(refused.headers["retry-after"]) > 0
+        assert len(desk.view.forgotten) == 0
+    assert not here.transport.existing([here.topics.forgotten])
+
+
+def test_what_could_not_be_looked_for_says_why() -> None:
+    settings = Settings.model_validate({"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1/0"})
+    with Forgetter(settings) as forgetter:
+        forgetter.put(stretch(), dry_run=False)
+        assert eventually(lambda: forgetter.jobs("gate")[0].state == "failed")
+        (job,) = forgetter.jobs("gate")
+    assert "127.0.0.1:1" in (job.why or "")
+    assert forgetter.jobs("dock") == []
