@@ -39,11 +39,21 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** The text of a key for a number of things: that of `key.one` for one. */
+export const counted = (key, count, values = {}) => t(count === 1 && `${key}.one` in TEXTS[language.value] ? `${key}.one` : key, {count: number(count), ...values});
+
 /** The text of `key.NAME` for what the API names by a word; the word itself where nobody has written one. */
 export const word = (key, name) => TEXTS[language.value][`${key}.${name}`] ?? String(name);
 
 /** A reason as the server gives it: those that are known in the language of who looks, others as they are. */
-export const reason = (text) => (!text ? "" : text.startsWith("its agent died without a word") ? t("why.lost") : (TEXTS[language.value][`because.${text}`] ?? text));
+export function reason(text) {
+  if (!text) return "";
+  if (text.startsWith("its agent died without a word")) return t("why.lost");
+  // Since when stands beside it.
+  const quiet = /^no data for [^(]*(?:\((.*)\))?$/.exec(text);
+  if (quiet) return quiet[1] ? reason(quiet[1]) : t("why.stalled");
+  return TEXTS[language.value][`because.${text}`] ?? text;
+}
 
 const formats = new Map();
 
