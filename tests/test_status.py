@@ -157,6 +157,22 @@ def test_what_is_wrong_is_said(records, said):
     assert problems(*records) == said
 
 
+def test_what_is_wrong_is_told_with_its_figures_for_those_who_say_it_in_other_words():
+    now = overview(
+        states(
+            camera("dock-1", "failed", why="connection refused", data_us=ago(40)),
+            camera("a"),
+            worker(classified("a", behind=131.7), lag=500),
+        ),
+        NOW_US,
+    )
+    assert tuple(each.sentence for each in now.troubles) == now.problems
+    quiet, behind, waiting = now.troubles
+    assert (quiet.kind, quiet.name, quiet.seconds, quiet.why) == ("camera_quiet", "dock-1", 40.0, "connection refused")
+    assert (behind.kind, behind.name, behind.seconds) == ("behind", "a", 131.7)
+    assert (waiting.kind, waiting.name, waiting.count) == ("waiting", "hub-worker-1", 500)
+
+
 def test_a_camera_that_another_agent_took_over_is_not_lost():
     successor = replace(AGENT, id="spare-agent")
     now = overview(states(camera("a", agent=successor), worker(classified("a"))), NOW_US)

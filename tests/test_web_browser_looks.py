@@ -70,6 +70,43 @@ def test_a_film_that_ended_says_so_and_shows_its_last_picture(
         assert shown.complaints == []
 
 
+def test_a_camera_of_which_nothing_comes_shows_its_last_picture_in_grey_with_its_time_and_why(
+    browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
+    site = Site(settings)
+    film, begin = film_of_late(tmp_path)
+    seen = {"data_us": begin + 6 * SECOND_US, "end_us": begin + 6 * SECOND_US}
+    for name, status, why in (
+        ("dock", "failed", "connection refused"),
+        ("gate", "stalled", None),
+        ("roof", "live", None),
+    ):
+        attach(settings, film, name, begin)
+        state = camera_state(name, status, why)
+        told_us = begin if name == "roof" else now_us()  # its agent has said nothing since then
+        site.send(site.topics.cameras_state, replace(state, feed=replace(state.feed, **seen), time_us=told_us))
+    never = camera_state("yard", "failed", "401 Unauthorized")
+    site.send(site.topics.cameras_state, replace(never, feed=replace(never.feed, data_us=None)))
+    with served(settings) as (client, desk), window(browser, origin(client), locale="de-DE") as shown:
+        ready(desk)
+        asked: list[str] = []
+        shown.page.on("request", lambda request: asked.append(request.url))
+        shown.go("wall")
+        shown.wait("document.querySelectorAll('.tile-stale .screen-snapshot img').length === 3", 20)
+        for name, said in (("dock", "Verbindung abgelehnt"), ("gate", "Sie sendet nichts"), ("roof", "ohne ein Wort")):
+            assert said in shown.text(f'[data-camera="{name}"] .screen-over')
+            assert "letztes Bild" in shown.text(f'[data-camera="{name}"] .screen-time')
+            assert "vor" in shown.text(f'[data-camera="{name}"] .screen-time')
+        grey = "getComputedStyle(document.querySelector('[data-camera=dock] .screen')).filter"
+        assert shown.page.evaluate(grey) == "grayscale(1)"
+        assert "401 Unauthorized" in shown.text('[data-camera="yard"] .screen-said')
+        # Of a camera that has never sent anything there is none.
+        assert not any("/yard/snapshot" in url for url in asked)
+        assert shown.violations() == []
+        assert shown.complaints == []
+
+
 def test_a_last_picture_that_could_not_be_read_is_asked_for_again(
     browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
 ):
@@ -159,6 +196,9 @@ def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Se
             shown.go("fleet")
             shown.page.wait_for_selector("text=edge-box-in-the-north-hall-2-worker-1")
             assert not shown.page.evaluate(wider)
+            told = shown.text(".problems")
+            assert "keine Daten (Verbindung abgelehnt)" in told
+            assert "1.200 Segmente warten auf Worker edge-box-in-the-north-hall-2-worker-1" in told
             shown.go("models")
             shown.page.wait_for_selector(".whisker")
             written_over = """[...document.querySelectorAll('.whisker')].some((each) =>
@@ -178,6 +218,13 @@ def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Se
             shown.go("why?camera=gate-1&from=2025-11-24T08:00:00Z&to=2025-11-24T08:02:00Z&label=fight")
             shown.page.wait_for_selector("tbody tr")
             assert not shown.page.evaluate(wider)
+            # Rows of wider tables are cards, and still rows for those who hear them.
+            shown.go("fleet")
+            shown.page.wait_for_selector("text=edge-box-in-the-north-hall-2-worker-1")
+            assert not shown.page.evaluate(wider)
+            assert shown.page.get_by_role("table", name="Worker").get_by_role("row").count() == 2
+            left = "[...document.querySelectorAll('.stacked td')].map((each) => each.getBoundingClientRect().left)"
+            assert len(set(shown.page.evaluate(left))) == 1
             shown.go("review")
             shown.page.click(".keys summary")
             assert shown.overflow() <= 0

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ pytest.importorskip("fastapi")
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from consumers.running.troubles import TroubleKind
 from consumers.web.problems import add_problems
 from consumers.web.routes.pages import FOLDER, POLICY, pages_router, read_pages
 
@@ -136,6 +138,48 @@ def test_all_languages_have_the_same_texts_with_the_same_places():
     assert list(found["de"]) == list(found["en"])
     for key, text in found["en"].items():
         assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", found["de"][key])), key
+
+
+def test_there_are_words_for_every_kind_of_trouble():
+    said = {key.removeprefix("trouble.") for key in texts()["en"] if re.fullmatch(r"trouble\.\w+", key)}
+    assert said == set(get_args(TroubleKind))
+
+
+def band_kinds() -> dict[str, tuple[str, str]]:
+    """Of each kind of band the variable of its colour, and its pattern as it is written."""
+    text = (FOLDER / "core" / "bands.js").read_text()
+    return {
+        kind: (colour, pattern)
+        for kind, colour, pattern in re.findall(r'^  (\w+): \{colour: "(--[\w-]+)"(?:, (.*))?\},$', text, re.MULTILINE)
+    }
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG has it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        return sum(
+            weight * (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4)
+            for weight, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True)
+        )
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_kind_of_band_has_a_colour_and_a_pattern_of_its_own_that_are_seen_in_both_themes():
+    kinds = band_kinds()
+    reasons = {key.removeprefix("reason.") for key in texts()["en"] if re.fullmatch(r"reason\.\w+", key)}
+    assert set(kinds) == reasons - {"below"}
+    assert len({colour for colour, _ in kinds.values()}) == len(kinds)
+    assert len({pattern for _, pattern in kinds.values()}) == len(kinds)
+    style = (FOLDER / "style.css").read_text()
+    for theme in (r":root \{", r':root\[data-theme="dark"\] \{'):
+        blocks = "".join(re.findall(theme + r"([^}]*)\}", style))
+        found = dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", blocks))
+        for kind, (colour, _) in kinds.items():
+            assert contrast(found[colour], found["--panel"]) >= 3, (theme, kind)
 
 
 def test_every_text_that_is_asked_for_is_there():

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from consumers.printable import printable
 from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.terminal.wording import count, duration
+
+from .troubles import Trouble
 
 if TYPE_CHECKING:
     from .state_topics import States
@@ -101,6 +102,8 @@ class Overview:
     problems: tuple[str, ...]
     #: By name, those through which nothing gets.
     channels: Mapping[str, ChannelTrouble] = field(default_factory=dict)
+    #: The same as `problems`, one by one; empty where there are words for them only.
+    troubles: tuple[Trouble, ...] = ()
     #: The broker that was asked; None where nobody asks which.
     kafka: str | None = None
     #: Cameras that tell how they are and that the settings do not name, if they name any.
@@ -190,9 +193,11 @@ def overview(states: States, now_us: int, forget_seconds: float = FORGET_SECONDS
         if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
     )
     agents = tuple(_agents(cameras, now_us))
-    problems = _problems(cameras, agents, workers, alive, now_us), _unreached(states.channels, now_us)
+    found = _troubles(cameras, agents, workers, alive, now_us), _unreached(states.channels, now_us)
+    troubles = tuple(itertools.chain(*found))
     channels = dict(sorted(states.channels.items()))
-    return Overview(now_us, cameras, agents, workers, tuple(itertools.chain(*problems)), channels)
+    sentences = tuple(each.sentence for each in troubles)
+    return Overview(now_us, cameras, agents, workers, sentences, channels, troubles)
 
 
 def silent_overview(now_us: int, why: str) -> Overview:
@@ -225,7 +230,7 @@ def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraL
     # A camera that two list has just moved, or is classified by two models.
     worker, classified = min(claims, key=lambda claim: claim[1].silent_seconds, default=(None, None))
     age = _age(state.time_us, now_us)
-    quiet = duration(_age(feed.data_us or state.agent.started_us, now_us))
+    quiet = duration(_quiet_seconds(state, now_us))
     if age > DEAD_SECONDS and feed.status != "ended":
         return CameraLine(state, "lost", f"its agent died without a word {duration(age)} ago", worker, classified)
     if feed.status in {"failed", "stalled"}:
@@ -235,6 +240,10 @@ def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraL
     if feed.status == "live":
         return CameraLine(state, "live", "", worker, classified)
     return CameraLine(state, feed.status, feed.why or "", worker, classified)
+
+
+def _quiet_seconds(state: CameraState, now_us: int) -> float:
+    return _age(state.feed.data_us or state.agent.started_us, now_us)
 
 
 def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
@@ -257,70 +266,69 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
         )
 
 
-def _problems(
+def _troubles(
     cameras: Sequence[CameraLine],
     agents: Sequence[AgentLine],
     workers: Sequence[WorkerLine],
     alive: Sequence[WorkerState],
     now_us: int,
-) -> Iterator[str]:
+) -> Iterator[Trouble]:
     if not cameras and not workers:
-        yield "no camera and no worker has said anything: start them with `clipline run`, or `attach` and `work`"
+        yield Trouble("nothing_said")
         return
     yield from _dead(cameras, agents, workers)
     for line in cameras:
+        name, seen = line.state.feed.camera, line.classified
         if line.status in {"failed", "stalled"}:
-            yield f"{line.state.feed.camera}: {line.trouble}"
-        seen = line.classified
+            yield Trouble("camera_quiet", name, _quiet_seconds(line.state, now_us), why=line.state.feed.why or "")
         if seen is not None and seen.fenced_seconds is not None and seen.fenced_seconds < _FENCED_SECONDS:
-            yield (
-                f"{seen.camera}: an agent that another one has taken it over from still sends it; "
-                f"{count(seen.fenced, 'frame')} of that are left out"
-            )
+            yield Trouble("camera_fenced", name, count=seen.fenced)
     yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
 
 
-def _dead(cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: Sequence[WorkerLine]) -> Iterator[str]:
+def _dead(
+    cameras: Sequence[CameraLine], agents: Sequence[AgentLine], workers: Sequence[WorkerLine]
+) -> Iterator[Trouble]:
     for agent in agents:
         if agent.dead:
-            lost = [line.state.feed.camera for line in cameras if line.state.agent.id == agent.agent.id]
-            yield f"agent {agent.agent.id} died without a word {duration(agent.age_seconds)} ago ({', '.join(lost)})"
+            lost = tuple(line.state.feed.camera for line in cameras if line.state.agent.id == agent.agent.id)
+            yield Trouble("agent_dead", agent.agent.id, agent.age_seconds, names=lost)
         elif agent.disk is not None and not agent.ended:
-            yield f"agent {agent.agent.id} has no disk for segments while the broker is away ({agent.disk.why})"
+            yield Trouble("agent_disk", agent.agent.id, why=agent.disk.why)
     for worker in workers:
         if worker.dead:
-            yield f"worker {worker.state.name} died without a word {duration(worker.age_seconds)} ago"
+            yield Trouble("worker_dead", worker.state.name, worker.age_seconds)
 
 
-def _unreached(channels: Mapping[str, ChannelTrouble], now_us: int) -> Iterator[str]:
+def _unreached(channels: Mapping[str, ChannelTrouble], now_us: int) -> Iterator[Trouble]:
     for name, trouble in sorted(channels.items()):
-        detail = printable(trouble.detail)
         if trouble.why == "disabled":
-            yield f"channel {name} wants no messages any more ({detail or 'disabled'})"
+            yield Trouble("channel_disabled", name, why=trouble.detail or "disabled")
         else:
-            said = f"{trouble.why}: {detail}" if detail else trouble.why
-            yield f"channel {name} has got nothing for {duration(_age(trouble.since_us, now_us))} ({said})"
+            said = f"{trouble.why}: {trouble.detail}" if trouble.detail else trouble.why
+            yield Trouble("channel_silent", name, _age(trouble.since_us, now_us), why=said)
 
 
-def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_us: int) -> Iterator[str]:
-    unclaimed = [
+def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_us: int) -> Iterator[Trouble]:
+    unclaimed = tuple(
         line.state.feed.camera
         for line in live
         if line.worker is None and _age(line.state.feed.since_us, now_us) > _UNCLAIMED_SECONDS
-    ]
+    )
     if unclaimed:
-        yield f"no worker has {', '.join(unclaimed)}" if alive else "no worker runs"
+        yield Trouble("unclaimed", names=unclaimed) if alive else Trouble("no_worker")
     for line in live:
+        name = line.state.feed.camera
         behind = line.classified.behind_seconds if line.classified else None
         if behind is not None and behind > MAX_BEHIND_SECONDS:
-            yield f"{line.state.feed.camera} is {duration(behind)} behind"
+            yield Trouble("behind", name, behind)
         if line.classified and line.classified.degraded:
-            yield f"{line.state.feed.camera} is classified in part only, until it is no longer behind (see [load])"
+            yield Trouble("degraded", name)
     for state in alive:
         for service in state.awaited:
-            yield f"worker {state.name} waits for {service}"
+            yield Trouble("awaits", state.name, why=service)
         if waiting := too_many_waiting(state):
-            yield f"{count(waiting, 'segment')} wait for worker {state.name}"
+            yield Trouble("waiting", state.name, count=waiting)
 
 
 def too_many_waiting(state: WorkerState) -> int:

@@ -10,6 +10,7 @@ from consumers.records.delivery import Kind as MessageKind
 from consumers.records.delivery import State as MessageState
 from consumers.records.event import Ending, Reason, Severity, State
 from consumers.records.verdict import Said
+from consumers.running.troubles import TroubleKind
 from consumers.settings import Role
 
 _TIME = "2026-11-24T08:00:00.000000Z"
@@ -204,12 +205,24 @@ class WorkerBody(BaseModel):
     )
 
 
+class TroubleBody(BaseModel):
+    """One thing that is wrong, for those who say it in other words."""
+
+    kind: TroubleKind = Field(examples=["camera_quiet"])
+    name: str = Field(description="The camera, agent, worker or channel; empty: none.", examples=["gate-1"])
+    seconds: float | None = Field(description="Since when, or by how much.", examples=[20.0])
+    count: int | None = Field(description="Frames or segments.", examples=[None])
+    names: list[str] = Field(description="Of cameras.", examples=[[]])
+    why: str = Field(description="As whoever noticed it says it; may be empty.", examples=["connection refused"])
+
+
 class Fleet(BaseModel):
     """Processes that read and classify cameras."""
 
     agents: list[AgentBody]
     workers: list[WorkerBody]
     problems: list[str] = Field(examples=[["gate-1: no data for 20 s"]])
+    troubles: list[TroubleBody] = Field(description="The same, one by one, in the same order.")
     waiting: str | None = Field(description="As of pages.", examples=[None])
 
 

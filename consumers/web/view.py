@@ -26,6 +26,7 @@ from consumers.rules.topic import MAX_VERSIONS
 from consumers.rules.version import RulesVersion
 from consumers.running.overview import CameraLine, Overview, overview
 from consumers.running.state_topics import States
+from consumers.running.troubles import Trouble
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
 from consumers.times import parse_time_us
@@ -199,7 +200,8 @@ class View:
             return now
         trouble = f"waiting for {away}"
         cameras = tuple(replace(line, status=UNKNOWN, trouble=trouble) for line in now.cameras)
-        return Overview(now.time_us, cameras, (), (), (trouble,))
+        told = (Trouble("broker_away", why=away),)
+        return Overview(now.time_us, cameras, (), (), (trouble,), troubles=told)
 
     def camera(self, name: str) -> CameraLine | None:
         """One camera; None where nothing is known of it."""

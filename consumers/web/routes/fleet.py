@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from consumers.printable import printable
 from consumers.records.prediction import rfc3339
 from consumers.running.overview import AgentLine, WorkerLine
-from consumers.web.bodies import AgentBody, Fleet, WorkerBody
+from consumers.web.bodies import AgentBody, Fleet, TroubleBody, WorkerBody
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 from consumers.web.problems import ProblemError, problem_responses
 
@@ -23,6 +24,17 @@ def get_fleet(asker: AnyAsker, desk: AtDesk) -> Fleet:
         agents=[_agent(line) for line in now.agents],
         workers=[_worker(line) for line in now.workers],
         problems=list(now.problems),
+        troubles=[
+            TroubleBody(
+                kind=each.kind,
+                name=each.name,
+                seconds=each.seconds,
+                count=each.count,
+                names=list(each.names),
+                why=printable(each.why),
+            )
+            for each in now.troubles
+        ],
         waiting=desk.view.waiting("states"),
     )
 

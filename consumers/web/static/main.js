@@ -59,7 +59,7 @@ function Header() {
   // On a narrow screen pages are wider than it.
   useEffect(() => ref.current.querySelector("[aria-current]")?.scrollIntoView({block: "nearest", inline: "nearest"}), [page]);
   return html`<header class="top" ref=${ref}>
-    <a class="brand" href="#/wall"><span class="mark" aria-hidden="true"></span>Clipline</a>
+    <a class="brand" href="#/wall"><span class="mark" aria-hidden="true"></span><span class="brand-name">Clipline</span></a>
     <nav aria-label=${t("nav")}><ul role="list">
       ${LINKS.map((each) => html`<li key=${each}><a href=${address(each)} aria-current=${each === page ? "page" : null}>${t(each)}</a></li>`)}
     </ul></nav>

@@ -42,7 +42,7 @@ function Picture({event, kind}) {
 function Shown({event}) {
   const [playhead, seek] = useMemo(() => [new Signal(null), new Signal(null)], []);
   const stretch = useMemo(() => [Date.parse(event.from), Date.parse(event.to)], [event.from, event.to]);
-  const bands = useMemo(() => [{from: Date.parse(event.start), to: Date.parse(event.end), colour: "--band", text: t("band.event")}], [event.start, event.end]);
+  const bands = useMemo(() => [{from: Date.parse(event.start), to: Date.parse(event.end), kind: "event", text: t("band.event")}], [event.start, event.end]);
   const windows = useMemo(() => event.windows, [event.windows.length]);
   const hasPictures = event.pictures.strip || event.pictures.peak;
   return html`

@@ -1,5 +1,6 @@
 // Score curves: uPlot, loaded with the first of them, with thresholds and bands under the lines.
 import {html, useEffect, useRef} from "../vendor/htm-preact.js";
+import {drawKey, fillBand} from "./bands.js";
 import {language, score, t, timeOfDay} from "./i18n.js";
 import {useSignal} from "./signal.js";
 
@@ -48,8 +49,7 @@ function paint(plot, {bands, lines}) {
   ctx.save();
   for (const band of bands) {
     const [from, to] = [place(band.from / 1000), place(band.to / 1000)];
-    ctx.fillStyle = colour(band.colour);
-    ctx.fillRect(from, bbox.top, Math.max(ratio, to - from), bbox.height);
+    fillBand(ctx, band.kind, from, bbox.top, Math.max(ratio, to - from), bbox.height);
   }
   ctx.setLineDash([6 * ratio, 4 * ratio]);
   ctx.lineWidth = 1.5 * ratio;
@@ -85,13 +85,14 @@ function options(host, labels, shown) {
 /**
  * A curve of scores.
  *
- * windows: as the API lists them. labels: of which. bands: {from, to (milliseconds), colour (variable), text}.
+ * windows: as the API lists them. labels: of which. bands: {from, to (milliseconds), kind (of bands.js), text}.
  * lines: {score, colour, text}. playhead: a Signal of milliseconds, or null. onSeek: called with milliseconds.
  */
 export function Chart({windows, labels, bands = [], lines = [], playhead = null, onSeek = null, stretch}) {
   const host = useRef(null);
   const plot = useRef(null);
   const head = useRef(null);
+  const legend = useRef(null);
   const shown = useRef({bands, lines});
   shown.current = {bands, lines};
   const spoken = useSignal(language);
@@ -111,6 +112,7 @@ export function Chart({windows, labels, bands = [], lines = [], playhead = null,
       plot.current?.destroy();
       plot.current = new Plot(options(host.current, labels, shown), columns(windows, labels), host.current);
       if (stretch) plot.current.setScale("x", {min: stretch[0] / 1000, max: stretch[1] / 1000});
+      legend.current.querySelectorAll("canvas").forEach(drawKey);
       plot.current.over.addEventListener("click", (event) => onSeek?.(plot.current.posToVal(event.offsetX, "x") * 1000));
       placeHead();
     };
@@ -136,15 +138,17 @@ export function Chart({windows, labels, bands = [], lines = [], playhead = null,
     };
   }, [windows, names, spoken, stretch?.[0], stretch?.[1]]);
   useEffect(() => plot.current?.redraw(), [bands, lines]);
+  // With the plot: also where colours change.
+  useEffect(() => legend.current.querySelectorAll("canvas").forEach(drawKey));
   useEffect(() => playhead?.watch(placeHead), [playhead]);
   const highest = labels.map((label) => `${label}: ${score(Math.max(0, ...windows.map((each) => each.scores[label] ?? 0)))}`);
   return html`<figure class="chart">
     <div class="chart-in"><div ref=${host} class="plot" role="img" aria-label=${t("chart.of", {labels: highest.join(", ")})}></div>
       <div ref=${head} class="playhead" hidden></div></div>
-    <figcaption class="legend">
+    <figcaption class="legend" ref=${legend}>
       ${labels.map((label, index) => html`<span key=${label}><i class="key series-${index % SERIES.length}"></i>${label}</span>`)}
       ${lines.map((line) => html`<span key=${line.text}><i class="key key-line ${line.colour.slice(2)}"></i>${line.text} ${score(line.score)}</span>`)}
-      ${[...new Map(bands.map((band) => [band.text, band])).values()].map((band) => html`<span key=${band.text}><i class="key key-band ${band.colour.slice(2)}"></i>${band.text}</span>`)}
+      ${[...new Map(bands.map((band) => [band.text, band])).values()].map((band) => html`<span key=${band.text}><canvas class="key-band" data-kind=${band.kind} aria-hidden="true"></canvas>${band.text}</span>`)}
     </figcaption>
   </figure>`;
 }

@@ -39,11 +39,21 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+/** The text of a key for a number of things: that of `key.one` for one. */
+export const counted = (key, count, values = {}) => t(count === 1 && `${key}.one` in TEXTS[language.value] ? `${key}.one` : key, {count: number(count), ...values});
+
 /** The text of `key.NAME` for what the API names by a word; the word itself where nobody has written one. */
 export const word = (key, name) => TEXTS[language.value][`${key}.${name}`] ?? String(name);
 
 /** A reason as the server gives it, in words and, where it has one, as a code: in the language of who looks where that is known, else as it is. */
-export const reason = (text, code = null) => (text ? (TEXTS[language.value][`because.${code ?? text}`] ?? TEXTS[language.value][`because.${text}`] ?? text) : "");
+export function reason(text, code = null) {
+  if (!text) return "";
+  const known = (key) => TEXTS[language.value][`because.${key}`];
+  // Since when stands beside it.
+  const quiet = /^no data for [^(]*(?:\((.*)\))?$/.exec(text);
+  if (quiet?.[1]) return reason(quiet[1], code);
+  return known(code ?? text) ?? known(text) ?? (quiet ? known("no-data") : text);
+}
 
 const formats = new Map();
 

@@ -8,7 +8,7 @@ export const Moment = ({time}) =>
   time ? html`<time datetime=${new Date(time).toISOString()} title=${wholeTime(time)}>${shortTime(time)}</time>` : "–";
 
 /** What stands between backticks is something to type. */
-const typed = (text) => (typeof text === "string" ? text.split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part)) : text);
+export const typed = (text) => (typeof text === "string" ? text.split("`").map((part, index) => (index % 2 ? html`<code>${part}</code>` : part)) : text);
 
 export const Empty = ({title, children}) =>
   html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${[children].flat().map(typed)}</p>`}</div>`;
@@ -66,6 +66,18 @@ export function useAnswer(ask, inputs, everyMs = 0) {
   return {...state, again: () => setRound((count) => count + 1)};
 }
 
+/** Whether a media query holds. */
+export function useMedia(query) {
+  const [holds, setHolds] = useState(() => matchMedia(query).matches);
+  useEffect(() => {
+    const list = matchMedia(query);
+    const changed = () => setHolds(list.matches);
+    list.addEventListener("change", changed);
+    return () => list.removeEventListener("change", changed);
+  }, [query]);
+  return holds;
+}
+
 /** A labelled choice; `options` are pairs of value and text. */
 export const Choice = ({label, value, options, onChange}) =>
   html`<label class="field"><span>${label}</span>
@@ -86,6 +98,20 @@ export function toLocal(time) {
 export function fromLocal(text) {
   const time = new Date(text);
   return Number.isNaN(time.getTime()) ? "" : time.toISOString();
+}
+
+/**
+ * A table. `columns`: pairs of heading and what to show of a row. `until`: up to which width in pixels there is no room
+ * for them; its rows are cards there, each cell beside its heading, without cells that say nothing.
+ *
+ * Browsers take what is not laid out as a table for none: the roles say it.
+ */
+export function Table({caption, columns, rows, id, until = 767}) {
+  const isStacked = useMedia(`(max-width: ${until}px)`);
+  const cell = (heading, shown) => (isStacked && shown === "–" ? null : html`<td class=${isStacked ? "stacked-cell" : null} role="cell" key=${heading} data-heading=${heading}><span class="cell">${shown}</span></td>`);
+  return html`<div class="table ${isStacked ? "stacked" : ""}" tabindex="0" role="region" aria-label=${caption}><table role="table"><caption class="hidden">${caption}</caption>
+    <thead role="rowgroup"><tr role="row">${columns.map(([heading]) => html`<th scope="col" role="columnheader" key=${heading}>${heading}</th>`)}</tr></thead>
+    <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" key=${id(row)}>${columns.map(([heading, show]) => cell(heading, show(row)))}</tr>`)}</tbody></table></div>`;
 }
 
 /** Something said to all, also to those who do not see it. */

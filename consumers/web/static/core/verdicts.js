@@ -1,6 +1,6 @@
 // Saying whether an event was right, and taking that back.
 import {may, post} from "./api.js";
-import {t, word} from "./i18n.js";
+import {counted, t, word} from "./i18n.js";
 import {Signal} from "./signal.js";
 
 /** What was said last, to be shown and taken back: {text, canUndo, isError}; null: nothing. */
@@ -90,7 +90,7 @@ export async function giveAll(events, answer) {
   progress.value = null;
   if (stored.length) remember(stored);
   const left = entries.length - stored.length;
-  const said = t("verdict.given.all", {count: stored.length, verdict: word("verdict", answer)});
+  const said = counted("verdict.given.all", stored.length, {verdict: word("verdict", answer)});
   return tell(left ? `${said}. ${t("verdict.some", {count: left, why: why ?? t("picture.gone")})}` : said, {canUndo: stored.length > 0, isError: left > 0});
 }
 
@@ -112,7 +112,7 @@ async function undoAll(entries) {
   progress.value = null;
   const left = entries.filter((each) => !stored.includes(each));
   if (why !== null) given.push(left);
-  const said = t("verdict.undone.all", {count: stored.length});
+  const said = counted("verdict.undone.all", stored.length);
   return tell(left.length ? `${said}. ${t("verdict.some", {count: left.length, why: why ?? t("picture.gone")})}` : said, {canUndo: why !== null, isError: left.length > 0});
 }
 

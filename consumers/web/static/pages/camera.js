@@ -1,7 +1,7 @@
 // One camera: how it is and was, what it sends, its clock, its settings, and what the model sees of it.
 import {html, useEffect, useMemo, useState} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
-import {duration, number, reason, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
+import {counted, duration, number, reason, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
 import {cameras, freshness} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
@@ -59,9 +59,9 @@ function Past({camera, past, footage, stretch}) {
       <span></span><${Ticks} stretch=${stretch} />
     </div>
     <${Minutes} seconds=${past.seconds} />
-    ${footage?.gone > 0 && html`<p class="quiet">${t("camera.footage.gone", {count: number(footage.gone)})}</p>`}
+    ${footage?.gone > 0 && html`<p class="quiet">${counted("camera.footage.gone", footage.gone)}</p>`}
     ${forgotten.slice(-5).map((each) => html`<p class="quiet" key=${each.from}><${Moment} time=${each.from} /> – <${Moment} time=${each.to} />: ${forgottenSays(each)}</p>`)}
-    ${footage?.notes.map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
+    ${footage?.notes.filter((each) => !each.includes(": forgotten, as ")).map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
     ${past.waiting && html`<p class="note">${t("waiting", {why: past.waiting})}</p>`}
     <${Changes} items=${past.items} />
   </section>`;
@@ -188,7 +188,7 @@ export function CameraPage() {
   return html`<div class="head">
       <h1 tabindex="-1">${subject}</h1>
       ${camera && html`<span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span>`}
-      <div class="tools">
+      <div class="tools tools-narrow">
         ${camera && html`<${Choice} label=${t("camera.hours")} value=${hours} options=${HOURS.map((each) => [each, t("unit.h", {n: each})])} onChange=${(value) => setParameters({hours: value === "6" ? "" : value})} />`}
         ${camera && html`<button aria-pressed=${isFast} title=${t("camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`}
         <a class="button" href=${address("review", "", {camera: subject})}>${t("camera.events")}</a>

@@ -4,7 +4,7 @@ import {get} from "../core/api.js";
 import {number, t, word} from "../core/i18n.js";
 import {address, route, setParameters} from "../core/route.js";
 import {useSignal} from "../core/signal.js";
-import {Choice, Chip, Empty, Failed, Field, Loading, Moment, useAnswer} from "../core/ui.js";
+import {Choice, Chip, Empty, Failed, Field, Loading, Moment, Table, useAnswer} from "../core/ui.js";
 
 const STATES = ["", "queued", "sending", "retrying", "sent", "failed", "held", "acknowledged"];
 const KINDS = ["", "event", "condition", "summary", "test"];
@@ -19,18 +19,23 @@ function about(entry) {
   return entry.message.type ?? "";
 }
 
-function Row({entry}) {
-  return html`<tr>
-    <td><${Moment} time=${Date.parse(entry.time)} /></td><td><b>${entry.channel}</b></td>
-    <td><${Chip} kind=${CHIPS[entry.state] ?? "plain"}>${word("delivery", entry.state)}<//> ${entry.attempt > 1 && html`<span class="quiet">${t("deliveries.attempt", {n: entry.attempt})}</span>`}</td>
-    <td>${word("kind", entry.kind)}</td><td>${about(entry)}</td>
-    <td class="wide">${[entry.why, entry.detail].filter(Boolean).join(": ")}${entry.due && html` <span class="quiet">${t("deliveries.due")} <${Moment} time=${Date.parse(entry.due)} /></span>`}</td></tr>`;
-}
+/** Why, in a word that pages know, and what the other side said. */
+const because = (entry) => [entry.why && word("refusal", entry.why), entry.detail].filter(Boolean).join(": ");
+
+const columns = () => [
+  [t("deliveries.time"), (each) => html`<${Moment} time=${Date.parse(each.time)} />`],
+  [t("deliveries.channel"), (each) => html`<b>${each.channel}</b>`],
+  [t("event.state"), (each) => html`<${Chip} kind=${CHIPS[each.state] ?? "plain"}>${word("delivery", each.state)}<//> ${each.attempt > 1 && html`<span class="quiet">${t("deliveries.attempt", {n: each.attempt})}</span>`}`],
+  [t("deliveries.kind"), (each) => word("kind", each.kind)],
+  [t("deliveries.about"), about],
+  [t("why.reason"), (each) => !because(each) && !each.due ? "–" : html`${because(each)}${each.due && html` <span class="quiet">${t("deliveries.due")} <${Moment} time=${Date.parse(each.due)} /></span>`}`],
+];
 
 export function Deliveries() {
   const {parameters} = useSignal(route);
   const filters = {state: parameters.state, kind: parameters.kind, channel: parameters.channel};
   const key = JSON.stringify(filters);
+  const isFiltered = Object.values(filters).some(Boolean);
   const found = useAnswer(() => get("/deliveries", {...filters, limit: PAGE}), [key], 5_000);
   const [older, setOlder] = useState({items: [], next: undefined, error: null});
   useEffect(() => setOlder({items: [], next: undefined, error: null}), [key]);
@@ -45,7 +50,6 @@ export function Deliveries() {
   };
   const items = found.answer && [...new Map([...older.items, ...found.answer.items].map((each) => [each.delivery, each])).values()].sort((one, other) => (one.time < other.time ? 1 : -1));
   const options = (name, values) => values.map((each) => [each, each ? word(name, each) : t("all")]);
-  const headings = ["deliveries.time", "deliveries.channel", "event.state", "deliveries.kind", "deliveries.about", "why.reason"];
   return html`<div class="head"><h1 tabindex="-1">${t("deliveries")}</h1><div class="tools">
       <${Choice} label=${t("event.state")} value=${parameters.state ?? ""} options=${options("delivery", STATES)} onChange=${(state) => setParameters({state})} />
       <${Choice} label=${t("deliveries.kind")} value=${parameters.kind ?? ""} options=${options("kind", KINDS)} onChange=${(kind) => setParameters({kind})} />
@@ -53,10 +57,8 @@ export function Deliveries() {
     </div></div>
     ${found.error && !items && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${!items && !found.error && html`<${Loading} lines="3" />`}
-    ${items?.length === 0 && html`<${Empty} title=${t("deliveries.empty")}>${t("deliveries.empty.how")}<//>`}
-    ${items?.length > 0 && html`<div class="table" tabindex="0" role="region" aria-label=${t("deliveries")}><table><caption class="hidden">${t("deliveries")}</caption>
-      <thead><tr>${headings.map((each) => html`<th scope="col" key=${each}>${t(each)}</th>`)}</tr></thead>
-      <tbody>${items.map((each) => html`<${Row} key=${each.delivery} entry=${each} />`)}</tbody></table></div>`}
+    ${items?.length === 0 && html`<${Empty} title=${t("deliveries.empty")}>${isFiltered ? t("empty.filtered") : t("deliveries.empty.how")}<//>`}
+    ${items?.length > 0 && html`<${Table} caption=${t("deliveries")} columns=${columns()} rows=${items} id=${(each) => each.delivery} />`}
     ${older.error && html`<${Failed} error=${older.error} />`}
     ${next && items?.length > 0 && html`<p class="end"><button onClick=${more}>${t("more")}</button></p>`}`;
 }

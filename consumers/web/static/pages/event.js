@@ -2,13 +2,13 @@
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get, may, save, serverNow} from "../core/api.js";
 import {Chart} from "../core/chart.js";
-import {duration, reason, score, t, wholeTime, word} from "../core/i18n.js";
+import {counted, duration, reason, score, t, wholeTime, word} from "../core/i18n.js";
 import {useKeys} from "../core/keys.js";
 import {onReport} from "../core/live.js";
 import {loadPlayer, recordedUrl} from "../core/player.js";
 import {address, route} from "../core/route.js";
 import {Signal, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, VerdictChip} from "../core/ui.js";
+import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, useMedia, VerdictChip} from "../core/ui.js";
 import {changed, give, undo, withdraw} from "../core/verdicts.js";
 import {Shares} from "./shares.js";
 import {WhatIf} from "./what_if.js";
@@ -22,7 +22,7 @@ const REFRESH_MS = 4_000;
 const BUNDLE_PATIENCE_MS = 180_000;
 
 /** What the API says of an event that nobody is shown, and what is said of it here. */
-const GONE = {forgotten: "event.forgotten", "not-found": "event.none"};
+const GONE = {forgotten: "event.forgotten", "not-found": "event.none", invalid: "event.none"};
 
 const iso = (time) => new Date(time).toISOString();
 
@@ -77,7 +77,7 @@ function Fact({name, children}) {
 function Facts({event}) {
   return html`<dl class="facts">
     <${Fact} name=${t("event.when")}><${Moment} time=${Date.parse(event.start)} /> – <${Moment} time=${Date.parse(event.end)} /><//>
-    <${Fact} name=${t("event.long")}>${duration(event.seconds)}, ${t("event.windows", {count: event.windows})}<//>
+    <${Fact} name=${t("event.long")}>${duration(event.seconds)}, ${counted("event.windows", event.windows)}<//>
     <${Fact} name=${t("score.peak")}><b>${score(event.peak_score)}</b> <${Moment} time=${Date.parse(event.peak)} /><//>
     <${Fact} name=${t("event.state")}>${word("ending", event.ending ?? event.state)}<//>
     <${Fact} name=${t("filter.model")}><code>${event.model}</code><//>
@@ -165,8 +165,8 @@ function Scores({event, stretch, playhead, seek}) {
   const rule = rules.answer?.model === event.model ? rules.answer.items.find((each) => each.label === event.label) : null;
   const bands = useMemo(() => {
     const [from, to] = [Date.parse(event.start), Date.parse(event.end)];
-    const shown = [{from, to, colour: "--band", text: t("band.event")}];
-    if (rule && event.state === "ended") shown.push({from: to, to: to + rule.cooldown_seconds * 1000, colour: "--band-cooldown", text: t("band.cooldown")});
+    const shown = [{from, to, kind: "event", text: t("band.event")}];
+    if (rule && event.state === "ended") shown.push({from: to, to: to + rule.cooldown_seconds * 1000, kind: "cooldown", text: t("band.cooldown")});
     return shown;
   }, [event.start, event.end, event.state, rule]);
   const lines = useMemo(() => (rule ? [{score: rule.start, colour: "--line-start", text: t("line.start")}, {score: rule.end, colour: "--line-end", text: t("line.end")}] : []), [rule]);
@@ -187,6 +187,8 @@ function Shown({event}) {
   const stretch = [Date.parse(event.start) - MARGIN_MS, Math.min(until, Math.max(Date.parse(event.end), serverNow() + MARGIN_MS))];
   const steady = useRef(stretch);
   if (steady.current[0] !== stretch[0] || until > steady.current[1] + 30_000) steady.current = stretch;
+  // Beside the footage where there is room, below it where there is none: it is what one is asked here.
+  const isNarrow = useMedia("(max-width: 1023px)");
   useKeys({y: () => give(event, "right"), n: () => give(event, "false"), z: undo});
   return html`
     <div class="head">
@@ -205,11 +207,12 @@ function Shown({event}) {
           <${Footage} camera=${event.camera} stretch=${steady.current} playhead=${playhead} seek=${seek} />
           <${Scores} event=${event} stretch=${steady.current} playhead=${playhead} seek=${seek} />
         </section>
+        ${isNarrow && html`<${Verdicts} event=${event} />`}
         <section class="panel" aria-labelledby="pictures"><h2 id="pictures">${t("event.pictures")}</h2><${Pictures} event=${event} /></section>
         ${!event.drill && html`<${WhatIf} event=${event} />`}
       </div>
       <div class="event-side">
-        <${Verdicts} event=${event} />
+        ${!isNarrow && html`<${Verdicts} event=${event} />`}
         <section class="panel" aria-labelledby="facts"><h2 id="facts">${t("event.facts")}</h2><${Facts} event=${event} /></section>
         ${may("operator") && html`<${Shares} event=${event} />`}
         <${Keep} event=${event} />
@@ -218,6 +221,9 @@ function Shown({event}) {
       </div>
     </div>`;
 }
+
+/** Above what is no event, or not yet. */
+const Head = () => html`<div class="head"><h1 tabindex="-1">${t("event")}</h1><div class="tools"><a class="button" href=${address("review")}>${t("event.back")}</a></div></div>`;
 
 export function EventPage() {
   const {subject} = useSignal(route);
@@ -236,9 +242,9 @@ export function EventPage() {
   useEffect(() => setSaid(null), [found.answer]);
   if (found.error && !found.answer) {
     const gone = GONE[found.error.kind];
-    return html`<h1 tabindex="-1">${t("event")}</h1>${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
+    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
   }
-  if (!found.answer || found.answer.event !== subject) return html`<h1 tabindex="-1">${t("event")}</h1><${Loading} lines="3" />`;
+  if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};
   return html`<${Shown} key=${subject} event=${event} />`;
 }

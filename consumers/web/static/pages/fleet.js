@@ -1,20 +1,13 @@
 // The fleet: what reads and classifies cameras, how far each is, and what the server itself waits for.
 import {html} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
-import {duration, number, reason, t, word} from "../core/i18n.js";
+import {counted, duration, number, reason, t, word} from "../core/i18n.js";
 import {cameras, freshness, health} from "../core/live.js";
 import {address} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, picture, useAnswer} from "../core/ui.js";
+import {Chip, Empty, Failed, Loading, Moment, picture, Table, typed, useAnswer} from "../core/ui.js";
 
 const KINDS = {working: "ok", running: "ok", dead: "bad", ended: "plain"};
-
-/** A table that scrolls by itself where it is too wide. `columns`: pairs of heading and what to show of a row. */
-function Table({caption, columns, rows, id}) {
-  return html`<div class="table" tabindex="0" role="region" aria-label=${caption}><table><caption class="hidden">${caption}</caption>
-    <thead><tr>${columns.map(([heading]) => html`<th scope="col" key=${heading}>${heading}</th>`)}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${id(row)}>${columns.map(([heading, show]) => html`<td key=${heading}>${show(row)}</td>`)}</tr>`)}</tbody></table></div>`;
-}
 
 function megabits(camera) {
   const seconds = (Date.parse(camera.heard) - Date.parse(camera.since)) / 1000;
@@ -29,7 +22,7 @@ function Cameras() {
   const columns = [
     [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
     [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why, each.code)}</span>`],
-    [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
+    [t("fleet.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => picture(each)],
     [t("fleet.rate"), megabits],
     [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
@@ -43,7 +36,7 @@ function Processes({fleet}) {
     [t("fleet.name"), (each) => html`${each.name ? html`<b>${each.name}</b> ` : ""}${each[id]}`],
     [t("event.state"), (each) => html`<${Chip} kind=${KINDS[each.state]}>${word("process", each.state)}<//>`],
     [t("fleet.heard"), (each) => html`<${Moment} time=${Date.parse(each.heard)} />`],
-    [t("wall.since"), (each) => html`<${Moment} time=${Date.parse(each.started)} />`],
+    [t("fleet.since"), (each) => html`<${Moment} time=${Date.parse(each.started)} />`],
   ];
   const agents = [
     ...process("agent"),
@@ -66,7 +59,7 @@ function Processes({fleet}) {
   ];
   return html`
     <section><h2>${t("fleet.agents")}</h2>${fleet.agents.length ? html`<${Table} caption=${t("fleet.agents")} columns=${agents} rows=${fleet.agents} id=${(each) => each.agent} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>
-    <section><h2>${t("fleet.workers")}</h2>${fleet.workers.length ? html`<${Table} caption=${t("fleet.workers")} columns=${workers} rows=${fleet.workers} id=${(each) => each.worker} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>`;
+    <section><h2>${t("fleet.workers")}</h2>${fleet.workers.length ? html`<${Table} until=${1199} caption=${t("fleet.workers")} columns=${workers} rows=${fleet.workers} id=${(each) => each.worker} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>`;
 }
 
 function Health() {
@@ -85,13 +78,24 @@ function Health() {
     <${Table} caption=${t("fleet.server")} columns=${columns} rows=${Object.values(known.topics)} id=${(each) => each.topics[0]} /></section>`;
 }
 
+/** What is wrong, in words; what somebody said of it stands behind it as that one said it. */
+function troubleSays({kind, name, seconds, count, names, why}) {
+  const told = {name, time: duration(seconds ?? 0), names: names.join(", "), why: reason(why)};
+  const text = count === null ? t(`trouble.${kind}`, told) : counted(`trouble.${kind}`, count, told);
+  return kind === "camera_quiet" && why ? `${text} (${told.why})` : typed(text);
+}
+
 export function Fleet() {
   const found = useAnswer(() => get("/fleet"), [], 4_000);
-  const problems = found.answer?.problems ?? [];
+  const troubles = found.answer?.troubles ?? [];
+  // Where there are words for them only, those are English.
+  const problems = troubles.length ? [] : (found.answer?.problems ?? []);
   return html`<div class="head"><h1 tabindex="-1">${t("fleet")}</h1></div>
     ${found.answer?.waiting && html`<p class="note">${t("waiting", {why: found.answer.waiting})}</p>`}
-    ${problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list" lang="en">${problems.map((each) => html`<li key=${each}>${each}</li>`)}</ul></section>`}
-    ${found.answer && !problems.length && html`<p class="fine">${t("fleet.well")}</p>`}
+    ${troubles.length + problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list">
+      ${troubles.map((each) => html`<li key=${`${each.kind} ${each.name} ${each.names}`}>${troubleSays(each)}</li>`)}
+      ${problems.map((each) => html`<li key=${each} lang="en">${each}</li>`)}</ul></section>`}
+    ${found.answer && !troubles.length && !problems.length && html`<p class="fine">${t("fleet.well")}</p>`}
     <div class="stack fleet">
       <section><h2>${t("fleet.cameras")}</h2><${Cameras} /></section>
       ${found.error && !found.answer && html`<${Failed} error=${found.error} retry=${found.again} />`}

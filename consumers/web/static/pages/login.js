@@ -2,6 +2,7 @@
 import {html, useEffect, useRef, useState} from "../vendor/htm-preact.js";
 import {Away, logIn, loginAddress, ways} from "../core/api.js";
 import {t} from "../core/i18n.js";
+import {typed} from "../core/ui.js";
 
 function reason(error) {
   if (error instanceof Away) return t("failed.away");
@@ -46,6 +47,7 @@ export function Login() {
   const hasForm = known && (!provider || known.password);
   return html`<main class="login">
     <form onSubmit=${submit} method="post" action="/">
+      <p class="brand"><span class="mark" aria-hidden="true"></span>Clipline</p>
       <h1>${t("login")}</h1>
       ${known?.problem && html`<${Problem} problem=${known.problem} />`}
       ${error && html`<p class="error" role="alert">${error}</p>`}
@@ -55,7 +57,7 @@ export function Login() {
         <label class="field"><span>${t("login.user")}</span><input ref=${first} name="user" autocomplete="username" required maxlength="64" /></label>
         <label class="field"><span>${t("login.password")}</span><input name="password" type="password" autocomplete="current-password" required /></label>
         <button class="primary" disabled=${isBusy}>${t("login.do")}</button>
-        <p class="quiet">${t("login.hint")}</p>`}
+        <p class="quiet">${typed(t("login.hint"))}</p>`}
     </form>
   </main>`;
 }

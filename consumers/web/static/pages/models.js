@@ -4,7 +4,7 @@ import {get, session} from "../core/api.js";
 import {number, score, t} from "../core/i18n.js";
 import {address, route} from "../core/route.js";
 import {useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
+import {Chip, Empty, Failed, Loading, Moment, Table, useAnswer} from "../core/ui.js";
 
 // Rounded as cards and tables round: 82.55 is a little less than it reads.
 const tenth = (value) => number(Number((value * 100).toFixed(1)), 1, 1);
@@ -52,6 +52,12 @@ function Model({model}) {
     <${Accuracy} model=${model} /><${Facts} model=${model} /></li>`;
 }
 
+const columns = () => [
+  [t("fleet.name"), (each) => html`<a href=${each.href} target="_blank" rel="noopener noreferrer">${each.title ?? each.name}</a>${each.title && html` <span class="quiet">${each.name}</span>`}`],
+  [t("reports.written"), (each) => html`<${Moment} time=${Date.parse(each.time)} />`],
+  [t("models.size"), (each) => t("unit.kb", {n: number(each.bytes / 1e3, each.bytes < 1e4 ? 1 : 0)})],
+];
+
 function Reports() {
   const who = useSignal(session);
   const seesAll = who?.cameras === null;
@@ -62,10 +68,7 @@ function Reports() {
     ${found.error && !items && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${found.answer?.why && html`<p class="note">${t("waiting", {why: found.answer.why})}</p>`}
     ${items?.length === 0 && html`<${Empty} title=${t("reports.none")}>${found.answer.is_named ? t("reports.none.how") : t("reports.unnamed")}<//>`}
-    ${items?.length > 0 && html`<div class="table" tabindex="0" role="region" aria-label=${t("reports")}><table><caption class="hidden">${t("reports")}</caption>
-      <thead><tr><th scope="col">${t("fleet.name")}</th><th scope="col">${t("reports.written")}</th><th scope="col">${t("models.size")}</th></tr></thead>
-      <tbody>${items.map((each) => html`<tr key=${each.name}><td><a href=${each.href} target="_blank" rel="noopener noreferrer">${each.title ?? each.name}</a>${each.title && html` <span class="quiet">${each.name}</span>`}</td>
-        <td><${Moment} time=${Date.parse(each.time)} /></td><td class="num">${t("unit.kb", {n: number(each.bytes / 1e3, each.bytes < 1e4 ? 1 : 0)})}</td></tr>`)}</tbody></table></div>`}
+    ${items?.length > 0 && html`<${Table} caption=${t("reports")} columns=${columns()} rows=${items} id=${(each) => each.name} />`}
   </section>`;
 }
 

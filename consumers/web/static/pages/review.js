@@ -48,8 +48,8 @@ function Card({list, event, isSelected, index, count, onSelect, onGone}) {
       <span class="num card-score" title=${t("score.peak")}>${score(event.peak_score)}</span>
       <p class="quiet"><${Moment} time=${Date.parse(event.start)} /> · ${event.state === "ended" ? duration(event.seconds) : t("event.on")}</p>
       <div class="card-judge">
-        ${event.escalated && html`<span class="chip chip-alert">${t("event.escalated")}</span>`}
-        ${event.verdict ? html`<${VerdictChip} verdict=${event.verdict} />` : html`<${Severity} severity=${event.severity} />`}
+        <span class="pair">${event.verdict ? html`<${VerdictChip} verdict=${event.verdict} />` : html`<${Severity} severity=${event.severity} />`}
+          ${event.escalated && html`<span class="chip chip-alert">${t("event.escalated")}</span>`}</span>
         ${may("operator") && html`<span class="pair">
           <button onClick=${judge("right")} aria-pressed=${event.verdict === "right"} title=${t("verdict.right.key")}>${t("verdict.right")}</button>
           <button onClick=${judge("false")} aria-pressed=${event.verdict === "false"} title=${t("verdict.false.key")}>${t("verdict.false")}</button>

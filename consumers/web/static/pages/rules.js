@@ -1,11 +1,11 @@
 // Versions of the rules, and what holds for a camera now.
 import {html} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
-import {duration, score, t, word} from "../core/i18n.js";
+import {counted, duration, score, t, word} from "../core/i18n.js";
 import {cameras} from "../core/live.js";
 import {route, setParameters} from "../core/route.js";
 import {useSignal} from "../core/signal.js";
-import {Choice, Chip, Empty, Failed, Loading, Moment, useAnswer} from "../core/ui.js";
+import {Choice, Chip, Empty, Failed, Loading, Moment, Table, useAnswer} from "../core/ui.js";
 
 const told = (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "object" && value !== null ? JSON.stringify(value) : String(value));
 const Pairs = ({of}) => html`<span class="settings">${Object.entries(of).map(([name, value]) => html`<code key=${name}>${name} = ${told(value)}</code>`)}</span>`;
@@ -19,6 +19,17 @@ function Version({version, isOpen}) {
   </details>`;
 }
 
+const columns = () => [
+  [t("filter.label"), (each) => html`<b>${each.label}</b>`],
+  [t("severity"), (each) => html`<${Chip} kind=${each.severity}>${word("severity", each.severity)}<//>`],
+  [t("line.start"), (each) => score(each.start)],
+  [t("line.end"), (each) => score(each.end)],
+  [t("rules.min"), (each) => duration(each.min_seconds)],
+  [t("rules.cooldown"), (each) => duration(each.cooldown_seconds)],
+  [t("rules.smoothing"), (each) => counted("event.windows", each.smoothing)],
+  [t("rules.schedule"), (each) => (each.schedule.length ? `${each.schedule.join(", ")} (${each.time_zone})` : t("rules.always"))],
+];
+
 function OfCamera() {
   const all = useSignal(cameras) ?? [];
   const {parameters} = useSignal(route);
@@ -30,10 +41,7 @@ function OfCamera() {
       <div class="tools"><${Choice} label=${t("filter.camera")} value=${camera} options=${all.map((each) => [each.camera, each.camera])} onChange=${(value) => setParameters({camera: value})} /></div></div>
     ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${answer?.why && html`<p class="note">${t("why.unknown.because", {why: answer.why})}</p>`}
-    ${rows.length > 0 && html`<div class="table" tabindex="0" role="region" aria-label=${t("rules.camera")}><table><caption class="hidden">${t("rules.camera")}</caption>
-      <thead><tr>${["filter.label", "severity", "line.start", "line.end", "rules.min", "rules.cooldown", "rules.smoothing", "rules.schedule"].map((each) => html`<th scope="col" key=${each}>${t(each)}</th>`)}</tr></thead>
-      <tbody>${rows.map((each) => html`<tr key=${each.label}><td><b>${each.label}</b></td><td><${Chip} kind=${each.severity}>${word("severity", each.severity)}<//></td><td class="num">${score(each.start)}</td><td class="num">${score(each.end)}</td>
-        <td class="num">${duration(each.min_seconds)}</td><td class="num">${duration(each.cooldown_seconds)}</td><td class="num">${each.smoothing}</td><td>${each.schedule.length ? `${each.schedule.join(", ")} (${each.time_zone})` : t("rules.always")}</td></tr>`)}</tbody></table></div>
+    ${rows.length > 0 && html`<${Table} caption=${t("rules.camera")} columns=${columns()} rows=${rows} id=${(each) => each.label} />
       <p class="quiet">${t("rules.bymodel", {model: answer.model})}</p>`}
     ${answer && !answer.why && !rows.length && html`<p class="quiet">${t("rules.nolabel")}</p>`}
   </section>`;

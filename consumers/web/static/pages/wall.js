@@ -87,8 +87,12 @@ function Video({camera, isFast, onState}) {
   return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
-/** The newest keyframe, and why there is none; asked for again and again, of a camera that is over until it is there. */
-function useStill(camera, isOver) {
+/**
+ * The newest keyframe, and why there is none; asked for again and again, of a camera of which nothing comes until it is there.
+ *
+ * `isOver`: nothing comes. `data`: when the newest came, which asks anew. `isAway`: nobody would answer.
+ */
+function useStill(camera, isOver, data = null, isAway = false) {
   const [found, setFound] = useState(null);
   useEffect(() => {
     let isGone = false;
@@ -101,28 +105,31 @@ function useStill(camera, isOver) {
     };
     const look = () => (isGone ? Promise.resolve() : get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(take, () => take(null)));
     const ask = () => {
-      if (document.hidden || isAsked || (isOver && isKnown)) return;
+      if (isAway || document.hidden || isAsked || (isOver && isKnown)) return;
       isAsked = true;
       looks.push(look);
       run();
     };
-    setFound(null);
     ask();
     const timer = setInterval(ask, SNAPSHOT_MS);
     return () => {
       isGone = true;
       clearInterval(timer);
     };
-  }, [camera, isOver]);
+  }, [camera, isOver, data, isAway]);
   return found;
 }
 
-/** Of a film that is over: its last picture, in grey, and of when it is. */
-function Last({camera, children}) {
-  const still = useStill(camera.camera, true)?.picture;
-  if (!still) return html`<div class="screen-said">${children}</div>`;
+/** Of a camera of which nothing comes any more: its last picture, in grey, and of when it is; `seenAt`: when it came. */
+function Last({camera, state, seenAt, children}) {
+  const still = useStill(camera.camera, true, camera.data, state === "away")?.picture;
+  const ago = seenAt && state !== "ended" ? duration(Math.max(0, Date.now() - seenAt) / 1000) : "";
+  if (!still) {
+    return html`<div class="screen-said">${children}${ago && html`<p>${t("wall.newest", {time: timeOfDay(seenAt), ago})}</p>`}</div>`;
+  }
+  const time = shortTime(Date.parse(still.time));
   return html`<div class="screen-snapshot"><img src=${still.href} width=${still.width} height=${still.height} alt=${t("wall.last.alt", {camera: camera.camera})} />
-    <div class="screen-over">${children}</div><p class="screen-time">${t("wall.last", {time: shortTime(Date.parse(still.time))})}</p></div>`;
+    <div class="screen-over">${children}</div><p class="screen-time">${ago ? t("wall.last.ago", {time, ago}) : t("wall.last", {time})}</p></div>`;
 }
 
 /** Of what this browser does not play: the newest keyframe, and of when it is. */
@@ -146,16 +153,18 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   const isAlarm = isLive && camera.events.length > 0;
   const seenAt = newestAt(camera);
   const isEnded = state === "ended";
+  // Of what has never sent anything there is none.
+  const hasLast = !isLive && (isEnded || seenAt !== null);
   const said = isEnded ? reason(camera.why ?? t("why.ended"), camera.code) : !isLive ? word("state", state) : word("player", player.state);
+  const because = !isLive && !isEnded && (state === camera.status && camera.why ? reason(camera.why, camera.code) : t(`why.${state}`));
   return html`<div class="screen">
       ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why) => setPlayer({state: next, why})} />`}
       ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${player.why} />`}
-      ${isEnded && isOnScreen && html`<${Last} camera=${camera}><p class="screen-title">${said}</p><//>`}
-      ${!isEnded && !isPlaying && !isUnplayable && html`<div class="screen-said">
+      ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}<//>`}
+      ${!hasLast && !isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
         ${isLive && player.why && html`<p>${reason(player.why)}</p>`}
-        ${!isLive && html`<p>${state === camera.status && camera.why ? reason(camera.why, camera.code) : t(`why.${state}`)}</p>
-          ${seenAt && html`<p>${t("wall.newest", {time: timeOfDay(seenAt), ago: duration(Math.max(0, Date.now() - seenAt) / 1000)})}</p>`}`}
+        ${because && html`<p>${because}</p>`}
         ${isLive && html`<p class="quiet">${picture(camera)}</p>`}
       </div>`}
       ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
@@ -183,9 +192,9 @@ function Tile({camera}) {
     </div>
     <${Screen} camera=${camera} isOnScreen=${isOnScreen} />
     <div class="tile-foot">
-      <p class="seen"><b>${camera.label ?? t("wall.unclassified")}</b> ${score(camera.score)}</p>
+      <p class="seen">${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : html`<span class="quiet">${t("wall.unclassified")}</span>`}</p>
       <${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />
-      <p class="lag ${isLive && camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null || state === "ended" ? "–" : duration(camera.behind_seconds)}</p>
+      <p class="lag ${isLive && camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null || !isLive ? "–" : duration(camera.behind_seconds)}</p>
     </div>
     <p class="tile-since">${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} /></p>
   </li>`;

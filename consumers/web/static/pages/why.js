@@ -7,36 +7,36 @@ import {cameras} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {reasons} from "../core/rules.js";
 import {useSignal} from "../core/signal.js";
-import {Choice, Chip, Empty, Failed, Field, forgottenSays, forgottenSpan, fromLocal, Loading, Moment, toLocal, useAnswer} from "../core/ui.js";
+import {Choice, Chip, Empty, Failed, Field, forgottenSays, forgottenSpan, fromLocal, Loading, Moment, Table, toLocal, useAnswer} from "../core/ui.js";
 
 const SPANS = [1, 5, 15, 60, 240];
 const MOST_WINDOWS = 10_000;
 const iso = (time) => new Date(time).toISOString();
 const CHIPS = {event: "ok", gap: "warn", forgotten: "plain", below: "plain", unknown: "bad"};
-const BANDS = {event: "--band", gap: "--band-gap", cooldown: "--band-cooldown", schedule: "--band-cooldown", short: "--band-short", disabled: "--band-cooldown", unknown: "--band-short", forgotten: "--band-cooldown"};
+/** What bands show: all but what was low. */
+const BANDS = new Set(["event", "gap", "cooldown", "schedule", "short", "disabled", "unknown", "forgotten"]);
 
 function Choose({parameters, from, to}) {
   const all = useSignal(cameras) ?? [];
   const names = all.map((each) => each.camera);
   const chosen = parameters.camera ?? "";
   const options = [["", t("why.choose")], ...[...new Set([...names, chosen].filter(Boolean))].sort().map((each) => [each, each])];
-  return html`<div class="tools">
+  return html`<div class="tools tools-row">
     <${Choice} label=${t("filter.camera")} value=${chosen} options=${options} onChange=${(camera) => setParameters({camera, label: ""})} />
     <${Field} label=${t("filter.from")} type="datetime-local" step="1" value=${toLocal(from)} onChange=${(value) => setParameters({from: fromLocal(value), to: iso(to)})} />
     <${Field} label=${t("filter.to")} type="datetime-local" step="1" value=${toLocal(to)} onChange=${(value) => setParameters({from: iso(from), to: fromLocal(value)})} />
-    <div class="pair" role="group" aria-label=${t("why.last")}>
-      ${SPANS.map((minutes) => html`<button key=${minutes} onClick=${() => setParameters({from: iso(serverNow() - minutes * 60_000), to: iso(serverNow())})}>${duration(minutes * 60)}</button>`)}
-    </div>
+    <div class="field field-pair" role="group" aria-label=${t("why.last")}><span aria-hidden="true">${t("why.last")}</span><div class="pair">
+      ${SPANS.map((minutes) => html`<button key=${minutes} onClick=${() => setParameters({from: iso(serverNow() - minutes * 60_000), to: iso(serverNow())})}>${minutes < 60 ? t("unit.min", {n: minutes}) : t("unit.h", {n: minutes / 60})}</button>`)}
+    </div></div>
   </div>`;
 }
 
-function Reasons({found}) {
-  return html`<div class="table" tabindex="0" role="region" aria-label=${t("why.table")}><table><caption class="hidden">${t("why.table")}</caption>
-    <thead><tr><th scope="col">${t("filter.from")}</th><th scope="col">${t("event.long")}</th><th scope="col">${t("score.highest")}</th><th scope="col">${t("why.reason")}</th></tr></thead>
-    <tbody>${found.map((each) => html`<tr key=${each.from}>
-      <td><${Moment} time=${each.from} /></td><td class="num">${duration(each.seconds)}</td><td class="num">${each.peak === null ? "–" : score(each.peak)}</td>
-      <td><${Chip} kind=${CHIPS[each.why] ?? "warn"}>${word("reason", each.why)}<//> <span class="quiet">${each.says}</span></td></tr>`)}</tbody></table></div>`;
-}
+const columns = () => [
+  [t("filter.from"), (each) => html`<${Moment} time=${each.from} />`],
+  [t("event.long"), (each) => duration(each.seconds)],
+  [t("score.highest"), (each) => (each.peak === null ? "–" : score(each.peak))],
+  [t("why.reason"), (each) => html`<${Chip} kind=${CHIPS[each.why] ?? "warn"}>${word("reason", each.why)}<//> <span class="quiet">${each.says}</span>`],
+];
 
 /** What a reason means, with the figures that it is about. */
 function says(each, rule) {
@@ -63,7 +63,7 @@ function Found({camera, from, to, windows, rules, events, forgotten, isCut, want
     () => reasons(own, label, rule, mine, forgotten).map((each) => ({...each, says: says(each, rule)})),
     [windows, label, assumed, rules, events],
   );
-  const bands = useMemo(() => found.filter((each) => BANDS[each.why]).map((each) => ({from: each.from, to: each.to, colour: BANDS[each.why], text: word("reason", each.why)})), [found]);
+  const bands = useMemo(() => found.filter((each) => BANDS.has(each.why)).map((each) => ({from: each.from, to: each.to, kind: each.why, text: word("reason", each.why)})), [found]);
   const lines = useMemo(() => [{score: rule.start, colour: "--line-start", text: t("line.start")}, {score: rule.end, colour: "--line-end", text: t("line.end")}], [rule.start, rule.end]);
   const count = (...whys) => found.filter((each) => whys.includes(each.why)).length;
   const [reported, gaps, low] = [count("event"), count("gap"), count("below")];
@@ -81,9 +81,9 @@ function Found({camera, from, to, windows, rules, events, forgotten, isCut, want
       ${isCut && html`<p class="note">${t("why.cut")}</p>`}
       ${models.length > 1 && html`<p class="quiet">${t("why.models", {models: models.join(", ")})}</p>`}
     </div>
-    <div class="panel"><h2>${t("why.table")}</h2><${Reasons} found=${found.slice(-MOST_ROWS).reverse()} />
+    <div class="panel"><h2>${t("why.table")}</h2><${Table} until=${0} caption=${t("why.table")} columns=${columns()} rows=${found.slice(-MOST_ROWS).reverse()} id=${(each) => each.from} />
       ${found.length > MOST_ROWS && html`<p class="quiet">${t("why.more", {count: found.length - MOST_ROWS})}</p>`}
-      ${mine.length > 0 && html`<p>${mine.slice(0, 20).map((each) => html`<a key=${each.event} class="inline" href=${address("event", each.event)}>${each.label} <${Moment} time=${Date.parse(each.start)} /></a> `)}</p>`}
+      ${mine.length > 0 && html`<p class="after">${mine.slice(0, 20).map((each) => html`<a key=${each.event} class="inline" href=${address("event", each.event)}>${each.label} <${Moment} time=${Date.parse(each.start)} /></a> `)}</p>`}
     </div>`;
 }
 
