@@ -68,6 +68,7 @@ def test_who_may_not_read_who_sends_cameras_is_not_told_that_some_were_never_sen
 
     transport.read = refuse  # type: ignore[method-assign,assignment]
     assert Named.read(transport, SETTINGS).never_sent == frozenset()
+    assert Named.read(MemoryTransport(), SETTINGS).never_sent == frozenset()
 
 
 def test_the_command_names_its_broker_and_ends_with_1_for_a_camera_that_never_reported(

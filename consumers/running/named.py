@@ -34,15 +34,15 @@ class Named:
             BrokerError: the broker does not answer.
         """
         cameras, topic = frozenset(settings.cameras), settings.topics.cameras_claims
-        sent: set[str] = set()
+        never: frozenset[str] = frozenset()
+        # One that is not there, or that we may not see, tells nothing.
         if cameras and transport.existing([topic]):
             try:
                 records = transport.read(transport.offsets(topic))
-                sent = {(record.key or b"").decode(errors="replace") for record in records}
+                never = cameras - {(record.key or b"").decode(errors="replace") for record in records}
             except BrokerError as error:
                 log.info("which cameras were never sent cannot be told: %s", error)
-                return cls(settings.kafka, cameras, frozenset())
-        return cls(settings.kafka, cameras, cameras - sent)
+        return cls(settings.kafka, cameras, never)
 
     def beside(self, now: Overview, known: Collection[str]) -> Overview:
         """An overview that tells the broker, cameras that nobody has heard of, and those that the settings do not name.
