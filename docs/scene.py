@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,7 +136,7 @@ def _small_films(folder: Path, count: int) -> dict[str, Path]:
             step = round((source.average_rate or 10) / 5)
             for number, frame in enumerate(each for at, each in enumerate(found.decode(source)) if at % step == 0):
                 shown = frame.reformat(video.width, video.height, "yuv420p")
-                shown.pts, shown.time_base = number, None
+                shown.pts, shown.time_base = number, Fraction(1, 5)
                 made.mux(video.encode(shown))
             made.mux(video.encode())
     return {f"{FILMS[at % 3]}-{at // 3 + 1}": small[FILMS[at % 3]] for at in range(count)}

@@ -12,13 +12,14 @@ import pytest
 pytest.importorskip("fastapi")
 
 from consumers.records.camera_state import CameraState
+from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.forgotten import Forgotten
 from consumers.records.process import ProcessInfo
 from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.topics import ensure_topic_of_forgotten
 from stream.services import Service
 from tests.browsers import chromium, window
-from tests.dashboards import SECOND_US, Site, camera_state, now_us, ready, served, settings_of
+from tests.dashboards import SECOND_US, Site, camera_state, ended, event, now_us, ready, served, settings_of
 from tests.footage_sites import attach, film_of_late, footage_settings
 from tests.test_web_browser import lived_in, origin
 from tests.test_web_browser_pages import scored
@@ -130,6 +131,44 @@ def test_a_last_picture_that_could_not_be_read_is_asked_for_again(
         shown.go("wall")
         shown.page.wait_for_selector(".tile-stale .screen-snapshot img", timeout=30_000)
         assert len(refused) == 1
+
+
+def test_what_does_not_come_is_said_in_the_viewers_language_and_nothing_looks_broken(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-10", "gate-2")
+    seen = ended(event(1, "gate-2"))
+    site.events(seen)
+    strip = StoredPicture("clipline:strip:x", 1440, 720, 9, (seen.start_us,), (0.0, 0.0, 1.0, 1.0))
+    none = Missing("retention", "the broker has deleted the footage")
+    site.send(site.topics.pictures, EventPictures.following(seen, none, strip, 60))
+    with (
+        served(site.settings) as (client, desk),
+        window(browser, origin(client), locale="de-DE", viewport={"width": 390, "height": 844}) as shown,
+    ):
+        ready(desk)
+        shown.go("wall")
+        shown.page.wait_for_selector(".tile")
+        assert shown.page.locator(".tile h2").all_inner_texts() == ["gate-2", "gate-10"]
+        # Redis is away.
+        shown.go("review")
+        shown.page.wait_for_selector(".strip-none")
+        assert "kamen nicht" in shown.text(".strip-none")
+        assert shown.count("img.strip") == 0
+        shown.go("event/none")
+        shown.page.wait_for_selector(".empty")
+        assert "gibt es nicht" in shown.text(".empty")
+        shown.go("why?camera=nobody")
+        shown.page.wait_for_selector(".empty:not(.failed)")
+        assert "nobody" in shown.text(".empty")
+        body = '{"type": "urn:clipline:problem:unexpected", "detail": '
+        body += '"nobody foresaw this; the log of the dashboard tells more"}'
+        shown.page.route("**/deliveries?*", lambda route: route.fulfill(status=500, body=body))
+        shown.go("deliveries")
+        shown.page.wait_for_selector(".failed")
+        assert "Log des Dashboards" in shown.text(".failed")
+        assert shown.violations() == []
 
 
 def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_broker: Service, topics_prefix: str):

@@ -16,6 +16,9 @@ export const alarming = new Signal(new Set());
 /** Whether reports come as they are made. */
 export const isStreaming = new Signal(false);
 
+/** gate-2 before gate-10. */
+const inOrder = new Intl.Collator(undefined, {numeric: true});
+
 /** By camera: the newest video's time as it was told, and when that was true by the clock of this page. */
 const seen = new Map();
 const reports = new Set();
@@ -50,7 +53,7 @@ export async function askCameras() {
   note(answer.items, askedAt);
   alarm(answer.items.flatMap((each) => each.events));
   waiting.value = answer.waiting;
-  cameras.value = answer.items;
+  cameras.value = answer.items.sort((one, other) => inOrder.compare(one.camera, other.camera));
 }
 
 /** Have `listener` called with each report of an event as it comes; returns what ends that. */

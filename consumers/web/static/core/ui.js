@@ -1,7 +1,7 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
 import {Away} from "./api.js";
-import {number, shortTime, t, wholeTime, word} from "./i18n.js";
+import {number, reason, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
 export const Moment = ({time}) =>
@@ -13,14 +13,15 @@ export const typed = (text) => (typeof text === "string" ? text.split("`").map((
 export const Empty = ({title, children}) =>
   html`<div class="empty"><p class="empty-title">${title}</p>${children && html`<p>${[children].flat().map(typed)}</p>`}</div>`;
 
-export const Loading = ({lines = 6}) =>
-  html`<div class="loading" role="status"><span class="hidden">${t("loading")}</span>
-    ${Array.from({length: lines}, (_, index) => html`<div class="bone" key=${index}></div>`)}</div>`;
+/** Something comes. `shape`: of what, "cards", "page" (something large, and facts beside it) or "wide". */
+export const Loading = ({lines = 6, shape = Number(lines) === 1 ? "wide" : "cards"}) =>
+  html`<div class="loading loading-${shape}" role="status"><span class="hidden">${t("loading")}</span>
+    ${Array.from({length: Number(lines)}, (_, index) => html`<div class="bone" key=${index}></div>`)}</div>`;
 
 /** What went wrong, in words. Where the server is away, the banner says that already. */
 export const Failed = ({error, retry}) =>
   html`<div class="empty failed" role="alert"><p class="empty-title">${error instanceof Away ? t("failed.away") : t("failed")}</p>
-    ${!(error instanceof Away) && html`<p>${error.message}</p>`}
+    ${!(error instanceof Away) && html`<p>${reason(error.message)}</p>`}
     ${retry && html`<button onClick=${retry}>${t("again")}</button>`}</div>`;
 
 /** What a camera sends, in words; of a rate that nobody has measured nothing is said. */

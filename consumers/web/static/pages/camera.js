@@ -107,7 +107,7 @@ function Clock({past, stretch}) {
 const Fact = ({name, children}) => html`<div><dt>${name}</dt><dd>${children}</dd></div>`;
 const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
-function Facts({camera, settings}) {
+function Facts({camera, settings, error}) {
   return html`<section class="panel" aria-labelledby="now"><h2 id="now">${t("camera.now")}</h2><dl class="facts">
       <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.why, camera.code)}` : ""}<//>
       <${Fact} name=${t("fleet.picture")}>${picture(camera, 1)}<//>
@@ -118,6 +118,7 @@ function Facts({camera, settings}) {
       <${Fact} name=${t("camera.bytes")}>${size(camera.bytes)}<//>
     </dl></section>
     <section class="panel" aria-labelledby="settings"><h2 id="settings">${t("camera.settings")}</h2>
+      ${!settings && (error ? html`<p class="quiet">${error.kind ? reason(error.message) : t("failed.away")}</p>` : html`<p class="quiet">${t("loading")}</p>`)}
       ${settings && html`<dl class="facts">
         <${Fact} name=${t("camera.source")}>${!settings.is_named ? t("camera.source.none") : settings.source ? html`<code>${settings.source}</code>` : t("camera.source.role")}<//>
         ${settings.is_named && html`<${Fact} name=${t("camera.loop")}>${yes(settings.loop)}<//><${Fact} name=${t("camera.transcode")}>${yes(settings.transcode)}<//>`}
@@ -165,7 +166,7 @@ function Shown({camera, hours, isFast}) {
       <${Sample} camera=${name} />
     </div>
     <div class="event-side">
-      <${Facts} camera=${camera} settings=${settings.answer} />
+      <${Facts} camera=${camera} settings=${settings.answer} error=${settings.error} />
       ${past.answer && html`<${Clock} past=${past.answer} stretch=${shown(past.answer)} />`}
     </div>
   </div>`;
@@ -183,7 +184,7 @@ export function CameraPage() {
   const hours = HOURS.includes(parameters.hours) ? parameters.hours : "6";
   const isFast = parameters.view === "fast";
   const camera = all?.find((each) => each.camera === subject);
-  if (!all) return html`<h1 tabindex="-1">${subject || t("cameras")}</h1><${Loading} lines="3" />`;
+  if (!all) return html`<div class="head"><h1 tabindex="-1">${subject || t("cameras")}</h1></div><${Loading} lines="3" shape=${subject ? "page" : "cards"} />`;
   if (!subject) return html`<${Choose} all=${all} />`;
   return html`<div class="head">
       <h1 tabindex="-1">${subject}</h1>

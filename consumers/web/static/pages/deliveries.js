@@ -56,7 +56,7 @@ export function Deliveries() {
       <${Field} label=${t("deliveries.channel")} value=${parameters.channel ?? ""} onChange=${(channel) => setParameters({channel})} />
     </div></div>
     ${found.error && !items && html`<${Failed} error=${found.error} retry=${found.again} />`}
-    ${!items && !found.error && html`<${Loading} lines="3" />`}
+    ${!items && !found.error && html`<${Loading} lines="3" shape="wide" />`}
     ${items?.length === 0 && html`<${Empty} title=${t("deliveries.empty")}>${isFiltered ? t("empty.filtered") : t("deliveries.empty.how")}<//>`}
     ${items?.length > 0 && html`<${Table} caption=${t("deliveries")} columns=${columns()} rows=${items} id=${(each) => each.delivery} />`}
     ${older.error && html`<${Failed} error=${older.error} />`}

@@ -244,7 +244,7 @@ export function EventPage() {
     const gone = GONE[found.error.kind];
     return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
   }
-  if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" />`;
+  if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" shape="page" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};
   return html`<${Shown} key=${subject} event=${event} />`;
 }

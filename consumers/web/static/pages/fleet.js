@@ -24,8 +24,8 @@ function Cameras() {
     [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why, each.code)}</span>`],
     [t("fleet.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => picture(each)],
-    [t("fleet.rate"), megabits],
-    [t("fleet.behind"), (each) => (each.behind_seconds === null ? "–" : duration(each.behind_seconds))],
+    [t("fleet.rate"), (each) => (freshness(each) === "live" ? megabits(each) : "–")],
+    [t("fleet.behind"), (each) => (each.behind_seconds === null || freshness(each) !== "live" ? "–" : duration(each.behind_seconds))],
     [t("fleet.worker"), (each) => each.worker ?? "–"],
   ];
   return html`<${Table} caption=${t("fleet.cameras")} columns=${columns} rows=${all} id=${(each) => each.camera} />`;
@@ -99,6 +99,7 @@ export function Fleet() {
     <div class="stack fleet">
       <section><h2>${t("fleet.cameras")}</h2><${Cameras} /></section>
       ${found.error && !found.answer && html`<${Failed} error=${found.error} retry=${found.again} />`}
+      ${!found.answer && !found.error && html`<${Loading} lines="1" />`}
       ${found.answer && html`<${Processes} fleet=${found.answer} />`}
       <${Health} />
     </div>`;

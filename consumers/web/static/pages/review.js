@@ -1,6 +1,6 @@
 // Reviewing: events as cards, the newest first, those that nobody has judged before the others.
 import {html, useEffect, useLayoutEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
-import {may} from "../core/api.js";
+import {awaySince, may} from "../core/api.js";
 import {EventList} from "../core/events.js";
 import {duration, score, t, word} from "../core/i18n.js";
 import {areOn, useKeys} from "../core/keys.js";
@@ -27,12 +27,21 @@ let place = {key: null, list: null, scroll: 0, selected: null};
 
 function Strip({event, onGone}) {
   const strip = event.pictures?.strip;
+  const [broken, setBroken] = useState(null);
+  const since = useSignal(awaySince);
+  // What did not come while the server was away is asked for again.
+  useEffect(() => since === null && setBroken(null), [since]);
+  if (strip && broken === strip.href) return html`<div class="strip strip-none"><span>${t("picture.broken")}</span></div>`;
+  const failed = () => {
+    setBroken(strip.href);
+    onGone();
+  };
   if (!strip) {
     const missing = event.pictures?.missing?.strip;
     return html`<div class="strip strip-none"><span>${missing ? t("picture.missing", {why: missing.detail}) : t("picture.none")}</span></div>`;
   }
   return html`<img class="strip" src=${strip.href} width=${strip.width} height=${strip.height} loading="lazy" decoding="async"
-    alt=${t("picture.strip", {count: strip.frames.length})} onError=${onGone} />`;
+    alt=${t("picture.strip", {count: strip.frames.length})} onError=${failed} />`;
 }
 
 function Card({list, event, isSelected, index, count, onSelect, onGone}) {
@@ -160,7 +169,7 @@ function Cards({list, selected, setSelected}) {
         isSelected=${event.event === selected} onSelect=${() => setSelected(event.event)} onGone=${renew(event)} />`)}</div>`);
   }
   return html`<div ref=${ref} class="cards" role="list" aria-label=${t("review.list")} style=${{height: `${rows * rowHeight}px`}}>${shown}</div>
-    ${list.isLoading && html`<${Loading} lines="3" />`}
+    ${list.isLoading && html`<${Loading} lines=${count ? 3 : 8} />`}
     ${list.error && html`<${Failed} error=${list.error} retry=${() => list.more()} />`}
     ${list.isDone && count > 0 && html`<p class="end quiet">${t("review.end", {count})}</p>`}`;
 }

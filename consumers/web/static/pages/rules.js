@@ -33,10 +33,12 @@ const columns = () => [
 function OfCamera() {
   const all = useSignal(cameras) ?? [];
   const {parameters} = useSignal(route);
+  const isEmpty = useSignal(cameras)?.length === 0;
   const camera = parameters.camera || all[0]?.camera || "";
   const found = useAnswer(async () => camera && get(`/cameras/${encodeURIComponent(camera)}/rules`), [camera], 10_000);
   const answer = found.answer?.camera === camera ? found.answer : null;
   const rows = answer?.items ?? [];
+  if (isEmpty) return null;
   return html`<section class="panel"><div class="head"><h2>${t("rules.camera")}</h2>
       <div class="tools"><${Choice} label=${t("filter.camera")} value=${camera} options=${all.map((each) => [each.camera, each.camera])} onChange=${(value) => setParameters({camera: value})} /></div></div>
     ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
@@ -55,7 +57,7 @@ export function Rules() {
     <div class="stack">
       <${OfCamera} />
       ${found.error && !items && html`<${Failed} error=${found.error} retry=${found.again} />`}
-      ${!items && !found.error && html`<${Loading} lines="2" />`}
+      ${!items && !found.error && html`<${Loading} lines="2" shape="wide" />`}
       ${items?.length === 0 && html`<${Empty} title=${t("rules.empty")}>${t("rules.empty.how")}<//>`}
       ${items?.map((each) => html`<${Version} key=${each.version + each.since} version=${each} isOpen=${subject ? each.version === subject : each.holds} />`)}
     </div>`;

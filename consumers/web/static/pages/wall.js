@@ -193,7 +193,7 @@ function Tile({camera}) {
     <${Screen} camera=${camera} isOnScreen=${isOnScreen} />
     <div class="tile-foot">
       <p class="seen">${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : html`<span class="quiet">${t("wall.unclassified")}</span>`}</p>
-      <${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />
+      ${(camera.label || points.length > 0) && html`<${Trace} points=${points} alarming=${alarms} label=${t("wall.trace", {camera: camera.camera})} />`}
       <p class="lag ${isLive && camera.behind_seconds > 10 ? "lag-high" : ""}" title=${t("wall.lag")}>${camera.behind_seconds === null || !isLive ? "–" : duration(camera.behind_seconds)}</p>
     </div>
     <p class="tile-since">${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} /></p>
@@ -216,7 +216,7 @@ export function Wall() {
   return html`
     <div class="head">
       <h1 tabindex="-1">${t("wall")}</h1>
-      ${all && html`<p class="quiet">${counts(all)}</p>`}
+      ${all?.length > 0 && html`<p class="quiet">${counts(all)}</p>`}
       <div class="tools">
         <${Field} label=${t("filter.name")} type="search" value=${parameters.filter ?? ""} onInput=${(event) => setParameters({filter: event.target.value})} onChange=${() => null} />
         <${Choice} label=${t("wall.columns")} value=${columns} options=${COLUMNS.map((each) => [each, each === "auto" ? t("wall.auto") : each])} onChange=${(layout) => setParameters({layout: layout === "auto" ? "" : layout})} />

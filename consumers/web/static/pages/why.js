@@ -94,10 +94,11 @@ function Answer({camera, from, to, label}) {
     () => Promise.all([get(`${path}/predictions`, {...stretch, limit: MOST_WINDOWS}), get(`${path}/rules`, {at: stretch.from}), get("/events", {...stretch, camera, limit: 500})]),
     [camera, from, to],
   );
+  if (found.error?.kind === "not-found" && !found.answer) return html`<${Empty} title=${t("camera.none", {camera})} />`;
   if (found.error && !found.answer) return html`<${Failed} error=${found.error} retry=${found.again} />`;
-  if (!found.answer) return html`<${Loading} lines="2" />`;
+  if (!found.answer) return html`<${Loading} lines="2" shape="wide" />`;
   const [predictions, rules, events] = found.answer;
-  if (predictions.camera !== camera) return html`<${Loading} lines="2" />`;
+  if (predictions.camera !== camera) return html`<${Loading} lines="2" shape="wide" />`;
   const forgotten = predictions.forgotten_spans.map(forgottenSpan);
   if (!predictions.items.length && forgotten.length) return html`<${Empty} title=${t("reason.forgotten")}>${forgotten.slice(0, 5).map(forgottenSays).join(" ")}<//>`;
   if (!predictions.items.length) return html`<${Empty} title=${t("why.nothing")}>${t("why.nothing.how")}<//>`;
