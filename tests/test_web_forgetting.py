@@ -100,8 +100,10 @@ def test_who_may_not_and_what_cannot_be_forgotten_is_refused(here: Site, monkeyp
         problem(client.get("/cameras/gate/forgettings", headers=operator), 403, "role")
         problem(client.post("/cameras/dock/forget", json=ASKED), 404, "not-found")
         now = time.time_ns() // 1000
-        for changed in ({"to": iso(FROM_US)}, {"to": iso(now)}, {"from": 5}, {"why": "x" * 501}, {"cam": "gate"}):
+        for changed in ({"from": 5}, {"why": "x" * 501}, {"cam": "gate"}, {"dry_run": "yes"}):
             problem(client.post("/cameras/gate/forget", json=ASKED | changed), 422, "invalid")
+        for until_us, why in ((FROM_US, "empty-stretch"), (now, "too-recent")):
+            problem(client.post("/cameras/gate/forget", json=ASKED | {"to": iso(until_us)}), 409, why)
         monkeypatch.setattr(serving, "_MOST_WAITING", 0)
         refused = client.post("/cameras/gate/forget", json=ASKED)
         problem(refused, 503, "busy")

@@ -105,10 +105,12 @@ def _stretch(camera: str, asked: ForgetAsked, by: str) -> Forgotten:
     now_us = time.time_ns() // 1000
     from_us, end_us = max(0, to_us(asked.from_)), to_us(asked.to)
     if from_us >= end_us:
-        raise ProblemError(422, "invalid", "to: expected a time after `from`")
+        raise ProblemError(409, "empty-stretch", "to: expected a time after `from`")
     if end_us > now_us - round(LEAST_AGE_SECONDS * 1e6):
         raise ProblemError(
-            422, "invalid", f"to: expected a time {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way"
+            409,
+            "too-recent",
+            f"to: expected a time {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way",
         )
     return Forgotten(camera, from_us, end_us, now_us, by, asked.why or None)
 
