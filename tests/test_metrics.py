@@ -287,7 +287,7 @@ def test_each_process_of_a_run_has_a_port_of_its_own():
     settings = Settings.model_validate(
         {"metrics": {"port": 9400}, "run": {"workers": 2}, "dashboard": {"enabled": False}}
     )
-    services = SimpleNamespace(kafka="k:1", redis="redis://r")
+    services = SimpleNamespace(kafka="k:1", redis="redis://r", is_embedded=False)
     specs = run_module._specs(services, settings, {}, "hub")
     assert [(s.name, s.environment.get(METRICS_PORT)) for s in specs] == [
         ("agent", "9400"), ("worker-1", "9401"), ("worker-2", "9402"), ("pictures", None)

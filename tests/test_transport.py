@@ -589,7 +589,7 @@ def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefi
     with EmbeddedBroker() as broker:
         transport = KafkaTransport(broker.address)
         transport.ensure_topics([Topic(topics_prefix, 1)])
-        producer = transport.producer()
+        producer = transport.producer(5.0)
         producer.send(topics_prefix, b"lobby", [], b"here")
         producer.flush()
     begin = time.monotonic()
@@ -600,7 +600,6 @@ def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefi
     ):
         with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
             action()
-    monkeypatch.setattr(kafka_producer, "DELIVERY_TIMEOUT_SECONDS", 1.0)
     producer.send(topics_prefix, b"lobby", [], b"gone")
     with pytest.raises(BrokerError, match=f"Kafka broker at {transport.address} does not answer"):
         producer.flush()
@@ -640,9 +639,8 @@ def test_every_error_of_the_vendor_becomes_ours(error, monkeypatch):
 def test_records_that_were_refused_hold_no_room(monkeypatch, embedded_broker, topics_prefix):
     transport = KafkaTransport(embedded_broker.address)
     transport.ensure_topics([Topic(topics_prefix, 1)])
-    producer = transport.producer()
+    producer = transport.producer(5.0)
     monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_BYTES", 1000)
-    monkeypatch.setattr(kafka_producer, "DELIVERY_TIMEOUT_SECONDS", 1.0)
 
     def refuse(*_: object, **__: object) -> None:
         raise kafka.errors.KafkaTimeoutError

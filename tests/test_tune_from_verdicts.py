@@ -54,6 +54,7 @@ def proposed(budget: int | None, *verdicts: Verdict) -> Proposal:
     kept = {
         "gate": scores("gate", (10, 0.6), (30, 0.95), (70, 0.62), length=120),
         "yard": scores("yard", (20, 0.7), (40, 0.8), (90, 0.72), length=120),
+        "quiet": scores("quiet", length=120),
     }
     return propose(kept, lambda _: {"fight": RULE}, judged_events(verdicts), by_minute, budget)
 

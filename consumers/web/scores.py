@@ -55,6 +55,8 @@ class ScoreReader:
         self._connect, self._topics, self._topic, self._book = connect, topics, topics.predictions, book
         #: Connections that nobody reads with now: opening one costs more than most reads.
         self._idle = [Kept(lambda: connect().lookup([topics.predictions])) for _ in range(_AT_ONCE)]
+        #: Whether there is a topic of predictions.
+        self._is_there = False
         #: Whoever reads waits here, and in no thread.
         self.room = CapacityLimiter(_AT_ONCE)
 
@@ -71,7 +73,9 @@ class ScoreReader:
             self._idle.append(kept)
 
     def _looked_up(self, lookup: Lookup, camera: str, stretch: tuple[int, int], limit: int) -> Scores:
-        if not lookup.first_kept(self._topic):
+        # Asked until there is one: each question is a way to the broker and back.
+        self._is_there = self._is_there or bool(lookup.first_kept(self._topic))
+        if not self._is_there:
             return Scores((), is_cut=False)
         partition = self._topic, lookup.partition_of(self._topic, camera.encode())
         begin = lookup.since(partition, max(0, stretch[0] - _AHEAD_US))

@@ -8,6 +8,7 @@ Thresholds only rise: nobody has judged what was never told, so nothing is known
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -201,7 +202,7 @@ def _meets(verdict: Verdict, alarm: Alarm) -> bool:
 def _levels(start: float, alarms: Sequence[Alarm]) -> list[float]:
     """The threshold now, and those amid the peaks of alarms: there is room for new scores on both sides."""
     peaks = sorted({alarm.peak_score for alarm in alarms if alarm.peak_score >= start})
-    amid = [(low + high) / 2 for low, high in zip(peaks, [*peaks[1:], 1.0], strict=True)]
+    amid = [(low + high) / 2 for low, high in itertools.pairwise([*peaks, 1.0])]
     if len(amid) > _LEVELS:
         amid = [amid[round(n * (len(amid) - 1) / (_LEVELS - 1))] for n in range(_LEVELS)]
     return sorted({start, *(level for each in amid if (level := min(1.0, round(each, _DIGITS))) > start)})
