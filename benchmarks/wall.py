@@ -35,8 +35,8 @@ from stream.services import EmbeddedBroker
 _SECONDS: Final = 60
 _RATE: Final = 5
 _READY_SECONDS: Final = 180.0
-#: Each look leaves some 0.2 MB in the page, of the tool that looks: four tiles that are looked at each five seconds grow
-#: by as much a look as fifty.
+#: Each look leaves some 0.2 MB in the page, of the tool that looks: four tiles that are looked at each five seconds
+#: grow by as much a look as fifty.
 _LOOK_SECONDS: Final = 120.0
 #: What the second half of the time may add, of what there was in its begin.
 _GROWTH: Final = 0.15
