@@ -21,6 +21,7 @@ from models import Classifier
 from stream import (
     Clipper,
     ClipSpec,
+    DecodeLimits,
     Decoder,
     Feed,
     Gpu,
@@ -149,10 +150,10 @@ def test_there_are_never_more_decoders_than_may_be(tmp_path: Path, monkeypatch: 
     for number, size in enumerate([(64, 48), (96, 64), (128, 96)]):
         film = write_video(tmp_path / f"{number}.mkv", 10, rate=10, size=size, frame=moving)
         contexts.append(av.open(str(film)).streams.video[0].codec_context)
-    with gpu.decoder_for(contexts[0]), gpu.decoder_for(contexts[1]), gpu.decoder_for(contexts[2]) as third:
-        assert third is contexts[2]  # the processor's: none is taken away
-    with gpu.decoder_for(contexts[2]) as third:
-        assert third is not contexts[2]
+    with gpu.lent(contexts[0]), gpu.lent(contexts[1]), gpu.lent(contexts[2]) as third:
+        assert third is None  # none is taken away
+    with gpu.lent(contexts[2]) as third:
+        assert third is not None
     assert len(gpu._idle) == 2
 
 
@@ -173,16 +174,45 @@ def test_what_fails_on_the_gpu_is_decoded_by_the_processor(
     assert sum("illegal memory access" in r.message for r in caplog.records) == 1  # said once, counted always
 
 
-def test_a_damaged_segment_is_refused_as_without_a_gpu(tmp_path: Path) -> None:
+def test_what_the_gpu_does_not_give_the_processor_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = write_video(tmp_path / "film.mkv", 30, rate=10, gop=10, frame=moving)
+    segments, gpu = segments_of(film), Pretended()
+
+    class Dumb:
+        def decode(self, _: object) -> list[av.VideoFrame]:
+            return []
+
+        def flush_buffers(self) -> None:
+            pass
+
+    monkeypatch.setattr(gpu, "_opened", lambda _: Dumb())
+    assert np.array_equal(pictures(segments, gpu), pictures(segments, None))
+    assert gpu.counts == {"again": sum(not s.is_end for s in segments)}
+
+
+@pytest.mark.parametrize("limits", [DecodeLimits(max_seconds=1e-9), DecodeLimits(max_pixels=1000)])
+def test_what_asks_for_too_much_is_refused_once(tmp_path: Path, limits: DecodeLimits) -> None:
+    film = write_video(tmp_path / "film.mkv", 10, rate=10, gop=10, frame=moving)
+    first, gpu = segments_of(film)[0], Pretended()
+    with pytest.raises(SegmentError, match="limit"):
+        decode(first, SPEC.sample_times_us(first), SPEC.picture, "gate/0/7", limits, gpu=gpu)
+    assert gpu.counts["again"] == 0
+
+
+@pytest.mark.parametrize("kept", [0, 200])
+def test_a_damaged_segment_is_refused_as_without_a_gpu(tmp_path: Path, kept: int) -> None:
     film = write_video(tmp_path / "film.mkv", 30, rate=10, gop=10, frame=moving)
     first = segments_of(film)[0]
-    broken = replace(first, data=first.data[:200] + bytes(len(first.data) - 200))
+    broken = replace(first, data=first.data[:kept] + bytes(len(first.data) - kept))
     said = []
-    for gpu in (None, Pretended()):
+    gpu = Pretended()
+    for decoding in (None, gpu):
         with pytest.raises(SegmentError) as error:
-            decode(broken, SPEC.sample_times_us(broken), SPEC.picture, "gate/0/7", gpu=gpu)
+            decode(broken, SPEC.sample_times_us(broken), SPEC.picture, "gate/0/7", gpu=decoding)
         said.append(str(error.value))
     assert said[0] == said[1]
+    if not kept:
+        assert gpu.counts["again"] == 0  # it was not asked
 
 
 def test_a_queue_decodes_on_the_gpu_with_many_threads(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ class Measures:
         )
         self.pictures_decoded = Counter(
             "clipline_decoded_pictures",
-            "Where a GPU decodes: pictures by what made them. processor: the GPU does not decode such video. again: a "
-            "segment that failed on the GPU.",
+            "Where a GPU decodes: pictures by what made them. processor: the GPU does not decode such video, or is "
+            "busy. again: a segment that failed on the GPU.",
             ["by"],
             registry=registry,
         )

@@ -83,34 +83,12 @@ def decode(
     The picture shown at a time is the last frame at or before it; with `keyframes_only`, the last of those at which
     decoding can begin. Where each other picture takes at most `still_share` of the bytes of a keyframe, and none is
     larger than those before, the keyframes' stand in for them until somebody asks for the exact ones. A segment that
-    continues another has no pictures of its own: they are `missing`. What fails on a `gpu` is decoded again without.
+    continues another has no pictures of its own: they are `missing`. A `gpu` decodes where it can.
 
     Raises:
         SegmentError: the bytes are not the video that the segment says they are, or ask for more than the limits.
     """
-    request = _Request(tuple(times_us), picture, limits or DecodeLimits(), keyframes_only, still_share)
-    if gpu is not None:
-        try:
-            return _decode(segment, request, where, gpu)
-        except Exception as error:  # noqa: BLE001  of the segment, of torch or of a driver: the processor tells which
-            gpu.failed(error)
-    return _decode(segment, request, where, None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is wanted of a segment, see `decode`."""
-
-    times_us: tuple[int, ...]
-    picture: Picture
-    limits: DecodeLimits
-    keyframes_only: bool
-    still_share: float | None
-
-
-def _decode(segment: Segment, request: _Request, where: str, gpu: Gpu | None) -> Decoded:
-    times_us, picture, limits = request.times_us, request.picture, request.limits
-    still_share, keyframes_only = request.still_share, request.keyframes_only
+    limits = limits or DecodeLimits()
     budget = Budget(limits, segment, where)
     with errors_named(segment, where):
         with opened(segment, budget, where) as (stream, packets, times):
@@ -369,19 +347,41 @@ def _decode_wanted(
     if not wanted:
         return {}, []
     context = set_up(stream, segment, picture, budget, reordered=times != sorted(times))
+    needed = needed_packets(packets, times, wanted, droppable=context.name == "h264")
     time_of = {packet.pts: time for packet, time in zip(packets, times, strict=True)}
-    scale = (Scaler if gpu is None else gpu.scaler)(picture, segment.display, budget.max_pixels)
+    size = picture, segment.display, budget.max_pixels
+    if gpu is not None:
+        try:
+            with gpu.lent(context) as decoder:
+                if decoder is not None:
+                    found = _produced(decoder, needed, time_of, wanted, gpu.scaler(*size), budget)
+                    if wanted <= found[0].keys():
+                        return found
+                    gpu.failed(f"{len(found[0])} of {len(wanted)} pictures came")
+        except SegmentError:
+            raise  # it asks for too much, whoever decodes it
+        except Exception as error:  # noqa: BLE001  of the segment, of torch or of a driver: the processor tells which
+            gpu.failed(f"{type(error).__name__}: {error}")
+    return _produced(context, needed, time_of, wanted, Scaler(*size), budget)
+
+
+def _produced(
+    decoder: Any,
+    needed: list[SegmentPacket],
+    time_of: dict[int | None, int],
+    wanted: set[int],
+    scale: Scaler,
+    budget: Budget,
+) -> tuple[dict[int, Image], list[int]]:
     images: dict[int, Image] = {}
     produced: list[int] = []
-    needed = needed_packets(packets, times, wanted, droppable=context.name == "h264")
-    with contextlib.nullcontext(context) if gpu is None else gpu.decoder_for(context) as decoder:
-        for packet in (*needed, None):
-            budget.check_time()
-            for frame in decoder.decode(packet):
-                time = time_of.get(frame.pts)
-                if time is None:
-                    continue
-                produced.append(time)
-                if time in wanted:
-                    images[time] = scale(frame)
+    for packet in (*needed, None):
+        budget.check_time()
+        for frame in decoder.decode(packet):
+            time = time_of.get(frame.pts)
+            if time is None:
+                continue
+            produced.append(time)
+            if time in wanted:
+                images[time] = scale(frame)
     return images, produced

@@ -38,8 +38,10 @@ TRUSTED: Final = 4.0
 
 #: What libav calls the form of pictures that are on the GPU.
 ON_GPU: Final = "cuda"
-#: A picture that the GPU decoded; one that it was asked for and libav's own decoder made; a segment that failed on the
-#: GPU and was decoded anew by the processor.
+#: What is logged once each; the rest is counted only.
+_MOST_SAID: Final = 32
+#: A picture that the GPU decoded; one that it was asked for and libav's own decoder made, or a segment that it was not
+#: asked for; a segment that failed on the GPU and was decoded anew by the processor.
 Told = Literal["gpu", "processor", "again"]
 _Key = tuple[object, ...]
 
@@ -54,15 +56,15 @@ class Gpu:
         self._idle: deque[tuple[_Key, Any]] = deque()
         self._lent = 0
         self._said: set[str] = set()
-        #: Hears of each picture; by any thread.
+        #: Hears of each; by any thread.
         self.told: Callable[[Told], None] = lambda _: None
 
     @contextlib.contextmanager
-    def decoder_for(self, context: Any) -> Iterator[Any]:
-        """Lend a decoder on the GPU for what `context` was to decode, which is set up and not opened.
+    def lent(self, context: Any) -> Iterator[Any | None]:
+        """Lend a decoder on the GPU for what `context` is to decode, which is set up and not opened.
 
-        It is `context` itself where the GPU does not decode such video, or is busy with as many as it may have. Where
-        the GPU's decoder refuses what it is given (4:2:2, a size), libav goes on in the same one, on the processor.
+        There is none where the GPU does not decode such video, or has as many as it may. What a decoder refuses (4:2:2,
+        a size) libav decodes in the same one, on the processor.
         """
         key: _Key = (
             context.codec.canonical_name,
@@ -73,7 +75,10 @@ class Gpu:
         )
         decoder = self._take(key, context) if key[0] in CODECS else None
         if decoder is None:
-            yield context
+            self.told("processor")
+            why = f"all {MAX_DECODERS} decoders of the GPU are in use" if key[0] in CODECS else f"it is {key[0]}"
+            self._say(f"some video is decoded by the processor, not by the GPU: {why}")
+            yield None
             return
         try:
             yield decoder
@@ -93,10 +98,10 @@ class Gpu:
 
         return GpuScaler(picture, display, max_pixels, self._note)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, why: str) -> None:
         """Note that a segment could not be decoded here, and is given to the processor."""
         self.told("again")
-        self._say(f"decoding on the GPU failed, the processor tries again: {error}", kind=type(error).__name__)
+        self._say(f"decoding on the GPU failed, the processor tries again: {why}")
 
     def _take(self, key: _Key, context: Any) -> Any | None:
         with self._lock:
@@ -132,13 +137,13 @@ class Gpu:
         if by == "processor":
             self._say(f"NVDEC does not decode {frame.format.name} of {frame.width}x{frame.height}: the processor does")
 
-    def _say(self, what: str, kind: str | None = None) -> None:
+    def _say(self, what: str) -> None:
         """Log something once."""
         with self._lock:
-            is_new = (kind or what) not in self._said and len(self._said) < MAX_DECODERS
-            self._said.add(kind or what)
-        if is_new:
-            log.warning("%s", what)
+            if what in self._said or len(self._said) >= _MOST_SAID:
+                return
+            self._said.add(what)
+        log.warning("%s", what)
 
 
 def open_gpu() -> Gpu:
@@ -173,7 +178,8 @@ def check(gpu: Gpu) -> None:
             right = [*map(Scaler(picture, display, 1 << 20), container.decode(video=0))]
         with av.open(io.BytesIO(film), "r", format="mpegts") as container:
             scale = gpu.scaler(picture, display, 1 << 20)
-            with gpu.decoder_for(container.streams.video[0].codec_context) as decoder:
+            with gpu.lent(container.streams.video[0].codec_context) as decoder:
+                assert decoder is not None  # it is H.264, and nobody else has any yet
                 frames = [frame for packet in container.demux(video=0) for frame in decoder.decode(packet)]
                 # Not before they are scaled is the decoder another's.
                 found = [scale(frame) for frame in frames]
