@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ pytest.importorskip("fastapi")
 from consumers.cli.main import app
 from consumers.footage_index import FootageIndex
 from consumers.forgetting import ForgottenBook, ForgottenReader, read_forgotten, work
-from consumers.forgetting.embedded import taking_out
+from consumers.forgetting.embedded import take_out, taking_out
+from consumers.forgetting.redis_traces import RedisTraces
 from consumers.forgetting.report import kept_until
 from consumers.outputs.evidence import find_evidence
 from consumers.outputs.redis_check import redis_differences
 from consumers.outputs.redis_projection import RedisProjection
 from consumers.records.audit import AuditEntry
+from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
@@ -32,7 +36,7 @@ from consumers.subscribing.subscription import subscribe
 from consumers.topics import ensure_topic_of_forgotten
 from stream import Described, MemoryTransport, SourceError
 from stream.services import EmbeddedBroker, Service
-from tests.dashboards import Site, event, ids, problem, ready, served
+from tests.dashboards import Site, ended, event, ids, problem, ready, served, settings_of
 from tests.footage_sites import BEGIN_US, attach, entries, site
 from tests.videos import write_video
 from tests.waiting import eventually
@@ -399,3 +403,54 @@ def test_what_cannot_be_forgotten_is_refused(
     done = run(here.settings, *arguments)
     assert says in str(done.exception)
     assert not here.transport.existing([here.topics.forgotten])
+
+
+def test_the_embedded_broker_keeps_nothing_of_an_event_of_which_one_report_is_forgotten(topics_prefix: str) -> None:
+    begun = event(0, "gate", start_us=FROM_US - 2 * SECOND_US, end_us=FROM_US - SECOND_US, peak_us=FROM_US - SECOND_US)
+    over, kept = replace(ended(begun), end_us=TO_US + SECOND_US), seen_event(9)
+    judged = Verdict("ab" * 12, "right", begun.id, "gate", "fight", begun.start_us, begun.end_us, 5, None)
+    told = Delivery.about(begun, "ops", now_us=BEGIN_US, expires_us=BEGIN_US + SECOND_US)
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        here = Site(settings_of(broker.address, topics_prefix))
+        here.events(begun, over, kept)
+        here.send(here.topics.deliveries, told, Delivery.about(kept, "ops", now_us=BEGIN_US, expires_us=BEGIN_US))
+        here.send(here.topics.verdicts, judged)
+        book, known = ForgottenBook([stretch()]), {}
+
+        def reports() -> list[tuple[str, str]]:
+            return [(each.id, each.state) for each in stored_events(here.transport, here.topics)]
+
+        def stored(topic: str) -> int:
+            return len(list(here.transport.read(here.transport.offsets(topic))))
+
+        # The verdict is the newest record of its partition: it stays for now, and with it what proves whose it is.
+        take_out(broker, here.topics, book, known)
+        assert reports() == [(over.id, "ended"), (kept.id, "started")]
+        assert (stored(here.topics.deliveries), stored(here.topics.verdicts)) == (1, 1)
+        here.send(
+            here.topics.verdicts,
+            replace(judged, id="cd" * 12, event=kept.id, start_us=kept.start_us, end_us=kept.end_us),
+        )
+        here.events(begun)  # sent again by a worker that took over
+        take_out(broker, here.topics, book, known)
+        assert reports() == [(over.id, "ended"), (kept.id, "started"), (begun.id, "started")]
+        assert stored(here.topics.verdicts) == 1
+        here.events(seen_event(8))
+        take_out(broker, here.topics, book, known)
+        assert reports() == [(kept.id, "started"), (seen_event(8).id, "started")]
+        here.events(begun, seen_event(7))  # late, and nothing on the broker tells that it is forgotten
+        take_out(broker, here.topics, book, known)
+        assert begun.id not in dict(reports())
+
+
+def test_redis_is_rid_of_all_reports_of_an_event_of_which_one_is_forgotten(redis_url: str, topics_prefix: str) -> None:
+    begun = event(0, "gate", start_us=FROM_US - 2 * SECOND_US, end_us=FROM_US - SECOND_US, peak_us=FROM_US - SECOND_US)
+    reports = (begun, replace(ended(begun), end_us=TO_US), seen_event(1))
+    with redis.Redis.from_url(redis_url) as client:
+        for report in reports:
+            client.xadd(f"{topics_prefix}:events", {"event": report.encode()[2]})
+        with closing(RedisTraces(redis_url, topics_prefix, ForgottenBook([stretch()]), ())) as traces:
+            assert traces.find()[0].count == 2
+            traces.delete()
+        ((_, left),) = client.xrange(f"{topics_prefix}:events")
+    assert json.loads(left[b"event"])["event"] == seen_event(1).id

@@ -108,7 +108,7 @@ def test_what_is_taken_out_of_a_broker_is_gone_and_all_else_is_read_on_as_before
         numbers = iter(range(100))
         send(1, 1, 1, 1, 5, 1, 1, 1)  # 0 1 2 3 4-8 9 10 11
         lookup, follower = transport.lookup(["few"]), transport.follow({("few", 0): 2})
-        assert take_out(2, 3, 5, 8, 10, 11) == 5, "11 is the newest batch"
+        assert take_out(2, 3, 5, 8, 10, 11) == 5, "11 is the newest record"
         assert stored() == [0, 1, 4, 6, 7, 9, 11]
         for first, found in ((2, [4, 6]), (3, [4, 6]), (5, [6]), (6, [6])):
             assert [record.offset for record in lookup.read(("few", 0), first, 7)] == found
@@ -122,6 +122,39 @@ def test_what_is_taken_out_of_a_broker_is_gone_and_all_else_is_read_on_as_before
         assert [offset for offset in read if offset != 11] == [4, 6, 7, 9, 12], "11 may have been fetched before"
         assert broker.kept().bytes == sum(broker._store._topic_bytes.values())
         follower.close()
+
+
+@pytest.mark.parametrize("gone", [{4}, {0}, {2, 3}, {1, 2, 4}, {0, 1, 2, 3, 4}], ids=str)
+def test_what_is_taken_out_of_the_newest_batch_leaves_no_reader_with_records_twice(gone: set[int]):
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("few", 1)])
+        producer = transport.producer()
+
+        def send(*numbers: int) -> None:
+            for number in numbers:
+                producer.send("few", b"%d" % number, [], b"v")
+            producer.flush()
+
+        def read() -> list[int]:
+            lookup = transport.lookup(["few"])
+            found = [record.offset for record in lookup.read(("few", 0), min(kept, default=4))]
+            lookup.close()
+            assert [record.offset for record in transport.read(transport.offsets("few"))] == found
+            return found
+
+        def take_out() -> int | None:
+            return broker.take_out("few", lambda key, *_: int(key or b"-1") in gone)
+
+        kept = sorted({0, 1, 2, 3} - gone)
+        send(0, 1, 2, 3, 4)
+        assert take_out() == 4 - len(kept)
+        assert read() == [*kept, 4], "the newest record stays"
+        assert (take_out(), broker.kept().bytes) == (0, sum(broker._store._topic_bytes.values()))
+        send(5, 6)
+        assert take_out() == len(gone & {4})
+        kept += sorted({4} - gone)
+        assert read() == [*kept, 5, 6] if kept else [5, 6]
 
 
 def test_one_batch_that_cannot_be_joined_keeps_no_other_one_apart():

@@ -6,7 +6,7 @@ from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.settings import TopicSettings
-from stream import Transport
+from stream import Record, Transport
 
 from .book import ForgottenBook
 
@@ -23,13 +23,18 @@ def forgotten_events(transport: Transport, topics: TopicSettings, book: Forgotte
     if not len(book) or not transport.existing([topics.events]):
         return found
     for record in transport.read(transport.offsets(topics.events)):
-        if not book.has((record.key or b"").decode(errors="replace")):
-            continue
-        try:
-            event = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
-        except RecordError:
-            continue  # whoever shows events says so
-        stretch = book.of(event.camera, event.start_us, event.end_us)
-        if stretch is not None:
-            found.setdefault(event.id, stretch)
+        if (proof := forgotten_report(record, book)) is not None:
+            found.setdefault(*proof)
     return found
+
+
+def forgotten_report(record: Record, book: ForgottenBook) -> tuple[str, Forgotten] | None:
+    """The event that a record by itself proves to be forgotten, and its stretch; None where it proves none."""
+    if not book.has((record.key or b"").decode(errors="replace")):
+        return None
+    try:
+        event = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
+    except RecordError:
+        return None  # whoever shows events says so
+    stretch = book.of(event.camera, event.start_us, event.end_us)
+    return None if stretch is None else (event.id, stretch)

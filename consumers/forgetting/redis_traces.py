@@ -19,7 +19,9 @@ _AT_ONCE: Final = 500
 class RedisTraces:
     """Those in one Redis, or cluster. Every method raises RedisError, OSError or SinkError where it is away."""
 
-    def __init__(self, url: str, prefix: str, book: ForgottenBook, events: Iterable[str]) -> None:
+    def __init__(
+        self, url: str, prefix: str, book: ForgottenBook, events: Iterable[str], pictured: Iterable[str] = ()
+    ) -> None:
         """Connect.
 
         Args:
@@ -27,12 +29,14 @@ class RedisTraces:
             prefix: what the keys begin with.
             book: the stretches.
             events: ids of events that are known to be of them.
+            pictured: ids of further events, of which only pictures are.
         """
         # The vendor types its replies for all of its clients, protocols and encodings at once.
         self._redis: Any = open_redis(url)
         self._prefix, self._book = prefix, book
         #: By id; those that only Redis knows of join them.
         self.events = set(events)
+        self._pictured = frozenset(pictured)
 
     def find(self) -> list[Held]:
         """Count them."""
@@ -70,7 +74,10 @@ class RedisTraces:
                 self.events.add(str(body["event"]))
             return found
 
-        yield from self._of_stream(f"{self._prefix}:events", b"event", is_of, delete=delete)
+        key = f"{self._prefix}:events"
+        for _ in self._of_stream(key, b"event", is_of, delete=False):
+            pass  # the last report of an event may be the one that is of a stretch
+        yield from self._of_stream(key, b"event", lambda body: str(body["event"]) in self.events, delete=delete)
 
     def _of_predictions(self, delete: bool) -> Iterator[int]:  # noqa: FBT001
         for camera in self._cameras():
@@ -113,7 +120,8 @@ class RedisTraces:
         for kind in ("peak", "strip"):
             begin = f"{self._prefix}:{kind}:"
             for key in list(self._redis.scan_iter(match=f"{begin}*", count=1000)):
-                if key.decode(errors="replace").removeprefix(begin).rpartition("-")[0] not in self.events:
+                event = key.decode(errors="replace").removeprefix(begin).rpartition("-")[0]
+                if event not in self.events and event not in self._pictured:
                     continue
                 size = int(self._redis.strlen(key))
                 if delete:

@@ -21,6 +21,7 @@ from consumers.times import parse_time_us
 from stream import Lookup, Partition, Record, Transport
 
 from .book import ForgottenBook
+from .events import forgotten_report
 
 
 @dataclass(slots=True)
@@ -51,8 +52,10 @@ class Found:
     """What was found on the broker."""
 
     held: tuple[Held, ...]
-    #: Ids of events of these stretches.
+    #: Ids of events of these stretches: some report of each is.
     events: frozenset[str]
+    #: Further events, of which only pictures are.
+    pictured: frozenset[str]
     #: Records that cannot be read at all, by topic: nobody knows what they hold.
     unreadable: Counter[str]
 
@@ -62,16 +65,19 @@ _Count = Callable[[Record], int]
 
 
 class _Search:
-    def __init__(self, transport: Transport | None, topics: TopicSettings, book: ForgottenBook) -> None:
+    def __init__(
+        self, transport: Transport | None, topics: TopicSettings, book: ForgottenBook, events: Collection[str] = ()
+    ) -> None:
         self._transport, self._topics, self._book = transport, topics, book
         self._lookup: Lookup | None = None
-        self._events: set[str] = set()
+        #: Of which one report is of a stretch: all else that names them is, too, whatever time it tells.
+        self._events = events
+        self._pictured: set[str] = set()
         self._unreadable: Counter[str] = Counter()
 
     def kinds(self) -> tuple[tuple[str, str, _Count], ...]:
         """Topics, what one thing on them is, and how many of them a record holds."""
         topics = self._topics
-        # Events first: records of pictures and messages name them.
         return (
             (topics.events, "report of an event", self._event),
             (topics.segments, "segment", self._footage),
@@ -97,6 +103,12 @@ class _Search:
     ) -> Found:
         topics = self._topics
         held = []
+        if topics.events in there:
+            # Which events these are, the last report of one may say: before anything that names them is counted.
+            say(f"reading {topics.events} for what is forgotten of it")
+            proofs = (forgotten_report(record, self._book) for record in self._records(topics.events))
+            self._events = {proof[0] for proof in proofs if proof is not None}
+            self._unreadable.clear()
         for name, what, count in kinds:
             if name in there:
                 say(f"reading {name}")
@@ -104,7 +116,7 @@ class _Search:
         if topics.segments_index in there:
             say(f"reading {topics.segments_index}")
             held.append(self._index())
-        return Found(tuple(held), frozenset(self._events), self._unreadable)
+        return Found(tuple(held), frozenset(self._events), frozenset(self._pictured), self._unreadable)
 
     def _records(self, topic: str) -> Iterator[Record]:
         assert self._transport is not None
@@ -159,10 +171,7 @@ class _Search:
 
     def _event(self, record: Record) -> int:
         found = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
-        is_of = self._is_of(found.camera, found.start_us, found.end_us)
-        if is_of:
-            self._events.add(found.id)
-        return int(is_of)
+        return int(found.id in self._events or self._is_of(found.camera, found.start_us, found.end_us))
 
     def _pictures(self, record: Record) -> int:
         found = EventPictures.decode(record.key, record.headers, record.value, record.where)
@@ -170,7 +179,7 @@ class _Search:
         times = [found.time_us, *frames]
         is_of = found.event in self._events or self._is_of(found.camera, min(times), max(times))
         if is_of:
-            self._events.add(found.event)
+            self._pictured.add(found.event)
         return int(is_of)
 
     def _verdict(self, record: Record) -> int:
@@ -207,21 +216,49 @@ class _Search:
 
 
 def deletable(topics: TopicSettings) -> tuple[str, ...]:
-    """Topics of footage and what was made of it, events first. Verdicts and the ledger of messages are of use
-    without it.
+    """Topics of footage and what was made of it, events first. Verdicts and the ledger of messages are of use without
+    it: they are not deleted with all that was sent before.
     """
     return topics.events, topics.segments, topics.deadletter, topics.predictions, topics.pictures
 
 
-def record_matchers(topics: TopicSettings, book: ForgottenBook) -> Mapping[str, Callable[[Record], bool]]:
-    """By topic, whether a record is of a stretch. Pictures are known by events: ask about those first."""
-    search = _Search(None, topics, book)
+def taken_out(topics: TopicSettings) -> tuple[str, ...]:
+    """Topics out of which the embedded broker takes what is forgotten, and nothing else: events last."""
+    return (
+        *(name for name in deletable(topics) if name != topics.events),
+        topics.verdicts,
+        topics.deliveries,
+        topics.events,
+    )
+
+
+def event_named(topics: TopicSettings, record: Record) -> str | None:
+    """The event that a record is of, whatever its time; None where it names none, or cannot be read."""
+    try:
+        if record.topic == topics.events:
+            return Event.decode(record.key, record.headers, record.value, record.where, drills=True).id
+        if record.topic == topics.pictures:
+            return EventPictures.decode(record.key, record.headers, record.value, record.where).event
+        if record.topic == topics.verdicts:
+            return Verdict.decode(record.key, record.value, record.where).event
+        if record.topic == topics.deliveries:
+            return Delivery.decode(record.key, record.value, record.where).event
+    except RecordError:
+        pass
+    return None
+
+
+def record_matchers(
+    topics: TopicSettings, book: ForgottenBook, events: Collection[str] = ()
+) -> Mapping[str, Callable[[Record], bool]]:
+    """By topic, whether a record is of a stretch, or names one of some events, of which some report is."""
+    search = _Search(None, topics, book, events)
     counts: dict[str, _Count] = {name: count for name, _, count in search.kinds()}
 
     def matcher(count: _Count) -> Callable[[Record], bool]:
         return lambda record: bool(search.counted(record, count))
 
-    return {name: matcher(counts[name]) for name in deletable(topics)}
+    return {name: matcher(counts[name]) for name in taken_out(topics)}
 
 
 def what_is_held(transport: Transport, topics: TopicSettings, book: ForgottenBook, say: Callable[[str], None]) -> Found:

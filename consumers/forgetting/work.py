@@ -23,7 +23,7 @@ from .book import MOST, ForgottenBook
 from .reader import read_forgotten
 from .redis_traces import RedisTraces
 from .report import DryRun, Report, fates, kept_until, rows, unreadable_notes
-from .search import Found, Held, deletable, what_is_held
+from .search import Found, Held, deletable, taken_out, what_is_held
 
 #: What is more recent is still under way: in agents, on the index, in workers.
 LEAST_AGE_SECONDS: Final = 15.0
@@ -139,7 +139,7 @@ class Forgetting:
             BrokerError: the broker is away, or does not let us read a topic.
         """
         until = time.monotonic() + _EMBEDDED_SECONDS
-        wanted = set(deletable(self._settings.topics))
+        wanted = set(taken_out(self._settings.topics))
         while True:
             seen = self.look(book)
             is_left = any(held.count for held in seen.found.held if held.where in wanted)
@@ -198,7 +198,7 @@ class Forgetting:
             # Who may delete need not be allowed to ask how topics are configured.
             with contextlib.suppress(BrokerError):
                 described = self._transport.described(held.where for held in there)
-        wanted = set(deletable(self._settings.topics))
+        wanted = set(taken_out(self._settings.topics))
         return {
             held.where: kept_until(
                 described.get(held.where),
@@ -210,7 +210,7 @@ class Forgetting:
         }
 
     def _traces(self, book: ForgottenBook, found: Found) -> RedisTraces:
-        return RedisTraces(self._settings.redis, self._settings.topics.prefix, book, found.events)
+        return RedisTraces(self._settings.redis, self._settings.topics.prefix, book, found.events, found.pictured)
 
 
 def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: int) -> Forgotten:

@@ -87,6 +87,39 @@ def without(data: bytes, goes: Condition) -> tuple[bytes | None, int]:
     return _ending(made, batch.last_offset - batch.base_offset), gone
 
 
+def parted(data: bytes, first: int) -> tuple[bytes, int, bytes] | None:
+    """A batch without its last record, how many offsets behind its first one that lies, and that record's own batch.
+
+    Args:
+        data: the batch.
+        first: the offset of its first record.
+
+    Returns:
+        None where it holds one record only, is no plain batch, or is damaged.
+    """
+    try:
+        batch = DefaultRecordBatch(data)
+        if batch.magic != _MAGIC or batch.attributes & _OTHER_THAN_PLAIN or not batch.validate_crc():
+            return None
+        *records, last = list(batch)
+        delta = last.offset - batch.base_offset
+        if not records:
+            return None
+        builder, alone = _builder(), _builder()
+        for record in records:
+            builder.append(
+                record.offset - batch.base_offset, record.timestamp, record.key, record.value, record.headers
+            )
+        alone.append(0, last.timestamp, last.key, last.value, last.headers)
+    except Exception:  # noqa: BLE001  as above
+        return None
+    head = data[:_OFFSET_BYTES] + bytes(builder.build())[_OFFSET_BYTES:]
+    # Some brokers store the offset there, some nothing.
+    base = first + delta if batch.base_offset else 0
+    tail = base.to_bytes(_OFFSET_BYTES, "big") + bytes(alone.build())[_OFFSET_BYTES:]
+    return _ending(head, delta - 1), delta, tail
+
+
 def ending_at(data: bytes, delta: int) -> bytes | None:
     """A batch that ends so many offsets behind its first one, without records there; None where it is no plain batch.
 
@@ -103,6 +136,11 @@ def ending_at(data: bytes, delta: int) -> bytes | None:
 def last_delta(data: bytes) -> int:
     """How many offsets behind its first one a batch ends."""
     return int.from_bytes(data[_LAST_DELTA : _LAST_DELTA + 4], "big")
+
+
+def record_count(data: bytes) -> int:
+    """How many records a batch holds."""
+    return int.from_bytes(data[57:61], "big")
 
 
 def _ending(data: bytes, delta: int) -> bytes:

@@ -33,7 +33,7 @@ from xml.sax.saxutils import escape, unescape
 from stream.errors import ServiceError
 
 from .groups import subscribes, without_lost_leader
-from .joining import Condition, ending_at, joined, last_delta, without
+from .joining import Condition, ending_at, joined, last_delta, parted, record_count, without
 from .processes import HOST
 
 BUCKET: Final = "clipline"
@@ -73,11 +73,6 @@ class Kept:
     evicted_records: int
     #: Records that went before a consumer group had committed them, by group.
     unread_records: Mapping[str, int] = field(default_factory=dict)
-
-
-def _record_count(batch: bytes) -> int:
-    """How many records a batch (version 2, https://kafka.apache.org/documentation/#recordbatch) holds."""
-    return int.from_bytes(batch[57:61], "big")
 
 
 class ObjectStore:
@@ -187,15 +182,14 @@ class ObjectStore:
         for name in names[1:]:
             self._remove(f"{folder}/{name}")
         first = f"{folder}/{names[0]}"
-        self._topic_bytes[topic] += len(data) - self._batches[topic][first]
-        self._batches[topic][first] = len(data)
         # Whoever asks for what was sent since a moment is given some of what was sent before it.
-        self._write(first, data, objects[-1].stamp)
+        self._replace(topic, first, data, objects[-1].stamp)
 
     def take_out(self, topic: str, goes: Condition) -> int:
         """Take records out of a topic for good; all others keep their offsets. Return how many went. Any thread may.
 
-        The newest batch of a partition keeps one record at least: by it Tansu knows where the partition ends.
+        The newest record of a partition stays, in a batch of its own: by the newest batch Tansu knows where the
+        partition ends, and one with fewer records than offsets it sends again and again in one answer.
         """
         with self._lock:
             folders = sorted({key.rpartition("/")[0] for key in self._batches.get(topic, ())})
@@ -212,14 +206,29 @@ class ObjectStore:
                 if (found := objects.get(name)) is None:
                     continue
                 data, count = without(found.data, goes)
+                if count and name == max(objects):
+                    if not self._part(folder, topic, name):
+                        continue
+                    data, count = without(objects[name].data, goes)
                 if data is not None:
                     before = name
-                elif name == max(objects) or not self._cover(folder, topic, name, before):
+                elif not self._cover(folder, topic, name, before):
                     continue
                 gone += count
                 if count and data is not None:
-                    self._replace(topic, f"{folder}/{name}", data)
+                    self._replace(topic, f"{folder}/{name}", data, found.stamp)
         return gone
+
+    def _part(self, folder: str, topic: str, name: str) -> bool:
+        """Store the last record of a batch as one of its own. Whether that can be."""
+        found, first = self._folders[folder][name], int(name.partition(".")[0])
+        parts = parted(found.data, first)
+        if parts is None:
+            return False
+        head, delta, tail = parts
+        self._replace(topic, f"{folder}/{name}", head, found.stamp)
+        self._replace(topic, f"{folder}/{first + delta:0{name.index('.')}}.batch", tail, found.stamp)
+        return True
 
     def _cover(self, folder: str, topic: str, name: str, before: str | None) -> bool:
         """Remove a batch of which nothing is left; the one before it ends where that ended. Whether that can be."""
@@ -232,15 +241,14 @@ class ObjectStore:
             data = ending_at(objects[before].data, end - int(before.partition(".")[0]))
             if data is None:
                 return False
-            self._replace(topic, f"{folder}/{before}", data)
+            self._replace(topic, f"{folder}/{before}", data, objects[before].stamp)
         self._remove(key)
         return True
 
-    def _replace(self, topic: str, key: str, data: bytes) -> None:
-        folder, _, name = key.rpartition("/")
-        self._topic_bytes[topic] += len(data) - self._batches[topic][key]
+    def _replace(self, topic: str, key: str, data: bytes, stamp: str) -> None:
+        self._topic_bytes[topic] += len(data) - self._batches[topic].get(key, 0)
         self._batches[topic][key] = len(data)
-        self._write(key, data, self._folders[folder][name].stamp)
+        self._write(key, data, stamp)
 
     def _write(self, key: str, data: bytes, stamp: str | None = None) -> str:
         self._written += 1
@@ -270,7 +278,7 @@ class ObjectStore:
         match = _BATCH.fullmatch(key)
         assert match is not None
         first = int(match[3])
-        records = _record_count(self._folders[folder][name].data)
+        records = record_count(self._folders[folder][name].data)
         self._evicted_bytes += self._batches[topic][key]
         self._evicted_records += records
         self._remove(key)

@@ -291,8 +291,14 @@ class KafkaConsumer:
         """
         unfinished = set(partitions)
         deadline = time.monotonic() + seconds
+        next_offsets: dict[Partition, int] = {}
         while unfinished:
             for record in self.poll(_READ_SECONDS).records:
+                at_partition = record.topic, record.partition
+                # A broker may send a batch again that records were taken out of.
+                if record.offset < next_offsets.get(at_partition, 0):
+                    continue
+                next_offsets[at_partition] = record.offset + 1
                 deadline = time.monotonic() + seconds
                 yield record
             with mapped("reading", self._address):
