@@ -22,7 +22,8 @@ from consumers.web.paging import Moment, to_us
 from consumers.web.problems import ProblemError, problem_responses
 from stream import BrokerError
 
-from .cameras import CameraName, known_line
+from .cameras import CameraName
+from .remembered import check_known
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
@@ -57,7 +58,7 @@ async def forget_stretch(
     looking for what is left, takes as long as reading the topics does: what came of it is among the camera's
     forgettings. One that is forgotten already is looked for again. `dry_run` notes nothing.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     stretch = _stretch(camera, asked, asker.name)
     if not desk.view.knows_forgotten():
         raise BrokerError(desk.view.waiting("forgotten") or "what is forgotten is not read yet")
@@ -80,8 +81,8 @@ async def forget_stretch(
     return _body(job.stretch, job)
 
 
-@router.get("/cameras/{camera}/forgettings", responses=problem_responses(403, 404, 422))
-def list_forgettings(
+@router.get("/cameras/{camera}/forgettings", responses=problem_responses(403, 404, 422, 503))
+async def list_forgettings(
     camera: CameraName,
     asker: Admin,
     desk: AtDesk,
@@ -92,7 +93,7 @@ def list_forgettings(
     Those that others had forgotten, as with `clipline forget`, are `noted`: what is left of them is asked for with one
     more POST.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     jobs = desk.forgetter.jobs(camera)
     worked_on = {job.stretch.key for job in jobs if not job.dry_run}
     noted = [each for each in desk.view.forgotten.stretches(camera) if each.key not in worked_on]

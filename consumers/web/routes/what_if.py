@@ -21,8 +21,8 @@ from consumers.web.what_if.bodies import WhatIf, WhatIfEvent
 from consumers.web.what_if.compare import Compared, TooLongError, supposed
 from consumers.web.what_if.scores import Asked, PastScores
 
-from .cameras import CameraName, known_line, label_rule
-from .remembered import check_knows_forgotten
+from .cameras import CameraName, label_rule
+from .remembered import check_known, check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["rules"])
 
@@ -62,7 +62,7 @@ async def get_what_if(
     The rule of now is asked the same question, by the same scores, so that nothing but the rule differs. A request
     reads scores for a few seconds, the newest first: while `goes_on` is true, the next one knows more.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     check_knows_forgotten(desk)
     now_us = time.time_ns() // 1000
     end_us = now_us - now_us % _TOGETHER_US if query.to is None else max(0, to_us(query.to))
