@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +22,7 @@ from consumers.forgetting.serving import Forgetter
 from consumers.settings import Settings
 from consumers.web.credentials import token_hash
 from consumers.web.desk import Desk
+from stream import SourceError
 from stream.services import Service
 from tests.dashboards import Site, camera_state, now_us, problem, ready, served, settings_of
 from tests.footage_sites import BEGIN_US, attach
@@ -114,6 +118,30 @@ def test_who_may_not_and_what_cannot_be_forgotten_is_refused(here: Site, monkeyp
         assert int(refused.headers["retry-after"]) > 0
         assert len(desk.view.forgotten) == 0
     assert not here.transport.existing([here.topics.forgotten])
+
+
+def test_of_many_that_ask_at_once_some_are_refused_and_the_same_is_noted_once(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes = threading.Event()
+
+    def work_on(*_: object) -> None:
+        assert goes.wait(30)
+        raise SourceError("nothing is looked for here")
+
+    monkeypatch.setattr(Forgetter, "_worked_on", work_on)
+    with as_ana(here) as (client, desk), ThreadPoolExecutor(14) as pool:
+
+        def ask(second: int) -> int:
+            asked = ASKED | {"from": iso(FROM_US - second * 1_000_000)}
+            return client.post("/cameras/gate/forget", json=asked).status_code
+
+        assert Counter(pool.map(ask, range(14))) == {202: 8, 503: 6}
+        goes.set()
+        over(client)
+        assert set(pool.map(ask, [60] * 7)) == {202}
+        entries = client.get("/audit?action=camera.forget").json()["items"]
+        assert (len(entries), len(desk.view.forgotten)) == (9, 9)
 
 
 def test_what_could_not_be_looked_for_says_why() -> None:

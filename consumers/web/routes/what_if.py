@@ -9,6 +9,7 @@ from typing import Annotated, Final, TypeVar
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
@@ -120,14 +121,22 @@ async def _in_turn(request: Request, answers: Answers, look: Callable[[], _T]) -
         with answers.place():
             async with answers.room:
                 # Pages ask anew while one moves a slider: what nobody waits for any more holds nobody up.
-                await request.body()
-                if await request.is_disconnected():
+                if await _is_gone(request):
                     raise ProblemError(503, "busy", "nobody waits for this any more")
                 return await to_thread.run_sync(look)
     except TooManyQuestionsError as error:
         raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
     except TooLongError as error:
         raise ProblemError(422, "too-much", str(error)) from None
+
+
+async def _is_gone(request: Request) -> bool:
+    """Whether whoever asked has hung up."""
+    try:
+        await request.body()
+    except ClientDisconnect:
+        return True
+    return await request.is_disconnected()
 
 
 def _oldest(scores: PastScores, begin_us: int) -> int:
