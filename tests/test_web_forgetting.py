@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,9 +22,12 @@ from consumers.forgetting.serving import Forgetter
 from consumers.settings import Settings
 from consumers.web.credentials import token_hash
 from consumers.web.desk import Desk
+from stream import SourceError
 from stream.services import Service
-from tests.dashboards import Site, problem, ready, served, settings_of
+from tests.dashboards import Site, camera_state, now_us, problem, ready, served, settings_of
+from tests.footage_sites import BEGIN_US, attach
 from tests.test_forgetting import FROM_US, TO_US, iso, seen_event, stretch
+from tests.videos import write_video
 from tests.waiting import eventually
 
 ASKED = {"from": iso(FROM_US), "to": iso(TO_US), "why": "request 17"}
@@ -112,6 +120,30 @@ def test_who_may_not_and_what_cannot_be_forgotten_is_refused(here: Site, monkeyp
     assert not here.transport.existing([here.topics.forgotten])
 
 
+def test_of_many_that_ask_at_once_some_are_refused_and_the_same_is_noted_once(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes = threading.Event()
+
+    def work_on(*_: object) -> None:
+        assert goes.wait(30)
+        raise SourceError("nothing is looked for here")
+
+    monkeypatch.setattr(Forgetter, "_worked_on", work_on)
+    with as_ana(here) as (client, desk), ThreadPoolExecutor(14) as pool:
+
+        def ask(second: int) -> int:
+            asked = ASKED | {"from": iso(FROM_US - second * 1_000_000)}
+            return client.post("/cameras/gate/forget", json=asked).status_code
+
+        assert Counter(pool.map(ask, range(14))) == {202: 8, 503: 6}
+        goes.set()
+        over(client)
+        assert set(pool.map(ask, [60] * 7)) == {202}
+        entries = client.get("/audit?action=camera.forget").json()["items"]
+        assert (len(entries), len(desk.view.forgotten)) == (9, 9)
+
+
 def test_what_could_not_be_looked_for_says_why() -> None:
     settings = Settings.model_validate({"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1/0"})
     with Forgetter(settings) as forgetter:
@@ -120,3 +152,29 @@ def test_what_could_not_be_looked_for_says_why() -> None:
         (job,) = forgetter.jobs("gate")
     assert "127.0.0.1:1" in (job.why or "")
     assert forgetter.jobs("dock") == []
+
+
+def test_of_a_camera_that_has_gone_can_be_asked_and_forgotten_what_it_left_behind(
+    here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = now_us() - 3600 * 1_000_000
+    over = camera_state("gate", "ended")
+    here.send(here.topics.cameras_state, replace(over, time_us=gone, feed=replace(over.feed, since_us=gone)))
+    attach(here.settings, write_video(tmp_path / "yard.mp4", 40, rate=10, gop=10, size=(64, 48)), "yard", BEGIN_US)
+    when = {"from": iso(BEGIN_US), "to": iso(BEGIN_US + 10_000_000)}
+    with as_ana(here) as (client, desk):
+        problem(client.get("/cameras/gate"), 404, "not-found")
+        # Of the other one nothing is left but what the index of segments says.
+        known = desk.view.has_heard_of
+        monkeypatch.setattr(desk.view, "has_heard_of", lambda camera: camera == "gate" and known(camera))
+        for camera, asked in (("gate", ASKED), ("yard", ASKED | when)):
+            for path in ("predictions", "footage", "rules", "forgettings"):
+                params = when if path in {"predictions", "footage"} else {}
+                assert client.get(f"/cameras/{camera}/{path}", params=params).status_code == 200, (camera, path)
+            played = client.get(f"/cameras/{camera}/recorded.m3u8", params=when)
+            assert (played.status_code, "is known" in played.text) == (200 if camera == "yard" else 404, False)
+            assert client.post(f"/cameras/{camera}/forget", json=asked).status_code == 202
+            (told,) = client.get(f"/cameras/{camera}/forgettings").json()["items"]
+            assert told["why"] == "request 17"
+        for path in ("forgettings", "footage", "rules"):
+            assert "is known" in problem(client.get(f"/cameras/nobody/{path}"), 404, "not-found")["detail"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytest.importorskip("fastapi")
@@ -107,6 +109,25 @@ def test_reports_are_listed_and_shown_but_nothing_of_them_runs(
     with served(settings_of(embedded_broker.address, topics_prefix)) as (client, _):
         assert client.get("/reports").json() == {"items": [], "is_named": False, "why": None}
         problem(client.get("/reports/yard.html"), 404, "not-found")
+
+
+def test_whoever_reads_a_report_that_becomes_shorter_sees_that_it_is_not_all(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    report = tmp_path / "yard.html"
+    report.write_bytes(b" " * (32 << 20))
+    with served(settings_of(embedded_broker.address, topics_prefix, reports=str(tmp_path))) as (client, _):
+        with client.stream("GET", "/reports/yard.html") as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces)
+            os.truncate(report, 1 << 20)
+            with pytest.raises(httpx.HTTPError):
+                b"".join(pieces)
+        assert client.get("/reports").status_code == 200
+    said = [each for each in caplog.records if each.levelno >= logging.WARNING and "kafka" not in each.name]
+    assert [each.getMessage() for each in said] == [
+        "report yard.html became shorter while it was read: whoever read it was disconnected"
+    ]
 
 
 def test_reports_that_stay_as_they_are_are_not_opened_again_for_their_titles(

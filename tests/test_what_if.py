@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import threading
@@ -15,6 +16,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from starlette.requests import Request
+
 from consumers.live.tracker import Tracker
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
@@ -22,6 +25,8 @@ from consumers.records.verdict import Verdict
 from consumers.rules.rule import Rule
 from consumers.verdicts.book import judged_events
 from consumers.web.credentials import token_hash
+from consumers.web.problems import ProblemError
+from consumers.web.routes import what_if as what_if_route
 from consumers.web.what_if import answers as answers_module
 from consumers.web.what_if import scores as past
 from consumers.web.what_if.answers import Answers, TooManyQuestionsError
@@ -279,3 +284,12 @@ def test_the_api_says_what_would_be_lost_and_links_it(
         problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.7"), 422, "too-much")
         few = {"Authorization": "Bearer bo"}
         problem(client.get("/cameras/gate-1/what-if?label=fight&start=0.9", headers=few), 404, "not-found")
+
+
+def test_whoever_hung_up_while_waiting_for_the_turn_is_answered_without_a_look() -> None:
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "GET", "headers": []}, gone)
+    with pytest.raises(ProblemError, match="nobody waits"):
+        asyncio.run(what_if_route._in_turn(request, Answers(), lambda: pytest.fail("nobody waits for it")))

@@ -8,8 +8,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
+
+import anyio
 
 from consumers.records.forgotten import Forgotten
 from consumers.settings import Settings
@@ -28,6 +32,10 @@ _MOST_WAITING: Final = 8
 #: Results that are kept, the newest.
 _MOST_KEPT: Final = 100
 _END_SECONDS: Final = 3.0
+
+
+class TooManyStretchesError(Exception):
+    """As many as there may be are being forgotten."""
 
 
 class _EndedError(Exception):
@@ -54,6 +62,10 @@ class Forgetter:
         """Prepare; nothing is connected, and no thread is there, before the first stretch."""
         self._settings = settings
         self._lock = threading.Lock()
+        #: Whoever notes a stretch holds it from the look whether it is noted already: none is noted twice.
+        self.noting = anyio.Lock()
+        #: Places of those that are not put yet.
+        self._held = 0
         #: By stretch, and whether it is only looked at, the one that was asked for last at the end.
         self._jobs: dict[tuple[bytes, bool], Job] = {}
         self._queue: queue.SimpleQueue[tuple[bytes, bool] | None] = queue.SimpleQueue()
@@ -69,11 +81,23 @@ class Forgetter:
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may be asked for."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place while a stretch is noted and put.
+
+        Raises:
+            TooManyStretchesError: there is none.
+        """
         with self._lock:
-            return sum(job.state in {"waiting", "working"} for job in self._jobs.values()) < _MOST_WAITING
+            under_way = sum(job.state in {"waiting", "working"} for job in self._jobs.values())
+            if under_way + self._held >= _MOST_WAITING:
+                raise TooManyStretchesError("many stretches are being forgotten already")
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
 
     def prepare(self) -> None:
         """See that there is a topic to note stretches on; raises BrokerError."""

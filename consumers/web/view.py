@@ -34,6 +34,7 @@ from consumers.verdicts.book import JudgedEvent, judged_events, seen_by, verdict
 from stream import Record, Transport
 
 from .cameras.history import Past, StateHistory
+from .cameras.known import CameraNames
 from .feed import Feed, FeedHealth
 from .newest import Key, Newest, Slice
 from .sharing import AccessBook
@@ -105,10 +106,12 @@ class View:
         """
         topics, room = settings.topics, settings.dashboard.max_events
         self._topics, self._now_us, self._group = topics, now_us, settings.worker.group
+        self._named = frozenset(settings.cameras)
         self._keep_us = int(settings.dashboard.keep_hours * 3.6e9)
         self._lock = threading.RLock()
         self._states = States()
         self._history = StateHistory(now_us())
+        self._names = CameraNames()
         self._reader = EventReader(topics, drills=True)
         #: Which stretches nobody is told of.
         self.forgotten = ForgottenBook()
@@ -206,6 +209,15 @@ class View:
     def camera(self, name: str) -> CameraLine | None:
         """One camera; None where nothing is known of it."""
         return next((line for line in self.overview().cameras if line.state.feed.camera == name), None)
+
+    def has_heard_of(self, camera: str) -> bool:
+        """Whether a camera is or was there, as far as settings, states, events and forgotten stretches tell."""
+        return camera in self._named or camera in self._names or self.forgotten.has(camera)
+
+    def note_camera(self, camera: str) -> None:
+        """Keep the name of a camera that others know."""
+        with self._lock:
+            self._names.note(camera)
 
     def past(self, camera: str, from_us: int, to_us: int) -> Past:
         """How a camera was between two times, wall clock, as far as anybody here has heard."""
@@ -367,6 +379,7 @@ class View:
         key = (record.key or b"").decode(errors="replace")
         if record.topic == self._topics.cameras_state and (camera := self._states.cameras.get(key)) is not None:
             self._history.note_camera(camera)
+            self._names.note(key)
         elif record.topic == self._topics.workers_state and (worker := self._states.workers.get(key)) is not None:
             self._history.note_worker(worker)
 
@@ -377,6 +390,7 @@ class View:
         before = self._events.get(event.id)
         if before is None or event.revision > before.revision:
             self._events.put(event.id, event.start_us, event, self._heard_us(record))
+            self._names.note(event.camera)
 
     def _take_pictures(self, record: Record) -> None:
         found = EventPictures.decode(record.key, record.headers, record.value, record.where)

@@ -39,6 +39,16 @@ class Footage:
             lambda: self._index.use(lambda index: index.find(camera, from_us, to_us)), limiter=self._room
         )
 
+    async def knows(self, camera: str) -> bool:
+        """Whether the index has heard of a camera.
+
+        Raises:
+            BrokerError: the broker is away.
+        """
+        return await to_thread.run_sync(
+            lambda: self._index.use(lambda index: index.contents(camera)) is not None, limiter=self._room
+        )
+
     def __enter__(self) -> Self:
         self.live.__enter__()
         return self

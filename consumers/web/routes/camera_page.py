@@ -37,6 +37,7 @@ from models import Contract
 from stream import display_name
 
 from .cameras import CameraName, forgotten_spans, known_line
+from .remembered import check_known
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
@@ -131,7 +132,7 @@ async def get_camera_footage(
     camera: CameraName, query: Annotated[Steps, Query()], asker: AnyAsker, desk: AtDesk
 ) -> CameraFootage:
     """How much a camera sent, and of which times there is nothing, as the index of segments has it."""
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     begin, end = query.stretch(time.time_ns() // 1000)
     found = await desk.footage.find(camera, begin, max(end, begin + 1))
     step_us = max(_SHORTEST_STEP_US, -(-(found.to_us - begin) // query.steps))

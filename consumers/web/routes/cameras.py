@@ -19,7 +19,7 @@ from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import CameraId, Moment, to_us
 from consumers.web.problems import not_found, problem_responses
 
-from .remembered import check_knows_forgotten
+from .remembered import check_known, check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
@@ -65,7 +65,7 @@ async def list_predictions(
     They are found by when their records were sent: of footage that was recorded long before it was sent, less may be
     found than there is, and `cut` is true then.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     check_knows_forgotten(desk)
     begin, end = to_us(query.from_), to_us(query.to)
     last, reader = min(end, begin + _LONGEST_US), desk.scores
@@ -88,15 +88,17 @@ class At(BaseModel):
     at: Moment | None = Field(None, description="Event time; left out: now.", examples=["2026-11-24T08:00:00Z"])
 
 
-@router.get("/cameras/{camera}/rules", responses=problem_responses(404, 422))
-def get_camera_rules(camera: CameraName, query: Annotated[At, Query()], asker: AnyAsker, desk: AtDesk) -> CameraRules:
+@router.get("/cameras/{camera}/rules", responses=problem_responses(404, 422, 503))
+async def get_camera_rules(
+    camera: CameraName, query: Annotated[At, Query()], asker: AnyAsker, desk: AtDesk
+) -> CameraRules:
     """By which scores of a camera become events, as workers with the settings of this server have it.
 
     Rules that were applied, else those of the settings, over what the model says.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     at_us = time.time_ns() // 1000 if query.at is None else to_us(query.at)
-    found = desk.thresholds.read(camera, at_us, desk.view.rules())
+    found = await to_thread.run_sync(desk.thresholds.read, camera, at_us, desk.view.rules())
     return CameraRules(
         camera=camera,
         model=found.model,
@@ -117,7 +119,7 @@ def make_live_token(camera: CameraName, asker: AnyAsker, desk: AtDesk, response:
 
 
 def known_line(desk: Desk, asker: Asker, camera: str) -> CameraLine:
-    """A camera that there is for who asks.
+    """A camera that there is for who asks, and how it is: for what it has recorded see `check_known`.
 
     Raises:
         ProblemError: there is none.

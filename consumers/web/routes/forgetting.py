@@ -11,18 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from consumers.forgetting.book import MOST
 from consumers.forgetting.report import NOBODY_KNOWS, DryRun, Report
-from consumers.forgetting.serving import Job
+from consumers.forgetting.serving import Job, TooManyStretchesError
 from consumers.forgetting.work import LEAST_AGE_SECONDS
 from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
 from consumers.records.prediction import rfc3339
+from consumers.web.access import Asker
 from consumers.web.cameras.bodies import ForgettingBody, ForgettingPlace, Forgettings
-from consumers.web.desk import Admin, AtDesk, TaggedRoute, audit_entry
+from consumers.web.desk import Admin, AtDesk, Desk, TaggedRoute, audit_entry
 from consumers.web.paging import MOST as MOST_LISTED
 from consumers.web.paging import Moment, to_us
 from consumers.web.problems import ProblemError, problem_responses
 from stream import BrokerError
 
-from .cameras import CameraName, known_line
+from .cameras import CameraName
+from .remembered import check_known
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 
@@ -57,31 +59,24 @@ async def forget_stretch(
     looking for what is left, takes as long as reading the topics does: what came of it is among the camera's
     forgettings. One that is forgotten already is looked for again. `dry_run` notes nothing.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     stretch = _stretch(camera, asked, asker.name)
     if not desk.view.knows_forgotten():
         raise BrokerError(desk.view.waiting("forgotten") or "what is forgotten is not read yet")
-    if not desk.forgetter.has_room:
-        raise ProblemError(
-            503, "busy", "many stretches are being forgotten already", {"Retry-After": str(_RETRY_SECONDS)}
-        )
-    known = next((each for each in desk.view.forgotten.stretches(camera) if each.key == stretch.key), None)
-    if known is None and not asked.dry_run:
-        if len(desk.view.forgotten) >= MOST:
-            raise ProblemError(409, "too-many-forgotten", f"{MOST} stretches are forgotten, and readers heed no more")
-        entry = audit_entry(asker, "camera.forget", stretch.key.decode(), camera, None)
-        topic, writer = desk.settings.topics.forgotten, desk.writer
-        await to_thread.run_sync(desk.forgetter.prepare, limiter=writer.room)
-        await to_thread.run_sync(writer.write, entry, topic, stretch.encode(), limiter=writer.room)
-        desk.view.put_audit(entry)
-        desk.view.forgotten.put(stretch)
-    job = desk.forgetter.put(known or stretch, dry_run=asked.dry_run)
+    try:
+        with desk.forgetter.place():
+            if not asked.dry_run:
+                async with desk.forgetter.noting:
+                    await _note_once(desk, asker, stretch)
+            job = desk.forgetter.put(_noted(desk, stretch) or stretch, dry_run=asked.dry_run)
+    except TooManyStretchesError as error:
+        raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
     response.headers["Location"] = f"/api/v1/cameras/{camera}/forgettings"
     return _body(job.stretch, job)
 
 
-@router.get("/cameras/{camera}/forgettings", responses=problem_responses(403, 404, 422))
-def list_forgettings(
+@router.get("/cameras/{camera}/forgettings", responses=problem_responses(403, 404, 422, 503))
+async def list_forgettings(
     camera: CameraName,
     asker: Admin,
     desk: AtDesk,
@@ -92,13 +87,32 @@ def list_forgettings(
     Those that others had forgotten, as with `clipline forget`, are `noted`: what is left of them is asked for with one
     more POST.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     jobs = desk.forgetter.jobs(camera)
     worked_on = {job.stretch.key for job in jobs if not job.dry_run}
     noted = [each for each in desk.view.forgotten.stretches(camera) if each.key not in worked_on]
     items = [*(_body(job.stretch, job) for job in jobs), *(_body(each, None) for each in noted)]
     items.sort(key=lambda each: each.time, reverse=True)
     return Forgettings(items=items[:limit], left_out=max(0, len(items) - limit), waiting=desk.view.waiting("forgotten"))
+
+
+def _noted(desk: Desk, stretch: Forgotten) -> Forgotten | None:
+    """The same stretch as it was noted first; None where it was not."""
+    return next((each for each in desk.view.forgotten.stretches(stretch.camera) if each.key == stretch.key), None)
+
+
+async def _note_once(desk: Desk, asker: Asker, stretch: Forgotten) -> None:
+    """Note a stretch, and who asked, where it is not noted yet. Hold `noting`."""
+    if _noted(desk, stretch) is not None:
+        return
+    if len(desk.view.forgotten) >= MOST:
+        raise ProblemError(409, "too-many-forgotten", f"{MOST} stretches are forgotten, and readers heed no more")
+    entry = audit_entry(asker, "camera.forget", stretch.key.decode(), stretch.camera, None)
+    topic, writer = desk.settings.topics.forgotten, desk.writer
+    await to_thread.run_sync(desk.forgetter.prepare, limiter=writer.room)
+    await to_thread.run_sync(writer.write, entry, topic, stretch.encode(), limiter=writer.room)
+    desk.view.put_audit(entry)
+    desk.view.forgotten.put(stretch)
 
 
 def _stretch(camera: str, asked: ForgetAsked, by: str) -> Forgotten:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
@@ -30,6 +32,7 @@ from consumers.web.shelf.reports import NAME, OpenReport
 
 from .camera_page import clip_body
 
+log = logging.getLogger(__name__)
 router = APIRouter(route_class=TaggedRoute, tags=["models"])
 
 #: A report is a page of its own, of whoever wrote the file: it runs nothing and asks for nothing.
@@ -116,24 +119,37 @@ async def get_report(
         found.file.close()
         return not_modified(headers)
     headers["Content-Security-Policy"] = _SANDBOX
-    return _Sent(found, room, _TYPES[report.rpartition(".")[2]], headers)
+    return _Sent(desk, report, found, _TYPES[report.rpartition(".")[2]], headers)
+
+
+class _ShrunkError(Exception):
+    """A file became shorter while it was read."""
 
 
 class _Sent(StreamingResponse):
     """Sends a report piece by piece, and closes it whatever becomes of the client."""
 
-    def __init__(self, report: OpenReport, room: CapacityLimiter, media_type: str, headers: dict[str, str]) -> None:
+    def __init__(self, desk: Desk, name: str, report: OpenReport, media_type: str, headers: dict[str, str]) -> None:
         headers = {**headers, "Content-Length": str(report.bytes)}
-        super().__init__(self._pieces(room), media_type=media_type, headers=headers)
-        self._report = report
+        super().__init__(self._pieces(desk.reports.room), media_type=media_type, headers=headers)
+        self._desk, self._name, self._report = desk, name, report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._report.file:
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except _ShrunkError:
+                log.warning("report %s became shorter while it was read: whoever read it was disconnected", self._name)
+                # How long it would be has been said: only so is it seen that this is not all.
+                self._desk.streams.abort(scope.get("client"))
+                await asyncio.sleep(0)
 
     async def _pieces(self, room: CapacityLimiter) -> AsyncIterator[bytes]:
         left = self._report.bytes  # somebody may write to it meanwhile
-        while left and (piece := await to_thread.run_sync(self._report.file.read, min(left, _PIECE), limiter=room)):
+        while left:
+            piece = await to_thread.run_sync(self._report.file.read, min(left, _PIECE), limiter=room)
+            if not piece:
+                raise _ShrunkError
             left -= len(piece)
             yield piece
 

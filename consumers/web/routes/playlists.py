@@ -27,7 +27,7 @@ from stream import BrokerError
 
 from .cameras import CameraName
 from .events import EventId, find_event
-from .remembered import check_knows_forgotten, check_remembered
+from .remembered import check_known, check_knows_forgotten, check_remembered
 
 router = APIRouter(tags=["footage"])
 _tagged = APIRouter(route_class=TaggedRoute)
@@ -151,7 +151,8 @@ async def get_live_playlist(camera: CameraName, viewer: Viewer, desk: AtDesk) ->
 
     The first answer waits a few seconds for three of them. A token in the address is put on those of segments.
     """
-    _check_camera(desk, camera, is_seen=viewer.sees(camera))
+    if not viewer.sees(camera) or desk.view.camera(camera) is None:
+        raise not_found(f"no camera {camera!r} is known")
     check_knows_forgotten(desk)
     window = await _window(desk, camera)
     try:
@@ -173,7 +174,7 @@ async def get_recorded_playlist(
 
     It begins where decoding can, and says at which second players are to start.
     """
-    _check_camera(desk, camera, is_seen=asker.sees(camera))
+    await check_known(desk, asker, camera)
     begin = to_us(part.from_)
     found = await desk.footage.find(camera, begin, max(begin, min(to_us(part.to), begin + _LONGEST_US)))
     try:
@@ -202,7 +203,7 @@ async def get_segment(
     desk: AtDesk,
 ) -> Response:
     """A segment of a camera, by its place on the topic; playlists name them. It never changes."""
-    _check_camera(desk, camera, is_seen=viewer.sees(camera))
+    await check_known(desk, viewer, camera)
     if viewer.token is not None and not all(desk.footage.live.holds(camera, *place) for place in asked.places()):
         raise not_found("the token is for the newest footage only")
     return await segment_response(request, desk, camera, asked)
@@ -263,11 +264,6 @@ async def get_evidence_playlist(
 
 
 router.include_router(_tagged)
-
-
-def _check_camera(desk: Desk, camera: str, *, is_seen: bool) -> None:
-    if not is_seen or desk.view.camera(camera) is None:
-        raise not_found(f"no camera {camera!r} is known")
 
 
 async def _window(desk: Desk, camera: str) -> Sequence[IndexedSegment]:

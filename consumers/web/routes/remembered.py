@@ -1,10 +1,32 @@
-"""What of a camera's time is forgotten is shown to nobody."""
+"""What cameras left behind: of those that have gone, too, and nothing of what is forgotten."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from consumers.web.desk import Desk
-from consumers.web.problems import forgotten
+from consumers.web.problems import forgotten, not_found
 from stream import BrokerError
+
+
+class _Sees(Protocol):
+    def sees(self, camera: str) -> bool: ...
+
+
+async def check_known(desk: Desk, viewer: _Sees, camera: str) -> None:
+    """See that a camera is or was there, for who asks: what it recorded stays longer than how it is.
+
+    Raises:
+        ProblemError: nobody has heard of it.
+        BrokerError: only the index may know it, and the broker is away.
+    """
+    if viewer.sees(camera):
+        if desk.view.has_heard_of(camera):
+            return
+        if await desk.footage.knows(camera):
+            desk.view.note_camera(camera)
+            return
+    raise not_found(f"no camera {camera!r} is known")
 
 
 def check_knows_forgotten(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Final, TypeVar
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
@@ -21,8 +22,8 @@ from consumers.web.what_if.bodies import WhatIf, WhatIfEvent
 from consumers.web.what_if.compare import Compared, TooLongError, supposed
 from consumers.web.what_if.scores import Asked, PastScores
 
-from .cameras import CameraName, known_line, label_rule
-from .remembered import check_knows_forgotten
+from .cameras import CameraName, label_rule
+from .remembered import check_known, check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["rules"])
 
@@ -62,7 +63,7 @@ async def get_what_if(
     The rule of now is asked the same question, by the same scores, so that nothing but the rule differs. A request
     reads scores for a few seconds, the newest first: while `goes_on` is true, the next one knows more.
     """
-    known_line(desk, asker, camera)
+    await check_known(desk, asker, camera)
     check_knows_forgotten(desk)
     now_us = time.time_ns() // 1000
     end_us = now_us - now_us % _TOGETHER_US if query.to is None else max(0, to_us(query.to))
@@ -120,14 +121,22 @@ async def _in_turn(request: Request, answers: Answers, look: Callable[[], _T]) -
         with answers.place():
             async with answers.room:
                 # Pages ask anew while one moves a slider: what nobody waits for any more holds nobody up.
-                await request.body()
-                if await request.is_disconnected():
+                if await _is_gone(request):
                     raise ProblemError(503, "busy", "nobody waits for this any more")
                 return await to_thread.run_sync(look)
     except TooManyQuestionsError as error:
         raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
     except TooLongError as error:
         raise ProblemError(422, "too-much", str(error)) from None
+
+
+async def _is_gone(request: Request) -> bool:
+    """Whether whoever asked has hung up."""
+    try:
+        await request.body()
+    except ClientDisconnect:
+        return True
+    return await request.is_disconnected()
 
 
 def _oldest(scores: PastScores, begin_us: int) -> int:
