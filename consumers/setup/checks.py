@@ -15,7 +15,7 @@ import redis
 
 from consumers.cores import usable_cores
 from consumers.files import is_held
-from consumers.live.assemble import clip_spec
+from consumers.live.assemble import WITHOUT_GPU, clip_spec
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
 from consumers.records.prediction import rfc3339
 from consumers.rules.applying import other_rules
@@ -186,7 +186,7 @@ def _decoder(settings: Settings) -> Iterator[Finding]:
     try:
         open_gpu()
     except GpuError as error:
-        yield Finding("error", "decoder", str(error))
+        yield Finding("error", "decoder", f"{error}; {WITHOUT_GPU}")
     else:
         yield Finding("ok", "decoder", "NVDEC decodes as the processor does")
 
