@@ -120,7 +120,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         free = shutil.disk_usage(there).free / 1e6
         subject = f"disk ({use})"
         if use == "logs" and is_held(folder):
-            yield Finding("error", subject, f"{folder}: another `clipline run` writes there: end it first")
+            text = f"{folder}: a `clipline run` that writes there runs already: `clipline status` says how it is doing"
+            yield Finding("warning", subject, f"{text}; one beside it needs a run.log_folder of its own")
         elif not there.is_dir() or not os.access(there, os.W_OK):
             yield Finding("error", subject, f"{folder}: cannot be written: choose another folder")
         elif free < _LOW_DISK_MEGABYTES:
