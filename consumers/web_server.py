@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ _SEND_BUFFER_BYTES: Final = 128 * 1024
 #: Connections that wait to be accepted.
 _WAITING: Final = 128
 _END_SECONDS: Final = 3
+
+
+class AddressTakenError(SettingsError):
+    """Somebody listens there already."""
 
 
 class WebServer:
@@ -55,7 +60,7 @@ def web_server(
         proxy_headers: whether whoever is connected from this machine may say that it asks for another address.
 
     Raises:
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on; AddressTakenError where somebody else does.
         ValueError: it is no address.
     """
     host, port = parse_address(address)
@@ -115,7 +120,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise SettingsError(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
+        kind = AddressTakenError if error.errno == errno.EADDRINUSE else SettingsError
+        raise kind(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
     return listener
 
 

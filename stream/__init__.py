@@ -25,7 +25,7 @@ from .camera_ids import CAMERA_ID, camera_behind, check_camera_id, check_sent_id
 from .clips.clipper import Clip, Clipper, ClipperState
 from .clips.decoding import Decoded, Decoder, decode
 from .clips.effort import EVERYTHING, Effort, Thinning
-from .clips.gpu.decoders import Gpu, open_gpu
+from .clips.gpu.decoders import Gpu, check_gpu, open_gpu
 from .clips.grid import ClipSpec
 from .clips.limits import DecodeLimits
 from .clips.pictures import Fit, Image, Picture
@@ -135,6 +135,7 @@ __all__ = [
     "cameras_of",
     "check_address",
     "check_camera_id",
+    "check_gpu",
     "check_sent_id",
     "child_trace",
     "decode",

@@ -20,6 +20,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 pytest.importorskip("cryptography")
 
@@ -385,8 +387,15 @@ def test_the_command_ends_with_0_for_what_is_vouched_for_only(bundle: Path, sett
     shown = clipline("evidence", "key", **own)
     assert shown.returncode == 0
     assert fingerprint in shown.stdout
-    assert "BEGIN PUBLIC KEY" in shown.stdout
     assert "PRIVATE" not in shown.stdout
+    # As docs/evidence.md has it: all that is printed, into a file that openssl and `verify` read.
+    pem = tmp_path / "maker.pem"
+    pem.write_text(shown.stdout)
+    read = load_pem_public_key(pem.read_bytes())
+    assert isinstance(read, Ed25519PublicKey)
+    assert read.public_bytes_raw() == existing_signer(settings.evidence.key).public
+    done = clipline("evidence", "verify", bundle, "--public-key", pem, **elsewhere)
+    assert (done.returncode, "signed by the key that you named" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize(

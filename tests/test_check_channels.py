@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ VERDICTS = {"base_url": "https://example.org/v", "secret": "nobody guesses this 
 
 
 def found(**values: object) -> dict[tuple[str, str], str]:
-    settings = Settings.model_validate({"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}, **values})
+    # Whether the dashboard's port is free is the machine's.
+    usual = {"cameras": {"gate": {"url": "rtsp://127.0.0.1:1/x"}}, "dashboard": {"enabled": False}}
+    settings = Settings.model_validate(usual | values)
     return {(each.level, each.subject): each.text for each in check_channels(settings)}
 
 
@@ -62,6 +65,18 @@ def test_names_that_nothing_is_called_are_said_with_what_may_be_meant():
     assert "did you mean 'gate'?" in said["warning", "channel guard"]
     assert "'nope*'" in said["warning", "rules #1"]
     assert not any(level == "ok" for level, _ in said)
+
+
+def test_the_dashboards_port_is_looked_at_where_it_is_served():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        dashboard = {"listen": f"127.0.0.1:{port}"}
+        said = found(dashboard=dashboard)["warning", f"port {port}"]
+        assert not [subject for _, subject in found(dashboard={**dashboard, "enabled": False}) if "port" in subject]
+    assert "taken by " in said
+    assert "dashboard of a `clipline run`" in said
+    assert "dashboard.listen" in said
+    assert found(dashboard=dashboard)["ok", f"port {port}"] == "free, for the dashboard"
 
 
 def test_cameras_that_others_attach_are_not_asked_for():

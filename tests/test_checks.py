@@ -116,11 +116,11 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     assert found["disk (topics)"].level == "ok"
 
 
-def test_logs_of_a_run_that_goes_on_are_an_error(tmp_path):
+def test_a_run_that_goes_on_is_said_and_no_error(tmp_path):
     with hold_folder(tmp_path / "logs"):
         found = by_subject(check_machine(settings_of(run={"log_folder": str(tmp_path / "logs")})))
-    assert found["disk (logs)"].level == "error"
-    assert "another `clipline run` writes there" in found["disk (logs)"].text
+    assert found["disk (logs)"].level == "warning"
+    assert "runs already: `clipline status`" in found["disk (logs)"].text
 
 
 # -- model

@@ -16,10 +16,10 @@ pytest.importorskip("fastapi")
 
 from consumers.cli.main import app
 from consumers.footage_index import FootageIndex
-from consumers.forgetting import ForgottenBook, ForgottenReader, read_forgotten, work
+from consumers.forgetting import ForgottenBook, ForgottenReader, embedded, read_forgotten, work
 from consumers.forgetting.embedded import take_out, taking_out
 from consumers.forgetting.redis_traces import RedisTraces
-from consumers.forgetting.report import kept_until
+from consumers.forgetting.report import TAKEN_OUT, kept_until
 from consumers.outputs.evidence import find_evidence
 from consumers.outputs.redis_check import redis_differences
 from consumers.outputs.redis_projection import RedisProjection
@@ -136,7 +136,7 @@ def test_a_reader_hears_of_what_is_forgotten_meanwhile_and_passes_over_what_is_n
         (Described(1, None, -1, 600_000, "delete"), False, "for ever: the topic has no retention"),
         (Described(1, None, 1, 1, "compact"), False, "for ever: the topic is compacted, without a retention"),
         (None, False, "the broker does not say"),
-        (None, True, "whoever runs the embedded broker takes it out, or that ends"),
+        (None, True, TAKEN_OUT),
     ],
     ids=["retention", "none", "compacted", "unknown", "embedded"],
 )
@@ -286,8 +286,11 @@ def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
         assert dry.return_value is None
         found = rows_of(dry)
         assert found[here.topics.segments]["found"] == 4
-        assert found[here.topics.segments]["then"].startswith("not shown, and there until")
-        assert (found[f"Redis {names}:events"]["found"], found[f"Redis {names}:events"]["then"]) == (1, "deleted")
+        assert found[here.topics.segments]["then"].startswith("would not be shown, and there until")
+        assert (found[f"Redis {names}:events"]["found"], found[f"Redis {names}:events"]["then"]) == (
+            1,
+            "would be deleted",
+        )
         assert not read_forgotten(here.transport, here.topics)
 
         done = run(here.settings, *ask("--why", "asked"))
@@ -298,7 +301,7 @@ def test_redis_is_rid_of_it_at_once_and_for_good_and_the_rest_is_named(
             assert (row["found"] > 0, row["left"]) == (True, 0), where
         footage = found[here.topics.segments]
         assert (footage["found"], footage["gone"], footage["left"]) == (4, 0, 4)
-        assert footage["until"] == "whoever runs the embedded broker takes it out, or that ends"
+        assert footage["until"] == TAKEN_OUT
         assert client.exists(f"{names}:strip:{gone.id}-0") == 0
         assert client.exists(f"{names}:strip:{seen_event(1).id}-0") == 1
         assert client.xlen(f"{names}:events") == 2
@@ -349,8 +352,10 @@ def test_apache_kafka_deletes_it_with_all_before_it_after_saying_what_that_is(
 
 
 def test_whoever_runs_the_embedded_broker_takes_it_out_and_nothing_else(
-    topics_prefix: str, tmp_path: Path, film: Path, redis_url: str
+    topics_prefix: str, tmp_path: Path, film: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As long as this site takes to be counted.
+    monkeypatch.setattr(embedded, "_COUNTED_SECONDS", 3.0)
     with EmbeddedBroker(max_bytes=100_000_000) as broker:
         here = forgotten_site(broker, topics_prefix, tmp_path, film, redis_url)
         here.send(here.topics.events, seen_event(9))
@@ -359,6 +364,12 @@ def test_whoever_runs_the_embedded_broker_takes_it_out_and_nothing_else(
             whole = index.find("gate", BEGIN_US, BEGIN_US + 10 * SECOND_US).segments
         with taking_out(broker, here.topics):
             done = run(here.settings, *ask())
+        # It is noted before anything is read, and each topic is said once for each pass.
+        lines = done.stderr.splitlines()
+        assert lines[1] == "noted: nobody is shown it from now on"
+        assert f"counting what there is: {here.topics.segments}" in lines[2:]
+        assert f"looking for what is left: {here.topics.segments}" in lines[2:]
+        assert len(lines) == len(set(lines))
         found = rows_of(done)
         for topic in (here.topics.segments, here.topics.predictions, here.topics.events):
             assert (found[topic]["found"] > 0, found[topic]["left"]) == (True, 0), topic

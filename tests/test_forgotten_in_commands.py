@@ -140,7 +140,7 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(here: Site) -> None:
     asked = ["--camera", "gate", "--from", iso(FROM_US), "--to", iso(TO_US), "--dry-run"]
     told = run(here.settings, "forget", *asked)
     assert told.return_value is None
-    line = f"{here.topics.events} (report of an event): 3: not shown, and there until whoever runs the embedded broker"
+    line = f"{here.topics.events} (report of an event): 3: would not be shown, and there until the `clipline"
     assert line in told.stdout
     assert "Redis could not be looked at" in told.stdout
     assert "Nothing was changed." in told.stdout

@@ -36,6 +36,7 @@ from stream import (
 from stream.clips.gpu import decoders
 from stream.clips.pictures import Scaler
 from stream.segment import Display
+from tests.command_line import clipline
 from tests.videos import write_video
 
 torch = pytest.importorskip("torch")
@@ -251,8 +252,26 @@ def without(reason: str) -> Callable[[], Gpu]:
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.live.assemble.open_gpu", without("torch finds no GPU"))
-    with pytest.raises(GpuError, match=r"worker\.decoder is cuda: torch finds no GPU"):
+    with pytest.raises(GpuError, match=r"worker\.decoder is cuda: torch finds no GPU; set worker\.decoder to auto"):
         open_decoding("cuda", "openvino-f32")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["run", "work"])
+def test_commands_refuse_a_gpu_that_is_not_there_before_anything_is_started_or_waited_for(
+    command: str, tmp_path: Path
+) -> None:
+    settings = tmp_path / "site.toml"
+    # Nobody listens there.
+    settings.write_text(
+        'kafka = "127.0.0.1:9"\n[worker]\ndecoder = "cuda"\n[run]\nservices = "own"\n'
+        f'log_folder = "{tmp_path}/logs"\n[cameras.a]\nurl = "rtsp://127.0.0.1:9/"\n'
+    )
+    done = clipline(command, "--settings", settings)
+    assert done.returncode == 2, done.stderr
+    assert "worker.decoder is cuda: torch finds no GPU" in done.stderr
+    assert "set worker.decoder to auto or cpu" in done.stderr
+    assert not (tmp_path / "logs").exists()
 
 
 def test_by_itself_the_processor_takes_over_and_says_why(

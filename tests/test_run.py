@@ -347,7 +347,8 @@ def test_a_camera_that_another_agent_reads_is_refused(embedded_broker, topics_pr
 def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics_prefix):
     clock = [100.0]
     settings = Settings(topics=TopicSettings(prefix=topics_prefix))
-    watch = Watch(KafkaAddress(embedded_broker.address), settings, lambda: clock[0])
+    away = [True]
+    watch = Watch(KafkaAddress(embedded_broker.address), settings, lambda: clock[0], lambda: away[0])
     list(watch.poll())
     assert watch.overview() is None
     producer = KafkaTransport(embedded_broker.address).producer()
@@ -361,11 +362,25 @@ def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics
     hear()
     assert [line.status for line in watch.overview().cameras] == ["live"]
     clock[0] += 30
-    assert "has sent nothing for 10 s" in watch.news()
-    assert watch.overview().cameras == ()
+    said = watch.news()
+    assert f"{embedded_broker.address} does not answer" in said
+    assert (watch.news(), watch.overview().cameras, watch.overview().problems) == (None, (), (said,))
+    away[0] = False
+    assert watch.news() == "no agent or worker has said anything for 10 s: nobody knows how cameras are"
+    # One camera is heard again; of another the newest record is from before.
+    old = replace(state, feed=FeedState("dock", "live", 0), time_us=time.time_ns() // 1000 - 31_000_000)
+    producer.send(settings.topics.cameras_state, *old.encode())
     hear()
-    assert watch.news().endswith("sends again")
-    assert [line.status for line in watch.overview().cameras] == ["live"]
+    assert watch.news().startswith("agents and workers are heard of again")
+    assert {line.status for line in watch.overview().cameras} == {"live"}
+    for _ in range(4):
+        clock[0] += 5
+        hear()
+        assert watch.news() is None
+    assert {line.state.feed.camera: line.status for line in watch.overview().cameras} == {
+        "gate": "live",
+        "dock": "lost",
+    }
     watch.close()
     producer.close()
 

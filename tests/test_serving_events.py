@@ -337,6 +337,16 @@ def test_an_address_that_is_taken_is_said():
     assert "cannot be listened on (Address already in use)" in shown.stderr
 
 
+def test_where_the_dashboards_address_is_taken_it_is_said_who_may_serve_it_there_and_how_to_choose_another():
+    pytest.importorskip("fastapi")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        shown = clipline("dashboard", "--listen", address, "--kafka", "127.0.0.1:9")
+    assert shown.returncode == 2
+    assert f"{address} cannot be listened on (Address already in use): `clipline run` serves" in shown.stderr
+    assert "--listen HOST:PORT" in shown.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

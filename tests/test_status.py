@@ -323,6 +323,18 @@ def test_a_workers_snapshot_becomes_its_record():
     assert worker_state(snapshot, WORKER, "ended", WorkerSettings(), "torch", NOW_US).cameras == ()
 
 
+def test_of_a_worker_that_says_nothing_it_is_said_that_it_was_not_heard_of_and_when_it_is_again():
+    out = io.StringIO()
+    view = PlainRun(out)
+    for seconds in (1, 20, 21, 1):
+        view.show(overview(states(worker(age=seconds)), NOW_US))
+    assert [line.partition(" ")[2] for line in out.getvalue().splitlines()] == [
+        f"worker {WORKER.id}: working, model movenet-motion-42c84c9e on openvino-bf16",
+        f"worker {WORKER.id}: has not been heard of for 20 s",
+        f"worker {WORKER.id}: working, model movenet-motion-42c84c9e on openvino-bf16",
+    ]
+
+
 def test_why_a_camera_does_not_open_is_said_at_once_where_no_terminal_shows_it():
     out = io.StringIO()
     view = PlainRun(out)

@@ -95,7 +95,7 @@ def test_a_dry_run_tells_what_would_go_and_notes_nothing(here: Site) -> None:
         assert (told["dry_run"], told["state"], told["left"]) == (True, "done", None)
         (report,) = told["places"]
         assert (report["where"], report["found"], report["left"]) == (here.topics.events, 1, None)
-        assert report["then"].startswith("not shown, and there until ")
+        assert report["then"].startswith("would not be shown, and there until ")
         assert client.get(f"/events/{GONE.id}").status_code == 200
         assert client.get("/audit?action=camera.forget").json()["items"] == []
     assert not here.transport.existing([here.topics.forgotten])

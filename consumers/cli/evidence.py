@@ -171,4 +171,6 @@ def _show_key(settings: Settings) -> None:
     signer, is_new = signer_at(key_path(settings.evidence.key))
     console.print(f"{signer.path}{': made now' if is_new else ''}", soft_wrap=True)
     console.print(signer.fingerprint, soft_wrap=True)
-    console.print(signer.public_pem.rstrip(), soft_wrap=True)
+    # Line by line: the console takes a string for one line. What reads PEM passes over the two lines above.
+    for line in signer.public_pem.splitlines():
+        console.print(line, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +20,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from consumers.forgetting.work import Forgetting
+    from consumers.forgetting.work import Forgetting, Goes, Seen
     from consumers.records.forgotten import Forgotten
-    from consumers.settings import Settings
-    from stream import KafkaTransport
 
 _LEFT = 1
 
@@ -90,18 +89,35 @@ def forget(
     # Two systems on one machine may have cameras of one name.
     errors.print(f"Kafka at {settings.kafka}, Redis at {display_name(settings.redis)}", soft_wrap=True)
     transport = KafkaTransport(settings.broker, at_once=True)
-    work = Forgetting(transport, settings, lambda line: errors.print(line, style="bright_black", soft_wrap=True))
+    work = Forgetting(transport, settings, _progress())
     if check:
         _check_again(work, camera, as_json=as_json)
         return
     from consumers.forgetting.work import new_stretch
+    from consumers.outputs.names import Names
 
     begin_us, end_us = parse_moment("--from", begin), parse_moment("--to", end)
     assert camera is not None
     assert begin_us is not None
     assert end_us is not None
     stretch = new_stretch(camera, begin_us, end_us, why, time.time_ns() // 1000)
-    _forget(work, transport, settings, stretch, dry_run=dry_run, all_before=all_before, yes=yes, as_json=as_json)
+    unknown = Names(settings).unknown(transport, [camera], [])
+    if dry_run:
+        _dry_run(work, stretch, unknown, all_before=all_before, as_json=as_json)
+    else:
+        _forget(work, stretch, unknown, all_before=all_before, yes=yes, as_json=as_json)
+
+
+def _progress() -> Callable[[str], None]:
+    """Say what is being done, each thing once: what is left is looked for again and again."""
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            errors.print(line, style="bright_black", soft_wrap=True)
+
+    return say
 
 
 def _check(camera: str | None, begin: str | None, end: str | None, *, check: bool, changes: bool) -> None:
@@ -126,36 +142,37 @@ def _check_again(work: Forgetting, camera: str | None, *, as_json: bool) -> None
         raise typer.Exit(_LEFT)
 
 
-def _forget(
-    work: Forgetting,
-    transport: KafkaTransport,
-    settings: Settings,
-    stretch: Forgotten,
-    *,
-    dry_run: bool,
-    all_before: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+def _dry_run(work: Forgetting, stretch: Forgotten, unknown: Sequence[str], *, all_before: bool, as_json: bool) -> None:
     from consumers.forgetting.book import ForgottenBook
-    from consumers.outputs.names import Names
-    from consumers.terminal.forgetting import print_dry_run, print_report, what_goes_lines
-    from stream import SourceError
+    from consumers.terminal.forgetting import print_dry_run
 
-    book = ForgottenBook([stretch])
-    before = work.look(book)
-    if before.is_empty and (unknown := Names(settings).unknown(transport, [stretch.camera], [])):
-        raise SourceError(unknown[0])
-    goes = work.what_goes(before) if all_before else []
-    if goes:
-        for line in what_goes_lines(goes, stretch.camera):
-            errors.print(line, style="yellow", soft_wrap=True)
-        if not (yes or dry_run):
-            typer.confirm("Delete it?", abort=True, err=True)
-    if dry_run:
-        print_dry_run(work.dry_run(stretch, before, goes), console, as_json=as_json)
-        return
+    seen = work.look(ForgottenBook([stretch]))
+    _refuse_unknown(seen, unknown)
+    goes = _what_goes(work, seen, stretch.camera) if all_before else []
+    print_dry_run(work.dry_run(stretch, seen, goes), console, as_json=as_json)
+
+
+def _forget(
+    work: Forgetting, stretch: Forgotten, unknown: Sequence[str], *, all_before: bool, yes: bool, as_json: bool
+) -> None:
+    """Note it before all is read, which takes a while: but where it is not known yet whether that is wanted."""
+    from consumers.forgetting.book import ForgottenBook
+    from consumers.terminal.forgetting import print_report
+
+    book, before = ForgottenBook([stretch]), None
+    if all_before:
+        work.check_deletes()
+    if unknown or (all_before and not yes):
+        before = work.look(book)
+        _refuse_unknown(before, unknown)
+    goes = _what_goes(work, before, stretch.camera) if before is not None and all_before else []
+    if goes and not yes:
+        typer.confirm("Delete it?", abort=True, err=True)
     work.note(stretch, all_before=all_before)
+    errors.print("noted: nobody is shown it from now on")
+    if before is None:
+        before = work.look(book)
+        goes = _what_goes(work, before, stretch.camera) if all_before else []
     work.delete_from_redis(book, before)
     if goes:
         work.delete_before(goes)
@@ -163,3 +180,20 @@ def _forget(
     print_report(report, console, as_json=as_json)
     if report.is_anything_left:
         raise typer.Exit(_LEFT)
+
+
+def _refuse_unknown(seen: Seen, unknown: Sequence[str]) -> None:
+    from stream import SourceError
+
+    if seen.is_empty and unknown:
+        raise SourceError(unknown[0])
+
+
+def _what_goes(work: Forgetting, seen: Seen, camera: str) -> list[Goes]:
+    """What records of a stretch take with them, after saying so."""
+    from consumers.terminal.forgetting import what_goes_lines
+
+    goes = work.what_goes(seen)
+    for line in what_goes_lines(goes, camera):
+        errors.print(line, style="yellow", soft_wrap=True)
+    return goes

@@ -69,6 +69,11 @@ def run(
         raise SettingsError(no_file_words())
     if found is not None:
         environment["CLIPLINE_SETTINGS"] = str(found.resolve())
+    if settings.run.workers and settings.worker.decoder == "cuda":
+        # Before anything is started, and a worker says so seconds later.
+        from consumers.live.assemble import check_decoder
+
+        check_decoder(settings.worker.decoder)
     if take_over:
         environment["CLIPLINE_RUN__TAKE_OVER"] = "true"
         settings = settings.model_copy(update={"run": settings.run.model_copy(update={"take_over": True})})

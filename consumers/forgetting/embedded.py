@@ -1,6 +1,6 @@
 """What is forgotten is taken out of the embedded broker, which runs in this process: its records, for good.
 
-clipline.forgotten ─▶ the stretch ─▶ batches of the topics, without its records        again a minute later
+clipline.forgotten ─▶ the stretch ─▶ batches of the topics, without its records: soon, and again a minute later
 
 An event is of a stretch as a whole if one of its reports is. Once that report is gone nobody could tell so: all else
 that names the event goes before it, and while something of it stays, that report does.
@@ -27,6 +27,8 @@ from .search import event_named, record_matchers, taken_out
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.5
+#: Whoever had it forgotten counts first what there is; nobody is shown it meanwhile.
+_COUNTED_SECONDS: Final = 8.0
 #: What was under way when a stretch was forgotten has arrived by then.
 _AGAIN_SECONDS: Final = 60.0
 #: The newest record of a partition stays until newer ones are there: looked at so often from then on.
@@ -54,8 +56,10 @@ def _run(broker: EmbeddedBroker, topics: TopicSettings, stop: threading.Event) -
     def say(line: str) -> None:
         log.debug("%s", line)  # it is ours: whoever runs it says what is the matter with it
 
-    book, again_at = ForgottenBook(), float("inf")
+    book = ForgottenBook()
     events: dict[str, None] = {}
+    #: When to take out, in turn.
+    due: list[float] = []
     follower = TopicFollower(
         lambda: KafkaTransport(broker.address, at_once=True), "Kafka", [topics.forgotten], say, begin=from_earliest
     )
@@ -64,8 +68,12 @@ def _run(broker: EmbeddedBroker, topics: TopicSettings, stop: threading.Event) -
             records = follower.poll(_POLL_SECONDS)
             for record in records:
                 book.take(record)
-            if records or time.monotonic() >= again_at:
-                again_at = time.monotonic() + (_AGAIN_SECONDS if records else _LATER_SECONDS)
+            now = time.monotonic()
+            if records:
+                # More stretches do not put off what is due for earlier ones.
+                due = [min([*due[:1], now + _COUNTED_SECONDS]), now + _AGAIN_SECONDS]
+            if due and now >= due[0]:
+                due = due[1:] or [now + _LATER_SECONDS]
                 take_out(broker, topics, book, events)
                 while len(events) > _MOST_EVENTS:
                     del events[next(iter(events))]

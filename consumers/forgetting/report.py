@@ -14,6 +14,11 @@ from .search import Held
 
 #: A broker looks every five minutes which files are over, and takes them from its disk a minute later.
 _SLACK_MS: Final = 6 * 60_000
+#: Until when the embedded broker keeps what is to be taken out of it.
+TAKEN_OUT: Final = (
+    "the `clipline run`, `up` or `demo` that runs the embedded broker takes it out, within about a minute (the newest "
+    "record of each partition only when newer ones have come), or ends"
+)
 NOBODY_KNOWS: Final = (
     "backups and mirrors of the brokers' and of Redis's disks",
     "what people exported: evidence, bundles, data sets of `clipline verdicts export`, models that learnt from it",
@@ -131,9 +136,9 @@ def fates(held: Iterable[Held], until: Mapping[str, str], deleted: Collection[st
 
     def then(where: str) -> str:
         if where in deleted:
-            return "deleted, with all that was sent before it"
+            return "would be deleted, with all that was sent before it"
         words = until.get(where)
-        return "deleted" if words is None else f"not shown, and there until {words}"
+        return "would be deleted" if words is None else f"would not be shown, and there until {words}"
 
     return tuple(Would(each.where, each.what, each.count, each.bytes, then(each.where)) for each in held if each.count)
 
@@ -167,8 +172,7 @@ def kept_until(topic: Described | None, newest_us: int, *, is_embedded: bool, is
         is_taken_out: whether that one takes records of this topic out.
     """
     if is_embedded:
-        taken_out = "whoever runs the embedded broker takes it out, or that ends"
-        return taken_out if is_taken_out else "the embedded broker ends, or has no more room for it"
+        return TAKEN_OUT if is_taken_out else "the embedded broker ends, or has no more room for it"
     if topic is None or topic.retention_ms is None:
         return "the broker does not say"
     if "delete" not in (topic.cleanup or "delete"):

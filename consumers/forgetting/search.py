@@ -111,10 +111,10 @@ class _Search:
             self._unreadable.clear()
         for name, what, count in kinds:
             if name in there:
-                say(f"reading {name}")
+                say(name)
                 held.append(self._looked_through(name, what, count))
         if topics.segments_index in there:
-            say(f"reading {topics.segments_index}")
+            say(topics.segments_index)
             held.append(self._index())
         return Found(tuple(held), frozenset(self._events), frozenset(self._pictured), self._unreadable)
 
@@ -268,7 +268,7 @@ def what_is_held(transport: Transport, topics: TopicSettings, book: ForgottenBoo
         transport: the broker.
         topics: their names.
         book: the stretches.
-        say: told which topic is being read.
+        say: told the name of each topic before it is read.
 
     Raises:
         BrokerError: the broker is away, or does not let us read one of them.

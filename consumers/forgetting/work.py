@@ -27,8 +27,8 @@ from .search import Found, Held, deletable, taken_out, what_is_held
 
 #: What is more recent is still under way: in agents, on the index, in workers.
 LEAST_AGE_SECONDS: Final = 15.0
-#: So long the process that runs the embedded broker may take to take records out of it.
-_EMBEDDED_SECONDS: Final = 10.0
+#: So long the process that runs the embedded broker may take to take records out of it: it lets us count them first.
+_EMBEDDED_SECONDS: Final = 20.0
 #: Whoever shows something asks for what is forgotten once a second.
 _HEARD_SECONDS: Final = 2.0
 
@@ -82,16 +82,20 @@ class Forgetting:
         """What is forgotten already; raises BrokerError."""
         return read_forgotten(self._transport, self._settings.topics)
 
-    def look(self, book: ForgottenBook) -> Seen:
+    def look(self, book: ForgottenBook, why: str = "counting what there is") -> Seen:
         """Find what there is of some stretches.
+
+        Args:
+            book: the stretches.
+            why: said of each topic that is read.
 
         Raises:
             BrokerError: the broker is away, or does not let us read a topic.
         """
-        found = what_is_held(self._transport, self._settings.topics, book, self._say)
+        found = what_is_held(self._transport, self._settings.topics, book, lambda topic: self._say(f"{why}: {topic}"))
         redis: tuple[Held, ...] = ()
         notes = list(unreadable_notes(found.unreadable))
-        self._say("looking into Redis")
+        self._say(f"{why}: Redis")
         try:
             with contextlib.closing(self._traces(book, found)) as traces:
                 redis = tuple(traces.find())
@@ -141,11 +145,19 @@ class Forgetting:
         until = time.monotonic() + _EMBEDDED_SECONDS
         wanted = set(taken_out(self._settings.topics))
         while True:
-            seen = self.look(book)
+            seen = self.look(book, "looking for what is left")
             is_left = any(held.count for held in seen.found.held if held.where in wanted)
             if self._transport.is_transactional or not is_left or time.monotonic() > until:
                 return seen
             time.sleep(_HEARD_SECONDS)
+
+    def check_deletes(self) -> None:
+        """Raise BrokerError where the broker cannot delete records with all before them."""
+        if not self._transport.is_transactional:
+            raise BrokerError(
+                "the embedded broker deletes no records with all before them: it takes out those of the stretch "
+                "by itself, so leave --and-all-before out"
+            )
 
     def what_goes(self, seen: Seen) -> list[Goes]:
         """What is deleted where records of the stretch are deleted with all before them.
@@ -153,11 +165,7 @@ class Forgetting:
         Raises:
             BrokerError: the broker cannot delete records, or is away.
         """
-        if not self._transport.is_transactional:
-            raise BrokerError(
-                "the embedded broker deletes no records with all before them: it takes out those of the stretch "
-                "by itself, so leave --and-all-before out"
-            )
+        self.check_deletes()
         wanted = set(deletable(self._settings.topics))
         goes = []
         for held in seen.found.held:

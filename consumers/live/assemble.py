@@ -16,12 +16,34 @@ from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.rules.topic import RulesTopic, RulesWatch
 from consumers.settings import Settings, SettingsError
 from models import Classifier, Contract, choose_engine, find
-from stream import ClipSpec, Gpu, GpuError, KafkaTransport, open_gpu
+from stream import ClipSpec, Gpu, GpuError, KafkaTransport, check_gpu, open_gpu
 
 from .snapshot import WorkerSnapshot
 from .worker import Worker
 
 _log: Final = logging.getLogger(__name__)
+
+
+#: What to do where the settings ask for a GPU that cannot be had.
+WITHOUT_GPU: Final = "set worker.decoder to auto or cpu"
+
+
+def check_decoder(decoder: str) -> None:
+    """Refuse a GPU that is asked for and not there, before anything is waited for. Takes seconds, where one is asked.
+
+    Raises:
+        GpuError: `decoder` asks for the GPU, and something for it is missing.
+    """
+    if decoder != "cuda":
+        return
+    try:
+        check_gpu()
+    except GpuError as error:
+        raise _refused(error) from None
+
+
+def _refused(error: GpuError) -> GpuError:
+    return GpuError(f"worker.decoder is cuda: {error}; {WITHOUT_GPU}")
 
 
 def open_decoding(decoder: str, engine: str) -> Gpu | None:
@@ -38,7 +60,7 @@ def open_decoding(decoder: str, engine: str) -> Gpu | None:
         return open_gpu()
     except GpuError as error:
         if decoder != "auto":
-            raise GpuError(f"worker.decoder is cuda: {error}") from None
+            raise _refused(error) from None
         _log.warning("decoding on the processor: %s", error)
         return None
 
@@ -97,9 +119,10 @@ def open_worker(settings: Settings) -> Iterator[Serving]:
         SettingsError: settings and model do not fit.
         GpuError: `worker.decoder` asks for a GPU, and it cannot be had.
     """
-    # What is quick to ask comes first: is there such a model, can it run here, does the broker answer?
+    # What is quick to ask comes first: is there such a model, can it run and decode here, does the broker answer?
     choose_engine(settings.worker.engine, find(settings.worker.model))
     check_redis_url(settings.redis)
+    check_decoder(settings.worker.decoder)
     transport = KafkaTransport(settings.broker)
     classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)
     gpu = open_decoding(settings.worker.decoder, classifier.engine)

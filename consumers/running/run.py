@@ -197,13 +197,14 @@ def _run_on(
         say=foreground.say,
     )
     broker = KafkaAddress(services.kafka, settings.kafka_security.value())
-    watch = Watch(broker, settings)
     failure: str | None = None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    kafka = watch_kafka(broker, said.put)
+    watch = Watch(broker, settings, is_away=lambda: kafka.awaited is not None)
     waiting = contextlib.ExitStack()
     try:
         supervisor.start()
-        waiting.enter_context(watching(watch_kafka(broker, said.put), watch_redis(services.redis, said.put)))
+        waiting.enter_context(watching(kafka, watch_redis(services.redis, said.put)))
         while not stop():
             while not said.empty():
                 foreground.say(said.get())

@@ -16,7 +16,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport
 
-from .overview import Overview, overview
+from .overview import DEAD_SECONDS, Overview, overview
 from .state_topics import States
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,22 @@ _RETRY_SECONDS: Final = 5.0
 class Watch:
     """Reads states and events as they come. A broker that is away is waited for: the children tell of it."""
 
-    def __init__(self, kafka: KafkaAddress, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kafka, self._topics, self._clock = kafka, settings.topics, clock
+    def __init__(
+        self,
+        kafka: KafkaAddress,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        is_away: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Prepare; `is_away` tells whether the broker is known not to answer."""
+        self._kafka, self._topics, self._clock, self._is_away = kafka, settings.topics, clock, is_away
         self._notify = settings.notify if settings.notify.enabled and settings.channels else None
         self._states = States()
-        self._silent = False
+        #: What was said of it; None while all is heard.
+        self._silent: str | None = None
+        #: When something was heard again, and after how many seconds.
+        self._again: tuple[float, float] | None = None
+        self._silent_since = 0.0
         self._heard_at: float | None = None
         self._consumer: Consumer | None = None
         self._ask_at = 0.0
@@ -67,27 +78,46 @@ class Watch:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the broker was heard, and is no more."""
-        return self._silent
+        """Whether something was heard, and is no more."""
+        return self._silent is not None
 
     def news(self) -> str | None:
-        """What to say where the broker has just fallen silent, or sends again."""
-        before = self._silent
-        self._silent = self._heard_at is not None and self._clock() - self._heard_at > _SILENT_SECONDS
+        """What to say where nothing is heard any more, it is known since why, or something is heard again."""
+        before, self._silent = self._silent, self._silence()
         if self._silent == before:
             return None
-        return self._silence() if self._silent else f"the broker at {self._kafka} sends again"
+        if self._silent is None and self._heard_at is not None:
+            self._again = self._heard_at, self._heard_at - self._silent_since
+        return self._silent or f"agents and workers are heard of again, over the broker at {self._kafka}"
 
     def overview(self) -> Overview | None:
         """How everything is; None before anything was heard."""
         if self._heard_at is None:
             return None
         now_us = time.time_ns() // 1000
-        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
-        return Overview(now_us, (), (), (), (self._silence(),)) if self._silent else overview(self._states, now_us)
+        if self._silent is not None:
+            # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+            return Overview(now_us, (), (), (), (self._silent,))
+        # Nor are they before everybody had the time to say something again.
+        return overview(self._states, now_us - round(self._missed() * 1e6))
 
-    def _silence(self) -> str:
-        return f"the broker at {self._kafka} has sent nothing for {_SILENT_SECONDS:g} s: nobody knows how cameras are"
+    def _missed(self) -> float:
+        """Seconds in which nobody could be heard, as long as that matters."""
+        if self._again is None or self._clock() - self._again[0] > DEAD_SECONDS:
+            return 0.0
+        return self._again[1]
+
+    def _silence(self) -> str | None:
+        """What to say where nothing is heard; None where something is, or never was."""
+        if self._heard_at is None or self._clock() - self._heard_at <= _SILENT_SECONDS:
+            return None
+        self._silent_since = self._heard_at
+        what = (
+            f"the broker at {self._kafka} does not answer"
+            if self._is_away()
+            else f"no agent or worker has said anything for {_SILENT_SECONDS:g} s"
+        )
+        return f"{what}: nobody knows how cameras are"
 
     def _open(self) -> None:
         if self._clock() < self._ask_at:

@@ -11,6 +11,7 @@ from consumers.notifying.channels import open_channel
 from consumers.outputs.names import known_names
 from consumers.settings import Settings, SettingsError, is_loopback
 from models import ModelError, find
+from stream.services import holder, is_taken
 
 from .finding import Finding
 
@@ -79,6 +80,8 @@ def _api(settings: Settings) -> Iterator[Finding]:
     except ValueError:
         yield Finding("error", "dashboard", f"listen = {dashboard.listen!r}: expected HOST:PORT")
         return
+    if dashboard.enabled:
+        yield from _port(dashboard.listen)
     if dashboard.enabled and dashboard.is_open and not is_loopback(host):
         text = f"{dashboard.listen} is not served: others reach it, and nobody has to say who asks"
         yield Finding("error", "dashboard", f"{text} (`clipline dashboard token NAME`)")
@@ -93,6 +96,22 @@ def _api(settings: Settings) -> Iterator[Finding]:
     if dashboard.oidc.is_set and dashboard.oidc.public_url is None and not is_loopback(host):
         text = "public_url is missing: others than those at this machine cannot log in at the provider"
         yield Finding("error", "dashboard.oidc", text)
+
+
+def _port(listen: str) -> Iterator[Finding]:
+    """Where the dashboard would be, as `check_services` says it of the broker and Redis."""
+    try:
+        port = urlsplit(f"//{listen}").port or 0
+    except ValueError:
+        port = 0
+    if not port:
+        return
+    if is_taken(port):
+        found = holder(port)
+        text = f"taken{f' by {found}' if found else ''}: well if that is the dashboard of a `clipline run`, else name"
+        yield Finding("warning", f"port {port}", f"{text} another port in dashboard.listen")
+    else:
+        yield Finding("ok", f"port {port}", "free, for the dashboard")
 
 
 def _page(settings: Settings) -> Iterator[Finding]:

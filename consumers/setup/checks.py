@@ -15,7 +15,7 @@ import redis
 
 from consumers.cores import usable_cores
 from consumers.files import is_held
-from consumers.live.assemble import clip_spec
+from consumers.live.assemble import WITHOUT_GPU, clip_spec
 from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
 from consumers.records.prediction import rfc3339
 from consumers.rules.applying import other_rules
@@ -120,7 +120,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         free = shutil.disk_usage(there).free / 1e6
         subject = f"disk ({use})"
         if use == "logs" and is_held(folder):
-            yield Finding("error", subject, f"{folder}: another `clipline run` writes there: end it first")
+            text = f"{folder}: a `clipline run` that writes there runs already: `clipline status` says how it is doing"
+            yield Finding("warning", subject, f"{text}; one beside it needs a run.log_folder of its own")
         elif not there.is_dir() or not os.access(there, os.W_OK):
             yield Finding("error", subject, f"{folder}: cannot be written: choose another folder")
         elif free < _LOW_DISK_MEGABYTES:
@@ -186,7 +187,7 @@ def _decoder(settings: Settings) -> Iterator[Finding]:
     try:
         open_gpu()
     except GpuError as error:
-        yield Finding("error", "decoder", str(error))
+        yield Finding("error", "decoder", f"{error}; {WITHOUT_GPU}")
     else:
         yield Finding("ok", "decoder", "NVDEC decodes as the processor does")
 

@@ -39,6 +39,8 @@ FOOTAGE: Final = Path(__file__).parents[1] / "footage"
 _MAX_CAMERAS: Final = 16
 #: Files that are left out are named one by one up to so many.
 _MAX_NAMED: Final = 3
+#: More than demos are fed. With a bound, what is forgotten can be taken out of the broker.
+_BROKER_BYTES: Final = 4_000_000_000
 #: All footage is sent, yet not all of it accounted for: how long to wait while nothing more becomes of it.
 _STUCK_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.1
@@ -80,7 +82,8 @@ def run_demo(
     _print_introduction(console, found, pace, sample=footage is None)
     with contextlib.ExitStack() as stack:
         with console.status("starting a Kafka broker and a Redis server"):
-            kafka, redis = stack.enter_context(EmbeddedBroker()), stack.enter_context(EmbeddedRedis())
+            kafka = stack.enter_context(EmbeddedBroker(max_bytes=_BROKER_BYTES))
+            redis = stack.enter_context(EmbeddedRedis())
         # All that our own broker can; asked for more, a worker warns of it.
         work = {"model": model, "start": "earliest", "guarantee": "at-least-once"}
         own = {"kafka": kafka.address, "redis": redis.address, "worker": work}

@@ -72,9 +72,13 @@ class PlainRun:
             self._show_camera(line)
         for worker in now.workers:
             state = worker.state
-            status = "died without a word" if worker.dead else state.status
+            status = "not heard of" if worker.dead else state.status
             if self._workers.get(state.worker.id) != status:
                 self._workers[state.worker.id] = status
+                if worker.dead:
+                    # That a process has ended, whoever started it says.
+                    self.say(f"worker {state.name}: has not been heard of for {worker.age_seconds:.0f} s")
+                    continue
                 self.say(f"worker {state.name}: {status}, model {state.model} on {state.engine}")
 
     def _show_camera(self, line: CameraLine) -> None:

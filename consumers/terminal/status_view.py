@@ -147,7 +147,7 @@ def _cells(line: CameraLine, numbers: dict[str, str], now_us: int) -> dict[str, 
     cells = {
         "camera": Text(printable(feed.camera), style="bold"),
         "state": Text(line.status, style=_STYLES[line.status]),
-        "for": Text(duration((now_us - feed.since_us) / 1e6)),
+        "for": Text(duration(max(0.0, (now_us - feed.since_us) / 1e6))),
         "frames/s": Text(f"{feed.frames_per_second:.0f}"),
         "behind": Text("" if behind is None else duration(behind), style="bold red" if late else ""),
         "newest": _newest(line),

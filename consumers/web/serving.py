@@ -14,7 +14,7 @@ from consumers.pictures.store import PictureReader
 from consumers.settings import Settings, SettingsError, is_loopback
 from consumers.subscribing.serving import event_streams
 from consumers.subscribing.shared import Answers, SharedTransport
-from consumers.web_server import parse_address, web_server
+from consumers.web_server import AddressTakenError, parse_address, web_server
 from stream import KafkaTransport, Transport
 
 from .access import Access
@@ -115,7 +115,13 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         pages = read_pages()
         app = make_app(desk, [pages_router(pages), shared_router(pages), *more])
         clients = settings.dashboard.max_clients
-        server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
+        try:
+            server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
+        except AddressTakenError as error:
+            raise SettingsError(
+                f"{error}: `clipline run` serves the dashboard by itself, perhaps there; for another port there are "
+                "dashboard.listen and `clipline dashboard --listen HOST:PORT`"
+            ) from None
         streams.abort = server.abort
         # Before the server ends, which waits for what is under way.
         stack.callback(streams.close)

@@ -152,6 +152,20 @@ def open_gpu() -> Gpu:
     Raises:
         GpuError: something is missing, or its pictures are others; says what.
     """
+    check_gpu()
+    import torch  # noqa: PLC0415  see Gpu.scaler
+
+    gpu = Gpu(torch.cuda.current_device())
+    check(gpu)
+    return gpu
+
+
+def check_gpu() -> None:
+    """Look for a GPU to decode on, without using it. Takes seconds the first time: torch is imported.
+
+    Raises:
+        GpuError: something is missing; says what.
+    """
     if importlib.util.find_spec("torch") is None:
         raise GpuError("decoding on a GPU needs torch, and it is not installed: `pip install 'clipline[full]'`")
     if "cuda" not in hwdevices_available():
@@ -160,9 +174,6 @@ def open_gpu() -> Gpu:
 
     if not torch.cuda.is_available():
         raise GpuError("torch finds no GPU: decoding there needs NVIDIA's driver and a torch for CUDA")
-    gpu = Gpu(torch.cuda.current_device())
-    check(gpu)
-    return gpu
 
 
 def check(gpu: Gpu) -> None:
