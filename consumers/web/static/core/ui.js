@@ -1,6 +1,6 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
-import {Away} from "./api.js";
+import {Away, FORGOTTEN} from "./api.js";
 import {number, reason, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
@@ -53,7 +53,9 @@ export function useAnswer(ask, inputs, everyMs = 0) {
         const answer = await ask();
         if (!isOver) setState({answer, error: null, inputs});
       } catch (error) {
-        if (!isOver) setState((before) => ({answer: before.inputs === inputs ? before.answer : null, error, inputs}));
+        // What is forgotten meanwhile is not shown from memory either.
+        const isKept = (before) => before.inputs === inputs && error.status !== FORGOTTEN;
+        if (!isOver) setState((before) => ({answer: isKept(before) ? before.answer : null, error, inputs}));
       }
       // What failed is tried again also where nobody asked for more than one answer.
       if (!isOver) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(look, everyMs || 5_000)) : look()), everyMs || 1e9);

@@ -8,7 +8,7 @@ import {onReport} from "../core/live.js";
 import {loadPlayer, recordedUrl} from "../core/player.js";
 import {address, route} from "../core/route.js";
 import {Signal, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, useMedia, VerdictChip} from "../core/ui.js";
+import {Chip, Empty, Failed, forgottenSays, Loading, Moment, Severity, useAnswer, useMedia, VerdictChip} from "../core/ui.js";
 import {changed, give, undo, withdraw} from "../core/verdicts.js";
 import {Shares} from "./shares.js";
 import {WhatIf} from "./what_if.js";
@@ -23,6 +23,12 @@ const BUNDLE_PATIENCE_MS = 180_000;
 
 /** What the API says of an event that nobody is shown, and what is said of it here. */
 const GONE = {forgotten: "event.forgotten", "not-found": "event.none", invalid: "event.none"};
+
+/** Why an event is not shown, and since when, if the API's words say that: "…: forgotten, as ana asked at 2026-11-24T08:00:00Z". */
+function goneSays(gone, words) {
+  const at = /asked at (\S+Z)$/.exec(words)?.[1];
+  return at ? `${t(`${gone}.is`)} ${forgottenSays({at: Date.parse(at), why: null})}` : t(`${gone}.is`);
+}
 
 const iso = (time) => new Date(time).toISOString();
 
@@ -138,7 +144,7 @@ function Messages({event}) {
 
 function Neighbours({event}) {
   const [from, to] = [Date.parse(event.start) - NEIGHBOUR_MS, Date.parse(event.end) + NEIGHBOUR_MS];
-  const found = useAnswer(() => get("/events", {from: iso(from), to: iso(to), limit: 100}), [event.event, event.end]);
+  const found = useAnswer(() => get("/events", {from: iso(from), to: iso(to), limit: 100}), [event.event, event.end], 10_000);
   const others = found.answer?.items.filter((each) => each.camera !== event.camera) ?? [];
   return html`<section class="panel" aria-labelledby="neighbours"><h2 id="neighbours">${t("event.neighbours")}</h2>
     ${found.answer && !others.length && html`<p class="quiet">${t("event.neighbours.none")}</p>`}
@@ -242,7 +248,7 @@ export function EventPage() {
   useEffect(() => setSaid(null), [found.answer]);
   if (found.error && !found.answer) {
     const gone = GONE[found.error.kind];
-    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
+    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${goneSays(gone, found.error.message)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
   }
   if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" shape="page" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};

@@ -120,6 +120,7 @@ function Cards({list, selected, setSelected}) {
   const rows = Math.ceil(count / columns);
   const from = first * columns;
   const to = Math.min(count, last * columns);
+  list.inView = list.items.slice(from, to).map((each) => each.event);
   const gone = useRef(new Set());
   useEffect(() => {
     if (to + columns * 4 >= count && !list.error) list.more();
@@ -228,7 +229,7 @@ function useList(filters) {
         if (list.put({revision: 0, ...report})) say(t("review.new", {camera: report.camera, label: report.label}));
       }),
       changed.watch((change) => change && list.find(change.event) && list.put(change)),
-      poll(() => list.refresh(), REFRESH_MS),
+      poll(() => list.refresh().then(() => list.letGo()), REFRESH_MS),
     ];
     return () => ends.forEach((end) => end());
   }, [list]);
