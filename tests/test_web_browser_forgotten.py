@@ -37,7 +37,9 @@ def site_of(kafka: str, prefix: str) -> Site:
     return site
 
 
-def test_an_open_event_that_is_forgotten_goes_with_its_video(browser: Any, embedded_broker: Service, topics_prefix: str):
+def test_an_open_event_that_is_forgotten_goes_with_its_video(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
     site = site_of(embedded_broker.address, topics_prefix)
     gone = ended(event(20))
     site.events(gone)

@@ -199,7 +199,9 @@ def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_brok
         shown.go(f"why?camera=gate-1&label=fight&from={at['from']}&to={at['to']}")
         shown.page.wait_for_selector("tbody tr")
         told = shown.text("tbody")
-        assert told.count("a visitor asked") == 2
+        assert told.count("a visitor asked") == 1
+        assert told.count("held back by an event that is forgotten") == 1
+        assert shown.count('.legend [data-kind="withheld"]') == 1
         assert "not explained" not in told
         assert "gap" not in told
         shown.go("cameras/gate-1")
