@@ -126,7 +126,12 @@ export class EventList {
   /** Ask for the newest again: pictures and what others said come later than reports. */
   async refresh() {
     const page = await get("/events", {...this.#filters, limit: NEWEST});
-    if (!this.#isOver) for (const each of page.items) this.put(each);
+    if (this.#isOver) return;
+    for (const each of page.items) this.put(each);
+    if (page.waiting !== this.waiting) {
+      this.waiting = page.waiting;
+      this.#changed();
+    }
   }
 
   /** Ask for one again, as its pictures are not there any more; it goes if it is forgotten. */

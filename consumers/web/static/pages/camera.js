@@ -6,7 +6,7 @@ import {cameras, freshness} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Band, Bars, Line, Ticks} from "../core/timeline.js";
-import {Choice, Empty, Failed, forgottenSays, forgottenSpan, Loading, Moment, picture, useAnswer} from "../core/ui.js";
+import {Choice, Empty, Failed, forgottenSays, forgottenSpan, Loading, Moment, picture, useAnswer, Waiting} from "../core/ui.js";
 import {Screen} from "./wall.js";
 
 const HOURS = ["1", "6", "24"];
@@ -62,7 +62,7 @@ function Past({camera, past, footage, stretch}) {
     ${footage?.gone > 0 && html`<p class="quiet">${counted("camera.footage.gone", footage.gone)}</p>`}
     ${forgotten.slice(-5).map((each) => html`<p class="quiet" key=${each.from}><${Moment} time=${each.from} /> – <${Moment} time=${each.to} />: ${forgottenSays(each)}</p>`)}
     ${footage?.notes.filter((each) => !each.includes(": forgotten, as ")).map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
-    ${past.waiting && html`<p class="note">${t("waiting", {why: past.waiting})}</p>`}
+    <${Waiting} why=${past.waiting} />
     <${Changes} items=${past.items} />
   </section>`;
 }

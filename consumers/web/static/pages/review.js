@@ -7,7 +7,7 @@ import {areOn, useKeys} from "../core/keys.js";
 import {alarming, cameras, onReport} from "../core/live.js";
 import {address, go, route, setParameters} from "../core/route.js";
 import {poll, useSignal} from "../core/signal.js";
-import {Choice, Empty, Failed, Field, fromLocal, Loading, Moment, say, Severity, toLocal, VerdictChip} from "../core/ui.js";
+import {Choice, Empty, Failed, Field, fromLocal, Loading, Moment, say, Severity, toLocal, VerdictChip, Waiting} from "../core/ui.js";
 import {changed, give, undo} from "../core/verdicts.js";
 import {Calendar} from "../review/calendar.js";
 import {clearMarks, judgeMarked, mark, MarkBar, MarkBox, marked} from "../review/marks.js";
@@ -274,7 +274,7 @@ export function Review() {
     </div>
     <div class="choosers"><${Filters} parameters=${parameters} />
       <${Calendar} filters=${{...filters, from: "", to: "", severity: ""}} chosen=${{from: parameters.from ?? "", to: parameters.to ?? ""}} /></div>
-    ${list.waiting && html`<p class="note">${t("waiting", {why: list.waiting})}</p>`}
+    <${Waiting} why=${list.waiting} />
     ${list.isDone && !list.items.length && html`<${Empty} title=${t("review.empty")}>${t("review.empty.how")}<//>`}
     <${Cards} list=${list} selected=${selected} setSelected=${setSelected} />
     <${MarkBar} list=${list} />`;
