@@ -448,6 +448,8 @@ export const TEXTS = {
     "camera.fps": "Rate, as said",
     "camera.fast": "Fast view",
     "camera.fast.is": "A segment and half a second behind the camera, instead of three segments",
+    "camera.fast.ended": "It has ended: nothing new comes of it",
+    "camera.never": "It has never sent anything",
     "camera.yes": "yes",
     "camera.no": "no",
     "camera.agent": "Agent",
@@ -544,6 +546,8 @@ export const TEXTS = {
     "rules.bymodel": "With model {model}.",
     "rules.nolabel": "No label raises events on this camera.",
     "rules.group": "Workers of group {group}",
+    "rules.own": "Version {version}: these are the settings' own rules, of which no version was applied.",
+    "rules.unlisted": "Version {version} is none of these: the settings' own rules, or one that is not kept any more.",
     "rules.empty": "No rules were applied",
     "rules.empty.how": "Workers go by their settings. `clipline rules apply` makes a version."
   },
@@ -995,6 +999,8 @@ export const TEXTS = {
     "camera.fps": "Rate laut Angabe",
     "camera.fast": "Schnelle Ansicht",
     "camera.fast.is": "Ein Segment und eine halbe Sekunde hinter der Kamera statt drei Segmente",
+    "camera.fast.ended": "Sie ist zu Ende: Es kommt nichts Neues von ihr",
+    "camera.never": "Sie hat noch nie etwas gesendet",
     "camera.yes": "ja",
     "camera.no": "nein",
     "camera.agent": "Agent",
@@ -1091,6 +1097,8 @@ export const TEXTS = {
     "rules.bymodel": "Mit Modell {model}.",
     "rules.nolabel": "An dieser Kamera löst keine Klasse Ereignisse aus.",
     "rules.group": "Worker der Gruppe {group}",
+    "rules.own": "Version {version}: Das sind die Regeln der Einstellungen selbst, von denen keine Version angewandt wurde.",
+    "rules.unlisted": "Version {version} ist keine von diesen: die Regeln der Einstellungen selbst oder eine, die nicht mehr behalten ist.",
     "rules.empty": "Es wurden keine Regeln angewandt",
     "rules.empty.how": "Worker richten sich nach ihren Einstellungen. `clipline rules apply` legt eine Version an."
   }

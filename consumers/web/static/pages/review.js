@@ -201,7 +201,27 @@ function Filters({parameters}) {
 function KeyHelp() {
   const isOn = useSignal(areOn);
   const keys = [["j", "k"], ["space"], ["y"], ["n"], ["x"], ["Escape"], ["z"]];
-  return html`<details class="keys"><summary>${t("keys")}</summary><div class="keys-in">
+  const [isOpen, setOpen] = useState(false);
+  const ref = useRef(null);
+  useEffect(() => {
+    if (!isOpen) return undefined;
+    const close = () => (ref.current.open = false);
+    const pointed = (event) => ref.current.contains(event.target) || close();
+    const pressed = (event) => {
+      if (event.key !== "Escape") return;
+      // It means this only, and not also what is selected.
+      event.stopPropagation();
+      close();
+      ref.current.querySelector("summary").focus();
+    };
+    document.addEventListener("pointerdown", pointed);
+    document.addEventListener("keydown", pressed);
+    return () => {
+      document.removeEventListener("pointerdown", pointed);
+      document.removeEventListener("keydown", pressed);
+    };
+  }, [isOpen]);
+  return html`<details class="keys" ref=${ref} onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>${t("keys")}</summary><div class="keys-in">
     <dl>${keys.map((each) => html`<div key=${each[0]}><dt>${each.map((key) => html`<kbd key=${key}>${key === "space" ? t("keys.spacebar") : key === "Escape" ? "Esc" : key}</kbd>`)}</dt><dd>${t(`keys.${each[0]}`)}</dd></div>`)}</dl>
     <label><input type="checkbox" checked=${isOn} onChange=${(event) => (areOn.value = event.target.checked)} /> ${t("keys.on")}</label></div>
   </details>`;
