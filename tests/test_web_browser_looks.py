@@ -95,7 +95,11 @@ def test_a_camera_of_which_nothing_comes_shows_its_last_picture_in_grey_with_its
         shown.page.on("request", lambda request: asked.append(request.url))
         shown.go("wall")
         shown.wait("document.querySelectorAll('.tile-stale .screen-snapshot img').length === 3", 20)
-        for name, said in (("dock", "Verbindung abgelehnt"), ("gate", "Sie sendet nichts"), ("roof", "ohne ein Wort")):
+        for name, said in (
+            ("dock", "Verbindung abgelehnt"),
+            ("gate", "Von ihr kommt nichts"),
+            ("roof", "ohne ein Wort"),
+        ):
             assert said in shown.text(f'[data-camera="{name}"] .screen-over')
             assert "letztes Bild" in shown.text(f'[data-camera="{name}"] .screen-time')
             assert "vor" in shown.text(f'[data-camera="{name}"] .screen-time')
@@ -199,7 +203,9 @@ def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_brok
         shown.go(f"why?camera=gate-1&label=fight&from={at['from']}&to={at['to']}")
         shown.page.wait_for_selector("tbody tr")
         told = shown.text("tbody")
-        assert told.count("a visitor asked") == 2
+        assert told.count("a visitor asked") == 1
+        assert told.count("held back by an event that is forgotten") == 1
+        assert shown.count('.legend [data-kind="withheld"]') == 1
         assert "not explained" not in told
         assert "gap" not in told
         shown.go("cameras/gate-1")
@@ -270,3 +276,85 @@ def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Se
             box = shown.page.locator(".keys-in").bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= 390
+
+
+def test_a_camera_that_never_sent_anything_says_so_and_offers_no_fast_view(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    never, over = (
+        camera_state("yard", "failed", "connection refused"),
+        camera_state("gate-1", "ended", "the film is over"),
+    )
+    nothing = {"data_us": None, "segments": 0, "frames": 0, "bytes": 0}
+    site.send(site.topics.cameras_state, replace(never, feed=replace(never.feed, **nothing)), over)
+    fast = "text=Fast view"
+    with served(site.settings) as (client, desk), window(browser, origin(client)) as shown:
+        ready(desk)
+        shown.go("cameras/yard")
+        shown.page.wait_for_selector("#clock")
+        assert shown.text("main").count("It has never sent anything") == 2
+        assert shown.page.is_disabled(fast)
+        assert shown.page.get_attribute(fast, "title") == "It has never sent anything"
+        # Nothing of more than an hour ago is known of it.
+        shown.wait("document.querySelector('.tools select').value === '1'")
+        shown.page.select_option(".tools select", "6")
+        shown.wait("location.hash.includes('hours=6')")
+        assert shown.violations() == []
+        shown.go("cameras/gate-1")
+        shown.page.wait_for_selector(fast)
+        assert shown.page.is_disabled(fast)
+        assert "ended" in shown.page.get_attribute(fast, "title")
+        assert shown.complaints == []
+
+
+def test_a_version_of_rules_that_was_never_applied_is_explained(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    with served(site.settings) as (client, desk), window(browser, origin(client)) as shown:
+        ready(desk)
+        shown.go("rules/0123456789ab")
+        shown.page.wait_for_selector(".note")
+        assert "Version 0123456789ab: these are the settings' own rules" in shown.text(".note")
+        assert shown.violations() == []
+
+
+def test_keys_close_by_escape_and_by_a_click_elsewhere_and_no_choice_is_cut(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    lived_in(site)
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        with window(browser, origin(client)) as shown:
+            shown.go("review")
+            shown.page.wait_for_selector(".card")
+            shown.page.click(".mark-box input >> nth=0")
+            shown.page.click(".keys summary")
+            shown.page.click(".keys input")
+            assert shown.page.locator(".keys-in").is_visible(), "what is in it is used"
+            shown.page.click(".keys input")
+            shown.page.keyboard.press("Escape")
+            shown.wait("!document.querySelector('.keys').open")
+            assert shown.count(".mark-bar") == 1, "what is selected stays"
+            shown.page.click(".keys summary")
+            shown.page.click("h1")
+            shown.wait("!document.querySelector('.keys').open")
+            shown.page.click(".filters summary")
+            roomy = """(() => { const found = document.querySelector('.filters select'), had = found.offsetWidth;
+              found.style.width = 'max-content'; const wanted = found.offsetWidth; found.style.width = '';
+              return had >= wanted; })()"""
+            assert shown.page.evaluate(roomy)
+        with window(browser, origin(client), viewport={"width": 390, "height": 844}) as shown:
+            shown.go("why?camera=gate-1&from=2025-11-24T08:00:00Z&to=2025-11-24T08:02:00Z")
+            shown.page.wait_for_selector("tbody tr")
+            boxes = shown.page.evaluate(
+                """[...document.querySelectorAll('.tools-row > .field > input')].map((each) => {
+                  const {left, right, top} = each.getBoundingClientRect(); return [left, right, top]; })"""
+            )
+            (first, second) = boxes
+            assert first[:2] == second[:2]
+            assert first[2] < second[2]
+            assert first[1] - first[0] > 300
+            assert shown.overflow() <= 0

@@ -11,13 +11,16 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
+from consumers.topics import ensure_topic_of_forgotten
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import SECOND_US, Site, camera_state, ended, event, now_us, ready, served, settings_of
 from tests.footage_sites import attach, film_of_late, footage_settings
 from tests.test_web_browser import alive, origin
+from tests.videos import write_video
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -111,3 +114,31 @@ def test_what_if_shows_what_would_be_lost_and_marks_what_was_confirmed(
         shown.page.click(".what-if button")
         shown.wait("document.querySelector('.what-if')?.innerText.includes('Nothing would be lost')")
         assert shown.complaints == []
+
+
+def test_an_events_footage_begins_shortly_before_it_and_its_curve_says_what_is_forgotten(
+    browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
+):
+    site = Site(footage_settings(embedded_broker.address, topics_prefix, tmp_path))
+    ensure_topic_of_forgotten(site.transport, site.topics)
+    begin = (now_us() // SECOND_US - 120) * SECOND_US
+    attach(site.settings, write_video(tmp_path / "gate.mp4", 300, rate=10, gop=10, size=(64, 48)), "gate-1", begin)
+    seen = ended(event(0, start_us=begin + 20 * SECOND_US, end_us=begin + 22 * SECOND_US))
+    site.events(seen)
+    site.send(site.topics.predictions, *scored(begin, [0.1] * 20 + [0.9] * 3 + [0.1] * 7, "m"))
+    forgotten = Forgotten("gate-1", begin + 26 * SECOND_US, begin + 28 * SECOND_US, now_us(), "ana", "request 17")
+    site.send(site.topics.forgotten, forgotten)
+    with (
+        alive(site, "gate-1"),
+        served(site.settings) as (client, desk),
+        window(browser, origin(client), with_player=False) as shown,
+    ):
+        ready(desk)
+        shown.go(f"event/{seen.id}")
+        shown.page.wait_for_selector('.legend [data-kind="forgotten"]')
+        # 15 s of the curve are before the event, 3 s of the footage.
+        shown.wait("document.querySelector('video').currentTime > 11", 20)
+        shown.wait("document.querySelector('video').readyState >= 2", 20)
+        assert shown.page.evaluate("document.querySelector('video').currentTime") < 13.1
+        assert shown.page.evaluate("document.querySelector('video').paused")
+        assert shown.violations() == []

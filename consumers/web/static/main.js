@@ -1,8 +1,8 @@
 // The shell: who is there, where one is, and what holds on every page.
 import {html, render, useEffect, useRef, useState} from "./vendor/htm-preact.js";
 import {awaySince, begin, logOut, session} from "./core/api.js";
-import {language, store, t, timeOfDay} from "./core/i18n.js";
-import {cameras, freshness, health, start} from "./core/live.js";
+import {language, outage, reason, store, t, timeOfDay} from "./core/i18n.js";
+import {cameras, freshness, health, start, waiting} from "./core/live.js";
 import {address, route} from "./core/route.js";
 import {clock, Signal, useSignal} from "./core/signal.js";
 import {Empty, Failed, Loading} from "./core/ui.js";
@@ -75,11 +75,14 @@ function Header() {
 function Banner() {
   const since = useSignal(awaySince);
   const known = useSignal(health);
+  const why = useSignal(waiting);
   useSignal(language);
+  // Cameras are asked for more often.
+  const broker = known?.broker ?? (outage(why) ? why : null);
   const lines = [];
   if (since !== null) lines.push(t("banner.away", {time: timeOfDay(since)}));
-  else if (known?.broker) lines.push(t("banner.broker", {why: known.broker}));
-  else if (known?.redis) lines.push(t("banner.redis", {why: known.redis}));
+  else if (broker) lines.push(t("banner.broker", {why: reason(broker)}));
+  else if (known?.redis) lines.push(t("banner.redis", {why: reason(known.redis)}));
   return html`<div class="banner-place" role="status">${lines.map((line) => html`<p class="banner ${since === null ? "banner-mild" : ""}" key=${line}>${line}</p>`)}</div>`;
 }
 

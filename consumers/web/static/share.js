@@ -4,7 +4,7 @@ import {Chart} from "./core/chart.js";
 import {duration, language, score, t, wholeTime} from "./core/i18n.js";
 import {Signal, useSignal} from "./core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, Severity} from "./core/ui.js";
-import {Footage} from "./pages/event.js";
+import {Footage, LEAD_MS} from "./pages/event.js";
 
 const ROOT = location.pathname.replace(/\/$/, "");
 const REFRESH_MS = 30_000;
@@ -51,7 +51,7 @@ function Shown({event}) {
       ${event.drill && html`<${Chip} kind="warn">${t("event.drill")}<//>`}
       <p class="quiet">${wholeTime(Date.parse(event.start))}</p></div>
     <section class="panel" aria-label=${t("event.footage")}>
-      <${Footage} camera=${event.camera} stretch=${stretch} playhead=${playhead} seek=${seek} url=${`${ROOT}/evidence.m3u8`} />
+      <${Footage} camera=${event.camera} stretch=${stretch} begin=${Date.parse(event.start) - LEAD_MS} playhead=${playhead} seek=${seek} url=${`${ROOT}/evidence.m3u8`} />
       ${windows.length > 0 && html`<${Chart} windows=${windows} labels=${[event.label]} bands=${bands} playhead=${playhead} onSeek=${(time) => {
         seek.value = null;
         seek.value = time;

@@ -5,6 +5,9 @@ const ROOT = "/api/v1";
 /** No answer for so long: as good as away. */
 const PATIENCE_MS = 10_000;
 
+/** The status of what somebody had forgotten. */
+export const FORGOTTEN = 410;
+
 /** What the API says where it cannot do what it is asked (RFC 9457). */
 export class Problem extends Error {
   constructor(status, body) {

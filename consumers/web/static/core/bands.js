@@ -11,6 +11,7 @@ const KINDS = {
   disabled: {colour: "--line-strong", lines: [[4, 0, 4, 8]]},
   gap: {colour: "--series-5", dots: [[2, 2], [6, 6]]},
   forgotten: {colour: "--series-4", lines: [...SLASH, ...BACKSLASH]},
+  withheld: {colour: "--series-7", lines: [[0, 4, 8, 4], [4, 0, 4, 8]]},
   unknown: {colour: "--series-6", lines: [[0, 4, 2, 2], [2, 2, 6, 6], [6, 6, 8, 4]]},
 };
 const SIDE = 8;

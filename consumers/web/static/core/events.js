@@ -1,5 +1,5 @@
 // A list of events that goes on as one looks further, and takes in what comes meanwhile.
-import {get} from "./api.js";
+import {FORGOTTEN, get} from "./api.js";
 import {Signal} from "./signal.js";
 
 const PAGE = 100;
@@ -32,6 +32,10 @@ function isWanted(event, filters) {
 
 const isOlder = (one, other) => one.start < other.start || (one.start === other.start && one.event < other.event);
 
+/** Those that one look at what is on screen asks for at once, and one by one. */
+const SURVEYED = 500;
+const ASKED = 12;
+
 export class EventList {
   /** Counts up with each change. */
   version = new Signal(0);
@@ -45,6 +49,9 @@ export class EventList {
   #cursor = null;
   #filters;
   #isOver = false;
+  /** Ids of those on screen, and which of them is asked for next. */
+  inView = [];
+  #turn = 0;
 
   /** `filters` as the API takes them; without a verdict, what nobody has judged comes first. */
   constructor(filters) {
@@ -119,12 +126,45 @@ export class EventList {
   /** Ask for the newest again: pictures and what others said come later than reports. */
   async refresh() {
     const page = await get("/events", {...this.#filters, limit: NEWEST});
-    if (!this.#isOver) for (const each of page.items) this.put(each);
+    if (this.#isOver) return;
+    for (const each of page.items) this.put(each);
+    if (page.waiting !== this.waiting) {
+      this.waiting = page.waiting;
+      this.#changed();
+    }
   }
 
-  /** Ask for one again, as its pictures are not there any more. */
+  /** Ask for one again, as its pictures are not there any more; it goes if it is forgotten. */
   async renew(id) {
-    const event = await get(`/events/${id}`);
-    if (!this.#isOver) this.put(event);
+    try {
+      const event = await get(`/events/${encodeURIComponent(id)}`);
+      if (!this.#isOver) this.put(event);
+    } catch (error) {
+      if (error.status !== FORGOTTEN) throw error;
+      this.#drop(id);
+    }
+  }
+
+  /** Let those on screen go that are forgotten meanwhile: lists leave them out, but others as well, so each is asked for. */
+  async letGo() {
+    const shown = this.inView.map((id) => this.find(id)).filter(Boolean);
+    if (!shown.length) return;
+    const begins = shown.map((each) => Date.parse(each.start));
+    const stretch = {from: new Date(Math.min(...begins)).toISOString(), to: new Date(Math.max(...begins) + 1).toISOString()};
+    const page = await get("/events", {...this.#filters, verdict: "", unseen_by: "", ...stretch, limit: SURVEYED});
+    const there = new Set(page.items.map((each) => each.event));
+    const missing = shown.filter((each) => !there.has(each.event));
+    const turn = missing.length ? this.#turn % missing.length : 0;
+    const asked = [...missing.slice(turn), ...missing.slice(0, turn)].slice(0, ASKED);
+    this.#turn = turn + asked.length;
+    await Promise.all(asked.map((each) => this.renew(each.event).catch(() => null)));
+  }
+
+  #drop(id) {
+    const index = this.indexOf(id);
+    if (this.#isOver || index < 0) return;
+    this.items.splice(index, 1);
+    this.#places.delete(id);
+    this.#changed();
   }
 }

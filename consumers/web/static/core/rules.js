@@ -45,7 +45,7 @@ function smoothed(windows, label, count) {
  *
  * windows: as the API lists them, of one model. settings: a rule as the API lists it. events: of this label. Returns
  * [{from, to (milliseconds), why, peak, seconds}]; why: event, gap, below, short, disabled, schedule, cooldown,
- * forgotten, unknown. forgotten: stretches {from, to (milliseconds), …} of which nothing is told; `forgotten` of a reason is the one it is of.
+ * forgotten, withheld (by an event that is forgotten), unknown. forgotten: stretches {from, to (milliseconds), …} of which nothing is told; `forgotten` of a reason is the one it is of.
  */
 export function reasons(windows, label, settings, events, forgotten = []) {
   const scores = smoothed(windows, label, settings.smoothing);
@@ -76,17 +76,21 @@ export function reasons(windows, label, settings, events, forgotten = []) {
     before = to;
   });
   close();
-  return withForgotten(found.map(({isHigh, ...each}) => each), windows, forgotten);
+  return withForgotten(found.map(({isHigh, ...each}) => each), windows, forgotten, settings.cooldown_seconds * 1000);
 }
 
-/** Gaps that somebody had forgotten, and what was high beside them: an event that reaches into such a stretch is not told of either. */
-function withForgotten(found, windows, forgotten) {
+/**
+ * Gaps that somebody had forgotten, and what was high beside them: an event that reaches into such a stretch is not told of
+ * either, and holds others back for its cooldown (milliseconds).
+ */
+function withForgotten(found, windows, forgotten, cooldown) {
   if (!forgotten.length) return found;
   const [first, last] = [Date.parse(windows[0].start), Date.parse(windows.at(-1).end)];
   const step = Date.parse(windows[0].end) - first;
-  const near = (each, margin) => forgotten.find((span) => span.from < each.to + margin && span.to > each.from - margin);
+  const near = (each, before, after) => forgotten.find((span) => span.from < each.to + before && span.to > each.from - after);
   const told = found.map((each) => {
-    const span = each.why === "gap" ? near(each, 0) : each.why === "unknown" ? near(each, step) : null;
+    if (each.why === "unknown" && near(each, step, step + cooldown)) return {...each, why: "withheld"};
+    const span = each.why === "gap" && near(each, 0, 0);
     return span ? {...each, why: "forgotten", forgotten: span} : each;
   });
   const beyond = forgotten.filter((each) => each.to <= first || each.from >= last);

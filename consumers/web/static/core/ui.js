@@ -1,7 +1,7 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
-import {Away} from "./api.js";
-import {number, reason, shortTime, t, wholeTime, word} from "./i18n.js";
+import {Away, FORGOTTEN} from "./api.js";
+import {number, outage, reason, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
 export const Moment = ({time}) =>
@@ -17,6 +17,9 @@ export const Empty = ({title, children}) =>
 export const Loading = ({lines = 6, shape = Number(lines) === 1 ? "wide" : "cards"}) =>
   html`<div class="loading loading-${shape}" role="status"><span class="hidden">${t("loading")}</span>
     ${Array.from({length: Number(lines)}, (_, index) => html`<div class="bone" key=${index}></div>`)}</div>`;
+
+/** Why there may be more than is shown. Where the broker is away, the banner says that already. */
+export const Waiting = ({why}) => why && !outage(why) && html`<p class="note">${t("waiting", {why: reason(why)})}</p>`;
 
 /** What went wrong, in words. Where the server is away, the banner says that already. */
 export const Failed = ({error, retry}) =>
@@ -53,7 +56,9 @@ export function useAnswer(ask, inputs, everyMs = 0) {
         const answer = await ask();
         if (!isOver) setState({answer, error: null, inputs});
       } catch (error) {
-        if (!isOver) setState((before) => ({answer: before.inputs === inputs ? before.answer : null, error, inputs}));
+        // What is forgotten meanwhile is not shown from memory either.
+        const isKept = (before) => before.inputs === inputs && error.status !== FORGOTTEN;
+        if (!isOver) setState((before) => ({answer: isKept(before) ? before.answer : null, error, inputs}));
       }
       // What failed is tried again also where nobody asked for more than one answer.
       if (!isOver) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(look, everyMs || 5_000)) : look()), everyMs || 1e9);

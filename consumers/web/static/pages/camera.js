@@ -6,7 +6,7 @@ import {cameras, freshness} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Band, Bars, Line, Ticks} from "../core/timeline.js";
-import {Choice, Empty, Failed, forgottenSays, forgottenSpan, Loading, Moment, picture, useAnswer} from "../core/ui.js";
+import {Choice, Empty, Failed, forgottenSays, forgottenSpan, Loading, Moment, picture, useAnswer, Waiting} from "../core/ui.js";
 import {Screen} from "./wall.js";
 
 const HOURS = ["1", "6", "24"];
@@ -62,7 +62,7 @@ function Past({camera, past, footage, stretch}) {
     ${footage?.gone > 0 && html`<p class="quiet">${counted("camera.footage.gone", footage.gone)}</p>`}
     ${forgotten.slice(-5).map((each) => html`<p class="quiet" key=${each.from}><${Moment} time=${each.from} /> – <${Moment} time=${each.to} />: ${forgottenSays(each)}</p>`)}
     ${footage?.notes.filter((each) => !each.includes(": forgotten, as ")).map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
-    ${past.waiting && html`<p class="note">${t("waiting", {why: past.waiting})}</p>`}
+    <${Waiting} why=${past.waiting} />
     <${Changes} items=${past.items} />
   </section>`;
 }
@@ -91,12 +91,13 @@ function Rate({found, stretch}) {
   </section>`;
 }
 
-function Clock({past, stretch}) {
+function Clock({camera, past, stretch}) {
   const points = past.clock.map((each) => ({at: Date.parse(each.at), value: each.offset_seconds}));
   const values = points.map((each) => each.value);
   return html`<section class="panel" aria-labelledby="clock"><h2 id="clock">${t("camera.clock")}</h2>
-    ${!points.length && html`<p class="quiet">${t("camera.clock.none")}</p>`}
-    ${points.length > 2 && html`<${Line} points=${points} stretch=${stretch} label=${t("camera.clock.label")} />`}
+    ${!points.length && html`<p class="quiet">${t(hasSent(camera) ? "camera.clock.none" : "camera.never")}</p>`}
+    ${points.length > 2 && html`<div class="curve-axes"><span class="curve-range quiet" aria-hidden="true"><span>${offset(Math.max(...values))}</span><span>${offset(Math.min(...values))}</span></span>
+      <${Line} points=${points} stretch=${stretch} label=${t("camera.clock.label")} /><span></span><${Ticks} stretch=${stretch} /></div>`}
     ${points.length > 0 && html`<dl class="facts">
       <${Fact} name=${t("camera.clock.offset")}><b>${offset(values.at(-1))}</b><//>
       <${Fact} name=${t("camera.clock.range")}>${offset(Math.min(...values))} – ${offset(Math.max(...values))}<//>
@@ -105,6 +106,7 @@ function Clock({past, stretch}) {
 }
 
 const Fact = ({name, children}) => html`<div><dt>${name}</dt><dd>${children}</dd></div>`;
+const hasSent = (camera) => Boolean(camera.data);
 const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
 function Facts({camera, settings, error}) {
@@ -142,7 +144,14 @@ function Sample({camera}) {
   </section>`;
 }
 
-function Shown({camera, hours, isFast}) {
+/** Whether all that is known of a camera, its states and its footage, began less than an hour before `now`. */
+function isNew(past, footage, now) {
+  const known = past.items.filter((each) => each.status !== "unknown").map((each) => Date.parse(each.from));
+  const sent = (footage?.items ?? []).filter((each) => each.bytes > 0).map((each) => Date.parse(each.start));
+  return Math.min(now, ...known, ...sent) > now - 3_600_000;
+}
+
+function Shown({camera, hours, isFast, onKnown}) {
   const name = camera.camera;
   const [now, setNow] = useState(() => serverNow());
   const stretch = [now - hours * 3_600_000, now];
@@ -154,6 +163,9 @@ function Shown({camera, hours, isFast}) {
     const timer = setInterval(() => document.hidden || setNow(serverNow()), REFRESH_MS);
     return () => clearInterval(timer);
   }, []);
+  useEffect(() => {
+    if (past.answer && (footage.answer || footage.error)) onKnown?.(isNew(past.answer, footage.answer, now));
+  }, [past.answer, footage.answer, footage.error]);
   // What is shown while the next answer comes is of the stretch before.
   const shown = (answer) => (answer ? [Date.parse(answer.from), Date.parse(answer.from) + hours * 3_600_000] : stretch);
   return html`<div class="event">
@@ -163,11 +175,11 @@ function Shown({camera, hours, isFast}) {
       ${!past.answer && !past.error && html`<${Loading} lines="1" />`}
       ${past.answer && html`<${Past} camera=${name} past=${past.answer} footage=${footage.answer} stretch=${shown(past.answer)} />`}
       <${Rate} found=${footage} stretch=${shown(footage.answer)} />
-      <${Sample} camera=${name} />
+      ${hasSent(camera) ? html`<${Sample} camera=${name} />` : html`<section class="panel" aria-labelledby="sample"><h2 id="sample">${t("camera.sample")}</h2><p class="quiet">${t("camera.never")}</p></section>`}
     </div>
     <div class="event-side">
       <${Facts} camera=${camera} settings=${settings.answer} error=${settings.error} />
-      ${past.answer && html`<${Clock} past=${past.answer} stretch=${shown(past.answer)} />`}
+      ${past.answer && html`<${Clock} camera=${camera} past=${past.answer} stretch=${shown(past.answer)} />`}
     </div>
   </div>`;
 }
@@ -177,11 +189,21 @@ function Choose({all}) {
     ${all.length ? html`<${Empty} title=${t("camera.choose")}><span class="pair">${all.map((each) => html`<a class="button" key=${each.camera} href=${address("cameras", each.camera)}>${each.camera}</a>`)}</span><//>` : html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`}`;
 }
 
+/** Switches the fast view on and off; on only where something may come. */
+function Fast({camera, isFast}) {
+  const why = !hasSent(camera) ? "camera.never" : camera.status === "ended" ? "camera.fast.ended" : null;
+  return html`<button aria-pressed=${isFast} disabled=${why && !isFast} title=${t(why ?? "camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`;
+}
+
 export function CameraPage() {
   const {subject, parameters} = useSignal(route);
   const all = useSignal(cameras);
   useSignal(clock);
-  const hours = HOURS.includes(parameters.hours) ? parameters.hours : "6";
+  const [isYoung, setYoung] = useState({});
+  const chosen = HOURS.includes(parameters.hours) ? parameters.hours : null;
+  // Of what began less than an hour ago, six would be empty; once that is decided it stays, as long as one stays.
+  const hours = chosen ?? (isYoung[subject] ? "1" : "6");
+  const decide = (answer) => setYoung((before) => (subject in before ? before : {[subject]: answer}));
   const isFast = parameters.view === "fast";
   const camera = all?.find((each) => each.camera === subject);
   if (!all) return html`<div class="head"><h1 tabindex="-1">${subject || t("cameras")}</h1></div><${Loading} lines="3" shape=${subject ? "page" : "cards"} />`;
@@ -190,12 +212,12 @@ export function CameraPage() {
       <h1 tabindex="-1">${subject}</h1>
       ${camera && html`<span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span>`}
       <div class="tools tools-narrow">
-        ${camera && html`<${Choice} label=${t("camera.hours")} value=${hours} options=${HOURS.map((each) => [each, t("unit.h", {n: each})])} onChange=${(value) => setParameters({hours: value === "6" ? "" : value})} />`}
-        ${camera && html`<button aria-pressed=${isFast} title=${t("camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`}
+        ${camera && html`<${Choice} label=${t("camera.hours")} value=${hours} options=${HOURS.map((each) => [each, t("unit.h", {n: each})])} onChange=${(value) => setParameters({hours: value})} />`}
+        ${camera && html`<${Fast} camera=${camera} isFast=${isFast} />`}
         <a class="button" href=${address("review", "", {camera: subject})}>${t("camera.events")}</a>
         <a class="button" href=${address("why", "", {camera: subject})}>${t("camera.why")}</a>
         <a class="button" href=${address("rules", "", {camera: subject})}>${t("rules")}</a>
       </div>
     </div>
-    ${camera ? html`<${Shown} key=${subject} camera=${camera} hours=${Number(hours)} isFast=${isFast} />` : html`<${Empty} title=${t("camera.none", {camera: subject})} />`}`;
+    ${camera ? html`<${Shown} key=${subject} camera=${camera} hours=${Number(hours)} isFast=${isFast} onKnown=${chosen ? null : decide} />` : html`<${Empty} title=${t("camera.none", {camera: subject})} />`}`;
 }

@@ -8,13 +8,15 @@ import {onReport} from "../core/live.js";
 import {loadPlayer, recordedUrl} from "../core/player.js";
 import {address, route} from "../core/route.js";
 import {Signal, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, Severity, useAnswer, useMedia, VerdictChip} from "../core/ui.js";
+import {Chip, Empty, Failed, forgottenSays, Loading, Moment, Severity, useAnswer, useMedia, VerdictChip} from "../core/ui.js";
 import {changed, give, undo, withdraw} from "../core/verdicts.js";
 import {Shares} from "./shares.js";
 import {WhatIf} from "./what_if.js";
 
 /** Around the event. */
 const MARGIN_MS = 15_000;
+/** Footage begins so long before the event; the curve shows more of what was before. */
+export const LEAD_MS = 3_000;
 const NEIGHBOUR_MS = 60_000;
 const REFRESH_MS = 4_000;
 
@@ -24,24 +26,37 @@ const BUNDLE_PATIENCE_MS = 180_000;
 /** What the API says of an event that nobody is shown, and what is said of it here. */
 const GONE = {forgotten: "event.forgotten", "not-found": "event.none", invalid: "event.none"};
 
+/** Why an event is not shown, and since when, if the API's words say that: "…: forgotten, as ana asked at 2026-11-24T08:00:00Z". */
+function goneSays(gone, words) {
+  const at = /asked at (\S+Z)$/.exec(words)?.[1];
+  return at ? `${t(`${gone}.is`)} ${forgottenSays({at: Date.parse(at), why: null})}` : t(`${gone}.is`);
+}
+
 const iso = (time) => new Date(time).toISOString();
 
 /**
- * Footage with a playhead in event time. `stretch`: milliseconds. `seek`: a Signal of milliseconds to go to. `url`: of the
- * playlist, where it is another one than the camera's.
+ * Footage with a playhead in event time. `stretch`: milliseconds. `begin`: where in it to begin, milliseconds. `seek`: a
+ * Signal of milliseconds to go to. `url`: of the playlist, where it is another one than the camera's.
  */
-export function Footage({camera, stretch, playhead, seek, url = null}) {
+export function Footage({camera, stretch, begin = stretch[0], playhead, seek, url = null}) {
   const ref = useRef(null);
   const [state, setState] = useState({state: "loading", why: null});
   useEffect(() => {
     let isOver = false;
     let player = null;
     let frame = 0;
+    let isPlaced = false;
     const follow = () => {
+      if (isOver) return;
       // Where the player does not know what time it shows, the video's own clock begins with the stretch.
       const known = player?.time;
       playhead.value = known ? Number(new Date(known)) : stretch[0] + ref.current.currentTime * 1000;
-      if (!isOver) frame = requestAnimationFrame(follow);
+      if (known && !isPlaced) {
+        isPlaced = true;
+        // Not where somebody has been faster.
+        if (playhead.value < begin && ref.current.paused) ref.current.currentTime += (begin - playhead.value) / 1000;
+      }
+      frame = requestAnimationFrame(follow);
     };
     loadPlayer().then((mount) => {
       if (isOver) return;
@@ -138,7 +153,7 @@ function Messages({event}) {
 
 function Neighbours({event}) {
   const [from, to] = [Date.parse(event.start) - NEIGHBOUR_MS, Date.parse(event.end) + NEIGHBOUR_MS];
-  const found = useAnswer(() => get("/events", {from: iso(from), to: iso(to), limit: 100}), [event.event, event.end]);
+  const found = useAnswer(() => get("/events", {from: iso(from), to: iso(to), limit: 100}), [event.event, event.end], 10_000);
   const others = found.answer?.items.filter((each) => each.camera !== event.camera) ?? [];
   return html`<section class="panel" aria-labelledby="neighbours"><h2 id="neighbours">${t("event.neighbours")}</h2>
     ${found.answer && !others.length && html`<p class="quiet">${t("event.neighbours.none")}</p>`}
@@ -166,9 +181,10 @@ function Scores({event, stretch, playhead, seek}) {
   const bands = useMemo(() => {
     const [from, to] = [Date.parse(event.start), Date.parse(event.end)];
     const shown = [{from, to, kind: "event", text: t("band.event")}];
+    shown.push(...(found.answer?.forgotten_spans ?? []).map((each) => ({from: Date.parse(each.from), to: Date.parse(each.to), kind: "forgotten", text: t("reason.forgotten")})));
     if (rule && event.state === "ended") shown.push({from: to, to: to + rule.cooldown_seconds * 1000, kind: "cooldown", text: t("band.cooldown")});
     return shown;
-  }, [event.start, event.end, event.state, rule]);
+  }, [event.start, event.end, event.state, rule, found.answer]);
   const lines = useMemo(() => (rule ? [{score: rule.start, colour: "--line-start", text: t("line.start")}, {score: rule.end, colour: "--line-end", text: t("line.end")}] : []), [rule]);
   if (found.error && !found.answer) return html`<${Failed} error=${found.error} retry=${found.again} />`;
   if (!windows) return html`<${Loading} lines="1" />`;
@@ -204,7 +220,7 @@ function Shown({event}) {
     <div class="event">
       <div class="event-main">
         <section class="panel" aria-label=${t("event.footage")}>
-          <${Footage} camera=${event.camera} stretch=${steady.current} playhead=${playhead} seek=${seek} />
+          <${Footage} camera=${event.camera} stretch=${steady.current} begin=${Date.parse(event.start) - LEAD_MS} playhead=${playhead} seek=${seek} />
           <${Scores} event=${event} stretch=${steady.current} playhead=${playhead} seek=${seek} />
         </section>
         ${isNarrow && html`<${Verdicts} event=${event} />`}
@@ -242,7 +258,7 @@ export function EventPage() {
   useEffect(() => setSaid(null), [found.answer]);
   if (found.error && !found.answer) {
     const gone = GONE[found.error.kind];
-    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${t(`${gone}.is`)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
+    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${goneSays(gone, found.error.message)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
   }
   if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" shape="page" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};

@@ -1,13 +1,26 @@
 // The fleet: what reads and classifies cameras, how far each is, and what the server itself waits for.
 import {html} from "../vendor/htm-preact.js";
-import {get} from "../core/api.js";
-import {counted, duration, number, reason, t, word} from "../core/i18n.js";
+import {get, serverNow} from "../core/api.js";
+import {counted, duration, number, outage, reason, shortTime, t, word} from "../core/i18n.js";
 import {cameras, freshness, health} from "../core/live.js";
 import {address} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
-import {Chip, Empty, Failed, Loading, Moment, picture, Table, typed, useAnswer} from "../core/ui.js";
+import {Chip, Empty, Failed, Loading, Moment, picture, Table, typed, useAnswer, Waiting} from "../core/ui.js";
 
 const KINDS = {working: "ok", running: "ok", dead: "bad", ended: "plain"};
+
+/** Agents and workers as they were told of last: {fleet, at (milliseconds)}; while the broker is away nobody tells. */
+let last = null;
+
+/** What to show of agents and workers, and of when it is, null where of now. */
+function known(answer) {
+  if (!outage(answer.waiting)) {
+    last = {fleet: answer, at: serverNow()};
+    return {fleet: answer, at: null};
+  }
+  const asBefore = (items) => items.map((each) => ({...each, state: "unknown"}));
+  return last ? {fleet: {agents: asBefore(last.fleet.agents), workers: asBefore(last.fleet.workers)}, at: last.at} : {fleet: null, at: null};
+}
 
 function megabits(camera) {
   const seconds = (Date.parse(camera.heard) - Date.parse(camera.since)) / 1000;
@@ -31,7 +44,9 @@ function Cameras() {
   return html`<${Table} caption=${t("fleet.cameras")} columns=${columns} rows=${all} id=${(each) => each.camera} />`;
 }
 
-function Processes({fleet}) {
+function Processes({answer}) {
+  const {fleet, at} = known(answer);
+  if (!fleet) return html`<p class="note">${t("fleet.unknown")}</p>`;
   const process = (id) => [
     [t("fleet.name"), (each) => html`${each.name ? html`<b>${each.name}</b> ` : ""}${each[id]}`],
     [t("event.state"), (each) => html`<${Chip} kind=${KINDS[each.state]}>${word("process", each.state)}<//>`],
@@ -54,10 +69,11 @@ function Processes({fleet}) {
     [t("fleet.once"), (each) => (each.exactly_once === null ? "–" : t(each.exactly_once ? "fleet.once.exactly" : "fleet.once.least"))],
     [t("fleet.redis"), (each) => (each.redis_behind === null ? "–" : number(each.redis_behind))],
     [t("fleet.lost"), (each) => (each.lost_to_retention ? html`<${Chip} kind="bad">${number(each.lost_to_retention)}<//>` : "0")],
-    [t("fleet.waits"), (each) => each.awaited.join(", ") || "–"],
+    [t("fleet.waits"), (each) => each.awaited.map((why) => reason(why)).join(", ") || "–"],
     [t("filter.model"), (each) => html`<code>${each.model}</code> ${each.engine}`],
   ];
   return html`
+    ${at !== null && html`<p class="note">${t("fleet.before", {time: shortTime(at)})}</p>`}
     <section><h2>${t("fleet.agents")}</h2>${fleet.agents.length ? html`<${Table} caption=${t("fleet.agents")} columns=${agents} rows=${fleet.agents} id=${(each) => each.agent} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>
     <section><h2>${t("fleet.workers")}</h2>${fleet.workers.length ? html`<${Table} until=${1199} caption=${t("fleet.workers")} columns=${workers} rows=${fleet.workers} id=${(each) => each.worker} />` : html`<p class="quiet">${t("fleet.none")}</p>`}</section>`;
 }
@@ -67,7 +83,7 @@ function Health() {
   if (!known) return null;
   const columns = [
     [t("fleet.topics"), (each) => each.topics.join(", ")],
-    [t("event.state"), (each) => (each.away ? html`<${Chip} kind="bad">${each.away}<//>` : each.missing ? html`<${Chip} kind="plain">${t("fleet.missing")}<//>` : html`<${Chip} kind="ok">${t("fleet.read")}<//>`)],
+    [t("event.state"), (each) => (each.away ? html`<${Chip} kind="bad">${reason(each.away)}<//>` : each.missing ? html`<${Chip} kind="plain">${t("fleet.missing")}<//>` : html`<${Chip} kind="ok">${t("fleet.read")}<//>`)],
     [t("fleet.unread"), (each) => (each.behind === null ? "–" : number(each.behind))],
     [t("fleet.records"), (each) => number(each.records)],
     [t("fleet.kept"), (each) => (each.kept === null ? "–" : number(each.kept))],
@@ -91,7 +107,7 @@ export function Fleet() {
   // Where there are words for them only, those are English.
   const problems = troubles.length ? [] : (found.answer?.problems ?? []);
   return html`<div class="head"><h1 tabindex="-1">${t("fleet")}</h1></div>
-    ${found.answer?.waiting && html`<p class="note">${t("waiting", {why: found.answer.waiting})}</p>`}
+    <${Waiting} why=${found.answer?.waiting} />
     ${troubles.length + problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list">
       ${troubles.map((each) => html`<li key=${`${each.kind} ${each.name} ${each.names}`}>${troubleSays(each)}</li>`)}
       ${problems.map((each) => html`<li key=${each} lang="en">${each}</li>`)}</ul></section>`}
@@ -100,7 +116,7 @@ export function Fleet() {
       <section><h2>${t("fleet.cameras")}</h2><${Cameras} /></section>
       ${found.error && !found.answer && html`<${Failed} error=${found.error} retry=${found.again} />`}
       ${!found.answer && !found.error && html`<${Loading} lines="1" />`}
-      ${found.answer && html`<${Processes} fleet=${found.answer} />`}
+      ${found.answer && html`<${Processes} answer=${found.answer} />`}
       <${Health} />
     </div>`;
 }

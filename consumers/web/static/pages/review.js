@@ -7,7 +7,7 @@ import {areOn, useKeys} from "../core/keys.js";
 import {alarming, cameras, onReport} from "../core/live.js";
 import {address, go, route, setParameters} from "../core/route.js";
 import {poll, useSignal} from "../core/signal.js";
-import {Choice, Empty, Failed, Field, fromLocal, Loading, Moment, say, Severity, toLocal, VerdictChip} from "../core/ui.js";
+import {Choice, Empty, Failed, Field, fromLocal, Loading, Moment, say, Severity, toLocal, VerdictChip, Waiting} from "../core/ui.js";
 import {changed, give, undo} from "../core/verdicts.js";
 import {Calendar} from "../review/calendar.js";
 import {clearMarks, judgeMarked, mark, MarkBar, MarkBox, marked} from "../review/marks.js";
@@ -120,6 +120,7 @@ function Cards({list, selected, setSelected}) {
   const rows = Math.ceil(count / columns);
   const from = first * columns;
   const to = Math.min(count, last * columns);
+  list.inView = list.items.slice(from, to).map((each) => each.event);
   const gone = useRef(new Set());
   useEffect(() => {
     if (to + columns * 4 >= count && !list.error) list.more();
@@ -200,7 +201,27 @@ function Filters({parameters}) {
 function KeyHelp() {
   const isOn = useSignal(areOn);
   const keys = [["j", "k"], ["space"], ["y"], ["n"], ["x"], ["Escape"], ["z"]];
-  return html`<details class="keys"><summary>${t("keys")}</summary><div class="keys-in">
+  const [isOpen, setOpen] = useState(false);
+  const ref = useRef(null);
+  useEffect(() => {
+    if (!isOpen) return undefined;
+    const close = () => (ref.current.open = false);
+    const pointed = (event) => ref.current.contains(event.target) || close();
+    const pressed = (event) => {
+      if (event.key !== "Escape") return;
+      // It means this only, and not also what is selected.
+      event.stopPropagation();
+      close();
+      ref.current.querySelector("summary").focus();
+    };
+    document.addEventListener("pointerdown", pointed);
+    document.addEventListener("keydown", pressed);
+    return () => {
+      document.removeEventListener("pointerdown", pointed);
+      document.removeEventListener("keydown", pressed);
+    };
+  }, [isOpen]);
+  return html`<details class="keys" ref=${ref} onToggle=${(event) => setOpen(event.currentTarget.open)}><summary>${t("keys")}</summary><div class="keys-in">
     <dl>${keys.map((each) => html`<div key=${each[0]}><dt>${each.map((key) => html`<kbd key=${key}>${key === "space" ? t("keys.spacebar") : key === "Escape" ? "Esc" : key}</kbd>`)}</dt><dd>${t(`keys.${each[0]}`)}</dd></div>`)}</dl>
     <label><input type="checkbox" checked=${isOn} onChange=${(event) => (areOn.value = event.target.checked)} /> ${t("keys.on")}</label></div>
   </details>`;
@@ -228,7 +249,7 @@ function useList(filters) {
         if (list.put({revision: 0, ...report})) say(t("review.new", {camera: report.camera, label: report.label}));
       }),
       changed.watch((change) => change && list.find(change.event) && list.put(change)),
-      poll(() => list.refresh(), REFRESH_MS),
+      poll(() => list.refresh().then(() => list.letGo()), REFRESH_MS),
     ];
     return () => ends.forEach((end) => end());
   }, [list]);
@@ -273,7 +294,7 @@ export function Review() {
     </div>
     <div class="choosers"><${Filters} parameters=${parameters} />
       <${Calendar} filters=${{...filters, from: "", to: "", severity: ""}} chosen=${{from: parameters.from ?? "", to: parameters.to ?? ""}} /></div>
-    ${list.waiting && html`<p class="note">${t("waiting", {why: list.waiting})}</p>`}
+    <${Waiting} why=${list.waiting} />
     ${list.isDone && !list.items.length && html`<${Empty} title=${t("review.empty")}>${t("review.empty.how")}<//>`}
     <${Cards} list=${list} selected=${selected} setSelected=${setSelected} />
     <${MarkBar} list=${list} />`;

@@ -49,11 +49,16 @@ function OfCamera() {
   </section>`;
 }
 
+/** What an event's link to a version means that is none of those that were applied. */
+const Unlisted = ({version, items}) =>
+  version && items && !items.some((each) => each.version === version) && html`<p class="note">${t(items.length ? "rules.unlisted" : "rules.own", {version})}</p>`;
+
 export function Rules() {
   const {subject} = useSignal(route);
   const found = useAnswer(() => get("/rules"), [], 10_000);
   const items = found.answer?.items;
   return html`<div class="head"><h1 tabindex="-1">${t("rules")}</h1>${found.answer && html`<p class="quiet">${t("rules.group", {group: found.answer.group})}</p>`}</div>
+    <${Unlisted} version=${subject} items=${items} />
     <div class="stack">
       <${OfCamera} />
       ${found.error && !items && html`<${Failed} error=${found.error} retry=${found.again} />`}

@@ -6,7 +6,7 @@ import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
 import {fastUrl, liveUrl, loadFast, loadPlayer} from "../core/player.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
-import {Choice, Empty, Field, Loading, Moment, picture, Trace} from "../core/ui.js";
+import {Choice, Empty, Field, Loading, Moment, picture, Trace, Waiting} from "../core/ui.js";
 
 const COLUMNS = ["auto", "1", "2", "3", "4", "6"];
 /** Windows that a trace shows. */
@@ -222,7 +222,7 @@ export function Wall() {
         <${Choice} label=${t("wall.columns")} value=${columns} options=${COLUMNS.map((each) => [each, each === "auto" ? t("wall.auto") : each])} onChange=${(layout) => setParameters({layout: layout === "auto" ? "" : layout})} />
       </div>
     </div>
-    ${why && html`<p class="note">${t("waiting", {why})}</p>`}
+    <${Waiting} why=${why} />
     ${!shown && html`<${Loading} />`}
     ${shown && !all.length && html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`}
     ${shown && all.length > 0 && !shown.length && html`<${Empty} title=${t("wall.none", {filter: parameters.filter})} />`}

@@ -12,9 +12,9 @@ import {Choice, Chip, Empty, Failed, Field, forgottenSays, forgottenSpan, fromLo
 const SPANS = [1, 5, 15, 60, 240];
 const MOST_WINDOWS = 10_000;
 const iso = (time) => new Date(time).toISOString();
-const CHIPS = {event: "ok", gap: "warn", forgotten: "plain", below: "plain", unknown: "bad"};
+const CHIPS = {event: "ok", gap: "warn", forgotten: "plain", withheld: "plain", below: "plain", unknown: "bad"};
 /** What bands show: all but what was low. */
-const BANDS = new Set(["event", "gap", "cooldown", "schedule", "short", "disabled", "unknown", "forgotten"]);
+const BANDS = new Set(["event", "gap", "cooldown", "schedule", "short", "disabled", "unknown", "forgotten", "withheld"]);
 
 function Choose({parameters, from, to}) {
   const all = useSignal(cameras) ?? [];

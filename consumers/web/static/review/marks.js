@@ -40,8 +40,10 @@ export function judgeMarked(list, answer) {
 
 /** What can be done with what is selected. It stays in sight. */
 export function MarkBar({list}) {
-  const chosen = useSignal(marked);
+  const all = useSignal(marked);
   const going = useSignal(progress);
+  // Those that are forgotten meanwhile are gone from the list.
+  const chosen = new Set([...all].filter((id) => list.find(id)));
   if (going) return html`<div class="mark-bar" role="status">${t("mark.progress", going)} <progress max=${going.all} value=${going.done}></progress></div>`;
   if (!chosen.size || !may("operator")) return null;
   return html`<div class="mark-bar" role="group" aria-label=${t("mark.count", {count: chosen.size})}>
