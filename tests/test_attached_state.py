@@ -8,7 +8,7 @@ import pytest
 
 from consumers.running.ending import Ending
 from consumers.running.state_topics import read_states
-from stream import KafkaTransport, Pace
+from stream import KafkaTransport, Pace, SourceError
 from stream.services import Service
 from tests.footage_sites import attach, footage_settings
 from tests.videos import write_video
@@ -38,3 +38,14 @@ def test_a_film_that_is_over_says_so(
     attach(settings, film, pace=pace, ending=ending)
     feed = read_states(KafkaTransport(settings.broker), settings.topics).cameras["gate"].feed
     assert (feed.status, feed.why) == ("ended", why)
+
+
+def test_what_is_no_video_says_so(embedded_broker: Service, topics_prefix: str, tmp_path: Path) -> None:
+    settings = footage_settings(embedded_broker.address, topics_prefix, tmp_path)
+    film = tmp_path / "gate.mp4"
+    film.write_text("no video")
+    with pytest.raises(SourceError) as caught:
+        attach(settings, film)
+    feed = read_states(KafkaTransport(settings.broker), settings.topics).cameras["gate"].feed
+    assert (feed.status, feed.why) == ("ended", caught.value.cause)
+    assert str(tmp_path) not in caught.value.cause

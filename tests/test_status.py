@@ -99,6 +99,7 @@ def test_records_are_what_asyncapi_promises():
         (b"{}", "t[0]@7: expected status to be of type str, found nothing"),
         (camera("x").encode()[2].replace(b'"live"', b'"fine"'), "found 'fine'"),
         (camera("x").encode()[2].replace(b'"frames": 900', b'"frames": true'), "expected frames to be of type int"),
+        (camera("x").encode()[2].replace(b'"camera": "x"', b'"camera": "a b/c"'), "t[0]@7: camera id 'a b/c'"),
         (camera("x").encode()[2].replace(b'"pid": 41', b'"pid": "41"'), "t[0]@7: agent: expected pid"),
     ],
 )

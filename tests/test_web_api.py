@@ -164,6 +164,15 @@ def test_whoever_has_an_answer_is_told_so_until_it_changes(embedded_broker: Serv
         )
 
 
+def test_cameras_whose_names_nobody_can_ask_for_are_left_out_and_counted(embedded_broker: Service, topics_prefix: str):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    site.cameras("gate-1", "../gate 1")
+    with served(site.settings) as (client, desk):
+        ready(desk)
+        assert [each["camera"] for each in client.get("/cameras").json()["items"]] == ["gate-1"]
+        assert client.get("/health").json()["unreadable"] == 1
+
+
 def test_what_has_no_room_is_left_out_and_that_is_said(embedded_broker: Service, topics_prefix: str):
     site = Site(settings_of(embedded_broker.address, topics_prefix, max_events=3))
     events = [event(number) for number in range(20)]

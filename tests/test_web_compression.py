@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from consumers.web import credentials
 from consumers.web.app import make_app
 from consumers.web.desk import Desk
+from consumers.web.routes.pages import takes_gzip
 from stream.services import Service
 from tests.dashboards import Site, event, ready, served, settings_of
 
@@ -96,3 +97,24 @@ def test_nothing_but_json_is_compressed(media_type: str, *, is_packed: bool):
         assert answer.content == BODY
         assert answer.headers.get("content-encoding") == ("gzip" if is_packed else None)
         assert "content-encoding" not in client.get("/it", headers={"Accept-Encoding": "gzip;q=0, br"}).headers
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_taken"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.1", True),
+        ("*", True),
+        ("gzip;q=1.0, *;q=0", True),
+        ("br;q=1, *;q=0.5", True),
+        ("*;q=1, gzip;q=0", False),
+        ("gzip;Q=0", False),
+        ("gzip ; q = 0.00", False),
+        ("gzip;q=much", False),
+        ("gzip;q=nan", False),
+        ("br, identity", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_sent_to_whoever_does_not_refuse_it(accepted: str, *, is_taken: bool):
+    assert takes_gzip(accepted) is is_taken

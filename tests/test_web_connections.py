@@ -15,7 +15,7 @@ from consumers.web.desk import Writer
 from consumers.web.playlists import connection
 from consumers.web.playlists.connection import Kept
 from consumers.web.what_if.scores import Asked, PastScoreReader
-from stream import BrokerError, Headers, KafkaTransport, MemoryTransport, Record, Transport
+from stream import BrokerError, EntryError, Headers, KafkaTransport, MemoryTransport, Record, Transport
 from stream.services import EmbeddedBroker, Service
 from tests.dashboards import Site, settings_of
 
@@ -56,8 +56,8 @@ def test_what_people_change_is_written_over_one_connection(embedded_broker: Serv
 class Failing:
     """A producer that does not store what comes after the first record."""
 
-    def __init__(self, transport: MemoryTransport) -> None:
-        self._plain, self.sent, self.is_closed = transport.producer(), 0, False
+    def __init__(self, transport: MemoryTransport, error: BrokerError) -> None:
+        self._plain, self.sent, self.is_closed, self._error = transport.producer(), 0, False, error
 
     def send(self, topic: str, key: bytes, headers: Headers, value: bytes | None) -> None:
         self.sent += 1
@@ -65,17 +65,17 @@ class Failing:
 
     def flush(self) -> None:
         if self.sent > 1:
-            raise BrokerError("not stored")
+            raise self._error
 
     def close(self) -> None:
         self.is_closed = True
 
 
-def test_a_connection_over_which_something_was_not_stored_is_given_up_and_the_next_one_who_writes_is_served(
+def test_a_connection_over_which_something_was_refused_is_given_up_and_the_next_one_who_writes_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ):
     settings, transport = settings_of("localhost:1", "t"), MemoryTransport()
-    failing = Failing(transport)
+    failing = Failing(transport, EntryError("not stored"))
     opened = iter([failing, transport.producer()])
     monkeypatch.setattr(transport, "producer", lambda _seconds: next(opened))
     writer = Writer(lambda: transport, settings)
@@ -84,6 +84,37 @@ def test_a_connection_over_which_something_was_not_stored_is_given_up_and_the_ne
     assert failing.is_closed
     writer.store(settings.topics.access, (b"share/y", [], b"{}"))
     assert stored(transport, settings.topics.access)[-1].key == b"share/y"
+
+
+def test_who_waits_to_write_to_a_broker_that_hangs_does_not_wait_for_it_once_more(monkeypatch: pytest.MonkeyPatch):
+    settings, transport = settings_of("localhost:1", "t"), MemoryTransport()
+    failing = Failing(transport, BrokerError("does not answer"))
+    connect, made = counted(lambda: transport)
+    working = transport.producer()
+    producers = iter([failing, working])
+    monkeypatch.setattr(transport, "producer", lambda _seconds: next(producers))
+    clock = [1000.0]
+    monkeypatch.setattr(connection.time, "monotonic", lambda: clock[-1])
+    writer = Writer(connect, settings)
+    for _ in range(3):
+        with pytest.raises(BrokerError, match="does not answer"):
+            writer.write(entry(1), settings.topics.access, (b"share/x", [], b"{}"))
+    assert len(made) == 1
+    clock.append(clock[-1] + 2)
+    writer.store(settings.topics.access, (b"share/y", [], b"{}"))
+    assert len(made) == 2
+
+
+def test_topics_are_made_as_they_should_be_on_a_broker_that_came_back_empty():
+    settings = settings_of("localhost:1", "t")
+    brokers = [MemoryTransport(), MemoryTransport()]
+    left = iter(brokers)
+    writer = Writer(lambda: next(left), settings)
+    for broker in brokers:
+        writer.write(entry(1))
+        writer.close()
+        topics = {settings.topics.audit, settings.topics.verdicts, settings.topics.access}
+        assert broker.existing(topics).keys() == topics
 
 
 def test_who_writes_while_the_broker_is_gone_is_told_so_soon(topics_prefix: str, monkeypatch: pytest.MonkeyPatch):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self, get_args
 
-from stream import FeedState, FeedStatus, Headers
+from stream import FeedState, FeedStatus, Headers, check_sent_id
 
-from .fields import field, json_object, one_of, optional, to_json
+from .fields import RecordError, field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
 STATUSES: Final = frozenset(get_args(FeedStatus))
@@ -80,7 +80,7 @@ class CameraState:
         status = one_of(body, "status", STATUSES, where)
         return cls(
             FeedState(
-                camera=field(body, "camera", str, where),
+                camera=_camera(body, where),
                 status=status,  # type: ignore[arg-type]  # one of STATUSES
                 since_us=field(body, "since_us", int, where),
                 why=optional(body, "why", str, where),
@@ -102,6 +102,14 @@ class CameraState:
             _disk(optional(body, "disk", dict, where), f"{where}: disk"),
             optional(body, "spooled", int, where),
         )
+
+
+def _camera(body: dict[str, Any], where: str) -> str:
+    """An id that others can name: who asks for all cameras must not fail at one that nobody may ask for."""
+    try:
+        return check_sent_id(field(body, "camera", str, where))
+    except ValueError as error:
+        raise RecordError(str(error) if isinstance(error, RecordError) else f"{where}: {error}") from None
 
 
 def _disk(body: dict[str, Any] | None, where: str) -> DiskTrouble | None:

@@ -18,9 +18,11 @@ from stream import (
     Attached,
     BrokerError,
     FeedState,
+    FeedWatch,
     KafkaTransport,
     Pace,
     Reading,
+    SourceError,
     attach,
     is_film,
     is_live,
@@ -152,20 +154,21 @@ def attach_camera(
             progress(state)
             watch.update(state)
 
-        attached = attach(
-            source,
-            camera,
-            courier,
-            settings.topics.segments,
-            limits=settings.segments.limits,
-            pace=pace,
-            loop=loop,
-            start_us=start_us,
-            stop=is_over,
-            progress=tell,
-            state=Attached(end_us=link.ends_us[camera]),
-            reading=reading,
-        )
+        with _said_why(watch):
+            attached = attach(
+                source,
+                camera,
+                courier,
+                settings.topics.segments,
+                limits=settings.segments.limits,
+                pace=pace,
+                loop=loop,
+                start_us=start_us,
+                stop=is_over,
+                progress=tell,
+                state=Attached(end_us=link.ends_us[camera]),
+                reading=reading,
+            )
         if not is_over():
             watch.end(FOOTAGE_IS_OVER)
     if (other := claims.taken_by(camera)) is not None:
@@ -175,6 +178,16 @@ def attach_camera(
     attached.unsent = courier.unsent
     attached.on_disk = courier.on_disk
     return attached
+
+
+@contextlib.contextmanager
+def _said_why(watch: FeedWatch) -> Iterator[None]:
+    """Have the camera's state say why nothing could be read: whoever looks at it does not see what is printed here."""
+    try:
+        yield
+    except SourceError as error:
+        watch.end(error.cause)
+        raise
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _MAX_RECORDS: Final = 5_000
 #: Cameras, and workers, of which states are kept at once; what further ones say is left out.
 _MAX_STATES: Final = 20_000
+#: So many records that are not what their topic holds are named, the others counted.
+_NAMED: Final = 10
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class States:
     workers: dict[str, WorkerState] = field(default_factory=dict)
     #: Channels through which nothing gets, by name.
     channels: dict[str, ChannelTrouble] = field(default_factory=dict)
+    #: Records that are not what their topic holds.
+    left_out: int = 0
     _said_full: bool = False
 
     def take(self, record: Record, topics: TopicSettings) -> None:
@@ -52,7 +56,9 @@ class States:
                     self.workers, key, None if record.value is None else WorkerState.decode(record.value, record.where)
                 )
         except RecordError as error:
-            log.warning("left out: %s", error)
+            self.left_out += 1
+            if self.left_out <= _NAMED:
+                log.warning("left out: %s", error)
 
     def _note_delivery(self, entry: Delivery) -> None:
         is_disabled = entry.state == "failed" and entry.why == "disabled"

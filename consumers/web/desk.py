@@ -89,11 +89,10 @@ class Writer:
 
     def __init__(self, connect: Callable[[], Transport], settings: Settings) -> None:
         self._connect, self._settings = connect, settings
-        #: Who is refused one topic hinders nobody else.
-        self._producer = Kept(self._open, pause_seconds=0.0)
+        #: Who is refused one topic hinders nobody else; where the broker hangs, those behind do not wait in turn.
+        self._producer = Kept(self._open, pauses_when_refused=False)
         #: One after another, over one connection; whoever waits does so in no thread.
         self.room = CapacityLimiter(1)
-        self._are_there = False
 
     def write(self, entry: AuditEntry, topic: str | None = None, *records: Writable) -> None:
         """Store who changes something, and then the change; only who, where nothing on a topic changes.
@@ -140,13 +139,12 @@ class Writer:
 
     def _open(self) -> Producer:
         transport, topics, dashboard = self._connect(), self._settings.topics, self._settings.dashboard
-        if not self._are_there:
-            ensure_topic_of_audit(transport, topics, dashboard.audit_days * 24)
-            ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
-            # What is on it holds no longer than that; a day more, as clocks differ.
-            longest = max(dashboard.max_share_hours, dashboard.session_hours)
-            ensure_topic_of_access(transport, topics, longest + 24)
-            self._are_there = True
+        # Each time: a broker that comes back may have lost them, and makes others when they are written to.
+        ensure_topic_of_audit(transport, topics, dashboard.audit_days * 24)
+        ensure_topic_of_verdicts(transport, topics, self._settings.verdicts.keep_days * 24)
+        # What is on it holds no longer than that; a day more, as clocks differ.
+        longest = max(dashboard.max_share_hours, dashboard.session_hours)
+        ensure_topic_of_access(transport, topics, longest + 24)
         return transport.producer(_STORED_SECONDS)
 
     def close(self) -> None:

@@ -192,7 +192,7 @@ class View:
     @property
     def left_out(self) -> int:
         """Records that are not what their topic holds."""
-        return self._left_out + self._reader.left_out
+        return self._left_out + self._reader.left_out + self._states.left_out
 
     def overview(self) -> Overview:
         """How everything is. Where the broker tells nothing, nobody knows how cameras are: they are `unknown`."""

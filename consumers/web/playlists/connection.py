@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from stream import BrokerError
+from stream import BrokerError, EntryError, RecordTooLargeError
 
 #: After a failure, for so long nobody waits for the next one.
 _PAUSE_SECONDS: Final = 1.0
+#: Others ask for something else, and may get it.
+_REFUSALS: Final = (EntryError, RecordTooLargeError)
 #: What nobody used for so long is opened anew: the other end may have given it up, and have other secrets by now.
 _IDLE_SECONDS: Final = 300.0
 
@@ -25,9 +27,15 @@ _R = TypeVar("_R")
 class Kept(Generic[_T]):
     """Keeps one open. For one thread at a time."""
 
-    def __init__(self, connect: Callable[[], _T], pause_seconds: float = _PAUSE_SECONDS) -> None:
-        """Prepare; after a failure nobody waits for the next one for `pause_seconds`."""
-        self._connect, self._pause = connect, pause_seconds
+    def __init__(self, connect: Callable[[], _T], *, pauses_when_refused: bool = True) -> None:
+        """Prepare; after a failure nobody waits for the next one for a second.
+
+        Args:
+            connect: opens it.
+            pauses_when_refused: whether a refusal is such a failure; not where each asks for something else.
+        """
+        self._connect = connect
+        self._passes: tuple[type[BrokerError], ...] = () if pauses_when_refused else _REFUSALS
         self._open: _T | None = None
         self._used = 0.0
         self._failed: tuple[float, str] | None = None
@@ -47,7 +55,8 @@ class Kept(Generic[_T]):
                 self._open = self._connect()
             found = work(self._open)
         except BrokerError as error:
-            self._failed = time.monotonic() + self._pause, str(error)
+            if not isinstance(error, self._passes):
+                self._failed = time.monotonic() + _PAUSE_SECONDS, str(error)
             self.close()
             raise
         self._failed = None

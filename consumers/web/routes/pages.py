@@ -116,8 +116,16 @@ def _response(request: Request, file: StaticFile, keep: str) -> Response:
 
 def takes_gzip(accepted: str) -> bool:
     """Whether whoever sends this as `Accept-Encoding` can be answered with gzip."""
-    for each in accepted.split(","):
-        name, _, parameters = each.partition(";")
-        if name.strip().lower() in {"gzip", "*"}:
-            return parameters.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+    weights = dict(map(_weighted, accepted.lower().split(",")))
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def _weighted(coding: str) -> tuple[str, float]:
+    """A coding and its weight, as `gzip;q=0.5` gives them; 0 where it is no number."""
+    name, _, parameter = coding.partition(";")
+    key, _, value = parameter.replace(" ", "").partition("=")
+    try:
+        weight = float(value) if key == "q" else 1.0
+    except ValueError:
+        weight = 0.0
+    return name.strip(), weight
