@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -70,10 +71,13 @@ def test_verdicts_are_listed_without_those_on_what_is_forgotten_and_none_is_give
                 next(ids) * 24, answer, judged.id, judged.camera, "fight", judged.start_us, judged.end_us, 5, None
             )
             here.send(here.topics.verdicts, verdict)
+    # Given when nobody knew that the event would go on into the stretch.
+    early = Verdict("e" * 24, "right", REACHES.id, "gate", "fight", REACHES.start_us, REACHES.end_us, 5, None)
+    here.send(here.topics.verdicts, early)
     forget(here)
     listed = run(here.settings, "verdicts", "--json")
     assert {each["event"] for each in objects(listed)} == {KEPT.id}
-    assert "2 verdicts not shown: forgotten" in listed.stderr
+    assert "3 verdicts not shown: forgotten" in listed.stderr
     assert "not shown" not in run(here.settings, "verdicts", "--since", "2026-11-24T08:00:00Z").stderr
     refused = run(here.settings, "verdicts", "give", GONE.id, "false")
     assert isinstance(refused.exception, SourceError)
@@ -87,11 +91,14 @@ def test_messages_are_listed_without_those_about_what_is_forgotten_and_none_is_a
 
     later = ended(REACHES)
     messages = [about(each, BEGIN_US + n) for n, each in enumerate((KEPT, GONE, REACHES, later, seen_event(4, "dock")))]
-    here.send(here.topics.deliveries, *messages, messages[1].then("sent", BEGIN_US + 9))
+    # Of another one, only the message about its beginning was sent.
+    early = event(0, "gate", start_us=BEGIN_US, end_us=BEGIN_US + 1, peak_us=BEGIN_US)
+    here.events(early, replace(ended(early), end_us=TO_US))
+    here.send(here.topics.deliveries, *messages, messages[1].then("sent", BEGIN_US + 9), about(early, BEGIN_US + 8))
     forget(here)
     listed = run(here.settings, "deliveries", "--json")
     assert [each["delivery"] for each in objects(listed)] == [messages[0].id, messages[4].id]
-    assert "3 messages not shown: forgotten" in listed.stderr
+    assert "4 messages not shown: forgotten" in listed.stderr
     assert "1 message not shown: forgotten" in run(here.settings, "deliveries", "--state", "sent").stderr
     refused = run(here.settings, "notify", "ack", messages[1].id)
     assert "forgotten, as ana asked" in str(refused.exception)

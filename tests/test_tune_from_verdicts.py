@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.records.event import event_id
+from consumers.records.event import Event, event_id
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Answer, Verdict
@@ -174,14 +174,20 @@ def test_nothing_is_proposed_from_what_is_forgotten_nor_is_it_named(
     for prediction in scores("gate", (10, 0.93), (40, 0.97), length=60):
         producer.send(settings.topics.predictions, *prediction.encode())
     producer.send(settings.topics.forgotten, *Forgotten("gate", 39 * SECOND, 44 * SECOND, 1, "ana").encode())
+    # One was judged when nobody knew that it would go on into the stretch.
+    early = said("gate", 20, "right")
+    times = early.start_us, 40 * SECOND, 0.9, early.start_us, 20
+    went_on = Event("gate", "m", "fight", "ended", 1, early.event, *times, "below_threshold")
+    producer.send(settings.topics.events, *went_on.encode())
     producer.flush()
     producer.close()
-    for verdict in (said("gate", 10, "right"), said("gate", 40, "right")):
+    for verdict in (said("gate", 10, "right"), said("gate", 40, "right"), early):
         write_verdict(transport, settings.topics.verdicts, verdict)
     run_from_verdicts(settings, wanted, out, out)
     told = capsys.readouterr().out
     assert "55 windows of 1 camera" in told
     assert "1970-01-01T00:00:10Z" in told
     assert "1970-01-01T00:00:40Z" not in told
+    assert "1970-01-01T00:00:20Z" not in told
     assert "1 judged event (1 right, 0 false)" in told
     assert "left out 5 windows that are forgotten" in caplog.text

@@ -19,14 +19,17 @@ pytest.importorskip("fastapi")
 
 from consumers.forgetting import serving, work
 from consumers.forgetting.serving import Forgetter
+from consumers.records.delivery import Delivery
+from consumers.records.verdict import Verdict
 from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_forgotten
 from consumers.web.credentials import token_hash
 from consumers.web.desk import Desk
 from stream import SourceError
 from stream.services import Service
-from tests.dashboards import Site, camera_state, now_us, problem, ready, served, settings_of
+from tests.dashboards import Site, camera_state, ended, event, now_us, problem, ready, served, settings_of
 from tests.footage_sites import BEGIN_US, attach
-from tests.test_forgetting import FROM_US, TO_US, iso, seen_event, stretch
+from tests.test_forgetting import FROM_US, SECOND_US, TO_US, iso, seen_event, stretch
 from tests.videos import write_video
 from tests.waiting import eventually
 
@@ -86,6 +89,27 @@ def test_what_an_admin_has_forgotten_is_shown_to_nobody_at_once_and_what_is_left
         problem(client.get(f"/events/{GONE.id}"), 410, "forgotten")
         (known,) = client.get("/cameras/gate/forgettings").json()["items"]
         assert (known["state"], known["by"], known["left"]) == ("noted", "ana", None)
+
+
+def test_what_was_said_and_sent_of_the_beginning_of_an_event_goes_with_what_came_later(here: Site) -> None:
+    begun = event(0, "gate", start_us=FROM_US - SECOND_US, end_us=FROM_US - 1, peak_us=FROM_US - SECOND_US)
+    over = replace(ended(begun), end_us=TO_US)
+    of_begun = ("gate", "fight", begun.start_us, begun.end_us)
+    verdict = Verdict("ab" * 12, "right", begun.id, *of_begun, 5, None)
+    here.events(begun, over)
+    here.send(here.topics.verdicts, verdict)
+    here.send(here.topics.deliveries, Delivery.about(begun, "ops", now_us=FROM_US, expires_us=TO_US))
+    ensure_topic_of_forgotten(here.transport, here.topics)
+    with as_ana(here) as (client, desk):
+        assert client.get(f"/verdicts/{verdict.id}").status_code == 200
+        assert desk.view.judged("gate", "fight")
+        here.send(here.topics.forgotten, stretch())
+        assert eventually(lambda: len(desk.view.forgotten) == 1)
+        for listed in ("/verdicts", "/deliveries"):
+            told = client.get(listed).json()
+            assert (told["items"], told["forgotten"]) == ([], 1), listed
+        problem(client.get(f"/verdicts/{verdict.id}"), 410, "forgotten")
+        assert desk.view.judged("gate", "fight") == []
 
 
 def test_a_dry_run_tells_what_would_go_and_notes_nothing(here: Site) -> None:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from consumers.forgetting import read_forgotten
+from consumers.forgetting import forgotten_events, read_forgotten
 from consumers.outputs.names import known_names
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
@@ -68,11 +68,12 @@ def newest_entries(transport: Transport, settings: Settings, wanted: Wanted) -> 
     if wanted.channel is not None and wanted.channel not in channels:
         raise SourceError(f"no channel {wanted.channel!r}; {known_names(wanted.channel, channels)}")
     withheld = Withheld(read_forgotten(transport, settings.topics))
-    # One message about an event may tell less of it than another.
-    gone = {entry.event: stretch for entry in newest.values() if (stretch := withheld.of(entry)) is not None}
+    # One message about an event may tell less of it than another, and all may tell less than its reports.
+    told = {str(entry.event): stretch for entry in newest.values() if (stretch := withheld.of(entry)) is not None}
+    gone = told | forgotten_events(transport, settings.topics, withheld.book)
     found = Listed([], [])
     for entry in sorted(filter(wanted.holds, newest.values()), key=lambda entry: entry.time_us):
-        stretch = gone.get(entry.event) if entry.kind == "event" else None
+        stretch = gone.get(str(entry.event)) if entry.kind == "event" else None
         if stretch is None:
             found.entries.append(entry)
         else:

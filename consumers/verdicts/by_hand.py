@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from consumers.forgetting import read_forgotten
+from consumers.forgetting import forgotten_events, read_forgotten
 from consumers.outputs.evidence import newest_report
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339
@@ -69,7 +69,9 @@ def listed_verdicts(transport: Transport, settings: Settings, since_us: int | No
     """
     verdicts = list(stored_verdicts(transport, settings.topics))
     book = read_forgotten(transport, settings.topics)
+    # A verdict tells what was reported when it was given: the event may have gone on into a stretch.
     gone = {each.event for each in verdicts if book.of(each.camera, each.start_us, each.end_us) is not None}
+    gone |= forgotten_events(transport, settings.topics, book).keys()
     judged = judged_events(verdicts)
     wanted = [verdict for verdict in verdicts if verdict.time_us >= (since_us or 0)]
     told = tuple(verdict for verdict in wanted if verdict.event not in gone)

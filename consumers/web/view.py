@@ -244,7 +244,7 @@ class View:
                 each
                 for each in self._judged.values()
                 if (each.newest.camera, each.newest.label) == (camera, label)
-                and not self._is_forgotten((camera, each.newest.start_us, each.newest.end_us))
+                and not self._is_forgotten(self.when_judged(each.newest))
             ]
 
     def reported(self, camera: str, label: str, from_us: int, to_us: int) -> list[Event]:
@@ -280,17 +280,21 @@ class View:
         with self._lock:
             return self._verdicts.get(id_)
 
+    def when_judged(self, verdict: Verdict) -> tuple[str, int, int]:
+        """The camera, begin and end of the event that a verdict is on."""
+        return self._when_told_of(verdict.event, (verdict.camera, verdict.start_us, verdict.end_us))
+
     def verdicts(self, limit: int, wanted: Callable[[Verdict], bool], after: Key | None) -> Slice[Verdict]:
         """Verdicts by when they were given, the newest first."""
         with self._lock:
-            told, count = self._told(wanted, _when_judged)
+            told, count = self._told(wanted, self.when_judged)
             found = self._verdicts.slice(limit, told, after)
             return replace(found, withheld=count())
 
     def deliveries(self, limit: int, wanted: Callable[[Delivery], bool], after: Key | None) -> Slice[Delivery]:
         """The newest entry of each message, by when it was queued, the newest first."""
         with self._lock:
-            told, count = self._told(wanted, _when_sent_about)
+            told, count = self._told(wanted, self._when_sent_about)
             found = self._deliveries.slice(limit, told, after)
             return replace(found, withheld=count())
 
@@ -319,6 +323,21 @@ class View:
     def _is_forgotten(self, at: _When) -> bool:
         """Whether something is not to be told of; also as long as that is not known."""
         return not self.knows_forgotten() or self.forgotten.of(*at) is not None
+
+    def _when_told_of(self, event: str, at: _When) -> _When:
+        """When an event is that was told of as `at`: it may have gone on since, and then all of that is forgotten."""
+        with self._lock:
+            report = self._events.get(event)
+        return at if report is None else (at[0], min(at[1], report.start_us), max(at[2], report.end_us))
+
+    def _when_sent_about(self, each: Delivery) -> _When | None:
+        """Of what a message about an event is; None of others."""
+        if each.kind != "event":
+            return None
+        data = each.message["data"]
+        return self._when_told_of(
+            data["event"], (data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]))
+        )
 
     def _told(
         self, wanted: Callable[[T], bool], when: Callable[[T], _When | None]
@@ -447,18 +466,6 @@ class View:
 
 def _when_reported(each: Event) -> _When:
     return each.camera, each.start_us, each.end_us
-
-
-def _when_judged(each: Verdict) -> _When:
-    return each.camera, each.start_us, each.end_us
-
-
-def _when_sent_about(each: Delivery) -> _When | None:
-    """Of what a message about an event is; None of others."""
-    if each.kind != "event":
-        return None
-    data = each.message["data"]
-    return data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"])
 
 
 def _exhaust(things: Iterator[object]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.files import write_text
-from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, read_forgotten
+from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook, forgotten_events, read_forgotten
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction, rfc3339
 from consumers.replaying.errors import ReplayError
@@ -107,11 +107,13 @@ def run_from_verdicts(settings: Settings, wanted: Wanted, out: Output, errors: O
         raise ReplayError(f"{path}: holds other settings; name another file with --output")
     transport = KafkaTransport(settings.broker, at_once=True)
     book = read_forgotten(transport, settings.topics)
+    gone = forgotten_events(transport, settings.topics, book)
     judged = {
         event: said
         for event, said in judged_events(stored_verdicts(transport, settings.topics)).items()
         if fnmatchcase(said.newest.camera, wanted.camera)
         and said.newest.end_us >= (wanted.since_us or 0)
+        and event not in gone
         and book.of(said.newest.camera, said.newest.start_us, said.newest.end_us) is None
     }
     now = rules_now(transport, settings)

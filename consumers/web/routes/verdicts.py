@@ -92,7 +92,7 @@ def get_verdict(
     found = desk.view.verdict(verdict)
     if found is None or not asker.sees(camera_behind(found.camera)):
         raise not_found(f"no verdict {verdict} is kept")
-    check_remembered(desk, found.camera, found.start_us, found.end_us)
+    check_remembered(desk, *desk.view.when_judged(found))
     return VerdictBody(**found.body())
 
 
