@@ -120,8 +120,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        kind = AddressTakenError if error.errno == errno.EADDRINUSE else SettingsError
-        raise kind(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
+        refused = AddressTakenError if error.errno == errno.EADDRINUSE else SettingsError
+        raise refused(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
     return listener
 
 
