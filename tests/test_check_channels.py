@@ -41,7 +41,7 @@ def test_an_api_that_everybody_could_use_is_an_error():
     assert "/nosuch cannot be read" in found(dashboard={"oidc": unread})["error", "dashboard"]
     tokens = {"ana": {"hash": f"sha256:{64 * '0'}"}}
     for well in ({}, {"listen": "0.0.0.0:8320", "tokens": tokens}, {"listen": "0.0.0.0:8320", "enabled": False}):
-        assert found(dashboard=well) == {}
+        assert [each for each in found(dashboard=well) if each[1] != "port 8320"] == []
 
 
 @pytest.mark.parametrize(

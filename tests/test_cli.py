@@ -27,6 +27,8 @@ from tests.videos import write_video
     [
         (["attach", "/no/such.mp4"], "/no/such.mp4: no such file or folder"),
         (["attach", "rtsp://127.0.0.1/x"], "--camera is needed"),
+        (["attach", "gate=film.mp4"], "a camera is named by --camera: clipline attach film.mp4 --camera gate"),
+        (["attach", "gate=rtsp://me:secret@127.0.0.1/x"], "clipline attach rtsp://127.0.0.1/x --camera gate"),
         (["attach", __file__, "--camera", "a b/c"], "--camera"),
         (["attach", __file__, "--camera", "入口"], "'RuKou-1a793027' would do"),
         (["attach", "gopher://u:pw@h/x", "--camera", "a"], "gopher://h/x: expected a file, a folder or a camera"),

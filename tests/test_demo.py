@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from consumers.live.accounts import CameraCounts
+from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
 from consumers.terminal import demo
 from consumers.terminal.console import Output
@@ -119,6 +121,14 @@ def test_the_dashboard_of_a_demo_knows_its_cameras_and_events_and_stays_until_it
             assert eventually(lambda: client.get(f"/events/{name}/pictures/strip").status_code == 200, 30)
             assert client.get(f"/events/{name}/evidence.m3u8").status_code == 200
             assert client.get(pages[1]).status_code == 200
+        # Other commands find it by the line that is printed, and what they have forgotten is taken out of its broker.
+        exported = re.search(r"export CLIPLINE_KAFKA=(\S+) CLIPLINE_REDIS=(\S+)", out.getvalue())
+        assert exported is not None
+        at = dict(zip(("CLIPLINE_KAFKA", "CLIPLINE_REDIS"), exported.groups(), strict=True))
+        end = rfc3339(time.time_ns() // 1000 - 16_000_000)
+        told = clipline("forget", "--camera", "gate", "--from", "2000-01-01", "--to", end, "--json", **at)
+        rows = {row["where"]: row for row in json.loads(told.stdout)["rows"]}
+        assert rows["clipline.segments"]["gone"] > 0, told
     finally:
         stop.set()
         thread.join(30)

@@ -416,6 +416,14 @@ def test_openapi_tells_of_every_path_with_examples_and_of_no_answer_that_is_no_p
         problem(client.post("/verdicts", content=b"x" * 70_000), 413, "too-large")
         problem(client.post("/verdicts", content=iter([b"x" * 40_000] * 2)), 413, "too-large")
         problem(client.post("/verdicts", content=b"{"), 422, "invalid")
+        answer = client.post("/verdicts", content=b'{"event": "ab", "answer": "right"}')
+        (said,) = problem(answer, 422, "invalid")["errors"]
+        assert said == {"where": "header.content-type", "message": "send Content-Type: application/json"}
+        (said,) = problem(client.post("/verdicts"), 422, "invalid")["errors"]
+        assert said["where"] == "body"
+        # Nobody has applied any here.
+        detail = problem(client.get("/rules/current"), 404, "not-found")["detail"]
+        assert "those of the settings of each worker do" in detail
 
 
 def test_rules_of_a_camera_are_what_workers_go_by(embedded_broker: Service, topics_prefix: str):

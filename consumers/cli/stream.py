@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -138,6 +139,8 @@ def _attached(source: str, camera: str | None, start: str | None, *, loop: bool)
     from consumers.settings import resolve
     from stream import camera_id, camera_of, check_address, check_camera_id, find_files, is_live, may_be_film
 
+    if camera is None:
+        _refuse_named(source)
     if "://" in source or source.startswith("${"):
         try:
             source = resolve(source, os.environ)
@@ -156,6 +159,24 @@ def _attached(source: str, camera: str | None, start: str | None, *, loop: bool)
     elif not may_be_film(source) and (loop or start_us is not None):
         raise typer.BadParameter("--start and --loop are for footage; a camera has no end and is sent as it is filmed")
     return source, camera, start_us
+
+
+def _refuse_named(source: str) -> None:
+    """Say how a camera is named where it was tried with NAME=SOURCE; raises BadParameter."""
+    from stream import check_camera_id, display_name
+
+    name, equals, rest = source.partition("=")
+    if not equals or not rest or Path(source).exists():
+        return
+    try:
+        check_camera_id(name)
+    except ValueError:
+        return
+    rest = display_name(rest)
+    raise typer.BadParameter(
+        f"SOURCE: {name}={rest}: no such file; a camera is named by --camera: "
+        f"clipline attach {shlex.quote(rest)} --camera {name}"
+    )
 
 
 def work(

@@ -119,6 +119,7 @@ def run_demo(
         _print_next_steps(console)
         if pages is not None and stay and not outcome.stopped:
             _print_pages(console, pages, outcome)
+            _print_exports(console, kafka.address, redis.address)
             stop.wait()
     return outcome
 
@@ -362,6 +363,12 @@ def _print_pages(console: Output, pages: str, outcome: Outcome) -> None:
         stretch = {"from": _iso(begin - _AROUND_SECONDS), "to": _iso(end + _AROUND_SECONDS)}
         say(console, f"  {pages}#/why?{urllib.parse.urlencode({'camera': newest['camera'], **stretch})}")
         say(console, f"  {'':38} why nothing else was reported around it")
+
+
+def _print_exports(console: Output, kafka: str, redis: str) -> None:
+    """What other commands need to be of this demo, on one line, so that it can be pasted."""
+    say(console, "  for other commands, such as `clipline status` and `clipline events --follow`, in another terminal:")
+    console.print(f"  export CLIPLINE_KAFKA={kafka} CLIPLINE_REDIS={redis}", soft_wrap=True)
 
 
 def _iso(seconds: float) -> str:

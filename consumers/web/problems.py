@@ -24,6 +24,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 #: Of what somebody sent, so much is said back.
 _SHOWN: Final = 200
 _AWAY_SECONDS: Final = 5
+_NO_JSON: Final = "send Content-Type: application/json"
 
 
 class Invalid(BaseModel):
@@ -83,7 +84,13 @@ def add_problems(app: FastAPI) -> None:
         return _problem(error.status_code, kind, str(error.detail), headers=headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        if any(each["loc"] == ("body",) and each["type"] != "missing" for each in error.errors()) and not _says_json(
+            request
+        ):
+            # Without it the framework takes the body for a text, and complains of that.
+            said = [Invalid(where="header.content-type", message=_NO_JSON)]
+            return _problem(422, "invalid", f"the body is not said to be JSON: {_NO_JSON}", errors=said)
         found = [
             Invalid(where=printable(".".join(map(str, each["loc"])))[:_SHOWN], message=printable(each["msg"])[:_SHOWN])
             for each in error.errors()
@@ -102,6 +109,11 @@ def add_problems(app: FastAPI) -> None:
     async def failed(_request: Request, _error: Exception) -> JSONResponse:
         # The traceback is in the log, by the server.
         return _problem(500, "unexpected", "nobody foresaw this; the log of the dashboard tells more")
+
+
+def _says_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _allowed(app: FastAPI, path: str) -> str:

@@ -34,6 +34,8 @@ TIME_HEADER: Final = "Clipline-Time"
 _TYPE: Final = "video/mp4"
 #: A camera with long groups of pictures begins with the next one.
 _FIRST_SECONDS: Final = 20.0
+#: One of which nothing comes, as far as its agent says, is not waited for so long.
+_NOTHING_SECONDS: Final = 4.0
 #: Of a camera that sends nothing for so long, nothing is live.
 _SILENT_SECONDS: Final = 30.0
 #: Then who watches has to ask again.
@@ -89,7 +91,8 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
     was asked for with: ask again. `Content-Type` names the
     codec, `Clipline-Time` when its time is 0.
     """
-    if not viewer.sees(camera) or desk.view.camera(camera) is None:
+    known = desk.view.camera(camera)
+    if not viewer.sees(camera) or known is None:
         raise not_found(f"no camera {camera!r} is known")
     check_knows_forgotten(desk)
     feed = desk.fast.watch(camera)
@@ -98,19 +101,20 @@ async def get_fast_view(camera: CameraName, viewer: Viewer, desk: AtDesk) -> Res
         raise ProblemError(503, "busy", f"{limit} fast views are open already", {"Retry-After": _RETRY_SECONDS})
     try:
         fragments = Fragments()
-        first = await _first(desk, feed, fragments)
+        comes = known.status == "live" and known.state.feed.segments > 0
+        first = await _first(desk, feed, fragments, _FIRST_SECONDS if comes else _NOTHING_SECONDS)
     except BaseException:
         desk.fast.leave(feed)
         raise
     return _Sent(desk, viewer, feed, fragments, first)
 
 
-async def _first(desk: Desk, feed: FastFeed, fragments: Fragments) -> Fragment:
-    segment = await feed.next(_FIRST_SECONDS)
+async def _first(desk: Desk, feed: FastFeed, fragments: Fragments, seconds: float) -> Fragment:
+    segment = await feed.next(seconds)
     if segment is None:
         if desk.fast.away is not None:
             raise BrokerError(desk.fast.away)
-        why = f"camera {feed.camera}: nothing came within {_FIRST_SECONDS:g} s"
+        why = f"camera {feed.camera}: nothing came within {seconds:g} s"
         raise ProblemError(503, "no-footage-yet", why, {"Retry-After": _RETRY_SECONDS})
     if not _is_playable(segment):
         raise ProblemError(

@@ -98,6 +98,11 @@ def get_rules(
     _check_sees_all(asker)
     versions, holds = _versions(desk)
     found = holds if version == "current" else next((e for e in reversed(versions) if e.version == version), None)
+    if found is None and version == "current":
+        raise not_found(
+            "no rules were applied that hold now: those of the settings of each worker do, [tracker] and [[rules]] "
+            "(`clipline rules apply` would apply them; `/cameras/CAMERA/rules` tells a camera's)"
+        )
     if found is None:
         raise not_found(f"there is no version {version!r} of the rules")
     return _rules(found, holds=found is holds)
