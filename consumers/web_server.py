@@ -120,13 +120,8 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-<<<<<<< HEAD
         refusal = AddressTakenError if error.errno == errno.EADDRINUSE else SettingsError
         raise refusal(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
-=======
-        refused = AddressTakenError if error.errno == errno.EADDRINUSE else SettingsError
-        raise refused(f"{host}:{port} cannot be listened on ({error.strerror or error})") from None
->>>>>>> fixcli
     return listener
 
 
