@@ -23,6 +23,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_forgotten
+from consumers.web.cameras.known import CameraNames
 from consumers.web.credentials import token_hash
 from consumers.web.desk import Desk
 from stream import SourceError
@@ -202,3 +203,10 @@ def test_of_a_camera_that_has_gone_can_be_asked_and_forgotten_what_it_left_behin
             assert told["why"] == "request 17"
         for path in ("forgettings", "footage", "rules"):
             assert "is known" in problem(client.get(f"/cameras/nobody/{path}"), 404, "not-found")["detail"]
+
+
+def test_of_very_many_cameras_the_names_that_were_heard_last_are_kept() -> None:
+    names = CameraNames(most=2)
+    for camera in ("gate", "dock", "gate", "yard"):
+        names.note(camera)
+    assert [each in names for each in ("gate", "dock", "yard")] == [True, False, True]
