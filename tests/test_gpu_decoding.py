@@ -102,7 +102,8 @@ def taken_from(queue: DecodeQueue[int]) -> list[np.ndarray]:
     return [sample.image for sample in taken[1][1].samples]
 
 
-@pytest.mark.parametrize("size", [(320, 240), (160, 120), (62, 46), (48, 32)])
+# Smaller ones x265 writes beyond its memory.
+@pytest.mark.parametrize("size", [(320, 240), (160, 120), (64, 48), (62, 46)])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_but_for_rounding_pictures_are_the_processors(tmp_path: Path, codec: str, size: tuple[int, int]) -> None:
     film = write_video(tmp_path / "film.mkv", 40, codec=codec, rate=10, gop=10, size=size, frame=moving)
