@@ -22,6 +22,7 @@ from consumers.topics import ensure_topics
 from stream import MAX_RECORD_BYTES, Headers, KafkaTransport, MemoryTransport, Record, Transport, attach
 from stream.broker.kafka import batches
 from stream.broker.transport import record_size
+from tests.logs import messages_of
 from tests.replays import RULES, SPEC, Brightness, Overheard, work_off
 from tests.videos import write_video
 
@@ -248,7 +249,7 @@ def test_a_record_of_another_epoch_ends_nothing_and_is_said(
     assert gate.windows == 14
     assert gate.skipped["stale_epoch" if later_us < 0 else "stray_epoch"] == 15
     assert gate.pending == 0
-    assert [r.message.split(":")[0] for r in caplog.records] == ["camera gate"], "said once"
+    assert [m.split(":")[0] for m in messages_of(caplog, "consumers.live")] == ["camera gate"], "said once"
 
 
 def test_a_camera_whose_records_wait_behind_a_slow_flush_is_not_closed(topics_prefix: str, footage: Path):

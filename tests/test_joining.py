@@ -121,7 +121,8 @@ def test_what_is_taken_out_of_a_broker_is_gone_and_all_else_is_read_on_as_before
         assert eventually(lambda: read.extend(r.offset for r in follower.poll(0.1).records) or read[-1:] == [12])
         assert [offset for offset in read if offset != 11] == [4, 6, 7, 9, 12], "11 may have been fetched before"
         assert broker.kept().bytes == sum(broker._store._topic_bytes.values())
-        follower.close()
+        for client in (follower, lookup, producer):
+            client.close()
 
 
 @pytest.mark.parametrize("gone", [{4}, {0}, {2, 3}, {1, 2, 4}, {0, 1, 2, 3, 4}], ids=str)
@@ -155,6 +156,7 @@ def test_what_is_taken_out_of_the_newest_batch_leaves_no_reader_with_records_twi
         assert take_out() == len(gone & {4})
         kept += sorted({4} - gone)
         assert read() == [*kept, 5, 6] if kept else [5, 6]
+        producer.close()
 
 
 def test_one_batch_that_cannot_be_joined_keeps_no_other_one_apart():

@@ -16,6 +16,7 @@ from consumers.running.child import LOG_FORMAT, child_command, child_environment
 from consumers.running.logs import JsonLine, LoggedText, OneLine, message_of
 from consumers.settings import Settings, load_settings
 from consumers.terminal.plain import PlainLog
+from tests.logs import logged_by
 from tests.snapshots import event
 
 
@@ -71,9 +72,10 @@ def test_text_that_is_printed_becomes_lines_of_the_log(caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         LoggedText(logging.getLogger("consumers"), logging.INFO).write("one\n\ntw")
         PlainLog(None).write(WorkerSnapshot("m", (), 0, None, 1, (event("gate"),)))
-    assert caplog.messages[0] == "one"
-    assert "event started" in caplog.messages[1]
-    assert caplog.records[1].camera == "gate"
+    text, event_line = logged_by(caplog, "consumers")
+    assert text.getMessage() == "one"
+    assert "event started" in event_line.getMessage()
+    assert event_line.camera == "gate"
 
 
 def test_a_child_that_cannot_begin_says_so_in_json():

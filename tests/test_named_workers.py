@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,13 +62,26 @@ def settled(*members: Member, partitions: int = PARTITIONS) -> Callable[[], bool
 
 
 @pytest.fixture
+def join(transport: Transport, topic: str) -> Iterator[Callable[[str], Member]]:
+    """Makes members of a group under a name, and closes those that a test leaves there."""
+    with contextlib.ExitStack() as stack:
+
+        def join(name: str) -> Member:
+            member = Member(transport, topic, name)
+            stack.callback(member.consumer.close)
+            return member
+
+        yield join
+
+
+@pytest.fixture
 def topic(transport: Transport, topics_prefix: str) -> str:
     transport.ensure_topics([Topic(topics_prefix, PARTITIONS)])
     return topics_prefix
 
 
-def test_who_comes_back_has_its_partitions_again_and_others_hear_nothing_of_it(transport, topic):
-    here, away = Member(transport, topic, "here"), Member(transport, topic, "away")
+def test_who_comes_back_has_its_partitions_again_and_others_hear_nothing_of_it(transport, topic, join):
+    here, away = join("here"), join("away")
     assert eventually(settled(here, away))
     before, changes = set(away.has), here.changes
     producer = transport.producer()
@@ -79,8 +93,8 @@ def test_who_comes_back_has_its_partitions_again_and_others_hear_nothing_of_it(t
     away.consumer.close()
     for number in range(PARTITIONS):
         producer.send(topic, b"k", [], b"meanwhile", number)
-    producer.flush()
-    back = Member(transport, topic, "away")
+    producer.close()
+    back = join("away")
     assert eventually(lambda: here.turn() or back.turn() or len(back.values) == len(before))
     assert back.has == before
     assert set(back.values) == {b"meanwhile"}, "it goes on where it had committed"
@@ -88,8 +102,8 @@ def test_who_comes_back_has_its_partitions_again_and_others_hear_nothing_of_it(t
     assert not here.consumer.is_rejoining
 
 
-def test_who_leaves_for_good_is_not_waited_for(transport, topic):
-    here, gone = Member(transport, topic, "here"), Member(transport, topic, "gone")
+def test_who_leaves_for_good_is_not_waited_for(join):
+    here, gone = join("here"), join("gone")
     assert eventually(settled(here, gone))
     gone.consumer.leave()
     gone.consumer.close()
@@ -98,20 +112,19 @@ def test_who_leaves_for_good_is_not_waited_for(transport, topic):
         gone.consumer.poll(0.1)
 
 
-def test_a_newer_member_of_a_name_puts_the_older_one_out(transport, topic):
-    other, older = Member(transport, topic, "other"), Member(transport, topic, "twin")
+def test_a_newer_member_of_a_name_puts_the_older_one_out(transport, topic, join):
+    other, older = join("other"), join("twin")
     assert eventually(settled(other, older))
     had = set(older.has)
     publisher = transport.publisher(f"{topic}-twin")
     publisher.send(topic, b"k", [], b"of the older", 0)
-    newer = Member(transport, topic, "twin")
+    newer = join("twin")
     assert eventually(lambda: newer.turn() or newer.has == had)
     with pytest.raises(FencedError, match=r"another process has joined the group .* as 'twin': this one ends"):
         publisher.commit(older.consumer, dict.fromkeys(had, 1))
     with pytest.raises(FencedError, match="this one ends"):
         eventually(lambda: older.turn() or False)
     publisher.close()
-    older.consumer.close()
     for _ in range(10):
         newer.turn()
         other.turn()
@@ -121,16 +134,14 @@ def test_a_newer_member_of_a_name_puts_the_older_one_out(transport, topic):
 
 @pytest.mark.parametrize("transport", ["apache"], indirect=True)
 @pytest.mark.parametrize("names", [["one"], ["one", "two"]], ids=len)
-def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(
-    transport, topic, apache_broker, monkeypatch, names
-):
+def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(topic, join, apache_broker, monkeypatch, names):
     """Who leads a group and comes back does not learn that it leads."""
     monkeypatch.setattr(kafka_consumer, "_METADATA_SECONDS", 0.5)
-    members = [Member(transport, topic, name) for name in names]
+    members = [join(name) for name in names]
     assert eventually(settled(*members))
     for index, name in enumerate(names):
         members[index].consumer.close()
-        members[index] = Member(transport, topic, name)
+        members[index] = join(name)
         assert eventually(settled(*members))
     admin = KafkaAdminClient(bootstrap_servers=apache_broker.address)
     admin.create_partitions({topic: NewPartitions(PARTITIONS + 2)})
@@ -141,8 +152,6 @@ def test_partitions_that_a_topic_is_given_are_handed_out_after_restarts(
     while time.monotonic() < deadline:
         assert settled(*members, partitions=PARTITIONS + 2)()
     assert [member.changes for member in members] == changes, "and they keep them"
-    for member in members:
-        member.consumer.close()
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from consumers.running.worker import keep_working
 from consumers.settings import Settings
 from stream import KafkaTransport, Reading, Segment, trace_of
 from tests.brightness_worker import SPEC, Brightness
+from tests.logs import messages_of
 from tests.waiting import eventually
 
 pytest.importorskip("opentelemetry.sdk")
@@ -208,7 +209,7 @@ def test_a_collector_that_refuses_is_told_of_once_and_what_it_missed_is_counted(
         spans._send(span_of(9))
         assert eventually(lambda: spans.counts() == {"sent": 1, "dropped": 3})
     address = f"http://127.0.0.1:{collector.server_port}"
-    assert [r.getMessage() for r in caplog.records] == [
+    assert messages_of(caplog, "consumers.running") == [
         f"the collector at {address} takes no spans (status 401): they are dropped",
         "the collector takes spans again; 3 were dropped",
         "3 of 4 spans were not sent",
@@ -238,7 +239,7 @@ def test_a_span_that_cannot_be_made_ends_nothing(collector, caplog):
     with sent_spans("agent", PROCESS) as spans:
         for _ in range(2):
             spans.stored(SimpleNamespace(headers=[("traceparent", span_of(1).trace.encode())]))
-    assert [r.getMessage() for r in caplog.records] == ["a span could not be made; it is said once"]
+    assert messages_of(caplog, "consumers.running") == ["a span could not be made; it is said once"]
 
 
 def test_without_an_endpoint_nothing_is_imported(monkeypatch):
@@ -253,8 +254,8 @@ def test_where_packages_are_missing_one_line_says_what_to_install(collector, cap
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     with sent_spans("worker", PROCESS) as spans:
         assert spans is None
-    (record,) = caplog.records
-    assert record.getMessage() == (
+    (message,) = messages_of(caplog, "consumers.running")
+    assert message == (
         "OTEL_EXPORTER_OTLP_ENDPOINT is set, but no spans are sent: opentelemetry.exporter.otlp.proto.http is not "
         "installed: pip install 'clipline[otel]'"
     )
@@ -274,6 +275,6 @@ def test_settings_that_forbid_spans_hold(collector, caplog, monkeypatch, variabl
         monkeypatch.setenv(name, value)
     with sent_spans("worker", PROCESS) as spans:
         assert spans is None
-    messages = [r.getMessage() for r in caplog.records]
+    messages = messages_of(caplog, "consumers.running")
     assert len(messages) == (warning is not None)
     assert all(warning in message for message in messages)

@@ -84,7 +84,7 @@ def test_the_command_names_its_broker_and_ends_with_1_for_a_camera_that_never_re
     producer = transport.producer()
     alive = replace(worker(), time_us=time.time_ns() // 1000)
     producer.send(settings.topics.workers_state, *alive.encode())
-    producer.flush()
+    producer.close()
     told = CliRunner().invoke(app, ["status"])
     assert told.exit_code == 1
     assert told.stdout.startswith(f"Kafka at {embedded_broker.address}\n")

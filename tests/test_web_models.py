@@ -19,6 +19,7 @@ from consumers.web.shelf.reports import ReportFolder
 from models import find, shipped
 from stream.services import Service
 from tests.dashboards import Site, now_us, problem, ready, served, settings_of
+from tests.logs import logged_by
 
 PAGE = "<!doctype html><title>Replay of yard &amp; gate</title><script>alert(1)</script>"
 
@@ -124,7 +125,7 @@ def test_whoever_reads_a_report_that_becomes_shorter_sees_that_it_is_not_all(
             with pytest.raises(httpx.HTTPError):
                 b"".join(pieces)
         assert client.get("/reports").status_code == 200
-    said = [each for each in caplog.records if each.levelno >= logging.WARNING and "kafka" not in each.name]
+    said = [each for each in logged_by(caplog, "consumers.web") if each.levelno >= logging.WARNING]
     assert [each.getMessage() for each in said] == [
         "report yard.html became shorter while it was read: whoever read it was disconnected"
     ]

@@ -45,6 +45,7 @@ from consumers.web.routes.login import LOGIN_PATH, WAYS_PATH
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import Site, event, problem, ready, served, settings_of
+from tests.logs import messages_of
 from tests.openid import Provider, openid_provider
 
 #: Nothing of Kafka is asked for by who only logs in.
@@ -610,7 +611,7 @@ def test_secrets_are_in_no_log_and_logins_are(provider: Provider, caplog: pytest
         came_back(client, provider)
         client.cookies.clear()
         came_back(client, provider, "eve")
-    said = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("consumers"))
+    said = "\n".join(messages_of(caplog, "consumers"))
     assert "ana logs in, as operator, by localhost" in said
     assert "nobody is logged in" in said
     assert "'eve'" in said
