@@ -413,6 +413,21 @@ def test_people_read_that_it_is_a_drill():
     assert told.encode()[1][-1] == ("ce_drill", b"gate")
 
 
+def test_stations_of_one_millisecond_are_in_their_order_although_brokers_know_no_less():
+    course = Course(DRILL, Settings().topics, {})
+    window = Prediction(DRILL, 5, 0, 5, 9, "m", {"bright": 1.0}, stations_us=(6_999, 7_450))
+    course.predictions.append((window, 7_000))
+    course.reports.append((replace(event(DRILL), end_us=9), 7_000))
+    assert [(s.name, s.time_us) for s in course.stations()][-4:] == [
+        ("decoded", 6_999),
+        ("classified", 7_450),
+        ("prediction", 7_450),
+        ("event", 7_450),
+    ]
+    course.predictions[0] = (window, 9_000)
+    assert [s.time_us for s in course.stations()][-2:] == [9_000, 7_000], "clocks that differ are not hidden"
+
+
 def test_a_channel_that_would_refuse_an_alarm_fails_a_drill():
     refused = begun(channel(drill=True), event(DRILL)).then("failed", now_us(), attempt=6, why="http_404")
     course = Course(DRILL, Settings().topics, {"ops": channel(drill=True), "other": channel(labels=["fall"])})

@@ -162,10 +162,13 @@ class Course:
         if prediction.stations_us is not None:
             yield Station("decoded", prediction.stations_us[0])
             yield Station("classified", prediction.stations_us[1])
+            sent_us = _stored(sent_us, prediction.stations_us[1])
         yield Station("prediction", sent_us, detail=_scored(prediction, self.event))
         if self.reports:
-            event, sent_us = self.reports[0]
-            yield Station("event", sent_us, detail=f"{event.label}, {event.severity}, {event.id[:6]}")
+            event, reported_us = self.reports[0]
+            yield Station(
+                "event", _stored(reported_us, sent_us), detail=f"{event.label}, {event.severity}, {event.id[:6]}"
+            )
 
     def _deciding(self) -> tuple[Prediction, int] | None:
         """The prediction that let the event be reported; the first one where there is none."""
@@ -230,3 +233,8 @@ def _scored(prediction: Prediction, event: Event | None) -> str:
 def _would_want(channel: ChannelSettings, event: Event) -> bool:
     """Whether a channel is told of some report of an event."""
     return any(wants(channel, replace(event, state=state)) for state in channel.states)
+
+
+def _stored(sent_us: int, after_us: int) -> int:
+    """When a record was stored that came after a moment: brokers know the millisecond that it was in, no more."""
+    return after_us if sent_us // 1000 == after_us // 1000 else sent_us
