@@ -43,7 +43,8 @@ from .judging.judgement import (
     truth_json,
 )
 from .judging.metrics import Matcher, by_onset, by_overlap
-from .judging.truth import TrueEvent, TruthRow, check_known, check_truth, place_truth, read_truth
+from .judging.placing import TrueEvent, check_truth, place_truth
+from .judging.truth import TruthRow, check_known, read_truth
 from .judging.windows import window_figures
 from .replay import Replayed, frames_without_windows, replay
 from .run import ScoringSetup

@@ -27,7 +27,7 @@ from models import UNKNOWN, normal_label
 from .command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from .errors import ReplayError
 from .judging.judgement import Judgement, judge_events
-from .judging.truth import TrueEvent, place_truth
+from .judging.placing import TrueEvent, place_truth
 from .trace import Timeline
 
 _COLUMNS: Final = ("path", "label", "start", "end", "group", "alarm", "score")
