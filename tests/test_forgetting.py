@@ -29,7 +29,7 @@ from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
-from consumers.replaying.topic_pieces import topic_pieces
+from consumers.replaying.footage.topic_pieces import topic_pieces
 from consumers.settings import Settings
 from consumers.subscribing.reader import stored_events
 from consumers.subscribing.subscription import subscribe

@@ -26,12 +26,12 @@ from stream import KafkaTransport, Reading, Transport
 
 from .applied_rules import applied_rules
 from .errors import ReplayError
+from .footage.sources import Recording, find_recordings
 from .judging.metrics import Matcher, by_onset, by_overlap
 from .judging.placing import check_truth
 from .judging.truth import TruthRow, check_known, read_truth
 from .replay import Replayed, replay
 from .run import ScoringSetup
-from .sources import Recording, find_recordings
 from .store import TraceStore
 from .through_kafka import replay_through_kafka
 

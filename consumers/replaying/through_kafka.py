@@ -27,9 +27,9 @@ from stream import Footage, KafkaTransport, Producer, RecordTooLargeError, Segme
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError
+from .footage.sources import FilePiece, Recording
 from .replay import Replayed
 from .run import ScoringSetup
-from .sources import FilePiece, Recording
 from .store import TraceDraft, draft_trace
 from .trace import PlacedTrace, Timeline, Trace
 
