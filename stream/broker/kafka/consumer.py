@@ -13,7 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.partitioner import murmur2
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from stream.broker.transport import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
+from stream.broker.records import OPEN_TRANSACTIONS_SECONDS, GroupInstance, Partition, Polled, Record
 from stream.errors import BrokerError
 
 from . import connection

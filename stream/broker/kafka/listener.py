@@ -10,7 +10,7 @@ from kafka import KafkaConsumer as VendorConsumer
 from kafka.structs import ConsumerGroupMetadata
 
 from stream.broker.assignment import Assignment
-from stream.broker.transport import Partition
+from stream.broker.records import Partition
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the vendor's base class is untyped

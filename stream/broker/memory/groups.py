@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from stream.broker.transport import Partition
+from stream.broker.records import Partition
 from stream.errors import BrokerError
 
 from .clients import MemoryConsumer

@@ -14,20 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from stream.broker.plain_publisher import PlainPublisher
-from stream.broker.transport import (
+from stream.broker.records import (
     OPEN_TRANSACTIONS_SECONDS,
     TRANSACTION_TIMEOUT_SECONDS,
-    Consumer,
     Existing,
     GroupInstance,
-    Lookup,
     Partition,
     Polled,
-    Producer,
-    Publisher,
     Record,
     Topic,
 )
+from stream.broker.transport import Consumer, Lookup, Producer, Publisher
 from stream.errors import BrokerError
 from stream.headers import Headers
 
