@@ -18,7 +18,9 @@ from consumers.terminal.console import print_lines
 from . import (
     dashboard,
     deadletter,
+    demo,
     drill,
+    events,
     evidence,
     footage,
     forget,
@@ -165,6 +167,8 @@ for commands in (
     rules,
     services,
     stream,
+    events,
+    demo,
     footage,
     evidence,
     forget,
