@@ -19,10 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenReader
-from consumers.records.event import Event
-from consumers.records.fields import OtherRecordError, RecordError
-from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, Lookup, Partition, Polled, Record, Transport, display_name
@@ -30,6 +26,7 @@ from stream import BrokerError, Consumer, Lookup, Partition, Polled, Record, Tra
 from .outages import Outage
 from .redis import Entry, RedisStore, source_name
 from .redis_connection import REDIS_ERRORS, SinkError
+from .redis_entries import Entries, Published
 from .redis_plan import Rebuild, plan_rebuild
 
 log = logging.getLogger(__name__)
@@ -45,8 +42,6 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 _LONGEST_REBUILD_PAUSE_SECONDS: Final = 60.0
 #: How often the progress of a rebuild is said.
 _TELL_SECONDS: Final = 10.0
-#: So many records that cannot be shown are named, the others counted.
-_NAMED: Final = 10
 #: To build so few records is not worth a word.
 _FEW: Final = 1000
 #: At the end, what is on the topics by then is still shown, for so long.
@@ -106,17 +101,14 @@ class RedisProjection:
         self._transport: Transport | None = None
         self._consumer: Consumer | None = None
         self._lookup: Lookup | None = None
-        self._forgotten, self._book = ForgottenReader(self._topics.forgotten), NOTHING_FORGOTTEN
         self._store: RedisStore | None = None
         self._build = 0
         #: Offsets to be shown next, of the partitions that this member has; empty until they are known.
         self._positions: dict[Partition, int] = {}
         self._sources: dict[Partition, str] = {}
+        self._published = Published()
+        self._entries = Entries(self._topics, self._published)
         self._assigned: set[Partition] = set()
-        #: All before it has been published by pub/sub.
-        self._told: dict[Partition, int] = {}
-        #: Where partitions ended before this process began: what is older is not told as if it were new.
-        self._old_ends: Mapping[Partition, int] = {}
         #: Where partitions ended when they were last looked at, of those that have not been read so far.
         self._unread: dict[Partition, int] = {}
         self._rebuilds: dict[Partition, Rebuild] = {}
@@ -129,7 +121,7 @@ class RedisProjection:
     @property
     def state(self) -> ProjectionState:
         """How far Redis is behind. May be asked by other threads."""
-        return replace(self._state, awaited=self._outage.awaited)
+        return replace(self._state, awaited=self._outage.awaited, left_out=self._entries.left_out)
 
     def catch_up(self, seconds: float) -> bool:
         """Wait until Redis shows all that is on the topics by now; False where that takes longer."""
@@ -141,7 +133,7 @@ class RedisProjection:
         try:
             transport = self._connect()
             there = transport.existing([self._topics.events])
-            self._old_ends = {p: end for t in there for p, (_, end) in transport.offsets(t).items()}
+            self._published.old_ends = {p: end for t in there for p, (_, end) in transport.offsets(t).items()}
         except BrokerError:
             pass  # a broker that is away has nothing that is newer
         self._thread.start()
@@ -237,7 +229,7 @@ class RedisProjection:
             self._assigned |= polled.assigned
             for partition in polled.revoked:
                 self._rebuilds.pop(partition, None)
-                self._told.pop(partition, None)
+                self._published.drop(partition)
             self._note_told(polled)
             self._forget()
         elif self._is_aligned:
@@ -255,13 +247,7 @@ class RedisProjection:
         if not polled.assigned <= progress.keys():
             raise BrokerError(f"the broker does not say where group {self.group} is")
         firsts = self._transport.offsets(self._topics.events)
-        # The call that brings a partition may have read on from there.
-        read = {(record.topic, record.partition): record.offset for record in reversed(polled.records)}
-        for partition in polled.assigned:
-            at = min(progress[partition][0], read.get(partition, progress[partition][0]))
-            # A group that has committed nothing begins at the start, and was not there when that was new.
-            is_new = partition in firsts and at <= firsts[partition][0]
-            self._told[partition] = max(at, self._old_ends.get(partition, 0)) if is_new else at
+        self._published.note(polled, progress, firsts)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -345,11 +331,11 @@ class RedisProjection:
     def _write(self, batch: list[Record]) -> None:
         assert self._store is not None
         assert self._lookup is not None
-        self._book = self._forgotten.book(self._lookup)
-        entries = [entry for record in batch if (entry := self._entry(record)) is not None]
+        self._entries.look(self._lookup)
+        entries = [each for record in batch if (each := self._entry(record)) is not None]
         written = self._store.write(self._build, entries)
         for entry, why in written.refused:
-            self._leave_out(f"{entry.record.where}: Redis refuses it ({why})")
+            self._entries.leave_out(f"{entry.record.where}: Redis refuses it ({why})")
         if written.is_stale:
             raise _ChangedError
         if written.is_lost:
@@ -370,27 +356,7 @@ class RedisProjection:
 
     def _entry(self, record: Record) -> Entry | None:
         partition = record.topic, record.partition
-        rebuild = self._rebuilds.get(partition)
-        if rebuild is not None and rebuild.leaves_out(record):
-            return None
-        is_event = record.topic == self._topics.events
-        try:
-            what = (Event if is_event else Prediction).decode(record.key, record.headers, record.value, record.where)
-        except OtherRecordError:
-            return None
-        except RecordError as error:
-            self._leave_out(str(error))
-            return None
-        if self._book.of(what.camera, what.start_us, what.end_us) is not None:
-            return None  # what was deleted of it does not come back
-        is_rebuilt = rebuild is not None and record.offset < rebuild.end
-        publish = is_event and record.offset >= self._told.get(partition, 0)
-        return Entry(what, record, self._sources[partition], is_rebuilt, publish)
-
-    def _leave_out(self, why: str) -> None:
-        self._state = replace(self._state, left_out=self._state.left_out + 1)
-        if self._state.left_out <= _NAMED:
-            log.warning("not shown in Redis: %s", why)
+        return self._entries.of(record, self._sources[partition], self._rebuilds.get(partition))
 
     def _advance(self, ends: Mapping[Partition, int]) -> None:
         """Note in Redis, then on the broker, how far it is."""
@@ -401,9 +367,9 @@ class RedisProjection:
             raise _ChangedError
         self._look_at = time.monotonic() + _LOOK_SECONDS
         self._positions |= ends
-        ahead = {p: at for p, at in ends.items() if at > self._told.get(p, 0)}
+        ahead = self._published.ahead(ends)
         if ahead and self._consumer.commit(ahead):
-            self._told |= ahead
+            self._published.commit(ahead)
         self._end_rebuilds([p for p, r in self._rebuilds.items() if self._positions.get(p, 0) >= r.end])
 
     def _end_rebuilds(self, done: Sequence[Partition]) -> None:
