@@ -27,7 +27,7 @@ from tests.waiting import eventually
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projecting, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(projecting, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(projecting, "_LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("consumers.outputs.redis_pace.LONGEST_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(redis_connection, "_LONGEST_PAUSE_SECONDS", 0.01)
 
 
