@@ -21,8 +21,8 @@ from consumers.forgetting.embedded import take_out, taking_out
 from consumers.forgetting.redis_traces import RedisTraces
 from consumers.forgetting.report import TAKEN_OUT, kept_until
 from consumers.outputs.evidence import find_evidence
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.audit import AuditEntry
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError

@@ -109,7 +109,7 @@ def _explain(error: Any) -> str:
 
 
 def _is_expected(error: Exception) -> bool:
-    from consumers.outputs.redis_connection import SinkError
+    from consumers.outputs.redis.connection import SinkError
     from consumers.replaying.errors import ReplayError
     from consumers.settings import SettingsError
     from models import ModelError

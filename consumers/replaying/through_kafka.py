@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consumers.live.worker import Worker
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.prediction import Prediction
 from consumers.rules.book import RuleBook
 from consumers.settings import Settings, override

@@ -19,17 +19,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Self
 
+from consumers.outputs.outages import Outage
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, Lookup, Partition, Polled, Record, Transport, display_name
 
-from .outages import Outage
-from .redis import Entry, RedisStore, source_name
-from .redis_backlog import Backlog, ProjectionState
-from .redis_connection import REDIS_ERRORS, SinkError
-from .redis_entries import Entries, Published
-from .redis_pace import LONGEST_PAUSE_SECONDS, WritingPace
-from .redis_plan import Rebuild, plan_rebuild
+from .backlog import Backlog, ProjectionState
+from .connection import REDIS_ERRORS, SinkError
+from .entries import Entries, Published
+from .pace import LONGEST_PAUSE_SECONDS, WritingPace
+from .plan import Rebuild, plan_rebuild
+from .store import Entry, RedisStore, source_name
 
 log = logging.getLogger(__name__)
 

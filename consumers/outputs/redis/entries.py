@@ -13,8 +13,8 @@ from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
 from stream import Lookup, Partition, Polled, Record
 
-from .redis import Entry
-from .redis_plan import Rebuild
+from .plan import Rebuild
+from .store import Entry
 
 log = logging.getLogger(__name__)
 
