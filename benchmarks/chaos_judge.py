@@ -19,9 +19,9 @@ from kafka import KafkaConsumer, TopicPartition
 from consumers.live.handover.progress import CameraProgress, decode_progress
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.rules.rule import Rule
 from consumers.settings import Settings

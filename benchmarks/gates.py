@@ -25,14 +25,8 @@ from unittest import mock
 import numpy as np
 from gate_tapes import SIZES, WEATHERS, Tape, sources, write_still, write_tapes
 
-from consumers.replaying.command import (
-    UNGATED,
-    ReplayOptions,
-    Session,
-    classify_footage,
-    open_session,
-    replay_and_judge,
-)
+from consumers.replaying.command import replay_and_judge
+from consumers.replaying.session import UNGATED, ReplayOptions, Session, classify_footage, open_session
 from consumers.settings import Settings
 from consumers.terminal.console import Output
 from models import Classifier

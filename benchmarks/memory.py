@@ -39,7 +39,7 @@ def judge(count: int) -> None:
     """Judge a replay of ten cameras with `count` windows in all."""
     from consumers.replaying.judging.judgement import judge_events
     from consumers.replaying.judging.metrics import by_overlap
-    from consumers.replaying.judging.truth import TrueEvent
+    from consumers.replaying.judging.placing import TrueEvent
     from consumers.replaying.judging.windows import judged_windows
     from consumers.replaying.trace import PlacedTrace, Timeline, Trace
     from consumers.rules.rule import Rule

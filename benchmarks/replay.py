@@ -33,9 +33,9 @@ import numpy as np
 from footage import Footage, footage
 
 from consumers.live.assemble import clip_spec
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.replay import replay
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from models import Classifier, find
 from models.engines.export import MAX_CALIBRATION_CLIPS, export

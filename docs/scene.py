@@ -21,7 +21,7 @@ from typing import Any, Final
 import av
 import httpx
 
-from consumers.outputs.redis_connection import open_redis
+from consumers.outputs.redis.connection import open_redis
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery

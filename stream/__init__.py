@@ -6,21 +6,8 @@ What other packages use is exported here, embedded servers from `stream.services
 from .broker.kafka.address import KafkaAddress, KafkaSecurity, Mechanism, Protocol, Secret, token_of_command
 from .broker.kafka.transport import Described, KafkaTransport
 from .broker.memory.transport import MemoryTransport
-from .broker.transport import (
-    MAX_RECORD_BYTES,
-    Consumer,
-    Existing,
-    GroupInstance,
-    Lookup,
-    Partition,
-    Polled,
-    Producer,
-    Publisher,
-    Reader,
-    Record,
-    Topic,
-    Transport,
-)
+from .broker.records import MAX_RECORD_BYTES, Existing, GroupInstance, Partition, Polled, Record, Topic
+from .broker.transport import Consumer, Lookup, Producer, Publisher, Reader, Transport
 from .camera_ids import CAMERA_ID, camera_behind, check_camera_id, check_sent_id, drill_id, drilled
 from .clips.clipper import Clip, Clipper, ClipperState
 from .clips.decoding import Decoded, Decoder, decode

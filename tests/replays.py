@@ -14,9 +14,9 @@ from consumers.live.stillness import StillRule
 from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.replay import Replayed, replay
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.rules.rule import Rule
 from consumers.settings import Settings

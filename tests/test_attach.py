@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream import Attached, Feed, MemoryTransport, Packet, Segment, SourceError, Topic, attach
-from stream.broker import transport as transport_module
+from stream.broker import records as records_module
 from tests.videos import write_video
 
 START_US = 1_700_000_000_000_000
@@ -102,7 +102,7 @@ def test_frames_of_a_segment_that_is_too_large_are_counted_and_leave_a_hole(tmp_
     path = write_video(tmp_path / "a.mp4", 100, gop=25, **QUICK)
     _, segments = run(path)
     sizes = sorted(len(s.data) for s in segments)
-    monkeypatch.setattr(transport_module, "MAX_RECORD_BYTES", sizes[-1] + 50)  # headers need more
+    monkeypatch.setattr(records_module, "MAX_RECORD_BYTES", sizes[-1] + 50)  # headers need more
     state, received = run(path)
     assert state.skipped["too_large"] > 0
     assert state.frames + state.skipped.total() == 100

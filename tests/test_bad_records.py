@@ -21,7 +21,7 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import MAX_RECORD_BYTES, Headers, KafkaTransport, MemoryTransport, Record, Transport, attach
 from stream.broker.kafka import batches
-from stream.broker.transport import record_size
+from stream.broker.records import record_size
 from tests.logs import messages_of
 from tests.replays import RULES, SPEC, Brightness, Overheard, work_off
 from tests.videos import write_video

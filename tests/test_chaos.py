@@ -19,8 +19,8 @@ from redis import Redis
 
 from consumers.live.stillness import StillRule
 from consumers.live.worker import Worker
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.replaying.run import ScoringSetup
 from consumers.settings import Settings
 from consumers.topics import ensure_topics

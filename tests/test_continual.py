@@ -18,9 +18,9 @@ from consumers.live.assemble import clip_spec
 from consumers.live.pipeline import Pipeline, ScoredWindow
 from consumers.live.worker import Worker
 from consumers.replaying import run as replay_run
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.replay import replay
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.settings import Settings
 from consumers.setup.checks import check_model

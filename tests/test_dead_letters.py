@@ -26,7 +26,7 @@ from stream import (
     Transport,
     attach,
 )
-from stream.broker.transport import record_size
+from stream.broker.records import record_size
 from tests.command_line import clipline
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, work_off
 from tests.videos import write_video

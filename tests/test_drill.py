@@ -25,8 +25,8 @@ from consumers.notifying.by_hand import Wanted, acknowledge, newest_entries
 from consumers.notifying.ledger import Ledger
 from consumers.notifying.plan import Plan, Sent
 from consumers.notifying.words import describe, words_of
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError

@@ -13,9 +13,9 @@ from consumers.live.assemble import clip_spec
 from consumers.live.features import FrameFeatures
 from consumers.live.pipeline import Pipeline, ScoredWindow
 from consumers.live.worker import Worker
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.replay import replay
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.topics import ensure_topics
 from models import Classifier, ClipError, find

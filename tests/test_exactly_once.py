@@ -156,8 +156,8 @@ def work(transport: MemoryTransport, **disturbance: float) -> Disturbed:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit after each batch."""
-    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("consumers.live.worker._COMMIT_SHARE", 0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace._COMMIT_SHARE", 0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -232,7 +232,9 @@ def a_partition_goes(records: Any, undisturbed: Any, monkeypatch: pytest.MonkeyP
     workers = [Worker(transport, Slow(), SPEC, RULES, named(name)) for name in ("first", "second")]
     dropped: list[int] = []
     begin_again = workers[0]._begin_again
-    monkeypatch.setattr(workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._sent)), begin_again()))
+    monkeypatch.setattr(
+        workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._outbox.sent)), begin_again())
+    )
     threads = [threading.Thread(target=worker.run, args=(done.is_set,)) for worker in workers]
     deadline = time.monotonic() + 20
     threads[0].start()
@@ -288,8 +290,8 @@ def test_segments_that_were_deleted_and_made_anew_are_read_from_their_begin(reco
 
 
 def test_a_worker_with_nothing_else_to_do_commits_at_once(records, monkeypatch):
-    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 60.0)
-    monkeypatch.setattr("consumers.live.worker._LATEST_COMMIT_SECONDS", 60.0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace.COMMIT_SECONDS", 60.0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace._LATEST_COMMIT_SECONDS", 60.0)
     transport, stop = filled(records[:8]), threading.Event()
     worker = Worker(transport, Brightness(), SPEC, RULES, SETTINGS)
     running = threading.Thread(target=worker.run, args=(stop.is_set,))
@@ -302,7 +304,7 @@ def test_a_worker_with_nothing_else_to_do_commits_at_once(records, monkeypatch):
 
 
 def test_commits_of_a_worker_that_is_behind_take_no_more_than_a_tenth_of_the_time(records, undisturbed, monkeypatch):
-    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace.COMMIT_SECONDS", 0.0)
     transport, began = filled(records), time.monotonic()
     slow = work(transport, commit_seconds=0.02)
     seconds = time.monotonic() - began
@@ -312,8 +314,8 @@ def test_commits_of_a_worker_that_is_behind_take_no_more_than_a_tenth_of_the_tim
 
 
 def test_a_commit_that_took_long_puts_the_next_one_off_for_seconds_at_most(records, monkeypatch):
-    monkeypatch.setattr("consumers.live.worker.COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("consumers.live.worker._LATEST_COMMIT_SECONDS", 0.3)
+    monkeypatch.setattr("consumers.live.handover.commit_pace.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.live.handover.commit_pace._LATEST_COMMIT_SECONDS", 0.3)
     began = time.monotonic()
     assert 2 <= work(filled(records), commit_seconds=0.6).commits <= 6
     assert time.monotonic() - began < 10

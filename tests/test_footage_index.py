@@ -19,7 +19,7 @@ from consumers.records.fields import RecordError
 from consumers.records.index_contents import IndexContents
 from consumers.records.index_page import IndexPage
 from consumers.records.prediction import rfc3339
-from consumers.replaying.sources import find_recordings
+from consumers.replaying.footage.sources import find_recordings
 from consumers.running import indexing
 from consumers.running.courier import Courier, Limits, Link
 from consumers.running.indexing import Indexer

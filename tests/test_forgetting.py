@@ -21,15 +21,15 @@ from consumers.forgetting.embedded import take_out, taking_out
 from consumers.forgetting.redis_traces import RedisTraces
 from consumers.forgetting.report import TAKEN_OUT, kept_until
 from consumers.outputs.evidence import find_evidence
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.audit import AuditEntry
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
-from consumers.replaying.topic_pieces import topic_pieces
+from consumers.replaying.footage.topic_pieces import topic_pieces
 from consumers.settings import Settings
 from consumers.subscribing.reader import stored_events
 from consumers.subscribing.subscription import subscribe

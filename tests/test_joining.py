@@ -164,7 +164,7 @@ def test_one_batch_that_cannot_be_joined_keeps_no_other_one_apart():
     plain = batch([(1, b"k", b"v" * 300, [])])
     damaged = plain[:-1] + bytes([plain[-1] ^ 1])
     for number in range(2000):
-        store._put(f"{folder}/{number:020}.batch", damaged if number in {7, 900} else plain, {})
+        store.put(f"{folder}/{number:020}.batch", damaged if number in {7, 900} else plain, {})
     objects = store._folders[folder]
     assert len(objects) < 700
     assert [objects[f"{number:020}.batch"].data for number in (7, 900)] == [damaged, damaged]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from consumers.replaying.judging.truth import TrueEvent
+from consumers.replaying.judging.placing import TrueEvent
 from consumers.replaying.judging.windows import judged_windows
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from consumers.live.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.assemble import Serving
 from consumers.live.worker import Worker
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.process import ProcessInfo
 from consumers.running import monitors
 from consumers.running import run as run_module

@@ -11,7 +11,7 @@ import pytest
 from consumers.learning.datasets import find_examples
 from consumers.replaying.judging.judgement import judge_events
 from consumers.replaying.judging.metrics import by_overlap
-from consumers.replaying.judging.truth import TrueEvent
+from consumers.replaying.judging.placing import TrueEvent
 from consumers.replaying.mining import Mined, false_alarms
 from consumers.replaying.trace import Timeline
 from consumers.rules.rule import Rule

@@ -13,7 +13,8 @@ from consumers.learning.datasets import find_examples
 from consumers.learning.examples import DataOptions
 from consumers.live.tracker import Tracker
 from consumers.records.prediction import Prediction
-from consumers.replaying.judging.truth import TrueEvent, read_truth
+from consumers.replaying.judging.placing import TrueEvent
+from consumers.replaying.judging.truth import read_truth
 from consumers.replaying.judging.windows import judged_windows
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from consumers.rules.rule import Rule

@@ -16,7 +16,7 @@ from consumers.live.worker import Worker
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, FencedError, KafkaTransport, MemoryTransport, Partition, Topic, Transport
 from stream.broker.kafka import consumer as kafka_consumer
-from stream.broker.transport import GroupInstance
+from stream.broker.records import GroupInstance
 from tests import test_rebalance
 from tests.replays import RULES, SPEC, Brightness
 from tests.test_rebalance import published, segments, settings_of, windows_of, working

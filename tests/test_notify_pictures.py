@@ -27,7 +27,7 @@ from consumers.notifying.ledger import Ledger
 from consumers.notifying.pictured import MOST, PicturedReports, pictures_of
 from consumers.notifying.plan import Again, Plan, Sent
 from consumers.notifying.words import words_of
-from consumers.outputs.redis_connection import Client, open_redis
+from consumers.outputs.redis.connection import Client, open_redis
 from consumers.pictures.store import PictureStore
 from consumers.pictures.strip import WHOLE, draw_peak, draw_strip
 from consumers.records.delivery import Delivery

@@ -19,7 +19,7 @@ import pytest
 import redis
 from PIL import Image
 
-from consumers.outputs.redis_connection import open_redis
+from consumers.outputs.redis.connection import open_redis
 from consumers.pictures.follow import PictureFollower
 from consumers.pictures.maker import PictureMaker
 from consumers.pictures.show import show_pictures

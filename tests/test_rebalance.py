@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.live.worker import COMMIT_SECONDS, Worker
+from consumers.live.handover.commit_pace import COMMIT_SECONDS
+from consumers.live.worker import Worker
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import Headers, KafkaTransport, MemoryTransport, Transport, attach

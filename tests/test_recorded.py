@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import pytest
 
-from consumers.replaying.sources import find_recordings
+from consumers.replaying.footage.sources import find_recordings
 from stream import (
     CAMERA_ID,
     Feed,

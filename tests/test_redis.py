@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 from redis import Redis, ResponseError
 
-from consumers.outputs import redis_connection
-from consumers.outputs import redis_projection as projecting
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.connection import SinkError, connect_redis, redis_hosts
+from consumers.outputs.redis.projection import RedisProjection
+from consumers.outputs.redis import connection as redis_connection
+from consumers.outputs.redis import projection as projecting
 from consumers.settings import Settings
 from stream import MemoryTransport
 from stream.services import EmbeddedRedis
@@ -27,7 +27,7 @@ from tests.waiting import eventually
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projecting, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(projecting, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(projecting, "_LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("consumers.outputs.redis.pace.LONGEST_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(redis_connection, "_LONGEST_PAUSE_SECONDS", 0.01)
 
 
@@ -327,7 +327,7 @@ def wait(_: Redis) -> None:
     ids=["out of memory", "read only", "no replicas", "slow"],
 )
 def test_a_redis_that_takes_nothing_is_waited_for(server, monkeypatch, begin, end):
-    monkeypatch.setattr("consumers.outputs.redis_connection.CONNECT_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr("consumers.outputs.redis.connection.CONNECT_TIMEOUT_SECONDS", 0.4)
     with server.shown() as projection:
         server.publish(*map(prediction, range(5)), report(0))
         assert projection.catch_up(10)
@@ -363,7 +363,7 @@ def test_a_redis_that_is_not_there_at_first_and_restarts_empty_shows_everything(
 
 
 def test_leaving_does_not_wait_for_a_redis_that_is_away(monkeypatch):
-    monkeypatch.setattr("consumers.outputs.redis_projection._LAST_SECONDS", 30.0)
+    monkeypatch.setattr("consumers.outputs.redis.projection._LAST_SECONDS", 30.0)
     site = Site("redis://127.0.0.1:1/0")
     with site.shown() as projection:
         site.publish(prediction(0))

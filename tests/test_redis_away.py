@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.connection import REDIS_ERRORS, SinkError
 from consumers.records.prediction import Prediction
 from consumers.settings import Settings
 from consumers.topics import ensure_topics

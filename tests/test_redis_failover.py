@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 from redis.cluster import RedisCluster
 
-from consumers.outputs.redis_check import redis_differences
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.check import redis_differences
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.settings import Settings
 from stream import MemoryTransport
 from stream.services import EmbeddedRedis

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, open_redis
+from consumers.outputs.redis.connection import SinkError, check_redis_url, connect_redis, open_redis
 from consumers.settings import SettingsError, load_settings
 
 trustme = pytest.importorskip("trustme")

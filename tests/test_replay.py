@@ -20,7 +20,7 @@ import pytest
 from consumers.live.worker import Worker
 from consumers.replaying import run
 from consumers.replaying.errors import StoreError
-from consumers.replaying.sources import FilePiece, find_recordings
+from consumers.replaying.footage.sources import FilePiece, find_recordings
 from consumers.replaying.store import TraceStore
 from consumers.topics import ensure_topics
 from stream import MemoryTransport, Segment, SegmentError, SegmentLimits, SourceError, attach

@@ -12,9 +12,9 @@ import pytest
 from kafka import KafkaProducer
 
 from consumers.live.worker import Worker
-from consumers.replaying import topic_pieces
-from consumers.replaying.sources import find_recordings
-from consumers.replaying.topic_pieces import TopicPiece
+from consumers.replaying.footage import topic_pieces
+from consumers.replaying.footage.sources import find_recordings
+from consumers.replaying.footage.topic_pieces import TopicPiece
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, Partition, Record, Segment, SegmentLimits, Topic, attach
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, Overheard, blinking, replayed, said, told, work_off

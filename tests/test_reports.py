@@ -17,12 +17,13 @@ from rich.console import Console
 
 from consumers.learning.datasets import Example
 from consumers.learning.report import write_report as write_evaluation
-from consumers.replaying.command import ReplayOptions, Session, replay_and_judge
+from consumers.replaying.command import replay_and_judge
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.judging.metrics import by_overlap
 from consumers.replaying.judging.truth import TruthRow
 from consumers.replaying.report import write_report
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
+from consumers.replaying.session import ReplayOptions, Session
 from consumers.replaying.store import TraceStore
 from consumers.replaying.tuning.report import write_tune_report
 from consumers.replaying.tuning.search import tune

@@ -203,7 +203,7 @@ def test_each_role_does_its_work_with_the_acls_of_the_page_and_tells_no_secret(s
     text = "\n".join(site.said)
     for word in ("does not allow", "AUTHORIZATION", "Traceback", "NOPERM"):
         assert word not in text, text
-    from consumers.outputs.redis_connection import connect_redis
+    from consumers.outputs.redis.connection import connect_redis
     from consumers.settings import load_settings
 
     with connect_redis(load_settings(environment=site.redis).redis) as client:

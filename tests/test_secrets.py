@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from consumers.cli.main import app
-from consumers.outputs.redis_connection import connect_redis
+from consumers.outputs.redis.connection import connect_redis
 from consumers.running.child import child_command
 from consumers.settings import Settings, SettingsError, load_settings, section_of
 from tests.command_line import clipline
@@ -128,7 +128,7 @@ def calls() -> Iterator[list[str]]:
 #: Both would start servers where nothing is wrong.
 @pytest.mark.parametrize("call", [c for c in calls() if c[0] not in {"up", "init"}], ids=" ".join)
 def test_no_command_tells_an_address_with_its_password(call, monkeypatch, tmp_path, redis_url):
-    monkeypatch.setattr("consumers.outputs.redis_connection.CONNECT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("consumers.outputs.redis.connection.CONNECT_TIMEOUT_SECONDS", 0.1)
     if call[0] == "demo" and len(call) > 2:
         call = [call[0], "no.mp4", *call[1:]]
     for address in ADDRESSES[:1] if call[0] in {"train", "export", "replay", "tune", "evaluate"} else ADDRESSES[:4]:

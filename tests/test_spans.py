@@ -18,7 +18,7 @@ import pytest
 
 from consumers.live.assemble import Serving
 from consumers.live.worker import Worker
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.records.process import ProcessInfo

@@ -20,7 +20,7 @@ from consumers.settings import Settings, SettingsError, override
 from consumers.topics import ensure_topics
 from stream import BrokerError, KafkaTransport, MemoryTransport, Partition, Transport, attach
 from stream.broker.memory.log import Log
-from stream.broker.transport import Existing
+from stream.broker.records import Existing
 from tests.replays import RULES, SPEC, Brightness
 from tests.videos import write_video
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import stored_events
 from stream import KafkaTransport, MemoryTransport, Topic, Transport

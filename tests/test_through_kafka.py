@@ -10,10 +10,11 @@ from kafka import KafkaAdminClient
 
 from consumers.replaying import through_kafka
 from consumers.replaying.errors import ReplayError
+from consumers.replaying.footage.sources import find_recordings
 from consumers.replaying.judging.judgement import make_event_set
-from consumers.replaying.judging.truth import TruthRow, place_truth
+from consumers.replaying.judging.placing import place_truth
+from consumers.replaying.judging.truth import TruthRow
 from consumers.replaying.run import ScoringSetup
-from consumers.replaying.sources import find_recordings
 from consumers.replaying.through_kafka import replay_through_kafka
 from stream import MemoryTransport
 from tests.replays import RULES, SETTINGS, SPEC, Brightness, blinking, replayed, said

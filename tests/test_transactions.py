@@ -33,7 +33,7 @@ from stream import (
 from stream.broker.kafka import consumer as kafka_consumer
 from stream.broker.kafka import publisher as kafka_publisher
 from stream.broker.memory import transport as memory
-from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS
+from stream.broker.records import TRANSACTION_TIMEOUT_SECONDS
 from stream.services import ApacheBroker
 from stream.services.processes import _free_ports
 from tests.waiting import eventually, read

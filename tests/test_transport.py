@@ -34,7 +34,7 @@ from stream.broker.kafka import connection as kafka_connection
 from stream.broker.kafka import consumer as kafka_consumer
 from stream.broker.kafka import producer as kafka_producer
 from stream.broker.kafka.connection import mapped
-from stream.broker.transport import record_size
+from stream.broker.records import record_size
 from stream.services import EmbeddedBroker
 from tests.waiting import read
 

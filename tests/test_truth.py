@@ -10,7 +10,8 @@ import pytest
 
 from consumers.annotations import activitynet_annotations
 from consumers.replaying.errors import TruthError
-from consumers.replaying.judging.truth import TrueEvent, check_known, check_truth, place_truth, read_truth
+from consumers.replaying.judging.placing import TrueEvent, check_truth, place_truth
+from consumers.replaying.judging.truth import check_known, read_truth
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from consumers.tables import TableError
 from models import ModelError

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.replaying.command import INTERRUPTED, ReplayOptions
 from consumers.replaying.errors import ReplayError
 from consumers.replaying.judging.metrics import by_overlap
-from consumers.replaying.judging.truth import TrueEvent
+from consumers.replaying.judging.placing import TrueEvent
+from consumers.replaying.session import INTERRUPTED, ReplayOptions
 from consumers.replaying.trace import PlacedTrace, Timeline, Trace
 from consumers.replaying.tuning import command as tune_command
 from consumers.replaying.tuning import search

@@ -135,7 +135,7 @@ def calls() -> Iterator[list[str]]:
 def test_no_command_takes_a_name_for_markup_or_ends_in_a_traceback(call, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 50)
-    monkeypatch.setattr("consumers.outputs.redis_connection.CONNECT_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("consumers.outputs.redis.connection.CONNECT_TIMEOUT_SECONDS", 0.1)
     away = {"CLIPLINE_KAFKA": "127.0.0.1:1", "CLIPLINE_REDIS": "redis://127.0.0.1:1", "CLIPLINE_RUN__SERVICES": "own"}
     name = "a[b]:camera:[/c]\x1b[31m\r\u202e\nclipline: well"
     said = clipline(*(name if part == "NAME" else part for part in call), **away)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from consumers.outputs import follower as following
-from consumers.outputs.redis_connection import open_redis
+from consumers.outputs.redis.connection import open_redis
 from consumers.pictures.store import picture_key
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture

@@ -10,7 +10,7 @@ pytest.importorskip("fastapi")
 schemathesis = pytest.importorskip("schemathesis")
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 
-from consumers.outputs.redis_connection import open_redis  # noqa: E402
+from consumers.outputs.redis.connection import open_redis  # noqa: E402
 from consumers.pictures.store import picture_key  # noqa: E402
 from consumers.records.delivery import Delivery  # noqa: E402
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture  # noqa: E402

@@ -17,7 +17,7 @@ import consumers
 from consumers.records.event import BODY_KEYS, STATES, Event, event_id
 from consumers.records.prediction import Prediction, rfc3339
 from stream import MAX_RECORD_BYTES, RecordTooLargeError, Segment, SegmentError, announced_frames
-from stream.broker.transport import check_record_size
+from stream.broker.records import check_record_size
 from stream.segment import COLOUR_MATRICES, MAX_TIME_US, Display
 
 WHERE = "clipline.segments[3]@77"

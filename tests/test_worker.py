@@ -17,7 +17,7 @@ import redis
 
 from consumers.live.assemble import open_worker
 from consumers.live.worker import Worker
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.rules.rule import Rule
 from consumers.settings import Settings
 from consumers.topics import ensure_topics

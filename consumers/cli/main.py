@@ -18,7 +18,9 @@ from consumers.terminal.console import print_lines
 from . import (
     dashboard,
     deadletter,
+    demo,
     drill,
+    events,
     evidence,
     footage,
     forget,
@@ -107,7 +109,7 @@ def _explain(error: Any) -> str:
 
 
 def _is_expected(error: Exception) -> bool:
-    from consumers.outputs.redis_connection import SinkError
+    from consumers.outputs.redis.connection import SinkError
     from consumers.replaying.errors import ReplayError
     from consumers.settings import SettingsError
     from models import ModelError
@@ -165,6 +167,8 @@ for commands in (
     rules,
     services,
     stream,
+    events,
+    demo,
     footage,
     evidence,
     forget,

@@ -56,9 +56,9 @@ def redis(
       clipline redis check
       clipline redis rebuild
     """
-    from consumers.outputs.redis_check import redis_differences
-    from consumers.outputs.redis_connection import connect_redis
-    from consumers.outputs.redis_rebuild import rebuild_redis
+    from consumers.outputs.redis.check import redis_differences
+    from consumers.outputs.redis.connection import connect_redis
+    from consumers.outputs.redis.rebuild import rebuild_redis
     from consumers.terminal.progress import task_progress
     from stream import KafkaTransport, display_name
 

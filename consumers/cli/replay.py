@@ -172,7 +172,8 @@ def replay(
     What a camera sent to Kafka:
       clipline replay 'kafka://clipline.segments?camera=lobby'
     """
-    from consumers.replaying.command import ReplayFiles, ReplayOptions, run_replay
+    from consumers.replaying.command import ReplayFiles, run_replay
+    from consumers.replaying.session import ReplayOptions
     from stream import Reading
 
     settings = command_settings(settings_file, kafka, None, model=model, engine=engine, stride_seconds=stride)
@@ -256,8 +257,8 @@ def mine(
     Then:
       clipline train labels.csv mined.csv -o better.safetensors
     """
-    from consumers.replaying.command import ReplayOptions
     from consumers.replaying.mining import run_mine
+    from consumers.replaying.session import ReplayOptions
     from stream import Reading
 
     settings = command_settings(settings_file, None, None, model=model, engine=engine, stride_seconds=stride)

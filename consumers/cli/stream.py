@@ -1,4 +1,4 @@
-"""The commands that move video and events: attach, work, events, demo."""
+"""The commands that move video: attach, work."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.live import Live
 
-from .help import ADVANCED
 from .options import (
     INTERRUPTED,
-    DrillsOption,
     EngineOption,
     ExitAfterOption,
     FpsOption,
@@ -26,7 +23,6 @@ from .options import (
     LogOption,
     ModelOption,
     PaceOption,
-    PrintJsonOption,
     RedisOption,
     SettingsOption,
     StartOption,
@@ -40,19 +36,14 @@ from .options import (
     json_log,
     logged_settings,
     parse_start,
-    stop_on_signal,
 )
-
-if TYPE_CHECKING:
-    from consumers.settings import Settings
-    from consumers.subscribing.selection import Selection
 
 # `models` (torch) and `stream` (libav, kafka) are imported by the commands that need them: `--help` is quick.
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (attach, work, events, demo):
+    for command in (attach, work):
         app.command()(command)
 
 
@@ -240,212 +231,3 @@ def work(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-
-
-def events(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new events, until Ctrl-C.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="With --follow: print the stored events first.")] = False,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only those reported since then: 90s, 15m, 1h or 2d ago, or a time like 2026-11-24T08:00:00Z. With "
-            "--follow: these first.",
-            show_default=False,
-        ),
-    ] = None,
-    camera: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Only events of this camera, or of those that a pattern such as 'gate*' names. May be given several "
-            "times.",
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL", help="Only events with this label. May be given several times.", show_default=False
-        ),
-    ] = None,
-    merge: Annotated[
-        bool,
-        typer.Option(
-            "--merge",
-            help="Print incidents: what cameras of a group see at once is one. With --follow: as one opens, as "
-            "another event joins it, and when all of it is over.",
-        ),
-    ] = False,
-    form: Annotated[
-        Literal["text", "table", "json", "csv"] | None,
-        typer.Option(
-            "--format",
-            help="One line for people, a table's row, a JSON object or a row of CSV for each report.",
-            show_default="text",
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group",
-            metavar="NAME",
-            rich_help_panel=ADVANCED,
-            help="With --follow: a Kafka consumer group that remembers what was printed; started again, it goes on.",
-            show_default=False,
-        ),
-    ] = None,
-    serve: Annotated[
-        str | None,
-        typer.Option(
-            "--serve",
-            metavar="HOST:PORT",
-            help="Print nothing, and serve events to programs and browsers, as server-sent events at "
-            "http://HOST:PORT/events.",
-            show_default=False,
-        ),
-    ] = None,
-    drills: DrillsOption = False,
-    exit_after: ExitAfterOption = None,
-    as_json: PrintJsonOption = False,
-    log: LogOption = None,
-    settings_file: SettingsOption = None,
-    kafka: KafkaOption = None,
-) -> None:
-    """Print events: those stored, or new ones as they come.
-
-    With --json, each line is one event. With --follow, a broker that is away
-    is waited for, which a line on stderr says within seconds; reading goes on
-    after the last event that was printed.
-
-    \b
-    Examples:
-      clipline events
-      clipline events --since 1h --format table
-      clipline events --follow --label fight --camera 'gate*' --since 1h
-      clipline events --follow --json | jq .camera
-    """
-    from consumers.subscribing.subscription import open_subscription
-    from consumers.terminal.events import follow_events, print_stored_events
-
-    if serve is not None:
-        asked: dict[str, object] = {
-            "--follow": follow,
-            "--all": everything,
-            "--since": since,
-            "--camera": camera,
-            "--label": label,
-            "--merge": merge,
-            "--drills": drills,
-        }
-        asked |= {"--format": form, "--json": as_json, "--group": group, "--exit-after": exit_after}
-        _refuse(asked, "what is printed, and with --serve each client asks for itself")
-        _serve_events(logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors), serve)
-        return
-    if not follow:
-        _refuse({"--all": everything, "--exit-after": exit_after, "--group": group}, "--follow")
-    if everything:
-        _refuse({"--since": since}, "events without --all")
-    if as_json and form != "json":
-        _refuse({"--format": form}, "events without --json")
-    selection, since_us = _selected(label, camera, since, drills=drills)
-    settings = logged_settings(command_settings(settings_file, kafka, None), log, "subscriber", errors)
-    form = "json" if as_json else form or "text"
-    with stop_on_signal() as stop:
-        if follow:
-            begin_us = 0 if everything else since_us
-            try:
-                subscription = open_subscription(
-                    settings, selection, since_us=begin_us, group=group, give_up_seconds=exit_after, stop=stop
-                )
-            except ValueError as error:
-                raise typer.BadParameter(f"--{error}") from None
-            follow_events(subscription, form, console, merge=merge)
-            return
-        print_stored_events(settings, selection, since_us or 0, form, console, errors, stop, merge=merge)
-    if stop.is_set():
-        raise typer.Exit(INTERRUPTED)  # the rest was not printed
-
-
-def _refuse(options: Mapping[str, object], what_for: str) -> None:
-    """Refuse the first option that is given.
-
-    Raises:
-        BadParameter: one is.
-    """
-    if given := [option for option, value in options.items() if value is not None and value is not False]:
-        raise typer.BadParameter(f"{given[0]} is for {what_for}")
-
-
-def _selected(
-    labels: list[str] | None, cameras: list[str] | None, since: str | None, *, drills: bool
-) -> tuple[Selection, int | None]:
-    """Which events, and since when; microseconds since the Unix epoch.
-
-    Raises:
-        BadParameter: an option's value is none.
-    """
-    from consumers.subscribing.selection import Selection
-    from consumers.subscribing.subscription import parse_since
-
-    try:
-        return Selection.of(labels, cameras, drills=drills), parse_since(since)
-    except ValueError as error:
-        option, _, why = str(error).partition(":")
-        raise typer.BadParameter(f"--{option.removesuffix('s')}:{why}") from None
-
-
-def _serve_events(settings: Settings, address: str) -> None:
-    from consumers.settings import SettingsError
-    from consumers.subscribing.serving import serving
-
-    with stop_on_signal() as stop:
-        try:
-            with serving(settings, address) as (url, streams):
-                console.print(f"events at {url}, until Ctrl-C", soft_wrap=True)
-                stop.wait()
-        except (SettingsError, ValueError) as error:
-            raise typer.BadParameter(f"--serve: {error}") from None
-    if streams.slow:
-        errors.print(f"disconnected since they took nothing: {streams.slow} clients", style="yellow")
-
-
-def demo(
-    footage: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FOOTAGE",
-            help="Video file or folder of your own, instead of the sample cameras.",
-            show_default=False,
-        ),
-    ] = None,
-    model: ModelOption = None,
-    pace: PaceOption = "realtime",
-    stay: Annotated[
-        bool | None,
-        typer.Option(
-            "--stay/--end",
-            help="Whether the dashboard stays after the summary, until Ctrl-C.",
-            show_default="stays in a terminal",
-        ),
-    ] = None,
-) -> None:
-    """Start everything on this machine and classify sample cameras.
-
-    Shows the cameras here and in a dashboard. Ends with a summary: what was
-    detected, and how that compares with the truth of the samples.
-
-    \b
-    Examples:
-      clipline demo
-      clipline demo --model x3d-xs
-    With footage of your own:
-      clipline demo footage/ --pace max
-    """
-    from consumers.terminal.demo import run_demo
-
-    with stop_on_signal() as stop:
-        stays = console.is_terminal if stay is None else stay
-        outcome = run_demo(console, footage, model, pace, stop, stay=stays)
-    if outcome.stopped:
-        raise typer.Exit(INTERRUPTED)

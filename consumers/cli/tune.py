@@ -154,7 +154,7 @@ def tune(
             raise typer.BadParameter(f"{name} is for --from-verdicts")
     if not sources or labels is None:
         raise typer.BadParameter(f"expected {'--labels' if sources else 'SOURCE'}, or --from-verdicts")
-    from consumers.replaying.command import ReplayOptions
+    from consumers.replaying.session import ReplayOptions
     from consumers.replaying.tuning.command import run_tune
     from stream import Reading
 

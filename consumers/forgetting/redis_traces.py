@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from consumers.outputs.redis_connection import open_redis
+from consumers.outputs.redis.connection import open_redis
 from consumers.times import parse_time_us
 
 from .book import ForgottenBook

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consumers.outputs.audit import entry_by_hand, who
-from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
+from consumers.outputs.redis.connection import REDIS_ERRORS, SinkError
 from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_audit, ensure_topic_of_forgotten

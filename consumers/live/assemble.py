@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consumers.outputs.outages import watch_kafka, watching
-from consumers.outputs.redis_connection import check_redis_url
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.connection import check_redis_url
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.rules.book import RuleBook
 from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.rules.topic import RulesTopic, RulesWatch

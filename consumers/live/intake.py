@@ -13,8 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
@@ -39,11 +39,13 @@ from .accounts import NO_CAMERA
 from .drills import DrillTimes, ended_drills
 from .features import Scorer
 from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
+from .handover.camera_offsets import CameraOffsets
 from .handover.locating import EventLocator
 from .handover.offsets import Footage, OffsetLedger
 from .handover.progress import CameraProgress, FeedProgress, PartitionProgress
 from .handover.taken import TakenRecords
 from .measures import Measures
+from .outbox import Outbox
 from .pipeline import FeedEnd, Outcome, Pipeline, Window
 from .silence import SilenceWatch
 from .status import WorkerStatus
@@ -53,27 +55,6 @@ log = logging.getLogger(__name__)
 
 #: How often it is said of a camera that there is another feed under its name.
 _TELL_SECONDS: Final = 60.0
-
-
-class Outbox(Protocol):
-    """Where results go."""
-
-    def letter(self, letter: DeadLetter) -> None:
-        """A record that cannot be used."""
-
-    def load(self, change: LoadChange) -> None:
-        """From now on less, or more, is made of a camera."""
-
-    def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
-        """What became of windows, and events with where their footage lies."""
-
-
-@dataclass(slots=True)
-class _Account:
-    """Where the records of a camera are, and up to where they are accounted for."""
-
-    partition: Partition
-    next_offset: int = 0
 
 
 class Intake:
@@ -96,21 +77,18 @@ class Intake:
         self._load = load
         self.pipeline = Pipeline(scorer, spec, rules, still)
         self.counts = self.pipeline.counts
-        self.counts.when_dropped = self._lose_account
         self.status = WorkerStatus()
         self.silence = silence
         self.ledger = OffsetLedger()
         self.taken = TakenRecords(measures)
         self._drill_times = DrillTimes()
-        self._accounts: dict[str, _Account] = {}
-        #: What changed since `changes` was asked last; of cameras that are not here any more, where they were.
-        self._changed: dict[str, None] = {}
-        self._forgotten: dict[tuple[Partition, str], None] = {}
+        self._offsets = CameraOffsets()
+        self.counts.when_dropped = self._offsets.lose
 
     @property
     def has_changed(self) -> bool:
         """Whether there is something that a successor does not know yet."""
-        return bool(self.taken.has_changed or self._changed or self._forgotten)
+        return self.taken.has_changed or self._offsets.has_changed
 
     def take(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
         """Take the next record of a partition, decoded; return the windows that are complete now, to be published."""
@@ -149,12 +127,12 @@ class Intake:
 
     def drop(self, partitions: frozenset[Partition]) -> None:
         """Forget partitions: whoever has them now knows of them what was committed."""
-        for name in [name for name, account in self._accounts.items() if account.partition in partitions]:
+        for name in self._offsets.on(partitions):
             self._remove(name)
         self.status.revoked(partitions)
         self.ledger.revoke(partitions)
         self.taken.drop(partitions)
-        self._forgotten = {each: None for each in self._forgotten if each[0] not in partitions}
+        self._offsets.drop(partitions)
         self._count_no_camera()
 
     def restore(self, topic: str, progress: Iterable[CameraProgress | PartitionProgress]) -> None:
@@ -180,11 +158,10 @@ class Intake:
 
         Cameras come before the partition that they are on.
         """
-        for partition, name in self._forgotten:
-            yield partition, name
-        for name in self._changed:
-            yield self._accounts[name].partition, self._progress(name)
-        self._forgotten, self._changed = {}, {}
+        yield from self._offsets.gone
+        for name in self._offsets.changed:
+            yield self._offsets[name].partition, self._progress(name)
+        self._offsets.told()
         yield from self.taken.changes()
 
     def due(self) -> dict[Partition, int]:
@@ -203,8 +180,7 @@ class Intake:
         name = (
             outcome[0].camera if not isinstance(outcome, SegmentError) else (record.key or b"").decode(errors="replace")
         )
-        account = self._accounts.get(name)
-        return account.next_offset if account is not None and account.partition == partition_of(record) else 0
+        return self._offsets.next_offset(name, partition_of(record))
 
     def _take_again(self, record: Record, outcome: tuple[Segment, Decoded] | SegmentError) -> list[Window | FeedEnd]:
         """Take the pictures of a record that is accounted for."""
@@ -335,26 +311,18 @@ class Intake:
         located = [locators[event.camera].locate(event) for event in events]
         for name, locator in locators.items():
             locator.hold(self.pipeline.cameras[name].tracker.open)
-            self._changed[name] = None
+            self._offsets.touch(name)
         self.pipeline.count(outcomes, located)
         self._outbox.results(outcomes, located)
 
     def _account(self, name: str, record: Record) -> None:
         """Note that a camera's record is accounted for, or held back."""
         status, partition = self.status.find(name), partition_of(record)
-        account = self._accounts.setdefault(name, _Account(partition))
-        home = status.partition if status is not None else partition
-        if account.partition != home:
-            # Keys are distributed anew where a topic is given more partitions.
-            self._forgotten[account.partition, name] = None
-            account.partition, account.next_offset = home, 0
-        if home == partition:
-            account.next_offset = max(account.next_offset, record.offset + 1)
-        self._changed[name] = None
+        self._offsets.account(name, partition, record.offset, status.partition if status is not None else partition)
 
     def _forget(self, name: str) -> None:
         """A camera is gone for good."""
-        self._forgotten[self._accounts[name].partition, name] = None
+        self._offsets.forget(name, self._offsets[name].partition)
         self._remove(name)
 
     def _end_drill(self, name: str) -> None:
@@ -371,17 +339,10 @@ class Intake:
         self.pipeline.forget(name)
         self.silence.forget(name)
         self.counts.pop(name, None)
-        self._accounts.pop(name, None)
-        self._changed.pop(name, None)
-
-    def _lose_account(self, name: str) -> None:
-        """There are too many accounts: one of a camera that is gone, or never was, is not kept by itself any more."""
-        if (account := self._accounts.pop(name, None)) is not None:
-            self._forgotten[account.partition, name] = None
-            self._changed.pop(name, None)
+        self._offsets.remove(name)
 
     def _progress(self, name: str) -> CameraProgress:
-        account, status = self._accounts[name], self.status.find(name)
+        offset, status = self._offsets[name], self.status.find(name)
         counts = replace(self.counts[name], skipped=self.counts[name].skipped.copy())
         feed = None
         if status is not None:
@@ -392,20 +353,20 @@ class Intake:
                 is_silent=name not in self.status.cameras,
                 ended=status.ended,
             )
-        return CameraProgress(name, account.partition[1], account.next_offset, counts, feed)
+        return CameraProgress(name, offset.partition[1], offset.next_offset, counts, feed)
 
     def _restore_camera(self, partition: Partition, progress: CameraProgress) -> list[Event]:
         name, feed = progress.camera, progress.feed
-        if (other := self._accounts.get(name)) is not None:
+        if (other := self._offsets.get(name)) is not None:
             # Its records came on two partitions: what is newer holds.
             known = self.pipeline.cameras.get(name)
             if feed is None or (known is not None and known.newest_us >= feed.pipeline.newest_us):
-                self._forgotten[partition, name] = None
+                self._offsets.forget(name, partition)
                 return []
-            self._forgotten[other.partition, name] = None
+            self._offsets.forget(name, other.partition)
             self._remove(name)
             self.status.forget(name)
-        self._accounts[name] = _Account(partition, progress.next_offset)
+        self._offsets.restore(name, partition, progress.next_offset)
         self.counts[name] = progress.counts
         if feed is None:
             return []

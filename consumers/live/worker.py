@@ -25,11 +25,8 @@ from concurrent.futures import wait
 from dataclasses import replace
 from typing import Final
 
-from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.group_keys import transactional_id
-from consumers.records.load_change import LoadChange
-from consumers.records.prediction import Prediction
 from consumers.rules.book import RuleBook, as_book
 from consumers.rules.rule import Rule
 from consumers.rules.topic import RulesWatch
@@ -40,13 +37,16 @@ from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Gpu, Partition, Re
 from . import arrivals
 from .decode_queue import DecodeQueue
 from .features import Scorer
+from .handover.commit_pace import CommitPace
 from .handover.segments_watch import SegmentsWatch
-from .handover.starting import GroupStart, goes_on
+from .handover.starting import GroupStart
 from .handover.state_topic import StateTopic
+from .handover.taking_over import TakingOver
 from .intake import Intake, partition_of
 from .load import LoadControl
 from .measures import Measures
-from .pipeline import FeedEnd, Outcome, ScoredWindow, Window
+from .outbox import TopicOutbox
+from .pipeline import FeedEnd, Outcome, Window
 from .silence import SilenceWatch
 from .snapshot import WorkerSnapshot
 from .stillness import StillRule
@@ -54,11 +54,6 @@ from .stillness import StillRule
 log = logging.getLogger(__name__)
 
 _IDLE_POLL_SECONDS: Final = 0.25
-#: What was taken is committed at the end of the first batch after so long, or sooner where nothing else is to be done …
-COMMIT_SECONDS: Final = 0.25
-#: … but not so soon that commits would take more than one part in so many of the time, unless it is this late.
-_COMMIT_SHARE: Final = 10
-_LATEST_COMMIT_SECONDS: Final = 2.0
 
 
 class Worker:
@@ -94,11 +89,12 @@ class Worker:
         if gpu is not None:
             gpu.told = lambda by: self.measures.pictures_decoded.labels(by).inc()
         self._still = StillRule.of(self._rules.base, settings.gates, spec.context)
+        self._outbox, self._pace = TopicOutbox(self._topics), CommitPace()
         self._intake = Intake(
             scorer,
             spec,
             self._rules,
-            self,
+            self._outbox,
             measures=self.measures,
             silence=SilenceWatch(self._settings.idle_seconds),
             max_reread_seconds=self._settings.max_reread_seconds,
@@ -110,19 +106,12 @@ class Worker:
         self._status = self._intake.status
         self.counts = self._intake.counts
         self._partitions: frozenset[Partition] = frozenset()
-        #: Results that were sent and not yet committed.
-        self._sent: list[tuple[Sequence[Outcome], Sequence[Event]]] = []
-        #: When the first record was taken that is not yet committed.
-        self._taken_at: float | None = None
-        #: When the last commit was over, and how long it took.
-        self._committed_at = self._commit_took = 0.0
         #: Records that are stored and not yet acknowledged: unread, or read and not committed.
         self.lag = 0
         #: Those of them that nobody has worked on yet.
         self.waiting = 0
         #: Says where the group goes on, if it began before: who asked for a start is not given it.
         self.say_where: Callable[[str], None] = log.info
-        self._has_said_where = False
         #: When the loop of `run` came round last, `time.monotonic()`; None before it runs.
         self.turned_at: float | None = None
 
@@ -184,13 +173,17 @@ class Worker:
         ensure_topics(self._transport, self._topics)
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         watch = SegmentsWatch(self._state)
-        self._start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
+        start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
         self._name, self._stop, self._told = self._transactional_name(), stop, told
         if self._rules_watch is not None:
             self._rules_watch.look()  # events that are taken up again may be of labels that only these rules name
         self._publisher = self._transport.publisher(self._name)
+        self._outbox.open(self._publisher)
         self._consumer = self._transport.consumer(
             [self._topics.segments], self._settings.group, instance=self._settings.group_instance
+        )
+        self._taking_over = TakingOver(
+            self._intake, self._consumer, self._state, start, self._pace, self._settings, self.say_where
         )
         self._queue: DecodeQueue[Record] = DecodeQueue(
             self._spec,
@@ -209,7 +202,7 @@ class Worker:
                     self._work_off()
                 self._close_idle_cameras()
                 watch.look(self._intake.taken.known)
-                if self._commit_in() <= 0:
+                if self._pace.due_in(is_busy=bool(len(self._queue))) <= 0:
                     self._commit()
                 self._count_lag()
             self._commit()
@@ -234,22 +227,6 @@ class Worker:
                 # A newer publisher of a name ends what the older one has open, for which others would wait.
                 self._transport.publisher(self._name).close()
 
-    def letter(self, letter: DeadLetter) -> None:
-        """Send a record that cannot be used to the dead letters."""
-        self._publisher.send(self._topics.deadletter, *letter.encode())
-
-    def load(self, change: LoadChange) -> None:
-        """Send that less, or more, is made of a camera from now on."""
-        self._publisher.send(self._topics.events, *change.encode())
-
-    def results(self, outcomes: Sequence[Outcome], events: Sequence[Event]) -> None:
-        """Send predictions and events."""
-        for prediction in _predictions(outcomes):
-            self._publisher.send(self._topics.predictions, *prediction.encode())
-        for event in events:
-            self._publisher.send(self._topics.events, *event.encode())
-        self._sent.append((outcomes, events))
-
     def _transactional_name(self) -> str | None:
         """Under which transactions are made; None without."""
         if self._settings.guarantee == "at-least-once":
@@ -268,19 +245,19 @@ class Worker:
             self._commit()
         full = self._queue.bytes > self._max_bytes
         self._consumer.pause(self._intake.ledger.partitions if full else ())
-        wait = max(0.0, min(_IDLE_POLL_SECONDS, self._commit_in()))
+        wait = max(0.0, min(_IDLE_POLL_SECONDS, self._pace.due_in(is_busy=bool(len(self._queue)))))
         polled = self._consumer.poll(0.0 if len(self._queue) else wait)
         begun: frozenset[Partition] = frozenset()
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
             self.measures.rebalances.inc()
             self._partitions = (self._partitions - polled.revoked) | polled.assigned
-            if polled.revoked and self._taken_at is not None:
+            if polled.revoked and self._pace.taken_at is not None:
                 self._drop(polled.revoked)
                 self._begin_again()
                 return
             self._drop(polled.revoked)
-            begun = self._restore(polled.assigned)
+            begun = self._taking_over.restore(polled.assigned)
         self._ask_ends()
         for record in polled.records:
             partition = partition_of(record)
@@ -321,7 +298,7 @@ class Worker:
             while not (oldest.done() or self._stop()):
                 wait([oldest], timeout=_IDLE_POLL_SECONDS)
         while len(steps) < self._settings.max_batch and (taken := self._queue.take(wait=False)) is not None:
-            self._note_taken()
+            self._pace.note_taken()
             steps += self._intake.take(*taken)
         if steps:
             self._intake.publish(steps)
@@ -337,25 +314,13 @@ class Worker:
         worked_off = {partition: queued.get(partition, at) for partition, (at, _) in known.items()}
         ends = None if progress is None else {partition: end for partition, (_, end) in progress.items()}
         for name in self._intake.silence.look(worked_off, ends):
-            self._note_taken()
+            self._pace.note_taken()
             self._intake.close(name)
             self._queue.forget(name)
 
-    def _note_taken(self) -> None:
-        if self._taken_at is None:
-            self._taken_at = time.monotonic()
-
-    def _commit_in(self) -> float:
-        """Seconds until what was taken is to be committed."""
-        if self._taken_at is None:
-            return float("inf")
-        due = self._taken_at + (COMMIT_SECONDS if len(self._queue) else 0.0)
-        rested = self._committed_at + _COMMIT_SHARE * self._commit_took
-        return min(max(due, rested), self._taken_at + _LATEST_COMMIT_SECONDS) - time.monotonic()
-
     def _commit(self) -> None:
         """Store what was taken, with all that came of it and all that a successor has to know."""
-        if self._taken_at is None:
+        if self._pace.taken_at is None:
             return
         began = time.monotonic()
         self._publisher.flush()
@@ -371,16 +336,17 @@ class Worker:
             self._begin_again()
             return
         now = time.monotonic()
-        self._committed_at, self._commit_took = now, now - began
+        self.measures.transaction_seconds.observe(now - self._pace.taken_at)
+        self._pace.committed(began, now)
         self.measures.transactions.labels("committed").inc()
         self.measures.commit_seconds.observe(now - began)
-        self.measures.transaction_seconds.observe(now - self._taken_at)
         self._intake.ledger.committed(due)
-        for outcomes, events in self._sent:
+        for outcomes, events in self._outbox.sent:
             self._status.published(outcomes, events, self._arrivals.late, self.measures.latency_seconds.observe)
             if self._told is not None:
                 self._told(outcomes, events)
-        self._sent, self._taken_at = [], None
+        self._outbox.clear()
+        self._pace.clear()
 
     def _positions(self) -> dict[Partition, int]:
         """Where reading goes on, of partitions that nothing was read of yet."""
@@ -392,48 +358,7 @@ class Worker:
         self._publisher.abort()
         self._drop(self._partitions)
         self._consumer.rewind()
-        self._restore(self._partitions)
-
-    def _restore(self, partitions: frozenset[Partition]) -> frozenset[Partition]:
-        """Go on with partitions where another worker, or this one, stopped.
-
-        Returns:
-            those that are not read from where the group stopped: nobody has read them yet, or the topic was made anew.
-        """
-        if not partitions:
-            return frozenset()
-        progress, first_kept = self._state.read(partitions)
-        self._intake.restore(self._topics.segments, progress)
-        lost = {p: self._state.lost[p[1]] for p in partitions if p[1] in self._state.lost}
-        for partition, first in lost.items():
-            self._intake.taken.lose_tail(partition, first)
-        for partition in partitions:
-            self._intake.taken.deleted(partition, first_kept.get(partition, 0))
-        if self._intake.has_changed:
-            self._note_taken()
-        # The group's offsets are of the topic that is no more, too.
-        begun = {p: first_kept.get(p, 0) for p in partitions if p[1] in self._state.anew}
-        if lost:
-            committed = self._consumer.committed()
-            begun |= {p: min(first, committed.get(p, first)) for p, first in lost.items()}
-        self._consumer.seek(begun)
-        unread = {p for p in partitions if self._intake.taken.is_new(p) and p not in begun}
-        self._say_where(partitions - unread)
-        if not (unread and (unread := unread - self._consumer.committed().keys())):
-            return frozenset(begun)
-        starts = self._start.offsets()
-        named = {partition: starts[partition[1]] for partition in unread if partition[1] in starts}
-        self._consumer.seek(named)
-        for partition, offset in named.items():
-            self._intake.taken.begin(partition, offset)
-        return frozenset(begun | named)
-
-    def _say_where(self, partitions: frozenset[Partition]) -> None:
-        """Say once where the group goes on that has taken something of these partitions before."""
-        if partitions and not self._has_said_where:
-            self._has_said_where = True
-            taken = {number: self._intake.taken.next_offset((topic, number)) for topic, number in partitions}
-            self.say_where(goes_on(self._settings.group, self._settings.start, self._topics.segments, taken))
+        self._taking_over.restore(self._partitions)
 
     def _note_deleted(self, partition: Partition) -> None:
         """Ask what the broker has deleted: some offsets of a partition are not there."""
@@ -448,15 +373,12 @@ class Worker:
         self._load.forget_all_but(self._intake.pipeline.cameras)
         self._queue.remove(lambda record: partition_of(record) in partitions)
         if partitions >= self._partitions:
-            self._sent, self._taken_at = [], None
+            self._outbox.clear()
+            self._pace.clear()
 
     def _count_lag(self) -> None:
         unread = sum(self._consumer.lag().values())
         self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
-
-
-def _predictions(outcomes: Sequence[Outcome]) -> list[Prediction]:
-    return [step.prediction for step in outcomes if isinstance(step, ScoredWindow)]
 
 
 def _numbers(partitions: frozenset[Partition]) -> str:

@@ -16,7 +16,7 @@ import redis
 
 from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
 from consumers.outputs.outages import Outage
-from consumers.outputs.redis_connection import REDIS_ERRORS, Client, SinkError, is_passing, open_redis
+from consumers.outputs.redis.connection import REDIS_ERRORS, Client, SinkError, is_passing, open_redis
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import Kind
 from consumers.settings import Settings

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, display_name
 
-from .redis_connection import REDIS_ERRORS, SinkError, ping_redis
+from .redis.connection import REDIS_ERRORS, SinkError, ping_redis
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from consumers.outputs.outages import Outage
-from consumers.outputs.redis_connection import REDIS_ERRORS, Client, SinkError, open_redis
+from consumers.outputs.redis.connection import REDIS_ERRORS, Client, SinkError, open_redis
 from consumers.records.event import Event
 from consumers.records.event_pictures import Kind, Missing, StoredPicture
 from consumers.settings import Settings

@@ -24,10 +24,10 @@ from consumers.terminal.console import Output
 from consumers.terminal.wording import count, duration
 from models import UNKNOWN, normal_label
 
-from .command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from .errors import ReplayError
 from .judging.judgement import Judgement, judge_events
-from .judging.truth import TrueEvent, place_truth
+from .judging.placing import TrueEvent, place_truth
+from .session import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from .trace import Timeline
 
 _COLUMNS: Final = ("path", "label", "start", "end", "group", "alarm", "score")

@@ -10,8 +10,8 @@ from consumers.versions import decoder_version
 from models import engine_version
 from stream import SourceError
 
+from .footage.sources import Recording
 from .run import ClassifyProgress, ScoringSetup, TraceJob, classify
-from .sources import Recording
 from .store import TraceStore, trace_key
 from .trace import PlacedTrace, Timeline, Trace
 

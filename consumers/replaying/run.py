@@ -24,9 +24,9 @@ from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, UnscoredWindow, 
 from consumers.live.stillness import StillRule
 from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Gpu, Segment, SegmentError, SourceError
 
-from .sources import Piece
+from .footage.sources import Piece
+from .footage.topic_pieces import ContextSegment, Item, LostSegmentError
 from .store import TraceDraft, TraceStore
-from .topic_pieces import ContextSegment, Item, LostSegmentError
 
 #: Per decoding thread: segments that wait for it or for the classifier, enough to fill the next batch.
 _AHEAD: Final = 8

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consumers.live.worker import Worker
-from consumers.outputs.redis_projection import RedisProjection
+from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.prediction import Prediction
 from consumers.rules.book import RuleBook
 from consumers.settings import Settings, override
@@ -27,9 +27,9 @@ from stream import Footage, KafkaTransport, Producer, RecordTooLargeError, Segme
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 from .errors import ReplayError
+from .footage.sources import FilePiece, Recording
 from .replay import Replayed
 from .run import ScoringSetup
-from .sources import FilePiece, Recording
 from .store import TraceDraft, draft_trace
 from .trace import PlacedTrace, Timeline, Trace
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from consumers.live.assemble import Serving, open_worker
 from consumers.outputs.outages import watch_kafka
-from consumers.outputs.redis_connection import SinkError
+from consumers.outputs.redis.connection import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.process import ProcessInfo
 from consumers.settings import Settings

@@ -28,20 +28,16 @@ from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_wo
 from .notifying import ChannelSettings, NotifySettings
 from .observing import LogSettings, MetricsSettings
 from .pictures import EvidenceSettings, PictureSettings
+from .run import RunSettings
 from .schedule import Schedule
 from .section import SettingsError
-from .sections import (
-    RedisSettings,
-    RunSettings,
-    Settings,
-    TopicSettings,
-    WorkerSettings,
-    section_of,
-)
+from .sections import Settings, section_of
 from .security import KafkaSecuritySettings, RedisSecuritySettings
 from .serving import ServeSettings
+from .topics import RedisSettings, TopicSettings
 from .tracking import LabelSettings, RuleSettings, TrackerSettings
 from .verdicts import VerdictSettings
+from .worker import WorkerSettings
 
 __all__ = [
     "DEFAULT_FILE",

@@ -16,7 +16,7 @@ import redis
 from consumers.cores import usable_cores
 from consumers.files import is_held
 from consumers.live.assemble import WITHOUT_GPU, clip_spec
-from consumers.outputs.redis_connection import SinkError, connect_redis, redis_hosts
+from consumers.outputs.redis.connection import SinkError, connect_redis, redis_hosts
 from consumers.records.prediction import rfc3339
 from consumers.rules.applying import other_rules
 from consumers.rules.rule_set import RuleSet, check_cameras

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from consumers.forgetting.embedded import taking_out
-from consumers.outputs.redis_connection import SinkError, check_redis_url, connect_redis, redis_hosts
+from consumers.outputs.redis.connection import SinkError, check_redis_url, connect_redis, redis_hosts
 from consumers.settings import Settings
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from consumers.outputs.redis_connection import REDIS_ERRORS, SinkError
+from consumers.outputs.redis.connection import REDIS_ERRORS, SinkError
 from consumers.printable import printable
 from stream import BrokerError
 

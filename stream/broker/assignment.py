@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .transport import Partition
+from .records import Partition
 
 
 class Assignment:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from stream.headers import Headers
 
-from .transport import Consumer, Partition, Producer
+from .records import Partition
+from .transport import Consumer, Producer
 
 
 class PlainPublisher:

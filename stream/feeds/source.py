@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -47,7 +47,9 @@ from .tracks import (
     find_film,
     in_other_codecs,
     may_begin_late,
+    told_rate,
     unpacked,
+    zero_of,
 )
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,6 @@ OPEN_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 10.0
 #: What a stream without any time is taken for: what cameras send in most of the world.
 DEFAULT_RATE: Final = 25
-#: Rates outside are not of pictures: encoders write their clock there.
-_RATES: Final = (Fraction(1, 2), Fraction(240))
 _EDIT_TICKS: Final = 48_000
 #: Of a file whose video begins long after its sound, so much is searched for the first picture, and held meanwhile.
 _FAR_BYTES: Final = 64 * 1024 * 1024
@@ -200,7 +200,7 @@ class Feed:
         )
         rest = self._of_one_codec((packet_of(packet, fineness) for packet in source), codec)
         self._packets = self._timed(begin, rest, track)
-        zero = self._zero(begin, track.time_base)
+        zero = zero_of(self._container, self._film, begin, track.time_base)
         if self.live:
             begin = list(itertools.islice(self._packets, 1))
             self._packets = itertools.chain(begin, self._packets)
@@ -253,7 +253,7 @@ class Feed:
         interval = max(round(1 / (rate * track.time_base)), 1)
         packets: Iterator[Packet] = itertools.chain(begin, rest)
         if not self.live and all(p.pts is None and p.dts is None for p in begin) and begin:
-            if self._reading.rate is None and self._told_rate() is None:
+            if self._reading.rate is None and told_rate(self._film) is None:
                 self.notes.append(f"has no times of its own: taken as {DEFAULT_RATE} pictures a second (see --fps)")
             if order is None:
                 packets = numbered(packets, interval)
@@ -270,27 +270,7 @@ class Feed:
         """Pictures a second, for a stream that has no times or not enough of them."""
         if self._reading.rate is not None:
             return Fraction(self._reading.rate).limit_denominator(1001)
-        return self._told_rate() or Fraction(DEFAULT_RATE)
-
-    def _told_rate(self) -> Fraction | None:
-        """Pictures a second, as the stream itself says."""
-        # Of a raw stream the average is libav's own guess.
-        told = [
-            self._film.codec_context.framerate,
-            *([self._film.average_rate] if self._film.start_time is not None else []),
-        ]
-        return next((Fraction(rate) for rate in told if rate and _RATES[0] <= rate <= _RATES[1]), None)
-
-    def _zero(self, begin: Sequence[Packet], time_base: Fraction) -> int:
-        """The container's time 0, in ticks of the film: its earliest track begins there."""
-        if self._container.start_time is None:  # a raw stream: the film is all there is
-            return min((p.pts for p in begin if p.pts is not None and not p.discard), default=0)
-        ticks = Fraction(self._container.start_time, av.time_base) / time_base
-        if self._film.start_time is not None:
-            own = self._film.start_time * Fraction(self._film.time_base or 1) / time_base
-            if abs(own - ticks) * time_base <= Fraction(1, av.time_base):
-                return round(own)  # microseconds are coarser than some tracks' ticks
-        return round(ticks)
+        return told_rate(self._film) or Fraction(DEFAULT_RATE)
 
     def _of_film(self) -> Iterator[AvPacket]:
         """The film's packets, as they come. Damage that ends a file is a note, unless nothing could be read."""

@@ -1,4 +1,4 @@
-"""Which of a file's tracks is the film, and how its pictures are to be shown."""
+"""Which of a file's tracks is the film, what it says of its times, and how its pictures are to be shown."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from av.video.reformatter import ColorRange
 
 from stream.segment import COLOUR_MATRICES, ColourRange, Display
 
+from .packets import Packet
+
 _AvPacket: TypeAlias = "av.Packet[Any]"
 
 _NOT_FILM: Final = (
@@ -37,6 +39,8 @@ PICTURE_FORMATS: Final = ("image2", "_pipe", "ico")
 _TAIL_BYTES: Final = 1024 * 1024
 #: Pixels wider or narrower than this are a damaged header.
 _MAX_ASPECT: Final = Fraction(100)
+#: Rates outside are not of pictures: encoders write their clock there.
+_RATES: Final = (Fraction(1, 2), Fraction(240))
 #: Codecs of cover pictures. A film may be coded in them too.
 _PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "ppm"})
 
@@ -113,6 +117,32 @@ def unpacked(packets: Iterable[_AvPacket], film: Any) -> Iterator[_AvPacket]:
     unpack = av.bitstream.BitStreamFilterContext("mpeg4_unpack_bframes", film)
     for packet in packets:
         yield from unpack.filter(packet) if packet.stream_index == film.index else (packet,)
+
+
+def told_rate(film: Any) -> Fraction | None:
+    """Pictures a second, as the track itself says."""
+    # Of a raw stream the average is libav's own guess.
+    told = [film.codec_context.framerate, *([film.average_rate] if film.start_time is not None else [])]
+    return next((Fraction(rate) for rate in told if rate and _RATES[0] <= rate <= _RATES[1]), None)
+
+
+def zero_of(container: Any, film: Any, begin: Sequence[Packet], time_base: Fraction) -> int:
+    """The container's time 0, in ticks of the film: its earliest track begins there.
+
+    Args:
+        container: that is open.
+        film: its track.
+        begin: the first packets of that, in ticks of `time_base`.
+        time_base: seconds of a tick.
+    """
+    if container.start_time is None:  # a raw stream: the film is all there is
+        return min((p.pts for p in begin if p.pts is not None and not p.discard), default=0)
+    ticks = Fraction(container.start_time, av.time_base) / time_base
+    if film.start_time is not None:
+        own: Fraction = film.start_time * Fraction(film.time_base or 1) / time_base
+        if abs(own - ticks) * time_base <= Fraction(1, av.time_base):
+            return round(own)  # microseconds are coarser than some tracks' ticks
+    return round(ticks)
 
 
 def display_of(track: av.VideoStream, packets: Sequence[_AvPacket]) -> Display:

@@ -18,6 +18,7 @@ from kafka.errors import KafkaError
 from stream.errors import ServiceError
 
 from .joining import Condition
+from .object_server import ObjectServer
 from .objects import Kept, ObjectStore
 from .processes import HOST, Job, Plan, Service
 
@@ -45,20 +46,23 @@ class EmbeddedBroker(Service):
         super().__init__(port=port)
         self._max_bytes = max_bytes
         self._store: ObjectStore | None = None
+        self._server: ObjectServer | None = None
 
     def __enter__(self) -> Self:
         if self._max_bytes is None:
             return super().__enter__()
+        store = ObjectStore(self._max_bytes)
         with ExitStack() as stack:
-            self._store = stack.enter_context(ObjectStore(self._max_bytes))
+            self._server = stack.enter_context(ObjectServer(store))
+            self._store = store
             super().__enter__()
-            self._close_store = stack.pop_all().close
+            self._close_server = stack.pop_all().close
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         super().__exit__(kind, error, tb)
-        if self._store is not None:
-            self._close_store()
+        if self._server is not None:
+            self._close_server()
 
     @staticmethod
     def missing() -> str | None:
@@ -81,7 +85,7 @@ class EmbeddedBroker(Service):
         (port,) = self.ports(1)
         cluster = secrets.token_hex(8)
         url = f"tcp://{HOST}:{port}"
-        engine, environment = ("memory://tansu/", {}) if self._store is None else self._store.tansu()
+        engine, environment = ("memory://tansu/", {}) if self._server is None else self._server.tansu()
         command = (binary, "broker", "--cluster-id", cluster, "--storage-engine", engine)
         return Plan(
             address=f"{HOST}:{port}",

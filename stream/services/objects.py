@@ -1,8 +1,8 @@
 """The object store under the embedded broker: keeps record batches in this process' memory, the oldest go first.
 
 Tansu holds no limit: what is produced stays. It can, however, keep its data in a store that speaks Amazon's S3
-protocol, one object for each record batch, and it asks the store for everything again and again. So the store decides
-what is kept. This one speaks as much of S3 as Tansu asks for, over a loopback port:
+protocol, one object for each record batch, and it asks the store for everything again and again (`object_server.py`).
+So the store decides what is kept. The keys of its objects:
 
     clusters/ID/topics/TOPIC/partitions/0000000003/records/00…0042.batch          a record batch by its first offset
     clusters/ID/groups/consumers/GROUP/offsets/TOPIC/partitions/0000000003.json   where a group reads on
@@ -16,44 +16,34 @@ See docs/adr/0016-a-bounded-embedded-broker.md.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from types import TracebackType
-from typing import Final, Self, TypeAlias
-from urllib.parse import parse_qs, unquote
-from xml.sax.saxutils import escape, unescape
-
-from stream.errors import ServiceError
+from typing import Final
+from xml.sax.saxutils import escape
 
 from .groups import subscribes, without_lost_leader
 from .joining import Condition, ending_at, joined, last_delta, parted, record_count, without
-from .processes import HOST
 
-BUCKET: Final = "clipline"
 _BATCH: Final = re.compile(r".*/topics/([^/]+)/partitions/(\d+)/records/(\d+)\.batch")
 _GROUP: Final = re.compile(r".*/groups/consumers/[^/]+\.json")
-_START_SECONDS: Final = 10.0
-_HEAD_BYTES: Final = 64 * 1024
-_BODY_BYTES: Final = 64 * 1024 * 1024
 #: Batches of a partition that are left as they came, the newest; so many more are joined at a time.
 _LEFT_ALONE: Final = 200
 _JOINED_AT_ONCE: Final = 300
 #: What weighs less than the one is joined with its neighbours up to the other.
 _SMALL_BYTES: Final = 64 * 1024
 _JOINED_BYTES: Final = 512 * 1024
-#: Status, header fields, body.
-_Answer: TypeAlias = tuple[int, dict[str, str], bytes]
 
 
 @dataclass(slots=True)
-class _Object:
+class StoredObject:
+    """What lies under a key."""
+
     data: bytes
     tag: str
     modified: str
@@ -76,12 +66,12 @@ class Kept:
 
 
 class ObjectStore:
-    """S3 on a loopback port, for one Tansu. Runs in a thread between entering and leaving it."""
+    """Objects by their keys, bounded. Any thread may ask it."""
 
     def __init__(self, max_bytes: int) -> None:
         """`max_bytes` of record batches are kept."""
         self._max_bytes = max_bytes
-        self._folders: dict[str, dict[str, _Object]] = defaultdict(dict)
+        self._folders: dict[str, dict[str, StoredObject]] = defaultdict(dict)
         self._written = 0
         #: Batches of each topic in the order in which they came, and their bytes.
         self._batches: dict[str, dict[str, int]] = defaultdict(dict)
@@ -91,31 +81,6 @@ class ObjectStore:
         self._evicted_bytes = self._evicted_records = 0
         self._unread: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="object store", daemon=True)
-        self._listening = threading.Event()
-        self._stop: Callable[[], object] = lambda: None
-        self.port = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._listening.wait(_START_SECONDS):
-            raise ServiceError("the object store of the embedded broker does not get a port on 127.0.0.1")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop()
-        self._thread.join()
-
-    def tansu(self) -> tuple[str, dict[str, str]]:
-        """What Tansu is to be told: its storage engine, and the environment in which that finds this store."""
-        return f"s3://{BUCKET}/", {
-            "AWS_ENDPOINT": f"http://{HOST}:{self.port}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_DEFAULT_REGION": "local",
-            # Tansu signs its requests. They come from this machine only, and nobody checks.
-            "AWS_ACCESS_KEY_ID": "clipline",
-            "AWS_SECRET_ACCESS_KEY": "clipline",
-        }
 
     def kept(self) -> Kept:
         with self._lock:
@@ -127,9 +92,7 @@ class ObjectStore:
                 dict(self._unread),
             )
 
-    # -- what is kept
-
-    def _put(self, key: str, data: bytes, condition: Mapping[str, str]) -> str | None:
+    def put(self, key: str, data: bytes, condition: Mapping[str, str]) -> str | None:
         """Store and return the entity tag; None where the condition does not hold."""
         with self._lock:
             folder, _, name = key.rpartition("/")
@@ -260,7 +223,7 @@ class ObjectStore:
             f"<Size>{len(data)}</Size></Contents>"
         ).encode()
         folder, _, name = key.rpartition("/")
-        self._folders[folder][name] = _Object(data, tag, formatdate(usegmt=True), stamp, entry)
+        self._folders[folder][name] = StoredObject(data, tag, formatdate(usegmt=True), stamp, entry)
         return tag
 
     def _evict(self) -> bool:
@@ -301,12 +264,14 @@ class ObjectStore:
                 readers[group] = json.loads(found.data)["offset"] if found is not None else 0
         return readers
 
-    def _get(self, key: str) -> _Object | None:
+    def get(self, key: str) -> StoredObject | None:
+        """What lies under a key."""
         with self._lock:
             folder, _, name = key.rpartition("/")
             return self._folders.get(folder, {}).get(name)
 
-    def _delete(self, key: str) -> None:
+    def delete(self, key: str) -> None:
+        """Remove what lies under a key, if there is something."""
         with self._lock:
             self._remove(key)
 
@@ -322,7 +287,8 @@ class ObjectStore:
             if not self._batches[topic]:
                 del self._batches[topic], self._topic_bytes[topic]
 
-    def _listing(self, prefix: str, delimiter: str) -> bytes:
+    def listing(self, prefix: str, delimiter: str) -> bytes:
+        """Objects whose keys begin with `prefix`, as S3 lists them; folders below it, where there is a delimiter."""
         entries, below = [], set()
         with self._lock:
             for folder, objects in self._folders.items():
@@ -342,65 +308,3 @@ class ObjectStore:
             b"".join(entries),
             prefixes.encode(),
         )
-
-    # -- how it is asked
-
-    async def _serve(self) -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._stop = lambda: loop.call_soon_threadsafe(stopping.set)
-        server = await asyncio.start_server(self._connection, HOST, 0, limit=_HEAD_BYTES)
-        self.port = server.sockets[0].getsockname()[1]
-        self._listening.set()
-        await stopping.wait()
-        server.close()
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                request, *lines = head.rstrip("\r\n").split("\r\n")
-                method, target, _ = request.split(" ", 2)
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-                size = int(headers.get("content-length", "0"))
-                if size > _BODY_BYTES:
-                    return
-                body = await reader.readexactly(size) if size else b""
-                status, fields, data = self._answer(method, target, headers, body)
-                lines = [f"HTTP/1.1 {status} -", f"Content-Length: {len(data)}"]
-                lines += [f"{name}: {value}" for name, value in fields.items()]
-                writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-                writer.write(data)
-                await writer.drain()
-        except (asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, ValueError):
-            pass  # the store stops, Tansu has hung up, or it is no HTTP
-        finally:
-            writer.close()
-
-    def _answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:
-        path, _, query = target.partition("?")
-        asked = parse_qs(query, keep_blank_values=True)
-        key = unquote(path).removeprefix(f"/{BUCKET}").lstrip("/")
-        if method == "GET" and key:
-            return self._object(key, headers)
-        if method == "GET":
-            return 200, {}, self._listing(asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0])
-        if method == "PUT":
-            tag = self._put(key, body, headers)
-            return (412, {}, b"") if tag is None else (200, {"ETag": tag}, b"")
-        if method == "POST" and "delete" in asked:
-            keys = [unescape(each) for each in re.findall(r"<Key>(.*?)</Key>", body.decode())]
-            for each in keys:
-                self._delete(each)
-            done = "".join(f"<Deleted><Key>{escape(each)}</Key></Deleted>" for each in keys)
-            return 200, {}, f"<DeleteResult>{done}</DeleteResult>".encode()
-        return 405, {}, b""
-
-    def _object(self, key: str, headers: Mapping[str, str]) -> _Answer:
-        found = self._get(key)
-        if found is None:
-            return 404, {}, b""
-        fields = {"ETag": found.tag, "Last-Modified": found.modified}
-        if headers.get("if-none-match") == found.tag:
-            return 304, fields, b""
-        return 200, fields, found.data

@@ -203,7 +203,7 @@ class _Redis:
     """What is shown in Redis."""
 
     def __init__(self, url: str) -> None:
-        from consumers.outputs.redis_connection import connect_redis  # noqa: PLC0415
+        from consumers.outputs.redis.connection import connect_redis  # noqa: PLC0415
 
         self._redis = connect_redis(url)
 

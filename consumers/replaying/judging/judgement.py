@@ -28,7 +28,7 @@ from .metrics import (
     match,
     mean_average_precision,
 )
-from .truth import TrueEvent
+from .placing import TrueEvent
 
 _DIGITS: Final = 6
 #: Figures that --fail-if may name.

@@ -12,7 +12,7 @@ from models import UNKNOWN
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import ClipScores
 
-from .truth import TrueEvent
+from .placing import TrueEvent
 
 #: Share of a window that a label must cover for the window to count as showing it.
 COVERED: Final = 0.5

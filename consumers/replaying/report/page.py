@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from consumers.replaying.footage.sources import Recording
 from consumers.replaying.judging.comparison import compare_models
 from consumers.replaying.judging.judgement import Judgement
 from consumers.replaying.judging.metrics import Matcher
-from consumers.replaying.sources import Recording
 from consumers.replaying.trace import Timeline
 from consumers.replaying.verdict import (
     INTERVALS,

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from consumers.replaying.sources import Piece
-from consumers.replaying.topic_pieces import ContextSegment, LostSegmentError
+from consumers.replaying.footage.sources import Piece
+from consumers.replaying.footage.topic_pieces import ContextSegment, LostSegmentError
 from consumers.replaying.trace import PlacedTrace
 from stream import Image, Picture, SampleReader, SegmentError, SourceError
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from consumers.replaying.footage.sources import Recording
 from consumers.replaying.judging.comparison import compare_models
 from consumers.replaying.judging.judgement import Judgement, events_json, truth_json
-from consumers.replaying.sources import Recording
 from consumers.replaying.verdict import event_text, outcome_text
 from consumers.reports.drawing import FilmStrip, Frame, StripSection, jpeg
 

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.files import write_text
-from consumers.replaying.command import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from consumers.replaying.errors import ReplayError
 from consumers.replaying.judging.metrics import Counts
-from consumers.replaying.judging.truth import place_truth
+from consumers.replaying.judging.placing import place_truth
 from consumers.replaying.replay import Replayed
+from consumers.replaying.session import INTERRUPTED, STOPPED, ReplayOptions, Session, classify_footage, open_session
 from consumers.replaying.verdict import source_lines
 from consumers.reports.wording import figure_text
 from consumers.settings import Settings, override

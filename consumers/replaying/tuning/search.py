@@ -18,7 +18,7 @@ import numpy as np
 
 from consumers.replaying.judging.judgement import collect_events, make_event_set
 from consumers.replaying.judging.metrics import Counts, Matcher, counted_in, match, poisson_upper
-from consumers.replaying.judging.truth import TrueEvent
+from consumers.replaying.judging.placing import TrueEvent
 from consumers.replaying.trace import Timeline
 from consumers.rules.rule import Rule
 

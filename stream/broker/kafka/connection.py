@@ -11,7 +11,7 @@ from typing import Any, Final
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
-from stream.broker.transport import MAX_RECORD_BYTES
+from stream.broker.records import MAX_RECORD_BYTES
 from stream.errors import BrokerError, EntryError
 
 from .address import KafkaAddress

@@ -10,7 +10,7 @@ from typing import Any, Final
 from kafka import KafkaConsumer as VendorConsumer
 from kafka import TopicPartition
 
-from stream.broker.transport import Partition, Record
+from stream.broker.records import Partition, Record
 from stream.errors import BrokerError
 
 from . import connection

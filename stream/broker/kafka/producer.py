@@ -8,7 +8,7 @@ from typing import Any, Final
 from kafka import KafkaProducer as VendorProducer
 from kafka import errors as kafka_errors
 
-from stream.broker.transport import Stored, check_record_size
+from stream.broker.records import Stored, check_record_size
 from stream.headers import Headers
 
 from .address import KafkaAddress

@@ -24,7 +24,8 @@ from kafka import errors as kafka_errors
 from kafka.producer.transaction_manager import TransactionalRequestResult
 from kafka.structs import OffsetAndMetadata
 
-from stream.broker.transport import TRANSACTION_TIMEOUT_SECONDS, Consumer, Partition, check_record_size
+from stream.broker.records import TRANSACTION_TIMEOUT_SECONDS, Partition, check_record_size
+from stream.broker.transport import Consumer
 from stream.errors import BrokerError
 from stream.headers import Headers
 

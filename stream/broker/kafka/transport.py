@@ -12,17 +12,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource
 
 from stream.broker.plain_publisher import PlainPublisher
-from stream.broker.transport import (
-    Consumer,
-    Existing,
-    GroupInstance,
-    Lookup,
-    Partition,
-    Producer,
-    Publisher,
-    Record,
-    Topic,
-)
+from stream.broker.records import Existing, GroupInstance, Partition, Record, Topic
+from stream.broker.transport import Consumer, Lookup, Producer, Publisher
 from stream.errors import BrokerError, EntryError
 
 from . import connection

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stream.broker.assignment import Assignment
-from stream.broker.transport import Partition, Polled, Record, Stored, check_record_size
+from stream.broker.records import Partition, Polled, Record, Stored, check_record_size
 from stream.errors import BrokerError, FencedError
 from stream.headers import Headers
 

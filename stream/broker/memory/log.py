@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
-from stream.broker.transport import Partition, Record
+from stream.broker.records import Partition, Record
 from stream.headers import Headers
 
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from stream.broker.transport import Consumer, Partition, check_record_size
+from stream.broker.records import Partition, check_record_size
+from stream.broker.transport import Consumer
 from stream.headers import Headers
 
 from .log import Transaction

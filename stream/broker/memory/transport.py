@@ -1,9 +1,6 @@
 """The in-memory twin of a Kafka broker, for tests that need none.
 
-Groups rebalance as they do with kafka-python 3.0.12, eagerly: when a member comes or goes, every other one gives up all
-partitions with its next `poll` and joins anew; when the last one has joined, each gets its share with that or its next
-`poll`, which may return records at once. Until then no member is given records. Positions of partitions that stay are
-kept.
+Groups (`groups.py`) rebalance as they do with kafka-python 3.0.12.
 
 Transactions end as they do with Apache Kafka 4: a newer publisher of the same name aborts those of an older one, which
 can commit no more; the broker aborts those that are too old; only a member of the group as it is now commits offsets.
@@ -13,43 +10,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from stream.broker.plain_publisher import PlainPublisher
-from stream.broker.transport import (
+from stream.broker.records import (
     OPEN_TRANSACTIONS_SECONDS,
     TRANSACTION_TIMEOUT_SECONDS,
-    Consumer,
     Existing,
     GroupInstance,
-    Lookup,
     Partition,
     Polled,
-    Producer,
-    Publisher,
     Record,
     Topic,
 )
+from stream.broker.transport import Consumer, Lookup, Producer, Publisher
 from stream.errors import BrokerError
 from stream.headers import Headers
 
 from .clients import MemoryConsumer, MemoryLookup, MemoryProducer
+from .groups import Groups
 from .log import Log, Transaction, partition_of
 from .publisher import MemoryPublisher
 
 #: Records of a partition that one `poll` returns at most.
 _MAX_RECORDS: Final = 64
-
-
-@dataclass(slots=True)
-class _Group:
-    members: list[MemoryConsumer] = field(default_factory=list)
-    committed: dict[Partition, int] = field(default_factory=dict)
-    #: Members that have joined the rebalance under way; None while there is none.
-    joined: set[MemoryConsumer] | None = None
 
 
 class MemoryTransport:
@@ -60,7 +45,9 @@ class MemoryTransport:
         self._lock = threading.Condition()
         self._logs: dict[Partition, Log] = {}
         self._partitions: dict[str, int] = {}
-        self._groups: dict[str, _Group] = defaultdict(_Group)
+        self._groups = Groups(
+            self._partitions, lambda partition: self._logs[partition].end_offset, self._lock.notify_all
+        )
         #: The newest publisher of each name.
         self._publishers: dict[str, MemoryPublisher] = {}
         #: Open transactions by the name of their publisher.
@@ -87,9 +74,7 @@ class MemoryTransport:
             self._logs |= {
                 (name, number): Log((name, number)) for name, count in new.items() for number in range(count)
             }
-            for group in self._groups.values():
-                if any(name in member.topics for name in new for member in group.members):
-                    self._begin_rebalance(group)
+            self._groups.topics_changed(new)
 
     def producer(self, seconds: float | None = None) -> Producer:  # noqa: ARG002  it stores at once
         return MemoryProducer(self)
@@ -114,13 +99,13 @@ class MemoryTransport:
                 for topic in topics:
                     if topic not in self._partitions:
                         raise BrokerError(f"topic {topic} does not exist")
-                self._assign(consumer, {p for p in self._logs if p[0] in topics}, {})
+                self._groups.assign(consumer, {p for p in self._logs if p[0] in topics}, {})
         return consumer
 
     def follow(self, positions: Mapping[Partition, int]) -> Consumer:
         consumer = MemoryConsumer(self, sorted({topic for topic, _ in positions}), None, from_start=True)
         with self._lock:
-            self._assign(consumer, set(positions), positions)
+            self._groups.assign(consumer, set(positions), positions)
         return consumer
 
     def lookup(self, topics: Sequence[str]) -> Lookup:  # noqa: ARG002  it holds nothing of them
@@ -216,7 +201,7 @@ class MemoryTransport:
                 consumer is not None
                 and is_newest
                 and (transaction is None or self._open.get(name) is transaction)
-                and (not offsets or self._commit(consumer, offsets))
+                and (not offsets or self._groups.commit(consumer, offsets))
             )
             if is_committed and transaction is not None:
                 self._open.pop(name).end(is_committed=True)
@@ -255,21 +240,19 @@ class MemoryTransport:
         with self._lock:
             self._logs |= {(topic, number): Log((topic, number)) for number in range(self._partitions[topic], count)}
             self._partitions[topic] = count
-            for group in self._groups.values():
-                if any(topic in member.topics for member in group.members):
-                    self._begin_rebalance(group)
+            self._groups.topics_changed([topic])
 
     def expel(self, consumer: Consumer) -> None:
         """Shut a member out of its group, as a broker does with one that is silent for longer than its session."""
         assert isinstance(consumer, MemoryConsumer)
         with self._lock:
-            self._leave(consumer)
+            self._groups.leave(consumer)
 
     def leave(self, consumer: MemoryConsumer) -> None:
         with self._lock:
             consumer.has_left = True
-            self._leave(consumer)
-            self._assign(consumer, set(), {})
+            self._groups.leave(consumer)
+            self._groups.assign(consumer, set(), {})
             self._lock.notify_all()
 
     def close(self, consumer: MemoryConsumer) -> None:
@@ -283,9 +266,9 @@ class MemoryTransport:
             for partition, at in consumer.positions.items():
                 if partition not in self._logs or at > self._logs[partition].high_watermark:
                     raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold offset {at}")
-            self._wait_for(lambda: self._is_stable(consumer) and self._has_more(consumer), timeout_seconds)
+            self._wait_for(lambda: self._groups.is_stable(consumer) and self._has_more(consumer), timeout_seconds)
             records: list[Record] = []
-            if self._is_stable(consumer):
+            if self._groups.is_stable(consumer):
                 for partition in [p for p in consumer.positions if p not in consumer.paused]:
                     log = self._logs[partition]
                     found, at = log.read(consumer.positions[partition], log.end_offset, _MAX_RECORDS)
@@ -295,38 +278,24 @@ class MemoryTransport:
 
     def commit(self, consumer: MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
         with self._lock:
-            return self._commit(consumer, offsets)
-
-    def _commit(self, consumer: MemoryConsumer, offsets: Mapping[Partition, int]) -> bool:
-        if consumer.group is None:
-            raise BrokerError("a consumer without a group has nothing to commit to")
-        if consumer.is_fenced:
-            consumer.check()
-        group = self._groups[consumer.group]
-        if consumer not in group.members or (group.joined is not None and consumer in group.joined):
-            return False
-        group.committed |= offsets
-        return True
+            return self._groups.commit(consumer, offsets)
 
     def is_rejoining(self, consumer: MemoryConsumer) -> bool:
         with self._lock:
-            if consumer.group is None:
-                return False
-            group = self._groups[consumer.group]
-            return consumer not in group.members or group.joined is not None
+            return self._groups.is_rejoining(consumer)
 
     def committed(self, consumer: MemoryConsumer) -> Mapping[Partition, int]:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has committed nothing")
         with self._lock:
-            committed = self._groups[consumer.group].committed
+            committed = self._groups.committed(consumer.group)
             return {p: committed[p] for p in consumer.positions if p in committed}
 
     def rewind(self, consumer: MemoryConsumer) -> None:
         if consumer.group is None:
             raise BrokerError("a consumer without a group has nothing to go back to")
         with self._lock:
-            committed = self._groups[consumer.group].committed
+            committed = self._groups.committed(consumer.group)
             consumer.positions = {p: committed.get(p, consumer.began[p]) for p in consumer.positions}
 
     def seek(self, consumer: MemoryConsumer, positions: Mapping[Partition, int]) -> None:
@@ -350,70 +319,3 @@ class MemoryTransport:
                     return True
                 consumer.positions[partition] = next_offset
         return False
-
-    def _is_stable(self, consumer: MemoryConsumer) -> bool:
-        """Join where the group wants it; return whether the consumer has its share."""
-        if consumer.group is None:
-            return True
-        group = self._groups[consumer.group]
-        if consumer not in group.members and not self._return(group, consumer):
-            if consumer.was_member:  # it was shut out
-                self._assign(consumer, set(), {})
-            consumer.was_member = True
-            group.members.append(consumer)
-            self._begin_rebalance(group)
-        if group.joined is None:
-            return True
-        group.joined.add(consumer)
-        self._end_rebalance(group)
-        return group.joined is None
-
-    def _return(self, group: _Group, consumer: MemoryConsumer) -> bool:
-        """Take the place of the member with our name, if there is one, with all that it has."""
-        named = [member for member in group.members if consumer.name is not None and member.name == consumer.name]
-        if consumer.was_member or not named:
-            return False
-        before, consumer.was_member = named[0], True
-        before.is_fenced = True
-        group.members[group.members.index(before)] = consumer
-        if group.joined is None:
-            self._assign(consumer, set(before.positions), group.committed)
-        else:
-            group.joined.discard(before)
-        return True
-
-    def _leave(self, consumer: MemoryConsumer) -> None:
-        if consumer.group is None or consumer not in self._groups[consumer.group].members:
-            return
-        group = self._groups[consumer.group]
-        group.members.remove(consumer)
-        self._begin_rebalance(group)
-        self._end_rebalance(group)
-
-    def _begin_rebalance(self, group: _Group) -> None:
-        group.joined = set()
-        self._lock.notify_all()
-
-    def _end_rebalance(self, group: _Group) -> None:
-        """Hand out the partitions if all members have joined."""
-        if group.joined is None or group.joined != set(group.members):
-            return
-        shares: dict[MemoryConsumer, set[Partition]] = {member: set() for member in group.members}
-        for topic, count in self._partitions.items():
-            takers = [member for member in group.members if topic in member.topics]
-            for number in range(count if takers else 0):
-                shares[takers[number % len(takers)]].add((topic, number))
-        for member, share in shares.items():
-            self._assign(member, share, group.committed)
-        group.joined = None
-        self._lock.notify_all()
-
-    def _assign(self, consumer: MemoryConsumer, partitions: set[Partition], committed: Mapping[Partition, int]) -> None:
-        kept = {p: at for p, at in consumer.positions.items() if p in partitions}
-        new = {p: self._first(consumer, p, committed) for p in sorted(partitions - kept.keys())}
-        consumer.positions = kept | new
-        consumer.began = {p: consumer.began.get(p, at) for p, at in kept.items()} | new
-        consumer.assignment.replace(partitions)
-
-    def _first(self, consumer: MemoryConsumer, partition: Partition, committed: Mapping[Partition, int]) -> int:
-        return committed.get(partition, 0 if consumer.from_start else self._logs[partition].end_offset)

@@ -16,37 +16,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
-from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenReader
-from consumers.records.event import Event
-from consumers.records.fields import OtherRecordError, RecordError
-from consumers.records.prediction import Prediction
+from consumers.outputs.outages import Outage
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import BrokerError, Consumer, Lookup, Partition, Polled, Record, Transport, display_name
 
-from .outages import Outage
-from .redis import Entry, RedisStore, source_name
-from .redis_connection import REDIS_ERRORS, SinkError
-from .redis_plan import Rebuild, plan_rebuild
+from .backlog import Backlog, ProjectionState
+from .connection import REDIS_ERRORS, SinkError
+from .entries import Entries, Published
+from .pace import LONGEST_PAUSE_SECONDS, WritingPace
+from .plan import Rebuild, plan_rebuild
+from .store import Entry, RedisStore, source_name
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.25
 #: An empty or older Redis is noticed so soon where nothing is written.
 _LOOK_SECONDS: Final = 2.0
-#: Records that are written at once. A Redis too slow for it gets fewer.
-_MOST_AT_ONCE: Final = 512
-#: Pauses between tries grow up to this.
-_LONGEST_PAUSE_SECONDS: Final = 5.0
-#: Pauses between one rebuild and the next, where keys keep getting lost, grow up to this.
-_LONGEST_REBUILD_PAUSE_SECONDS: Final = 60.0
 #: How often the progress of a rebuild is said.
 _TELL_SECONDS: Final = 10.0
-#: So many records that cannot be shown are named, the others counted.
-_NAMED: Final = 10
 #: To build so few records is not worth a word.
 _FEW: Final = 1000
 #: At the end, what is on the topics by then is still shown, for so long.
@@ -55,20 +46,6 @@ _LAST_SECONDS: Final = 3.0
 
 class _ChangedError(Exception):
     """Redis is not as it was left, or partitions have changed hands: look again where to go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionState:
-    """How far Redis is behind the topics."""
-
-    #: Records on the topics that Redis does not show yet, of the partitions of this process.
-    behind: int = 0
-    #: What is waited for and since when, in words; None where nothing is.
-    awaited: str | None = None
-    #: The share of a rebuild that is done, 0 to 1; None where none is under way.
-    rebuilt: float | None = None
-    #: Records that were read and cannot be shown.
-    left_out: int = 0
 
 
 class RedisProjection:
@@ -106,30 +83,25 @@ class RedisProjection:
         self._transport: Transport | None = None
         self._consumer: Consumer | None = None
         self._lookup: Lookup | None = None
-        self._forgotten, self._book = ForgottenReader(self._topics.forgotten), NOTHING_FORGOTTEN
         self._store: RedisStore | None = None
         self._build = 0
         #: Offsets to be shown next, of the partitions that this member has; empty until they are known.
         self._positions: dict[Partition, int] = {}
         self._sources: dict[Partition, str] = {}
+        self._published = Published()
+        self._entries = Entries(self._topics, self._published)
         self._assigned: set[Partition] = set()
-        #: All before it has been published by pub/sub.
-        self._told: dict[Partition, int] = {}
-        #: Where partitions ended before this process began: what is older is not told as if it were new.
-        self._old_ends: Mapping[Partition, int] = {}
-        #: Where partitions ended when they were last looked at, of those that have not been read so far.
-        self._unread: dict[Partition, int] = {}
+        self._backlog = Backlog()
         self._rebuilds: dict[Partition, Rebuild] = {}
         self._pending: list[Record] = []
         self._is_aligned = False
-        self._at_once = _MOST_AT_ONCE
-        self._failures = self._losses = 0
-        self._try_at = self._look_at = self._tell_at = 0.0
+        self._pace = WritingPace()
+        self._look_at = self._tell_at = 0.0
 
     @property
     def state(self) -> ProjectionState:
         """How far Redis is behind. May be asked by other threads."""
-        return replace(self._state, awaited=self._outage.awaited)
+        return replace(self._state, awaited=self._outage.awaited, left_out=self._entries.left_out)
 
     def catch_up(self, seconds: float) -> bool:
         """Wait until Redis shows all that is on the topics by now; False where that takes longer."""
@@ -141,7 +113,7 @@ class RedisProjection:
         try:
             transport = self._connect()
             there = transport.existing([self._topics.events])
-            self._old_ends = {p: end for t in there for p, (_, end) in transport.offsets(t).items()}
+            self._published.old_ends = {p: end for t in there for p, (_, end) in transport.offsets(t).items()}
         except BrokerError:
             pass  # a broker that is away has nothing that is newer
         self._thread.start()
@@ -175,7 +147,7 @@ class RedisProjection:
             if self._consumer is None:
                 self._join()
             self._read()
-            if time.monotonic() >= self._try_at:
+            if self._pace.is_due:
                 self._show()
             self._note_state()
         except BrokerError as error:
@@ -189,7 +161,7 @@ class RedisProjection:
         except Exception:
             log.exception("Redis is not written for a while")
             self._leave()
-            self._done.wait(_LONGEST_PAUSE_SECONDS)
+            self._done.wait(LONGEST_PAUSE_SECONDS)
 
     def _join(self) -> None:
         transport = self._transport = self._connect()
@@ -219,11 +191,11 @@ class RedisProjection:
 
     def _read(self) -> None:
         assert self._consumer is not None
-        is_waiting = not self._is_aligned or len(self._pending) >= self._at_once
+        is_waiting = not self._is_aligned or len(self._pending) >= self._pace.at_once
         has_work = bool(self._assigned) and (not self._is_aligned or bool(self._pending))
-        self._take(0.0 if has_work and time.monotonic() >= self._try_at else _POLL_SECONDS, paused=is_waiting)
+        self._take(0.0 if has_work and self._pace.is_due else _POLL_SECONDS, paused=is_waiting)
         before = 0
-        while self._is_aligned and before < len(self._pending) < self._at_once:
+        while self._is_aligned and before < len(self._pending) < self._pace.at_once:
             before = len(self._pending)
             self._take(0.0, paused=False)
 
@@ -237,7 +209,7 @@ class RedisProjection:
             self._assigned |= polled.assigned
             for partition in polled.revoked:
                 self._rebuilds.pop(partition, None)
-                self._told.pop(partition, None)
+                self._published.drop(partition)
             self._note_told(polled)
             self._forget()
         elif self._is_aligned:
@@ -255,13 +227,7 @@ class RedisProjection:
         if not polled.assigned <= progress.keys():
             raise BrokerError(f"the broker does not say where group {self.group} is")
         firsts = self._transport.offsets(self._topics.events)
-        # The call that brings a partition may have read on from there.
-        read = {(record.topic, record.partition): record.offset for record in reversed(polled.records)}
-        for partition in polled.assigned:
-            at = min(progress[partition][0], read.get(partition, progress[partition][0]))
-            # A group that has committed nothing begins at the start, and was not there when that was new.
-            is_new = partition in firsts and at <= firsts[partition][0]
-            self._told[partition] = max(at, self._old_ends.get(partition, 0)) if is_new else at
+        self._published.note(polled, progress, firsts)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -272,15 +238,14 @@ class RedisProjection:
             self._store = RedisStore(self._settings.redis, self._limits, self._topics.prefix)
         if not self._is_aligned:
             self._align()
-        batch = self._pending[: self._at_once]
+        batch = self._pending[: self._pace.at_once]
         if batch:
             self._write(batch)
             del self._pending[: len(batch)]
         elif time.monotonic() >= self._look_at:
             self._advance({})
         self._outage.end()
-        self._failures = 0
-        self._at_once = min(_MOST_AT_ONCE, self._at_once * 2)
+        self._pace.succeed()
 
     def _align(self) -> None:
         """Find out where Redis is, and go there.
@@ -314,7 +279,7 @@ class RedisProjection:
         self._store.place(self.group, {self._sources[p]: at for p, at in positions.items()})
         self._consumer.seek(positions)
         self._positions, self._is_aligned = positions, True
-        self._unread = {p: end for p, (_, end) in bounds.items() if positions[p] < end}
+        self._backlog.begin({p: end for p, (_, end) in bounds.items()}, positions)
         self._rebuilds = {p: r for p, r in self._rebuilds.items() if p in positions and positions[p] < r.end}
 
     def _plan(self, missing: Mapping[Partition, tuple[int, int]]) -> dict[Partition, int]:
@@ -322,7 +287,7 @@ class RedisProjection:
         assert self._transport is not None
         records = sum(end - first for first, end in missing.values())
         # At a first start there is next to nothing on the topics: no news for anybody.
-        self._tells = self._tells or self._losses > 0 or records > _FEW
+        self._tells = self._tells or self._pace.losses > 0 or records > _FEW
         if records and self._tells:
             self._say(f"{self._name} shows nothing yet: building it from the topics")
         breathed = time.monotonic()
@@ -345,11 +310,11 @@ class RedisProjection:
     def _write(self, batch: list[Record]) -> None:
         assert self._store is not None
         assert self._lookup is not None
-        self._book = self._forgotten.book(self._lookup)
-        entries = [entry for record in batch if (entry := self._entry(record)) is not None]
+        self._entries.look(self._lookup)
+        entries = [each for record in batch if (each := self._entry(record)) is not None]
         written = self._store.write(self._build, entries)
         for entry, why in written.refused:
-            self._leave_out(f"{entry.record.where}: Redis refuses it ({why})")
+            self._entries.leave_out(f"{entry.record.where}: Redis refuses it ({why})")
         if written.is_stale:
             raise _ChangedError
         if written.is_lost:
@@ -358,39 +323,17 @@ class RedisProjection:
 
     def _begin_anew(self) -> None:
         """Keys are gone or were replaced: nobody knows what they showed, so all is built anew."""
-        self._losses += 1
-        pause = min(_LONGEST_REBUILD_PAUSE_SECONDS, 2.0 ** (self._losses - 1) - 1)
+        pause = self._pace.lose()
         self._say(
             f"{self._name} has lost keys, or holds others under their names: building it from the topics"
             + (f", after {pause:.0f} s" if pause else "")
         )
-        self._try_at = time.monotonic() + pause
         self._keep = False
         raise _ChangedError
 
     def _entry(self, record: Record) -> Entry | None:
         partition = record.topic, record.partition
-        rebuild = self._rebuilds.get(partition)
-        if rebuild is not None and rebuild.leaves_out(record):
-            return None
-        is_event = record.topic == self._topics.events
-        try:
-            what = (Event if is_event else Prediction).decode(record.key, record.headers, record.value, record.where)
-        except OtherRecordError:
-            return None
-        except RecordError as error:
-            self._leave_out(str(error))
-            return None
-        if self._book.of(what.camera, what.start_us, what.end_us) is not None:
-            return None  # what was deleted of it does not come back
-        is_rebuilt = rebuild is not None and record.offset < rebuild.end
-        publish = is_event and record.offset >= self._told.get(partition, 0)
-        return Entry(what, record, self._sources[partition], is_rebuilt, publish)
-
-    def _leave_out(self, why: str) -> None:
-        self._state = replace(self._state, left_out=self._state.left_out + 1)
-        if self._state.left_out <= _NAMED:
-            log.warning("not shown in Redis: %s", why)
+        return self._entries.of(record, self._sources[partition], self._rebuilds.get(partition))
 
     def _advance(self, ends: Mapping[Partition, int]) -> None:
         """Note in Redis, then on the broker, how far it is."""
@@ -401,25 +344,23 @@ class RedisProjection:
             raise _ChangedError
         self._look_at = time.monotonic() + _LOOK_SECONDS
         self._positions |= ends
-        ahead = {p: at for p, at in ends.items() if at > self._told.get(p, 0)}
+        ahead = self._published.ahead(ends)
         if ahead and self._consumer.commit(ahead):
-            self._told |= ahead
+            self._published.commit(ahead)
         self._end_rebuilds([p for p, r in self._rebuilds.items() if self._positions.get(p, 0) >= r.end])
 
     def _end_rebuilds(self, done: Sequence[Partition]) -> None:
         for partition in done:
             del self._rebuilds[partition]
         if done and not self._rebuilds:
-            self._losses = 0
+            self._pace.losses = 0
             if self._tells:
                 self._say(f"{self._name} shows the topics again")
             self._tells = True
 
     def _wait_for_redis(self, error: Exception) -> None:
         self._outage.begin(" ".join(str(error).split()) or type(error).__name__)
-        self._at_once = max(1, self._at_once // 2)
-        self._try_at = time.monotonic() + min(_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(self._failures, 10))
-        self._failures += 1
+        self._pace.fail()
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -446,11 +387,6 @@ class RedisProjection:
             self._is_asked.clear()
             for topic in {topic for topic, _ in self._positions}:
                 ends = {p: end for p, (_, end) in self._transport.offsets(topic).items() if p in self._positions}
-                self._unread |= ends
-        behind = sum(self._consumer.lag().values()) + len(self._pending)
-        # What lies behind a new position is not known before it was fetched, and the last offsets may hold no record.
-        self._unread = {p: end for p, end in self._unread.items() if self._positions[p] < end}
-        if self._unread and not behind:
-            read = self._consumer.progress() or {}
-            self._unread = {p: end for p, end in self._unread.items() if p not in read or read[p][0] < end}
-        return behind or sum(end - self._positions[p] for p, end in self._unread.items())
+                self._backlog.add(ends)
+        lag = sum(self._consumer.lag().values()) + len(self._pending)
+        return self._backlog.behind(lag, self._positions, self._consumer.progress)

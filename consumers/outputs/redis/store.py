@@ -31,7 +31,7 @@ from consumers.records.prediction import Prediction, rfc3339
 from consumers.settings import RedisSettings
 from stream import Record
 
-from .redis_connection import is_passing, open_redis
+from .connection import is_passing, open_redis
 
 # Keys of which one is missing or of another type were thrown out or tampered with: what they showed is lost, unless all
 # of it is being written anyway (ARGV[2]). An entry's id is the time at which its record was sent, so that a reader

@@ -16,7 +16,7 @@ from consumers.records.prediction import Prediction
 from consumers.settings import RedisSettings, Settings
 from stream import Record, Transport
 
-from .redis_connection import open_redis
+from .connection import open_redis
 
 #: So many differences are named.
 _NAMED: Final = 100

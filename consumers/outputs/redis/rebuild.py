@@ -11,8 +11,8 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import Transport
 
-from .redis import RedisStore, source_name
-from .redis_projection import RedisProjection
+from .projection import RedisProjection
+from .store import RedisStore, source_name
 
 _LOOK_SECONDS: Final = 0.25
 #: So many offsets may hold no record.

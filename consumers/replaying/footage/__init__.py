@@ -1,0 +1,1 @@
+"""Find the footage to replay: in files, and on a topic."""
