@@ -113,6 +113,19 @@ def test_what_was_said_and_sent_of_the_beginning_of_an_event_goes_with_what_came
         assert desk.view.judged("gate", "fight") == []
 
 
+def test_events_that_reach_beyond_a_stretch_are_noted_with_it(here: Site) -> None:
+    begun = event(0, "gate", start_us=FROM_US - SECOND_US, end_us=FROM_US - 1, peak_us=FROM_US - SECOND_US)
+    here.events(begun, replace(ended(begun), end_us=TO_US))
+    with as_ana(here) as (client, desk):
+        for _ in range(2):  # once more, it is the same
+            assert client.post("/cameras/gate/forget", json=ASKED).status_code == 202
+            (told,) = over(client)
+            assert (told["state"], told["notes"]) == ("done", [])
+            assert eventually(lambda: desk.view.forgotten.events().keys() == {begun.id})
+        (noted,) = desk.view.forgotten.stretches()
+        assert (noted.by, noted.why) == ("ana", "request 17")
+
+
 def test_a_dry_run_tells_what_would_go_and_notes_nothing(here: Site) -> None:
     with as_ana(here) as (client, _):
         assert client.post("/cameras/gate/forget", json=ASKED | {"dry_run": True}).status_code == 202

@@ -195,6 +195,30 @@ def unreadable_notes(unreadable: Mapping[str, int]) -> Sequence[str]:
     ]
 
 
+def event_notes(stretches: Iterable[Forgotten], reaching: Collection[str]) -> Sequence[str]:
+    """What to say of events that reach beyond their stretch, and of which that is not noted.
+
+    Args:
+        stretches: as they are noted.
+        reaching: ids of such events that were found now.
+    """
+    noted = {event for each in stretches for event in each.events}
+    full = sum(each.events_left_out for each in stretches)
+    late = len(set(reaching) - noted) - full
+    notes = []
+    if full > 0:
+        notes.append(
+            f"{full} events reach beyond their stretch and could not be noted, as there is no more room: once their "
+            "reports are gone, what was told of their begin is listed again"
+        )
+    if late > 0:
+        notes.append(
+            f"{late} events reach beyond their stretch, which is not noted yet: `clipline forget` with the same times "
+            "once more does"
+        )
+    return notes
+
+
 def _clock(time_us: int) -> str:
     try:
         return f"{dt.datetime.fromtimestamp(time_us / 1e6, dt.UTC):%Y-%m-%d %H:%M} UTC"

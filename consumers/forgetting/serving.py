@@ -151,8 +151,10 @@ class Forgetter:
         before = work.look(book)
         if job.dry_run:
             return work.dry_run(job.stretch, before, ())
+        noted = work.note_events(job.stretch, before)
+        book = ForgottenBook([noted])
         work.delete_from_redis(book, before)
-        return work.report([job.stretch], before, work.look_again(book))
+        return work.report([noted], before, work.look_again(book))
 
     def _say(self, line: str) -> None:
         """Told before each topic: the moment to end."""

@@ -95,7 +95,7 @@ def evidence_of(
         BrokerError: the broker is gone.
     """
     book = index.forgotten()
-    if (forgotten := book.of(report.camera, report.start_us, report.end_us)) is not None:
+    if (forgotten := book.of(report.camera, report.start_us, report.end_us, report.id)) is not None:
         raise SourceError(f"event {report.id}: {forgotten.described()}")
     place = place_of_footage(report)
     if place is None:
@@ -306,7 +306,7 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
     if len(ids) > 1:
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
-    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us)
+    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us, newest.id)
     if forgotten is not None:
         raise SourceError(f"event {newest.id}: {forgotten.described()}")
     return newest

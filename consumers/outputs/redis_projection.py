@@ -381,7 +381,7 @@ class RedisProjection:
         except RecordError as error:
             self._leave_out(str(error))
             return None
-        if self._book.of(what.camera, what.start_us, what.end_us) is not None:
+        if self._book.of(what.camera, what.start_us, what.end_us, what.id if is_event else None) is not None:
             return None  # what was deleted of it does not come back
         is_rebuilt = rebuild is not None and record.offset < rebuild.end
         publish = is_event and record.offset >= self._told.get(partition, 0)
