@@ -70,7 +70,7 @@ def gather(
     """
     book = read_forgotten(transport, settings.topics)
     if (stretch := book.of(event.camera, event.start_us, event.end_us, event.id)) is not None:
-        raise SourceError(f"event {event.id}: {stretch.described()}")
+        raise SourceError(f"event {event.id}: {stretch.explained()}")
     from_us, to_us = event.start_us - round(lead_seconds * 1e6), event.end_us + round(tail_seconds * 1e6)
     missing: list[str] = []
     evidence = None

@@ -43,7 +43,7 @@ def forget(
         str | None, typer.Option("--to", metavar="TIME", help="Footage before that time.", show_default=False)
     ] = None,
     why: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Stands beside it on the topic.", show_default=False)
+        str | None, typer.Option(metavar="TEXT", help="Why: whoever asks for it is told.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go and what would stay, and change nothing.")

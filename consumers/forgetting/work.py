@@ -257,7 +257,7 @@ def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: 
     """A stretch that whoever runs this has forgotten.
 
     Raises:
-        SourceError: it lies too near, or ends before it begins.
+        SourceError: it lies too near, ends before it begins, or there is too much to say of why.
     """
     if from_us >= to_us:
         raise SourceError("expected --from before --to")
@@ -265,4 +265,6 @@ def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: 
         raise SourceError(
             f"--to: expected a time at least {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way"
         )
-    return Forgotten(camera, from_us, to_us, now_us, who(), None if why is None else why[:MAX_CHARACTERS])
+    if len(why or "") > MAX_CHARACTERS:
+        raise SourceError(f"--why: expected at most {MAX_CHARACTERS} characters, found {len(why or '')}")
+    return Forgotten(camera, from_us, to_us, now_us, who(), why or None)

@@ -96,7 +96,7 @@ def evidence_of(
     """
     book = index.forgotten()
     if (forgotten := book.of(report.camera, report.start_us, report.end_us, report.id)) is not None:
-        raise SourceError(f"event {report.id}: {forgotten.described()}")
+        raise SourceError(f"event {report.id}: {forgotten.explained()}")
     place = place_of_footage(report)
     if place is None:
         raise SourceError(f"event {report.id}: does not tell where its footage lies (an older worker published it)")
@@ -308,7 +308,7 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
     forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us, newest.id)
     if forgotten is not None:
-        raise SourceError(f"event {newest.id}: {forgotten.described()}")
+        raise SourceError(f"event {newest.id}: {forgotten.explained()}")
     return newest
 
 

@@ -18,7 +18,7 @@ from .index_page import camera_of
 from .prediction import rfc3339
 
 _VERSION: Final = 1
-#: Of who asked, and of why: longer ones are cut.
+#: Of why somebody asked.
 MAX_CHARACTERS: Final = 500
 #: Ids of events that one stretch keeps, and how long each may be: a broker takes a record of 1 MB, this is a tenth.
 MAX_EVENTS: Final = 1_000
@@ -67,6 +67,10 @@ class Forgotten:
             f"camera {self.camera}, {rfc3339(self.from_us)} to {rfc3339(self.to_us)}: forgotten, as {self.by} asked "
             f"at {rfc3339(self.time_us)[:19]}Z"
         )
+
+    def explained(self) -> str:
+        """Likewise, and why that one asked, if it was written down."""
+        return self.described() + (f": {self.why}" if self.why else "")
 
     def body(self) -> dict[str, Any]:
         events = {"events": list(self.events)} if self.events else {}

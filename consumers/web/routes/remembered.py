@@ -48,4 +48,4 @@ def check_remembered(desk: Desk, camera: str, start_us: int, end_us: int, event:
     """
     check_knows_forgotten(desk)
     if (stretch := desk.view.forgotten.of(camera, start_us, end_us, event)) is not None:
-        raise forgotten(stretch.described())
+        raise forgotten(stretch.explained(), stretch)
