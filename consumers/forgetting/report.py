@@ -21,7 +21,8 @@ TAKEN_OUT: Final = (
 )
 NOBODY_KNOWS: Final = (
     "backups and mirrors of the brokers' and of Redis's disks",
-    "what people exported: evidence, bundles, data sets of `clipline verdicts export`, models that learnt from it",
+    "what people exported: evidence, bundles, models that learnt from it, and data sets of `clipline verdicts export` "
+    "(which takes it out of the folder into which it exports once more)",
     "what receivers of messages, subscribers and browsers (a day, in their caches) have got",
     "segments in the spool of an agent whose broker was away (what comes of them is shown to nobody; --check finds it)",
     "the topics of states, which hold the newest of each camera, and logs",

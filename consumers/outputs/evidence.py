@@ -50,6 +50,10 @@ class Evidence:
         """The partition and offset of one of these segments."""
         return self._places[segment.epoch_us, segment.sequence]
 
+    def zero_us(self, suffix: str) -> int:
+        """Event time that is 0 in a file of it: MP4 alone can hide from players what stands before, for decoders."""
+        return (self.segments if suffix == ".mp4" else (*self.context, *self.segments))[0].start_us
+
     @property
     def seconds(self) -> float:
         return sum(segment.seconds for segment in self.segments)
@@ -322,6 +326,6 @@ def write_evidence(evidence: Evidence, path: Path) -> None:
     if not path.parent.is_dir():
         raise SourceError(f"{path}: there is no folder {path.parent}")
     try:
-        write_joined([*evidence.context, *evidence.segments], path, evidence.segments[0].start_us)
+        write_joined([*evidence.context, *evidence.segments], path, evidence.zero_us(path.suffix))
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({error.strerror})") from None
