@@ -21,8 +21,8 @@ TAKEN_OUT: Final = (
 )
 NOBODY_KNOWS: Final = (
     "backups and mirrors of the brokers' and of Redis's disks",
-    "what people exported: evidence, bundles, models that learnt from it, and data sets of `clipline verdicts export` "
-    "(which takes it out of the folder into which it exports once more)",
+    "what people exported: evidence, bundles, models that learnt from it",
+    "data sets of `clipline verdicts export` (the next export into the same folder takes it out)",
     "what receivers of messages, subscribers and browsers (a day, in their caches) have got",
     "segments in the spool of an agent whose broker was away (what comes of them is shown to nobody; --check finds it)",
     "the topics of states, which hold the newest of each camera, and logs",
@@ -30,13 +30,22 @@ NOBODY_KNOWS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What one place holds."""
+class _Place:
+    """What one place holds of a stretch."""
 
     where: str
     what: str
     found: int
     found_bytes: int
+
+    def body(self) -> dict[str, Any]:
+        return {"where": self.where, "what": self.what, "found": self.found, "bytes": self.found_bytes}
+
+
+@dataclass(frozen=True, slots=True)
+class Row(_Place):
+    """What one place held, and what is left of it."""
+
     left: int
     #: Until when that is there, in words; None where nothing is left.
     until: str | None
@@ -46,15 +55,7 @@ class Row:
         return max(0, self.found - self.left)
 
     def body(self) -> dict[str, Any]:
-        return {
-            "where": self.where,
-            "what": self.what,
-            "found": self.found,
-            "bytes": self.found_bytes,
-            "gone": self.gone,
-            "left": self.left,
-            "until": self.until,
-        }
+        return _Place.body(self) | {"gone": self.gone, "left": self.left, "until": self.until}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +88,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Would:
+class Would(_Place):
     """What would become of what one place holds."""
 
-    where: str
-    what: str
-    found: int
-    found_bytes: int
     #: In words.
     then: str
 
     def body(self) -> dict[str, Any]:
-        return {
-            "where": self.where,
-            "what": self.what,
-            "found": self.found,
-            "bytes": self.found_bytes,
-            "then": self.then,
-        }
+        return _Place.body(self) | {"then": self.then}
 
 
 @dataclass(frozen=True, slots=True)
