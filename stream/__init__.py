@@ -32,7 +32,7 @@ from .errors import (
 )
 from .feeds.addresses import check_address, is_live, may_be_film, what_is_there
 from .feeds.agent import Attached, Pace, attach, is_film
-from .feeds.cutting.joining import write_joined
+from .feeds.cutting.joining import joined_times_us, write_joined
 from .feeds.cutting.segmenter import Segmenter, SegmentLimits
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.folders import VIDEO_SUFFIXES, find_files
@@ -133,6 +133,7 @@ __all__ = [
     "find_files",
     "is_film",
     "is_live",
+    "joined_times_us",
     "may_be_film",
     "open_gpu",
     "quiet_after",

@@ -235,7 +235,7 @@ VERDICT = Verdict("0" * 24, "snooze", EVENT.id, "lobby", LABEL, 10**15, 10**15 +
 AUDIT = AuditEntry(
     *("0" * 24, 10**15, "ana", "token", "operator", "10.0.0.9", "verdict.give", EVENT.id, "lobby", "right")
 )
-FORGOTTEN = Forgotten("lobby", 10**15, 10**15 + 9, 10**15 + 99, "ana", "asked")
+FORGOTTEN = Forgotten("lobby", 10**15, 10**15 + 9, 10**15 + 99, "ana", "asked", (EVENT.id,), 2)
 SHARE = Share("0" * 24, f"sha256:{64 * '0'}", EVENT.id, "lobby", "ana", 10**15, 10**15 + 9)
 ENDED_SESSION = EndedSession("0" * 32, 10**15)
 SEGMENT = Segment(

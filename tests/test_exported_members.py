@@ -23,7 +23,7 @@ EXPORTS = {
         SegmentError SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
         announced_frames attach attach_all camera_behind camera_id camera_of cameras_of check_address check_camera_id
         check_gpu check_sent_id child_trace decode display_name drill_id drilled escape_address find_files is_film
-        is_live
+        is_live joined_times_us
         may_be_film open_gpu quiet_after recorded_order sample_file sample_pieces split_address token_of_command
         trace_headers trace_of what_is_there write_joined
     """,

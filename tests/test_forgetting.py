@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -195,7 +196,10 @@ def test_the_api_shows_nobody_what_is_forgotten(
         assert len(ids(client.get("/events?camera=dock"))) == 1
         for path in ("", "/pictures", "/pictures/strip", "/evidence.m3u8"):
             said = problem(client.get(f"/events/{gone.id}{path}"), 410, "forgotten")
-            assert "as ana asked" in said["detail"]
+            assert re.search(r"as ana asked at \S+Z: a bystander asked$", said["detail"])
+            assert (said["forgotten"]["by"], said["forgotten"]["why"]) == ("ana", "a bystander asked")
+            assert said["forgotten"]["time"].startswith("20")
+        assert "forgotten" not in problem(client.get("/events/ab"), 404, "not-found")
         problem(client.post("/verdicts", json={"event": gone.id, "answer": "false"}), 410, "forgotten")
         for answer in ("false", "withdrawn"):
             batch = client.post("/verdicts/batch", json={"events": [gone.id], "answer": answer})
@@ -233,7 +237,7 @@ def test_nobody_else_reads_what_is_forgotten(
     (gap,) = found.gaps
     assert (gap[0] <= FROM_US, gap[1] >= TO_US, found.forgotten) == (True, True, 4)
     assert "as ana asked" in found.notes[-1]
-    with pytest.raises(SourceError, match="forgotten, as ana asked"):
+    with pytest.raises(SourceError, match=r"forgotten, as ana asked at \S+Z: a bystander asked$"):
         find_evidence(here.transport, here.topics, gone.id, 1, 1)
     near = find_evidence(here.transport, here.topics, kept.id, 9, 9)
     assert not any(each.start_us < TO_US and each.end_us > FROM_US for each in near.segments)
@@ -402,9 +406,10 @@ def test_the_embedded_broker_deletes_nothing_with_all_before_it(
         (["--check", "--dry-run"], "--check takes no other option"),
         (["--camera", "gate", "--from", iso(TO_US), "--to", iso(FROM_US)], "expected --from before --to"),
         (["--camera", "gate", "--from", iso(FROM_US), "--to", "2100-01-01T00:00:00Z"], "at least 15 s back"),
+        (["--camera", "gate", "--from", iso(FROM_US), "--to", iso(TO_US), "--why", "x" * 501], "at most 500 char"),
         (["--camera", "gat", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z"], "did you mean 'gate'"),
     ],
-    ids=["too little", "too much", "backwards", "just now", "unknown"],
+    ids=["too little", "too much", "backwards", "just now", "too much to say", "unknown"],
 )  # fmt: skip
 def test_what_cannot_be_forgotten_is_refused(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, arguments: list[str], says: str

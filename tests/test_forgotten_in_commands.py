@@ -117,6 +117,12 @@ def test_links_to_what_is_forgotten_are_said_to_show_nothing(here: Site) -> None
     assert (said[GONE.id] is not None, said[KEPT.id]) == (True, None)
 
 
+def test_who_asks_what_is_left_is_told_who_had_it_forgotten_when_and_why(here: Site) -> None:
+    one = forget(here)
+    checked = run(here.settings, "forget", "--check")
+    assert f", as ana asked at {iso(one.time_us)} (a bystander asked)" in checked.stdout.splitlines()[0]
+
+
 @pytest.mark.parametrize("command", [("share",), ("pictures", "show"), ("evidence",)], ids=" ".join)
 def test_nothing_is_made_of_an_event_that_is_forgotten(here: Site, command: tuple[str, ...]) -> None:
     forget(here)

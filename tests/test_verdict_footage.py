@@ -13,17 +13,32 @@ import pytest
 
 from consumers.learning.datasets import find_examples
 from consumers.records.event import Event, event_id
+from consumers.records.forgotten import Forgotten
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
 from consumers.terminal.demo import FOOTAGE
-from consumers.topics import ensure_topic_of_verdicts, ensure_topics
+from consumers.times import parse_time_us
+from consumers.topics import ensure_topic_of_forgotten, ensure_topic_of_verdicts, ensure_topics
 from consumers.verdicts.book import write_verdict
-from consumers.verdicts.export import Exported, export_footage, folder_name, quiet_label
-from stream import KafkaTransport, MemoryTransport, Partition, Record, Segment, SourceError, Transport, attach
+from consumers.verdicts.export import Exported, Row, export_footage, folder_name, quiet_label
+from stream import (
+    KafkaTransport,
+    MemoryTransport,
+    Partition,
+    Record,
+    Segment,
+    SegmentError,
+    SourceError,
+    Transport,
+    attach,
+    joined_times_us,
+    write_joined,
+)
 from stream.services import Service
 from tests.videos import decoded_frames
 
 START_US = 1_700_000_000_000_000
+END_US = START_US + 86_400_000_000
 
 
 def site(transport: Transport, settings: Settings) -> None:
@@ -263,3 +278,97 @@ def test_false_alarms_are_taught_as_the_label_that_raises_no_events():
     assert quiet_label(Settings(), " nothing ") == "nothing"
     with pytest.raises(SourceError, match="--false-as"):
         quiet_label(Settings(), " ")
+
+
+# --- what is forgotten ------------------------------------------------------------------------------------------------
+
+
+def forget(transport: MemoryTransport, settings: Settings, seconds: tuple[float, float], *events: str) -> Forgotten:
+    ensure_topic_of_forgotten(transport, settings.topics)
+    begin_us, end_us = (START_US + round(each * 1e6) for each in seconds)
+    one = Forgotten("gate", begin_us, end_us, END_US, "ana", "asked").with_events(events)
+    transport.producer().send(settings.topics.forgotten, *one.encode())
+    return one
+
+
+def shown_times_us(folder: Path, row: Row) -> list[int]:
+    """Event times of all pictures in a file, by the row of the list, also those for decoders only."""
+    zero_us = parse_time_us(row.began) - round(float(row.start) * 1e6)
+    return [zero_us + each for each in joined_times_us(folder / row.path)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_when_pictures_of_a_file_are_is_told_also_of_those_before_its_begin(
+    memory: tuple[MemoryTransport, Settings], tmp_path: Path, suffix: str
+) -> None:
+    whole, _ = memory
+    records = whole.read(whole.offsets(Settings().topics.segments))
+    segments = [Segment.decode(r.key, r.headers, r.value, r.where) for r in records if r.key == b"gate"][:4]
+    # Others than MP4 cannot hide what stands before.
+    zero_us = segments[2 if suffix == ".mp4" else 0].start_us
+    write_joined(segments, tmp_path / f"some{suffix}", zero_us)
+    times = joined_times_us(tmp_path / f"some{suffix}")
+    assert min(times) == pytest.approx(segments[0].start_us - zero_us, abs=1_000)
+    assert max(times) == pytest.approx(segments[3].end_us - zero_us, abs=100_000)
+    (tmp_path / "none.mp4").write_bytes(b"no video")
+    with pytest.raises(SegmentError, match=r"none\.mp4"):
+        joined_times_us(tmp_path / "none.mp4")
+
+
+def test_nothing_of_what_is_forgotten_is_exported_and_the_rest_is(
+    memory: tuple[MemoryTransport, Settings], tmp_path: Path
+) -> None:
+    whole, settings = memory
+    gone, near = (at_segments(whole, settings, "gate", seconds) for seconds in ((4.0, 5.0), (8.0, 9.0)))
+    # Of this one, which was judged when it had just begun, nothing but the verdict is left.
+    begun = replace(gone, id="1" * 24, start_us=START_US, end_us=START_US + 1)
+    for each in (gone, near, begun):
+        said(whole, settings, each, "right")
+    one = forget(whole, settings, (3.5, 6.0), begun.id)
+    done = export_footage(whole, settings, tmp_path, "normal", lead_seconds=7.0)
+    assert (done.forgotten, done.cut, done.cut_around, done.removed, done.gone) == (2, 1, 1, 0, ())
+    (row,) = done.rows
+    times = shown_times_us(tmp_path, row)
+    assert not any(one.from_us <= each < one.to_us for each in times)
+    # What was before it is there, at its time.
+    assert min(times) < one.from_us
+    assert max(times) > near.end_us - 100_000
+    assert min(times) + float(row.start) * 1e6 == pytest.approx(near.start_us, abs=2_000)
+    text = "".join(path.read_text() for path in tmp_path.glob("*.csv"))
+    assert near.id in text
+    assert not any(each.id in text for each in (gone, begun))
+    again = export_footage(whole, settings, tmp_path, "normal", lead_seconds=7.0)
+    assert (again.cut, again.removed, len(again.rows)) == (0, 0, 1)
+
+
+def test_files_of_earlier_exports_are_rid_of_what_is_forgotten_since(
+    memory: tuple[MemoryTransport, Settings], tmp_path: Path
+) -> None:
+    whole, settings = memory
+    gone, near, far = (at_segments(whole, settings, "gate", s) for s in ((4.0, 5.0), (8.0, 9.0), (12.0, 13.0)))
+    contested = at_segments(whole, settings, "gate", (4.0, 5.5), "fall")
+    other = at_segments(whole, settings, "lobby", (4.0, 5.0))
+    for each in (gone, near, far, contested, other):
+        said(whole, settings, each, "right")
+    folders = [tmp_path / name for name in ("there", "removed")]
+    for folder in folders:
+        assert export_footage(whole, settings, folder, "normal", lead_seconds=3.0).cut == 5
+        # Somebody was ended before this one stood on the list.
+        (folder / "fight" / f"gate_{gone.id[:12]}.mp4").write_bytes(b"a copy")
+    said(whole, settings, contested, "false", "guard")
+    for folder in folders:
+        assert export_footage(whole, settings, folder, "normal").cut == 0
+    one = forget(whole, settings, (3.5, 6.0))
+    done = export_footage(whole, settings, tmp_path / "there", "normal", lead_seconds=3.0)
+    assert (done.forgotten, done.removed, done.cut, done.cut_around, done.gone) == (2, 4, 1, 1, ())
+    assert {row.event for row in done.rows} == {near.id, far.id, other.id}
+    for row in done.rows:
+        if row.event != other.id:
+            assert not any(one.from_us <= each < one.to_us for each in shown_times_us(tmp_path / "there", row))
+    # Where retention has taken the footage, it cannot be cut anew.
+    later = Shortened(whole, Settings().topics.segments)
+    done = export_footage(later, settings, tmp_path / "removed", "normal", lead_seconds=3.0)
+    assert (done.forgotten, done.removed, done.cut) == (2, 4, 0)
+    assert [each.event for each in done.gone] == [near.id]
+    assert {row.event for row in done.rows} == {far.id, other.id}
+    assert {path.stem[-12:] for path in (tmp_path / "removed").rglob("*.mp4")} == {far.id[:12], other.id[:12]}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -113,6 +114,19 @@ def test_what_was_said_and_sent_of_the_beginning_of_an_event_goes_with_what_came
         assert desk.view.judged("gate", "fight") == []
 
 
+def test_events_that_reach_beyond_a_stretch_are_noted_with_it(here: Site) -> None:
+    begun = event(0, "gate", start_us=FROM_US - SECOND_US, end_us=FROM_US - 1, peak_us=FROM_US - SECOND_US)
+    here.events(begun, replace(ended(begun), end_us=TO_US))
+    with as_ana(here) as (client, desk):
+        for _ in range(2):  # once more, it is the same
+            assert client.post("/cameras/gate/forget", json=ASKED).status_code == 202
+            (told,) = over(client)
+            assert (told["state"], told["notes"]) == ("done", [])
+            assert eventually(lambda: desk.view.forgotten.events().keys() == {begun.id})
+        (noted,) = desk.view.forgotten.stretches()
+        assert (noted.by, noted.why) == ("ana", "request 17")
+
+
 def test_a_dry_run_tells_what_would_go_and_notes_nothing(here: Site) -> None:
     with as_ana(here) as (client, _):
         assert client.post("/cameras/gate/forget", json=ASKED | {"dry_run": True}).status_code == 202
@@ -167,6 +181,34 @@ def test_of_many_that_ask_at_once_some_are_refused_and_the_same_is_noted_once(
         assert set(pool.map(ask, [60] * 7)) == {202}
         entries = client.get("/audit?action=camera.forget").json()["items"]
         assert (len(entries), len(desk.view.forgotten)) == (9, 9)
+
+
+def test_a_broker_that_hangs_is_said_to_and_noting_goes_on_when_it_answers(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = Counter[str](), threading.Event()
+
+    def ensure(*given: Any) -> None:
+        asked["topic"] += 1
+        assert answers.wait(30)
+        ensure_topic_of_forgotten(*given)
+
+    monkeypatch.setattr(serving, "ensure_topic_of_forgotten", ensure)
+    monkeypatch.setattr(serving, "_PREPARE_SECONDS", 0.2)
+    with as_ana(here) as (client, desk):
+        for _ in range(2):
+            refused = client.post("/cameras/gate/forget", json=ASKED)
+            said = problem(refused, 503, "service-away")["detail"]
+            assert said.startswith("Kafka at 127.0.0.1:")
+            assert "has not answered for 0.2 s" in said
+            assert refused.headers["retry-after"] == "30"
+        assert asked["topic"] == 1
+        # Whoever changes something else does not wait for it.
+        assert client.post("/verdicts", json={"event": KEPT.id, "answer": "right"}).status_code == 201
+        answers.set()
+        monkeypatch.setattr(serving, "_PREPARE_SECONDS", 20.0)
+        assert client.post("/cameras/gate/forget", json=ASKED).status_code == 202
+        assert len(desk.view.forgotten) == 1
 
 
 def test_what_could_not_be_looked_for_says_why() -> None:

@@ -69,8 +69,8 @@ def gather(
         BrokerError: the broker is away.
     """
     book = read_forgotten(transport, settings.topics)
-    if (stretch := book.of(event.camera, event.start_us, event.end_us)) is not None:
-        raise SourceError(f"event {event.id}: {stretch.described()}")
+    if (stretch := book.of(event.camera, event.start_us, event.end_us, event.id)) is not None:
+        raise SourceError(f"event {event.id}: {stretch.explained()}")
     from_us, to_us = event.start_us - round(lead_seconds * 1e6), event.end_us + round(tail_seconds * 1e6)
     missing: list[str] = []
     evidence = None

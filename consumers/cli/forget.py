@@ -43,7 +43,7 @@ def forget(
         str | None, typer.Option("--to", metavar="TIME", help="Footage before that time.", show_default=False)
     ] = None,
     why: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Stands beside it on the topic.", show_default=False)
+        str | None, typer.Option(metavar="TEXT", help="Why: whoever asks for it is told.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go and what would stay, and change nothing.")
@@ -159,20 +159,22 @@ def _forget(
     from consumers.forgetting.book import ForgottenBook
     from consumers.terminal.forgetting import print_report
 
-    book, before = ForgottenBook([stretch]), None
+    before = None
     if all_before:
         work.check_deletes()
     if unknown or (all_before and not yes):
-        before = work.look(book)
+        before = work.look(ForgottenBook([stretch]))
         _refuse_unknown(before, unknown)
     goes = _what_goes(work, before, stretch.camera) if before is not None and all_before else []
     if goes and not yes:
         typer.confirm("Delete it?", abort=True, err=True)
-    work.note(stretch, all_before=all_before)
+    stretch = work.note(stretch, all_before=all_before)
     errors.print("noted: nobody is shown it from now on")
     if before is None:
-        before = work.look(book)
+        before = work.look(ForgottenBook([stretch]))
         goes = _what_goes(work, before, stretch.camera) if all_before else []
+    stretch = work.note_events(stretch, before)
+    book = ForgottenBook([stretch])
     work.delete_from_redis(book, before)
     if goes:
         work.delete_before(goes)

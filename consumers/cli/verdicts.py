@@ -174,7 +174,7 @@ def _give(settings: Settings, event: str, answer: Literal["right", "false"]) -> 
 
 
 def _export(settings: Settings, folder: Path, false_as: str | None, lead: float, tail: float) -> None:
-    from consumers.terminal.wording import count
+    from consumers.terminal.wording import count, withheld
     from consumers.verdicts.export import LIST, export_footage, quiet_label
     from stream import KafkaTransport
 
@@ -194,6 +194,14 @@ def _export(settings: Settings, folder: Path, false_as: str | None, lead: float,
     for gone in done.gone:
         told = f"{gone.label} at {gone.camera}, {gone.began[:19]}Z, event {gone.event[:12]} ({gone.verdict})"
         errors.print(f"gone: {told}: {gone.why}", style="yellow", soft_wrap=True)
+    if done.forgotten:
+        errors.print(withheld(done.forgotten, "judged event"), style="yellow", soft_wrap=True)
+    if done.removed:
+        files = count(done.removed, "file")
+        errors.print(f"{files} of earlier exports deleted: forgotten since", style="yellow", soft_wrap=True)
+    if done.cut_around:
+        files = count(done.cut_around, "new file")
+        errors.print(f"{files} without what is forgotten around the event", style="yellow", soft_wrap=True)
     labels = Counter(row.label for row in done.rows)
     found = ", ".join(f"{n} of {label}" for label, n in sorted(labels.items())) or "nothing"
     console.print(f"{folder / LIST}: {found}; {count(done.cut, 'new file')}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Which events are forgotten: all that is told of one reaches into a stretch, or some of it does."""
+"""Which events are forgotten: all that is told of one reaches into a stretch, some of it does, or its id is noted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def forgotten_events(transport: Transport, topics: TopicSettings, book: Forgotte
     Raises:
         BrokerError: the broker is away, or does not let us read events.
     """
-    found: dict[str, Forgotten] = {}
+    found = book.events()
     if not len(book) or not transport.existing([topics.events]):
         return found
     for record in transport.read(transport.offsets(topics.events)):

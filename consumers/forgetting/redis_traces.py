@@ -36,6 +36,8 @@ class RedisTraces:
         self._prefix, self._book = prefix, book
         #: By id; those that only Redis knows of join them.
         self.events = set(events)
+        #: Those of them that also reach beyond their stretch, as far as Redis tells.
+        self.reaching: set[str] = set()
         self._pictured = frozenset(pictured)
 
     def find(self) -> list[Held]:
@@ -69,10 +71,14 @@ class RedisTraces:
 
     def _of_events(self, delete: bool) -> Iterator[int]:  # noqa: FBT001  all of a kind
         def is_of(body: dict[str, Any]) -> bool:
-            found = self._is_of(str(body["camera"]), body["start"], body["end"])
-            if found:
-                self.events.add(str(body["event"]))
-            return found
+            times = parse_time_us(body["start"]), parse_time_us(body["end"])
+            stretch = self._book.of(str(body["camera"]), *times)
+            if stretch is None:
+                return False
+            self.events.add(str(body["event"]))
+            if stretch.is_left_by(*times):
+                self.reaching.add(str(body["event"]))
+            return True
 
         key = f"{self._prefix}:events"
         for _ in self._of_stream(key, b"event", is_of, delete=False):

@@ -21,7 +21,8 @@ TAKEN_OUT: Final = (
 )
 NOBODY_KNOWS: Final = (
     "backups and mirrors of the brokers' and of Redis's disks",
-    "what people exported: evidence, bundles, data sets of `clipline verdicts export`, models that learnt from it",
+    "what people exported: evidence, bundles, models that learnt from it",
+    "data sets of `clipline verdicts export` (the next export into the same folder takes it out)",
     "what receivers of messages, subscribers and browsers (a day, in their caches) have got",
     "segments in the spool of an agent whose broker was away (what comes of them is shown to nobody; --check finds it)",
     "the topics of states, which hold the newest of each camera, and logs",
@@ -29,13 +30,22 @@ NOBODY_KNOWS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What one place holds."""
+class _Place:
+    """What one place holds of a stretch."""
 
     where: str
     what: str
     found: int
     found_bytes: int
+
+    def body(self) -> dict[str, Any]:
+        return {"where": self.where, "what": self.what, "found": self.found, "bytes": self.found_bytes}
+
+
+@dataclass(frozen=True, slots=True)
+class Row(_Place):
+    """What one place held, and what is left of it."""
+
     left: int
     #: Until when that is there, in words; None where nothing is left.
     until: str | None
@@ -45,15 +55,7 @@ class Row:
         return max(0, self.found - self.left)
 
     def body(self) -> dict[str, Any]:
-        return {
-            "where": self.where,
-            "what": self.what,
-            "found": self.found,
-            "bytes": self.found_bytes,
-            "gone": self.gone,
-            "left": self.left,
-            "until": self.until,
-        }
+        return _Place.body(self) | {"gone": self.gone, "left": self.left, "until": self.until}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +88,14 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Would:
+class Would(_Place):
     """What would become of what one place holds."""
 
-    where: str
-    what: str
-    found: int
-    found_bytes: int
     #: In words.
     then: str
 
     def body(self) -> dict[str, Any]:
-        return {
-            "where": self.where,
-            "what": self.what,
-            "found": self.found,
-            "bytes": self.found_bytes,
-            "then": self.then,
-        }
+        return _Place.body(self) | {"then": self.then}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +185,30 @@ def unreadable_notes(unreadable: Mapping[str, int]) -> Sequence[str]:
         f"{topic}: {count} records cannot be read, so nobody knows whose they are"
         for topic, count in sorted(unreadable.items())
     ]
+
+
+def event_notes(stretches: Iterable[Forgotten], reaching: Collection[str]) -> Sequence[str]:
+    """What to say of events that reach beyond their stretch, and of which that is not noted.
+
+    Args:
+        stretches: as they are noted.
+        reaching: ids of such events that were found now.
+    """
+    noted = {event for each in stretches for event in each.events}
+    full = sum(each.events_left_out for each in stretches)
+    late = len(set(reaching) - noted) - full
+    notes = []
+    if full > 0:
+        notes.append(
+            f"{full} events reach beyond their stretch and could not be noted, as there is no more room: once their "
+            "reports are gone, what was told of their begin is listed again"
+        )
+    if late > 0:
+        notes.append(
+            f"{late} events reach beyond their stretch, which is not noted yet: `clipline forget` with the same times "
+            "once more does"
+        )
+    return notes
 
 
 def _clock(time_us: int) -> str:

@@ -21,7 +21,6 @@ from consumers.times import parse_time_us
 from stream import Lookup, Partition, Record, Transport
 
 from .book import ForgottenBook
-from .events import forgotten_report
 
 
 @dataclass(slots=True)
@@ -52,8 +51,10 @@ class Found:
     """What was found on the broker."""
 
     held: tuple[Held, ...]
-    #: Ids of events of these stretches: some report of each is.
+    #: Ids of events of these stretches: some report of each is, or a verdict or a message that tells of one.
     events: frozenset[str]
+    #: Those of them that also reach beyond: what was told of them there does not say by itself that it is of a stretch.
+    reaching: frozenset[str]
     #: Further events, of which only pictures are.
     pictured: frozenset[str]
     #: Records that cannot be read at all, by topic: nobody knows what they hold.
@@ -71,7 +72,8 @@ class _Search:
         self._transport, self._topics, self._book = transport, topics, book
         self._lookup: Lookup | None = None
         #: Of which one report is of a stretch: all else that names them is, too, whatever time it tells.
-        self._events = events
+        self._events = {*events, *book.events()}
+        self._reaching: set[str] = set()
         self._pictured: set[str] = set()
         self._unreadable: Counter[str] = Counter()
 
@@ -103,12 +105,12 @@ class _Search:
     ) -> Found:
         topics = self._topics
         held = []
-        if topics.events in there:
-            # Which events these are, the last report of one may say: before anything that names them is counted.
-            say(f"reading {topics.events} for what is forgotten of it")
-            proofs = (forgotten_report(record, self._book) for record in self._records(topics.events))
-            self._events = {proof[0] for proof in proofs if proof is not None}
-            self._unreadable.clear()
+        # Which events these are, the last that is told of one may say: before anything that names them is counted.
+        for name in (topics.events, topics.verdicts, topics.deliveries):
+            if name in there:
+                say(f"reading {name} for what is forgotten of it")
+                self._note_events(name)
+        self._unreadable.clear()
         for name, what, count in kinds:
             if name in there:
                 say(name)
@@ -116,7 +118,17 @@ class _Search:
         if topics.segments_index in there:
             say(topics.segments_index)
             held.append(self._index())
-        return Found(tuple(held), frozenset(self._events), frozenset(self._pictured), self._unreadable)
+        reaching = frozenset(self._reaching)
+        return Found(tuple(held), frozenset(self._events), reaching, frozenset(self._pictured), self._unreadable)
+
+    def _note_events(self, topic: str) -> None:
+        for record in self._records(topic):
+            told = _told(self._topics, record)
+            if told is None or (stretch := self._book.of(told.camera, told.start_us, told.end_us)) is None:
+                continue
+            self._events.add(told.event)
+            if stretch.is_left_by(told.start_us, told.end_us):
+                self._reaching.add(told.event)
 
     def _records(self, topic: str) -> Iterator[Record]:
         assert self._transport is not None
@@ -235,14 +247,40 @@ def taken_out(topics: TopicSettings) -> tuple[str, ...]:
 def event_named(topics: TopicSettings, record: Record) -> str | None:
     """The event that a record is of, whatever its time; None where it names none, or cannot be read."""
     try:
-        if record.topic == topics.events:
-            return Event.decode(record.key, record.headers, record.value, record.where, drills=True).id
         if record.topic == topics.pictures:
             return EventPictures.decode(record.key, record.headers, record.value, record.where).event
-        if record.topic == topics.verdicts:
-            return Verdict.decode(record.key, record.value, record.where).event
         if record.topic == topics.deliveries:
             return Delivery.decode(record.key, record.value, record.where).event
+    except RecordError:
+        return None
+    told = _told(topics, record)
+    return None if told is None else told.event
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event, and from when to when it is, as far as one record tells."""
+
+    event: str
+    camera: str
+    start_us: int
+    end_us: int
+
+
+def _told(topics: TopicSettings, record: Record) -> _Told | None:
+    """What a report, a verdict or a message tells of an event; None where it tells of none, or cannot be read."""
+    try:
+        if record.topic == topics.events:
+            report = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
+            return _Told(report.id, report.camera, report.start_us, report.end_us)
+        if record.topic == topics.verdicts:
+            verdict = Verdict.decode(record.key, record.value, record.where)
+            return _Told(verdict.event, verdict.camera, verdict.start_us, verdict.end_us)
+        if record.topic == topics.deliveries:
+            entry = Delivery.decode(record.key, record.value, record.where)
+            if entry.kind == "event":
+                data = entry.message["data"]
+                return _Told(data["event"], data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]))
     except RecordError:
         pass
     return None

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
@@ -18,7 +19,7 @@ import anyio
 from consumers.records.forgotten import Forgotten
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_forgotten
-from stream import KafkaTransport, StreamError
+from stream import BrokerError, KafkaTransport, StreamError, display_name
 
 from .book import ForgottenBook
 from .report import DryRun, Report
@@ -32,10 +33,16 @@ _MOST_WAITING: Final = 8
 #: Results that are kept, the newest.
 _MOST_KEPT: Final = 100
 _END_SECONDS: Final = 3.0
+#: Whoever asks waits for it, and whoever changes anything else behind that one.
+_PREPARE_SECONDS: Final = 10.0
 
 
 class TooManyStretchesError(Exception):
     """As many as there may be are being forgotten."""
+
+
+class BrokerHangsError(BrokerError):
+    """The broker takes what it is asked, and does not answer."""
 
 
 class _EndedError(Exception):
@@ -71,6 +78,8 @@ class Forgetter:
         self._queue: queue.SimpleQueue[tuple[bytes, bool] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ends = threading.Event()
+        #: That the topic is there; one that hangs is waited for by all.
+        self._prepared: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -100,8 +109,25 @@ class Forgetter:
                 self._held -= 1
 
     def prepare(self) -> None:
-        """See that there is a topic to note stretches on; raises BrokerError."""
-        ensure_topic_of_forgotten(self._transport(), self._settings.topics)
+        """See that there is a topic to note stretches on.
+
+        Raises:
+            BrokerHangsError: the broker does not say so within ten seconds.
+            BrokerError: it is away, or refuses.
+        """
+        topics = self._settings.topics
+        with self._lock:
+            if self._prepared is None or self._prepared.done():
+                self._prepared = _begun(lambda: ensure_topic_of_forgotten(self._transport(), topics))
+            prepared = self._prepared
+        try:
+            prepared.result(_PREPARE_SECONDS)
+        except TimeoutError:
+            raise BrokerHangsError(
+                f"Kafka at {display_name(self._settings.kafka)} has not answered for {_PREPARE_SECONDS:g} s whether "
+                f"there is a topic {topics.forgotten}, so nothing is noted: see to the broker (`clipline check`), and "
+                "ask again"
+            ) from None
 
     def put(self, stretch: Forgotten, *, dry_run: bool) -> Job:
         """Have a stretch worked on that is noted, or looked at; one that waits already waits on."""
@@ -151,11 +177,29 @@ class Forgetter:
         before = work.look(book)
         if job.dry_run:
             return work.dry_run(job.stretch, before, ())
+        noted = work.note_events(job.stretch, before)
+        book = ForgottenBook([noted])
         work.delete_from_redis(book, before)
-        return work.report([job.stretch], before, work.look_again(book))
+        return work.report([noted], before, work.look_again(book))
 
     def _say(self, line: str) -> None:
         """Told before each topic: the moment to end."""
         if self._ends.is_set():
             raise _EndedError
         log.debug("%s", line)
+
+
+def _begun(work: Callable[[], None]) -> Future[None]:
+    """Work that is done in a thread of its own, as nothing ends what hangs there."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  whoever waits is told
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, name="topic of what is forgotten", daemon=True).start()
+    return future

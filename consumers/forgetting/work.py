@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from consumers.outputs.audit import entry_by_hand, who
@@ -19,10 +19,10 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_audit, ensure_topic_of_forgotten
 from stream import BrokerError, Described, KafkaTransport, Partition, SourceError
 
-from .book import MOST, ForgottenBook
+from .book import MOST, MOST_EVENTS, ForgottenBook
 from .reader import read_forgotten
 from .redis_traces import RedisTraces
-from .report import DryRun, Report, fates, kept_until, rows, unreadable_notes
+from .report import DryRun, Report, event_notes, fates, kept_until, rows, unreadable_notes
 from .search import Found, Held, deletable, taken_out, what_is_held
 
 #: What is more recent is still under way: in agents, on the index, in workers.
@@ -55,6 +55,8 @@ class Seen:
     found: Found
     redis: tuple[Held, ...]
     notes: tuple[str, ...]
+    #: Ids of events that also reach beyond their stretch.
+    reaching: frozenset[str]
 
     @property
     def held(self) -> tuple[Held, ...]:
@@ -94,17 +96,20 @@ class Forgetting:
         """
         found = what_is_held(self._transport, self._settings.topics, book, lambda topic: self._say(f"{why}: {topic}"))
         redis: tuple[Held, ...] = ()
+        reaching = found.reaching
         notes = list(unreadable_notes(found.unreadable))
         self._say(f"{why}: Redis")
         try:
             with contextlib.closing(self._traces(book, found)) as traces:
                 redis = tuple(traces.find())
+                reaching |= traces.reaching
         except (*REDIS_ERRORS, SinkError) as error:
             notes.append(f"Redis could not be looked at: {' '.join(str(error).split())}")
-        return Seen(found, redis, tuple(notes))
+        return Seen(found, redis, tuple(notes), reaching)
 
-    def note(self, stretch: Forgotten, *, all_before: bool) -> None:
-        """Store who has a stretch forgotten, and then the stretch: from then on readers leave it out.
+    def note(self, stretch: Forgotten, *, all_before: bool) -> Forgotten:
+        """Store who has a stretch forgotten, and then the stretch: from then on readers leave it out. Return it, with
+        what is known of it where it is forgotten already.
 
         Raises:
             SourceError: too many are forgotten already.
@@ -113,8 +118,12 @@ class Forgetting:
         topics = self._settings.topics
         ensure_topic_of_audit(self._transport, topics, self._settings.dashboard.audit_days * 24)
         ensure_topic_of_forgotten(self._transport, topics)
-        if len(self.stretches()) >= MOST:
+        book = self.stretches()
+        known = book.known(stretch)
+        if known is None and len(book) >= MOST:
             raise SourceError(f"{MOST} stretches are forgotten already, and readers heed no more")
+        if known is not None:
+            stretch = replace(stretch, why=stretch.why or known.why).with_events(known.events)
         value = "and-all-before" if all_before else None
         entry = entry_by_hand("camera.forget", stretch.key.decode(), stretch.camera, value)
         producer = self._transport.producer()
@@ -125,6 +134,27 @@ class Forgetting:
             producer.flush()
         finally:
             producer.close()
+        return stretch
+
+    def note_events(self, stretch: Forgotten, seen: Seen) -> Forgotten:
+        """Keep beside a stretch that is noted which events of it reach beyond it; return what is kept.
+
+        What was told of them there says nothing of it, and their reports go with their retention.
+
+        Raises:
+            BrokerError: it is not stored, as far as the broker says.
+        """
+        book = self.stretches()
+        known = book.known(stretch) or stretch
+        found = known.with_events(seen.reaching, MOST_EVENTS - len(book.events()))
+        if found != known:
+            producer = self._transport.producer()
+            try:
+                producer.send(self._settings.topics.forgotten, *found.encode())
+                producer.flush()
+            finally:
+                producer.close()
+        return found
 
     def delete_from_redis(self, book: ForgottenBook, seen: Seen) -> None:
         """Delete what Redis holds; where it is away, `look` says so."""
@@ -181,7 +211,9 @@ class Forgetting:
 
     def report(self, stretches: Iterable[Forgotten], before: Seen, after: Seen) -> Report:
         """The table; raises BrokerError."""
-        return Report(tuple(stretches), rows(before.held, after.held, self._until(after)), after.notes)
+        known = tuple(stretches)
+        notes = (*after.notes, *event_notes(known, after.reaching))
+        return Report(known, rows(before.held, after.held, self._until(after)), notes)
 
     def dry_run(self, stretch: Forgotten, seen: Seen, goes: Iterable[Goes]) -> DryRun:
         """What would become of what is there; raises BrokerError."""
@@ -225,7 +257,7 @@ def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: 
     """A stretch that whoever runs this has forgotten.
 
     Raises:
-        SourceError: it lies too near, or ends before it begins.
+        SourceError: it lies too near, ends before it begins, or there is too much to say of why.
     """
     if from_us >= to_us:
         raise SourceError("expected --from before --to")
@@ -233,4 +265,6 @@ def new_stretch(camera: str, from_us: int, to_us: int, why: str | None, now_us: 
         raise SourceError(
             f"--to: expected a time at least {LEAST_AGE_SECONDS:g} s back: what is more recent is still under way"
         )
-    return Forgotten(camera, from_us, to_us, now_us, who(), None if why is None else why[:MAX_CHARACTERS])
+    if len(why or "") > MAX_CHARACTERS:
+        raise SourceError(f"--why: expected at most {MAX_CHARACTERS} characters, found {len(why or '')}")
+    return Forgotten(camera, from_us, to_us, now_us, who(), why or None)

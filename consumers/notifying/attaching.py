@@ -81,7 +81,7 @@ class Attachments:
     def _is_forgotten(self, picture: Mapping[str, Any], delivery: Delivery) -> bool:
         times = [parse_time_us(time) for time in picture["frames"]]
         camera = delivery.message["data"]["camera"]
-        return bool(times) and self._forgotten.of(camera, min(times), max(times)) is not None
+        return bool(times) and self._forgotten.of(camera, min(times), max(times), delivery.event) is not None
 
 
 def _named(said: Mapping[str, Any]) -> Iterator[tuple[Kind, Mapping[str, Any]]]:

@@ -105,7 +105,7 @@ def acknowledge(transport: Transport, settings: Settings, name: str) -> list[Del
     if len({entry.event or entry.id for entry in found}) > 1:
         raise SourceError(f"{name!r} is the beginning of several: give more of it")
     if (stretch := stretches.get(found[0].id)) is not None:
-        raise SourceError(f"message {found[0].id}: {stretch.described()}")
+        raise SourceError(f"message {found[0].id}: {stretch.explained()}")
     now = now_us()
     entries = [
         entry.then("acknowledged", now, attempt=entry.attempt) for entry in found if entry.state != "acknowledged"

@@ -60,7 +60,7 @@ class Withheld:
         stretch = self._events.get(data["event"])
         if stretch is not None or not self.book.has(data["camera"]):
             return stretch
-        return self.book.of(data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]))
+        return self.book.of(data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]), data["event"])
 
     def begun(self, entries: Iterable[Delivery], now_us: int) -> Iterator[Delivery]:
         """First entries of messages, where some are withheld from the start."""

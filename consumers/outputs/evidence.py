@@ -50,6 +50,10 @@ class Evidence:
         """The partition and offset of one of these segments."""
         return self._places[segment.epoch_us, segment.sequence]
 
+    def zero_us(self, suffix: str) -> int:
+        """Event time that is 0 in a file of it: MP4 alone can hide from players what stands before, for decoders."""
+        return (self.segments if suffix == ".mp4" else (*self.context, *self.segments))[0].start_us
+
     @property
     def seconds(self) -> float:
         return sum(segment.seconds for segment in self.segments)
@@ -95,8 +99,8 @@ def evidence_of(
         BrokerError: the broker is gone.
     """
     book = index.forgotten()
-    if (forgotten := book.of(report.camera, report.start_us, report.end_us)) is not None:
-        raise SourceError(f"event {report.id}: {forgotten.described()}")
+    if (forgotten := book.of(report.camera, report.start_us, report.end_us, report.id)) is not None:
+        raise SourceError(f"event {report.id}: {forgotten.explained()}")
     place = place_of_footage(report)
     if place is None:
         raise SourceError(f"event {report.id}: does not tell where its footage lies (an older worker published it)")
@@ -306,9 +310,9 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
     if len(ids) > 1:
         raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
-    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us)
+    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us, newest.id)
     if forgotten is not None:
-        raise SourceError(f"event {newest.id}: {forgotten.described()}")
+        raise SourceError(f"event {newest.id}: {forgotten.explained()}")
     return newest
 
 
@@ -322,6 +326,6 @@ def write_evidence(evidence: Evidence, path: Path) -> None:
     if not path.parent.is_dir():
         raise SourceError(f"{path}: there is no folder {path.parent}")
     try:
-        write_joined([*evidence.context, *evidence.segments], path, evidence.segments[0].start_us)
+        write_joined([*evidence.context, *evidence.segments], path, evidence.zero_us(path.suffix))
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({error.strerror})") from None

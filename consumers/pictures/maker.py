@@ -43,7 +43,7 @@ class PictureMaker:
             BrokerError: the broker is away.
         """
         deadline = time.monotonic() + self._pictures.max_seconds
-        forgotten = read_forgotten(transport, self._topics).of(event.camera, event.start_us, event.end_us)
+        forgotten = read_forgotten(transport, self._topics).of(event.camera, event.start_us, event.end_us, event.id)
         if forgotten is not None:
             missing = Missing("no_footage", forgotten.described())
             return MadePictures(missing, missing)

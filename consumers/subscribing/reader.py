@@ -88,7 +88,7 @@ class EventReader:
         return event
 
     def _is_forgotten(self, event: Event) -> bool:
-        stretch = self.book.of(event.camera, event.start_us, event.end_us)
+        stretch = self.book.of(event.camera, event.start_us, event.end_us, event.id)
         return stretch is not None or event.id in self._forgotten_events
 
     def _is_new(self, event: Event) -> bool:

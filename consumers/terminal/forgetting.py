@@ -26,7 +26,8 @@ def print_report(report: Report, out: Output, *, as_json: bool) -> None:
         print_json(out, report.body())
         return
     for stretch in report.stretches:
-        out.print(_told(stretch), soft_wrap=True)
+        asked = f", as {stretch.by} asked at {rfc3339(stretch.time_us)[:19]}Z"
+        out.print(_told(stretch, asked), soft_wrap=True)
     shown = [row for row in report.rows if row.found or row.left]
     if shown:
         out.print(_table(shown), soft_wrap=True)
@@ -55,9 +56,9 @@ def print_dry_run(would: DryRun, out: Output, *, as_json: bool) -> None:
     out.print("Nothing was changed. Without --dry-run, nobody is shown any of it from then on.", soft_wrap=True)
 
 
-def _told(stretch: Forgotten) -> str:
+def _told(stretch: Forgotten, asked: str = "") -> str:
     why = f" ({stretch.why})" if stretch.why else ""
-    return f"camera {stretch.camera}, {rfc3339(stretch.from_us)} to {rfc3339(stretch.to_us)}{why}"
+    return f"camera {stretch.camera}, {rfc3339(stretch.from_us)} to {rfc3339(stretch.to_us)}{asked}{why}"
 
 
 def _print_doubts(notes: Iterable[str], out: Output) -> None:

@@ -70,7 +70,7 @@ def listed_verdicts(transport: Transport, settings: Settings, since_us: int | No
     verdicts = list(stored_verdicts(transport, settings.topics))
     book = read_forgotten(transport, settings.topics)
     # A verdict tells what was reported when it was given: the event may have gone on into a stretch.
-    gone = {each.event for each in verdicts if book.of(each.camera, each.start_us, each.end_us) is not None}
+    gone = {each.event for each in verdicts if book.of(each.camera, each.start_us, each.end_us)}
     gone |= forgotten_events(transport, settings.topics, book).keys()
     judged = judged_events(verdicts)
     wanted = [verdict for verdict in verdicts if verdict.time_us >= (since_us or 0)]

@@ -8,7 +8,8 @@
 
 Segments are joined as they are; nothing is encoded again. What was exported before stays when retention has taken it
 from the topics, so the command can run every night into one folder. A verdict that was corrected moves its file; what
-verdicts contradict one another about is set aside, with a list of its own, until they agree.
+verdicts contradict one another about is set aside, with a list of its own, until they agree. What is forgotten is in
+none of it: files that show some of it are deleted, and cut anew around it where the footage is still there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from models import UNKNOWN, find, normal_label
 from stream import SegmentError, SourceError, Transport
 
 from .book import JudgedEvent, judged_events, stored_verdicts
+from .withheld import ID_CHARACTERS, Withheld, remove, withheld
 
 LIST: Final = "labels.csv"
 GONE: Final = "gone.csv"
@@ -82,6 +84,12 @@ class Exported:
     gone: tuple[Gone, ...]
     #: What is to be said of others, in words.
     notes: tuple[str, ...]
+    #: Judged events that are left out, as they are forgotten.
+    forgotten: int = 0
+    #: Files of earlier exports that were deleted, as they showed something that is forgotten since.
+    removed: int = 0
+    #: New files that lack some footage around their event, as that is forgotten.
+    cut_around: int = 0
 
 
 def quiet_label(settings: Settings, named: str | None) -> str:
@@ -140,16 +148,19 @@ def _exported(
     around: tuple[float, float],
     stop: Callable[[], bool],
 ) -> Exported:
-    judged = judged_events(stored_verdicts(transport, settings.topics))
+    every = judged_events(stored_verdicts(transport, settings.topics))
+    nobody = withheld(transport, settings, index.forgotten(), every)
+    judged = {event: said for event, said in every.items() if event not in nobody.events}
     reports = _reports(transport, settings.topics.events, judged)
     listed, aside = _rows(folder / LIST), _rows(folder / _ASIDE / LIST)
     before = {event: _found(folder, row) for event, row in (aside | listed).items()}
+    removed = _rid(folder, before, nobody)
     true = [(e.camera, e.start_us, e.end_us) for id_, e in reports.items() if judged[id_].judged == "right"]
     rows = {event: row for event in listed if event not in judged and (row := before[event]) is not None}
-    aside = {event: row for event, row in aside.items() if event not in judged}
+    aside = {event: row for event, row in aside.items() if event not in judged and before[event] is not None}
     gone: list[Gone] = []
     notes: list[str] = []
-    cut = 0
+    cut = cut_around = 0
     for event, what in judged.items():
         old, report, said = before.get(event), reports.get(event), what.newest
         label = normal_label(said.label) if what.judged == "right" else false_as
@@ -170,13 +181,25 @@ def _exported(
             if isinstance(made, Row):
                 rows[event] = made
                 cut += 1
+                cut_around += report is not None and nobody.is_cut_around(report, around)
             else:
                 gone.append(made)
     write_text(folder / GONE, _table(Gone, gone), SourceError)
     if aside or (folder / _ASIDE).is_dir():
         write_text(folder / _ASIDE / LIST, _table(Row, list(aside.values())), SourceError)
     write_text(folder / LIST, _table(Row, list(rows.values())), SourceError)
-    return Exported(tuple(rows.values()), cut, tuple(gone), tuple(notes))
+    done = Exported(tuple(rows.values()), cut, tuple(gone), tuple(notes))
+    return replace(done, forgotten=len(every) - len(judged), removed=removed, cut_around=cut_around)
+
+
+def _rid(folder: Path, before: dict[str, Row | None], nobody: Withheld) -> int:
+    """Delete files of earlier exports that show something forgotten; return how many that were."""
+    shown = {event: row for event, row in before.items() if row is not None and nobody.has_some(folder, row)}
+    paths = {folder / row.path for row in shown.values()} | set(nobody.strays(folder))
+    for path in paths:
+        remove(path)
+    before.update(dict.fromkeys(shown))
+    return len(paths)
 
 
 def _reports(transport: Transport, topic: str, judged: Mapping[str, JudgedEvent]) -> dict[str, Event]:
@@ -221,7 +244,8 @@ def _cut(
         return gone(str(error))
     except OSError as error:
         raise SourceError(f"{folder}: cannot be written ({error.strerror})") from None
-    zero, length = found.segments[0].start_us, found.segments[-1].end_us - found.segments[0].start_us
+    zero = found.zero_us(path.suffix)
+    length = found.segments[-1].end_us - zero
     start, end = (min(max(0, time_us - zero), length) for time_us in (report.start_us, report.end_us))
     if start >= end:  # the event itself is gone, and what lies around it is left
         place.unlink()
@@ -249,7 +273,7 @@ def _path(label: str, report: Event, found: Evidence) -> Path:
     """Where a clip lies below the folder: what others wrote names no place elsewhere."""
     suffix = ".mp4" if found.segments[0].container == "mpegts" else ".mkv"
     moment = re.sub(r"[^0-9T]", "", rfc3339(report.start_us)[:19])
-    name = _NO_NAME.sub("_", f"{report.camera}_{moment}_{report.id[:12]}").lstrip(".")
+    name = _NO_NAME.sub("_", f"{report.camera}_{moment}_{report.id[:ID_CHARACTERS]}").lstrip(".")
     return Path(folder_name(label)) / f"{name[:150]}{suffix}"
 
 

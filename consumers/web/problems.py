@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 from consumers.outputs.redis.connection import REDIS_ERRORS, SinkError
 from consumers.printable import printable
+from consumers.records.forgotten import Forgotten
+from consumers.records.prediction import rfc3339
 from stream import BrokerError
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,14 @@ class Invalid(BaseModel):
     message: str = Field(examples=["Input should be less than or equal to 500"])
 
 
+class WasForgotten(BaseModel):
+    """Who had something forgotten, when and why."""
+
+    time: str = Field(description="When that was asked for; wall clock.", examples=["2026-11-24T08:00:00.000000Z"])
+    by: str = Field(description="Who asked for it.", examples=["ana"])
+    why: str | None = Field(description="Why, as that one wrote it.", examples=["request 17"])
+
+
 class Problem(BaseModel):
     """Why a request was not answered (RFC 9457)."""
 
@@ -45,6 +55,9 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="This one in words.", examples=["no event 3f0c6a is kept"])
     errors: list[Invalid] = Field([], description="What is wrong with the request, one by one.")
+    forgotten: WasForgotten | None = Field(
+        None, description="Of what is forgotten; absent of other problems, and where it is of several stretches."
+    )
 
 
 class ProblemError(HTTPException):
@@ -54,14 +67,19 @@ class ProblemError(HTTPException):
         super().__init__(status, detail, dict(headers or {}))
         #: The last part of the problem's type.
         self.kind = kind
+        #: What is forgotten, where that is the problem.
+        self.stretch: Forgotten | None = None
 
 
 def not_found(detail: str) -> ProblemError:
     return ProblemError(404, "not-found", detail)
 
 
-def forgotten(detail: str) -> ProblemError:
-    return ProblemError(410, "forgotten", detail)
+def forgotten(detail: str, stretch: Forgotten | None = None) -> ProblemError:
+    """Say that something is forgotten, and of which stretch it is, where that is known."""
+    error = ProblemError(410, "forgotten", detail)
+    error.stretch = stretch
+    return error
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -81,7 +99,8 @@ def add_problems(app: FastAPI) -> None:
             headers |= {"Allow": allowed} if (allowed := _allowed(app, request.url.path)) else {}
         phrase = http.HTTPStatus(error.status_code).phrase
         kind = error.kind if isinstance(error, ProblemError) else phrase.lower().replace(" ", "-")
-        return _problem(error.status_code, kind, str(error.detail), headers=headers)
+        stretch = error.stretch if isinstance(error, ProblemError) else None
+        return _problem(error.status_code, kind, str(error.detail), headers=headers, stretch=stretch)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -134,6 +153,7 @@ def _problem(
     *,
     errors: Sequence[Invalid] = (),
     headers: Mapping[str, str] | None = None,
+    stretch: Forgotten | None = None,
 ) -> JSONResponse:
     body = Problem(
         type=f"urn:clipline:problem:{kind}",
@@ -141,7 +161,9 @@ def _problem(
         status=status,
         detail=detail,
         errors=list(errors),
+        forgotten=None
+        if stretch is None
+        else WasForgotten(time=rfc3339(stretch.time_us), by=stretch.by, why=stretch.why),
     )
-    return JSONResponse(
-        body.model_dump(), status, {"Cache-Control": "no-store", **(headers or {})}, media_type=MEDIA_TYPE
-    )
+    content, headers = body.model_dump(exclude_none=True), {"Cache-Control": "no-store", **(headers or {})}
+    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)

@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 #: Reports of one event that are read at the start, about; those of further ones are left out.
 _REPORTS: Final = 4
 T = TypeVar("T")
-#: A camera, and event times of begin and end.
-_When = tuple[str, int, int]
+#: A camera, event times of begin and end, and the event's id.
+_When = tuple[str, int, int, str]
 #: Of states: what `clipline status` reads.
 _STATES: Final = 5_000
 #: Of shares and ended sessions, with what deletes them: more than are heeded.
@@ -256,7 +256,7 @@ class View:
                     (each.camera, each.label) == (camera, label)
                     and each.start_us < to_us
                     and each.end_us > from_us
-                    and not self._is_forgotten((camera, each.start_us, each.end_us))
+                    and not self._is_forgotten(_when_reported(each))
                 ),
             )
             return list(found.items)
@@ -269,7 +269,7 @@ class View:
         with self._lock:
             for event in map(self._known, self._events.between(from_us, to_us)):
                 report = event.report
-                if wanted(event) and not self._is_forgotten((report.camera, report.start_us, report.end_us)):
+                if wanted(event) and not self._is_forgotten(_when_reported(report)):
                     day = found.setdefault(day_of(event.report.start_us), DayCounts())
                     day.alerts += event.report.severity == "alert"
                     day.detections += event.report.severity != "alert"
@@ -280,9 +280,9 @@ class View:
         with self._lock:
             return self._verdicts.get(id_)
 
-    def when_judged(self, verdict: Verdict) -> tuple[str, int, int]:
-        """The camera, begin and end of the event that a verdict is on."""
-        return self._when_told_of(verdict.event, (verdict.camera, verdict.start_us, verdict.end_us))
+    def when_judged(self, verdict: Verdict) -> tuple[str, int, int, str]:
+        """The camera, begin, end and id of the event that a verdict is on."""
+        return self._when_told_of((verdict.camera, verdict.start_us, verdict.end_us, verdict.event))
 
     def verdicts(self, limit: int, wanted: Callable[[Verdict], bool], after: Key | None) -> Slice[Verdict]:
         """Verdicts by when they were given, the newest first."""
@@ -324,11 +324,12 @@ class View:
         """Whether something is not to be told of; also as long as that is not known."""
         return not self.knows_forgotten() or self.forgotten.of(*at) is not None
 
-    def _when_told_of(self, event: str, at: _When) -> _When:
+    def _when_told_of(self, at: _When) -> _When:
         """When an event is that was told of as `at`: it may have gone on since, and then all of that is forgotten."""
+        camera, start_us, end_us, event = at
         with self._lock:
             report = self._events.get(event)
-        return at if report is None else (at[0], min(at[1], report.start_us), max(at[2], report.end_us))
+        return at if report is None else (camera, min(start_us, report.start_us), max(end_us, report.end_us), event)
 
     def _when_sent_about(self, each: Delivery) -> _When | None:
         """Of what a message about an event is; None of others."""
@@ -336,7 +337,7 @@ class View:
             return None
         data = each.message["data"]
         return self._when_told_of(
-            data["event"], (data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]))
+            (data["camera"], parse_time_us(data["start"]), parse_time_us(data["end"]), data["event"])
         )
 
     def _told(
@@ -465,7 +466,7 @@ class View:
 
 
 def _when_reported(each: Event) -> _When:
-    return each.camera, each.start_us, each.end_us
+    return each.camera, each.start_us, each.end_us, each.id
 
 
 def _exhaust(things: Iterator[object]) -> None:

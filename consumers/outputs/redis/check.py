@@ -98,7 +98,8 @@ class _Check:
                 found = decode(record.key, record.headers, record.value, record.where)
             except RecordError:
                 continue  # it is shown nowhere
-            if book.of(found.camera, found.start_us, found.end_us) is None:
+            event = found.id if topic == self._topics.events else None
+            if book.of(found.camera, found.start_us, found.end_us, event) is None:
                 yield record, found
 
     def _stream(self, name: str, entry: str, wanted: _Shown, limit: int) -> Iterable[str]:

@@ -96,7 +96,7 @@ class Entries:
         except RecordError as error:
             self.leave_out(str(error))
             return None
-        if self._book.of(what.camera, what.start_us, what.end_us) is not None:
+        if self._book.of(what.camera, what.start_us, what.end_us, what.id if is_event else None) is not None:
             return None  # what was deleted of it does not come back
         is_rebuilt = rebuild is not None and record.offset < rebuild.end
         return Entry(what, record, source, is_rebuilt, is_event and self._published.is_news(record))

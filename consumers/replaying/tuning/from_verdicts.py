@@ -114,7 +114,7 @@ def run_from_verdicts(settings: Settings, wanted: Wanted, out: Output, errors: O
         if fnmatchcase(said.newest.camera, wanted.camera)
         and said.newest.end_us >= (wanted.since_us or 0)
         and event not in gone
-        and book.of(said.newest.camera, said.newest.start_us, said.newest.end_us) is None
+        and book.of(said.newest.camera, said.newest.start_us, said.newest.end_us, said.newest.event) is None
     }
     now = rules_now(transport, settings)
     rules = RuleSet(find(settings.worker.model).contract, now.tracker, now.tables)

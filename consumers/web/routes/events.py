@@ -230,7 +230,7 @@ def find_event(desk: Desk, asker: Asker, event: str) -> KnownEvent:
     found = known_event(desk, asker, event)
     if found is None:
         raise not_found(f"no event {event} is kept")
-    check_remembered(desk, found.report.camera, found.report.start_us, found.report.end_us)
+    check_remembered(desk, found.report.camera, found.report.start_us, found.report.end_us, found.report.id)
     return found
 
 

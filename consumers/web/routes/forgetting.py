@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from consumers.forgetting.book import MOST
 from consumers.forgetting.report import NOBODY_KNOWS, DryRun, Report
-from consumers.forgetting.serving import Job, TooManyStretchesError
+from consumers.forgetting.serving import BrokerHangsError, Job, TooManyStretchesError
 from consumers.forgetting.work import LEAST_AGE_SECONDS
 from consumers.records.forgotten import MAX_CHARACTERS, Forgotten
 from consumers.records.prediction import rfc3339
@@ -71,6 +71,8 @@ async def forget_stretch(
             job = desk.forgetter.put(_noted(desk, stretch) or stretch, dry_run=asked.dry_run)
     except TooManyStretchesError as error:
         raise ProblemError(503, "busy", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
+    except BrokerHangsError as error:
+        raise ProblemError(503, "service-away", str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
     response.headers["Location"] = f"/api/v1/cameras/{camera}/forgettings"
     return _body(job.stretch, job)
 

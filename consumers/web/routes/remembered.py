@@ -39,13 +39,13 @@ def check_knows_forgotten(desk: Desk) -> None:
         raise BrokerError(desk.view.waiting("forgotten") or "what is forgotten is not read yet")
 
 
-def check_remembered(desk: Desk, camera: str, start_us: int, end_us: int) -> None:
-    """See that something of a camera is of no stretch that is forgotten.
+def check_remembered(desk: Desk, camera: str, start_us: int, end_us: int, event: str | None = None) -> None:
+    """See that something of a camera, or about an event of it, is of no stretch that is forgotten.
 
     Raises:
         ProblemError: it is.
         BrokerError: what is forgotten is not known yet.
     """
     check_knows_forgotten(desk)
-    if (stretch := desk.view.forgotten.of(camera, start_us, end_us)) is not None:
-        raise forgotten(stretch.described())
+    if (stretch := desk.view.forgotten.of(camera, start_us, end_us, event)) is not None:
+        raise forgotten(stretch.explained(), stretch)

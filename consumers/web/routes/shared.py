@@ -77,7 +77,8 @@ def _shown(desk: Desk, request: Request, token: str) -> tuple[Share, KnownEvent]
     share = desk.access.share(request, token)
     known = desk.view.event(share.event)
     report = None if known is None else known.report
-    if known is None or report is None or desk.view.forgotten.of(report.camera, report.start_us, report.end_us):
+    forgotten = desk.view.forgotten
+    if known is None or report is None or forgotten.of(report.camera, report.start_us, report.end_us, report.id):
         raise desk.access.no_share()
     return share, known
 

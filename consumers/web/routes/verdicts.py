@@ -146,8 +146,8 @@ async def give_verdicts(given: GivenBatch, asker: Operator, desk: AtDesk) -> Ver
 
 def _forgotten(desk: Desk, known: KnownEvent) -> str | None:
     report = known.report
-    stretch = desk.view.forgotten.of(report.camera, report.start_us, report.end_us)
-    return None if stretch is None else stretch.described()
+    stretch = desk.view.forgotten.of(report.camera, report.start_us, report.end_us, report.id)
+    return None if stretch is None else stretch.explained()
 
 
 def _why_not(known: KnownEvent, answer: Answer) -> str | None:

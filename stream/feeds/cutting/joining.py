@@ -46,6 +46,28 @@ def write_joined(segments: Sequence[Segment], path: Path, shown_from_us: int | N
         unfinished.unlink(missing_ok=True)
 
 
+def joined_times_us(path: Path) -> list[int]:
+    """When all pictures in such a file are, in microseconds of it: those before its begin, for decoders only, as well.
+
+    Raises:
+        SegmentError: it cannot be read.
+    """
+    try:
+        shown, whole = _stamps(path, {}), _stamps(path, {"ignore_editlist": "1"})
+        # An edit list says where players begin: of that its own times know nothing.
+        ahead = next(each - shown[place] for place, each in whole.items() if place in shown)
+    except (av.error.FFmpegError, OSError, IndexError, StopIteration) as error:
+        raise SegmentError(str(path), f"cannot be read ({error})") from None
+    return [each - ahead for each in whole.values()]
+
+
+def _stamps(path: Path, options: dict[str, str]) -> dict[int | None, int]:
+    """Microseconds by place in the file."""
+    with av.open(str(path), options=options) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size and p.pts is not None]
+        return {p.pos: round(float(p.pts * p.time_base) * 1e6) for p in packets if p.pts is not None}
+
+
 def _join(segments: Sequence[Segment], out: av.container.OutputContainer, zero_us: int) -> None:
     stream: av.VideoStream | None = None
     written: set[int] = set()

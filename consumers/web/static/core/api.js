@@ -14,6 +14,8 @@ export class Problem extends Error {
     super(body.detail || body.title || String(status));
     this.status = status;
     this.kind = (body.type || "").replace("urn:clipline:problem:", "");
+    /** Who had it forgotten, when and why: {time, by, why}; undefined for other problems. */
+    this.forgotten = body.forgotten;
   }
 }
 

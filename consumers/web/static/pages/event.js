@@ -26,10 +26,9 @@ const BUNDLE_PATIENCE_MS = 180_000;
 /** What the API says of an event that nobody is shown, and what is said of it here. */
 const GONE = {forgotten: "event.forgotten", "not-found": "event.none", invalid: "event.none"};
 
-/** Why an event is not shown, and since when, if the API's words say that: "…: forgotten, as ana asked at 2026-11-24T08:00:00Z". */
-function goneSays(gone, words) {
-  const at = /asked at (\S+Z)$/.exec(words)?.[1];
-  return at ? `${t(`${gone}.is`)} ${forgottenSays({at: Date.parse(at), why: null})}` : t(`${gone}.is`);
+/** Why an event is not shown, and of one that is forgotten since when and why. */
+function goneSays(gone, {forgotten}) {
+  return forgotten ? `${t(`${gone}.is`)} ${forgottenSays({at: Date.parse(forgotten.time), why: forgotten.why})}` : t(`${gone}.is`);
 }
 
 const iso = (time) => new Date(time).toISOString();
@@ -258,7 +257,7 @@ export function EventPage() {
   useEffect(() => setSaid(null), [found.answer]);
   if (found.error && !found.answer) {
     const gone = GONE[found.error.kind];
-    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${goneSays(gone, found.error.message)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
+    return html`<${Head} />${gone ? html`<${Empty} title=${t(gone)}>${goneSays(gone, found.error)}<//>` : html`<${Failed} error=${found.error} retry=${found.again} />`}`;
   }
   if (!found.answer || found.answer.event !== subject) return html`<${Head} /><${Loading} lines="3" shape="page" />`;
   const event = said === null ? found.answer : {...found.answer, verdict: said};
