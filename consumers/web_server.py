@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from consumers.settings import SettingsError
 
+log = logging.getLogger(__name__)
+
 #: A request has so long to be there as a whole; uvicorn itself waits for ever.
 _REQUEST_SECONDS: Final = 10.0
 #: What the kernel holds for a client beside what is in flight.
@@ -25,6 +29,11 @@ _SEND_BUFFER_BYTES: Final = 128 * 1024
 #: Connections that wait to be accepted.
 _WAITING: Final = 128
 _END_SECONDS: Final = 3
+#: Clients that take nothing are looked for so often, in ticks of uvicorn of a tenth of a second.
+_LOOK_TICKS: Final = 10
+#: Streams let go of their clients by themselves, with words of their own: they are given so much longer here.
+_LATER_SECONDS: Final = 2.0
+SLOW_SECONDS: Final = 30.0
 
 
 class AddressTakenError(SettingsError):
@@ -34,10 +43,15 @@ class AddressTakenError(SettingsError):
 class WebServer:
     """A server that runs."""
 
-    def __init__(self, server: uvicorn.Server, url: str) -> None:
+    def __init__(self, server: _Server, url: str) -> None:
         self._server = server
         #: Where it is reached, without a path.
         self.url = url
+
+    @property
+    def let_go(self) -> int:
+        """Clients that were disconnected since they took nothing of what they had asked for."""
+        return self._server.let_go
 
     def abort(self, client: Any) -> None:
         """Close the connection of a client, an address as ASGI has it, without a word."""
@@ -48,7 +62,13 @@ class WebServer:
 
 @contextlib.contextmanager
 def web_server(
-    app: ASGIApp, address: str, connections: int, name: str, *, proxy_headers: bool = True
+    app: ASGIApp,
+    address: str,
+    connections: int,
+    name: str,
+    *,
+    proxy_headers: bool = True,
+    slow_seconds: float = SLOW_SECONDS,
 ) -> Iterator[WebServer]:
     """Serve `app` at an address while the body runs.
 
@@ -58,6 +78,7 @@ def web_server(
         connections: at once; further ones are told to come back later (503).
         name: of the thread.
         proxy_headers: whether whoever is connected from this machine may say that it asks for another address.
+        slow_seconds: for so long a client may take nothing of what it is sent, or two seconds more.
 
     Raises:
         SettingsError: the address cannot be listened on; AddressTakenError where somebody else does.
@@ -65,7 +86,7 @@ def web_server(
     """
     host, port = parse_address(address)
     listener = _listen(host, port)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             http=_PromptProtocol,
@@ -77,7 +98,8 @@ def web_server(
             proxy_headers=proxy_headers,
             limit_concurrency=connections,
             timeout_graceful_shutdown=_END_SECONDS,
-        )
+        ),
+        slow_seconds + _LATER_SECONDS,
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
     thread.start()
@@ -125,6 +147,65 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's, which disconnects clients that take nothing: it would wait for them for ever, and with it whoever
+    sends, what that one holds, and the connection's place.
+    """
+
+    def __init__(self, config: uvicorn.Config, slow_seconds: float) -> None:
+        super().__init__(config)
+        self._slow_seconds = slow_seconds
+        self.let_go = 0
+        #: Of connections on which something waits to be taken: bytes that were, and since when none more was.
+        self._waiting: dict[Any, tuple[int, float]] = {}
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _LOOK_TICKS == 0:
+            self._look(time.monotonic())
+        return await super().on_tick(counter)
+
+    def _look(self, now: float) -> None:
+        before, self._waiting = self._waiting, {}
+        for connection in list(self.server_state.connections):
+            sent = getattr(connection, "transport", None)
+            if not isinstance(sent, _Counted) or not sent.waiting:
+                continue
+            taken, since = before.get(connection, (sent.taken, now))
+            self._waiting[connection] = sent.taken, (now if sent.taken > taken else since)
+            if now - self._waiting[connection][1] >= self._slow_seconds:
+                del self._waiting[connection]
+                self.let_go += 1
+                client = ":".join(map(str, getattr(connection, "client", None) or ("?",)))
+                log.warning(
+                    "%s: disconnected, it took nothing for %g s of what it had asked for (%d such so far)",
+                    *(client, self._slow_seconds, self.let_go),
+                )
+                sent.abort()
+
+
+class _Counted:
+    """A connection's transport, and how much of what was written was taken: at least by this machine's kernel."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport, self._written = transport, 0
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        self._transport.write(data)
+
+    @property
+    def waiting(self) -> int:
+        size: int = self._transport.get_write_buffer_size()
+        return size
+
+    @property
+    def taken(self) -> int:
+        return self._written - self.waiting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _PromptProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn has it; whoever begins a request and does not end it in time takes nobody's place for long.
 
@@ -134,7 +215,8 @@ class _PromptProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        counted: Any = _Counted(transport)
+        super().connection_made(counted)
         self._await_request()
 
     def data_received(self, data: bytes) -> None:

@@ -173,6 +173,7 @@ class Place:
         self.settings = Settings.model_validate({"serve": {"slow_seconds": slow_seconds}})
         self.fast = self.streams = self.access = self
         self.is_in = True
+        self.slow = 0
         self.left: list[FastFeed] = []
         self.cut: list[object] = []
 

@@ -177,6 +177,23 @@ def test_whoever_breaks_off_gives_the_place_back(site: Site, monkeypatch: pytest
         assert eventually(lambda: asked(client, report, "ana").status_code == 200)
 
 
+def test_whoever_takes_nothing_gives_the_place_back(site: Site, monkeypatch: pytest.MonkeyPatch):
+    report = seen(site)
+    going = threading.Event()
+    going.set()
+    in_place_of_bundles(monkeypatch, 1 << 27, going)
+    monkeypatch.setattr(serving, "_MOST", 1)
+    impatient = site.settings.serve.model_copy(update={"slow_seconds": 0.5})
+    with served(site.settings.model_copy(update={"serve": impatient})) as (client, desk):
+        ready(desk)
+        with client.stream("POST", f"/events/{report.id}/bundle", json={}, headers=bearer("ana")) as answer:
+            assert answer.status_code == 200
+            problem(asked(client, report, "ana"), 503, "busy")
+            # It is connected, and takes nothing.
+            assert eventually(lambda: asked(client, report, "ana").status_code == 200)
+        assert client.get("/health", headers=bearer("ana")).json()["let_go"] == 1
+
+
 @pytest.fixture
 def page(site: Site) -> Iterator[tuple[Any, Event]]:
     report = seen(site)

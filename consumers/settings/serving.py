@@ -38,8 +38,8 @@ class ServeSettings(Section):
         30.0,
         gt=0,
         le=MAX_SECONDS,
-        description="Seconds that a client may take nothing once its buffer is full. It is disconnected then, and goes "
-        "on where it was when it connects again.",
+        description="Seconds that a client may take nothing once its buffer is full, also of what the dashboard sends. "
+        "It is disconnected then; a stream goes on where it was when it connects again.",
     )
 
     @model_validator(mode="after")

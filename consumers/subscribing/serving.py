@@ -82,6 +82,8 @@ class EventStreams:
         self._is_closing = False
         #: Ends a client's connection at once, and what it has not taken; set by whoever serves.
         self.abort: Callable[[Any], None] = lambda _: None
+        #: How many other clients were disconnected since they took nothing; set by whoever serves.
+        self.let_go: Callable[[], int] = lambda: 0
         #: Clients that were disconnected since they took nothing.
         self.slow = 0
         self.app = Starlette(
@@ -296,7 +298,8 @@ def serving(settings: Settings, address: str) -> Iterator[tuple[str, EventStream
 
     streams = event_streams(settings, token)
     clients = settings.serve.max_clients + _MORE_REQUESTS
-    with web_server(streams.app, address, clients, "events over HTTP") as server:
+    slow_seconds = settings.serve.slow_seconds
+    with web_server(streams.app, address, clients, "events over HTTP", slow_seconds=slow_seconds) as server:
         streams.abort = server.abort
         try:
             yield f"{server.url}{PATH}", streams

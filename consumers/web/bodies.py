@@ -347,6 +347,9 @@ class Health(BaseModel):
         examples=[["gate-1: no data for 20 s"]],
     )
     unreadable: int = Field(description="Records that are not what their topic holds.", examples=[0])
+    let_go: int = Field(
+        description="Clients that were disconnected, as they took nothing of what they had asked for.", examples=[0]
+    )
     topics: dict[str, TopicHealth]
     footage: FootageHealth
 

@@ -114,15 +114,17 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
         )
         pages = read_pages()
         app = make_app(desk, [pages_router(pages), shared_router(pages), *more])
-        clients = settings.dashboard.max_clients
+        clients, slow_seconds = settings.dashboard.max_clients, settings.serve.slow_seconds
         try:
-            server = stack.enter_context(web_server(app, address, clients, "dashboard", proxy_headers=False))
+            server = stack.enter_context(
+                web_server(app, address, clients, "dashboard", proxy_headers=False, slow_seconds=slow_seconds)
+            )
         except AddressTakenError as error:
             raise SettingsError(
                 f"{error}: `clipline run` serves the dashboard by itself, perhaps there; for another port there are "
                 "dashboard.listen and `clipline dashboard --listen HOST:PORT`"
             ) from None
-        streams.abort = server.abort
+        streams.abort, streams.let_go = server.abort, lambda: server.let_go
         # Before the server ends, which waits for what is under way.
         stack.callback(streams.close)
         yield f"{server.url}{PREFIX}", desk

@@ -67,6 +67,7 @@ class _Sent(StreamingResponse):
             await super().__call__(scope, receive, send_in_time)
         except TimeoutError:
             log.warning("fast view of %s: disconnected, it took nothing for %g s", self._feed.camera, seconds)
+            self._desk.streams.slow += 1
             self._desk.streams.abort(scope.get("client"))
             await asyncio.sleep(0)
         finally:

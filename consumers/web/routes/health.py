@@ -41,6 +41,7 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
         # They name cameras.
         problems=list(desk.view.overview().problems) if asker.cameras is None else [],
         unreadable=desk.view.left_out,
+        let_go=desk.streams.slow + desk.streams.let_go(),
         topics=topics,
         footage=FootageHealth(
             cameras=footage.live.watched,
