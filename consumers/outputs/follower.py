@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from consumers.records.away import Away
 from stream import BrokerError, Existing, Partition, Polled, Reader, Record, Transport
 
 from .outages import ASK_SECONDS, Outage
@@ -124,6 +125,11 @@ class TopicFollower:
         if awaited is None and self._missing and not self._existing:
             return f"topic {min(self._missing)}, which does not exist"
         return awaited
+
+    @property
+    def away(self) -> Away | None:
+        """Since when the broker has been away; None where it is there."""
+        return self._outage.away
 
     @property
     def away_seconds(self) -> float:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenReader
+from consumers.records.away import Away
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
 from consumers.records.prediction import Prediction
@@ -65,6 +66,8 @@ class ProjectionState:
     behind: int = 0
     #: What is waited for and since when, in words; None where nothing is.
     awaited: str | None = None
+    #: What that is made of.
+    away: Away | None = None
     #: The share of a rebuild that is done, 0 to 1; None where none is under way.
     rebuilt: float | None = None
     #: Records that were read and cannot be shown.
@@ -129,7 +132,7 @@ class RedisProjection:
     @property
     def state(self) -> ProjectionState:
         """How far Redis is behind. May be asked by other threads."""
-        return replace(self._state, awaited=self._outage.awaited)
+        return replace(self._state, awaited=self._outage.awaited, away=self._outage.away)
 
     def catch_up(self, seconds: float) -> bool:
         """Wait until Redis shows all that is on the topics by now; False where that takes longer."""

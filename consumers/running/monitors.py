@@ -138,7 +138,7 @@ class WorkerMonitor:
 
     def _away(self) -> str | None:
         serving = self._serving
-        return self._kafka_away() if serving is None else next(iter(serving.awaited()), None)
+        return self._kafka_away() if serving is None else next(map(str, serving.awaited()), None)
 
     def _age_seconds(self) -> float:
         turned_at = self._serving.worker.turned_at if self._serving is not None else None

@@ -280,7 +280,8 @@ def _troubles(
     for line in cameras:
         name, seen = line.state.feed.camera, line.classified
         if line.status in {"failed", "stalled"}:
-            yield Trouble("camera_quiet", name, _quiet_seconds(line.state, now_us), why=line.state.feed.why or "")
+            feed, quiet = line.state.feed, _quiet_seconds(line.state, now_us)
+            yield Trouble("camera_quiet", name, quiet, why=feed.why or "", code=feed.code)
         if seen is not None and seen.fenced_seconds is not None and seen.fenced_seconds < _FENCED_SECONDS:
             yield Trouble("camera_fenced", name, count=seen.fenced)
     yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
@@ -325,8 +326,9 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
         if line.classified and line.classified.degraded:
             yield Trouble("degraded", name)
     for state in alive:
+        known = {str(each): each for each in state.away}
         for service in state.awaited:
-            yield Trouble("awaits", state.name, why=service)
+            yield Trouble("awaits", state.name, why=service, away=known.get(service))
         if waiting := too_many_waiting(state):
             yield Trouble("waiting", state.name, count=waiting)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumers.printable import printable
+from consumers.records.away import Away
 from consumers.terminal.wording import count, duration
 
 TroubleKind = Literal[
@@ -32,6 +33,10 @@ class Trouble:
     names: tuple[str, ...] = ()
     #: In words, as whoever noticed it says it; empty where nobody says.
     why: str = ""
+    #: `why` in one word, as cameras have it; None where it has none.
+    code: str | None = None
+    #: What `why` is made of, where that is a service that does not answer.
+    away: Away | None = None
 
     @property
     def sentence(self) -> str:

@@ -6,7 +6,7 @@ import http
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,9 @@ _AWAY_SECONDS: Final = 5
 _NO_JSON: Final = "send Content-Type: application/json"
 
 
+ProblemCode = Literal["broker-away", "redis-away", "unexpected", "no-footage-then"]
+
+
 class Invalid(BaseModel):
     """One thing that is wrong with a request."""
 
@@ -44,20 +47,32 @@ class Problem(BaseModel):
     title: str = Field(description="The kind in words.", examples=["Not Found"])
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="This one in words.", examples=["no event 3f0c6a is kept"])
+    code: ProblemCode | None = Field(
+        None, description="`detail` in one word, where it is one of few sentences.", examples=[None]
+    )
     errors: list[Invalid] = Field([], description="What is wrong with the request, one by one.")
 
 
 class ProblemError(HTTPException):
     """A request cannot be answered, and why."""
 
-    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        code: ProblemCode | None = None,
+    ) -> None:
         super().__init__(status, detail, dict(headers or {}))
         #: The last part of the problem's type.
         self.kind = kind
+        #: The detail in one word; None where it has none.
+        self.code = code
 
 
-def not_found(detail: str) -> ProblemError:
-    return ProblemError(404, "not-found", detail)
+def not_found(detail: str, code: ProblemCode | None = None) -> ProblemError:
+    return ProblemError(404, "not-found", detail, code=code)
 
 
 def forgotten(detail: str) -> ProblemError:
@@ -80,8 +95,10 @@ def add_problems(app: FastAPI) -> None:
             # The framework names those of the first route of a path only.
             headers |= {"Allow": allowed} if (allowed := _allowed(app, request.url.path)) else {}
         phrase = http.HTTPStatus(error.status_code).phrase
-        kind = error.kind if isinstance(error, ProblemError) else phrase.lower().replace(" ", "-")
-        return _problem(error.status_code, kind, str(error.detail), headers=headers)
+        kind, code = phrase.lower().replace(" ", "-"), None
+        if isinstance(error, ProblemError):
+            kind, code = error.kind, error.code
+        return _problem(error.status_code, kind, str(error.detail), headers=headers, code=code)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -99,8 +116,10 @@ def add_problems(app: FastAPI) -> None:
 
     async def away(_request: Request, error: Exception) -> JSONResponse:
         log.debug("%s", error)
-        service = "the broker" if isinstance(error, BrokerError) else "Redis"
-        return _problem(503, "service-away", f"{service} is away", headers={"Retry-After": str(_AWAY_SECONDS)})
+        headers = {"Retry-After": str(_AWAY_SECONDS)}
+        if isinstance(error, BrokerError):
+            return _problem(503, "service-away", "the broker is away", headers=headers, code="broker-away")
+        return _problem(503, "service-away", "Redis is away", headers=headers, code="redis-away")
 
     for kind in (BrokerError, SinkError, *REDIS_ERRORS):
         app.add_exception_handler(kind, away)
@@ -108,7 +127,9 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(500)
     async def failed(_request: Request, _error: Exception) -> JSONResponse:
         # The traceback is in the log, by the server.
-        return _problem(500, "unexpected", "nobody foresaw this; the log of the dashboard tells more")
+        return _problem(
+            500, "unexpected", "nobody foresaw this; the log of the dashboard tells more", code="unexpected"
+        )
 
 
 def _says_json(request: Request) -> bool:
@@ -134,12 +155,14 @@ def _problem(
     *,
     errors: Sequence[Invalid] = (),
     headers: Mapping[str, str] | None = None,
+    code: ProblemCode | None = None,
 ) -> JSONResponse:
     body = Problem(
         type=f"urn:clipline:problem:{kind}",
         title=http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
+        code=code,
         errors=list(errors),
     )
     return JSONResponse(

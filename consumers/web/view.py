@@ -196,14 +196,14 @@ class View:
 
     def overview(self) -> Overview:
         """How everything is. Where the broker tells nothing, nobody knows how cameras are: they are `unknown`."""
-        away = self._feeds["states"].health.away
+        away = self._feeds["states"].health.outage
         with self._lock:
             now = overview(self._states, self._now_us())
         if away is None:
             return now
         trouble = f"waiting for {away}"
         cameras = tuple(replace(line, status=UNKNOWN, trouble=trouble) for line in now.cameras)
-        told = (Trouble("broker_away", why=away),)
+        told = (Trouble("broker_away", why=str(away), away=away),)
         return Overview(now.time_us, cameras, (), (), (trouble,), troubles=told)
 
     def camera(self, name: str) -> CameraLine | None:

@@ -16,8 +16,9 @@ from consumers.web.access import Asker
 from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken
 from consumers.web.cameras.bodies import ForgottenSpan, PredictionBody, Predictions
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
-from consumers.web.paging import CameraId, Moment, to_us
+from consumers.web.paging import CameraId, Moment, to_us, waits
 from consumers.web.problems import not_found, problem_responses
+from consumers.web.view import UNKNOWN
 
 from .remembered import check_known, check_knows_forgotten
 
@@ -47,7 +48,7 @@ def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
     """All cameras, by name: how each of them is, since when and why."""
     now = desk.view.overview()
     lines = [line for line in now.cameras if asker.sees(line.state.feed.camera)]
-    return Cameras(items=[_body(line) for line in lines], waiting=desk.view.waiting("states"))
+    return Cameras(items=[_body(line) for line in lines], **waits(desk.view, "states"))
 
 
 @router.get("/cameras/{camera}", responses=problem_responses(404, 422))
@@ -149,6 +150,7 @@ def _body(line: CameraLine) -> Camera:
         status=line.status,
         since=rfc3339(feed.since_us),
         why=line.trouble or None,
+        cause=feed.why if line.status == feed.status else None,
         code=_code(line),
         heard=rfc3339(line.state.time_us),
         data=None if feed.data_us is None else rfc3339(feed.data_us),
@@ -169,11 +171,12 @@ def _body(line: CameraLine) -> Camera:
 
 
 def _code(line: CameraLine) -> str | None:
+    feed = line.state.feed
     if line.status == "lost":
         return "lost"
-    if line.status != line.state.feed.status:
-        return None
-    return line.state.feed.code or ("no-data" if line.status == "stalled" else None)
+    if line.status == UNKNOWN:
+        return "broker-away"
+    return feed.code or ("no-data" if line.status in {"failed", "stalled"} and not feed.why else None)
 
 
 def label_rule(label: str, rule: Rule) -> LabelRule:

@@ -52,7 +52,9 @@ export async function askCameras() {
   askedAt = Date.now();
   note(answer.items, askedAt);
   alarm(answer.items.flatMap((each) => each.events));
-  waiting.value = answer.waiting;
+  const cut = answer.waiting && {waiting: answer.waiting, waiting_told: answer.waiting_told};
+  // Whoever watches it is told of what is new only.
+  if (cut?.waiting !== waiting.value?.waiting) waiting.value = cut;
   cameras.value = answer.items.sort((one, other) => inOrder.compare(one.camera, other.camera));
 }
 
