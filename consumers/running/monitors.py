@@ -219,7 +219,7 @@ def _feeds(feeds: Sequence[FeedState], now_us: int) -> Iterator[Metric]:
     )
     status = GaugeMetricFamily("clipline_feed_status", "1 for the state a camera is in.", labels=["camera", "status"])
     for feed, each in itertools.product(feeds, get_args(FeedStatus)):
-        status.add_metric([feed.camera, each], feed.status == each)
+        status.add_metric([feed.camera, each], feed.shown == each)
     yield status
 
 

@@ -41,7 +41,7 @@ class CameraLine:
     """One camera as it is shown."""
 
     state: CameraState
-    #: The feed's status, or "lost": its agent died without a word.
+    #: The feed's status; "failed" also where its agent has given up, or "lost": its agent died without a word.
     status: str
     #: Why it gives nothing, in words; empty while it is live.
     trouble: str
@@ -190,7 +190,7 @@ def overview(states: States, now_us: int, forget_seconds: float = FORGET_SECONDS
     cameras = tuple(
         _camera(state, claims.get(state.feed.camera, ()), now_us)
         for _, state in sorted(states.cameras.items())
-        if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
+        if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.shown == "ended" else FORGET_CAMERA_SECONDS)
     )
     agents = tuple(_agents(cameras, now_us))
     found = _troubles(cameras, agents, workers, alive, now_us), _unreached(states.channels, now_us)
@@ -233,6 +233,8 @@ def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraL
     quiet = duration(_quiet_seconds(state, now_us))
     if age > DEAD_SECONDS and feed.status != "ended":
         return CameraLine(state, "lost", f"its agent died without a word {duration(age)} ago", worker, classified)
+    if feed.has_failed:
+        return CameraLine(state, feed.shown, given_up_words(feed.why), worker, classified)
     if feed.status in {"failed", "stalled"}:
         return CameraLine(
             state, feed.status, f"no data for {quiet}" + (f" ({feed.why})" if feed.why else ""), worker, classified
@@ -240,6 +242,11 @@ def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraL
     if feed.status == "live":
         return CameraLine(state, "live", "", worker, classified)
     return CameraLine(state, feed.status, feed.why or "", worker, classified)
+
+
+def given_up_words(why: str | None) -> str:
+    """That an agent has given a camera up, and why."""
+    return f"its agent has given up ({why})" if why else "its agent has given up"
 
 
 def _quiet_seconds(state: CameraState, now_us: int) -> float:
@@ -252,7 +259,7 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
         by_id.setdefault(line.state.agent.id, []).append(line)
     for _, lines in sorted(by_id.items()):
         newest = max(lines, key=lambda line: line.state.time_us)
-        running = [line for line in lines if line.status != "ended"]
+        running = [line for line in lines if line.state.feed.status != "ended"]
         yield AgentLine(
             agent=newest.state.agent,
             cameras=len(lines),
@@ -280,11 +287,17 @@ def _troubles(
     for line in cameras:
         name, seen = line.state.feed.camera, line.classified
         if line.status in {"failed", "stalled"}:
-            feed, quiet = line.state.feed, _quiet_seconds(line.state, now_us)
-            yield Trouble("camera_quiet", name, quiet, why=feed.why or "", code=feed.code)
+            yield _unread(line.state, now_us)
         if seen is not None and seen.fenced_seconds is not None and seen.fenced_seconds < _FENCED_SECONDS:
             yield Trouble("camera_fenced", name, count=seen.fenced)
     yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
+
+
+def _unread(state: CameraState, now_us: int) -> Trouble:
+    feed = state.feed
+    if feed.has_failed:
+        return Trouble("camera_given_up", feed.camera, why=feed.why or "", code=feed.code)
+    return Trouble("camera_quiet", feed.camera, _quiet_seconds(state, now_us), why=feed.why or "", code=feed.code)
 
 
 def _dead(

@@ -13,8 +13,9 @@ from consumers.records.away import Away
 from consumers.terminal.wording import count, duration
 
 TroubleKind = Literal[
-    "nothing_said", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_fenced", "no_worker",
-    "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled", "channel_silent", "broker_away",
+    "nothing_said", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_given_up", "camera_fenced",
+    "no_worker", "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled", "channel_silent",
+    "broker_away",
 ]  # fmt: skip
 
 
@@ -59,6 +60,7 @@ _SENTENCES: dict[TroubleKind, str] = {
     "agent_disk": "agent {name} has no disk for segments while the broker is away ({why})",
     "worker_dead": "worker {name} died without a word {time} ago",
     "camera_quiet": "{name}: no data for {time}{in_brackets}",
+    "camera_given_up": "{name}: its agent has given up{in_brackets}",
     "camera_fenced": "{name}: an agent that another one has taken it over from still sends it; {frames} of that are "
     "left out",
     "no_worker": "no worker runs",

@@ -24,10 +24,12 @@ class Camera(BaseModel):
 
     camera: str = Field(examples=["gate-1"])
     status: str = Field(
-        description="connecting, live, stalled, failed or ended, as its agent says; lost where that died without a "
-        "word; unknown where the broker is away.",
+        description="connecting, opening, live, stalled, failed or ended, as its agent says; lost where that died "
+        "without a word; unknown where the broker is away. ended: its film was sent whole, or its agent was stopped. "
+        "failed: it cannot be read; with `over`, its agent has given up.",
         examples=["live"],
     )
+    over: bool = Field(default=False, description="Whether nobody reads it any more: it stays `ended` or `failed`.")
     since: str = Field(description="Since when the agent says so; wall clock.", examples=[_TIME])
     why: str | None = Field(description="Why it gives nothing; null while it is live.", examples=[None])
     cause: str | None = Field(None, description="The same as its agent says it, without since when.", examples=[None])

@@ -48,13 +48,13 @@ def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
     """All cameras, by name: how each of them is, since when and why."""
     now = desk.view.overview()
     lines = [line for line in now.cameras if asker.sees(line.state.feed.camera)]
-    return Cameras(items=[_body(line) for line in lines], **waits(desk.view, "states"))
+    return Cameras(items=[camera_body(line) for line in lines], **waits(desk.view, "states"))
 
 
 @router.get("/cameras/{camera}", responses=problem_responses(404, 422))
 def get_camera(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Camera:
     """One camera."""
-    return _body(known_line(desk, asker, camera))
+    return camera_body(known_line(desk, asker, camera))
 
 
 @router.get("/cameras/{camera}/predictions", responses=problem_responses(404, 422, 503))
@@ -143,15 +143,17 @@ def forgotten_spans(desk: Desk, camera: str, from_us: int, to_us: int) -> list[F
     ]
 
 
-def _body(line: CameraLine) -> Camera:
+def camera_body(line: CameraLine) -> Camera:
+    """A camera as the API shows it."""
     feed, seen = line.state.feed, line.classified
     return Camera(
         camera=feed.camera,
         status=line.status,
         since=rfc3339(feed.since_us),
         why=line.trouble or None,
-        cause=feed.why if line.status == feed.status else None,
+        cause=feed.why if line.status == feed.shown else None,
         code=_code(line),
+        over=feed.status == "ended" and line.status == feed.shown,
         heard=rfc3339(line.state.time_us),
         data=None if feed.data_us is None else rfc3339(feed.data_us),
         codec=feed.codec,

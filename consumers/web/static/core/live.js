@@ -32,6 +32,9 @@ export function freshness(camera, now = Date.now()) {
   return known && now - known.at > STALE_MS ? "stale" : "live";
 }
 
+/** Whether its agent has given a camera up: nobody tries to read it any more. */
+export const isGivenUp = (camera) => camera.over && freshness(camera) === "failed";
+
 /** When the newest video came, by the clock of this page. */
 export const newestAt = (camera) => (camera.data && seen.get(camera.camera)?.at) ?? null;
 

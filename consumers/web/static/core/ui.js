@@ -30,7 +30,7 @@ export const Failed = ({error, retry}) =>
 /** What a camera sends, in words; of a rate that nobody has measured nothing is said. */
 export function picture(camera, digits = 0) {
   if (!camera.width) return "–";
-  const rate = camera.status !== "ended" && camera.frames_per_second ? `, ${t("unit.fps", {n: number(camera.frames_per_second, digits)})}` : "";
+  const rate = !camera.over && camera.frames_per_second ? `, ${t("unit.fps", {n: number(camera.frames_per_second, digits)})}` : "";
   return `${camera.codec} ${camera.width}×${camera.height}${rate}`;
 }
 

@@ -2,7 +2,7 @@
 import {html, useEffect, useMemo, useState} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
 import {counted, duration, number, reason, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
-import {cameras, freshness} from "../core/live.js";
+import {cameras, freshness, isGivenUp} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Band, Bars, Line, Ticks} from "../core/timeline.js";
@@ -111,7 +111,7 @@ const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
 function Facts({camera, settings, error}) {
   return html`<section class="panel" aria-labelledby="now"><h2 id="now">${t("camera.now")}</h2><dl class="facts">
-      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.cause ?? camera.why, camera.code)}` : ""}<//>
+      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.cause ?? camera.why, camera.code)}` : ""}${isGivenUp(camera) ? html` <span class="quiet">${t("why.given-up")}</span>` : ""}<//>
       <${Fact} name=${t("fleet.picture")}>${picture(camera, 1)}<//>
       <${Fact} name=${t("filter.label")}>${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : t("wall.unclassified")}<//>
       <${Fact} name=${t("fleet.behind")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}<//>
@@ -191,7 +191,7 @@ function Choose({all}) {
 
 /** Switches the fast view on and off; on only where something may come. */
 function Fast({camera, isFast}) {
-  const why = !hasSent(camera) ? "camera.never" : camera.status === "ended" ? "camera.fast.ended" : null;
+  const why = !hasSent(camera) ? "camera.never" : camera.over ? "camera.fast.ended" : null;
   return html`<button aria-pressed=${isFast} disabled=${why && !isFast} title=${t(why ?? "camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`;
 }
 

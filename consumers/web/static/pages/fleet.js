@@ -2,7 +2,7 @@
 import {html} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
 import {counted, duration, isAway, number, reason, shortTime, t, word} from "../core/i18n.js";
-import {cameras, freshness, health} from "../core/live.js";
+import {cameras, freshness, health, isGivenUp} from "../core/live.js";
 import {address} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, picture, Table, typed, useAnswer, Waiting} from "../core/ui.js";
@@ -34,7 +34,7 @@ function Cameras() {
   if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
   const columns = [
     [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
-    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.cause ?? each.why, each.code)}</span>`],
+    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.cause ?? each.why, each.code)}${isGivenUp(each) ? ` · ${t("why.given-up")}` : ""}</span>`],
     [t("fleet.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => picture(each)],
     [t("fleet.rate"), (each) => (freshness(each) === "live" ? megabits(each) : "–")],
@@ -98,7 +98,7 @@ function Health() {
 function troubleSays({kind, name, seconds, count, names, why, code, told: what}) {
   const told = {name, time: duration(seconds ?? 0), names: names.join(", "), why: reason(why, what ?? code)};
   const text = count === null ? t(`trouble.${kind}`, told) : counted(`trouble.${kind}`, count, told);
-  return kind === "camera_quiet" && why ? `${text} (${told.why})` : typed(text);
+  return ["camera_quiet", "camera_given_up"].includes(kind) && why ? `${text} (${told.why})` : typed(text);
 }
 
 export function Fleet() {

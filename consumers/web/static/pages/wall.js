@@ -2,7 +2,7 @@
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
 import {duration, reason, score, shortTime, t, timeOfDay, word} from "../core/i18n.js";
-import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
+import {alarming, cameras, freshness, isGivenUp, newestAt, waiting} from "../core/live.js";
 import {fastUrl, liveUrl, loadFast, loadPlayer} from "../core/player.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
@@ -160,11 +160,12 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   return html`<div class="screen">
       ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why, told) => setPlayer({state: next, why, told})} />`}
       ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${reason(player.why, player.told)} />`}
-      ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}<//>`}
+      ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}${isGivenUp(camera) && html`<p>${t("why.given-up")}</p>`}<//>`}
       ${!hasLast && !isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
         ${isLive && player.why && html`<p>${reason(player.why, player.told)}</p>`}
         ${because && html`<p>${because}</p>`}
+        ${isGivenUp(camera) && html`<p class="quiet">${t("why.given-up")}</p>`}
         ${isLive && html`<p class="quiet">${picture(camera)}</p>`}
       </div>`}
       ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
