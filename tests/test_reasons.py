@@ -58,7 +58,7 @@ def test_the_code_is_in_the_record_and_an_agent_that_gives_none_is_read() -> Non
 
 
 def test_pages_have_words_for_each_code() -> None:
-    of_cameras = {*CODES, "lost", "no-data"}
+    of_cameras = {*CODES, "lost", "unheard", "no-data"}
     of_the_api = {*get_args(NoSampleCode), *get_args(ProblemCode), *get_args(Told.model_fields["code"].annotation)}
     for language, known in texts().items():
         missing = {code for code in of_cameras | of_the_api if f"because.{code}" not in known}

@@ -136,6 +136,10 @@ class TopicFollower:
         """For how long the broker has been away; 0 where it is there."""
         return self._outage.seconds
 
+    def was_away(self, seconds: float) -> float:
+        """For how long the broker was away, where it came back less than `seconds` ago; else 0."""
+        return self._outage.lately(seconds)
+
     def behind(self) -> int | None:
         """How many offsets there are still to read, as the broker says now; None where it does not say."""
         # What several share (a `Reader`) does not tell.

@@ -48,6 +48,8 @@ class Outage:
         """Prepare; `name`: of the service and where it is, `Kafka at broker:9092`."""
         self._name, self._say = name, say
         self._began: tuple[float, Away] | None = None
+        #: When the last one was over, and how long it was.
+        self._last: tuple[float, float] | None = None
 
     def begin(self, why: str) -> None:
         """It does not answer; said once."""
@@ -60,6 +62,7 @@ class Outage:
         """It answers."""
         if self._began is not None:
             seconds, self._began = self.seconds, None
+            self._last = time.monotonic(), seconds
             self._say(f"{self._name} is back, after {seconds:.0f} s")
 
     @property
@@ -67,6 +70,11 @@ class Outage:
         """How long it has been away; 0 where it is there."""
         began = self._began
         return 0.0 if began is None else time.monotonic() - began[0]
+
+    def lately(self, seconds: float) -> float:
+        """How long the outage was that was over less than `seconds` ago; 0 where there was none."""
+        last = self._last
+        return 0.0 if last is None or time.monotonic() - last[0] >= seconds else last[1]
 
     @property
     def awaited(self) -> str | None:

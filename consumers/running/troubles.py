@@ -13,9 +13,9 @@ from consumers.records.away import Away
 from consumers.terminal.wording import count, duration
 
 TroubleKind = Literal[
-    "nothing_said", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_given_up", "camera_fenced",
-    "no_worker", "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled", "channel_silent",
-    "broker_away",
+    "nothing_said", "all_silent", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_given_up",
+    "camera_fenced", "no_worker", "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled",
+    "channel_silent", "broker_away",
 ]  # fmt: skip
 
 
@@ -56,6 +56,8 @@ class Trouble:
 
 _SENTENCES: dict[TroubleKind, str] = {
     "nothing_said": "no camera and no worker has said anything: start them with `clipline run`, or `attach` and `work`",
+    "all_silent": "nobody has been heard of for {time} ({names}): they died together, or the broker has taken nothing "
+    "since",
     "agent_dead": "agent {name} died without a word {time} ago ({names})",
     "agent_disk": "agent {name} has no disk for segments while the broker is away ({why})",
     "worker_dead": "worker {name} died without a word {time} ago",

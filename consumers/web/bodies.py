@@ -35,7 +35,7 @@ class Camera(BaseModel):
     cause: str | None = Field(None, description="The same as its agent says it, without since when.", examples=[None])
     code: str | None = Field(
         description="The same in one word, for programs, as its agent says (`refused`, `no-answer`, `over` …), or "
-        "`lost`, `no-data`, `broker-away`; null where it has none.",
+        "`lost`, `unheard`, `no-data`, `broker-away`; null where it has none.",
         examples=[None],
     )
     heard: str = Field(description="When its agent was heard of last.", examples=[_TIME])

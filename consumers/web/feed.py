@@ -98,6 +98,10 @@ class Feed:
             left_out=self._left_out,
         )
 
+    def was_away(self, seconds: float) -> float:
+        """See `TopicFollower.was_away`. Any thread may ask."""
+        return self._follower.was_away(seconds)
+
     def _begin(self, transport: Transport, topic: str, bounds: Bounds) -> Mapping[Partition, int]:  # noqa: ARG002  a Begin
         found = {partition: max(first, end - self._most) for partition, (first, end) in bounds.items()}
         self._left_out += sum(found[partition] - first for partition, (first, _) in bounds.items())

@@ -175,7 +175,7 @@ def camera_body(line: CameraLine) -> Camera:
 def _code(line: CameraLine) -> str | None:
     feed = line.state.feed
     if line.status == "lost":
-        return "lost"
+        return "unheard" if line.is_with_all else "lost"
     if line.status == UNKNOWN:
         return "broker-away"
     return feed.code or ("no-data" if line.status in {"failed", "stalled"} and not feed.why else None)
