@@ -25,6 +25,7 @@ from consumers.topics import (
 from consumers.web.desk import Desk
 from consumers.web.serving import serving_dashboard
 from stream import FeedState, Headers, KafkaTransport
+from stream.feeds.reasons import code_of
 from tests.waiting import eventually
 
 BEGIN_US = 1_763_971_200_000_000  # 2025-11-24T08:00:00Z
@@ -58,8 +59,9 @@ def ended(report: Event) -> Event:
 
 
 def camera_state(name: str, status: str = "live", why: str | None = None) -> CameraState:
-    known = {"data_us": now_us(), "segments": 9, "frames": 900, "bytes": 1_000_000, "frames_per_second": 25.0}
-    feed = FeedState(name, status, since_us=now_us(), why=why, codec="h264", width=1920, height=1080, **known)
+    known: dict[str, Any] = {"data_us": now_us(), "segments": 9, "frames": 900, "bytes": 1_000_000}
+    known |= {"codec": "h264", "width": 1920, "height": 1080, "frames_per_second": 25.0, "code": code_of(why)}
+    feed = FeedState(name, status, since_us=now_us(), why=why, **known)
     return CameraState(feed, ProcessInfo("hub-agent", "hub", 41, "0.1.0", now_us()), now_us())
 
 

@@ -217,7 +217,7 @@ def test_a_camera_tells_how_it_was_what_it_sent_and_what_the_model_sees(
         assert image.shape == (768, 960, 3)
         assert image.std() > 5
         # It is kept for a moment, and a camera that is not there for somebody has none.
-        assert client.get(f"{path}/sample").json() == {"camera": "gate-1", "picture": sample, "why": None}
+        assert client.get(f"{path}/sample").json() == {"camera": "gate-1", "picture": sample, "why": None, "code": None}
         problem(client.get("/cameras/nobody/sample"), 404, "not-found")
         for each in ("history", "footage", "settings", "sample/picture"):
             problem(client.get(f"/cameras/nobody/{each}"), 404, "not-found")
@@ -276,13 +276,15 @@ def test_a_camera_without_footage_or_with_broken_footage_says_so(embedded_broker
     site.cameras("gate-1")
     with served(site.settings) as (client, desk):
         ready(desk)
-        none = {"camera": "gate-1", "picture": None, "why": "its agent does not say of what time its footage is"}
+        why = "its agent does not say of what time its footage is"
+        none = {"camera": "gate-1", "picture": None, "why": why, "code": "no-time"}
         assert client.get("/cameras/gate-1/sample").json() == none
         problem(client.get("/cameras/gate-1/sample/picture"), 404, "not-found")
         state = camera_state("gate-1")
         site.send(site.topics.cameras_state, replace(state, feed=replace(state.feed, end_us=BEGIN_US)))
         assert eventually(lambda: desk.view.camera("gate-1").state.feed.end_us == BEGIN_US)
-        assert client.get("/cameras/gate-1/sample").json()["why"] == "there is no footage of it of late"
+        body = client.get("/cameras/gate-1/sample").json()
+        assert (body["why"], body["code"]) == ("there is no footage of it of late", "no-footage")
 
 
 def test_two_views_are_shown_one_above_the_other():

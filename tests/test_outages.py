@@ -334,7 +334,7 @@ def test_a_service_that_is_away_is_said_once_and_its_return_too(quick):
     watch = watch_redis(address, said.append)
     with watching(watch) as awaited:
         assert eventually(lambda: len(awaited()) == 1, 5)
-        assert awaited()[0].startswith(f"Redis at {address} since ")
+        assert str(awaited()[0]).startswith(f"Redis at {address} since ")
         time.sleep(0.3)
         with EmbeddedRedis(port=port):
             assert eventually(lambda: awaited() == (), 5)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
-from pathlib import Path
+from typing import get_args
 
 import pytest
 
+pytest.importorskip("fastapi")
+
+from consumers.records.away import Away
 from consumers.records.camera_state import CameraState
+from consumers.records.fields import RecordError
+from consumers.records.worker_state import WorkerState
+from consumers.running.overview import overview
+from consumers.web.cameras.sample import NoSampleCode
+from consumers.web.paging import Told
+from consumers.web.problems import ProblemCode
 from stream import FeedWatch, SourceError
 from stream.feeds.agent import Attached
 from stream.feeds.reasons import CODES, code_of
 from stream.feeds.source import Feed
-from tests.test_status import camera
-from tests.test_web_pages import texts
+from tests.test_status import camera, states, worker
+from tests.test_web_pages import FOLDER, texts
 
 
 @pytest.mark.parametrize(
@@ -47,14 +58,32 @@ def test_the_code_is_in_the_record_and_an_agent_that_gives_none_is_read() -> Non
 
 
 def test_pages_have_words_for_each_code() -> None:
+    of_cameras = {*CODES, "lost", "unheard", "no-data"}
+    of_the_api = {*get_args(NoSampleCode), *get_args(ProblemCode), *get_args(Told.model_fields["code"].annotation)}
     for language, known in texts().items():
-        missing = {code for code in {*CODES, "lost", "no-data"} if f"because.{code}" not in known}
+        missing = {code for code in of_cameras | of_the_api if f"because.{code}" not in known}
         assert not missing, language
 
 
-def test_what_pages_translate_by_its_words_is_still_said_so() -> None:
-    root = Path(__file__).resolve().parents[1]
-    files = [*root.glob("stream/feeds/**/*.py"), *root.glob("consumers/**/*.py")]
-    sources = "".join(path.read_text("utf-8") for path in files).casefold()
-    sentences = {key.removeprefix("because.") for key in texts()["en"] if key.startswith("because.") and " " in key}
-    assert {each for each in sentences if each.casefold() not in sources} == set()
+def test_pages_know_sentences_by_their_codes_and_never_by_their_words() -> None:
+    known = {key.removeprefix("because.") for key in texts()["en"] if key.startswith("because.")}
+    assert {each for each in known if not re.fullmatch(r"[a-z]+(-[a-z]+)*", each)} == set()
+    assert " UTC" not in "".join(path.read_text("utf-8") for path in FOLDER.glob("core/*.js"))
+
+
+def test_what_a_worker_waits_for_is_told_as_what_it_is_made_of_too() -> None:
+    away = Away("Redis", "redis://hub:6379/0", 1764316800000000)
+    state = worker(awaited=(str(away),), away=(away,))
+    assert str(away) == "Redis at redis://hub:6379/0 since 08:00:00 UTC"
+    assert WorkerState.decode(state.encode()[2], "t[0]@1") == state
+    (trouble,) = [each for each in overview(states(state), state.time_us).troubles if each.kind == "awaits"]
+    assert (trouble.sentence, trouble.away) == (f"worker {state.name} waits for {away}", away)
+
+
+def test_a_worker_that_does_not_tell_what_its_words_are_made_of_is_read_and_one_that_tells_nonsense_is_named() -> None:
+    body = worker().body()
+    del body["away"]
+    assert WorkerState.decode(json.dumps(body).encode(), "t[0]@1").away == ()
+    body["away"] = ["Redis"]
+    with pytest.raises(RecordError, match=r"t\[0\]@1: away 0: expected an object, found 'Redis'"):
+        WorkerState.decode(json.dumps(body).encode(), "t[0]@1")

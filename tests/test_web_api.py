@@ -371,11 +371,20 @@ def test_a_broker_that_goes_away_is_said_and_all_goes_on_when_it_is_back(
         body = client.get("/events").json()
         assert [each["event"] for each in body["items"]] == [event(0).id], "what was read is still there"
         assert body["waiting"].startswith(f"Kafka at {address} since ")
+        told = body["waiting_told"]
+        assert (told["code"], told["values"]["service"], told["values"]["address"]) == ("away", "Kafka", address)
+        assert told["values"]["since"][11:19] == body["waiting"].split()[-2], "the same moment, as a time"
+        assert health["topics"]["events"]["away_told"] == told
+        assert health["broker_told"]["values"]["address"] == address
         camera = client.get("/cameras/gate-1").json()
         assert camera["status"] == "unknown", "nobody knows whether it is live"
         assert camera["why"].startswith("waiting for Kafka")
+        assert (camera["code"], camera["cause"]) == ("broker-away", None)
+        fleet = client.get("/fleet").json()
+        assert fleet["troubles"][0]["told"] == fleet["waiting_told"]
         away = client.post("/verdicts", json={"event": event(0).id, "answer": "right"})
         problem(away, 503, "service-away")
+        assert away.json()["code"] == "broker-away"
         assert away.headers["retry-after"]
         assert client.get(f"/events/{event(0).id}").json()["verdict"] is None
         with EmbeddedBroker(port=int(address.rpartition(":")[2]), max_bytes=50_000_000):

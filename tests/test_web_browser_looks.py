@@ -71,6 +71,34 @@ def test_a_film_that_ended_says_so_and_shows_its_last_picture(
         assert shown.complaints == []
 
 
+def test_a_camera_that_was_given_up_is_told_from_a_film_that_is_over_and_from_one_that_is_tried_again(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    why = "invalid data found when processing input"
+    given_up = camera_state("notes", "ended", why)
+    given_up = replace(given_up, feed=replace(given_up.feed, has_failed=True, data_us=None, segments=0))
+    tried = camera_state("gate-1", "failed", why)
+    tried = replace(tried, feed=replace(tried.feed, data_us=now_us() - 40 * SECOND_US))
+    site.send(site.topics.cameras_state, given_up, tried, over("film", now_us()))
+    with served(site.settings) as (client, desk), window(browser, origin(client), locale="de-DE") as shown:
+        ready(desk)
+        shown.go("wall")
+        for camera, state in {"notes": "failed", "gate-1": "failed", "film": "ended"}.items():
+            shown.page.wait_for_selector(f'.tile[data-camera="{camera}"][data-state="{state}"]')
+        notes, gate = (shown.text(f'[data-camera="{each}"] .screen') for each in ("notes", "gate-1"))
+        assert "Sie lässt sich nicht als Video lesen" in notes
+        assert "Ihr Agent hat aufgegeben" in notes
+        assert "Sie lässt sich nicht als Video lesen" in gate
+        assert "aufgegeben" not in gate + shown.text('[data-camera="film"] .screen')
+        assert shown.page.title().startswith("(2)"), "a film that is over is not taken for a fault"
+        shown.go("fleet")
+        shown.page.wait_for_selector(".problems li")
+        assert "notes: Ihr Agent hat aufgegeben (Sie lässt sich nicht als Video lesen)" in shown.text(".problems")
+        assert "gate-1: seit 4" in shown.text(".problems")
+        assert shown.violations() == []
+
+
 def test_a_camera_of_which_nothing_comes_shows_its_last_picture_in_grey_with_its_time_and_why(
     browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
 ):
@@ -166,7 +194,7 @@ def test_what_does_not_come_is_said_in_the_viewers_language_and_nothing_looks_br
         shown.go("why?camera=nobody")
         shown.page.wait_for_selector(".empty:not(.failed)")
         assert "nobody" in shown.text(".empty")
-        body = '{"type": "urn:clipline:problem:unexpected", "detail": '
+        body = '{"type": "urn:clipline:problem:unexpected", "code": "unexpected", "detail": '
         body += '"nobody foresaw this; the log of the dashboard tells more"}'
         shown.page.route("**/deliveries?*", lambda route: route.fulfill(status=500, body=body))
         shown.go("deliveries")

@@ -143,8 +143,12 @@ def test_a_month_is_counted_by_day_of_those_that_are_wanted(
         problem(client.get("/events/calendar?month=2025-11&time_zone=Mars"), 404, "no-such-zone")
         # Why there may be more is said.
         with monkeypatch.context() as patched:
-            patched.setattr(desk.view, "waiting", {"events": None, "forgotten": "being read"}.get)
-            assert client.get("/events/calendar?month=2025-11").json()["waiting"] == "being read"
+            feeds = desk.view.feeds()
+            unread = replace(feeds["forgotten"], is_begun=False, is_missing=False)
+            patched.setattr(desk.view, "feeds", lambda: {**feeds, "forgotten": unread})
+            body = client.get("/events/calendar?month=2025-11").json()
+            assert body["waiting"] == f"what is on {site.topics.forgotten} is still being read"
+            assert body["waiting_told"] == {"code": "reading", "values": {"topic": site.topics.forgotten}}
         # It counts what comes.
         site.events(replace(event(4), id="f" * 24))
         assert eventually(lambda: client.get("/events/calendar?month=2025-11").json()["days"][0]["alerts"] == 4)

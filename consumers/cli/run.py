@@ -116,7 +116,7 @@ def status(
     """
     from consumers.running.named import Named
     from consumers.running.overview import overview
-    from consumers.running.state_topics import StatesFollower, read_states
+    from consumers.running.state_topics import StatesFollower, read_settled_states
     from consumers.terminal.status_view import StatusView, watch_status
     from stream import KafkaTransport
 
@@ -131,7 +131,7 @@ def status(
         ):
             watch_status(console, follower, Named.read(transport, settings), stop.is_set)
         return
-    states = read_states(transport, settings.topics, channels=True)
+    states = read_settled_states(transport, settings.topics, channels=True)
     now = Named.read(transport, settings).beside(overview(states, time.time_ns() // 1000), states.cameras)
     if as_json:
         print_json(console, now.body(), indent=1)

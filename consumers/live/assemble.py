@@ -11,6 +11,7 @@ from typing import Final
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.redis.connection import check_redis_url
 from consumers.outputs.redis.projection import RedisProjection
+from consumers.records.away import Away
 from consumers.rules.book import RuleBook
 from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.rules.topic import RulesTopic, RulesWatch
@@ -92,7 +93,7 @@ class Serving:
     #: Shows in Redis what workers publish.
     projection: RedisProjection
     #: Tells whether the broker does not answer.
-    awaited: Callable[[], tuple[str, ...]]
+    awaited: Callable[[], tuple[Away, ...]]
     #: What decodes, if not the processor.
     gpu: Gpu | None = None
 
@@ -104,7 +105,7 @@ class Serving:
     def snapshot(self) -> WorkerSnapshot:
         """The worker at this moment, what is waited for, and how far Redis is behind. May be asked by other threads."""
         shown = self.projection.state
-        awaited = (*self.awaited(), *([shown.awaited] if shown.awaited else []))
+        awaited = (*self.awaited(), *([shown.away] if shown.away else []))
         return replace(self.worker.snapshot(), awaited=awaited, redis_behind=shown.behind)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consumers.records.away import Away
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 
@@ -59,8 +60,8 @@ class WorkerSnapshot:
     alarms: Mapping[str, float] = field(default_factory=dict)
     #: Those of them that nobody has worked on yet.
     waiting: int = 0
-    #: Services that do not answer, and since when, in words.
-    awaited: tuple[str, ...] = ()
+    #: Services that do not answer, and since when.
+    awaited: tuple[Away, ...] = ()
     #: Records on the topics that Redis does not show yet, of this process's share.
     redis_behind: int = 0
     #: Segments that the broker deleted before a worker came to them.

@@ -27,6 +27,7 @@ from consumers.running.overview import (
     CameraLine,
     Overview,
     WorkerLine,
+    given_up_words,
     too_many_waiting,
 )
 from consumers.settings.notifying import ChannelSettings
@@ -111,7 +112,8 @@ def _camera(line: CameraLine, dead_agents: Container[str]) -> Seen:
         return Seen("bad", "lost", since_us, why, is_silent=True, is_of_dead_agent=agent.id in dead_agents)
     if line.status in {"failed", "stalled"}:
         # Its status may go to and fro between the two, and with it `since_us`.
-        return Seen("bad", line.status, feed.data_us or agent.started_us, feed.why)
+        since_us = feed.since_us if feed.has_failed else feed.data_us or agent.started_us
+        return Seen("bad", line.status, since_us, given_up_words(feed.why) if feed.has_failed else feed.why)
     if line.status in {"live", "ended"}:
         return Seen("good", line.status, why=feed.why)
     return Seen("unclear", line.status)

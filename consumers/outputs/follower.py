@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from consumers.records.away import Away
 from stream import BrokerError, Existing, Partition, Polled, Reader, Record, Transport
 
 from .outages import ASK_SECONDS, Outage
@@ -126,9 +127,18 @@ class TopicFollower:
         return awaited
 
     @property
+    def away(self) -> Away | None:
+        """Since when the broker has been away; None where it is there."""
+        return self._outage.away
+
+    @property
     def away_seconds(self) -> float:
         """For how long the broker has been away; 0 where it is there."""
         return self._outage.seconds
+
+    def was_away(self, seconds: float) -> float:
+        """For how long the broker was away, where it came back less than `seconds` ago; else 0."""
+        return self._outage.lately(seconds)
 
     def behind(self) -> int | None:
         """How many offsets there are still to read, as the broker says now; None where it does not say."""

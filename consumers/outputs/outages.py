@@ -6,13 +6,13 @@ Clients of Kafka and Redis try again in silence for as long as a minute. Who ask
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
+from consumers.records.away import Away
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, display_name
 
 from .redis.connection import REDIS_ERRORS, SinkError, ping_redis
@@ -45,19 +45,24 @@ class Outage:
     """Since when something has been away: says when that begins, and when it is over."""
 
     def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        """Prepare; `name`: of the service and where it is, `Kafka at broker:9092`."""
         self._name, self._say = name, say
-        self._began: tuple[float, str] | None = None
+        self._began: tuple[float, Away] | None = None
+        #: When the last one was over, and how long it was.
+        self._last: tuple[float, float] | None = None
 
     def begin(self, why: str) -> None:
         """It does not answer; said once."""
         if self._began is None:
-            self._began = time.monotonic(), f"{dt.datetime.now(dt.UTC):%H:%M:%S} UTC"
+            service, _, address = self._name.partition(" at ")
+            self._began = time.monotonic(), Away(service, address, time.time_ns() // 1000)
             self._say(f"waiting for {self.awaited} ({why})")
 
     def end(self) -> None:
         """It answers."""
         if self._began is not None:
             seconds, self._began = self.seconds, None
+            self._last = time.monotonic(), seconds
             self._say(f"{self._name} is back, after {seconds:.0f} s")
 
     @property
@@ -66,11 +71,21 @@ class Outage:
         began = self._began
         return 0.0 if began is None else time.monotonic() - began[0]
 
+    def lately(self, seconds: float) -> float:
+        """How long the outage was that was over less than `seconds` ago; 0 where there was none."""
+        last = self._last
+        return 0.0 if last is None or time.monotonic() - last[0] >= seconds else last[1]
+
     @property
     def awaited(self) -> str | None:
         """What is waited for, since when, in words; None where it is there."""
+        return None if (away := self.away) is None else str(away)
+
+    @property
+    def away(self) -> Away | None:
+        """What `awaited` is made of; None where it is there."""
         began = self._began
-        return None if began is None else f"{self._name} since {began[1]}"
+        return None if began is None else began[1]
 
 
 class ServiceWatch:
@@ -94,6 +109,11 @@ class ServiceWatch:
     def awaited(self) -> str | None:
         """See `Outage.awaited`."""
         return self._outage.awaited
+
+    @property
+    def away(self) -> Away | None:
+        """See `Outage.away`."""
+        return self._outage.away
 
     @property
     def seconds(self) -> float:
@@ -129,9 +149,9 @@ def watch_redis(url: str, say: Callable[[str], None] | None = None) -> ServiceWa
 
 
 @contextlib.contextmanager
-def watching(*watches: ServiceWatch) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Watch while the body runs; what it yields tells what is waited for, in words."""
+def watching(*watches: ServiceWatch) -> Iterator[Callable[[], tuple[Away, ...]]]:
+    """Watch while the body runs; what it yields tells what is waited for."""
     with contextlib.ExitStack() as stack:
         for watch in watches:
             stack.enter_context(watch)
-        yield lambda: tuple(awaited for watch in watches if (awaited := watch.awaited) is not None)
+        yield lambda: tuple(away for watch in watches if (away := watch.away) is not None)

@@ -63,6 +63,7 @@ class CameraState:
             "disk": None if self.disk is None else {"why": self.disk.why, "since_us": self.disk.since_us},
             "spooled": self.spooled,
             "code": self.feed.code,
+            "failed": self.feed.has_failed,
         }
 
     def encode(self) -> tuple[bytes, Headers, bytes]:
@@ -96,6 +97,7 @@ class CameraState:
                 end_us=optional(body, "end_us", int, where) or 0,
                 drift_ppm=optional(body, "drift_ppm", int, where) or 0,
                 code=optional(body, "code", str, where),
+                has_failed=optional(body, "failed", bool, where) or False,
             ),
             ProcessInfo.of_body(field(body, "agent", dict, where), f"{where}: agent"),
             field(body, "time_us", int, where),

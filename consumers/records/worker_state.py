@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from stream import Headers
 
+from .away import Away
 from .fields import RecordError, field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
@@ -63,6 +64,8 @@ class WorkerState:
     alarms: tuple[str, ...] | None = None
     #: Services that do not answer, and since when, in words.
     awaited: tuple[str, ...] = ()
+    #: The same, as what the words are made of; older workers do not say.
+    away: tuple[Away, ...] = ()
     #: Records on the topics that Redis does not show yet, of the worker's share.
     redis_behind: int | None = None
     #: Segments that the broker deleted before a worker came to them; None where the worker does not say.
@@ -107,6 +110,7 @@ class WorkerState:
             ],
             "alarms": None if self.alarms is None else list(self.alarms),
             "awaited": list(self.awaited),
+            "away": [each.body() for each in self.away],
             "redis_behind": self.redis_behind,
             "lost_to_retention": self.lost_to_retention,
             "instance": self.instance,
@@ -143,6 +147,7 @@ class WorkerState:
             # Workers of earlier versions say none of it.
             alarms=None if body.get("alarms") is None else _texts(body, "alarms", where),
             awaited=() if body.get("awaited") is None else _texts(body, "awaited", where),
+            away=_away(body, where),
             redis_behind=optional(body, "redis_behind", int, where),
             lost_to_retention=optional(body, "lost_to_retention", int, where),
             instance=optional(body, "instance", str, where),
@@ -158,6 +163,11 @@ def _numbers(body: dict[str, Any], name: str, where: str) -> tuple[int, ...] | N
     if not all(isinstance(each, int) and not isinstance(each, bool) for each in found):
         raise RecordError(f"{where}: {name}: expected whole numbers, found {repr(found)[:80]}")
     return tuple(found)
+
+
+def _away(body: dict[str, Any], where: str) -> tuple[Away, ...]:
+    found = optional(body, "away", list, where) or []
+    return tuple(Away.of_body(each, f"{where}: away {number}") for number, each in enumerate(found))
 
 
 def _texts(body: dict[str, Any], name: str, where: str) -> tuple[str, ...]:

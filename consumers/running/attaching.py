@@ -186,7 +186,12 @@ def _said_why(watch: FeedWatch) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        watch.end(error.cause)
+        watch.fail(error.cause)
+        raise
+    except BrokerError:
+        raise
+    except Exception as error:
+        watch.fail(f"internal error: {type(error).__name__}")
         raise
 
 

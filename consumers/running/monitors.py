@@ -138,7 +138,7 @@ class WorkerMonitor:
 
     def _away(self) -> str | None:
         serving = self._serving
-        return self._kafka_away() if serving is None else next(iter(serving.awaited()), None)
+        return self._kafka_away() if serving is None else next(map(str, serving.awaited()), None)
 
     def _age_seconds(self) -> float:
         turned_at = self._serving.worker.turned_at if self._serving is not None else None
@@ -219,7 +219,7 @@ def _feeds(feeds: Sequence[FeedState], now_us: int) -> Iterator[Metric]:
     )
     status = GaugeMetricFamily("clipline_feed_status", "1 for the state a camera is in.", labels=["camera", "status"])
     for feed, each in itertools.product(feeds, get_args(FeedStatus)):
-        status.add_metric([feed.camera, each], feed.status == each)
+        status.add_metric([feed.camera, each], feed.shown == each)
     yield status
 
 

@@ -23,6 +23,9 @@ DEAD_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 #: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer.
 FORGET_SECONDS: Final = 15 * 60
 FORGET_CAMERA_SECONDS: Final = 24 * 3600
+#: All of several processes that were heard of last within so long of one another fell silent together.
+_TOGETHER_SECONDS: Final = 2 * HEARTBEAT_SECONDS
+_SEVERAL: Final = 2
 #: So long after something of a fenced agent came it counts as one that still sends.
 _FENCED_SECONDS: Final = 30.0
 #: A live camera may be without a worker for so long: a group that was joined just now shares cameras out anew.
@@ -41,13 +44,15 @@ class CameraLine:
     """One camera as it is shown."""
 
     state: CameraState
-    #: The feed's status, or "lost": its agent died without a word.
+    #: The feed's status; "failed" also where its agent has given up, or "lost": its agent died without a word.
     status: str
     #: Why it gives nothing, in words; empty while it is live.
     trouble: str
     #: The worker that has classified it last, and what that one says; None where no worker has it.
     worker: WorkerState | None
     classified: WorkerCamera | None
+    #: Of one that is "lost": nobody else is heard either, so that its agent need not have died.
+    is_with_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,9 @@ class Overview:
     unnamed: tuple[str, ...] = ()
     #: Cameras that the settings name and that have never told anything.
     never_reported: tuple[str, ...] = ()
+    #: For how many seconds nobody has been heard of, where several fell silent at one time: that they died, or that the
+    #: broker takes nothing. None where somebody is heard.
+    silent_together: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -132,6 +140,7 @@ class Overview:
             "ok": not self.problems,
             "sentence": self.sentence,
             "problems": list(self.problems),
+            "silent_together": self.silent_together,
             "kafka": self.kafka,
             "unnamed": list(self.unnamed),
             "never_reported": list(self.never_reported),
@@ -187,17 +196,52 @@ def overview(states: States, now_us: int, forget_seconds: float = FORGET_SECONDS
     for worker in alive:
         for seen in worker.cameras:
             claims.setdefault(seen.camera, []).append((worker, seen))
+    together = _silent_together(states, workers, now_us)
     cameras = tuple(
-        _camera(state, claims.get(state.feed.camera, ()), now_us)
+        _camera(state, claims.get(state.feed.camera, ()), now_us, together)
         for _, state in sorted(states.cameras.items())
-        if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.status == "ended" else FORGET_CAMERA_SECONDS)
+        if _age(state.time_us, now_us) <= (FORGET_SECONDS if state.feed.shown == "ended" else FORGET_CAMERA_SECONDS)
     )
     agents = tuple(_agents(cameras, now_us))
-    found = _troubles(cameras, agents, workers, alive, now_us), _unreached(states.channels, now_us)
+    silent = (line.state.name for line in workers if line.dead), (line.agent.id for line in agents if line.dead)
+    dead = [Trouble("all_silent", seconds=together, names=tuple(itertools.chain(*silent)))]
+    if together is None:
+        dead = list(_dead(cameras, agents, workers))
+    found = _troubles(cameras, workers, alive, dead, now_us), _unreached(states.channels, now_us)
     troubles = tuple(itertools.chain(*found))
     channels = dict(sorted(states.channels.items()))
     sentences = tuple(each.sentence for each in troubles)
-    return Overview(now_us, cameras, agents, workers, sentences, channels, troubles)
+    return Overview(now_us, cameras, agents, workers, sentences, channels, troubles, silent_together=together)
+
+
+def judged_at(now_us: int, missed_seconds: float) -> int:
+    """The time at which states are to be judged: an earlier one where the broker was away until a moment ago.
+
+    Nobody could be heard meanwhile, nor before everybody had the time to say something again.
+
+    Args:
+        now_us: wall clock.
+        missed_seconds: how long it was away; 0 where it was not, or where that is longer ago than `DEAD_SECONDS`.
+    """
+    # It was away some seconds before anybody noticed.
+    return now_us - round((missed_seconds + DEAD_SECONDS) * 1e6) if missed_seconds else now_us
+
+
+def any_dead(now: Overview) -> bool:
+    """Whether a process has said nothing for too long."""
+    return any(line.dead for line in now.agents) or any(line.dead for line in now.workers)
+
+
+def _silent_together(states: States, workers: Sequence[WorkerLine], now_us: int) -> float | None:
+    """See `Overview.silent_together`."""
+    ages = {line.state.worker.id: line.age_seconds for line in workers if line.state.status != "ended"}
+    for state in states.cameras.values():
+        if state.feed.status != "ended":
+            age = _age(state.time_us, now_us)
+            ages[state.agent.id] = min(ages.get(state.agent.id, age), age)
+    if len(ages) < _SEVERAL or min(ages.values()) <= DEAD_SECONDS:
+        return None
+    return min(ages.values()) if max(ages.values()) - min(ages.values()) <= _TOGETHER_SECONDS else None
 
 
 def silent_overview(now_us: int, why: str) -> Overview:
@@ -225,14 +269,19 @@ def _workers(states: Mapping[str, WorkerState], now_us: int, forget_seconds: flo
             yield WorkerLine(state, age, dead=is_silent)
 
 
-def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraLine:
+def _camera(state: CameraState, claims: Sequence[Claim], now_us: int, together: float | None) -> CameraLine:
     feed = state.feed
     # A camera that two list has just moved, or is classified by two models.
     worker, classified = min(claims, key=lambda claim: claim[1].silent_seconds, default=(None, None))
     age = _age(state.time_us, now_us)
     quiet = duration(_quiet_seconds(state, now_us))
     if age > DEAD_SECONDS and feed.status != "ended":
-        return CameraLine(state, "lost", f"its agent died without a word {duration(age)} ago", worker, classified)
+        words = f"its agent died without a word {duration(age)} ago"
+        if together is not None:
+            words = f"its agent has not been heard of for {duration(age)}, nor has anybody else"
+        return CameraLine(state, "lost", words, worker, classified, is_with_all=together is not None)
+    if feed.has_failed:
+        return CameraLine(state, feed.shown, given_up_words(feed.why), worker, classified)
     if feed.status in {"failed", "stalled"}:
         return CameraLine(
             state, feed.status, f"no data for {quiet}" + (f" ({feed.why})" if feed.why else ""), worker, classified
@@ -240,6 +289,11 @@ def _camera(state: CameraState, claims: Sequence[Claim], now_us: int) -> CameraL
     if feed.status == "live":
         return CameraLine(state, "live", "", worker, classified)
     return CameraLine(state, feed.status, feed.why or "", worker, classified)
+
+
+def given_up_words(why: str | None) -> str:
+    """That an agent has given a camera up, and why."""
+    return f"its agent has given up ({why})" if why else "its agent has given up"
 
 
 def _quiet_seconds(state: CameraState, now_us: int) -> float:
@@ -252,7 +306,7 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
         by_id.setdefault(line.state.agent.id, []).append(line)
     for _, lines in sorted(by_id.items()):
         newest = max(lines, key=lambda line: line.state.time_us)
-        running = [line for line in lines if line.status != "ended"]
+        running = [line for line in lines if line.state.feed.status != "ended"]
         yield AgentLine(
             agent=newest.state.agent,
             cameras=len(lines),
@@ -268,22 +322,29 @@ def _agents(cameras: Sequence[CameraLine], now_us: int) -> Iterator[AgentLine]:
 
 def _troubles(
     cameras: Sequence[CameraLine],
-    agents: Sequence[AgentLine],
     workers: Sequence[WorkerLine],
     alive: Sequence[WorkerState],
+    dead: Sequence[Trouble],
     now_us: int,
 ) -> Iterator[Trouble]:
     if not cameras and not workers:
         yield Trouble("nothing_said")
         return
-    yield from _dead(cameras, agents, workers)
+    yield from dead
     for line in cameras:
         name, seen = line.state.feed.camera, line.classified
         if line.status in {"failed", "stalled"}:
-            yield Trouble("camera_quiet", name, _quiet_seconds(line.state, now_us), why=line.state.feed.why or "")
+            yield _unread(line.state, now_us)
         if seen is not None and seen.fenced_seconds is not None and seen.fenced_seconds < _FENCED_SECONDS:
             yield Trouble("camera_fenced", name, count=seen.fenced)
     yield from _unclassified([line for line in cameras if line.status == "live"], alive, now_us)
+
+
+def _unread(state: CameraState, now_us: int) -> Trouble:
+    feed = state.feed
+    if feed.has_failed:
+        return Trouble("camera_given_up", feed.camera, why=feed.why or "", code=feed.code)
+    return Trouble("camera_quiet", feed.camera, _quiet_seconds(state, now_us), why=feed.why or "", code=feed.code)
 
 
 def _dead(
@@ -325,8 +386,9 @@ def _unclassified(live: Sequence[CameraLine], alive: Sequence[WorkerState], now_
         if line.classified and line.classified.degraded:
             yield Trouble("degraded", name)
     for state in alive:
+        known = {str(each): each for each in state.away}
         for service in state.awaited:
-            yield Trouble("awaits", state.name, why=service)
+            yield Trouble("awaits", state.name, why=service, away=known.get(service))
         if waiting := too_many_waiting(state):
             yield Trouble("waiting", state.name, count=waiting)
 

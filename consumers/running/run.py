@@ -35,7 +35,7 @@ from consumers.records.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.check_channels import remarks_on_channels
-from consumers.setup.services import Services, open_services
+from consumers.setup.services import Services, open_services, without_transactions
 from stream import (
     BrokerError,
     KafkaAddress,
@@ -312,7 +312,7 @@ def _check_ports(settings: Settings) -> None:
 
 def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
     found = {"CLIPLINE_KAFKA": (services.kafka, settings.kafka), "CLIPLINE_REDIS": (services.redis, settings.redis)}
-    notes = list(services.notes)
+    notes = [*services.notes, *without_transactions(settings, services)]
     if (port := settings.metrics.port) is not None:
         workers = f", workers at {port + 1} to {port + settings.run.workers}" if settings.run.workers else ""
         notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")

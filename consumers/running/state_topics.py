@@ -12,11 +12,21 @@ from consumers.outputs.follower import TopicFollower, from_now
 from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
+from consumers.records.process import HEARTBEAT_SECONDS
 from consumers.records.worker_state import WorkerState
 from consumers.settings import TopicSettings
 from stream import BrokerError, Record, Transport
 
-from .overview import FORGET_CAMERA_SECONDS, ChannelTrouble, Overview, overview, silent_overview
+from .overview import (
+    DEAD_SECONDS,
+    FORGET_CAMERA_SECONDS,
+    ChannelTrouble,
+    Overview,
+    any_dead,
+    judged_at,
+    overview,
+    silent_overview,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +35,9 @@ log = logging.getLogger(__name__)
 _MAX_RECORDS: Final = 5_000
 #: Cameras, and workers, of which states are kept at once; what further ones say is left out.
 _MAX_STATES: Final = 20_000
+#: Each process says something so often, if the broker takes it.
+_SIGN_SECONDS: Final = HEARTBEAT_SECONDS + 2.0
+_SIGN_LOOK_SECONDS: Final = 0.5
 #: So many records that are not what their topic holds are named, the others counted.
 _NAMED: Final = 10
 
@@ -134,6 +147,23 @@ def read_states(
     return states
 
 
+def read_settled_states(transport: Transport, topics: TopicSettings, *, channels: bool = False) -> States:
+    """As `read_states`. Where all fell silent together, they are given a moment: the broker may just have come back.
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    until = time.monotonic() + _SIGN_SECONDS
+    states = read_states(transport, topics, channels=channels)
+    if overview(states, time.time_ns() // 1000).silent_together is None:
+        return states
+    # One that speaks shows that the broker takes something; the others had then the same time to do so.
+    while time.monotonic() < until and any_dead(overview(states, time.time_ns() // 1000)):
+        time.sleep(_SIGN_LOOK_SECONDS)
+        states = read_states(transport, topics, channels=channels)
+    return states
+
+
 class StatesFollower:
     """What the topics say now, and from now on. Use as a context manager."""
 
@@ -182,8 +212,10 @@ class StatesFollower:
         """How everything is now, as far as the broker tells it."""
         now_us = time.time_ns() // 1000
         awaited = self._follower.awaited
-        # Old records are no sign of dead processes then, and are not to be shown as if they were new.
-        return overview(self.states, now_us) if awaited is None else silent_overview(now_us, f"waiting for {awaited}")
+        if awaited is not None:
+            # Old records are no sign of dead processes then, and are not to be shown as if they were new.
+            return silent_overview(now_us, f"waiting for {awaited}")
+        return overview(self.states, judged_at(now_us, self._follower.was_away(DEAD_SECONDS)))
 
     def close(self) -> None:
         """Read no more."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumers.printable import printable
+from consumers.records.away import Away
 from consumers.terminal.wording import count, duration
 
 TroubleKind = Literal[
-    "nothing_said", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_fenced", "no_worker",
-    "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled", "channel_silent", "broker_away",
+    "nothing_said", "all_silent", "agent_dead", "agent_disk", "worker_dead", "camera_quiet", "camera_given_up",
+    "camera_fenced", "no_worker", "unclaimed", "behind", "degraded", "awaits", "waiting", "channel_disabled",
+    "channel_silent", "broker_away",
 ]  # fmt: skip
 
 
@@ -32,6 +34,10 @@ class Trouble:
     names: tuple[str, ...] = ()
     #: In words, as whoever noticed it says it; empty where nobody says.
     why: str = ""
+    #: `why` in one word, as cameras have it; None where it has none.
+    code: str | None = None
+    #: What `why` is made of, where that is a service that does not answer.
+    away: Away | None = None
 
     @property
     def sentence(self) -> str:
@@ -50,10 +56,13 @@ class Trouble:
 
 _SENTENCES: dict[TroubleKind, str] = {
     "nothing_said": "no camera and no worker has said anything: start them with `clipline run`, or `attach` and `work`",
+    "all_silent": "nobody has been heard of for {time} ({names}): they died together, or the broker has taken nothing "
+    "since",
     "agent_dead": "agent {name} died without a word {time} ago ({names})",
     "agent_disk": "agent {name} has no disk for segments while the broker is away ({why})",
     "worker_dead": "worker {name} died without a word {time} ago",
     "camera_quiet": "{name}: no data for {time}{in_brackets}",
+    "camera_given_up": "{name}: its agent has given up{in_brackets}",
     "camera_fenced": "{name}: an agent that another one has taken it over from still sends it; {frames} of that are "
     "left out",
     "no_worker": "no worker runs",

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from consumers.forgetting.embedded import taking_out
 from consumers.outputs.redis.connection import SinkError, check_redis_url, connect_redis, redis_hosts
-from consumers.settings import Settings
+from consumers.settings import RunSettings, Settings
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
 
@@ -130,7 +130,41 @@ def open_services(
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
             redis = start(EmbeddedRedis(port=wanted), "Redis", wanted)
-        yield Services(kafka, redis, notes, tuple(started))
+        found = Services(kafka, redis, notes, tuple(started))
+        notes += not_heeded(settings, kind, found, data)
+        yield found
+
+
+def not_heeded(settings: Settings, kind: Kind, services: Services, data: Path | None) -> Iterator[str]:
+    """A line for each setting that somebody chose and that means nothing for the services that are used.
+
+    Args:
+        settings: what was chosen; what is as by default was not.
+        kind: what was asked for.
+        services: what is used.
+        data: where Apache Kafka is to keep its topics.
+    """
+    usual = {name: Settings.model_fields[name].default for name in ("kafka", "redis")}
+    is_away = kind == "auto"
+    why = "nobody answers there; run.services = own waits for it" if is_away else f"{kind} services were asked for"
+    if settings.kafka not in {services.kafka, usual["kafka"]}:
+        yield f"kafka = {settings.kafka} is not used ({why})"
+    if settings.redis not in {services.redis, usual["redis"]}:
+        yield f"redis = {display_name(settings.redis)} is not used ({why})"
+    if data is not None and kind != "apache":
+        yield f"run.data = {data} is not used: it is for Apache Kafka that is started here (run.services = apache)"
+    if settings.run.broker_max_megabytes != RunSettings().broker_max_megabytes and not services.is_embedded:
+        yield "run.broker_max_megabytes is not used: it is for the embedded broker (run.services = embedded)"
+
+
+def without_transactions(settings: Settings, services: Services) -> Iterator[str]:
+    """A line where `clipline run` gives workers less than somebody asked for: our own broker can do no more."""
+    worker = settings.worker
+    if services.is_embedded and "guarantee" in worker.model_fields_set and worker.guarantee != "at-least-once":
+        yield (
+            f"worker.guarantee = {worker.guarantee} cannot be kept: the embedded broker has no transactions, and "
+            "workers go by at-least-once; run.services = own or apache keeps it"
+        )
 
 
 def _not_yet(broker: KafkaAddress) -> str:

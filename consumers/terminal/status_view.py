@@ -74,14 +74,15 @@ class StatusView:
                 slow = "slow" if part > 0 else "fast"
                 words = f"{camera.state.feed.camera}: its clock is {abs(part):.1%} {slow}; its times are corrected"
                 lines.append(Text(words, style=_GREY))
+        only = self._now.silent_together is None
         for agent in self._now.agents:
             words = f"agent  {agent.agent.id}  {count(agent.cameras, 'camera')}, {agent.live} live"
-            lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended))
+            lines.append(_process(words, agent.age_seconds, dead=agent.dead, ended=agent.ended, only=only))
         for number, worker in enumerate(self._now.workers, 1):
             state = worker.state
             waiting = state.lag if state.waiting is None else state.waiting
             words = f"worker {number}  {state.name}  {count(len(state.cameras), 'camera')}, {waiting} waiting"
-            line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended")
+            line = _process(words, worker.age_seconds, dead=worker.dead, ended=state.status == "ended", only=only)
             lines.append(line.append(f"  {state.model} on {state.engine}", style=_GREY))
             if (state.redis_behind or 0) >= _REDIS_BEHIND_SHOWN and not worker.dead and state.status == "working":
                 lines.append(Text(f"worker {number}: Redis is {state.redis_behind} records behind", style="yellow"))
@@ -104,9 +105,11 @@ def watch_status(console: Console, follower: StatesFollower, named: Named, stop:
             follower.poll(_DRAW_SECONDS)
 
 
-def _process(words: str, age_seconds: float, *, dead: bool, ended: bool) -> Text:
+def _process(words: str, age_seconds: float, *, dead: bool, ended: bool, only: bool) -> Text:
+    """A line about a process; `only`: it alone is silent, so that it must have died."""
     if dead:
-        return Text(f"{words}  died {duration(age_seconds)} ago", style="bold red")
+        silent = f"died {duration(age_seconds)} ago" if only else f"not heard of for {duration(age_seconds)}"
+        return Text(f"{words}  {silent}", style="bold red")
     if ended:
         return Text(f"{words}  ended {duration(age_seconds)} ago", style=_GREY)
     return Text.assemble(words, (f"  {duration(age_seconds)} ago", _GREY))

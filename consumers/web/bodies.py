@@ -13,19 +13,10 @@ from consumers.records.verdict import Said
 from consumers.running.troubles import TroubleKind
 from consumers.settings import Role
 
+from .paging import Page, Told, Waits
+
 _TIME = "2026-11-24T08:00:00.000000Z"
 _EVENT = "3f0c6a1be29d4c5f8a7b6c5d"
-
-
-class Page(BaseModel):
-    """A part of a list, the newest first."""
-
-    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["WzE3NjM5…"])
-    waiting: str | None = Field(
-        description="Why there may be more than this: the broker is away, and since when, or its topic is still being "
-        "read, just after the start. Else null.",
-        examples=["Kafka at broker:9092 since 08:00:00 UTC"],
-    )
 
 
 class Camera(BaseModel):
@@ -33,15 +24,18 @@ class Camera(BaseModel):
 
     camera: str = Field(examples=["gate-1"])
     status: str = Field(
-        description="connecting, live, stalled, failed or ended, as its agent says; lost where that died without a "
-        "word; unknown where the broker is away.",
+        description="connecting, opening, live, stalled, failed or ended, as its agent says; lost where that died "
+        "without a word; unknown where the broker is away. ended: its film was sent whole, or its agent was stopped. "
+        "failed: it cannot be read; with `over`, its agent has given up.",
         examples=["live"],
     )
+    over: bool = Field(default=False, description="Whether nobody reads it any more: it stays `ended` or `failed`.")
     since: str = Field(description="Since when the agent says so; wall clock.", examples=[_TIME])
     why: str | None = Field(description="Why it gives nothing; null while it is live.", examples=[None])
+    cause: str | None = Field(None, description="The same as its agent says it, without since when.", examples=[None])
     code: str | None = Field(
         description="The same in one word, for programs, as its agent says (`refused`, `no-answer`, `over` …), or "
-        "`lost`; null where it has none.",
+        "`lost`, `unheard`, `no-data`, `broker-away`; null where it has none.",
         examples=[None],
     )
     heard: str = Field(description="When its agent was heard of last.", examples=[_TIME])
@@ -63,11 +57,10 @@ class Camera(BaseModel):
     events: list[str] = Field(description="Labels of events that go on.", examples=[["fight"]])
 
 
-class Cameras(BaseModel):
+class Cameras(Waits):
     """All cameras that there are for who asks, by name."""
 
     items: list[Camera]
-    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 class Picture(BaseModel):
@@ -193,6 +186,7 @@ class WorkerBody(BaseModel):
     waiting: int | None = Field(description="Those that nobody has worked on.", examples=[0])
     behind_seconds: float | None = Field(description="Of the camera that is furthest behind.", examples=[1.2])
     awaited: list[str] = Field(description="Services that do not answer.", examples=[[]])
+    awaited_told: list[Told] = Field([], description="They, as what that is made of; of older workers nothing.")
     alarms: list[str] | None = Field(description="Labels that make events.", examples=[["fight"]])
     partitions: list[int] | None = Field(description="Of the topic of segments, those that it has.", examples=[[0, 3]])
     exactly_once: bool | None = Field(
@@ -214,16 +208,17 @@ class TroubleBody(BaseModel):
     count: int | None = Field(description="Frames or segments.", examples=[None])
     names: list[str] = Field(description="Of cameras.", examples=[[]])
     why: str = Field(description="As whoever noticed it says it; may be empty.", examples=["connection refused"])
+    code: str | None = Field(None, description="The same in one word, as cameras have it.", examples=["refused"])
+    told: Told | None = Field(None, description="The same, where a service does not answer.")
 
 
-class Fleet(BaseModel):
+class Fleet(Waits):
     """Processes that read and classify cameras."""
 
     agents: list[AgentBody]
     workers: list[WorkerBody]
     problems: list[str] = Field(examples=[["gate-1: no data for 20 s"]])
     troubles: list[TroubleBody] = Field(description="The same, one by one, in the same order.")
-    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 class VerdictBody(BaseModel):
@@ -281,12 +276,11 @@ class RulesBody(BaseModel):
     rules: list[dict[str, Any]] = Field(examples=[[{"camera": "dock-*", "severity": "detection"}]])
 
 
-class RulesHistory(BaseModel):
+class RulesHistory(Waits):
     """All versions, newest first; none where workers go by their settings."""
 
     group: str = Field(examples=["clipline-classify"])
     items: list[RulesBody]
-    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 class AuditBody(BaseModel):
@@ -313,6 +307,7 @@ class TopicHealth(BaseModel):
 
     topics: list[str] = Field(examples=[["clipline.events"]])
     away: str | None = Field(description="Where the broker is away, since when.", examples=[None])
+    away_told: Told | None = Field(None, description="The same, as what it is made of.")
     missing: bool = Field(description="Whether there is no such topic (yet).")
     behind: int | None = Field(description="Records still to be read; null where nobody knows.", examples=[0])
     records: int = Field(description="Read since the start.", examples=[1234])
@@ -341,6 +336,8 @@ class Health(BaseModel):
     version: str = Field(examples=["0.1.0"])
     broker: str | None = Field(description="Where it is away, since when.", examples=[None])
     redis: str | None = Field(description="Likewise.", examples=[None])
+    broker_told: Told | None = Field(None, description="`broker`, as what it is made of.")
+    redis_told: Told | None = Field(None, description="`redis`, likewise.")
     problems: list[str] = Field(
         description="What is wrong with cameras, agents and workers, as `clipline status` says it; for those who see "
         "all cameras.",

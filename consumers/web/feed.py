@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from consumers.outputs.follower import Bounds, TopicFollower
+from consumers.records.away import Away
 from stream import Partition, Record, Transport
 
 _POLL_SECONDS: Final = 0.25
@@ -24,6 +25,8 @@ class FeedHealth:
     topics: tuple[str, ...]
     #: That the broker is away, and since when, in words; None where it is there.
     away: str | None
+    #: What that is made of.
+    outage: Away | None
     #: Whether nothing was written yet, so that there is no such topic.
     is_missing: bool
     #: How many offsets are still to be read; None before the broker has said so, and while it is away.
@@ -83,16 +86,21 @@ class Feed:
     @property
     def health(self) -> FeedHealth:
         """How far it is. Any thread may ask."""
-        awaited, is_away = self._follower.awaited, self._follower.away_seconds > 0
+        outage = self._follower.away
         return FeedHealth(
             topics=self._topics,
-            away=awaited if is_away else None,
-            is_missing=awaited is not None and not is_away,
-            behind=None if is_away else self._behind,
+            away=None if outage is None else str(outage),
+            outage=outage,
+            is_missing=outage is None and self._follower.awaited is not None,
+            behind=self._behind if outage is None else None,
             is_begun=self._is_begun,
             records=self._records,
             left_out=self._left_out,
         )
+
+    def was_away(self, seconds: float) -> float:
+        """See `TopicFollower.was_away`. Any thread may ask."""
+        return self._follower.was_away(seconds)
 
     def _begin(self, transport: Transport, topic: str, bounds: Bounds) -> Mapping[Partition, int]:  # noqa: ARG002  a Begin
         found = {partition: max(first, end - self._most) for partition, (first, end) in bounds.items()}

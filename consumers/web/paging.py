@@ -1,4 +1,4 @@
-"""Pages of lists: how many, and where the last one ended."""
+"""Pages of lists: how many, where the last one ended, and why there may be more."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import base64
 import binascii
 import datetime as dt
 import json
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from consumers.records.away import Away
+from consumers.records.prediction import rfc3339
+
 from .newest import Key
 from .problems import ProblemError
+
+if TYPE_CHECKING:
+    from .view import View
 
 MOST: Final = 500
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -35,6 +41,54 @@ def _as_text(value: Any) -> Any:
 
 
 Moment = Annotated[dt.datetime, BeforeValidator(_as_text)]
+
+
+class Told(BaseModel):
+    """What a sentence of this API says, for those who say it in other words: which one it is, and with what in it."""
+
+    code: Literal["away", "reading"] = Field(
+        description="away: a service does not answer (`service`, `address`, `since`). reading: what is on a topic is "
+        "still being read, just after the start (`topic`).",
+        examples=["away"],
+    )
+    values: dict[str, str] = Field(
+        description="By name; `since` is ISO 8601.",
+        examples=[{"service": "Kafka", "address": "broker:9092", "since": "2026-11-24T08:00:00.000000Z"}],
+    )
+
+
+class Waits(BaseModel):
+    """What may be less than there is."""
+
+    waiting: str | None = Field(
+        description="Why there may be more than this: the broker is away, and since when, or its topic is still being "
+        "read, just after the start. Else null.",
+        examples=["Kafka at broker:9092 since 08:00:00 UTC"],
+    )
+    waiting_told: Told | None = Field(None, description="The same, as what it is made of.")
+
+
+class Page(Waits):
+    """A part of a list, the newest first."""
+
+    next: str | None = Field(description="`cursor` of the next page; null on the last one.", examples=["WzE3NjM5…"])
+
+
+def away_told(away: Away | None) -> Told | None:
+    """That a service does not answer; None where it does."""
+    if away is None:
+        return None
+    values = {"service": away.service, "address": away.address, "since": rfc3339(away.since_us)}
+    return Told(code="away", values=values)
+
+
+def waits(view: View, *names: str) -> dict[str, Any]:
+    """The fields of `Waits`: the first of some feeds, by name, of which not all has been read."""
+    found = next((each for name in names if (each := view.feeds()[name]).waiting is not None), None)
+    if found is None:
+        return {"waiting": None, "waiting_told": None}
+    reading = Told(code="reading", values={"topic": found.topics[0]})
+    return {"waiting": found.waiting, "waiting_told": away_told(found.outage) or reading}
 
 
 class PageQuery(BaseModel):

@@ -6,7 +6,7 @@ import http
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,9 @@ MEDIA_TYPE: Final = "application/problem+json"
 _SHOWN: Final = 200
 _AWAY_SECONDS: Final = 5
 _NO_JSON: Final = "send Content-Type: application/json"
+
+
+ProblemCode = Literal["broker-away", "redis-away", "unexpected", "no-footage-then"]
 
 
 class Invalid(BaseModel):
@@ -54,6 +57,9 @@ class Problem(BaseModel):
     title: str = Field(description="The kind in words.", examples=["Not Found"])
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="This one in words.", examples=["no event 3f0c6a is kept"])
+    code: ProblemCode | None = Field(
+        None, description="`detail` in one word, where it is one of few sentences.", examples=[None]
+    )
     errors: list[Invalid] = Field([], description="What is wrong with the request, one by one.")
     forgotten: WasForgotten | None = Field(
         None, description="Of what is forgotten; absent of other problems, and where it is of several stretches."
@@ -63,16 +69,25 @@ class Problem(BaseModel):
 class ProblemError(HTTPException):
     """A request cannot be answered, and why."""
 
-    def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        code: ProblemCode | None = None,
+    ) -> None:
         super().__init__(status, detail, dict(headers or {}))
         #: The last part of the problem's type.
         self.kind = kind
         #: What is forgotten, where that is the problem.
         self.stretch: Forgotten | None = None
+        #: The detail in one word; None where it has none.
+        self.code = code
 
 
-def not_found(detail: str) -> ProblemError:
-    return ProblemError(404, "not-found", detail)
+def not_found(detail: str, code: ProblemCode | None = None) -> ProblemError:
+    return ProblemError(404, "not-found", detail, code=code)
 
 
 def forgotten(detail: str, stretch: Forgotten | None = None) -> ProblemError:
@@ -98,9 +113,10 @@ def add_problems(app: FastAPI) -> None:
             # The framework names those of the first route of a path only.
             headers |= {"Allow": allowed} if (allowed := _allowed(app, request.url.path)) else {}
         phrase = http.HTTPStatus(error.status_code).phrase
-        kind = error.kind if isinstance(error, ProblemError) else phrase.lower().replace(" ", "-")
-        stretch = error.stretch if isinstance(error, ProblemError) else None
-        return _problem(error.status_code, kind, str(error.detail), headers=headers, stretch=stretch)
+        kind, code, stretch = phrase.lower().replace(" ", "-"), None, None
+        if isinstance(error, ProblemError):
+            kind, code, stretch = error.kind, error.code, error.stretch
+        return _problem(error.status_code, kind, str(error.detail), headers=headers, code=code, stretch=stretch)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -118,8 +134,10 @@ def add_problems(app: FastAPI) -> None:
 
     async def away(_request: Request, error: Exception) -> JSONResponse:
         log.debug("%s", error)
-        service = "the broker" if isinstance(error, BrokerError) else "Redis"
-        return _problem(503, "service-away", f"{service} is away", headers={"Retry-After": str(_AWAY_SECONDS)})
+        headers = {"Retry-After": str(_AWAY_SECONDS)}
+        if isinstance(error, BrokerError):
+            return _problem(503, "service-away", "the broker is away", headers=headers, code="broker-away")
+        return _problem(503, "service-away", "Redis is away", headers=headers, code="redis-away")
 
     for kind in (BrokerError, SinkError, *REDIS_ERRORS):
         app.add_exception_handler(kind, away)
@@ -127,7 +145,9 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(500)
     async def failed(_request: Request, _error: Exception) -> JSONResponse:
         # The traceback is in the log, by the server.
-        return _problem(500, "unexpected", "nobody foresaw this; the log of the dashboard tells more")
+        return _problem(
+            500, "unexpected", "nobody foresaw this; the log of the dashboard tells more", code="unexpected"
+        )
 
 
 def _says_json(request: Request) -> bool:
@@ -154,12 +174,14 @@ def _problem(
     errors: Sequence[Invalid] = (),
     headers: Mapping[str, str] | None = None,
     stretch: Forgotten | None = None,
+    code: ProblemCode | None = None,
 ) -> JSONResponse:
     body = Problem(
         type=f"urn:clipline:problem:{kind}",
         title=http.HTTPStatus(status).phrase,
         status=status,
         detail=detail,
+        code=code,
         errors=list(errors),
         forgotten=None
         if stretch is None

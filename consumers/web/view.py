@@ -24,7 +24,7 @@ from consumers.records.fields import RecordError
 from consumers.records.verdict import Verdict
 from consumers.rules.topic import MAX_VERSIONS
 from consumers.rules.version import RulesVersion
-from consumers.running.overview import CameraLine, Overview, overview
+from consumers.running.overview import DEAD_SECONDS, CameraLine, Overview, judged_at, overview
 from consumers.running.state_topics import States
 from consumers.running.troubles import Trouble
 from consumers.settings import Settings, TopicSettings
@@ -196,14 +196,14 @@ class View:
 
     def overview(self) -> Overview:
         """How everything is. Where the broker tells nothing, nobody knows how cameras are: they are `unknown`."""
-        away = self._feeds["states"].health.away
+        away = self._feeds["states"].health.outage
         with self._lock:
-            now = overview(self._states, self._now_us())
+            now = overview(self._states, judged_at(self._now_us(), self._feeds["states"].was_away(DEAD_SECONDS)))
         if away is None:
             return now
         trouble = f"waiting for {away}"
         cameras = tuple(replace(line, status=UNKNOWN, trouble=trouble) for line in now.cameras)
-        told = (Trouble("broker_away", why=away),)
+        told = (Trouble("broker_away", why=str(away), away=away),)
         return Overview(now.time_us, cameras, (), (), (trouble,), troubles=told)
 
     def camera(self, name: str) -> CameraLine | None:

@@ -11,6 +11,7 @@ AGENT_STOPPED: Final = "the agent stopped"
 CAMERA_ENDED: Final = "the camera ended the stream"
 NO_FRAME: Final = "no frame could be read"
 NO_ANSWER: Final = "no answer for"
+NO_VIDEO: Final = "cannot be read as video"
 
 #: By what reasons begin with: our own, and those of libav and the system that cameras are known for.
 _CODES: Final = {
@@ -19,6 +20,8 @@ _CODES: Final = {
     CAMERA_ENDED: "closed",
     NO_FRAME: "no-frame",
     NO_ANSWER: "no-answer",
+    NO_VIDEO: "no-video",
+    "invalid data found": "no-video",
     "connection timed out": "no-answer",
     "connection refused": "refused",
     "connection reset": "closed",

@@ -8,6 +8,7 @@
 | stalled    | never or more than 10 s ago                                | open, or opening        |
 | failed     | never or more than 10 s ago                                | none, and `why` says so |
 | ended      | does not matter: footage is over or the agent stopped      | none                    |
+|            | or, with `has_failed`: it could not be read, and nobody tries again                  |
 """
 
 from __future__ import annotations
@@ -63,6 +64,13 @@ class FeedState:
     drift_ppm: int = 0
     #: `why` in one word, for programs (`reasons.py`); None where it has none.
     code: str | None = None
+    #: It has ended since it could not be read: nobody tries again.
+    has_failed: bool = False
+
+    @property
+    def shown(self) -> FeedStatus:
+        """The status for whoever looks: what its agent has given up has failed, as what it still tries."""
+        return "failed" if self.has_failed else self.status
 
 
 class FeedWatch:
@@ -87,6 +95,7 @@ class FeedWatch:
         self._data_at = clock()
         self._data_us: int | None = None
         self._ended: str | None = None
+        self._has_failed = False
         #: When and how many frames there were, the oldest first.
         self._frames: deque[tuple[float, int]] = deque([(clock(), 0)], maxlen=_RATE_SAMPLES)
 
@@ -102,6 +111,12 @@ class FeedWatch:
         """Nothing comes any more, as it should be; the first reason is kept."""
         with self._lock:
             self._ended = self._ended or why
+
+    def fail(self, why: str) -> None:
+        """Nothing comes any more, as it cannot be read, and nobody tries again; the first reason is kept."""
+        with self._lock:
+            if self._ended is None:
+                self._ended, self._has_failed = why, True
 
     def state(self) -> FeedState:
         with self._lock:
@@ -126,6 +141,7 @@ class FeedWatch:
                 end_us=attached.end_us,
                 drift_ppm=attached.drift_ppm,
                 code=code_of(why),
+                has_failed=self._has_failed,
             )
 
     def _status_at(self, now: float) -> FeedStatus:

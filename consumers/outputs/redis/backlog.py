@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from consumers.records.away import Away
 from stream import Partition
 
 
@@ -16,6 +17,8 @@ class ProjectionState:
     behind: int = 0
     #: What is waited for and since when, in words; None where nothing is.
     awaited: str | None = None
+    #: What that is made of.
+    away: Away | None = None
     #: The share of a rebuild that is done, 0 to 1; None where none is under way.
     rebuilt: float | None = None
     #: Records that were read and cannot be shown.

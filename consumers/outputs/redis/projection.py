@@ -101,7 +101,8 @@ class RedisProjection:
     @property
     def state(self) -> ProjectionState:
         """How far Redis is behind. May be asked by other threads."""
-        return replace(self._state, awaited=self._outage.awaited, left_out=self._entries.left_out)
+        outage = self._outage
+        return replace(self._state, awaited=outage.awaited, away=outage.away, left_out=self._entries.left_out)
 
     def catch_up(self, seconds: float) -> bool:
         """Wait until Redis shows all that is on the topics by now; False where that takes longer."""

@@ -6,6 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from consumers.web.paging import Waits
+
+from .sample import NoSampleCode
+
 _TIME = "2026-11-24T08:00:00.000000Z"
 
 
@@ -102,12 +106,11 @@ class ForgettingBody(ForgottenSpan):
     )
 
 
-class Forgettings(BaseModel):
+class Forgettings(Waits):
     """Stretches of a camera's time, the newest request first."""
 
     items: list[ForgettingBody]
     left_out: int = Field(description="Older ones.", examples=[0])
-    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 def _forgotten_spans() -> Any:
@@ -131,7 +134,7 @@ class StateSeconds(BaseModel):
     ended: float = Field(description="Its film was over, or its agent was stopped.", examples=[0.0])
 
 
-class CameraHistory(BaseModel):
+class CameraHistory(Waits):
     """How a camera was over the last hours."""
 
     camera: str = Field(examples=["gate-1"])
@@ -145,7 +148,6 @@ class CameraHistory(BaseModel):
         description="How much slower than time the camera's clock is, in millionths; its times are corrected.",
         examples=[12],
     )
-    waiting: str | None = Field(description="As of pages.", examples=[None])
 
 
 class FootageStep(BaseModel):
@@ -185,6 +187,10 @@ class SamplePicture(BaseModel):
     clip: ClipBody
 
 
+def _code() -> Any:
+    return Field(default=None, description="`why` in one word, where it has one.", examples=["no-footage"])
+
+
 class SnapshotPicture(BaseModel):
     """One picture."""
 
@@ -202,6 +208,7 @@ class SnapshotBody(BaseModel):
     camera: str = Field(examples=["gate-1"])
     picture: SnapshotPicture | None = Field(description="null where there is none.")
     why: str | None = Field(description="Why there is none; null where there is.", examples=[None])
+    code: NoSampleCode | None = _code()
 
 
 class SampleBody(BaseModel):
@@ -210,6 +217,7 @@ class SampleBody(BaseModel):
     camera: str = Field(examples=["gate-1"])
     picture: SamplePicture | None = Field(description="null where there are none.")
     why: str | None = Field(description="Why there are none; null where there are.", examples=[None])
+    code: NoSampleCode | None = _code()
 
 
 class PredictionBody(BaseModel):

@@ -42,6 +42,8 @@ class Span:
     why: str | None = None
     #: The same in one word.
     code: str | None = None
+    #: It stays so until somebody begins anew: nobody tells of it any more.
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class StateHistory:
             return
         feed = state.feed
         began_us = min(feed.since_us, state.time_us)
-        _extend(course.spans, Span(feed.status, began_us, state.time_us, feed.why, feed.code))
+        _extend(course.spans, Span(feed.shown, began_us, state.time_us, feed.why, feed.code, feed.status == "ended"))
         is_due = not course.clock or state.time_us - course.clock[-1].at_us >= _CLOCK_US
         if feed.status == "live" and feed.end_us and feed.data_us is not None and is_due:
             course.clock.append(ClockReading(state.time_us, feed.data_us - feed.end_us))
@@ -176,7 +178,7 @@ def _extend(spans: deque[Span], new: Span) -> None:
         return
     if new.status == last.status and new.from_us <= last.to_us:
         said = new if new.why else last
-        spans[-1] = replace(last, to_us=new.to_us, why=said.why, code=said.code)
+        spans[-1] = replace(last, to_us=new.to_us, why=said.why, code=said.code, is_over=new.is_over)
         return
     begin = max(new.from_us, last.to_us)
     if begin - last.to_us <= _SILENT_US:
@@ -199,7 +201,7 @@ def _whole(spans: Iterable[Span], from_us: int, to_us: int, now_us: int) -> Iter
                 yield replace(span, from_us=begin, to_us=end)
             at_us = max(at_us, end)
         # Whoever said so fell silent then, unless it was over.
-        silent = span.status if span.status == "ended" else LOST
+        silent = span.status if span.is_over else LOST
     if at_us < to_us:
         yield Span(silent, at_us, to_us)
 
@@ -207,7 +209,7 @@ def _whole(spans: Iterable[Span], from_us: int, to_us: int, now_us: int) -> Iter
 def _until(spans: Iterable[Span], now_us: int, status: str | None = None) -> Iterator[Span]:
     """Spans of a status; the last of all holds until now, if it is for good, or was heard of a moment ago."""
     found = list(spans)
-    if found and (found[-1].status == "ended" or now_us - found[-1].to_us <= _SILENT_US):
+    if found and (found[-1].is_over or now_us - found[-1].to_us <= _SILENT_US):
         found[-1] = replace(found[-1], to_us=max(now_us, found[-1].to_us))
     return (span for span in found if status is None or span.status == status)
 

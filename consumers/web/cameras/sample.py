@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, Literal
 
 import av
 import av.error
@@ -35,8 +35,15 @@ _MOST_PIXELS: Final = 6_000_000
 _QUALITY: Final = "90"
 
 
+NoSampleCode = Literal["no-time", "no-footage", "no-keyframe", "gone", "undecodable", "too-long"]
+
+
 class NoSampleError(Exception):
-    """There is none; says why."""
+    """There is none; says why, and where that is one of few reasons, in one word, for programs."""
+
+    def __init__(self, why: str, code: NoSampleCode | None = None) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class SampleMaker(NewestMaker[Sheet]):
         picture = Picture(contract.height, contract.width, contract.fit)
         frames = decoded_at(segments, times, picture, self._limits, until)
         if not frames:
-            raise NoSampleError("nothing of its newest footage can be decoded")
+            raise NoSampleError("nothing of its newest footage can be decoded", "undecodable")
         return _sheet(camera, checkpoint, frames)
 
 
@@ -103,7 +110,7 @@ def _times(found: FoundFootage, count: int, spacing_us: int) -> list[int]:
     """Event times of a clip's pictures, the newest that lie in one stretch of footage."""
     whole = [each for each in stretches(found.segments) if each.last.end_us > each.first.start_us]
     if not whole:
-        raise NoSampleError("there is no footage of it of late")
+        raise NoSampleError("there is no footage of it of late", "no-footage")
     newest = whole[-1]
     last = newest.last.end_us - 1
     times = [last - number * spacing_us for number in reversed(range(count))]
@@ -130,7 +137,7 @@ def decoded_at(
     try:
         for segment in segments:
             if time.monotonic() > until:
-                raise NoSampleError("reading and decoding its newest footage took too long")
+                raise NoSampleError("reading and decoding its newest footage took too long", "too-long")
             wanted = [each for each in times_us if segment.start_us <= each < segment.end_us]
             decoded = decoder.decode(segment, wanted, f"camera {segment.camera}")
             samples += [*decoded.late, *decoded.samples]

@@ -62,15 +62,15 @@ class SnapshotMaker(NewestMaker[Snapshot]):
         found = index.find(camera, end_us - BESIDE_US, end_us + BESIDE_US)
         begins = [each for each in found.segments if each.begins]
         if not begins:
-            raise NoSampleError("there is no keyframe of it of late")
+            raise NoSampleError("there is no keyframe of it of late", "no-keyframe")
         segment = next(iter(index.footage(camera, begins[-1:])), None)
         if segment is None:
-            raise NoSampleError("its newest footage is gone")
+            raise NoSampleError("its newest footage is gone", "gone")
         width, height = shown_size(segment)
         picture = Picture(height, width, "stretch")
         frames = decoded_at([segment], [segment.start_us], picture, self._limits, time.monotonic() + _SECONDS)
         if not frames:
-            raise NoSampleError("nothing of its newest footage can be decoded")
+            raise NoSampleError("nothing of its newest footage can be decoded", "undecodable")
         at_us, image = frames[0]
         return Snapshot(camera, at_us, segment.codec, width, height, webp(image))
 

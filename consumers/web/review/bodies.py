@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from consumers.web.bodies import VerdictBody
+from consumers.web.paging import Waits
 
 _EVENT = "3f0c6a1be29d4c5f8a7b6c5d"
 
@@ -32,10 +33,9 @@ class DayBody(BaseModel):
     unjudged: int = Field(description="Of these, events that nobody has judged.", examples=[5])
 
 
-class Calendar(BaseModel):
+class Calendar(Waits):
     """Events of a month by the day on which they began, days without any left out."""
 
     month: str = Field(examples=["2026-11"])
     time_zone: str = Field(examples=["Europe/Berlin"])
     days: list[DayBody]
-    waiting: str | None = Field(description="As of pages.", examples=[None])

@@ -31,7 +31,7 @@ from consumers.web.cameras.rate import steps_of
 from consumers.web.cameras.sample import NoSampleError, Sheet
 from consumers.web.cameras.snapshot import Snapshot
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
-from consumers.web.paging import Moment, to_us
+from consumers.web.paging import Moment, to_us, waits
 from consumers.web.problems import not_found, problem_responses
 from models import Contract
 from stream import display_name
@@ -48,6 +48,7 @@ _MOST_STEPS: Final = 720
 _SHORTEST_STEP_US: Final = 1_000_000
 _MOST_GAPS: Final = 200
 _MEDIA_TYPE: Final = "image/webp"
+_NO_TIME: Final = NoSampleError("its agent does not say of what time its footage is", "no-time")
 _FOR_A_WHILE: Final = "private, max-age=60, immutable"
 
 
@@ -123,7 +124,7 @@ def get_camera_history(
         late=[_span((each.from_us, each.to_us)) for each in past.late],
         clock=[ClockBody(at=rfc3339(each.at_us), offset_seconds=each.offset_us / 1e6) for each in past.clock],
         drift_ppm=line.state.feed.drift_ppm,
-        waiting=desk.view.waiting("states"),
+        **waits(desk.view, "states"),
     )
 
 
@@ -161,8 +162,8 @@ async def get_camera_footage(
 async def get_camera_sample(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> SampleBody:
     """Pictures of a camera's newest footage as the model of the settings is given them; new ones every 10 s."""
     sheet = await _sheet(desk, asker, camera)
-    if isinstance(sheet, str):
-        return SampleBody(camera=camera, picture=None, why=sheet)
+    if isinstance(sheet, NoSampleError):
+        return SampleBody(camera=camera, picture=None, why=str(sheet), code=sheet.code)
     picture = SamplePicture(
         href=f"/api/v1/cameras/{camera}/sample/picture?tag={sheet.tag}",
         media_type=_MEDIA_TYPE,
@@ -197,8 +198,8 @@ async def get_camera_sample_picture(
 ) -> Response:
     """The pictures themselves. Of a sample that is over, the newest one is answered."""
     sheet = await _sheet(desk, asker, camera)
-    if isinstance(sheet, str):
-        raise not_found(sheet)
+    if isinstance(sheet, NoSampleError):
+        raise not_found(str(sheet))
     headers = {"Cache-Control": _FOR_A_WHILE} if tag == sheet.tag else {}
     return Response(sheet.data, media_type=_MEDIA_TYPE, headers=headers)
 
@@ -207,8 +208,8 @@ async def get_camera_sample_picture(
 async def get_camera_snapshot(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> SnapshotBody:
     """The newest keyframe of a camera, for whoever cannot play what it sends; a new one every 10 s."""
     found = await _snapshot(desk, asker, camera)
-    if isinstance(found, str):
-        return SnapshotBody(camera=camera, picture=None, why=found)
+    if isinstance(found, NoSampleError):
+        return SnapshotBody(camera=camera, picture=None, why=str(found), code=found.code)
     picture = SnapshotPicture(
         href=f"/api/v1/cameras/{camera}/snapshot/picture?tag={found.tag}",
         media_type=_MEDIA_TYPE,
@@ -242,36 +243,36 @@ async def get_camera_snapshot_picture(
 ) -> Response:
     """The picture itself. Of a snapshot that is over, the newest one is answered."""
     found = await _snapshot(desk, asker, camera)
-    if isinstance(found, str):
-        raise not_found(found)
+    if isinstance(found, NoSampleError):
+        raise not_found(str(found))
     headers = {"Cache-Control": _FOR_A_WHILE} if tag == found.tag else {}
     return Response(found.data, media_type=_MEDIA_TYPE, headers=headers)
 
 
-async def _snapshot(desk: Desk, asker: Asker, camera: str) -> Snapshot | str:
+async def _snapshot(desk: Desk, asker: Asker, camera: str) -> Snapshot | NoSampleError:
     """The newest keyframe, or why there is none."""
     end_us, snapshots = known_line(desk, asker, camera).state.feed.end_us, desk.snapshots
     if not end_us:
-        return "its agent does not say of what time its footage is"
+        return _NO_TIME
     try:
         return await to_thread.run_sync(snapshots.newest, camera, end_us, limiter=snapshots.room)
     except NoSampleError as error:
-        return str(error)
+        return error
 
 
-async def _sheet(desk: Desk, asker: Asker, camera: str) -> Sheet | str:
+async def _sheet(desk: Desk, asker: Asker, camera: str) -> Sheet | NoSampleError:
     """What the model sees, or why there is nothing to be shown."""
     line = known_line(desk, asker, camera)
     model = desk.thresholds.checkpoint()
     if isinstance(model, str):
-        return model
+        return NoSampleError(model)
     end_us, samples = line.state.feed.end_us, desk.samples
     if not end_us:
-        return "its agent does not say of what time its footage is"
+        return _NO_TIME
     try:
         return await to_thread.run_sync(samples.newest, camera, end_us, model, limiter=samples.room)
     except NoSampleError as error:
-        return str(error)
+        return error
 
 
 def clip_body(model: str, contract: Contract) -> ClipBody:

@@ -16,8 +16,9 @@ from consumers.web.access import Asker
 from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken
 from consumers.web.cameras.bodies import ForgottenSpan, PredictionBody, Predictions
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
-from consumers.web.paging import CameraId, Moment, to_us
+from consumers.web.paging import CameraId, Moment, to_us, waits
 from consumers.web.problems import not_found, problem_responses
+from consumers.web.view import UNKNOWN
 
 from .remembered import check_known, check_knows_forgotten
 
@@ -47,13 +48,13 @@ def list_cameras(asker: AnyAsker, desk: AtDesk) -> Cameras:
     """All cameras, by name: how each of them is, since when and why."""
     now = desk.view.overview()
     lines = [line for line in now.cameras if asker.sees(line.state.feed.camera)]
-    return Cameras(items=[_body(line) for line in lines], waiting=desk.view.waiting("states"))
+    return Cameras(items=[camera_body(line) for line in lines], **waits(desk.view, "states"))
 
 
 @router.get("/cameras/{camera}", responses=problem_responses(404, 422))
 def get_camera(camera: CameraName, asker: AnyAsker, desk: AtDesk) -> Camera:
     """One camera."""
-    return _body(known_line(desk, asker, camera))
+    return camera_body(known_line(desk, asker, camera))
 
 
 @router.get("/cameras/{camera}/predictions", responses=problem_responses(404, 422, 503))
@@ -142,14 +143,17 @@ def forgotten_spans(desk: Desk, camera: str, from_us: int, to_us: int) -> list[F
     ]
 
 
-def _body(line: CameraLine) -> Camera:
+def camera_body(line: CameraLine) -> Camera:
+    """A camera as the API shows it."""
     feed, seen = line.state.feed, line.classified
     return Camera(
         camera=feed.camera,
         status=line.status,
         since=rfc3339(feed.since_us),
         why=line.trouble or None,
+        cause=feed.why if line.status == feed.shown else None,
         code=_code(line),
+        over=feed.status == "ended" and line.status == feed.shown,
         heard=rfc3339(line.state.time_us),
         data=None if feed.data_us is None else rfc3339(feed.data_us),
         codec=feed.codec,
@@ -169,11 +173,12 @@ def _body(line: CameraLine) -> Camera:
 
 
 def _code(line: CameraLine) -> str | None:
+    feed = line.state.feed
     if line.status == "lost":
-        return "lost"
-    if line.status != line.state.feed.status:
-        return None
-    return line.state.feed.code or ("no-data" if line.status == "stalled" else None)
+        return "unheard" if line.is_with_all else "lost"
+    if line.status == UNKNOWN:
+        return "broker-away"
+    return feed.code or ("no-data" if line.status in {"failed", "stalled"} and not feed.why else None)
 
 
 def label_rule(label: str, rule: Rule) -> LabelRule:

@@ -16,7 +16,7 @@ from consumers.subscribing.serving import BUSY_SECONDS, BusyError
 from consumers.web.access import Asker
 from consumers.web.bodies import EventBody, EventPage, MissingPicture, Picture, Pictures
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
-from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor
+from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.review.bodies import Calendar, DayBody
 from consumers.web.review.days import days_of
@@ -119,7 +119,7 @@ def list_events(query: Annotated[EventQuery, Query()], asker: AnyAsker, desk: At
     return EventPage(
         items=[event_body(each) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("events") or desk.view.waiting("forgotten"),
+        **waits(desk.view, "events", "forgotten"),
         forgotten=found.withheld,
     )
 
@@ -139,7 +139,7 @@ def get_calendar(query: Annotated[MonthQuery, Query()], asker: AnyAsker, desk: A
             DayBody(day=day, alerts=each.alerts, detections=each.detections, unjudged=each.unjudged)
             for day, each in sorted(counts.items())
         ],
-        waiting=desk.view.waiting("events") or desk.view.waiting("forgotten"),
+        **waits(desk.view, "events", "forgotten"),
     )
 
 

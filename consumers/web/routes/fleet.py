@@ -9,6 +9,7 @@ from consumers.records.prediction import rfc3339
 from consumers.running.overview import AgentLine, WorkerLine
 from consumers.web.bodies import AgentBody, Fleet, TroubleBody, WorkerBody
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
+from consumers.web.paging import away_told, waits
 from consumers.web.problems import ProblemError, problem_responses
 
 router = APIRouter(route_class=TaggedRoute, tags=["health"])
@@ -32,10 +33,12 @@ def get_fleet(asker: AnyAsker, desk: AtDesk) -> Fleet:
                 count=each.count,
                 names=list(each.names),
                 why=printable(each.why),
+                code=each.code,
+                told=away_told(each.away),
             )
             for each in now.troubles
         ],
-        waiting=desk.view.waiting("states"),
+        **waits(desk.view, "states"),
     )
 
 
@@ -73,6 +76,7 @@ def _worker(line: WorkerLine) -> WorkerBody:
         waiting=state.waiting,
         behind_seconds=max(behind, default=None),
         awaited=list(state.awaited),
+        awaited_told=[told for each in state.away if (told := away_told(each)) is not None],
         alarms=None if state.alarms is None else list(state.alarms),
         partitions=None if state.partitions is None else list(state.partitions),
         exactly_once=state.exactly_once,

@@ -19,7 +19,7 @@ from consumers.web.access import Asker
 from consumers.web.cameras.bodies import ForgettingBody, ForgettingPlace, Forgettings
 from consumers.web.desk import Admin, AtDesk, Desk, TaggedRoute, audit_entry
 from consumers.web.paging import MOST as MOST_LISTED
-from consumers.web.paging import Moment, to_us
+from consumers.web.paging import Moment, to_us, waits
 from consumers.web.problems import ProblemError, problem_responses
 from stream import BrokerError
 
@@ -95,7 +95,7 @@ async def list_forgettings(
     noted = [each for each in desk.view.forgotten.stretches(camera) if each.key not in worked_on]
     items = [*(_body(job.stretch, job) for job in jobs), *(_body(each, None) for each in noted)]
     items.sort(key=lambda each: each.time, reverse=True)
-    return Forgettings(items=items[:limit], left_out=max(0, len(items) - limit), waiting=desk.view.waiting("forgotten"))
+    return Forgettings(items=items[:limit], left_out=max(0, len(items) - limit), **waits(desk.view, "forgotten"))
 
 
 def _noted(desk: Desk, stretch: Forgotten) -> Forgotten | None:

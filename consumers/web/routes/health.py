@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from consumers import __version__
 from consumers.web.bodies import FootageHealth, Health, TopicHealth
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
+from consumers.web.paging import away_told
 
 router = APIRouter(route_class=TaggedRoute, tags=["health"])
 
@@ -18,12 +19,13 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
     Answers 200 also where something is away: `ok` says so.
     """
     footage = desk.footage
-    feeds, kept, redis = desk.view.feeds(), desk.view.kept(), desk.redis.awaited
-    broker = next((each.away for each in feeds.values() if each.away is not None), None)
+    feeds, kept, redis = desk.view.feeds(), desk.view.kept(), desk.redis.away
+    broker = next((each.outage for each in feeds.values() if each.outage is not None), None)
     topics = {
         name: TopicHealth(
             topics=list(each.topics),
             away=each.away,
+            away_told=away_told(each.outage),
             missing=each.is_missing,
             behind=each.behind,
             records=each.records,
@@ -36,8 +38,10 @@ def get_health(asker: AnyAsker, desk: AtDesk) -> Health:
     return Health(
         ok=redis is None and all(each.is_caught_up for each in feeds.values()),
         version=__version__,
-        broker=broker,
-        redis=redis,
+        broker=None if broker is None else str(broker),
+        redis=None if redis is None else str(redis),
+        broker_told=away_told(broker),
+        redis_told=away_told(redis),
         # They name cameras.
         problems=list(desk.view.overview().problems) if asker.cameras is None else [],
         unreadable=desk.view.left_out,

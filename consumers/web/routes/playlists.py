@@ -303,7 +303,9 @@ def _nothing(found: FoundFootage) -> ProblemError:
     if found.forgotten:
         return forgotten("; ".join(found.notes))
     reasons = [f"retention has taken {found.gone} segments of it"] if found.gone else []
-    return not_found("; ".join(["there is no footage of that time", *reasons, *found.notes]))
+    more = [*reasons, *found.notes]
+    # What else there is to say is not in the word for it.
+    return not_found("; ".join(["there is no footage of that time", *more]), None if more else "no-footage-then")
 
 
 def not_playable(error: NotPlayableError) -> ProblemError:

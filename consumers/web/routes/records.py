@@ -16,7 +16,7 @@ from consumers.rules.version import RulesVersion
 from consumers.web.access import Asker
 from consumers.web.bodies import AuditBody, AuditPage, DeliveryBody, DeliveryPage, RulesBody, RulesHistory
 from consumers.web.desk import Admin, AnyAsker, AtDesk, Desk, TaggedRoute
-from consumers.web.paging import Id, SpanQuery, cursor
+from consumers.web.paging import Id, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from stream import camera_behind
 
@@ -71,7 +71,7 @@ def list_deliveries(query: Annotated[DeliveryQuery, Query()], asker: AnyAsker, d
     return DeliveryPage(
         items=[DeliveryBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("deliveries") or desk.view.waiting("forgotten"),
+        **waits(desk.view, "deliveries", "forgotten"),
         forgotten=found.withheld,
     )
 
@@ -84,7 +84,7 @@ def list_rules(asker: AnyAsker, desk: AtDesk) -> RulesHistory:
     return RulesHistory(
         group=desk.settings.worker.group,
         items=[_rules(each, holds=each is holds) for each in reversed(versions)],
-        waiting=desk.view.waiting("rules"),
+        **waits(desk.view, "rules"),
     )
 
 
@@ -115,7 +115,7 @@ def list_audit(query: Annotated[AuditQuery, Query()], asker: Admin, desk: AtDesk
     return AuditPage(
         items=[AuditBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("audit"),
+        **waits(desk.view, "audit"),
     )
 
 

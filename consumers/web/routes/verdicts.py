@@ -15,7 +15,7 @@ from consumers.verdicts.by_hand import verdict_by_hand
 from consumers.web.access import Asker
 from consumers.web.bodies import VerdictBody, VerdictPage
 from consumers.web.desk import AnyAsker, AtDesk, Desk, Operator, TaggedRoute, audit_entry
-from consumers.web.paging import Cameras, Id, SpanQuery, cursor
+from consumers.web.paging import Cameras, Id, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from consumers.web.review.bodies import LeftOut, VerdictBatch
 from consumers.web.view import KnownEvent
@@ -79,7 +79,7 @@ def list_verdicts(query: Annotated[VerdictQuery, Query()], asker: AnyAsker, desk
     return VerdictPage(
         items=[VerdictBody(**each.body()) for each in found.items],
         next=cursor(found.after),
-        waiting=desk.view.waiting("verdicts") or desk.view.waiting("forgotten"),
+        **waits(desk.view, "verdicts", "forgotten"),
         forgotten=found.withheld,
     )
 

@@ -27,7 +27,7 @@ const MOST_WAITING = 200;
 /**
  * Play a fast view in a video element.
  *
- * `url`: its address. `onState(state, reason)`: as of player.js. Returns `destroy()`, `time` as of player.js, and
+ * `url`: its address. `onState(state, reason, told)`: as of player.js. Returns `destroy()`, `time` as of player.js, and
  * `behind`: seconds of footage that are there and not shown yet.
  */
 export function mountFast(video, {url, onState = () => {}}) {
@@ -46,18 +46,18 @@ export function mountFast(video, {url, onState = () => {}}) {
   // When the video's own time was 0.
   let zeroAt = null;
 
-  function tell(state, reason = null) {
+  function tell(state, reason = null, told = null) {
     if (isOver || said === `${state} ${reason}`) return;
     said = `${state} ${reason}`;
-    onState(state, reason);
+    onState(state, reason, told);
   }
 
-  function again(state, reason) {
+  function again(state, reason, told) {
     if (isOver) return;
     run?.abort();
     arrivedAt = null;
     clearTimeout(timer);
-    if (state) tell(state, reason);
+    if (state) tell(state, reason, told);
     const wait = state === "not-playable" ? RETRY_UNPLAYABLE_MS : RETRY_MS[Math.min(failures, RETRY_MS.length - 1)];
     failures += 1;
     timer = setTimeout(begin, wait * (0.75 + Math.random() / 2));
@@ -69,19 +69,19 @@ export function mountFast(video, {url, onState = () => {}}) {
     const {signal} = run;
     if (!said) tell("loading");
     if (!globalThis.MediaSource) {
-      again("not-playable", "this browser plays no pieces of video");
+      again("not-playable", "this browser plays no pieces of video", "no-pieces");
       return;
     }
     try {
       const response = await fetch(url, {signal, cache: "no-store"});
       if (!response.ok) {
-        const {kind, reason} = await refusal(response);
-        again(kind === "not-playable" ? "not-playable" : "offline", reason);
+        const {kind, reason, code} = await refusal(response);
+        again(kind === "not-playable" ? "not-playable" : "offline", reason, code);
         return;
       }
       const type = response.headers.get("content-type");
       if (!MediaSource.isTypeSupported(type)) {
-        again("not-playable", `this browser cannot play ${type}`);
+        again("not-playable", `this browser cannot play ${type}`, {code: "cannot-play", values: {codec: type}});
         return;
       }
       const zero = Date.parse(response.headers.get("clipline-time"));
@@ -158,7 +158,7 @@ export function mountFast(video, {url, onState = () => {}}) {
     // A connection that is gone without a word is not heard of.
     if (arrivedAt !== null && now - arrivedAt > SILENT_MS) {
       arrivedAt = null;
-      again("offline", "nothing comes");
+      again("offline", "nothing comes", "no-data");
     }
     if (video.currentTime !== shown) {
       if (shown >= 0 && !video.seeking) {
@@ -167,7 +167,7 @@ export function mountFast(video, {url, onState = () => {}}) {
       }
       [shown, movedAt] = [video.currentTime, now];
     } else if (said.startsWith("playing") && now - movedAt > STALLED_MS) {
-      tell("stalled", "nothing new comes");
+      tell("stalled", "nothing new comes", "nothing-new");
     }
   }
 

@@ -1,7 +1,7 @@
 // The shell: who is there, where one is, and what holds on every page.
 import {html, render, useEffect, useRef, useState} from "./vendor/htm-preact.js";
 import {awaySince, begin, logOut, session} from "./core/api.js";
-import {language, outage, reason, store, t, timeOfDay} from "./core/i18n.js";
+import {isAway, language, reason, store, t, timeOfDay} from "./core/i18n.js";
 import {cameras, freshness, health, start, waiting} from "./core/live.js";
 import {address, route} from "./core/route.js";
 import {clock, Signal, useSignal} from "./core/signal.js";
@@ -75,14 +75,14 @@ function Header() {
 function Banner() {
   const since = useSignal(awaySince);
   const known = useSignal(health);
-  const why = useSignal(waiting);
+  const cut = useSignal(waiting);
   useSignal(language);
   // Cameras are asked for more often.
-  const broker = known?.broker ?? (outage(why) ? why : null);
+  const broker = known?.broker_told ?? (isAway(cut?.waiting_told) ? cut.waiting_told : null);
   const lines = [];
   if (since !== null) lines.push(t("banner.away", {time: timeOfDay(since)}));
-  else if (broker) lines.push(t("banner.broker", {why: reason(broker)}));
-  else if (known?.redis) lines.push(t("banner.redis", {why: reason(known.redis)}));
+  else if (broker) lines.push(t("banner.broker", {why: reason(known?.broker ?? cut?.waiting, broker)}));
+  else if (known?.redis) lines.push(t("banner.redis", {why: reason(known.redis, known.redis_told)}));
   return html`<div class="banner-place" role="status">${lines.map((line) => html`<p class="banner ${since === null ? "banner-mild" : ""}" key=${line}>${line}</p>`)}</div>`;
 }
 

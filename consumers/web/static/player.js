@@ -59,8 +59,9 @@ function configuration(live) {
  * Play a playlist.
  *
  * `url`: its address, or a function that returns it, or a promise of it: asked each time that playing begins (anew), as
- * where the token in it expires. `onState(state, reason)`: told `loading`, `playing`, `stalled`, `offline` or
- * `not-playable`, and why, in words or null. `live: false`: a recording; it does not start by itself.
+ * where the token in it expires. `onState(state, reason, told)`: told `loading`, `playing`, `stalled`, `offline` or
+ * `not-playable`, and why, in words or null; and those for other languages, as `reason` of core/i18n.js has it, or
+ * null. `live: false`: a recording; it does not start by itself.
  *
  * Returns `destroy()`, and `time`: when what is shown was recorded, in milliseconds since the Unix epoch; null where
  * that is not known.
@@ -77,10 +78,10 @@ export function mount(video, {url, onState = () => {}, live = true}) {
   let resumeAt = null;
   const abort = new AbortController();
 
-  function tell(state, reason = null) {
+  function tell(state, reason = null, told = null) {
     if (isOver || said === `${state} ${reason}`) return;
     said = `${state} ${reason}`;
-    onState(state, reason);
+    onState(state, reason, told);
   }
 
   function close() {
@@ -89,11 +90,11 @@ export function mount(video, {url, onState = () => {}, live = true}) {
   }
 
   /** Try again later, from where it was. */
-  function fail(state, reason) {
+  function fail(state, reason, told) {
     if (isOver) return;
     clearTimeout(timer);
     hls?.stopLoad();
-    tell(state, reason);
+    tell(state, reason, told);
     const wait = state === "not-playable" ? RETRY_UNPLAYABLE_MS : RETRY_MS[Math.min(failures, RETRY_MS.length - 1)];
     failures += 1;
     // Not all of a wall at once.
@@ -109,8 +110,8 @@ export function mount(video, {url, onState = () => {}, live = true}) {
       // Asked first, since the player does not tell what the server says.
       const response = await fetch(address, {signal: abort.signal, cache: "no-store"});
       if (!response.ok) {
-        const {kind, reason} = await refusal(response);
-        return fail(kind === "not-playable" ? "not-playable" : "offline", reason);
+        const {kind, reason, code} = await refusal(response);
+        return fail(kind === "not-playable" ? "not-playable" : "offline", reason, code);
       }
     } catch (error) {
       return fail("offline", error.message);
@@ -127,7 +128,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
     recoveries = 0;
     movedAt = performance.now();
     if (!Hls.isSupported()) {
-      if (!video.canPlayType("application/vnd.apple.mpegurl")) return fail("not-playable", "this browser plays no playlists");
+      if (!video.canPlayType("application/vnd.apple.mpegurl")) return fail("not-playable", "this browser plays no playlists", "no-playlists");
       video.src = address;
       start();
       return undefined;
@@ -148,7 +149,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
   }
 
   function mend(data) {
-    if (CODEC_ERRORS.has(data.details)) return fail("not-playable", `this browser cannot play ${codec(data)}`);
+    if (CODEC_ERRORS.has(data.details)) return fail("not-playable", `this browser cannot play ${codec(data)}`, {code: "cannot-play", values: {codec: codec(data)}});
     if (!data.fatal) return undefined;
     if (data.type === Hls.ErrorTypes.MEDIA_ERROR && recoveries < MOST_RECOVERIES) {
       recoveries += 1;
@@ -171,7 +172,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
       }
       [shown, movedAt] = [video.currentTime, now];
     } else if (said.startsWith("playing") && !video.paused && !video.ended && now - movedAt > STALLED_MS) {
-      tell("stalled", "nothing new comes");
+      tell("stalled", "nothing new comes", "nothing-new");
     } else if (!live && video.readyState >= 2 && said.startsWith("loading")) {
       // A recording waits to be started.
       tell("playing");

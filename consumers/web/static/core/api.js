@@ -13,6 +13,7 @@ export class Problem extends Error {
   constructor(status, body) {
     super(body.detail || body.title || String(status));
     this.status = status;
+    this.code = body.code ?? null;
     this.kind = (body.type || "").replace("urn:clipline:problem:", "");
     /** Who had it forgotten, when and why: {time, by, why}; undefined for other problems. */
     this.forgotten = body.forgotten;

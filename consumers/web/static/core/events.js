@@ -42,6 +42,7 @@ export class EventList {
   items = [];
   error = null;
   waiting = null;
+  waiting_told = null;
   isLoading = false;
   isDone = false;
   #places = new Map();
@@ -90,13 +91,18 @@ export class EventList {
       this.#cursor = page.next;
       if (page.next === null) this.#phases = this.#phases.slice(1);
       this.isDone = !this.#phases.length || this.items.length >= MOST;
-      this.waiting = page.waiting;
+      this.#cut(page);
       this.error = null;
     } catch (error) {
       this.error = error;
     }
     this.isLoading = false;
     this.#changed();
+  }
+
+  /** Why there may be more than was answered. */
+  #cut({waiting, waiting_told}) {
+    Object.assign(this, {waiting, waiting_told});
   }
 
   #place(event, index) {
@@ -129,7 +135,7 @@ export class EventList {
     if (this.#isOver) return;
     for (const each of page.items) this.put(each);
     if (page.waiting !== this.waiting) {
-      this.waiting = page.waiting;
+      this.#cut(page);
       this.#changed();
     }
   }

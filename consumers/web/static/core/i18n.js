@@ -45,29 +45,18 @@ export const counted = (key, count, values = {}) => t(count === 1 && `${key}.one
 /** The text of `key.NAME` for what the API names by a word; the word itself where nobody has written one. */
 export const word = (key, name) => TEXTS[language.value][`${key}.${name}`] ?? String(name);
 
-/** What the server waits for, of its words "Kafka at broker:9092 since 08:00:00 UTC", `since` in milliseconds; null where they say something else. */
-export function outage(text) {
-  const found = /^(?:waiting for )?(\S+) at (\S+) since (\d\d):(\d\d):(\d\d) UTC$/.exec(text ?? "");
-  if (!found) return null;
-  const [what, address, ...clock] = found.slice(1);
-  const since = new Date().setUTCHours(...clock.map(Number), 0);
-  // The words name no day: it is the last time that clocks said so.
-  return {what, address, since: since > Date.now() + 60_000 ? since - 86_400_000 : since};
+/**
+ * What the server says, in the language of who looks; as it says it where nobody has other words for that. `told`: what
+ * it says, as a code, or a code and the values in it.
+ */
+export function reason(text, told = null) {
+  const {code, values = {}} = typeof told === "string" ? {code: told} : (told ?? {});
+  if (!text || !(`because.${code}` in TEXTS[language.value])) return text ?? "";
+  return t(`because.${code}`, values.since ? {...values, time: shortTime(Date.parse(values.since))} : values);
 }
 
-/** A reason as the server gives it, in words and, where it has one, as a code: in the language of who looks where that is known, else as it is. */
-export function reason(text, code = null) {
-  if (!text) return "";
-  const away = outage(text);
-  if (away) return t(text.startsWith("waiting for ") ? "outage.waiting" : "outage", {...away, time: shortTime(away.since)});
-  const reading = /^what is on (\S+) is still being read$/.exec(text);
-  if (reading) return t("outage.reading", {topic: reading[1]});
-  const known = (key) => TEXTS[language.value][`because.${key}`];
-  // Since when stands beside it.
-  const quiet = /^no data for [^(]*(?:\((.*)\))?$/.exec(text);
-  if (quiet?.[1]) return reason(quiet[1], code);
-  return known(code ?? text) ?? known(text) ?? (quiet ? known("no-data") : text);
-}
+/** Whether it is that a service does not answer. */
+export const isAway = (told) => told?.code === "away";
 
 const formats = new Map();
 

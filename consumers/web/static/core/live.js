@@ -32,6 +32,9 @@ export function freshness(camera, now = Date.now()) {
   return known && now - known.at > STALE_MS ? "stale" : "live";
 }
 
+/** Whether its agent has given a camera up: nobody tries to read it any more. */
+export const isGivenUp = (camera) => camera.over && freshness(camera) === "failed";
+
 /** When the newest video came, by the clock of this page. */
 export const newestAt = (camera) => (camera.data && seen.get(camera.camera)?.at) ?? null;
 
@@ -52,7 +55,9 @@ export async function askCameras() {
   askedAt = Date.now();
   note(answer.items, askedAt);
   alarm(answer.items.flatMap((each) => each.events));
-  waiting.value = answer.waiting;
+  const cut = answer.waiting && {waiting: answer.waiting, waiting_told: answer.waiting_told};
+  // Whoever watches it is told of what is new only.
+  if (cut?.waiting !== waiting.value?.waiting) waiting.value = cut;
   cameras.value = answer.items.sort((one, other) => inOrder.compare(one.camera, other.camera));
 }
 

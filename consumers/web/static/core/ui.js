@@ -1,7 +1,7 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
 import {Away, FORGOTTEN} from "./api.js";
-import {number, outage, reason, shortTime, t, wholeTime, word} from "./i18n.js";
+import {isAway, number, reason, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
 export const Moment = ({time}) =>
@@ -19,18 +19,18 @@ export const Loading = ({lines = 6, shape = Number(lines) === 1 ? "wide" : "card
     ${Array.from({length: Number(lines)}, (_, index) => html`<div class="bone" key=${index}></div>`)}</div>`;
 
 /** Why there may be more than is shown. Where the broker is away, the banner says that already. */
-export const Waiting = ({why}) => why && !outage(why) && html`<p class="note">${t("waiting", {why: reason(why)})}</p>`;
+export const Waiting = ({of}) => of?.waiting && !isAway(of.waiting_told) && html`<p class="note">${t("waiting", {why: reason(of.waiting, of.waiting_told)})}</p>`;
 
 /** What went wrong, in words. Where the server is away, the banner says that already. */
 export const Failed = ({error, retry}) =>
   html`<div class="empty failed" role="alert"><p class="empty-title">${error instanceof Away ? t("failed.away") : t("failed")}</p>
-    ${!(error instanceof Away) && html`<p>${reason(error.message)}</p>`}
+    ${!(error instanceof Away) && html`<p>${reason(error.message, error.code)}</p>`}
     ${retry && html`<button onClick=${retry}>${t("again")}</button>`}</div>`;
 
 /** What a camera sends, in words; of a rate that nobody has measured nothing is said. */
 export function picture(camera, digits = 0) {
   if (!camera.width) return "–";
-  const rate = camera.status !== "ended" && camera.frames_per_second ? `, ${t("unit.fps", {n: number(camera.frames_per_second, digits)})}` : "";
+  const rate = !camera.over && camera.frames_per_second ? `, ${t("unit.fps", {n: number(camera.frames_per_second, digits)})}` : "";
   return `${camera.codec} ${camera.width}×${camera.height}${rate}`;
 }
 

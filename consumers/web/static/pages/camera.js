@@ -2,7 +2,7 @@
 import {html, useEffect, useMemo, useState} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
 import {counted, duration, number, reason, score, t, timeOfDay, wholeTime, word} from "../core/i18n.js";
-import {cameras, freshness} from "../core/live.js";
+import {cameras, freshness, isGivenUp} from "../core/live.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Band, Bars, Line, Ticks} from "../core/timeline.js";
@@ -62,7 +62,7 @@ function Past({camera, past, footage, stretch}) {
     ${footage?.gone > 0 && html`<p class="quiet">${counted("camera.footage.gone", footage.gone)}</p>`}
     ${forgotten.slice(-5).map((each) => html`<p class="quiet" key=${each.from}><${Moment} time=${each.from} /> – <${Moment} time=${each.to} />: ${forgottenSays(each)}</p>`)}
     ${footage?.notes.filter((each) => !each.includes(": forgotten, as ")).map((each) => html`<p class="quiet" key=${each}>${each}</p>`)}
-    <${Waiting} why=${past.waiting} />
+    <${Waiting} of=${past} />
     <${Changes} items=${past.items} />
   </section>`;
 }
@@ -111,7 +111,7 @@ const yes = (value) => t(value ? "camera.yes" : "camera.no");
 
 function Facts({camera, settings, error}) {
   return html`<section class="panel" aria-labelledby="now"><h2 id="now">${t("camera.now")}</h2><dl class="facts">
-      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.why, camera.code)}` : ""}<//>
+      <${Fact} name=${t("event.state")}><span class="chip chip-state-${freshness(camera)}">${word("state", freshness(camera))}</span> ${t("wall.since")} <${Moment} time=${Date.parse(camera.since)} />${camera.why ? html`<br />${reason(camera.cause ?? camera.why, camera.code)}` : ""}${isGivenUp(camera) ? html` <span class="quiet">${t("why.given-up")}</span>` : ""}<//>
       <${Fact} name=${t("fleet.picture")}>${picture(camera, 1)}<//>
       <${Fact} name=${t("filter.label")}>${camera.label ? html`<b>${camera.label}</b> ${score(camera.score)}` : t("wall.unclassified")}<//>
       <${Fact} name=${t("fleet.behind")}>${camera.behind_seconds === null ? "–" : duration(camera.behind_seconds)}<//>
@@ -120,7 +120,7 @@ function Facts({camera, settings, error}) {
       <${Fact} name=${t("camera.bytes")}>${size(camera.bytes)}<//>
     </dl></section>
     <section class="panel" aria-labelledby="settings"><h2 id="settings">${t("camera.settings")}</h2>
-      ${!settings && (error ? html`<p class="quiet">${error.kind ? reason(error.message) : t("failed.away")}</p>` : html`<p class="quiet">${t("loading")}</p>`)}
+      ${!settings && (error ? html`<p class="quiet">${error.kind ? reason(error.message, error.code) : t("failed.away")}</p>` : html`<p class="quiet">${t("loading")}</p>`)}
       ${settings && html`<dl class="facts">
         <${Fact} name=${t("camera.source")}>${!settings.is_named ? t("camera.source.none") : settings.source ? html`<code>${settings.source}</code>` : t("camera.source.role")}<//>
         ${settings.is_named && html`<${Fact} name=${t("camera.loop")}>${yes(settings.loop)}<//><${Fact} name=${t("camera.transcode")}>${yes(settings.transcode)}<//>`}
@@ -137,7 +137,7 @@ function Sample({camera}) {
       <div class="tools tools-inline"><button onClick=${found.again}>${t("camera.sample.again")}</button></div></div>
     ${found.error && html`<${Failed} error=${found.error} retry=${found.again} />`}
     ${!found.answer && !found.error && html`<${Loading} lines="1" />`}
-    ${found.answer?.why && html`<p class="quiet">${t("camera.sample.none", {why: reason(found.answer.why)})}</p>`}
+    ${found.answer?.why && html`<p class="quiet">${t("camera.sample.none", {why: reason(found.answer.why, found.answer.code)})}</p>`}
     ${sample && html`<figure class="sample"><img src=${sample.href} width=${sample.width} height=${sample.height}
         alt=${t("camera.sample.alt", {count: sample.frames.length, camera, spacing: duration(sample.clip.spacing_seconds)})} />
       <figcaption class="quiet">${wholeTime(Date.parse(sample.frames.at(-1)))}. ${t("camera.sample.is", {count: sample.frames.length, spacing: t("unit.s", {n: number(sample.clip.spacing_seconds, 2)}), width: sample.clip.width, height: sample.clip.height, model: sample.clip.model})} ${sample.clip.views === 2 ? t("camera.sample.views") : ""}</figcaption></figure>`}
@@ -191,7 +191,7 @@ function Choose({all}) {
 
 /** Switches the fast view on and off; on only where something may come. */
 function Fast({camera, isFast}) {
-  const why = !hasSent(camera) ? "camera.never" : camera.status === "ended" ? "camera.fast.ended" : null;
+  const why = !hasSent(camera) ? "camera.never" : camera.over ? "camera.fast.ended" : null;
   return html`<button aria-pressed=${isFast} disabled=${why && !isFast} title=${t(why ?? "camera.fast.is")} onClick=${() => setParameters({view: isFast ? "" : "fast"})}>${t("camera.fast")}</button>`;
 }
 

@@ -60,7 +60,7 @@ export function Footage({camera, stretch, begin = stretch[0], playhead, seek, ur
     loadPlayer().then((mount) => {
       if (isOver) return;
       if (!mount) return setState({state: "missing", why: null});
-      player = mount(ref.current, {url: url ?? recordedUrl(camera, iso(stretch[0]), iso(stretch[1])), live: false, onState: (next, why) => isOver || setState({state: next, why})});
+      player = mount(ref.current, {url: url ?? recordedUrl(camera, iso(stretch[0]), iso(stretch[1])), live: false, onState: (next, why, told) => isOver || setState({state: next, why, told})});
       follow();
       return undefined;
     });
@@ -80,7 +80,7 @@ export function Footage({camera, stretch, begin = stretch[0], playhead, seek, ur
   const isShown = ["playing", "loading"].includes(state.state);
   return html`<div class="screen screen-large ${isShown ? "" : "screen-nothing"}">
     <video ref=${ref} controls muted playsinline aria-label=${t("event.video", {camera})}></video>
-    ${!isShown && html`<div class="screen-said"><p class="screen-title">${word("player", state.state)}</p>${state.why && html`<p>${reason(state.why)}</p>`}</div>`}
+    ${!isShown && html`<div class="screen-said"><p class="screen-title">${word("player", state.state)}</p>${state.why && html`<p>${reason(state.why, state.told)}</p>`}</div>`}
   </div>`;
 }
 

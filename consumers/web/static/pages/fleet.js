@@ -1,8 +1,8 @@
 // The fleet: what reads and classifies cameras, how far each is, and what the server itself waits for.
 import {html} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
-import {counted, duration, number, outage, reason, shortTime, t, word} from "../core/i18n.js";
-import {cameras, freshness, health} from "../core/live.js";
+import {counted, duration, isAway, number, reason, shortTime, t, word} from "../core/i18n.js";
+import {cameras, freshness, health, isGivenUp} from "../core/live.js";
 import {address} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
 import {Chip, Empty, Failed, Loading, Moment, picture, Table, typed, useAnswer, Waiting} from "../core/ui.js";
@@ -14,7 +14,7 @@ let last = null;
 
 /** What to show of agents and workers, and of when it is, null where of now. */
 function known(answer) {
-  if (!outage(answer.waiting)) {
+  if (!isAway(answer.waiting_told)) {
     last = {fleet: answer, at: serverNow()};
     return {fleet: answer, at: null};
   }
@@ -34,7 +34,7 @@ function Cameras() {
   if (!all.length) return html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`;
   const columns = [
     [t("filter.camera"), (each) => html`<a href=${address("cameras", each.camera)}>${each.camera}</a>`],
-    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.why, each.code)}</span>`],
+    [t("event.state"), (each) => html`<span class="chip chip-state-${freshness(each)}">${word("state", freshness(each))}</span> <span class="quiet">${reason(each.cause ?? each.why, each.code)}${isGivenUp(each) ? ` · ${t("why.given-up")}` : ""}</span>`],
     [t("fleet.since"), (each) => html`<${Moment} time=${Date.parse(each.since)} />`],
     [t("fleet.picture"), (each) => picture(each)],
     [t("fleet.rate"), (each) => (freshness(each) === "live" ? megabits(each) : "–")],
@@ -69,7 +69,7 @@ function Processes({answer}) {
     [t("fleet.once"), (each) => (each.exactly_once === null ? "–" : t(each.exactly_once ? "fleet.once.exactly" : "fleet.once.least"))],
     [t("fleet.redis"), (each) => (each.redis_behind === null ? "–" : number(each.redis_behind))],
     [t("fleet.lost"), (each) => (each.lost_to_retention ? html`<${Chip} kind="bad">${number(each.lost_to_retention)}<//>` : "0")],
-    [t("fleet.waits"), (each) => each.awaited.map((why) => reason(why)).join(", ") || "–"],
+    [t("fleet.waits"), (each) => each.awaited.map((why, index) => reason(why, each.awaited_told[index])).join(", ") || "–"],
     [t("filter.model"), (each) => html`<code>${each.model}</code> ${each.engine}`],
   ];
   return html`
@@ -83,7 +83,7 @@ function Health() {
   if (!known) return null;
   const columns = [
     [t("fleet.topics"), (each) => each.topics.join(", ")],
-    [t("event.state"), (each) => (each.away ? html`<${Chip} kind="bad">${reason(each.away)}<//>` : each.missing ? html`<${Chip} kind="plain">${t("fleet.missing")}<//>` : html`<${Chip} kind="ok">${t("fleet.read")}<//>`)],
+    [t("event.state"), (each) => (each.away ? html`<${Chip} kind="bad">${reason(each.away, each.away_told)}<//>` : each.missing ? html`<${Chip} kind="plain">${t("fleet.missing")}<//>` : html`<${Chip} kind="ok">${t("fleet.read")}<//>`)],
     [t("fleet.unread"), (each) => (each.behind === null ? "–" : number(each.behind))],
     [t("fleet.records"), (each) => number(each.records)],
     [t("fleet.kept"), (each) => (each.kept === null ? "–" : number(each.kept))],
@@ -95,10 +95,10 @@ function Health() {
 }
 
 /** What is wrong, in words; what somebody said of it stands behind it as that one said it. */
-function troubleSays({kind, name, seconds, count, names, why}) {
-  const told = {name, time: duration(seconds ?? 0), names: names.join(", "), why: reason(why)};
+function troubleSays({kind, name, seconds, count, names, why, code, told: what}) {
+  const told = {name, time: duration(seconds ?? 0), names: names.join(", "), why: reason(why, what ?? code)};
   const text = count === null ? t(`trouble.${kind}`, told) : counted(`trouble.${kind}`, count, told);
-  return kind === "camera_quiet" && why ? `${text} (${told.why})` : typed(text);
+  return ["camera_quiet", "camera_given_up"].includes(kind) && why ? `${text} (${told.why})` : typed(text);
 }
 
 export function Fleet() {
@@ -107,7 +107,7 @@ export function Fleet() {
   // Where there are words for them only, those are English.
   const problems = troubles.length ? [] : (found.answer?.problems ?? []);
   return html`<div class="head"><h1 tabindex="-1">${t("fleet")}</h1></div>
-    <${Waiting} why=${found.answer?.waiting} />
+    <${Waiting} of=${found.answer} />
     ${troubles.length + problems.length > 0 && html`<section class="panel problems"><h2>${t("fleet.problems")}</h2><ul role="list">
       ${troubles.map((each) => html`<li key=${`${each.kind} ${each.name} ${each.names}`}>${troubleSays(each)}</li>`)}
       ${problems.map((each) => html`<li key=${each} lang="en">${each}</li>`)}</ul></section>`}

@@ -294,7 +294,7 @@ export function Review() {
     </div>
     <div class="choosers"><${Filters} parameters=${parameters} />
       <${Calendar} filters=${{...filters, from: "", to: "", severity: ""}} chosen=${{from: parameters.from ?? "", to: parameters.to ?? ""}} /></div>
-    <${Waiting} why=${list.waiting} />
+    <${Waiting} of=${list} />
     ${list.isDone && !list.items.length && html`<${Empty} title=${t("review.empty")}>${t("review.empty.how")}<//>`}
     <${Cards} list=${list} selected=${selected} setSelected=${setSelected} />
     <${MarkBar} list=${list} />`;

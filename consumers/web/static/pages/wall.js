@@ -2,7 +2,7 @@
 import {html, useEffect, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get} from "../core/api.js";
 import {duration, reason, score, shortTime, t, timeOfDay, word} from "../core/i18n.js";
-import {alarming, cameras, freshness, newestAt, waiting} from "../core/live.js";
+import {alarming, cameras, freshness, isGivenUp, newestAt, waiting} from "../core/live.js";
 import {fastUrl, liveUrl, loadFast, loadPlayer} from "../core/player.js";
 import {address, route, setParameters} from "../core/route.js";
 import {clock, useSignal} from "../core/signal.js";
@@ -76,7 +76,7 @@ function Video({camera, isFast, onState}) {
     (isFast ? loadFast() : loadPlayer()).then((mount) => {
       if (isOver) return;
       const url = isFast ? fastUrl(camera) : liveUrl(camera);
-      if (mount) player = mount(ref.current, {url, live: true, onState: (state, why) => isOver || onState(state, why)});
+      if (mount) player = mount(ref.current, {url, live: true, onState: (state, why, told) => isOver || onState(state, why, told)});
       else onState("missing", null);
     });
     return () => {
@@ -137,7 +137,7 @@ function Snapshot({camera, why}) {
   const found = useStill(camera, false);
   const still = found?.picture;
   if (!still) {
-    return html`<div class="screen-said"><p class="screen-title">${word("player", "not-playable")}</p><p>${why}</p>${found?.why && html`<p class="quiet">${found.why}</p>`}</div>`;
+    return html`<div class="screen-said"><p class="screen-title">${word("player", "not-playable")}</p><p>${why}</p>${found?.why && html`<p class="quiet">${reason(found.why, found.code)}</p>`}</div>`;
   }
   return html`<div class="screen-snapshot"><img src=${still.href} width=${still.width} height=${still.height} alt=${t("wall.snapshot.alt", {camera})} />
     <p class="screen-time" title=${why}>${t("wall.snapshot", {time: timeOfDay(Date.parse(still.time)), codec: still.codec})}</p></div>`;
@@ -145,7 +145,7 @@ function Snapshot({camera, why}) {
 
 /** The picture of a camera while it is one of now; else why there is none, and since when. */
 export function Screen({camera, isOnScreen = true, isFast = false}) {
-  const [player, setPlayer] = useState({state: "loading", why: null});
+  const [player, setPlayer] = useState({state: "loading", why: null, told: null});
   const state = freshness(camera);
   const isLive = state === "live";
   const isPlaying = isLive && player.state === "playing";
@@ -156,15 +156,16 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   // Of what has never sent anything there is none.
   const hasLast = !isLive && (isEnded || seenAt !== null);
   const said = isEnded ? reason(camera.why ?? t("why.ended"), camera.code) : !isLive ? word("state", state) : word("player", player.state);
-  const because = !isLive && !isEnded && (state === camera.status && camera.why ? reason(camera.why, camera.code) : t(`why.${state}`));
+  const because = !isLive && !isEnded && (state === camera.status && camera.why ? reason(camera.cause ?? camera.why, camera.code) : t(`why.${state}`));
   return html`<div class="screen">
-      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why) => setPlayer({state: next, why})} />`}
-      ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${player.why} />`}
-      ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}<//>`}
+      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why, told) => setPlayer({state: next, why, told})} />`}
+      ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${reason(player.why, player.told)} />`}
+      ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}${isGivenUp(camera) && html`<p>${t("why.given-up")}</p>`}<//>`}
       ${!hasLast && !isPlaying && !isUnplayable && html`<div class="screen-said">
         <p class="screen-title">${said}</p>
-        ${isLive && player.why && html`<p>${reason(player.why)}</p>`}
+        ${isLive && player.why && html`<p>${reason(player.why, player.told)}</p>`}
         ${because && html`<p>${because}</p>`}
+        ${isGivenUp(camera) && html`<p class="quiet">${t("why.given-up")}</p>`}
         ${isLive && html`<p class="quiet">${picture(camera)}</p>`}
       </div>`}
       ${isAlarm && html`<p class="screen-alarm">${camera.events.join(", ")}</p>`}
@@ -207,7 +208,7 @@ function counts(items) {
 
 export function Wall() {
   const all = useSignal(cameras);
-  const why = useSignal(waiting);
+  const cut = useSignal(waiting);
   const {parameters} = useSignal(route);
   useSignal(clock);
   const filter = (parameters.filter ?? "").toLowerCase();
@@ -222,7 +223,7 @@ export function Wall() {
         <${Choice} label=${t("wall.columns")} value=${columns} options=${COLUMNS.map((each) => [each, each === "auto" ? t("wall.auto") : each])} onChange=${(layout) => setParameters({layout: layout === "auto" ? "" : layout})} />
       </div>
     </div>
-    <${Waiting} why=${why} />
+    <${Waiting} of=${cut} />
     ${!shown && html`<${Loading} />`}
     ${shown && !all.length && html`<${Empty} title=${t("wall.empty")}>${t("wall.empty.how")}<//>`}
     ${shown && all.length > 0 && !shown.length && html`<${Empty} title=${t("wall.none", {filter: parameters.filter})} />`}
