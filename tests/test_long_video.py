@@ -15,9 +15,9 @@ from consumers.learning.datasets import Example
 from consumers.learning.scoring import score_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
-from models.training.computed import Computed
+from models.training.material.computed import Computed
+from models.training.material.samples import OVERSAMPLE, Features
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE, Features
 from models.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 

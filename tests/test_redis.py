@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 from redis import Redis, ResponseError
 
+from consumers.outputs.redis import connection as redis_connection
+from consumers.outputs.redis import projection as projecting
 from consumers.outputs.redis.check import redis_differences
 from consumers.outputs.redis.connection import SinkError, connect_redis, redis_hosts
 from consumers.outputs.redis.projection import RedisProjection
-from consumers.outputs.redis import connection as redis_connection
-from consumers.outputs.redis import projection as projecting
 from consumers.settings import Settings
 from stream import MemoryTransport
 from stream.services import EmbeddedRedis

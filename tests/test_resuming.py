@@ -15,9 +15,9 @@ from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 from models.training import trainer as trainer_module
-from models.training.computed import Computed
+from models.training.material.computed import Computed
+from models.training.material.samples import Descriptors
 from models.training.recipe import Augmentation, Recipe
-from models.training.samples import Descriptors
 from models.training.trainer import Trainer
 from tests.command_line import clipline
 from tests.test_training import footage

@@ -13,9 +13,9 @@ from models import Classifier, TrainingError, save
 from models.networks.movenet import LinearHead
 from models.networks.movenet_3d import KEPT, ChangeConvolutions, MoveNet3d
 from models.networks.zoo import create
-from models.training import taught_3d
 from models.training.recipe import Augmentation, Recipe
-from models.training.taught_3d import TaughtConvolutions
+from models.training.strategies import taught_3d
+from models.training.strategies.taught_3d import TaughtConvolutions
 from models.training.trainer import Trainer, strategy_for
 from tests.checkpoints import contract
 from tests.test_taught_head import film

@@ -21,12 +21,12 @@ from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import UNKNOWN, Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
 from models.training import distributed
-from models.training.footage import Footage
 from models.training.loop import EpochStats
+from models.training.material.footage import Footage
+from models.training.material.samples import OVERSAMPLE
 from models.training.open_set import UNKNOWN_RATE
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE
-from models.training.strategy import EpochLog
+from models.training.strategies.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
 from models.training.trials import SEARCHED, Trials, check_trials
 from models.training.validation import metrics_of

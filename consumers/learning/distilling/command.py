@@ -36,9 +36,9 @@ from models import TrainingError, check_writable, save
 from models.evaluation.figures import evaluate
 from models.training import distributed
 from models.training.distillation import Distilled, Lesson, Opinion, Taught, agreement
-from models.training.footage import Footage, check_held_out
+from models.training.material.footage import Footage, check_held_out
+from models.training.material.samples import OVERSAMPLE
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE
 from models.training.trainer import Trainer
 from models.training.validation import CrossValidation
 

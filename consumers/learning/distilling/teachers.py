@@ -13,8 +13,8 @@ from consumers.learning.frames import Progress, Sampling, try_frames
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Classifier, Contract, TrainingError, code_version, find, library_versions
 from models.training import distributed, unfinished
-from models.training.computed import Computed
 from models.training.distillation import Opinion
+from models.training.material.computed import Computed
 from models.windowing import in_batches, sliding_windows
 
 #: Windows after which progress is told.

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 
 from models.files import replacing
-
-from . import distributed
+from models.training import distributed
 
 #: Before the name of a member of a zip archive; its last two numbers are the lengths of that and of what follows it.
 _MEMBER_HEAD: Final = struct.Struct("<4s22xHH")

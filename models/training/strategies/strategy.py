@@ -23,9 +23,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 import torch
 
-from .footage import TrainingSet
-from .loop import EpochStats, Progress, Trained
-from .recipe import Recipe
+from models.training.loop import EpochStats, Progress, Trained
+from models.training.material.footage import TrainingSet
+from models.training.recipe import Recipe
 
 #: Told the name of a part and the figures of each of its epochs.
 EpochLog = Callable[[str, EpochStats], None]

@@ -15,18 +15,18 @@ from models.evaluation.scores import WindowScores
 from models.frames import Frames
 from models.networks.ensemble import Averaged
 from models.networks.factored import Continual
+from models.training import distributed
+from models.training.loop import Progress, Run, Samples, Trained, train
+from models.training.material.footage import TrainingSet
+from models.training.material.imbalance import oversampled
+from models.training.material.samples import OVERSAMPLE, Normalise, Pixels, scores_of
+from models.training.objective import Classification, Objective
+from models.training.recipe import Recipe
+from models.training.transfer import build_network, freeze
 from models.windowing import in_batches, sliding_windows, with_context
 
-from . import distributed
 from .fitted_head import check_motion_clips
-from .footage import TrainingSet
-from .imbalance import oversampled
-from .loop import Progress, Run, Samples, Trained, train
-from .objective import Classification, Objective
-from .recipe import Recipe
-from .samples import OVERSAMPLE, Normalise, Pixels, scores_of
 from .strategy import EpochLog, Part
-from .transfer import build_network, freeze
 
 _EVALUATION_BATCH: Final = 32
 

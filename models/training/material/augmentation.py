@@ -7,7 +7,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from .recipe import Augmentation
+from models.training.recipe import Augmentation
 
 
 class ClipTransform:

@@ -17,17 +17,17 @@ from models.errors import TrainingError
 from models.networks.movenet import LinearHead, MoveNetMotion
 from models.networks.open_set import distances
 from models.networks.zoo import describe
+from models.training import distributed
+from models.training.loop import Progress, Trained
+from models.training.material.footage import TrainingSet
+from models.training.material.imbalance import class_weights, positive_weights, synthetic_minority
+from models.training.material.samples import Descriptors, Normalise, judged
+from models.training.open_set import NEIGHBOURS
+from models.training.recipe import Recipe
+from models.training.transfer import build_network
 from models.views import MULTIPLE
 
-from . import distributed
-from .footage import TrainingSet
-from .imbalance import class_weights, positive_weights, synthetic_minority
-from .loop import Progress, Trained
-from .open_set import NEIGHBOURS
-from .recipe import Recipe
-from .samples import Descriptors, Normalise, judged
 from .strategy import EpochLog, Part
-from .transfer import build_network
 
 #: How many pictures the change that each looks at needs.
 _MIN_FRAMES: Final = {"movenet_motion": 2, "movenet_views": 3, "movenet_lstm": 3, "movenet_3d": 3}

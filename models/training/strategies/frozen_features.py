@@ -12,16 +12,16 @@ from torch import nn
 
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.ensemble import Averaged
+from models.training import distributed
+from models.training.loop import Progress, Samples, Trained
+from models.training.material.footage import TrainingSet
+from models.training.material.imbalance import synthetic_minority
+from models.training.material.samples import Features, FixedWindows, Normalise, scores_of, video_features
+from models.training.recipe import Recipe
+from models.training.transfer import build_network
 
-from . import distributed
-from .footage import TrainingSet
-from .imbalance import synthetic_minority
-from .loop import Progress, Samples, Trained
-from .recipe import Recipe
-from .samples import Features, FixedWindows, Normalise, scores_of, video_features
 from .steps import run_steps
 from .strategy import EpochLog, Part
-from .transfer import build_network
 
 
 class FrozenFeatures:

@@ -22,17 +22,17 @@ from torch import nn
 from models.errors import TrainingError
 from models.networks.movenet import LinearHead, MoveNetMotion
 from models.networks.movenet_lstm import MoveNetLstm
+from models.training import distributed
+from models.training.loop import Progress, Trained
+from models.training.material.footage import TrainingSet
+from models.training.material.samples import Descriptors, FixedWindows, Normalise, judged, scores_of
+from models.training.objective import Imitation
+from models.training.recipe import Recipe
+from models.training.transfer import build_network
 
-from . import distributed
 from .fitted_head import check_motion_clips, fit_head, learnt_rows
-from .footage import TrainingSet
-from .loop import Progress, Trained
-from .objective import Imitation
-from .recipe import Recipe
-from .samples import Descriptors, FixedWindows, Normalise, judged, scores_of
 from .steps import run_steps
 from .strategy import EpochLog, Part
-from .transfer import build_network
 
 _REMEDIES: Final = ("none", "weights")
 #: What the regression says counts so much, the label the rest.

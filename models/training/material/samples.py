@@ -22,11 +22,11 @@ from models.frames import Frames
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
+from models.training.recipe import Recipe
 from models.windowing import in_batches, sliding_windows
 
 from .augmentation import ClipTransform, random_window
 from .footage import TrainingSet
-from .recipe import Recipe
 
 #: Footage is sampled so many times more densely than the model's clips, so that phase and speed can vary in training.
 OVERSAMPLE: Final = 2

@@ -13,9 +13,9 @@ from models.errors import TrainingError
 from models.evaluation.scores import WindowScores
 from models.frames import Frames
 from models.labels import UNKNOWN, labels_in
+from models.training.recipe import Recipe
 
 from .computed import Computed
-from .recipe import Recipe
 
 T = TypeVar("T")
 
