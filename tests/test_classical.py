@@ -28,7 +28,7 @@ from models.training.material.footage import Footage, TrainingSet
 from models.training.recipe import Augmentation, Recipe
 from models.training.strategies.strategy import Part
 from models.training.trainer import Trainer
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12

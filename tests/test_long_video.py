@@ -18,7 +18,7 @@ from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.training.material.computed import Computed
 from models.training.material.samples import OVERSAMPLE, Features
 from models.training.recipe import Recipe
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
 FRAMES = 4

@@ -22,7 +22,7 @@ from models.classical.kinds import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 
 from .datasets import find_examples
 from .examples import DataOptions, Example

@@ -17,7 +17,7 @@ from models.training.material.imbalance import synthetic_minority
 from models.training.material.samples import OVERSAMPLE
 from models.training.recipe import Recipe
 from models.training.strategies.strategy import EpochLog, Part
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 
 from .descriptors import check_clip, describe_clip
 from .kinds import PREFIX, check_installed

@@ -22,8 +22,8 @@ from torch import nn
 from models.classical.kinds import is_classical
 from models.errors import TrainingError
 from models.evaluation.scores import SAID
-from models.frames import Frames
-from models.windowing import sliding_windows
+from models.windows.frames import Frames
+from models.windows.windowing import sliding_windows
 
 from . import distributed
 from .loop import Progress, Trained

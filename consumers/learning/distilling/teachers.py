@@ -15,7 +15,7 @@ from models import Checkpoint, Classifier, Contract, TrainingError, code_version
 from models.training import distributed, unfinished
 from models.training.distillation import Opinion
 from models.training.material.computed import Computed
-from models.windowing import in_batches, sliding_windows
+from models.windows.windowing import in_batches, sliding_windows
 
 #: Windows after which progress is told.
 _WINDOWS_AT_ONCE: Final = 64

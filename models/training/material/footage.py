@@ -11,9 +11,9 @@ import numpy as np
 
 from models.errors import TrainingError
 from models.evaluation.scores import WindowScores
-from models.frames import Frames
 from models.labels import UNKNOWN, labels_in
 from models.training.recipe import Recipe
+from models.windows.frames import Frames
 
 from .computed import Computed
 

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.frames import Frames
 from models.networks.cnn_lstm import CnnLstm
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
 from models.networks.zoo import statistics
 from models.training.recipe import Recipe
-from models.windowing import in_batches, sliding_windows
+from models.windows.frames import Frames
+from models.windows.windowing import in_batches, sliding_windows
 
 from .augmentation import ClipTransform, random_window
 from .footage import TrainingSet

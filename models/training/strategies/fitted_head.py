@@ -25,7 +25,7 @@ from models.training.material.samples import Descriptors, Normalise, judged
 from models.training.open_set import NEIGHBOURS
 from models.training.recipe import Recipe
 from models.training.transfer import build_network
-from models.views import MULTIPLE
+from models.windows.views import MULTIPLE
 
 from .strategy import EpochLog, Part
 

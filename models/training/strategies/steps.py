@@ -12,7 +12,6 @@ from torch import nn
 from models.errors import TrainingError
 from models.evaluation.figures import evaluate
 from models.evaluation.scores import WindowScores
-from models.frames import Frames
 from models.networks.ensemble import Averaged
 from models.networks.factored import Continual
 from models.training import distributed
@@ -23,7 +22,8 @@ from models.training.material.samples import OVERSAMPLE, Normalise, Pixels, scor
 from models.training.objective import Classification, Objective
 from models.training.recipe import Recipe
 from models.training.transfer import build_network, freeze
-from models.windowing import in_batches, sliding_windows, with_context
+from models.windows.frames import Frames
+from models.windows.windowing import in_batches, sliding_windows, with_context
 
 from .fitted_head import check_motion_clips
 from .strategy import EpochLog, Part

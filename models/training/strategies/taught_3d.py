@@ -19,7 +19,7 @@ import torch
 from models.errors import TrainingError
 from models.networks.movenet_3d import KEPT, MoveNet3d
 from models.training.material.samples import OVERSAMPLE, Descriptors
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 
 from .strategy import Part
 from .taught_head import Lessons, TaughtHead

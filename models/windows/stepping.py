@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, MutableMapping, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
-from .engines.engine import Features, Picture, State
+from models.engines.engine import Features, Picture, State
 
 Key = TypeVar("Key")
 #: Pictures and the states before them, None where a run begins; to their features and the states after them.
