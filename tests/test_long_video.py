@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from consumers.learning.datasets import Example
+from consumers.learning.footage.datasets import Example
 from consumers.learning.scoring import score_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.learning.leakage import footage_sample
+from consumers.learning.footage.leakage import footage_sample
 from consumers.learning.train import TrainOptions, train_command
 from consumers.learning.trained_on import began_from, warn_of_training_data
 from consumers.terminal.console import Output

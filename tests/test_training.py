@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.learning.train import TrainOptions, train_command
 from models import Classifier, Contract, TrainingError, find, save
 from models.classical.strategy import Classical

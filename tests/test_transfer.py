@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.learning.datasets import Example
+from consumers.learning.footage.datasets import Example
 from consumers.learning.train import TrainOptions, load_footage
 from models import TrainingError, find
 from models.networks.zoo import create

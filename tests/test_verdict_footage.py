@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.records.event import Event, event_id
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings

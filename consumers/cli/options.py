@@ -22,7 +22,7 @@ from .logs import JsonLog
 
 if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
-    from consumers.learning.examples import DataOptions
+    from consumers.learning.footage.examples import DataOptions
     from consumers.settings import Settings
 
 #: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
@@ -363,7 +363,7 @@ def check_data(
     Raises:
         TrainingError: they cannot be used.
     """
-    from consumers.learning.datasets import find_examples
+    from consumers.learning.footage.datasets import find_examples
 
     if data:
         find_examples(data, renamed, options, test=test)
@@ -382,7 +382,7 @@ def data_options(
     Raises:
         BadParameter: `group_by` is no regular expression, or `rest` is empty.
     """
-    from consumers.learning.examples import DataOptions
+    from consumers.learning.footage.examples import DataOptions
 
     try:
         pattern = None if group_by is None else re.compile(group_by)

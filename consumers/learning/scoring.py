@@ -12,8 +12,8 @@ from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.scores import WindowScores
 from models.windows.windowing import sliding_windows
 
-from .examples import Example
-from .frames import Progress, frames_for
+from .footage.examples import Example
+from .footage.frames import Progress, frames_for
 from .trained_on import quiet_labels
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from consumers.learning.examples import Example
-from consumers.learning.frames import Progress, Sampling, try_frames
+from consumers.learning.footage.examples import Example
+from consumers.learning.footage.frames import Progress, Sampling, try_frames
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Classifier, Contract, TrainingError, code_version, find, library_versions
 from models.training import distributed, unfinished

@@ -10,13 +10,13 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from consumers.learning.rest import with_rest
 from consumers.tables import TableError, bounded
 from consumers.terminal.wording import count
 from models import TrainingError, same_but_for_case
 
 from .examples import DEFAULT_OPTIONS, DataOptions, Example, Rows, Say
 from .formats import read_rows
-from .rest import with_rest
 from .several_labels import ask_of_separators, with_several
 from .splits import TEST
 
