@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from consumers.live.snapshot import WorkerSnapshot
+from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.terminal.console import Output
 from consumers.terminal.demo import run_demo
 from consumers.terminal.live_view import LiveView

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from consumers.live.accounts import CameraCounts
+from consumers.live.figures.accounts import CameraCounts
 from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
 from consumers.terminal import demo

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.outputs.states import CameraReporter, ensure_state_topics, reported_camera, worker_state
 from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery

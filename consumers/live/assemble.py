@@ -18,7 +18,7 @@ from consumers.settings import Settings, SettingsError
 from models import Classifier, Contract, choose_engine, find
 from stream import ClipSpec, Gpu, GpuError, KafkaTransport, check_gpu, open_gpu
 
-from .snapshot import WorkerSnapshot
+from .figures.snapshot import WorkerSnapshot
 from .worker import Worker
 
 _log: Final = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from rich.live import Live
 
 from consumers.forgetting.embedded import taking_out
 from consumers.live.assemble import Serving, open_worker
-from consumers.live.snapshot import WorkerSnapshot
+from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.outputs.states import WorkerReporter
 from consumers.records.prediction import rfc3339
 from consumers.records.process import ProcessInfo

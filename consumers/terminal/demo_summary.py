@@ -12,7 +12,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from consumers.live.accounts import CameraCounts
+from consumers.live.figures.accounts import CameraCounts
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
 from stream import Pace

@@ -16,11 +16,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from consumers.live.figures.accounts import MAX_ACCOUNTS
+from consumers.live.pipeline import Camera
 from consumers.settings import LoadRule, LoadSettings
 from stream import EVERYTHING, ClipSpec, Effort, Segment, Thinning, camera_behind
-
-from .accounts import MAX_ACCOUNTS
-from .pipeline import Camera
 
 #: From level to level, less.
 LEVELS: Final = (EVERYTHING, Effort(1, every=2), Effort(2, every=4), Effort(3, every=4, keyframes_only=True))

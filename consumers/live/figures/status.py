@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
+from consumers.live.drills import without_drills
+from consumers.live.feed_guard import FeedGuard
+from consumers.live.handover.locating import EventLocator
+from consumers.live.pipeline import Outcome, Pipeline, ScoredWindow
 from consumers.records.event import Event
 from stream import Partition, Record, Segment, drilled
 
 from .accounts import CameraCounts
-from .drills import without_drills
-from .feed_guard import FeedGuard
-from .handover.locating import EventLocator
-from .pipeline import Outcome, Pipeline, ScoredWindow
 from .snapshot import CameraSnapshot, WorkerSnapshot
 
 #: Latencies kept for the percentiles.
