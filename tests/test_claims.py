@@ -16,7 +16,7 @@ from consumers.records.camera_state import CameraState
 from consumers.records.process import ProcessInfo
 from consumers.running.claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, reader_of
 from consumers.settings import TopicSettings
-from consumers.terminal.attaching import QuietNotes
+from consumers.terminal.printing.attaching import QuietNotes
 from consumers.topics import ensure_topics
 from stream import Attached, FeedState, KafkaTransport, MemoryTransport, Segment
 from tests.command_line import clipline

@@ -15,7 +15,7 @@ from consumers.learning.footage.datasets import find_examples
 from consumers.records.event import Event, event_id
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from consumers.topics import ensure_topic_of_verdicts, ensure_topics
 from consumers.verdicts.book import write_verdict
 from consumers.verdicts.export import Exported, export_footage, folder_name, quiet_label

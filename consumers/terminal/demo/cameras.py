@@ -16,7 +16,7 @@ from consumers.running.link import AgentLink
 from consumers.settings import Settings
 from stream import FOOTAGE_IS_OVER, FeedWatch, KafkaTransport, Pace, attach, quiet_after
 
-from .demo_summary import PlayedFeed
+from .summary import PlayedFeed
 
 
 @contextlib.contextmanager

@@ -10,9 +10,8 @@ from consumers.forgetting.report import NOBODY_KNOWS, DryRun, Report, Row
 from consumers.forgetting.work import Goes
 from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import rfc3339
-
-from .console import Output, print_json
-from .wording import count
+from consumers.terminal.console import Output, print_json
+from consumers.terminal.wording import count
 
 #: So many other cameras are named.
 _NAMED = 10

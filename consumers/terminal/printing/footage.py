@@ -9,10 +9,9 @@ from consumers.footage_index import FootageIndex, FoundFootage, Interval, Stretc
 from consumers.records.index_contents import IndexContents
 from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
+from consumers.terminal.console import Output, print_json
+from consumers.terminal.wording import count, duration
 from stream import KafkaTransport, SourceError
-
-from .console import Output, print_json
-from .wording import count, duration
 
 _HOUR_US: Final = 3_600_000_000
 #: Stretches and gaps that are printed as text; of more, the newest.

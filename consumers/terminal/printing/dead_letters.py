@@ -8,9 +8,8 @@ from typing import Any, Final
 from consumers.outputs.dead_letters import Summary
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.prediction import rfc3339
+from consumers.terminal.wording import count
 from stream import Record
-
-from .wording import count
 
 _HEAD_BYTES: Final = 128
 _MAX_HEADERS: Final = 40

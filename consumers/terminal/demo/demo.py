@@ -25,17 +25,17 @@ from consumers.records.process import ProcessInfo
 from consumers.settings import Settings, override
 from consumers.subscribing.reader import stored_events
 from consumers.terminal.console import Output
+from consumers.terminal.live_view import LiveView
+from consumers.terminal.wording import count, duration
 from consumers.times import parse_time_us
 from consumers.topics import ensure_topics
 from stream import Feed, KafkaTransport, Pace, SourceError, StreamError, cameras_of, find_files
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
-from .demo_cameras import demo_cameras
-from .demo_summary import Outcome, PlayedFeed, heading, print_summary, read_truth, say
-from .live_view import LiveView
-from .wording import count, duration
+from .cameras import demo_cameras
+from .summary import Outcome, PlayedFeed, heading, print_summary, read_truth, say
 
-FOOTAGE: Final = Path(__file__).parents[1] / "footage"
+FOOTAGE: Final = Path(__file__).parents[2] / "footage"
 _MAX_CAMERAS: Final = 16
 #: Files that are left out are named one by one up to so many.
 _MAX_NAMED: Final = 3
@@ -140,7 +140,7 @@ def _told_worker(serving: Serving, settings: Settings) -> WorkerReporter:
 def _dashboard(console: Output, settings: Settings) -> Iterator[str | None]:
     """Serve the dashboard, where it is installed, while the body runs, and say where; yield its address."""
     try:
-        from .demo_dashboard import demo_dashboard  # noqa: PLC0415  an extra of its own
+        from .dashboard import demo_dashboard  # noqa: PLC0415  an extra of its own
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _OURS:
             raise

@@ -14,10 +14,9 @@ from rich.text import Text
 
 from consumers.live.figures.accounts import CameraCounts
 from consumers.terminal.console import Output
+from consumers.terminal.wording import count, describe, duration, skip_reason
 from consumers.times import parse_time_us
 from stream import Pace
-
-from .wording import count, describe, duration, skip_reason
 
 #: A machine that keeps up is not so far behind typically.
 _SLOW_SECONDS: Final = 5.0

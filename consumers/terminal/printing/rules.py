@@ -13,11 +13,10 @@ from consumers.rules.rule_set import RuleSet
 from consumers.rules.topic import RulesTopic, since_words
 from consumers.rules.version import RulesVersion
 from consumers.settings import Settings, SettingsError
+from consumers.terminal.console import Output, print_json
+from consumers.terminal.wording import count
 from models import find
 from stream import KafkaTransport
-
-from .console import Output, print_json
-from .wording import count
 
 
 def apply_rules(settings: Settings, since_us: int | None, out: Output, errors: Output) -> None:

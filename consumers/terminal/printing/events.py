@@ -21,10 +21,9 @@ from consumers.settings import Settings
 from consumers.subscribing.reader import EventReader
 from consumers.subscribing.selection import Selection
 from consumers.subscribing.subscription import Subscription
+from consumers.terminal.console import print_json, print_verbatim
+from consumers.terminal.wording import describe, describe_incident, moment
 from stream import KafkaTransport, SourceError
-
-from .console import print_json, print_verbatim
-from .wording import describe, describe_incident, moment
 
 Format = Literal["text", "table", "json", "csv"]
 Body = Mapping[str, Any]

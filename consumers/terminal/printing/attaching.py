@@ -9,9 +9,8 @@ from rich.progress import Progress, TextColumn
 
 from consumers.records.prediction import rfc3339
 from consumers.terminal.console import Output
+from consumers.terminal.wording import duration, moment
 from stream import Attached, FeedState
-
-from .wording import duration, moment
 
 
 @contextlib.contextmanager
