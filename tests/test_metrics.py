@@ -24,7 +24,7 @@ from consumers.live.assemble import Serving
 from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.worker import Worker
 from consumers.outputs.redis.projection import RedisProjection
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running import monitors
 from consumers.running import run as run_module
 from consumers.running import worker as worker_module

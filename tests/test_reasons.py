@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.records.camera_state import CameraState
+from consumers.records.states.camera_state import CameraState
 from stream import FeedWatch, SourceError
 from stream.feeds.agent import Attached
 from stream.feeds.reasons import CODES, code_of

@@ -268,7 +268,7 @@ def command_settings(path: Path | None, kafka: str | None, redis: str | None, **
 
 def logged_settings(settings: Settings, log_format: str | None, role: str, *consoles: Output) -> Settings:
     """Settings with the format that `--log` names; where that is JSON, all that `consoles` print is logged so."""
-    from consumers.records.process import ProcessInfo
+    from consumers.records.states.process import ProcessInfo
     from consumers.settings import override
 
     settings = override(settings, {"log": {"format": log_format}}, "--log")

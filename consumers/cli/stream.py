@@ -197,7 +197,7 @@ def work(
       clipline work --model x3d-xs --group clipline-x3d
     """
     from consumers.live.assemble import Serving
-    from consumers.records.process import ProcessInfo
+    from consumers.records.states.process import ProcessInfo
     from consumers.running.allocation import give_back_early
     from consumers.running.worker import keep_working
     from consumers.terminal.live_view import LiveView

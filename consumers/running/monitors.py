@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from consumers.live.assemble import Serving
 from consumers.live.drills import without_drills
 from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import duration
 from stream import FeedState, FeedStatus

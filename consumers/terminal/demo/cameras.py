@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 from consumers.outputs.states import reported_cameras
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running.attaching import limits_of
 from consumers.running.claims import ClaimWatch
 from consumers.running.courier import Courier

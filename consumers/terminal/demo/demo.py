@@ -21,7 +21,7 @@ from consumers.live.assemble import Serving, open_worker
 from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.outputs.states import WorkerReporter
 from consumers.records.prediction import rfc3339
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings, override
 from consumers.subscribing.reader import stored_events
 from consumers.terminal.console import Output

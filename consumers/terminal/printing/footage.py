@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from consumers.footage_index import FootageIndex, FoundFootage, Interval, Stretch, stretches
-from consumers.records.index_contents import IndexContents
+from consumers.records.index.contents import IndexContents
 from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
 from consumers.terminal.console import Output, print_json

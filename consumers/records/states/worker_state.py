@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
+from consumers.records.fields import RecordError, field, json_object, one_of, optional, to_json
 from stream import Headers
 
-from .fields import RecordError, field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
 Status = Literal["working", "ended"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from consumers.records.fields import RecordError, field, json_object, optional, to_json
 from stream import Headers
 
-from .fields import RecordError, field, json_object, optional, to_json
-from .index_page import FeedRun, IndexPage, camera_of, natural, page_key, run_of, run_parameters
+from .page import FeedRun, IndexPage, camera_of, natural, page_key, run_of, run_parameters
 
 _VERSION: Final = 1
 _COLUMNS: Final = 10

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from consumers.records.fields import RecordError, field, json_object, to_json
 from stream import Headers, check_camera_id
 
-from .fields import RecordError, field, json_object, to_json
 from .process import ProcessInfo
 
 _VERSION: Final = 1

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from consumers import __version__
-
-from .fields import field
+from consumers.records.fields import field
 
 #: How often processes send their state at least.
 HEARTBEAT_SECONDS: Final = 5.0

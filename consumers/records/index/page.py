@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from consumers.records.fields import RecordError, field, json_object
 from stream import Headers, check_camera_id
-
-from .fields import RecordError, field, json_object
 
 _VERSION: Final = 1
 #: More than an hour of segments of half a second.

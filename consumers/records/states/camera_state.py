@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self, get_args
 
+from consumers.records.fields import RecordError, field, json_object, one_of, optional, to_json
 from stream import FeedState, FeedStatus, Headers, check_sent_id
 
-from .fields import RecordError, field, json_object, one_of, optional, to_json
 from .process import ProcessInfo
 
 STATUSES: Final = frozenset(get_args(FeedStatus))
