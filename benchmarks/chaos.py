@@ -33,7 +33,7 @@ from chaos_services import Brokers, KillableRedis, LiveFeeds
 from chaos_stand import FOOTAGE, Plan, Stand
 
 from consumers.live.assemble import clip_spec
-from consumers.live.stillness import StillRule
+from consumers.live.effort.stillness import StillRule
 from consumers.outputs.redis.check import redis_differences
 from consumers.replaying.run import ScoringSetup
 from consumers.rules.rule_set import RuleSet

@@ -22,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from consumers.settings import Settings
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from models import Classifier, find
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from stream import KafkaTransport, sample_file
 from stream.services import EmbeddedBroker, EmbeddedRedis
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumers.settings import Settings
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from stream import BrokerError, KafkaTransport
 from stream.services import ApacheBroker, EmbeddedRedis, Service
 

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from consumers.learning.datasets import find_examples
-from consumers.learning.examples import Example
 from consumers.learning.export import TEXTS, Row, calibration_clips, columns, measure_every_form
+from consumers.learning.footage.datasets import find_examples
+from consumers.learning.footage.examples import Example
 from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
 from models import Checkpoint, ModelError, find, shipped

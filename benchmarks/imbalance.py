@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.learning.train import load_footage
 from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress
-from models.training.imbalance import IMBALANCES
+from models.training.material.imbalance import IMBALANCES
 from models.training.recipe import Augmentation, Recipe
 from models.training.trainer import Trainer
 

@@ -28,7 +28,7 @@ import numpy as np
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.learning.train import load_footage
 from consumers.terminal.console import Output
 from consumers.terminal.progress import task_progress

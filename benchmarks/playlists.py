@@ -24,7 +24,7 @@ from typing import Any, Final
 import httpx
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running import agent
 from consumers.running.ending import Ending
 from consumers.settings import Settings

@@ -39,7 +39,7 @@ from consumers.replaying.run import ScoringSetup
 from consumers.replaying.store import TraceStore
 from models import Classifier, find
 from models.engines.export import MAX_CALIBRATION_CLIPS, export
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from stream import MemoryTransport, SegmentLimits, sample_file
 
 BUILD: Final = Path(__file__).resolve().parents[1] / "build"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumers.footage_index import CameraWriter, FootageIndex, SegmentFacts, Standing
-from consumers.records.index_contents import IndexContents, PlacedPage
-from consumers.records.index_page import FeedRun, IndexedSegment, IndexPage
+from consumers.records.index.contents import IndexContents, PlacedPage
+from consumers.records.index.page import FeedRun, IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
 from consumers.topics import ensure_topics_of_index
 from stream import KafkaTransport, Producer, Topic

@@ -23,13 +23,13 @@ import httpx
 
 from consumers.outputs.redis.connection import open_redis
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event, event_id
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.forgotten import Forgotten
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerState
 from consumers.running.attaching import attach_camera
 from consumers.running.ending import Ending
 from consumers.settings import Settings

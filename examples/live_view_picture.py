@@ -11,9 +11,9 @@ import sys
 import threading
 from pathlib import Path
 
-from consumers.live.snapshot import WorkerSnapshot
+from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.terminal.console import Output
-from consumers.terminal.demo import run_demo
+from consumers.terminal.demo.demo import run_demo
 from consumers.terminal.live_view import LiveView
 
 #: So that the picture shows what has ended beside what goes on.

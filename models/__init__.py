@@ -13,11 +13,11 @@ from .errors import (
     TrainingError,
     UnknownModelError,
 )
-from .frames import Frames
 from .labels import SEPARATOR, UNKNOWN, labels_in, normal_label, same_but_for_case, several_labels
-from .stepping import Step, Stepped
 from .versions import code_version, library_versions
-from .views import views_of
+from .windows.frames import Frames
+from .windows.stepping import Step, Stepped
+from .windows.views import views_of
 
 __all__ = [
     "DEFAULT_MODEL",

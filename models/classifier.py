@@ -12,9 +12,9 @@ from .contract import Contract
 from .engines.choice import open_engine
 from .engines.engine import Engine, Features, Picture, Scores, State
 from .errors import CheckpointError, ClipError
-from .frames import Frames
-from .stepping import Stepped
-from .windowing import in_batches, with_context
+from .windows.frames import Frames
+from .windows.stepping import Stepped
+from .windows.windowing import in_batches, with_context
 
 #: So many windows of a video at once: engines compute them side by side.
 _WINDOWS_AT_ONCE: Final = 32

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from .errors import CheckpointError
 from .labels import UNKNOWN, normal_label
-from .views import MULTIPLE
+from .windows.views import MULTIPLE
 
 CONTRACT_VERSION: Final = 1
 _KEY: Final = "clipline"

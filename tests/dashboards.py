@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import httpx
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.camera_state import CameraState
 from consumers.records.event import Event, event_id
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.topics import (
     ensure_topic_of_audit,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from consumers.live.stillness import StillRule
+from consumers.live.effort.stillness import StillRule
 from consumers.live.worker import Worker
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction

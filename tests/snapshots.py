@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.records.event import Ending, Event, event_id
 from consumers.records.prediction import Prediction
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running import attaching as attaching_module
 from consumers.running.attaching import attach_camera
 from consumers.running.ending import Ending

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from kafka import KafkaProducer
 
-from consumers.live.accounts import MAX_ACCOUNTS, NO_CAMERA, OTHERS, Accounts
+from consumers.live.figures.accounts import MAX_ACCOUNTS, NO_CAMERA, OTHERS, Accounts
 from consumers.live.worker import Worker
 from consumers.records.dead_letter import DeadLetter
 from consumers.settings import Settings

@@ -16,9 +16,9 @@ pytest.importorskip("fastapi")
 
 from consumers.footage_index import FoundFootage
 from consumers.records.forgotten import Forgotten
-from consumers.records.index_page import FeedRun, IndexedSegment
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.records.index.page import FeedRun, IndexedSegment
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.topics import ensure_topic_of_forgotten
 from consumers.web.cameras import sample as sampling
 from consumers.web.cameras.history import LOST, UNKNOWN, StateHistory

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from consumers.live.stillness import StillRule
+from consumers.live.effort.stillness import StillRule
 from consumers.live.worker import Worker
 from consumers.outputs.redis.check import redis_differences
 from consumers.outputs.redis.projection import RedisProjection

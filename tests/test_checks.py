@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from consumers.cli.main import app
 from consumers.files import hold_folder
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.camera_claim import CameraClaim
-from consumers.records.camera_state import CameraState
 from consumers.records.prediction import rfc3339
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_claim import CameraClaim
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import CameraSettings, SegmentSettings, Settings, load_settings
 from consumers.setup import check_cameras as cameras_room
 from consumers.setup import checks, services

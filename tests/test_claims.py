@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from consumers.outputs.states import ensure_state_topics, reported_camera
-from consumers.records.camera_claim import CameraClaim
-from consumers.records.camera_state import CameraState
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_claim import CameraClaim
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
 from consumers.running.claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, reader_of
 from consumers.settings import TopicSettings
-from consumers.terminal.attaching import QuietNotes
+from consumers.terminal.printing.attaching import QuietNotes
 from consumers.topics import ensure_topics
 from stream import Attached, FeedState, KafkaTransport, MemoryTransport, Segment
 from tests.command_line import clipline

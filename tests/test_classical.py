@@ -24,11 +24,11 @@ from models.classical.strategy import Classical
 from models.evaluation.figures import evaluate
 from models.networks.zoo import create, describe
 from models.training import distributed
-from models.training.footage import Footage, TrainingSet
+from models.training.material.footage import Footage, TrainingSet
 from models.training.recipe import Augmentation, Recipe
-from models.training.strategy import Part
+from models.training.strategies.strategy import Part
 from models.training.trainer import Trainer
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from tests.videos import write_video
 
 SIZE, FRAMES = 48, 12

@@ -17,11 +17,11 @@ from consumers.notifying.conditions import Conditions
 from consumers.notifying.ledger import Ledger
 from consumers.notifying.plan import Plan, Sent
 from consumers.notifying.words import describe, words_of
-from consumers.records.camera_state import CameraState, DiskTrouble
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.camera_state import CameraState, DiskTrouble
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerState
 from consumers.running.disk import DiskCheck
 from consumers.running.overview import FORGET_CAMERA_SECONDS, overview
 from consumers.running.state_topics import States

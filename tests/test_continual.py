@@ -31,7 +31,7 @@ from models.engines.export import export
 from models.networks.continual import ContinualX3D
 from models.networks.pytorchvideo import x3d as x3d_of
 from models.networks.zoo import create, describe
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from stream import ClipSpec, Decoded, Effort, MemoryTransport, Sample, Segment, attach, decode
 from tests.checkpoints import write_checkpoint
 from tests.replays import SETTINGS, Overheard, work_off

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.learning.datasets import find_examples
-from consumers.learning.examples import DataOptions, Example
-from consumers.learning.frame_cache import FrameCache, StoredFrames
-from consumers.learning.frames import Sampling, load_frames, readable
-from consumers.learning.leakage import check_examples, check_pictures, file_digests
+from consumers.learning.footage.datasets import find_examples
+from consumers.learning.footage.examples import DataOptions, Example
+from consumers.learning.footage.frame_cache import FrameCache, StoredFrames
+from consumers.learning.footage.frames import Sampling, load_frames, readable
+from consumers.learning.footage.leakage import check_examples, check_pictures, file_digests
 from models import TrainingError
 from stream import sample_pieces
 from tests.videos import write_video
@@ -168,7 +168,7 @@ def test_row_that_is_there_twice_is_decoded_once(tmp_path: Path, monkeypatch: py
         decoded.extend(end for _, end in pieces)
         yield from sample_pieces(path, pieces, *how)
 
-    monkeypatch.setattr("consumers.learning.frames.sample_pieces", counted)
+    monkeypatch.setattr("consumers.learning.footage.frames.sample_pieces", counted)
     example = Example(tmp_path / "a.mp4", "x", "g")
     rows = [example, replace(example, end_seconds=0.2), example]
     told: list[tuple[str, int, int]] = []
@@ -433,7 +433,7 @@ def test_frames_that_another_run_removed_are_decoded_again(tmp_path: Path) -> No
 def test_frames_of_another_decoder_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = files(tmp_path, "a.mp4") / "a.mp4"
     FrameCache(tmp_path / "cache").get(video, {}, lambda: np.zeros((1, 4, 4, 3), np.uint8))
-    monkeypatch.setattr("consumers.learning.frame_cache.decoder_version", lambda: "another")
+    monkeypatch.setattr("consumers.learning.footage.frame_cache.decoder_version", lambda: "another")
     again = FrameCache(tmp_path / "cache").get(video, {}, lambda: np.ones((1, 4, 4, 3), np.uint8))
     assert again[0, 0, 0, 0] == 1
 

@@ -17,13 +17,13 @@ import httpx
 import pytest
 from rich.console import Console
 
-from consumers.live.accounts import CameraCounts
+from consumers.live.figures.accounts import CameraCounts
 from consumers.records.prediction import rfc3339
 from consumers.settings import Settings
-from consumers.terminal import demo
 from consumers.terminal.console import Output
-from consumers.terminal.demo import FOOTAGE
-from consumers.terminal.demo_summary import Outcome, PlayedFeed, Truth, print_summary, read_truth
+from consumers.terminal.demo import demo
+from consumers.terminal.demo.demo import FOOTAGE
+from consumers.terminal.demo.summary import Outcome, PlayedFeed, Truth, print_summary, read_truth
 from consumers.times import parse_time_us
 from models import find
 from stream import BrokerError, SourceError
@@ -141,7 +141,7 @@ def test_footage_that_is_played_fast_was_filmed_before():
 
 
 def test_demo_without_the_packages_of_the_dashboard_says_what_to_install(monkeypatch):
-    for name in [n for n in sys.modules if n.startswith(("consumers.web.", "consumers.terminal.demo_dashboard"))]:
+    for name in [n for n in sys.modules if n.startswith(("consumers.web.", "consumers.terminal.demo.dashboard"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     out = io.StringIO()
@@ -151,9 +151,9 @@ def test_demo_without_the_packages_of_the_dashboard_says_what_to_install(monkeyp
 
 
 def test_a_fault_of_our_own_is_not_taken_for_a_package_that_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "consumers.terminal.demo_dashboard", None)
+    monkeypatch.setitem(sys.modules, "consumers.terminal.demo.dashboard", None)
     with (
-        pytest.raises(ModuleNotFoundError, match="demo_dashboard"),
+        pytest.raises(ModuleNotFoundError, match=r"demo\.dashboard"),
         demo._dashboard(Output(file=io.StringIO()), Settings()),
     ):
         pass

@@ -18,7 +18,7 @@ from consumers.terminal.notes import Notes
 from models import Contract, Threshold, TrainingError, find
 from models.training import loop
 from models.training.distillation import Lesson, Opinion, Taught, TaughtWindows, agreement
-from models.training.footage import Footage
+from models.training.material.footage import Footage
 from models.training.objective import Batch, Imitation
 from models.training.recipe import Augmentation, Recipe
 from models.training.trainer import Trainer

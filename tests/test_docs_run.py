@@ -27,7 +27,7 @@ import pytest
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.settings import TopicSettings
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, Record
 from stream.services import ApacheBroker, Service

@@ -38,7 +38,7 @@ from consumers.settings.notifying import ChannelSettings
 from consumers.subscribing.reader import EventReader, stored_events
 from consumers.subscribing.selection import Selection
 from consumers.terminal.console import Output
-from consumers.terminal.drill import opening_words, print_drill
+from consumers.terminal.printing.drill import opening_words, print_drill
 from consumers.topics import ensure_topics
 from models import find
 from stream import KafkaTransport, MemoryTransport, Segment, attach, camera_behind, drill_id, drilled

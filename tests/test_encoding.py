@@ -19,7 +19,7 @@ from consumers.replaying.run import ScoringSetup
 from consumers.replaying.store import TraceStore
 from consumers.topics import ensure_topics
 from models import Classifier, ClipError, find
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from stream import Clip, Decoded, MemoryTransport, Sample, Segment, attach, decode
 from tests.replays import SETTINGS, Overheard, work_off
 from tests.videos import write_moving_dots

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from consumers.files import content_digest
 from consumers.learning.evaluate import CompareOptions, EvaluateOptions, compare_command, evaluate_command
-from consumers.learning.leakage import footage_sample
+from consumers.learning.footage.leakage import footage_sample
 from consumers.learning.trained_on import INT8_FOOTAGE
 from models import Threshold, find
 from tests.checkpoints import write_checkpoint

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from consumers.records.event import BODY_KEYS
-from consumers.terminal.events import EVENTS as EVENT_COLUMNS
-from consumers.terminal.events import INCIDENTS, _cell
+from consumers.terminal.printing.events import EVENTS as EVENT_COLUMNS
+from consumers.terminal.printing.events import INCIDENTS, _cell
 from stream import KafkaTransport, Topic
 from stream.services import Service
 from tests.command_line import Finished, clipline

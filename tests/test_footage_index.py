@@ -16,8 +16,8 @@ from consumers.footage_index import writer as writer_module
 from consumers.footage_index.timeline import answer
 from consumers.footage_index.writer import standing_tail
 from consumers.records.fields import RecordError
-from consumers.records.index_contents import IndexContents
-from consumers.records.index_page import IndexPage
+from consumers.records.index.contents import IndexContents
+from consumers.records.index.page import IndexPage
 from consumers.records.prediction import rfc3339
 from consumers.replaying.footage.sources import find_recordings
 from consumers.running import indexing

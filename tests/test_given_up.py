@@ -11,7 +11,7 @@ from rich.console import Console
 pytest.importorskip("fastapi")
 
 from consumers.notifying.conditions import seen_in
-from consumers.records.camera_state import CameraState
+from consumers.records.states.camera_state import CameraState
 from consumers.running.claims import reader_of
 from consumers.running.overview import Overview, overview
 from consumers.terminal.status_view import StatusView

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from consumers.live.accounts import CameraCounts
+from consumers.live.figures.accounts import CameraCounts
 from consumers.live.handover.progress import CameraProgress, PartitionProgress, decode_progress, encode_progress
 from consumers.records.group_keys import transactional_id
 from consumers.settings import Settings, SettingsError, override

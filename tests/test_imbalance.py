@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from models import TrainingError
-from models.training.imbalance import (
+from models.training.material.imbalance import (
     IMBALANCES,
     LogitAdjustment,
     balanced_subsets,

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from consumers.live.snapshot import WorkerSnapshot
+from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.running.child import LOG_FORMAT, child_command, child_environment
 from consumers.running.logs import JsonLine, LoggedText, OneLine, message_of
 from consumers.settings import Settings, load_settings

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from consumers.learning.examples import Example
+from consumers.learning.footage.examples import Example
+from consumers.learning.footage.leakage import check_pictures
 from consumers.learning.label_errors import label_doubts
-from consumers.learning.leakage import check_pictures
 from models.evaluation.label_errors import DoubtfulLabel, doubtful_labels
 from models.evaluation.scores import ClipScores
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.segment import Segment
 
-from consumers.live.snapshot import WorkerSnapshot
+from consumers.live.figures.snapshot import WorkerSnapshot
 from consumers.terminal.live_view import LiveView
 from tests.snapshots import MODEL, camera, event, now_us, worker
 

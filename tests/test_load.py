@@ -15,10 +15,10 @@ import av
 import numpy as np
 import pytest
 
-from consumers.live import arrivals
-from consumers.live import load as load_module
-from consumers.live.arrivals import Arrivals
-from consumers.live.load import LEVELS, LoadControl
+from consumers.live.effort import arrivals
+from consumers.live.effort import load as load_module
+from consumers.live.effort.arrivals import Arrivals
+from consumers.live.effort.load import LEVELS, LoadControl
 from consumers.live.pipeline import Camera
 from consumers.live.tracker import Tracker
 from consumers.live.worker import Worker

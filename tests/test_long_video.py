@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from consumers.learning.datasets import Example
+from consumers.learning.footage.datasets import Example
 from consumers.learning.scoring import score_frames
 from models import Classifier
 from models.networks.movenet import PICTURES_AT_ONCE, MoveNetMotion
-from models.training.computed import Computed
+from models.training.material.computed import Computed
+from models.training.material.samples import OVERSAMPLE, Features
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE, Features
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
 FRAMES = 4

@@ -20,11 +20,11 @@ import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumers.live.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.assemble import Serving
+from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.worker import Worker
 from consumers.outputs.redis.projection import RedisProjection
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running import monitors
 from consumers.running import run as run_module
 from consumers.running import worker as worker_module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.replaying.judging.judgement import judge_events
 from consumers.replaying.judging.metrics import by_overlap
 from consumers.replaying.judging.placing import TrueEvent

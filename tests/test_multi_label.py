@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from consumers.learning.datasets import find_examples
-from consumers.learning.examples import DataOptions
+from consumers.learning.footage.datasets import find_examples
+from consumers.learning.footage.examples import DataOptions
 from consumers.live.tracker import Tracker
 from consumers.records.prediction import Prediction
 from consumers.replaying.judging.placing import TrueEvent

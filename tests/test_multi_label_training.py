@@ -19,7 +19,7 @@ from consumers.rules.rule_set import tracker_rules
 from models import Classifier, Platt, TrainingError, find
 from models.engines.export import export
 from models.networks.movenet import LinearHead
-from models.training.footage import Footage
+from models.training.material.footage import Footage
 from models.training.objective import Batch, Classification, Imitation
 from models.training.recipe import Augmentation, Recipe
 from models.training.trainer import Trainer

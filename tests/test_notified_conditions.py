@@ -23,7 +23,7 @@ from consumers.notifying.plan import Sent
 from consumers.notifying.words import describe
 from consumers.outputs.states import reported_camera
 from consumers.records.delivery import Delivery
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running.state_topics import States, read_states
 from consumers.settings import Settings
 from consumers.settings.notifying import ChannelSettings

@@ -16,8 +16,8 @@ from rich.console import Console
 pytest.importorskip("fastapi")
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.camera_state import CameraState
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.worker_state import WorkerState
 from consumers.running import state_topics
 from consumers.running.overview import DEAD_SECONDS, judged_at, overview
 from consumers.running.state_topics import StatesFollower, read_settled_states

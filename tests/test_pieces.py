@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.learning.examples import Example
-from consumers.learning.frame_cache import FrameCache, Reel, StoredFrames
-from consumers.learning.frames import Sampling, load_frames
+from consumers.learning.footage.examples import Example
+from consumers.learning.footage.frame_cache import FrameCache, Reel, StoredFrames
+from consumers.learning.footage.frames import Sampling, load_frames
 from stream import Feed, Packet, Picture, SourceError, sample_file, sample_pieces
 from stream.clips import sampling
 from tests.films import with_edits
@@ -87,7 +87,7 @@ def test_a_hundred_annotations_of_a_film_read_it_once_for_each_core_and_never_on
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, passes: int
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("consumers.learning.frames.usable_cores", lambda: cores)
+    monkeypatch.setattr("consumers.learning.footage.frames.usable_cores", lambda: cores)
     path = FILMS["mp4"](tmp_path)
     opened: list[str] = []
     read: list[Packet] = []

@@ -18,7 +18,7 @@ import httpx
 from consumers.footage_index import FootageIndex
 from consumers.footage_index.timeline import FoundFootage
 from consumers.forgetting import NOTHING_FORGOTTEN
-from consumers.records.index_page import FeedRun, IndexedSegment
+from consumers.records.index.page import FeedRun, IndexedSegment
 from consumers.settings import Settings
 from consumers.web.credentials import token_hash
 from consumers.web.playlists import NotPlayableError, live_playlist, recorded_playlist

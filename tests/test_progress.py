@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consumers.live.effort.stillness import StillRule
+from consumers.live.figures.measures import Measures
 from consumers.live.handover.progress import (
     CameraProgress,
     PartitionProgress,
@@ -24,10 +26,8 @@ from consumers.live.handover.progress import (
     progress_key,
 )
 from consumers.live.intake import Intake
-from consumers.live.measures import Measures
 from consumers.live.pipeline import Outcome, ScoredWindow
 from consumers.live.silence import SilenceWatch
-from consumers.live.stillness import StillRule
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
 from consumers.records.fields import RecordError

@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from consumers.records.away import Away
-from consumers.records.camera_state import CameraState
 from consumers.records.fields import RecordError
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.away import Away
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.worker_state import WorkerState
 from consumers.running.overview import overview
 from consumers.web.cameras.sample import NoSampleCode
 from consumers.web.paging import Told

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from consumers.learning.datasets import Example
+from consumers.learning.footage.datasets import Example
 from consumers.learning.report import write_report as write_evaluation
 from consumers.replaying.command import replay_and_judge
 from consumers.replaying.footage.sources import find_recordings

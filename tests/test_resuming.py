@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from consumers.learning.leakage import footage_sample
+from consumers.learning.footage.leakage import footage_sample
 from consumers.learning.train import TrainOptions, train_command
 from consumers.learning.trained_on import began_from, warn_of_training_data
 from consumers.terminal.console import Output
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 from models.training import trainer as trainer_module
-from models.training.computed import Computed
+from models.training.material.computed import Computed
+from models.training.material.samples import Descriptors
 from models.training.recipe import Augmentation, Recipe
-from models.training.samples import Descriptors
 from models.training.trainer import Trainer
 from tests.command_line import clipline
 from tests.test_training import footage

@@ -29,7 +29,7 @@ from consumers.rules.topic import LEAD_SECONDS, SPARE_SECONDS, STALE_SECONDS, Ru
 from consumers.rules.version import RulesVersion
 from consumers.settings import Settings, SettingsError
 from consumers.terminal.console import Output
-from consumers.terminal.rules import apply_rules, show_history, show_rules
+from consumers.terminal.printing.rules import apply_rules, show_history, show_rules
 from consumers.topics import ensure_topics
 from models import Threshold, find
 from stream import KafkaTransport, MemoryTransport, Transport
@@ -243,7 +243,7 @@ def test_it_is_said_where_others_than_the_rules_of_the_settings_were_applied(mem
 @pytest.fixture
 def printed(memory, monkeypatch) -> Callable[..., str]:
     """What a function of the command prints, on the broker in memory."""
-    monkeypatch.setattr("consumers.terminal.rules.KafkaTransport", lambda *_, **__: memory[0])
+    monkeypatch.setattr("consumers.terminal.printing.rules.KafkaTransport", lambda *_, **__: memory[0])
 
     def run(command: Callable[..., None], *words: Any, **options: Any) -> str:
         out, errors = Output(file=io.StringIO(), width=200), Output(file=io.StringIO(), width=200)
@@ -279,7 +279,7 @@ def test_the_history_says_which_version_holds(memory, printed):
 
 
 def test_who_applies_rules_for_a_time_that_has_passed_is_told_what_that_means(memory, printed, monkeypatch):
-    monkeypatch.setattr("consumers.terminal.rules.find", lambda _: SimpleNamespace(contract=CONTRACT))
+    monkeypatch.setattr("consumers.terminal.printing.rules.find", lambda _: SimpleNamespace(contract=CONTRACT))
     text = printed(apply_rules, NOW_US)
     assert f"holds from {rfc3339(NOW_US)} on" in text
     assert "keep their events" in text

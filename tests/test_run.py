@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from consumers.records.camera_state import CameraState
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
 from consumers.running.run import _plan, _refuse_taken_cameras, _specs
 from consumers.running.watch import Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from stream import FeedState, KafkaAddress, KafkaTransport
 from stream.services import ApacheBroker
 from tests.cameras import camera as rtsp_camera

@@ -14,7 +14,7 @@ import pytest
 
 from consumers.live.decode_queue import DecodeQueue
 from consumers.live.worker import Worker
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.running import worker as worker_module
 from consumers.running.ending import Ending
 from consumers.running.worker import keep_working

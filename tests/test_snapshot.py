@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.live.snapshot import CameraSnapshot
+from consumers.live.figures.snapshot import CameraSnapshot
 from consumers.live.worker import Worker
 from consumers.rules.rule import Rule
 from consumers.settings import Settings

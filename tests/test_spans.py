@@ -21,7 +21,7 @@ from consumers.live.worker import Worker
 from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.event import Event
 from consumers.records.prediction import Prediction
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.rules.rule import Rule
 from consumers.running import worker as worker_module
 from consumers.running.attaching import attach_camera

@@ -12,14 +12,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.outputs.states import CameraReporter, ensure_state_topics, reported_camera, worker_state
-from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.running import state_topics
 from consumers.running.overview import overview
 from consumers.running.state_topics import States, StatesFollower, read_states

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from consumers.live.effort.stillness import STILL_SHARE, StillRule
 from consumers.live.pipeline import Pipeline, ScoredWindow, Window
-from consumers.live.stillness import STILL_SHARE, StillRule
 from consumers.settings import override
 from stream import Clip, Decoded, Decoder, Feed, Picture, Sample, Segment, Segmenter, SegmentError, decode
 from stream.clips.samples import Undecoded

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
+from consumers.live.effort.stillness import StillRule, ViewState, cells_of
 from consumers.live.pipeline import Pipeline, ScoredWindow, UnscoredWindow, Window
-from consumers.live.stillness import StillRule, ViewState, cells_of
 from consumers.records.prediction import Prediction
 from consumers.rules.rule import Rule
 from consumers.settings import GateSettings

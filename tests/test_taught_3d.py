@@ -13,9 +13,9 @@ from models import Classifier, TrainingError, save
 from models.networks.movenet import LinearHead
 from models.networks.movenet_3d import KEPT, ChangeConvolutions, MoveNet3d
 from models.networks.zoo import create
-from models.training import taught_3d
 from models.training.recipe import Augmentation, Recipe
-from models.training.taught_3d import TaughtConvolutions
+from models.training.strategies import taught_3d
+from models.training.strategies.taught_3d import TaughtConvolutions
 from models.training.trainer import Trainer, strategy_for
 from tests.checkpoints import contract
 from tests.test_taught_head import film
@@ -58,7 +58,7 @@ def test_a_clip_as_a_whole_and_picture_by_picture_is_the_same() -> None:
     still = torch.randint(0, 256, (1, 3, 1, 96, 96), generator=torch.Generator().manual_seed(0)).float() / 127.5 - 1
     clip = still.repeat(1, 1, 4, 1, 1)
     clip[:, :, 1::2, :32, :32] *= -1  # where most moves: the first place
-    from models.views import close_at, whole_of
+    from models.windows.views import close_at, whole_of
 
     pictures = ((clip[0].permute(1, 2, 3, 0) + 1) * 127.5).round().byte().numpy()
     views = [torch.from_numpy(np.stack([of(p) for p in pictures])) for of in (whole_of, lambda p: close_at(p, 0))]

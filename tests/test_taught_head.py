@@ -10,9 +10,9 @@ import pytest
 
 from models import Classifier, TrainingError, save
 from models.networks.movenet_lstm import MoveNetLstm
-from models.training.footage import Footage
+from models.training.material.footage import Footage
 from models.training.recipe import Augmentation, Recipe
-from models.training.taught_head import TaughtLstm
+from models.training.strategies.taught_head import TaughtLstm
 from models.training.trainer import Trainer, strategy_for
 from tests.checkpoints import write_checkpoint
 
@@ -46,7 +46,7 @@ def test_it_learns_what_moves_how_and_is_served_as_it_was_trained(tmp_path: Path
 
 
 def test_every_epoch_sees_as_many_windows_of_each_video() -> None:
-    from models.training.taught_head import _order
+    from models.training.strategies.taught_head import _order
 
     counts = [1, 5, 20]
     rows = _order(counts, 0)(0)

@@ -124,7 +124,7 @@ def test_other_footage_in_a_folder_of_the_same_name_is_not_warned_of(
 def test_no_more_than_a_sample_of_much_footage_is_told(
     train: Callable[..., Contract], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.learning.leakage._KEPT_DIGESTS", 2)
+    monkeypatch.setattr("consumers.learning.footage.leakage._KEPT_DIGESTS", 2)
     assert len(train(out=tmp_path / "m.safetensors").training["footage"]) == 2
     assert "trained on at least 2 of these 6 videos" in warned(tmp_path / "m.safetensors", data)
 

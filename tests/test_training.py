@@ -11,19 +11,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.learning.train import TrainOptions, train_command
 from models import Classifier, Contract, TrainingError, find, save
 from models.classical.strategy import Classical
-from models.training import frozen_features, loop
-from models.training.fitted_head import FittedHead
-from models.training.footage import Footage
-from models.training.frozen_features import FrozenFeatures
+from models.training import loop
 from models.training.loop import Progress
+from models.training.material.footage import Footage
+from models.training.material.samples import FixedWindows
 from models.training.objective import Batch, Classification
 from models.training.recipe import Augmentation, Recipe
-from models.training.samples import FixedWindows
-from models.training.steps import Steps
+from models.training.strategies import frozen_features
+from models.training.strategies.fitted_head import FittedHead
+from models.training.strategies.frozen_features import FrozenFeatures
+from models.training.strategies.steps import Steps
 from models.training.trainer import Trainer, strategy_for
 
 RECIPE = Recipe(
@@ -245,7 +246,7 @@ def test_smote_learns_from_the_same_views_as_every_other_remedy(monkeypatch):
         seen.append((run.recipe.imbalance, {row.numpy().tobytes() for row in drawn}))
         return loop.train(network, run, *others)
 
-    monkeypatch.setattr("models.training.steps.train", watched)
+    monkeypatch.setattr("models.training.strategies.steps.train", watched)
     # A window as long as the video, at the speed that it has: a view is a window.
     recipe = replace(RECIPE, frames=6, epochs=1, augmentation=Augmentation(speed=1, views=3))
     trainer = Trainer(footage(2), recipe)
@@ -384,7 +385,7 @@ def test_early_stopping_looks_at_groups_that_are_neither_learnt_nor_held_out(mon
             return loop.train(network, replace(run, watch=None), *others)
 
     with monkeypatch.context() as during:
-        during.setattr("models.training.steps.train", watched)
+        during.setattr("models.training.strategies.steps.train", watched)
         validation = trainer.validate(2)
     assert validation.epochs < 40
     assert np.array_equal(validation.scores.scores, trainer.validate(2).scores.scores)
@@ -530,7 +531,7 @@ def test_only_pixels_are_prepared_by_other_processes_and_only_for_a_gpu():
         return loop.train(network, run, *others)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.training.steps.train", watched)
+        patch.setattr("models.training.strategies.steps.train", watched)
         for changes in ({"architecture": "x3d_xs"}, {}, {"imbalance": "smote"}):
             Trainer(footage(), replace(RECIPE, epochs=1, **changes)).fit()
     pixels, *features = chosen

@@ -10,7 +10,7 @@ import torch
 
 from consumers.cli.recipe_options import wait_without_spinning
 from consumers.learning import threads
-from models.training.computed import Computed
+from models.training.material.computed import Computed
 
 
 @pytest.mark.parametrize(("said", "expected"), [(None, 1), ("3", 2)])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.learning.datasets import Example
+from consumers.learning.footage.datasets import Example
 from consumers.learning.train import TrainOptions, load_footage
 from models import TrainingError, find
 from models.networks.zoo import create
-from models.training.augmentation import BatchMix, ClipTransform, random_window
+from models.training.material.augmentation import BatchMix, ClipTransform, random_window
 from models.training.recipe import Augmentation, Recipe
 from models.training.transfer import Clip, freeze, parameter_groups, set_regularisation, stages, usual_clip
 from tests.checkpoints import write_checkpoint

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from models import TrainingError, find
-from models.training.frozen_features import FrozenFeatures
 from models.training.loop import Trained
 from models.training.recipe import Augmentation, Recipe
-from models.training.strategy import Part
+from models.training.strategies.frozen_features import FrozenFeatures
+from models.training.strategies.strategy import Part
 from models.training.trainer import Trainer
 from models.training.trials import Trials, check_trials
 from tests.command_line import clipline

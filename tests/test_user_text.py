@@ -19,8 +19,8 @@ from consumers.cli.main import app
 from consumers.printable import printable
 from consumers.running.logs import OneLine
 from consumers.settings import load_settings
-from consumers.terminal.attaching import attach_progress
 from consumers.terminal.console import Output, print_json, print_lines
+from consumers.terminal.printing.attaching import attach_progress
 from consumers.terminal.progress import footage_progress, task_progress
 from consumers.terminal.wording import describe
 from stream import Attached

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumers.learning.datasets import find_examples
+from consumers.learning.footage.datasets import find_examples
 from consumers.records.event import Event, event_id
 from consumers.records.forgotten import Forgotten
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
-from consumers.terminal.demo import FOOTAGE
+from consumers.terminal.demo.demo import FOOTAGE
 from consumers.times import parse_time_us
 from consumers.topics import ensure_topic_of_forgotten, ensure_topic_of_verdicts, ensure_topics
 from consumers.verdicts.book import write_verdict

@@ -17,10 +17,10 @@ from models.engines.export import export
 from models.engines.two_views import _joined
 from models.networks.movenet_views import MoveNetViews
 from models.networks.zoo import create, parameters_and_multiply_adds
-from models.training.fitted_head import FittedHead
 from models.training.recipe import Recipe
-from models.views import cells_of, close_at, place_of, settled, whole_of
-from models.windowing import sliding_windows
+from models.training.strategies.fitted_head import FittedHead
+from models.windows.views import cells_of, close_at, place_of, settled, whole_of
+from models.windows.windowing import sliding_windows
 from tests.checkpoints import write_checkpoint
 
 FRAMES, SIZE = 4, 96

@@ -17,9 +17,9 @@ from consumers.pictures.store import picture_key
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.prediction import Prediction
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.records.verdict import Verdict
-from consumers.records.worker_state import WorkerCamera, WorkerState
 from consumers.rules.topic import RulesTopic
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, TrackerSettings

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("fastapi")
 
 from consumers.outputs import follower as following
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerState
 from stream.services import EmbeddedBroker
 from tests.browsers import chromium, window
 from tests.dashboards import Site, event, now_us, ready, served, settings_of

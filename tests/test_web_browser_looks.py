@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from consumers.records.camera_state import CameraState
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.forgotten import Forgotten
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.topics import ensure_topic_of_forgotten
 from stream.services import Service
 from tests.browsers import chromium, window

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from consumers.records.process import ProcessInfo
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.process import ProcessInfo
+from consumers.records.states.worker_state import WorkerState
 from consumers.web.credentials import token_hash
 from consumers.web.shelf import reports as shelf
 from consumers.web.shelf.reports import ReportFolder

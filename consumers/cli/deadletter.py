@@ -164,7 +164,7 @@ def _list(
     yet: str,
 ) -> None:
     from consumers.terminal.console import print_json
-    from consumers.terminal.dead_letters import body, line
+    from consumers.terminal.printing.dead_letters import body, line
     from consumers.terminal.wording import withheld
 
     wanted = (
@@ -207,7 +207,7 @@ class _Told:
 
 
 def _show(letters: DeadLetters, name: str, save: Path | None) -> None:
-    from consumers.terminal.dead_letters import described
+    from consumers.terminal.printing.dead_letters import described
     from stream import SourceError
 
     letter, record = letters.find(name)

@@ -53,7 +53,7 @@ def demo(
     With footage of your own:
       clipline demo footage/ --pace max
     """
-    from consumers.terminal.demo import run_demo
+    from consumers.terminal.demo.demo import run_demo
 
     with stop_on_signal() as stop:
         stays = console.is_terminal if stay is None else stay

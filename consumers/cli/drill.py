@@ -68,8 +68,8 @@ def drill(
     from consumers.drill.clip import clip_seconds
     from consumers.drill.run import Drill, run_drill
     from consumers.terminal.console import print_json
-    from consumers.terminal.demo import FOOTAGE
-    from consumers.terminal.drill import opening_words, print_drill, waiting_words
+    from consumers.terminal.demo.demo import FOOTAGE
+    from consumers.terminal.printing.drill import opening_words, print_drill, waiting_words
     from stream import KafkaTransport, check_camera_id
 
     try:

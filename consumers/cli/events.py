@@ -117,7 +117,7 @@ def events(
       clipline events --follow --json | jq .camera
     """
     from consumers.subscribing.subscription import open_subscription
-    from consumers.terminal.events import follow_events, print_stored_events
+    from consumers.terminal.printing.events import follow_events, print_stored_events
 
     if serve is not None:
         asked: dict[str, object] = {

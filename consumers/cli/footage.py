@@ -49,7 +49,7 @@ def footage(
       clipline footage lobby --from 2026-11-24T08:00:00Z --to 2026-11-24T09:00:00Z
       clipline footage lobby --json | jq .gaps
     """
-    from consumers.terminal.footage import list_cameras, show_footage
+    from consumers.terminal.printing.footage import list_cameras, show_footage
 
     settings = command_settings(settings_file, kafka, None)
     from_us, to_us = parse_moment("--from", begin), parse_moment("--to", end)

@@ -129,7 +129,7 @@ def _check(camera: str | None, begin: str | None, end: str | None, *, check: boo
 
 def _check_again(work: Forgetting, camera: str | None, *, as_json: bool) -> None:
     from consumers.forgetting.book import ForgottenBook
-    from consumers.terminal.forgetting import print_report
+    from consumers.terminal.printing.forgetting import print_report
 
     stretches = work.stretches().stretches(camera)
     if not stretches:
@@ -144,7 +144,7 @@ def _check_again(work: Forgetting, camera: str | None, *, as_json: bool) -> None
 
 def _dry_run(work: Forgetting, stretch: Forgotten, unknown: Sequence[str], *, all_before: bool, as_json: bool) -> None:
     from consumers.forgetting.book import ForgottenBook
-    from consumers.terminal.forgetting import print_dry_run
+    from consumers.terminal.printing.forgetting import print_dry_run
 
     seen = work.look(ForgottenBook([stretch]))
     _refuse_unknown(seen, unknown)
@@ -157,7 +157,7 @@ def _forget(
 ) -> None:
     """Note it before all is read, which takes a while: but where it is not known yet whether that is wanted."""
     from consumers.forgetting.book import ForgottenBook
-    from consumers.terminal.forgetting import print_report
+    from consumers.terminal.printing.forgetting import print_report
 
     before = None
     if all_before:
@@ -193,7 +193,7 @@ def _refuse_unknown(seen: Seen, unknown: Sequence[str]) -> None:
 
 def _what_goes(work: Forgetting, seen: Seen, camera: str) -> list[Goes]:
     """What records of a stretch take with them, after saying so."""
-    from consumers.terminal.forgetting import what_goes_lines
+    from consumers.terminal.printing.forgetting import what_goes_lines
 
     goes = work.what_goes(seen)
     for line in what_goes_lines(goes, camera):

@@ -22,7 +22,7 @@ from .logs import JsonLog
 
 if TYPE_CHECKING:
     # pydantic and, through it, the whole of `stream`: a third of a second that `--help` does not want.
-    from consumers.learning.examples import DataOptions
+    from consumers.learning.footage.examples import DataOptions
     from consumers.settings import Settings
 
 #: Exit code of a process that SIGINT ended, as a shell reports it (docs/exit-codes.md).
@@ -268,7 +268,7 @@ def command_settings(path: Path | None, kafka: str | None, redis: str | None, **
 
 def logged_settings(settings: Settings, log_format: str | None, role: str, *consoles: Output) -> Settings:
     """Settings with the format that `--log` names; where that is JSON, all that `consoles` print is logged so."""
-    from consumers.records.process import ProcessInfo
+    from consumers.records.states.process import ProcessInfo
     from consumers.settings import override
 
     settings = override(settings, {"log": {"format": log_format}}, "--log")
@@ -363,7 +363,7 @@ def check_data(
     Raises:
         TrainingError: they cannot be used.
     """
-    from consumers.learning.datasets import find_examples
+    from consumers.learning.footage.datasets import find_examples
 
     if data:
         find_examples(data, renamed, options, test=test)
@@ -382,7 +382,7 @@ def data_options(
     Raises:
         BadParameter: `group_by` is no regular expression, or `rest` is empty.
     """
-    from consumers.learning.examples import DataOptions
+    from consumers.learning.footage.examples import DataOptions
 
     try:
         pattern = None if group_by is None else re.compile(group_by)

@@ -71,7 +71,7 @@ def rules(
       clipline rules history
     """
     from consumers.rules.version import EARLIEST_US
-    from consumers.terminal.rules import apply_rules, show_history, show_rules
+    from consumers.terminal.printing.rules import apply_rules, show_history, show_rules
 
     for name, given, of in (
         ("VERSION", version, "show"),

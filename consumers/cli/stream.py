@@ -88,7 +88,7 @@ def attach(
     """
     from consumers.running.allocation import give_back_early
     from consumers.running.attaching import attach_camera
-    from consumers.terminal.attaching import QuietNotes, attach_progress, attach_summary
+    from consumers.terminal.printing.attaching import QuietNotes, attach_progress, attach_summary
     from stream import Reading, is_live
 
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "agent", console, errors)
@@ -197,7 +197,7 @@ def work(
       clipline work --model x3d-xs --group clipline-x3d
     """
     from consumers.live.assemble import Serving
-    from consumers.records.process import ProcessInfo
+    from consumers.records.states.process import ProcessInfo
     from consumers.running.allocation import give_back_early
     from consumers.running.worker import keep_working
     from consumers.terminal.live_view import LiveView

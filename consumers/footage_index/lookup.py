@@ -16,8 +16,8 @@ from typing import Final, Self, TypeVar
 
 from consumers.forgetting import ForgottenBook, ForgottenReader
 from consumers.records.fields import RecordError
-from consumers.records.index_contents import IndexContents, PlacedPage
-from consumers.records.index_page import IndexedSegment, IndexPage
+from consumers.records.index.contents import IndexContents, PlacedPage
+from consumers.records.index.page import IndexedSegment, IndexPage
 from consumers.settings import TopicSettings
 from stream import Lookup, Record, Segment, SegmentError, Transport
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consumers.forgetting import NOTHING_FORGOTTEN, ForgottenBook
-from consumers.records.index_page import IndexedSegment
+from consumers.records.index.page import IndexedSegment
 
 #: So far from an interval, segments of an agent with a higher claim tell that one at its border does not count.
 MARGIN_US: Final = 60_000_000

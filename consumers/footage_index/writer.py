@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from consumers.records.index_contents import IndexContents, PlacedPage
-from consumers.records.index_page import MAX_SEGMENTS, FeedRun, IndexedSegment, IndexPage
+from consumers.records.index.contents import IndexContents, PlacedPage
+from consumers.records.index.page import MAX_SEGMENTS, FeedRun, IndexedSegment, IndexPage
 from stream import Headers
 
 _MINUTE_US: Final = 60_000_000

@@ -13,7 +13,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.event_pictures import EventPictures, StoredPicture
 from consumers.records.fields import RecordError
-from consumers.records.index_page import IndexPage
+from consumers.records.index.page import IndexPage
 from consumers.records.prediction import Prediction
 from consumers.records.verdict import Verdict
 from consumers.settings import TopicSettings

@@ -20,10 +20,10 @@ from models.evaluation.figures import Figure, evaluate, number
 from models.evaluation.scores import WindowScores
 from models.evaluation.significance import AccuracyComparison, compare_accuracy, compare_precision
 
-from .datasets import find_examples
-from .examples import DataOptions, Example
-from .frames import Sampling, readable
-from .leakage import check_examples, file_digests
+from .footage.datasets import find_examples
+from .footage.examples import DataOptions, Example
+from .footage.frames import Sampling, readable
+from .footage.leakage import check_examples, file_digests
 from .provenance import describe_footage, describe_run
 from .report import verdict, write_report
 from .results.tables import figure_title, print_classes, print_figures

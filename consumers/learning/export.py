@@ -22,12 +22,12 @@ from models.classical.kinds import is_classical
 from models.engines.export import MAX_CALIBRATION_CLIPS, Exported, export, form_of, refusal
 from models.engines.files import FORM_NAMES, FORMS, PRECISIONS, Precision
 from models.evaluation.figures import evaluate
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 
-from .datasets import find_examples
-from .examples import DataOptions, Example
-from .frames import Progress, Sampling, frames_for, readable
-from .leakage import file_digests
+from .footage.datasets import find_examples
+from .footage.examples import DataOptions, Example
+from .footage.frames import Progress, Sampling, frames_for, readable
+from .footage.leakage import file_digests
 from .provenance import describe_footage
 from .scoring import check_labels, score_frames
 from .trained_on import INT8_FOOTAGE, known_labels, warn_of_training_data

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from models import code_version
 
-from .leakage import footage_sample
+from .footage.leakage import footage_sample
 
 #: What decodes, computes and fits: another version may give another file.
 _PACKAGES: Final = (

@@ -25,7 +25,7 @@ from models.evaluation.ranking import FALSE_ALARM_PERCENTS
 from models.evaluation.scores import ClipScores, WindowScores
 from stream import Image, Picture, SourceError, sample_pieces
 
-from .examples import Example
+from .footage.examples import Example
 from .results.tables import figure_title
 
 _MOST_WRONG: Final = 24

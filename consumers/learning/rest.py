@@ -16,7 +16,7 @@ from typing import Final
 from consumers.terminal.wording import count
 from models import normal_label
 
-from .examples import Example, Say, footage_seconds
+from .footage.examples import Example, Say, footage_seconds
 
 #: Where an event begins and ends is not known to the second.
 _MARGIN_SECONDS: Final = 1.0

@@ -10,10 +10,10 @@ from models import Classifier, Contract, Frames, TrainingError
 from models.evaluation.alarms import with_alarms, wrong_windows
 from models.evaluation.figures import Evaluation, evaluate
 from models.evaluation.scores import WindowScores
-from models.windowing import sliding_windows
+from models.windows.windowing import sliding_windows
 
-from .examples import Example
-from .frames import Progress, frames_for
+from .footage.examples import Example
+from .footage.frames import Progress, frames_for
 from .trained_on import quiet_labels
 
 

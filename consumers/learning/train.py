@@ -21,27 +21,27 @@ from consumers.terminal.notes import Notes
 from consumers.terminal.progress import task_progress
 from models import UNKNOWN, Checkpoint, Classifier, Frames, TrainingError, check_writable, find, save
 from models.training import distributed
-from models.training.footage import Footage
 from models.training.loop import EpochStats
+from models.training.material.footage import Footage
+from models.training.material.samples import OVERSAMPLE
 from models.training.open_set import UNKNOWN_RATE
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE
-from models.training.strategy import EpochLog
+from models.training.strategies.strategy import EpochLog
 from models.training.trainer import Trainer, strategy_for
 from models.training.trials import SEARCHED, Trials, check_trials
 from models.training.validation import metrics_of
 
-from .datasets import find_examples
-from .examples import DataOptions, Example
-from .frames import Progress, Sampling, decode_ahead, load_frames, readable, trim_frames
+from .footage.datasets import find_examples
+from .footage.examples import DataOptions, Example
+from .footage.frames import Progress, Sampling, decode_ahead, load_frames, readable, trim_frames
+from .footage.leakage import check_examples, check_pictures, file_digests
+from .footage.splits import VALIDATION, Splits, check_leaks, folds_of
 from .label_errors import label_doubts
-from .leakage import check_examples, check_pictures, file_digests
 from .provenance import describe_footage, describe_run
 from .results.scores_file import scores_path, write_scores
 from .results.source_curve import Held, SourcePoint, source_curve
 from .results.summary import sum_up
 from .scoring import evaluation_of, score_frames
-from .splits import VALIDATION, Splits, check_leaks, folds_of
 from .threads import one_thread_a_core
 from .trained_on import CALIBRATION_FOOTAGE, began_from, warn_of_training_data
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Contract
 
-from .leakage import sampled, seen_footage
+from .footage.leakage import sampled, seen_footage
 
 #: Of a model that has no thresholds yet.
 _QUIET: Final = ("normal",)

@@ -11,7 +11,7 @@ from typing import Final
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.redis.connection import check_redis_url
 from consumers.outputs.redis.projection import RedisProjection
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from consumers.rules.book import RuleBook
 from consumers.rules.rule_set import RuleSet, check_cameras
 from consumers.rules.topic import RulesTopic, RulesWatch
@@ -19,7 +19,7 @@ from consumers.settings import Settings, SettingsError
 from models import Classifier, Contract, choose_engine, find
 from stream import ClipSpec, Gpu, GpuError, KafkaTransport, check_gpu, open_gpu
 
-from .snapshot import WorkerSnapshot
+from .figures.snapshot import WorkerSnapshot
 from .worker import Worker
 
 _log: Final = logging.getLogger(__name__)

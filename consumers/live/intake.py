@@ -35,21 +35,21 @@ from stream import (
     drilled,
 )
 
-from .accounts import NO_CAMERA
 from .drills import DrillTimes, ended_drills
+from .effort.stillness import StillRule
 from .features import Scorer
 from .feed_guard import WHY_LEFT_OUT, Arrival, FeedGuard, Reason
+from .figures.accounts import NO_CAMERA
+from .figures.measures import Measures
+from .figures.status import WorkerStatus
 from .handover.camera_offsets import CameraOffsets
 from .handover.locating import EventLocator
 from .handover.offsets import Footage, OffsetLedger
 from .handover.progress import CameraProgress, FeedProgress, PartitionProgress
 from .handover.taken import TakenRecords
-from .measures import Measures
 from .outbox import Outbox
 from .pipeline import FeedEnd, Outcome, Pipeline, Window
 from .silence import SilenceWatch
-from .status import WorkerStatus
-from .stillness import StillRule
 
 log = logging.getLogger(__name__)
 

@@ -34,10 +34,10 @@ from stream import (
     trace_of,
 )
 
-from .accounts import Accounts
+from .effort.stillness import StillGate, StillRule, ViewState
 from .features import Scorer, features_for
+from .figures.accounts import Accounts
 from .handover.offsets import Footage
-from .stillness import StillGate, StillRule, ViewState
 from .tracker import Tracker, TrackerState
 
 log = logging.getLogger(__name__)

@@ -34,22 +34,22 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Gpu, Partition, Record, Segment, SegmentError, Transport
 
-from . import arrivals
 from .decode_queue import DecodeQueue
+from .effort import arrivals
+from .effort.load import LoadControl
+from .effort.stillness import StillRule
 from .features import Scorer
+from .figures.measures import Measures
+from .figures.snapshot import WorkerSnapshot
 from .handover.commit_pace import CommitPace
 from .handover.segments_watch import SegmentsWatch
 from .handover.starting import GroupStart
 from .handover.state_topic import StateTopic
 from .handover.taking_over import TakingOver
 from .intake import Intake, partition_of
-from .load import LoadControl
-from .measures import Measures
 from .outbox import TopicOutbox
 from .pipeline import FeedEnd, Outcome, Window
 from .silence import SilenceWatch
-from .snapshot import WorkerSnapshot
-from .stillness import StillRule
 
 log = logging.getLogger(__name__)
 

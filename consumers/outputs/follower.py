@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from stream import BrokerError, Existing, Partition, Polled, Reader, Record, Transport
 
 from .outages import ASK_SECONDS, Outage

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.worker_state import WorkerState
 from consumers.settings import Settings
 from stream import Record, Transport
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Self
 
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, display_name
 
 from .redis.connection import REDIS_ERRORS, SinkError, ping_redis

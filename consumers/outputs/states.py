@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
-from consumers.records.camera_state import CameraState, DiskTrouble
-from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
-from consumers.records.worker_state import Status, WorkerCamera, WorkerState
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.records.states.camera_state import CameraState, DiskTrouble
+from consumers.records.states.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.records.states.worker_state import Status, WorkerCamera, WorkerState
 from consumers.settings import TopicSettings, WorkerSettings
 from stream import AGENT_STOPPED, BrokerError, FeedState, FeedWatch, Producer, Topic, Transport
 

@@ -14,7 +14,7 @@ from stream import Headers
 
 from . import fields
 from .fields import RecordError
-from .index_page import camera_of
+from .index.page import camera_of
 from .prediction import rfc3339
 
 _VERSION: Final = 1

@@ -19,9 +19,9 @@ from functools import partial
 from typing import Any, Final
 
 from consumers.live.decode_queue import DecodeQueue
+from consumers.live.effort.stillness import StillRule
 from consumers.live.features import Scorer
 from consumers.live.pipeline import FeedEnd, Outcome, Pipeline, UnscoredWindow, Window
-from consumers.live.stillness import StillRule
 from stream import Clipper, ClipSpec, Decoded, DecodeLimits, Gpu, Segment, SegmentError, SourceError
 
 from .footage.sources import Piece

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from consumers.live.assemble import clip_spec, open_decoding
-from consumers.live.stillness import StillRule
+from consumers.live.effort.stillness import StillRule
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.rules.book import RuleBook
 from consumers.rules.rule import Rule

@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from consumers.files import replacing, trim_folder
-from consumers.live.stillness import ViewState
+from consumers.live.effort.stillness import ViewState
 from stream import Segment
 
 from .errors import StoreError

@@ -8,7 +8,7 @@ from typing import Final
 
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.states import reported_cameras
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from consumers.outputs.outages import ServiceWatch, watch_kafka
 from consumers.outputs.states import reported_camera
-from consumers.records.camera_state import DiskTrouble
 from consumers.records.prediction import rfc3339
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_state import DiskTrouble
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from stream import (
     FOOTAGE_IS_OVER,

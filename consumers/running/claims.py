@@ -23,10 +23,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from consumers.outputs.outages import Refusals
-from consumers.records.camera_claim import CameraClaim
-from consumers.records.camera_state import CameraState
 from consumers.records.fields import RecordError
-from consumers.records.process import ProcessInfo
+from consumers.records.states.camera_claim import CameraClaim
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import TopicSettings
 from stream import BrokerError, Producer, Record, Segment, SegmentError, Transport
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from stream import display_name
 
 from .spans import ENDPOINTS, Attributes, Role, Span

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from consumers.records.camera_state import DiskTrouble
+from consumers.records.states.camera_state import DiskTrouble
 
 #: How often it is tried.
 _TRY_SECONDS: Final = 15.0

@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from consumers.footage_index import CameraWriter, FootageIndex, SegmentFacts
 from consumers.outputs.outages import Refusals
-from consumers.records.index_page import IndexPage
+from consumers.records.index.page import IndexPage
 from consumers.records.prediction import rfc3339
 from consumers.settings import TopicSettings
 from consumers.topics import ensure_topics_of_index

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from consumers.outputs.states import ensure_state_topics
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.topics import ensure_topics
 from stream import Producer, Transport

@@ -15,10 +15,10 @@ from typing import Final, get_args
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from consumers.live.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.assemble import Serving
 from consumers.live.drills import without_drills
-from consumers.records.process import ProcessInfo
+from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import duration
 from stream import FeedState, FeedStatus

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.notifying.notifier import Notifier
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from stream import GroupInstance, KafkaTransport
 

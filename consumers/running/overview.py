@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from consumers.records.camera_state import CameraState, DiskTrouble
-from consumers.records.process import HEARTBEAT_SECONDS, ProcessInfo
-from consumers.records.worker_state import WorkerCamera, WorkerState
+from consumers.records.states.camera_state import CameraState, DiskTrouble
+from consumers.records.states.process import HEARTBEAT_SECONDS, ProcessInfo
+from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.terminal.wording import count, duration
 
 from .troubles import Trouble

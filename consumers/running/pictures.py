@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.pictures.follow import PictureFollower
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from stream import KafkaTransport
 

@@ -31,7 +31,7 @@ from consumers.files import hold_folder
 from consumers.notifying.channels import open_channel
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
 from consumers.records.prediction import rfc3339
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.check_channels import remarks_on_channels

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from consumers.live.pipeline import Outcome, ScoredWindow
 from consumers.records.event import Event
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from stream import trace_of
 
 from .spool import Waiting

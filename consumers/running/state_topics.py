@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from consumers.outputs.follower import TopicFollower, from_now
-from consumers.records.camera_state import CameraState
 from consumers.records.delivery import Delivery
 from consumers.records.fields import RecordError
-from consumers.records.process import HEARTBEAT_SECONDS
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.process import HEARTBEAT_SECONDS
+from consumers.records.states.worker_state import WorkerState
 from consumers.settings import TopicSettings
 from stream import BrokerError, Record, Transport
 

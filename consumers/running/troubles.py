@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from consumers.printable import printable
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from consumers.terminal.wording import count, duration
 
 TroubleKind = Literal[

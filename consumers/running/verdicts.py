@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings, SettingsError
 from consumers.verdicts.serving import serving_verdicts
 from stream import KafkaTransport

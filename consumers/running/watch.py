@@ -11,7 +11,7 @@ from typing import Final
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.event import Event
 from consumers.records.fields import OtherRecordError, RecordError
-from consumers.records.process import HEARTBEAT_SECONDS
+from consumers.records.states.process import HEARTBEAT_SECONDS
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport

@@ -14,7 +14,7 @@ from consumers.live.assemble import Serving, open_worker
 from consumers.outputs.outages import watch_kafka
 from consumers.outputs.redis.connection import SinkError
 from consumers.outputs.states import WorkerReporter
-from consumers.records.process import ProcessInfo
+from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.terminal.wording import NO_EVENTS
 from models import ModelError

@@ -17,7 +17,7 @@ from typing import Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, TextIO
 
-from consumers.live.accounts import CameraCounts
-from consumers.live.snapshot import CameraSnapshot, WorkerSnapshot
+from consumers.live.figures.accounts import CameraCounts
+from consumers.live.figures.snapshot import CameraSnapshot, WorkerSnapshot
 from consumers.printable import printable
 from consumers.records.event import Event
 from consumers.records.prediction import rfc3339

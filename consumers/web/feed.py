@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from consumers.outputs.follower import Bounds, TopicFollower
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from stream import Partition, Record, Transport
 
 _POLL_SECONDS: Final = 0.25

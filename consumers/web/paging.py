@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from consumers.records.away import Away
 from consumers.records.prediction import rfc3339
+from consumers.records.states.away import Away
 
 from .newest import Key
 from .problems import ProblemError

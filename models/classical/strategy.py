@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from models.errors import TrainingError
-from models.training.computed import Computed
-from models.training.footage import TrainingSet
-from models.training.imbalance import synthetic_minority
 from models.training.loop import Progress, Trained
+from models.training.material.computed import Computed
+from models.training.material.footage import TrainingSet
+from models.training.material.imbalance import synthetic_minority
+from models.training.material.samples import OVERSAMPLE
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE
-from models.training.strategy import EpochLog, Part
-from models.windowing import sliding_windows
+from models.training.strategies.strategy import EpochLog, Part
+from models.windows.windowing import sliding_windows
 
 from .descriptors import check_clip, describe_clip
 from .kinds import PREFIX, check_installed

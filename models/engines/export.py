@@ -40,7 +40,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.checkpoint import Checkpoint, find
 from models.errors import CheckpointError, EngineError, ExportError
-from models.views import whole_of
+from models.windows.views import whole_of
 
 from .choice import open_engine
 from .conversion import blank_inputs, convert, output_names, store_in_halves

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models.contract import Contract
-from models.views import Cells, cells_of, close_at, place_of, settled, whole_of
+from models.windows.views import Cells, cells_of, close_at, place_of, settled, whole_of
 
 from .engine import Engine, Features, Graph, Picture, Scores
 

@@ -18,7 +18,7 @@ from torch import nn
 class Factored(nn.Module, ABC):
     """A network for clips whose `forward` is `classify` of what `encode` finds in each picture."""
 
-    #: In how many views it sees a picture: 2 are the whole and a close one where most moves (models/views.py).
+    #: In how many views it sees a picture: 2 are the whole and a close one where most moves (models/windows/views.py).
     views: ClassVar[int] = 1
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """The model to begin with: what a pose network sees change in a whole picture, and close up where most moves.
 
     clip        x0 … xT-1     (B, 3, T, 2S, 2S)
-    views       of each picture the whole, and the close view at the window's place (models/views.py)
+    views       of each picture the whole, and the close view at the window's place (models/windows/views.py)
     pose net    f0 … fT-1     maps of four depths of both views; to what follows, the second view is more places
     change      mean over time of |ft+1 - 2 ft + ft-1| at every place, then the maximum over places
     appearance  maximum over places of one depth, mean over time
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models.views import SETTLING_ODDS, Cells, Picture, cells_of, close_at, place_of, settled, whole_of
+from models.windows.views import SETTLING_ODDS, Cells, Picture, cells_of, close_at, place_of, settled, whole_of
 
 from .movenet import PICTURES_AT_ONCE, MoveNetMotion
 

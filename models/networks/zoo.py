@@ -69,7 +69,7 @@ class Architecture:
     build: _Build
     #: None where nobody has published one.
     published: Published | None = None
-    #: In how many views it sees each picture (models/views.py).
+    #: In how many views it sees each picture (models/windows/views.py).
     views: int = 1
     #: So many pictures before a clip count, too: of networks that go from picture to picture (factored.py).
     context: int = 0

@@ -22,20 +22,20 @@ from torch import nn
 from models.classical.kinds import is_classical
 from models.errors import TrainingError
 from models.evaluation.scores import SAID
-from models.frames import Frames
-from models.windowing import sliding_windows
+from models.windows.frames import Frames
+from models.windows.windowing import sliding_windows
 
 from . import distributed
-from .augmentation import ClipTransform
-from .fitted_head import FittedHead
-from .footage import TrainingSet
-from .frozen_features import FrozenFeatures
 from .loop import Progress, Trained
+from .material.augmentation import ClipTransform
+from .material.footage import TrainingSet
+from .material.samples import OVERSAMPLE, Normalise
 from .objective import Imitation
 from .recipe import Augmentation, Recipe
-from .samples import OVERSAMPLE, Normalise
-from .steps import Steps, run_steps
-from .strategy import EpochLog, Part
+from .strategies.fitted_head import FittedHead
+from .strategies.frozen_features import FrozenFeatures
+from .strategies.steps import Steps, run_steps
+from .strategies.strategy import EpochLog, Part
 from .transfer import build_network, freeze
 
 #: A window that is served is half a window behind the one before; between these lie so many to learn from.

@@ -19,8 +19,8 @@ from torchvision.ops import sigmoid_focal_loss
 
 from models.evaluation.scores import LEAST_SCORE
 
-from .augmentation import BatchMix
-from .imbalance import LogitAdjustment, class_weights, focal_loss, positive_weights
+from .material.augmentation import BatchMix
+from .material.imbalance import LogitAdjustment, class_weights, focal_loss, positive_weights
 from .recipe import Recipe
 
 #: A loss of logits (B, L) against probabilities (B, L), averaged over the batch.

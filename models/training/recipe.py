@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any, Final, Literal, get_args
 
-from .imbalance import IMBALANCES, Imbalance
+from .material.imbalance import IMBALANCES, Imbalance
 
 #: Options whose name on the command line is another.
 _TYPED: Final = {"optimiser": "optimizer", "begin_from": "from"}

@@ -33,17 +33,17 @@ from models.versions import code_version, library_versions
 
 from . import distributed, unfinished
 from .distillation import Distilled, Taught
-from .fitted_head import FittedHead
-from .footage import Footage, TrainingSet
-from .frozen_features import FrozenFeatures
-from .imbalance import balanced_subsets
 from .loop import CurvePoint, Progress, Trained
+from .material.footage import Footage, TrainingSet
+from .material.imbalance import balanced_subsets
 from .open_set import fit_unknown
 from .recipe import Recipe
-from .steps import Steps
-from .strategy import EpochLog, Part, Savable, Strategy
-from .taught_3d import TaughtConvolutions
-from .taught_head import TaughtLstm
+from .strategies.fitted_head import FittedHead
+from .strategies.frozen_features import FrozenFeatures
+from .strategies.steps import Steps
+from .strategies.strategy import EpochLog, Part, Savable, Strategy
+from .strategies.taught_3d import TaughtConvolutions
+from .strategies.taught_head import TaughtLstm
 from .validation import CrossValidation, contract_of, mean_curve, summarise
 
 #: One part in so many of the training groups is held out to choose the best epoch.

@@ -23,7 +23,7 @@ from models.errors import TrainingError
 
 from .loop import Progress
 from .recipe import Recipe
-from .steps import metric_of
+from .strategies.steps import metric_of
 from .trainer import Trainer, strategy_for
 
 if TYPE_CHECKING:

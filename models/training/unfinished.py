@@ -20,7 +20,7 @@ import torch
 
 from models.errors import TrainingError
 from models.files import replacing
-from models.frames import Frames
+from models.windows.frames import Frames
 
 from . import distributed
 

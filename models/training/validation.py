@@ -17,7 +17,7 @@ from models.evaluation.figures import Evaluation, Figure, evaluate
 from models.evaluation.ranking import FALSE_ALARM_PERCENTS, recall_name
 from models.evaluation.scores import ClipScores, WindowScores
 from models.networks.zoo import describe
-from models.views import SETTLING_ODDS
+from models.windows.views import SETTLING_ODDS
 
 from .loop import CurvePoint
 from .recipe import Recipe

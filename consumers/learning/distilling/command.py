@@ -17,15 +17,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from consumers.learning.datasets import find_examples
-from consumers.learning.examples import DataOptions, Example, unusable_files
-from consumers.learning.frames import Progress, Sampling, load_frames, trim_frames
-from consumers.learning.leakage import check_examples
+from consumers.learning.footage.datasets import find_examples
+from consumers.learning.footage.examples import DataOptions, Example, unusable_files
+from consumers.learning.footage.frames import Progress, Sampling, load_frames, trim_frames
+from consumers.learning.footage.leakage import check_examples
+from consumers.learning.footage.splits import folds_of, without_test
 from consumers.learning.provenance import describe_footage, describe_run
 from consumers.learning.results.summary import figures_line
 from consumers.learning.results.tables import print_classes
 from consumers.learning.scoring import check_labels, windows_of
-from consumers.learning.splits import folds_of, without_test
 from consumers.learning.threads import one_thread_a_core
 from consumers.learning.trained_on import TEACHERS, began_from, known_labels, quiet_labels, warn_of_training_data
 from consumers.terminal.console import Output
@@ -36,9 +36,9 @@ from models import TrainingError, check_writable, save
 from models.evaluation.figures import evaluate
 from models.training import distributed
 from models.training.distillation import Distilled, Lesson, Opinion, Taught, agreement
-from models.training.footage import Footage, check_held_out
+from models.training.material.footage import Footage, check_held_out
+from models.training.material.samples import OVERSAMPLE
 from models.training.recipe import Recipe
-from models.training.samples import OVERSAMPLE
 from models.training.trainer import Trainer
 from models.training.validation import CrossValidation
 

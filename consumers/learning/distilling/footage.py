@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from consumers.learning.datasets import find_examples
-from consumers.learning.examples import DataOptions, Example, Say
-from consumers.learning.leakage import file_digests
+from consumers.learning.footage.datasets import find_examples
+from consumers.learning.footage.examples import DataOptions, Example, Say
+from consumers.learning.footage.leakage import file_digests
 from consumers.terminal.wording import count
 from models import TrainingError
 from stream import VIDEO_SUFFIXES, SourceError, find_files

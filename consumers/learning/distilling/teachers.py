@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from consumers.learning.examples import Example
-from consumers.learning.frames import Progress, Sampling, try_frames
+from consumers.learning.footage.examples import Example
+from consumers.learning.footage.frames import Progress, Sampling, try_frames
 from consumers.terminal.notes import Notes
 from models import Checkpoint, Classifier, Contract, TrainingError, code_version, find, library_versions
 from models.training import distributed, unfinished
-from models.training.computed import Computed
 from models.training.distillation import Opinion
-from models.windowing import in_batches, sliding_windows
+from models.training.material.computed import Computed
+from models.windows.windowing import in_batches, sliding_windows
 
 #: Windows after which progress is told.
 _WINDOWS_AT_ONCE: Final = 64

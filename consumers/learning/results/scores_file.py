@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from consumers.files import write_text
-from consumers.learning.examples import Example
+from consumers.learning.footage.examples import Example
 from models import TrainingError
 from models.evaluation.scores import ClipScores
 

@@ -11,7 +11,7 @@ import numpy as np
 from models.evaluation.figures import number
 from models.evaluation.folds import some_groups
 from models.evaluation.ranking import FALSE_ALARM_PERCENTS, recall_name
-from models.training.footage import Footage
+from models.training.material.footage import Footage
 from models.training.recipe import Recipe
 from models.training.trainer import Trainer
 from models.training.validation import CrossValidation

@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.live.accounts import CameraCounts
 from consumers.live.feed_guard import GuardState
+from consumers.live.figures.accounts import CameraCounts
 from consumers.live.pipeline import PipelineState
 from consumers.records.fields import RecordError
 from consumers.records.group_keys import group_key, name_of

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from consumers.live.accounts import CameraCounts
-from consumers.live.measures import Measures
+from consumers.live.figures.accounts import CameraCounts
+from consumers.live.figures.measures import Measures
 from stream import Partition, Record
 
 from .marks import Known, Mark, mark_of, thinned

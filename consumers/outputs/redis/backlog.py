@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from consumers.records.away import Away
+from consumers.records.states.away import Away
 from stream import Partition
 
 

@@ -26,7 +26,7 @@ from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings
 from consumers.settings.schedule import zone
 from consumers.terminal.console import Output
-from consumers.terminal.rules import rules_toml
+from consumers.terminal.printing.rules import rules_toml
 from consumers.terminal.wording import count
 from consumers.verdicts.book import JudgedEvent, judged_events, stored_verdicts
 from models import find

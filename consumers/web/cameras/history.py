@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from consumers.records.camera_state import CameraState
-from consumers.records.worker_state import WorkerState
+from consumers.records.states.camera_state import CameraState
+from consumers.records.states.worker_state import WorkerState
 from consumers.running.overview import DEAD_SECONDS, MAX_BEHIND_SECONDS
 
 #: Cameras whose past is kept; of further ones nothing is.

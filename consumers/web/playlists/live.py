@@ -17,7 +17,7 @@ from consumers.footage_index import FootageIndex, Standing
 from consumers.forgetting import ForgottenBook
 from consumers.outputs.follower import TopicFollower
 from consumers.records.fields import RecordError
-from consumers.records.index_page import IndexedSegment, IndexPage
+from consumers.records.index.page import IndexedSegment, IndexPage
 from consumers.settings import Settings
 from stream import BrokerError, Record, Transport
 

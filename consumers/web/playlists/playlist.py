@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from consumers.footage_index import FoundFootage
-from consumers.records.index_page import FeedRun, IndexedSegment
+from consumers.records.index.page import FeedRun, IndexedSegment
 
 #: Codecs that browsers take out of a transport stream.
 _PLAYABLE: Final = frozenset({"h264", "hevc"})

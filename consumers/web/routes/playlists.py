@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.footage_index import FoundFootage
-from consumers.records.index_page import IndexedSegment
+from consumers.records.index.page import IndexedSegment
 from consumers.records.prediction import rfc3339
 from consumers.web.access import Access, Asker
 from consumers.web.credentials import MAX_TOKEN, Holder

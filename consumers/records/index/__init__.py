@@ -1,0 +1,1 @@
+"""Where segments lie: pages of places, and the contents that list them."""

@@ -1,0 +1,1 @@
+"""What agents and workers say of themselves, and of cameras."""

@@ -1,0 +1,1 @@
+"""`clipline demo`: the whole path on this machine."""
