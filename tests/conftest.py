@@ -82,6 +82,17 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
+def nobody_at_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nothing answered where Kafka and Redis usually are, whatever runs on this machine."""
+    from consumers.settings import Settings
+    from consumers.setup import services
+
+    usual, kafka, redis = Settings(), services.kafka_answers, services.redis_answers
+    monkeypatch.setattr(services, "kafka_answers", lambda address: address != usual.broker and kafka(address))
+    monkeypatch.setattr(services, "redis_answers", lambda url: url != usual.redis and redis(url))
+
+
+@pytest.fixture
 def topics_prefix(request: pytest.FixtureRequest) -> str:
     """What the names of topics, groups and Redis keys begin with, so that tests share a server without meeting."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:60].strip("-")

@@ -44,7 +44,7 @@ def file(tmp_path) -> Path:
 
 
 @pytest.fixture
-def free_ports(monkeypatch):
+def free_ports(monkeypatch, nobody_at_the_usual_places):
     """Ports that nobody else on this machine wants."""
     for name in ("KAFKA_PORT", "REDIS_PORT"):
         with socket.socket() as probe:
@@ -59,7 +59,7 @@ def by_subject(findings) -> dict[str, Finding]:
 
 
 def settings_of(**values) -> Settings:
-    return Settings.model_validate({"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1", **values})
+    return Settings.model_validate(values)
 
 
 # -- settings
@@ -166,8 +166,10 @@ def test_a_taken_port_is_told_with_its_process(free_ports):
     assert "(process " in found.text
 
 
-def test_own_services_that_do_not_answer_are_errors():
-    found = by_subject(check_services(settings_of(run={"services": "own"})))
+@pytest.mark.parametrize("kind", ["own", "auto"])
+def test_own_services_that_do_not_answer_are_errors(kind):
+    away = {"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1"}
+    found = by_subject(check_services(settings_of(**away, run={"services": kind})))
     assert found["broker"].level == found["Redis"].level == "error"
     assert "127.0.0.1:1" in found["broker"].text
 
@@ -316,7 +318,7 @@ def test_a_password_in_the_settings_is_a_warning_that_does_not_show_it(monkeypat
 def test_the_table_fits_80_columns_and_never_cuts_a_name(file, tmp_path, monkeypatch, free_ports):
     monkeypatch.setenv("COLUMNS", "80")
     name = "a-camera-with-a-name-of-sixty-four-letters-which-is-the-longest0"
-    file.write_text(f'kafka = "127.0.0.1:1"\nredis = "redis://127.0.0.1:1"\n[cameras.{name}]\nurl = "{"x" * 90}.mp4"\n')
+    file.write_text(f'[cameras.{name}]\nurl = "{"x" * 90}.mp4"\n')
     result = CliRunner().invoke(app, ["check"])
     assert result.exit_code == 1
     lines = result.output.splitlines()
@@ -327,7 +329,7 @@ def test_the_table_fits_80_columns_and_never_cuts_a_name(file, tmp_path, monkeyp
 
 def test_json_tells_the_same_and_the_exit_code_is_0_where_nothing_is_wrong(file, tmp_path, free_ports):
     write_video(tmp_path / "gate.mp4", 30)
-    file.write_text('kafka = "127.0.0.1:1"\nredis = "redis://127.0.0.1:1"\n[cameras.gate]\nurl = "gate.mp4"\n')
+    file.write_text('[cameras.gate]\nurl = "gate.mp4"\n')
     result = CliRunner().invoke(app, ["check", "--json"])
     findings = json.loads(result.stdout)
     assert result.exit_code == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.settings import Settings
+from consumers.settings import RunSettings, Settings
 from consumers.setup import services as room
 from consumers.setup.services import Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
@@ -34,16 +34,12 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def ports(monkeypatch) -> tuple[int, int]:
+def ports(monkeypatch, nobody_at_the_usual_places) -> tuple[int, int]:
     """The default ports of this test, which nobody else on this machine wants."""
     found = free_port(), free_port()
     monkeypatch.setattr(room, "KAFKA_PORT", found[0])
     monkeypatch.setattr(room, "REDIS_PORT", found[1])
     return found
-
-
-def settings_of(**values: object) -> Settings:
-    return Settings.model_validate({"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1", **values})
 
 
 def server_of(service: Service) -> int:
@@ -181,7 +177,7 @@ def test_a_group_keeps_the_leader_that_it_has():
 
 
 def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):
-    with open_services(settings_of(run={"broker_max_megabytes": 64}), "embedded") as services:
+    with open_services(Settings(run=RunSettings(broker_max_megabytes=64)), "embedded") as services:
         kept = services.kept()
         assert kept.max_bytes == 64 * MEGABYTE
         assert services.losses() == []
@@ -197,7 +193,7 @@ def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):
 
 
 def test_default_ports_are_kept_and_nothing_is_said(ports):
-    with open_services(settings_of(), "embedded") as services:
+    with open_services(Settings(), "embedded") as services:
         assert services.kafka == f"127.0.0.1:{ports[0]}"
         assert services.redis == f"redis://127.0.0.1:{ports[1]}/0"
         assert services.notes == []
@@ -206,7 +202,7 @@ def test_default_ports_are_kept_and_nothing_is_said(ports):
 
 @needs_proc
 def test_a_taken_port_is_told_with_its_process_and_by_what_it_is_replaced(ports):
-    with taken(ports[0]), open_services(settings_of(), "embedded") as services:
+    with taken(ports[0]), open_services(Settings(), "embedded") as services:
         (note,) = services.notes
         assert note.startswith(f"port {ports[0]} is taken by ")
         assert f"(process {os.getpid()})" in note
@@ -221,17 +217,17 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(ports, option):
     with (
         taken(port),
         pytest.raises(ServiceError, match=message),
-        open_services(settings_of(), "embedded", **{option: port}),
+        open_services(Settings(), "embedded", **{option: port}),
     ):
         pass
 
 
 def test_own_services_that_answer_are_used_and_the_others_started(ports, embedded_broker, redis_url):
-    with open_services(settings_of(kafka=embedded_broker.address, redis=redis_url), "auto") as services:
+    with open_services(Settings(kafka=embedded_broker.address, redis=redis_url), "auto") as services:
         assert (services.kafka, services.redis) == (embedded_broker.address, redis_url)
         assert len(services.notes) == 2
         assert services.kept() is None
-    with open_services(settings_of(kafka=embedded_broker.address), "auto") as services:
+    with open_services(Settings(kafka=embedded_broker.address), "auto") as services:
         assert services.kafka == embedded_broker.address
         assert services.redis.endswith(f":{ports[1]}/0")
 

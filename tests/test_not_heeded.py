@@ -33,7 +33,7 @@ def test_a_guarantee_that_the_embedded_broker_cannot_keep_is_said_where_somebody
 @pytest.mark.parametrize(
     ("given", "kind", "services", "data", "words"),
     [
-        ({"kafka": "hub:9092"}, "auto", EMBEDDED, None, ["kafka = hub:9092 is not used (nobody answers there; "]),
+        ({"kafka": "hub:9092"}, "apache", EMBEDDED, None, ["kafka = hub:9092 is not used (apache services were "]),
         ({"kafka": "hub:9092"}, "embedded", EMBEDDED, None, ["kafka = hub:9092 is not used (embedded services were "]),
         ({"redis": "redis://:secret@hub/1"}, "apache", EMBEDDED, None, ["redis = redis://hub/1 is not used (apache s"]),
         ({}, "embedded", EMBEDDED, Path("kept"), ["run.data = kept is not used: "]),
@@ -50,8 +50,12 @@ def test_what_is_not_used_is_said(
     assert [line[: len(begin)] for line, begin in zip(lines, words, strict=True)] == words
 
 
-def test_a_broker_that_was_named_and_does_not_answer_is_said_with_the_services_that_are_started() -> None:
+def test_a_server_that_was_named_is_waited_for_and_none_is_started_in_its_place() -> None:
     settings = Settings.model_validate({"kafka": "127.0.0.1:1", "redis": "redis://127.0.0.1:1/0"})
     with open_services(settings, "auto") as services:
-        said = [note for note in services.notes if "is not used" in note]
-    assert [note.split(" ")[0] for note in said] == ["kafka", "redis"]
+        assert (services.kafka, services.redis) == (settings.kafka, settings.redis)
+        assert not services.is_embedded
+        assert services.notes == [
+            "using the Kafka broker at 127.0.0.1:1, which does not answer (yet): it is waited for",
+            "using Redis at redis://127.0.0.1:1/0, which does not answer (yet): it is waited for",
+        ]

@@ -24,7 +24,7 @@ class RunSettings(Section):
         "auto",
         description="Which Kafka broker and Redis to use. embedded: start both here, in memory. apache: start Apache "
         "Kafka and an embedded Redis (needs Java and `make kafka`). own: use those at `kafka` and `redis`. auto: own "
-        "where they answer, else embedded.",
+        "where you name them, or some answer at the usual place; else embedded.",
     )
     data: Path | None = Field(
         None,

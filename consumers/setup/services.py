@@ -80,7 +80,8 @@ def open_services(
 
     Args:
         settings: where the operator's own servers are, and how much the embedded broker keeps.
-        kind: "auto" uses an own server where it answers, and starts an embedded one where it does not.
+        kind: "auto" uses an own server where the settings name one, or one answers at the usual place, and starts an
+            embedded one otherwise.
         data: where Apache Kafka keeps its topics.
         port: the broker's port. Left out: 9092, or any other where that is taken.
         redis_port: Redis' port. Left out: 6379, or any other where that is taken.
@@ -122,10 +123,8 @@ def open_services(
             check_redis_url(settings.redis)
             redis = settings.redis
             # Workers wait for it, and write what it has missed.
-            is_there = kind == "auto" or redis_answers(redis)
-            notes.append(
-                f"using Redis at {display_name(redis)}" + ("" if is_there else ", which does not answer (yet)")
-            )
+            away = "" if redis_answers(redis) else ", which does not answer (yet): it is waited for"
+            notes.append(f"using Redis at {display_name(redis)}{away}")
         else:
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
@@ -144,12 +143,10 @@ def not_heeded(settings: Settings, kind: Kind, services: Services, data: Path | 
         services: what is used.
         data: where Apache Kafka is to keep its topics.
     """
-    usual = {name: Settings.model_fields[name].default for name in ("kafka", "redis")}
-    is_away = kind == "auto"
-    why = "nobody answers there; run.services = own waits for it" if is_away else f"{kind} services were asked for"
-    if settings.kafka not in {services.kafka, usual["kafka"]}:
+    why = f"{kind} services were asked for"
+    if _is_named(settings, "kafka") and settings.kafka != services.kafka:
         yield f"kafka = {settings.kafka} is not used ({why})"
-    if settings.redis not in {services.redis, usual["redis"]}:
+    if _is_named(settings, "redis") and settings.redis != services.redis:
         yield f"redis = {display_name(settings.redis)} is not used ({why})"
     if data is not None and kind != "apache":
         yield f"run.data = {data} is not used: it is for Apache Kafka that is started here (run.services = apache)"
@@ -188,15 +185,26 @@ def _check_port(port: int | None, option: str) -> None:
 
 
 def is_own_broker(settings: Settings, kind: Kind) -> bool:
-    """Whether the broker is the operator's own: it answers, or has to be entered, and none started here has."""
+    """Whether the broker is the operator's own: it was named, has to be entered or answers, and none started here has.
+
+    One that was named and is away is waited for. With an embedded one in its place, whoever reads from it would miss
+    everything until somebody looked here.
+    """
     _check_kind(settings.kafka_security.is_set, kind, "kafka_security")
-    return kind == "own" or (kind == "auto" and (settings.kafka_security.is_set or kafka_answers(settings.broker)))
+    is_named = settings.kafka_security.is_set or _is_named(settings, "kafka")
+    return kind == "own" or (kind == "auto" and (is_named or kafka_answers(settings.broker)))
 
 
 def is_own_redis(settings: Settings, kind: Kind) -> bool:
     """Whether Redis is the operator's own: see `is_own_broker`."""
     _check_kind(settings.redis_security.is_set, kind, "redis_security")
-    return kind == "own" or (kind == "auto" and (settings.redis_security.is_set or redis_answers(settings.redis)))
+    is_named = settings.redis_security.is_set or _is_named(settings, "redis")
+    return kind == "own" or (kind == "auto" and (is_named or redis_answers(settings.redis)))
+
+
+def _is_named(settings: Settings, name: Literal["kafka", "redis"]) -> bool:
+    """Whether somebody chose a server: at the usual place there may be one, or not."""
+    return bool(getattr(settings, name) != Settings.model_fields[name].default)
 
 
 def _check_kind(is_secured: bool, kind: Kind, section: str) -> None:  # noqa: FBT001  the only question
