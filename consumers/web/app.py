@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consumers import __version__
 
 from .desk import Desk
-from .problems import MEDIA_TYPE, Problem, ProblemError, add_problems, problem_responses
+from .problems import MEDIA_TYPE, Problem, ProblemError, add_problems, check_given_once, problem_responses
 from .routes import ROUTERS
 from .routes.pages import takes_gzip
 
@@ -69,7 +69,8 @@ def make_app(desk: Desk, more: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.desk = desk
     add_problems(app)
     for router in ROUTERS:
-        app.include_router(router, prefix=PREFIX, responses=problem_responses(401, 413, 429))
+        once = [Depends(check_given_once)]
+        app.include_router(router, prefix=PREFIX, responses=problem_responses(401, 413, 429), dependencies=once)
     for router in more:
         app.include_router(router)
     app.add_middleware(_Compression)
