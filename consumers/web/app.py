@@ -94,19 +94,27 @@ def _schemas_of_problems() -> dict[str, Any]:
     return {**schema.pop("$defs"), "Problem": schema}
 
 
-class _Bounds:
-    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
-
-    The framework's own limit answers with plain text where the request says how large it is.
-    """
+class _OfHttp:
+    """What stands before the application and looks at requests; whatever else comes passes by."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        await (self.answer if scope["type"] == "http" else self._app)(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        raise NotImplementedError
+
+
+class _Bounds(_OfHttp):
+    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
+
+    The framework's own limit answers with plain text where the request says how large it is.
+    """
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
 
         async def bounded() -> Message:
@@ -147,16 +155,10 @@ class _GzippedJson(_OnlyJson, GZipResponder):
     pass
 
 
-class _Compression:
+class _Compression(_OfHttp):
     """Compresses JSON for those who take gzip, and says to caches that there are both."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         responder: IdentityResponder
         if takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
             responder = _GzippedJson(
