@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 
 import httpx
@@ -502,3 +503,27 @@ def test_the_fleet_tells_agents_and_workers(embedded_broker: Service, topics_pre
         assert found["workers"][0]["alarms"] == ["fight"]
         more = {"partitions": [1, 4], "exactly_once": True, "redis_behind": 2, "lost_to_retention": None}
         assert more.items() <= found["workers"][0].items()
+
+
+def test_what_is_given_twice_and_is_no_list_is_refused_and_named(embedded_broker: Service, topics_prefix: str):
+    with served(settings_of(embedded_broker.address, topics_prefix)) as (client, desk):
+        ready(desk)
+        told = problem(client.get("/shares?event=bad&event=2"), 422, "invalid")
+        assert told["errors"] == [{"where": "query.event", "message": "expected one value, found 2"}]
+        # The same on whatever route.
+        asked = 0
+        for path, operations in client.get("/openapi.json").json()["paths"].items():
+            address = re.sub(r"\{\w+\}", "a1", path.removeprefix("/api/v1"))
+            for method, operation in operations.items():
+                for each in operation.get("parameters", ()):
+                    kinds = [each["schema"], *each["schema"].get("anyOf", ())]
+                    if each["in"] != "query" or any(kind.get("type") == "array" for kind in kinds):
+                        continue
+                    name = each["name"]
+                    body = problem(client.request(method, f"{address}?{name}=1&{name}=1&{name}=1"), 422, "invalid")
+                    told = {"where": f"query.{name}", "message": "expected one value, found 3"}
+                    assert told in body["errors"], (method, path)
+                    asked += 1
+        assert asked > 25
+        assert client.get("/events?camera=gate-1&camera=dock").status_code == 200
+        assert client.get("/health?twice=1&twice=2").status_code == 200, "nothing takes it"

@@ -41,7 +41,8 @@ PAGES = {
     "deliveries": "tbody tr",
     "rules": ".version",
 }
-LOOKS = (("light", 390, 844), ("light", 768, 1024), ("dark", 1440, 900), ("dark", 390, 844))
+THEMES = ("light", "dark")
+SIZES = ((390, 844), (768, 1024), (1440, 900))
 
 
 @pytest.fixture(scope="module", name="browser")
@@ -94,13 +95,16 @@ def alive(site: Site, *names: str) -> Iterator[threading.Event]:
         thread.join()
 
 
-def test_every_page_is_accessible_fits_and_asks_nobody_else(browser: Any, embedded_broker: Service, topics_prefix: str):
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_page_is_accessible_fits_and_asks_nobody_else(
+    browser: Any, embedded_broker: Service, topics_prefix: str, theme: str
+):
     site = Site(settings_of(embedded_broker.address, topics_prefix))
     events = lived_in(site)
     pages = {**PAGES, f"event/{events[0]}": ".plot canvas"}
     with served(site.settings) as (client, desk), alive(site, "gate-1", "gate-2", "dock"):
         ready(desk)
-        for theme, width, height in LOOKS:
+        for width, height in SIZES:
             with window(
                 browser, origin(client), viewport={"width": width, "height": height}, color_scheme=theme
             ) as shown:

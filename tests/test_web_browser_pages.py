@@ -116,6 +116,34 @@ def test_what_if_shows_what_would_be_lost_and_marks_what_was_confirmed(
         assert shown.complaints == []
 
 
+def test_why_not_and_what_if_go_on_by_themselves_when_data_comes_and_the_api_is_back(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    with alive(site, "gate-1"), served(site.settings) as (client, desk), window(browser, origin(client)) as shown:
+        ready(desk)
+        model = client.get("/cameras/gate-1/rules").json()["model"]
+        begin = now_us() - 60 * SECOND_US
+        high = ended(event(1, model=model, start_us=begin, end_us=begin + 9 * SECOND_US))
+        site.events(high)
+        assert eventually(lambda: client.get(f"/events/{high.id}").status_code == 200)
+        away = {"status": 503, "body": "{}"}
+        for asked in ("**/predictions?*", "**/what-if?*"):
+            shown.page.route(asked, lambda route: route.fulfill(**away))
+        shown.go("why?camera=gate-1")
+        shown.page.wait_for_selector(".failed")
+        shown.page.unroute("**/predictions?*")
+        shown.page.wait_for_selector("main .empty:not(.failed)", timeout=12_000)
+        site.send(site.topics.predictions, *scored(begin, [0.1] * 20, model))
+        shown.page.wait_for_selector(".plot canvas", timeout=25_000)
+        shown.go(f"event/{high.id}")
+        shown.page.click(".what-if summary")
+        shown.page.wait_for_selector(".what-if .failed")
+        shown.page.unroute("**/what-if?*")
+        shown.wait("document.querySelector('.what-if')?.innerText.includes('Nothing would be lost')")
+        assert shown.count(".what-if .failed") == 0
+
+
 def test_an_events_footage_begins_shortly_before_it_and_its_curve_says_what_is_forgotten(
     browser: Any, embedded_broker: Service, topics_prefix: str, tmp_path: Path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import Site, ready, served, settings_of
 from tests.footage_sites import attach, footage_settings
-from tests.test_web_browser import LOOKS, origin
+from tests.test_web_browser import SIZES, THEMES, origin
 from tests.test_web_shares import PASSWORD, scores_of, seen
 from tests.videos import write_video
 
@@ -57,7 +58,7 @@ def test_a_link_is_made_on_the_page_shows_its_event_and_is_revoked(
             shown.page.wait_for_selector("#shares ~ ul li")
             assert shown.violations() == []
             look(shown.page, "event-with-share")
-            for theme, width, height in LOOKS:
+            for theme, (width, height) in itertools.product(THEMES, SIZES):
                 sized = {"viewport": {"width": width, "height": height}, "color_scheme": theme}
                 with window(browser, origin(client), with_player=False, **sized) as other:
                     other.page.goto(link)

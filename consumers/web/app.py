@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consumers import __version__
 
 from .desk import Desk
-from .problems import MEDIA_TYPE, Problem, ProblemError, add_problems, problem_responses
+from .problems import MEDIA_TYPE, Problem, ProblemError, add_problems, check_given_once, problem_responses
 from .routes import ROUTERS
 from .routes.pages import takes_gzip
 
@@ -69,7 +69,8 @@ def make_app(desk: Desk, more: Sequence[APIRouter] = ()) -> FastAPI:
     app.state.desk = desk
     add_problems(app)
     for router in ROUTERS:
-        app.include_router(router, prefix=PREFIX, responses=problem_responses(401, 413, 429))
+        once = [Depends(check_given_once)]
+        app.include_router(router, prefix=PREFIX, responses=problem_responses(401, 413, 429), dependencies=once)
     for router in more:
         app.include_router(router)
     app.add_middleware(_Compression)
@@ -93,19 +94,27 @@ def _schemas_of_problems() -> dict[str, Any]:
     return {**schema.pop("$defs"), "Problem": schema}
 
 
-class _Bounds:
-    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
-
-    The framework's own limit answers with plain text where the request says how large it is.
-    """
+class _OfHttp:
+    """What stands before the application and looks at requests; whatever else comes passes by."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        await (self.answer if scope["type"] == "http" else self._app)(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        raise NotImplementedError
+
+
+class _Bounds(_OfHttp):
+    """Refuses what is too large, and puts headers on what does not have them. Streams pass through as they come.
+
+    The framework's own limit answers with plain text where the request says how large it is.
+    """
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
 
         async def bounded() -> Message:
@@ -146,16 +155,10 @@ class _GzippedJson(_OnlyJson, GZipResponder):
     pass
 
 
-class _Compression:
+class _Compression(_OfHttp):
     """Compresses JSON for those who take gzip, and says to caches that there are both."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         responder: IdentityResponder
         if takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
             responder = _GzippedJson(

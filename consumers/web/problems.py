@@ -5,7 +5,8 @@ from __future__ import annotations
 import http
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI, Request
@@ -150,6 +151,35 @@ def add_problems(app: FastAPI) -> None:
         )
 
 
+def check_given_once(request: Request) -> None:
+    """See that what a query gives more than once is a list: of several values the framework takes the last.
+
+    Raises:
+        RequestValidationError: something else is; names it.
+    """
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = {name: times for name, times in given.items() if times > 1}
+    if not repeated:
+        return
+    # The first one, as routes are tried.
+    method = request.method.lower()
+    operation: Mapping[str, Any] = next(
+        (each[method] for each in _operations(request.app, request.url.path) if method in each), {}
+    )
+    single = {each["name"] for each in operation.get("parameters", ()) if not _is_list(each.get("schema", {}))}
+    errors = [
+        {"type": "repeated", "loc": ("query", name), "msg": f"expected one value, found {times}"}
+        for name, times in repeated.items()
+        if name in single
+    ]
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type") == "array" or any(map(_is_list, schema.get("anyOf", ())))
+
+
 def _says_json(request: Request) -> bool:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
@@ -157,13 +187,15 @@ def _says_json(request: Request) -> bool:
 
 def _allowed(app: FastAPI, path: str) -> str:
     """The methods that there are for a path, as the header `Allow` has them; nothing where OpenAPI does not know it."""
-    methods = {
-        method.upper()
-        for template, operations in app.openapi()["paths"].items()
-        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path)
-        for method in operations
-    }
+    methods = {method.upper() for operations in _operations(app, path) for method in operations}
     return ", ".join(sorted(methods))
+
+
+def _operations(app: FastAPI, path: str) -> Iterator[Mapping[str, Any]]:
+    """What OpenAPI knows of a path, by method; of each template that it is like."""
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path):
+            yield operations
 
 
 def _problem(

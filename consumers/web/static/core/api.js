@@ -20,6 +20,9 @@ export class Problem extends Error {
   }
 }
 
+/** Whether it may be answered in a moment: it is away, or has too much to do. */
+export const isPassing = (error) => !error.status || error.status >= 500 || error.status === 429;
+
 /** The API does not answer. */
 export class Away extends Error {}
 

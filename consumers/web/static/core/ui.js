@@ -1,6 +1,6 @@
 // Parts that pages share.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
-import {Away, FORGOTTEN} from "./api.js";
+import {Away, FORGOTTEN, isPassing} from "./api.js";
 import {isAway, number, reason, shortTime, t, wholeTime, word} from "./i18n.js";
 
 /** A moment: short, the whole of it in the tooltip. */
@@ -44,7 +44,10 @@ export const Chip = ({kind, children, title}) => html`<span class="chip chip-${k
 export const Severity = ({severity}) => html`<${Chip} kind=${severity}>${word("severity", severity)}<//>`;
 export const VerdictChip = ({verdict}) => verdict && html`<${Chip} kind="verdict-${verdict}">${word("verdict", verdict)}<//>`;
 
-/** What is asked for once, and again with `again`; also while another answer is shown. */
+/** What failed and may be answered in a moment is tried again so often. */
+export const RETRY_MS = 5_000;
+
+/** What is asked for once, or every `everyMs` while the page is looked at, and again with `again`; also while another answer is shown. */
 export function useAnswer(ask, inputs, everyMs = 0) {
   const [state, setState] = useState({answer: null, error: null, inputs});
   const [round, setRound] = useState(0);
@@ -52,6 +55,8 @@ export function useAnswer(ask, inputs, everyMs = 0) {
     let isOver = false;
     let timer = 0;
     const look = async () => {
+      // What failed is tried again also where nobody asked for more than one answer.
+      let wait = everyMs;
       try {
         const answer = await ask();
         if (!isOver) setState({answer, error: null, inputs});
@@ -59,10 +64,11 @@ export function useAnswer(ask, inputs, everyMs = 0) {
         // What is forgotten meanwhile is not shown from memory either.
         const isKept = (before) => before.inputs === inputs && error.status !== FORGOTTEN;
         if (!isOver) setState((before) => ({answer: isKept(before) ? before.answer : null, error, inputs}));
+        if (isPassing(error)) wait = Math.min(everyMs || RETRY_MS, RETRY_MS);
       }
-      // What failed is tried again also where nobody asked for more than one answer.
-      if (!isOver) timer = setTimeout(() => (document.hidden ? (timer = setTimeout(look, everyMs || 5_000)) : look()), everyMs || 1e9);
+      if (!isOver && wait) timer = setTimeout(whenSeen, wait, look);
     };
+    const whenSeen = (then) => (document.hidden ? (timer = setTimeout(whenSeen, RETRY_MS, then)) : then());
     look();
     return () => {
       isOver = true;

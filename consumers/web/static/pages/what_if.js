@@ -1,34 +1,50 @@
 // What another threshold would have done in the last week, by the scores that are kept. The server's tracker answers.
 import {html, useEffect, useState} from "../vendor/htm-preact.js";
-import {get} from "../core/api.js";
+import {get, isPassing} from "../core/api.js";
 import {number, score, shortTime, t} from "../core/i18n.js";
 import {address} from "../core/route.js";
-import {Failed, Field, Loading, Moment, VerdictChip} from "../core/ui.js";
+import {Failed, Field, Loading, Moment, RETRY_MS, VerdictChip} from "../core/ui.js";
 
 /** Whoever moves the slider is not asked for at each step. */
 const WAIT_MS = 350;
 /** The server reads a part with each question; so often it is asked to read on. */
 const MOST_QUESTIONS = 60;
 const SHOWN = 12;
+/** Scores come and verdicts change while somebody looks. */
+const REFRESH_MS = 60_000;
 
-/** The newest answer, asked again while there is more to be read. */
+/** The newest answer, asked again while there is more to be read, now and then, and when what failed may be answered. */
 function useWhatIf(event, start, seconds) {
-  const [state, setState] = useState({answer: null, error: null, isAsking: true});
+  const [state, setState] = useState({answer: null, of: null, error: null, isAsking: true});
   const [round, setRound] = useState(0);
   useEffect(() => {
     const abort = new AbortController();
     let isOver = false;
+    let timer = 0;
+    const of = `${start} ${seconds}`;
     const ask = async () => {
-      setState((before) => ({...before, isAsking: true}));
       for (let question = 0; question < MOST_QUESTIONS && !isOver; question += 1) {
         const parameters = {label: event.label, start: start ?? 0.5, min_seconds: seconds};
         const answer = await get(`/cameras/${encodeURIComponent(event.camera)}/what-if`, parameters, {signal: AbortSignal.any([abort.signal, AbortSignal.timeout(30_000)])});
         if (isOver) return;
-        setState({answer, error: null, isAsking: answer.goes_on});
+        setState({answer, of, error: null, isAsking: answer.goes_on});
         if (!answer.goes_on) return;
       }
     };
-    const timer = setTimeout(() => ask().catch((error) => isOver || setState((before) => ({...before, error, isAsking: false}))), start === null ? 0 : WAIT_MS);
+    const look = async () => {
+      let wait = REFRESH_MS;
+      try {
+        await ask();
+      } catch (error) {
+        wait = isPassing(error) ? RETRY_MS : 0;
+        // What is still so stays; the banner says that the server is away.
+        if (!isOver) setState((before) => ({...before, error: wait && before.of === of ? null : error, isAsking: false}));
+      }
+      if (!isOver && wait) timer = setTimeout(whenSeen, wait);
+    };
+    const whenSeen = () => (document.hidden ? (timer = setTimeout(whenSeen, RETRY_MS)) : look());
+    setState((before) => ({...before, isAsking: true}));
+    timer = setTimeout(look, start === null ? 0 : WAIT_MS);
     return () => {
       isOver = true;
       clearTimeout(timer);

@@ -1,5 +1,5 @@
 // Why nothing was reported: the scores of a stretch, what they had to reach, and what held them back.
-import {html, useMemo, useState} from "../vendor/htm-preact.js";
+import {html, useMemo, useRef, useState} from "../vendor/htm-preact.js";
 import {get, serverNow} from "../core/api.js";
 import {Chart} from "../core/chart.js";
 import {duration, score, t, word} from "../core/i18n.js";
@@ -11,6 +11,10 @@ import {Choice, Chip, Empty, Failed, Field, forgottenSays, forgottenSpan, fromLo
 
 const SPANS = [1, 5, 15, 60, 240];
 const MOST_WINDOWS = 10_000;
+/** What is of late may still be classified; of what is long over only rules and what is forgotten change. */
+const LATE_MS = 600_000;
+const REFRESH_MS = 10_000;
+const REFRESH_OLD_MS = 60_000;
 const iso = (time) => new Date(time).toISOString();
 const CHIPS = {event: "ok", gap: "warn", forgotten: "plain", withheld: "plain", below: "plain", unknown: "bad"};
 /** What bands show: all but what was low. */
@@ -50,7 +54,7 @@ const MOST_ROWS = 200;
 function Found({camera, from, to, windows, rules, events, forgotten, isCut, wanted}) {
   const models = [...new Set(windows.map((each) => each.model))];
   const model = models.at(-1);
-  const own = windows.filter((each) => each.model === model);
+  const own = useMemo(() => windows.filter((each) => each.model === model), [windows, model]);
   const labels = Object.keys(own.at(-1).scores);
   const isKnown = rules?.model === model;
   const alarming = isKnown ? rules.items.map((each) => each.label) : events.map((each) => each.label);
@@ -87,12 +91,22 @@ function Found({camera, from, to, windows, rules, events, forgotten, isCut, want
     </div>`;
 }
 
+/** What was answered before where nothing has changed, so that nothing is drawn anew. */
+async function asBefore(kept, asked) {
+  const answer = await asked;
+  const text = JSON.stringify(answer);
+  if (kept.current.text !== text) kept.current = {text, answer};
+  return kept.current.answer;
+}
+
 function Answer({camera, from, to, label}) {
   const path = `/cameras/${encodeURIComponent(camera)}`;
   const stretch = {from: iso(from), to: iso(to)};
+  const kept = useRef({});
   const found = useAnswer(
-    () => Promise.all([get(`${path}/predictions`, {...stretch, limit: MOST_WINDOWS}), get(`${path}/rules`, {at: stretch.from}), get("/events", {...stretch, camera, limit: 500})]),
+    () => asBefore(kept, Promise.all([get(`${path}/predictions`, {...stretch, limit: MOST_WINDOWS}), get(`${path}/rules`, {at: stretch.from}), get("/events", {...stretch, camera, limit: 500})])),
     [camera, from, to],
+    serverNow() - to < LATE_MS ? REFRESH_MS : REFRESH_OLD_MS,
   );
   if (found.error?.kind === "not-found" && !found.answer) return html`<${Empty} title=${t("camera.none", {camera})} />`;
   if (found.error && !found.answer) return html`<${Failed} error=${found.error} retry=${found.again} />`;
