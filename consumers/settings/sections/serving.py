@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
 
+from consumers.settings.section import MAX_SECONDS, Section
+from consumers.settings.security import one_of, secret
 from stream import Secret
-
-from .section import MAX_SECONDS, Section
-from .security import one_of, secret
 
 
 class ServeSettings(Section):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .section import MAX_COUNT, MAX_DAYS, MAX_MEGABYTES, Section
+from consumers.settings.section import MAX_COUNT, MAX_DAYS, MAX_MEGABYTES, Section
 
 
 class RunSettings(Section):

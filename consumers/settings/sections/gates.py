@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .section import MAX_DAYS, Section
+from consumers.settings.section import MAX_DAYS, Section
 
 
 class GateSettings(Section):

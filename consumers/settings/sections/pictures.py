@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from .section import MAX_DAYS, MAX_HOURS, MAX_SECONDS, Section, check_group
+from consumers.settings.section import MAX_DAYS, MAX_HOURS, MAX_SECONDS, Section, check_group
 
 
 class PictureSettings(Section):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from .section import MAX_DAYS, PART, Section
+from consumers.settings.section import MAX_DAYS, PART, Section
 
 LoadPolicy = Literal["catch-up", "degrade", "live"]
 

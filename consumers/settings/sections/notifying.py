@@ -8,10 +8,19 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
+from consumers.settings.schedule import Schedule, check_clock, check_stretch, check_zone, next_at_us
+from consumers.settings.section import (
+    MAX_COUNT,
+    MAX_DAYS,
+    MAX_HOURS,
+    PART,
+    Address,
+    Section,
+    SettingsError,
+    check_group,
+    only_line,
+)
 from stream import Secret
-
-from .schedule import Schedule, check_clock, check_stretch, check_zone, next_at_us
-from .section import MAX_COUNT, MAX_DAYS, MAX_HOURS, PART, Address, Section, SettingsError, check_group, only_line
 
 ChannelKind = Literal["webhook", "mqtt", "apprise"]
 
@@ -168,7 +177,7 @@ class ChannelSettings(Section):
         Raises:
             SettingsError: a variable is not set, or the file cannot be read.
         """
-        from .addresses import resolve  # noqa: PLC0415
+        from consumers.settings.addresses import resolve  # noqa: PLC0415
 
         if self.url_file is not None:
             return only_line(self.url_file, f"channels.{name}.url_file", "address")
@@ -199,7 +208,7 @@ class ChannelSettings(Section):
         Raises:
             SettingsError: one cannot be read.
         """
-        from .security import secret  # noqa: PLC0415
+        from consumers.settings.security import secret  # noqa: PLC0415
 
         found = (
             secret(f"channels.{name}.secret", self.secret, self.secret_file),

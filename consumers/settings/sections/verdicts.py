@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
+from consumers.settings.section import MAX_COUNT, MAX_HOURS, PART, Address, Section, SettingsError
+from consumers.settings.security import one_of, secret
 from stream import Secret
-
-from .section import MAX_COUNT, MAX_HOURS, PART, Address, Section, SettingsError
-from .security import one_of, secret
 
 #: Who knows a link can try secrets on it: a short one would be found.
 _SHORTEST_SECRET: Final = 16

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from consumers.settings.section import MAX_DAYS, MAX_MEGABYTES, MAX_SECONDS, Section, check_group
 from consumers.times import parse_time_us
 from stream import DecodeLimits, GroupInstance
-
-from .section import MAX_DAYS, MAX_MEGABYTES, MAX_SECONDS, Section, check_group
 
 
 def check_start(text: str) -> str:

@@ -8,9 +8,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, model_validator
 
 from consumers.records.event import Severity
-
-from .schedule import Schedule, check_stretch, check_zone
-from .section import MAX_DAYS, Section
+from consumers.settings.schedule import Schedule, check_stretch, check_zone
+from consumers.settings.section import MAX_DAYS, Section
 
 #: Tables [[rules]] in one file.
 MAX_RULES: Final = 1000

@@ -8,10 +8,18 @@ from pathlib import Path
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from consumers.settings.addresses import references, resolve
+from consumers.settings.section import (
+    MAX_HOURS,
+    MAX_MEGABYTES,
+    MAX_SECONDS,
+    PART,
+    Address,
+    Section,
+    SettingsError,
+    only_line,
+)
 from stream import Reading, SegmentLimits, is_live
-
-from .addresses import references, resolve
-from .section import MAX_HOURS, MAX_MEGABYTES, MAX_SECONDS, PART, Address, Section, SettingsError, only_line
 
 
 class CameraSettings(Section):

@@ -15,21 +15,21 @@ from pydantic import (
 from stream import KafkaAddress, check_camera_id
 
 from .addresses import check_kafka, check_redis
-from .dashboard import DashboardSettings
-from .feeding import CameraSettings, SegmentSettings, SpoolSettings
-from .gates import GateSettings
-from .load import LoadSettings
-from .notifying import ChannelSettings, NotifySettings, check_keeping
-from .observing import LogSettings, MetricsSettings
-from .pictures import EvidenceSettings, PictureSettings
-from .run import RunSettings
 from .section import MAX_SECONDS, PART, Address, Section
+from .sections.dashboard import DashboardSettings
+from .sections.feeding import CameraSettings, SegmentSettings, SpoolSettings
+from .sections.gates import GateSettings
+from .sections.load import LoadSettings
+from .sections.notifying import ChannelSettings, NotifySettings, check_keeping
+from .sections.observing import LogSettings, MetricsSettings
+from .sections.pictures import EvidenceSettings, PictureSettings
+from .sections.run import RunSettings
+from .sections.serving import ServeSettings
+from .sections.topics import RedisSettings, TopicSettings
+from .sections.tracking import MAX_RULES, RuleSettings, TrackerSettings
+from .sections.verdicts import VerdictSettings
+from .sections.worker import WorkerSettings
 from .security import KafkaSecuritySettings, RedisSecuritySettings
-from .serving import ServeSettings
-from .topics import RedisSettings, TopicSettings
-from .tracking import MAX_RULES, RuleSettings, TrackerSettings
-from .verdicts import VerdictSettings
-from .worker import WorkerSettings
 
 _CameraId = Annotated[str, AfterValidator(check_camera_id)]
 _ChannelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
+from consumers.settings.addresses import is_loopback
+from consumers.settings.section import MAX_COUNT, MAX_HOURS, PART, Section, SettingsError
+from consumers.settings.security import one_of, secret
 from stream import Secret
-
-from .addresses import is_loopback
-from .section import MAX_COUNT, MAX_HOURS, PART, Section, SettingsError
-from .security import one_of, secret
 
 Role = Literal["viewer", "operator", "admin"]
 

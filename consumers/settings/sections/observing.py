@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .section import Section
+from consumers.settings.section import Section
 
 
 class LogSettings(Section):
