@@ -199,7 +199,7 @@ def work(
     from consumers.live.assemble import Serving
     from consumers.records.states.process import ProcessInfo
     from consumers.running.allocation import give_back_early
-    from consumers.running.worker import keep_working
+    from consumers.running.roles.worker import keep_working
     from consumers.terminal.live_view import LiveView
     from consumers.terminal.plain import plain_log
 

@@ -8,11 +8,10 @@ from typing import Final
 
 from consumers.notifying.notifier import Notifier
 from consumers.records.states.process import ProcessInfo
+from consumers.running.child import Run
+from consumers.running.ending import Ending
 from consumers.settings import Settings
 from stream import GroupInstance, KafkaTransport
-
-from .child import Run
-from .ending import Ending
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()

@@ -9,19 +9,18 @@ from typing import Final
 from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.states import reported_cameras
 from consumers.records.states.process import ProcessInfo
+from consumers.running.attaching import disk_of, limits_of, opened, spool_of
+from consumers.running.child import Run
+from consumers.running.ending import Ending
+from consumers.running.monitoring.endpoint import endpoint
+from consumers.running.monitoring.monitors import AgentMonitor
+from consumers.running.monitoring.spans import sent_spans
+from consumers.running.sending.claims import ClaimWatch
+from consumers.running.sending.courier import Courier
+from consumers.running.sending.indexing import Indexer, both
+from consumers.running.sending.link import AgentLink
 from consumers.settings import Settings
 from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
-
-from .attaching import disk_of, limits_of, opened, spool_of
-from .child import Run
-from .claims import ClaimWatch
-from .courier import Courier
-from .ending import Ending
-from .endpoint import endpoint
-from .indexing import Indexer, both
-from .link import AgentLink
-from .monitors import AgentMonitor
-from .spans import sent_spans
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()

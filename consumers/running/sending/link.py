@@ -9,6 +9,7 @@ from typing import Final
 
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.states.process import ProcessInfo
+from consumers.running.state_topics import read_states
 from consumers.settings import Settings, SettingsError
 from consumers.topics import ensure_topics
 from stream import Producer, Transport
@@ -16,7 +17,6 @@ from stream import Producer, Transport
 from .claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, taken_words
 from .courier import Link
 from .spool import Place, place_of
-from .state_topics import read_states
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from consumers.live.assemble import Serving
 from consumers.live.drills import without_drills
 from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.records.states.process import ProcessInfo
+from consumers.running.sending.courier import Courier
 from consumers.settings import Settings
 from consumers.terminal.wording import duration
 from stream import FeedState, FeedStatus
 
-from .courier import Courier
 from .spans import Spans
 
 #: Skipped frames have a dozen reasons, but a record may name any: those beyond so many are counted as "other".

@@ -15,16 +15,15 @@ from consumers.outputs.outages import watch_kafka
 from consumers.outputs.redis.connection import SinkError
 from consumers.outputs.states import WorkerReporter
 from consumers.records.states.process import ProcessInfo
+from consumers.running.child import EXIT_REFUSED, Run
+from consumers.running.ending import Ending
+from consumers.running.monitoring.endpoint import endpoint
+from consumers.running.monitoring.monitors import WorkerMonitor
+from consumers.running.monitoring.spans import Spans, sent_spans
 from consumers.settings import Settings
 from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
 from stream import BrokerError, KafkaAddress, KafkaTransport
-
-from .child import EXIT_REFUSED, Run
-from .ending import Ending
-from .endpoint import endpoint
-from .monitors import WorkerMonitor
-from .spans import Spans, sent_spans
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumers.records.states.process import ProcessInfo
+from consumers.running.child import Run
+from consumers.running.ending import Ending
 from consumers.settings import Settings, SettingsError
 from consumers.web.serving import serving_dashboard
-
-from .child import Run
-from .ending import Ending
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()

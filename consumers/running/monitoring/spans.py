@@ -23,9 +23,8 @@ from typing import Final, Literal
 from consumers.live.pipeline import Outcome, ScoredWindow
 from consumers.records.event import Event
 from consumers.records.states.process import ProcessInfo
+from consumers.running.sending.spool import Waiting
 from stream import trace_of
-
-from .spool import Waiting
 
 log = logging.getLogger(__name__)
 

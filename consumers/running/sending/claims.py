@@ -27,11 +27,10 @@ from consumers.records.fields import RecordError
 from consumers.records.states.camera_claim import CameraClaim
 from consumers.records.states.camera_state import CameraState
 from consumers.records.states.process import ProcessInfo
+from consumers.running.overview import DEAD_SECONDS
+from consumers.running.state_topics import read_states
 from consumers.settings import TopicSettings
 from stream import BrokerError, Producer, Record, Segment, SegmentError, Transport
-
-from .overview import DEAD_SECONDS
-from .state_topics import read_states
 
 log = logging.getLogger(__name__)
 
