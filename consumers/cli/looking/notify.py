@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     DrillsOption,
     KafkaOption,
     LogOption,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from .options import KafkaOption, PrintJsonOption, SettingsOption, command_settings, console, errors, parse_moment
+from consumers.cli.options import (
+    KafkaOption,
+    PrintJsonOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    parse_moment,
+)
 
 if TYPE_CHECKING:
     from consumers.outputs.dead_letters import DeadLetters, Summary

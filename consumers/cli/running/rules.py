@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .options import KafkaOption, PrintJsonOption, SettingsOption, command_settings, console, errors, parse_moment
+from consumers.cli.options import (
+    KafkaOption,
+    PrintJsonOption,
+    SettingsOption,
+    command_settings,
+    console,
+    errors,
+    parse_moment,
+)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     DataArgument,
     GroupByOption,
     LabelMapOption,
@@ -19,6 +19,7 @@ from .options import (
     errors,
     renamed_labels,
 )
+
 from .recipe_options import (
     TRAINING,
     VALIDATION,

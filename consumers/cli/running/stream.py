@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from .options import (
+from consumers.cli.options import (
     INTERRUPTED,
     EngineOption,
     ExitAfterOption,

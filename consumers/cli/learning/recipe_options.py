@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import errors
+from consumers.cli.options import errors
 
 OF_MODEL = {"show_default": "the architecture's"}
 OF_CLIP = {"show_default": "that of --from, else the architecture's"}

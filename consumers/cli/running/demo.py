@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
-    INTERRUPTED,
-    ModelOption,
-    PaceOption,
-    console,
-    stop_on_signal,
-)
+from consumers.cli.options import INTERRUPTED, ModelOption, PaceOption, console, stop_on_signal
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     EngineOption,
     FpsOption,
     KafkaOption,
@@ -28,6 +28,7 @@ from .options import (
     renamed_labels,
     stop_on_signal,
 )
+
 from .replay import LabelsOption, MatchOption, OnsetOption, OverlapOption
 
 if TYPE_CHECKING:

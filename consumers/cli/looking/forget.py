@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     KafkaOption,
     PrintJsonOption,
     RedisOption,

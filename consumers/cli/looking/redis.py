@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     INTERRUPTED,
     GroupOption,
     KafkaOption,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .help import ADVANCED
-from .options import (
+from consumers.cli.help import ADVANCED
+from consumers.cli.options import (
     EngineOption,
     FpsOption,
     JsonOption,

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .distill import distill
-from .help import ADVANCED
-from .options import (
+from consumers.cli.help import ADVANCED
+from consumers.cli.options import (
     MODEL_HELP,
     DataArgument,
     EngineOption,
@@ -28,6 +27,8 @@ from .options import (
     renamed_labels,
     shipped_models,
 )
+
+from .distill import distill
 from .train import train
 
 # `models` (torch) is imported by the commands that need it: `--help` is quick.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import KafkaOption, PrintJsonOption, SettingsOption, command_settings, console, errors
+from consumers.cli.options import KafkaOption, PrintJsonOption, SettingsOption, command_settings, console, errors
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     KafkaOption,
     LogOption,
     RedisOption,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .help import ADVANCED
-from .options import (
+from consumers.cli.help import ADVANCED
+from consumers.cli.options import (
     INTERRUPTED,
     DrillsOption,
     ExitAfterOption,

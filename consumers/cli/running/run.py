@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from consumers.terminal.console import Output, print_json, print_lines
-
-from .options import (
+from consumers.cli.options import (
     KafkaOption,
     LogOption,
     ModelOption,
@@ -27,6 +25,7 @@ from .options import (
     logged_settings,
     stop_on_signal,
 )
+from consumers.terminal.console import Output, print_json, print_lines
 
 #: Columns of a table that no terminal shows.
 _PIPE_WIDTH = 200

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     MODEL_HELP,
     EngineOption,
     GroupByOption,
@@ -21,6 +21,7 @@ from .options import (
     renamed_labels,
     shipped_models,
 )
+
 from .recipe_options import (
     MODEL,
     TRAINING,

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from consumers.cli.options import PrintJsonOption, SettingsOption, console, errors
 from consumers.printable import printable, without_credentials
 from consumers.terminal.console import print_json
-
-from .options import PrintJsonOption, SettingsOption, console, errors
 
 if TYPE_CHECKING:
     from consumers.setup.finding import Finding

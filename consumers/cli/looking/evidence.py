@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from .options import KafkaOption, SettingsOption, command_settings, console, errors
+from consumers.cli.options import KafkaOption, SettingsOption, command_settings, console, errors
 
 if TYPE_CHECKING:
     from consumers.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import (
+from consumers.cli.options import (
     KafkaOption,
     LogOption,
     RedisOption,

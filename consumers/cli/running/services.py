@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import SettingsOption, console, errors, stop_on_signal
+from consumers.cli.options import SettingsOption, console, errors, stop_on_signal
 
 #: How often the servers are looked at.
 _WATCH_SECONDS = 1.0
