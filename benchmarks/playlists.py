@@ -25,8 +25,8 @@ import httpx
 
 from consumers.outputs.states import ensure_state_topics
 from consumers.records.states.process import ProcessInfo
-from consumers.running import agent
 from consumers.running.ending import Ending
+from consumers.running.roles import agent
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from consumers.web.serving import serving_dashboard

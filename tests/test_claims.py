@@ -14,7 +14,7 @@ from consumers.outputs.states import ensure_state_topics, reported_camera
 from consumers.records.states.camera_claim import CameraClaim
 from consumers.records.states.camera_state import CameraState
 from consumers.records.states.process import ProcessInfo
-from consumers.running.claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, reader_of
+from consumers.running.sending.claims import ClaimWatch, claim_cameras, holder_of, newest_ends, read_claims, reader_of
 from consumers.settings import TopicSettings
 from consumers.terminal.printing.attaching import QuietNotes
 from consumers.topics import ensure_topics

@@ -22,10 +22,10 @@ from consumers.records.fields import RecordError
 from consumers.records.states.camera_state import CameraState, DiskTrouble
 from consumers.records.states.process import ProcessInfo
 from consumers.records.states.worker_state import WorkerState
-from consumers.running.disk import DiskCheck
 from consumers.running.overview import FORGET_CAMERA_SECONDS, overview
+from consumers.running.sending.disk import DiskCheck
 from consumers.running.state_topics import States
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from stream import FeedState
 
 NOW_US = 1_795_860_000_000_000  # 2026-11-28T10:00:00Z

@@ -16,7 +16,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import rfc3339
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from stream.services import Service
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver

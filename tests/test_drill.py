@@ -34,7 +34,7 @@ from consumers.records.prediction import Prediction
 from consumers.rules.book import RuleBook
 from consumers.rules.rule import Rule
 from consumers.settings import Schedule, Settings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.subscribing.reader import EventReader, stored_events
 from consumers.subscribing.selection import Selection
 from consumers.terminal.console import Output

@@ -40,7 +40,7 @@ from consumers.records.verdict import SAID, Verdict
 from consumers.rules.rule import Rule
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, Settings, TopicSettings, TrackerSettings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.subscribing.reader import stored_events
 from consumers.topics import ensure_topics
 from stream import ClipSpec, KafkaTransport, Record, Segment, attach, drill_id

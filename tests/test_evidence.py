@@ -13,8 +13,8 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from consumers.footage_index import FootageIndex
 from consumers.outputs.evidence import find_evidence, write_evidence
-from consumers.running import indexing
-from consumers.running.indexing import Indexer
+from consumers.running.sending import indexing
+from consumers.running.sending.indexing import Indexer
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, Partition, Record, SourceError
 from tests.replays import SETTINGS, Overheard, blinking, live

@@ -20,9 +20,9 @@ from consumers.records.index.contents import IndexContents
 from consumers.records.index.page import IndexPage
 from consumers.records.prediction import rfc3339
 from consumers.replaying.footage.sources import find_recordings
-from consumers.running import indexing
-from consumers.running.courier import Courier, Limits, Link
-from consumers.running.indexing import Indexer
+from consumers.running.sending import indexing
+from consumers.running.sending.courier import Courier, Limits, Link
+from consumers.running.sending.indexing import Indexer
 from consumers.settings import TopicSettings
 from stream import BrokerError, MemoryTransport, Partition, Segment, SegmentLimits, Topic, Transport
 from tests.test_events_kcat import ASYNCAPI, contract

@@ -25,15 +25,15 @@ from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.live.worker import Worker
 from consumers.outputs.redis.projection import RedisProjection
 from consumers.records.states.process import ProcessInfo
-from consumers.running import monitors
 from consumers.running import run as run_module
-from consumers.running import worker as worker_module
 from consumers.running.attaching import attach_camera
 from consumers.running.child import METRICS_PORT
 from consumers.running.ending import Ending
-from consumers.running.endpoint import endpoint
-from consumers.running.monitors import Liveness, WorkerMonitor
-from consumers.running.worker import keep_working
+from consumers.running.monitoring import monitors
+from consumers.running.monitoring.endpoint import endpoint
+from consumers.running.monitoring.monitors import Liveness, WorkerMonitor
+from consumers.running.roles import worker as worker_module
+from consumers.running.roles.worker import keep_working
 from consumers.settings import MetricsSettings, Settings, SettingsError
 from stream import KafkaTransport, Reading
 from tests.brightness_worker import RULES, SPEC, Brightness

@@ -26,7 +26,7 @@ from consumers.records.delivery import Delivery
 from consumers.records.states.process import ProcessInfo
 from consumers.running.state_topics import States, read_states
 from consumers.settings import Settings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from stream import Attached, KafkaTransport
 from stream.services import ApacheBroker, Service
 from tests.checkpoints import write_checkpoint

@@ -42,7 +42,7 @@ from consumers.records.fields import RecordError
 from consumers.running.child import child_command, child_environment
 from consumers.running.state_topics import read_states
 from consumers.settings import Settings, SettingsError
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import KafkaTransport, MemoryTransport, Record, SourceError
 from stream.services import Service

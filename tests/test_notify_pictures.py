@@ -35,7 +35,7 @@ from consumers.records.event import Event
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
 from consumers.records.fields import RecordError
 from consumers.settings import Settings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.topics import ensure_topic_of_pictures
 from stream import KafkaTransport, drill_id
 from stream.services import Service

@@ -17,7 +17,7 @@ from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.verdict import Verdict
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from tests.snapshots import event
 
 NOW_US = 1_795_860_000_000_000  # 2026-11-28T10:00:00Z

@@ -203,7 +203,7 @@ def test_a_recorded_playlist_says_where_to_start_and_where_footage_is_missing():
 
 def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(live_module, "_KEPT", 30)
-    monkeypatch.setattr("consumers.running.indexing.WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("consumers.running.sending.indexing.WRITE_SECONDS", 0.05)
     transport = indexing.broker()
     settings = Settings.model_validate({"topics": {"partitions": indexing.TOPICS.partitions}})
 

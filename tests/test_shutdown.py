@@ -15,9 +15,9 @@ import pytest
 from consumers.live.decode_queue import DecodeQueue
 from consumers.live.worker import Worker
 from consumers.records.states.process import ProcessInfo
-from consumers.running import worker as worker_module
 from consumers.running.ending import Ending
-from consumers.running.worker import keep_working
+from consumers.running.roles import worker as worker_module
+from consumers.running.roles.worker import keep_working
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import BrokerError, MemoryTransport

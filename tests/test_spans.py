@@ -23,11 +23,11 @@ from consumers.records.event import Event
 from consumers.records.prediction import Prediction
 from consumers.records.states.process import ProcessInfo
 from consumers.rules.rule import Rule
-from consumers.running import worker as worker_module
 from consumers.running.attaching import attach_camera
 from consumers.running.ending import Ending
-from consumers.running.spans import Span, sent_spans
-from consumers.running.worker import keep_working
+from consumers.running.monitoring.spans import Span, sent_spans
+from consumers.running.roles import worker as worker_module
+from consumers.running.roles.worker import keep_working
 from consumers.settings import Settings
 from stream import KafkaTransport, Reading, Segment, trace_of
 from tests.brightness_worker import SPEC, Brightness
@@ -243,14 +243,14 @@ def test_a_span_that_cannot_be_made_ends_nothing(collector, caplog):
 
 
 def test_without_an_endpoint_nothing_is_imported(monkeypatch):
-    monkeypatch.delitem(sys.modules, "consumers.running.collector", raising=False)
+    monkeypatch.delitem(sys.modules, "consumers.running.monitoring.collector", raising=False)
     with sent_spans("worker", PROCESS) as spans:
         assert spans is None
-    assert "consumers.running.collector" not in sys.modules
+    assert "consumers.running.monitoring.collector" not in sys.modules
 
 
 def test_where_packages_are_missing_one_line_says_what_to_install(collector, caplog, monkeypatch):
-    monkeypatch.delitem(sys.modules, "consumers.running.collector", raising=False)
+    monkeypatch.delitem(sys.modules, "consumers.running.monitoring.collector", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     with sent_spans("worker", PROCESS) as spans:
         assert spans is None

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.running import courier as courier_module
-from consumers.running.courier import Courier, Limits, Link
-from consumers.running.spool import Spool, place_of
+from consumers.running.sending import courier as courier_module
+from consumers.running.sending.courier import Courier, Limits, Link
+from consumers.running.sending.spool import Spool, place_of
 from stream import BrokerError, RecordTooLargeError, Segment
 from tests.waiting import eventually
 

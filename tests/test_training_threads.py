@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumers.cli.recipe_options import wait_without_spinning
+from consumers.cli.learning.recipe_options import wait_without_spinning
 from consumers.learning import threads
 from models.training.material.computed import Computed
 

@@ -15,33 +15,14 @@ from consumers import __version__
 from consumers.printable import printable
 from consumers.terminal.console import print_lines
 
-from . import (
-    dashboard,
-    deadletter,
-    demo,
-    drill,
-    events,
-    evidence,
-    footage,
-    forget,
-    models,
-    notify,
-    pictures,
-    redis,
-    replay,
-    rules,
-    run,
-    services,
-    setup,
-    share,
-    stream,
-    tune,
-    verdicts,
-)
 from .extras import what_to_install
 from .help import Command, Group
+from .judging import replay, tune
+from .learning import models
 from .logs import logging_to
+from .looking import dashboard, deadletter, events, evidence, footage, forget, notify, pictures, redis, share, verdicts
 from .options import INTERRUPTED, console, errors, json_log
+from .running import demo, drill, rules, run, services, setup, stream
 
 # `models` (torch), `stream` (libav, kafka) and the settings are imported by the commands that need them: `--help` is
 # quick, and so is completion, which asks the program at each press of Tab.

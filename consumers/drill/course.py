@@ -20,7 +20,7 @@ from consumers.records.event import Event
 from consumers.records.fields import RecordError
 from consumers.records.prediction import Prediction
 from consumers.settings import TopicSettings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from stream import Record
 
 Name = Literal[

@@ -20,7 +20,7 @@ from consumers.outputs.redis.connection import REDIS_ERRORS, Client, SinkError, 
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import Kind
 from consumers.settings import Settings
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.times import parse_time_us
 from stream import display_name
 

@@ -30,7 +30,7 @@ from consumers.running.overview import (
     given_up_words,
     too_many_waiting,
 )
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.terminal.wording import count
 from consumers.times import parse_time_us
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import KINDS, EventPictures, Kind
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 #: Pictures that travel with a message, WebP.
 Pictures = Mapping[Kind, bytes]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.prediction import content_id, rfc3339
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.times import parse_time_us
 
 from .answers import LONGEST_US, Answers

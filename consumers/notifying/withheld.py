@@ -16,7 +16,7 @@ from consumers.forgetting import ForgottenBook
 from consumers.records.delivery import OVER, Delivery
 from consumers.records.event import Event
 from consumers.records.forgotten import Forgotten
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.times import parse_time_us
 
 from .ledger import Ledger

@@ -9,7 +9,7 @@ from typing import Any
 
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import rfc3339
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 from consumers.terminal.wording import count, duration
 from consumers.times import parse_time_us
 

@@ -29,16 +29,16 @@ from stream import (
     quiet_after,
 )
 
-from .claims import ClaimWatch, taken_over_words
-from .courier import Courier, Limits, Link
-from .disk import DiskCheck
 from .ending import Ending
-from .endpoint import endpoint
-from .indexing import Indexer, both
-from .link import AgentLink
-from .monitors import AgentMonitor
-from .spans import sent_spans
-from .spool import Spool
+from .monitoring.endpoint import endpoint
+from .monitoring.monitors import AgentMonitor
+from .monitoring.spans import sent_spans
+from .sending.claims import ClaimWatch, taken_over_words
+from .sending.courier import Courier, Limits, Link
+from .sending.disk import DiskCheck
+from .sending.indexing import Indexer, both
+from .sending.link import AgentLink
+from .sending.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,8 @@ EXIT_SERVICE_AWAY: Final = 75
 EXIT_STOPPED: Final = 143
 #: Where each role is. Imported when it is asked for: an agent needs no model, and a worker no cameras.
 ROLES: Final = {
-    name: f"consumers.running.{name}" for name in ("agent", "worker", "pictures", "notify", "verdicts", "dashboard")
+    name: f"consumers.running.roles.{name}"
+    for name in ("agent", "worker", "pictures", "notify", "verdicts", "dashboard")
 }
 #: How long an orphan has to end in order. The embedded services are gone by then.
 ORPHAN_SECONDS: Final = 4.0

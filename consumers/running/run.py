@@ -57,8 +57,8 @@ from .child import (
     child_command,
     child_environment,
 )
-from .claims import reader_of, taken_words
 from .overview import Overview
+from .sending.claims import reader_of, taken_words
 from .state_topics import read_states
 from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 from .watch import Watch

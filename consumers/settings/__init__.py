@@ -20,24 +20,24 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import is_loopback, resolve
-from .dashboard import DashboardSettings, OidcSettings, Role, TokenSettings, UserSettings
-from .feeding import CameraSettings, SegmentSettings
-from .gates import GateSettings
-from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
-from .notifying import ChannelSettings, NotifySettings
-from .observing import LogSettings, MetricsSettings
-from .pictures import EvidenceSettings, PictureSettings
-from .run import RunSettings
 from .schedule import Schedule
 from .section import SettingsError
-from .sections import Settings, section_of
+from .sections.dashboard import DashboardSettings, OidcSettings, Role, TokenSettings, UserSettings
+from .sections.feeding import CameraSettings, SegmentSettings
+from .sections.gates import GateSettings
+from .sections.load import LoadRule, LoadSettings
+from .sections.notifying import ChannelSettings, NotifySettings
+from .sections.observing import LogSettings, MetricsSettings
+from .sections.pictures import EvidenceSettings, PictureSettings
+from .sections.run import RunSettings
+from .sections.serving import ServeSettings
+from .sections.topics import RedisSettings, TopicSettings
+from .sections.tracking import LabelSettings, RuleSettings, TrackerSettings
+from .sections.verdicts import VerdictSettings
+from .sections.worker import WorkerSettings
 from .security import KafkaSecuritySettings, RedisSecuritySettings
-from .serving import ServeSettings
-from .topics import RedisSettings, TopicSettings
-from .tracking import LabelSettings, RuleSettings, TrackerSettings
-from .verdicts import VerdictSettings
-from .worker import WorkerSettings
+from .settings import Settings, section_of
 
 __all__ = [
     "DEFAULT_FILE",

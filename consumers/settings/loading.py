@@ -18,7 +18,7 @@ from stream import display_name, what_is_there
 
 from .addresses import resolve
 from .section import PART, SettingsError
-from .sections import Settings, section_of
+from .settings import Settings, section_of
 
 log = logging.getLogger(__name__)
 

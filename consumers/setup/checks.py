@@ -20,7 +20,7 @@ from consumers.outputs.redis.connection import SinkError, connect_redis, redis_h
 from consumers.records.prediction import rfc3339
 from consumers.rules.applying import other_rules
 from consumers.rules.rule_set import RuleSet, check_cameras
-from consumers.running.claims import readers
+from consumers.running.sending.claims import readers
 from consumers.settings import Settings, SettingsError, load_settings, no_file_words, settings_file
 from models import Checkpoint, ModelError, choose_engine, find
 from stream import MAX_RECORD_BYTES, BrokerError, ClipSpec, GpuError, KafkaTransport, display_name, open_gpu

@@ -11,7 +11,7 @@ from consumers.notifying.pictured import NO_PICTURES, Pictures
 from consumers.notifying.plan import Outcome
 from consumers.records.delivery import Delivery
 from consumers.settings import SettingsError
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 
 class Channel(Protocol):

@@ -28,7 +28,7 @@ from consumers.notifying.words import words_of
 from consumers.records.delivery import Delivery
 from consumers.records.event_pictures import KINDS
 from consumers.settings import SettingsError
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 from .hiding import without_secrets
 

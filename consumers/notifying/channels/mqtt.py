@@ -38,7 +38,7 @@ from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import content_id
 from consumers.settings import SettingsError
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 _DISCOVERY: Final = "homeassistant"
 _ONLINE, _OFFLINE = "online", "offline"

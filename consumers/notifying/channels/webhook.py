@@ -35,7 +35,7 @@ from consumers.notifying.plan import Again, Never, Outcome, Sent
 from consumers.records.delivery import Delivery
 from consumers.records.fields import to_json
 from consumers.settings import SettingsError
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 from .hiding import without_secrets
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from consumers.outputs.states import reported_cameras
 from consumers.records.states.process import ProcessInfo
 from consumers.running.attaching import limits_of
-from consumers.running.claims import ClaimWatch
-from consumers.running.courier import Courier
-from consumers.running.indexing import Indexer
-from consumers.running.link import AgentLink
+from consumers.running.sending.claims import ClaimWatch
+from consumers.running.sending.courier import Courier
+from consumers.running.sending.indexing import Indexer
+from consumers.running.sending.link import AgentLink
 from consumers.settings import Settings
 from stream import FOOTAGE_IS_OVER, FeedWatch, KafkaTransport, Pace, attach, quiet_after
 

@@ -11,7 +11,7 @@ from consumers.drill.run import Drill, DrillResult
 from consumers.printable import printable
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import rfc3339
-from consumers.settings.notifying import ChannelSettings
+from consumers.settings.sections.notifying import ChannelSettings
 
 _WORDS: Final = {"segment": "segment on the topic"}
 

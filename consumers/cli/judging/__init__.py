@@ -1,0 +1,1 @@
+"""The commands that judge a model: the group Judge of `clipline --help`."""

@@ -1,0 +1,1 @@
+"""The commands that show what there is: the group Look of `clipline --help`."""

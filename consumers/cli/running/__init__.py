@@ -1,0 +1,1 @@
+"""The commands that run something: the group Run of `clipline --help`."""

@@ -1,0 +1,1 @@
+"""The sections of the settings, their keys and what may stand there."""
