@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training.footage import Footage
+from models.training.material.footage import Footage
 from models.training.recipe import Augmentation, Recipe
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
