@@ -60,6 +60,7 @@ def run(
     from consumers.running.supervisor import ProcessFailedError
     from consumers.settings import SettingsError, no_file_words
     from consumers.settings import settings_file as find_settings
+    from consumers.terminal.lasting_run import LastingRun, last_words
     from consumers.terminal.run_view import LiveRun, PlainRun
 
     settings = logged_settings(command_settings(settings_file, kafka, redis, model=model), log, "run", console, errors)
@@ -83,13 +84,12 @@ def run(
         try:
             if console.is_terminal:
                 with LiveRun(console) as view:
-                    run_everything(settings, environment, view, ending.stop.is_set)
+                    run_everything(settings, environment, LastingRun(view), ending.stop.is_set)
             else:
-                run_everything(
-                    settings, environment, PlainRun(None if json_log.is_on else sys.stdout), ending.stop.is_set
-                )
+                lines = PlainRun(None if json_log.is_on else sys.stdout)
+                run_everything(settings, environment, LastingRun(lines), ending.stop.is_set)
             # Below the last view, which says how it was before.
-            console.print("Everything has ended.")
+            last_words(lambda: console.print("Everything has ended."))
         except ProcessFailedError as error:
             print_lines(errors, f"clipline: {error}", "red")
             raise typer.Exit(1) from None
