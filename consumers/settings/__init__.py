@@ -23,6 +23,7 @@ from .addresses import is_loopback, resolve
 from .dashboard import DashboardSettings, OidcSettings, Role, TokenSettings, UserSettings
 from .feeding import CameraSettings, SegmentSettings
 from .gates import GateSettings
+from .kept import kept_file
 from .load import LoadRule, LoadSettings
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .notifying import ChannelSettings, NotifySettings
@@ -73,6 +74,7 @@ __all__ = [
     "VerdictSettings",
     "WorkerSettings",
     "is_loopback",
+    "kept_file",
     "load_settings",
     "no_file_words",
     "override",
