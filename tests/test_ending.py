@@ -22,7 +22,7 @@ signal.pthread_sigmask(signal.SIG_SETMASK, [])
 with ending.listen(), ending.last(lambda: time.sleep(60)), ending.last(lambda: print("left", flush=True)):
     print("ready", flush=True)
     ending.is_done = {is_done}
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     threading.Thread(target=lambda: ending.stop.wait() and print("asked", flush=True), daemon=True).start()
     ctypes.CDLL(None).sleep(60)
 """
@@ -98,13 +98,39 @@ print(signal.getsignal({number}) == before)
 """
 
 
-@pytest.mark.parametrize(("number", "for_good"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.parametrize(
+    ("number", "for_good"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
+)
 def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
     command = [sys.executable, "-c", ASKED.format(number=int(number))]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=20
     )
     assert done.stdout.split() == ["True", str(for_good), "True"]
+
+
+def test_a_terminal_that_goes_away_ends_in_order_and_is_never_a_second_signal():
+    with hanging(2.0) as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+        assert process.poll() is None
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 7
+    assert {"asked", "left"} <= set(said.splitlines())
+
+
+def test_whom_nohup_started_does_not_end_with_its_terminal():
+    ignored = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n{ASKED.format(number=1)}"
+    done = subprocess.run(
+        [sys.executable, "-c", ignored.replace("wait(5)", "wait(0.3)")],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout.split() == ["False", "False", "True"]
 
 
 def test_whoever_has_no_time_set_is_waited_for():

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from consumers.settings import RunSettings, Settings
 from consumers.setup import services as room
@@ -21,6 +22,7 @@ from consumers.setup.services import Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
 from stream.services import EmbeddedBroker, EmbeddedRedis, Service
 from stream.services.groups import without_lost_leader
+from tests.waiting import eventually
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 MEGABYTE = 1_000_000
@@ -180,13 +182,26 @@ def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):
     with open_services(Settings(run=RunSettings(broker_max_megabytes=64)), "embedded") as services:
         kept = services.kept()
         assert kept.max_bytes == 64 * MEGABYTE
-        assert services.losses() == []
+        assert services.news() == []
         lost = type(kept)(kept.bytes, kept.max_bytes, 5, 2, {"clipline-classify": 2, "fine": 0})
         monkeypatch.setattr(Services, "kept", lambda _: lost)
-        (line,) = services.losses()
+        (line,) = services.news()
         assert "dropped 2 records that group clipline-classify had not read" in line
         assert "64 MB (run.broker_max_megabytes)" in line
-        assert services.losses() == []
+        assert services.news() == []
+
+
+def test_redis_that_ended_is_started_again_where_it_was_and_once_a_minute_at_most():
+    with EmbeddedRedis() as redis:
+        services = Services("127.0.0.1:1", redis.address, [], (redis,))
+        assert (services.news(), services.failure()) == ([], None)
+        for again in (True, False):
+            Redis.from_url(services.redis).shutdown(nosave=True)
+            assert eventually(lambda: redis.ended() is not None)
+            lines = services.news()
+            assert [line.count("ended by itself with status 0; ") for line in lines] == [1] * again
+            assert (services.failure() is None) is again
+            assert redis.address == services.redis
 
 
 # -- where they listen
@@ -250,7 +265,7 @@ def test_a_server_that_dies_is_noticed_with_its_reason():
 
 @pytest.mark.slow
 @needs_proc
-def test_up_prints_addresses_and_ends_with_code_1_when_a_server_dies(tmp_path):
+def test_up_prints_addresses_and_ends_with_code_1_when_the_broker_dies(tmp_path):
     port, redis_port = free_port(), free_port()
     command = [sys.executable, "-u", "-m", "consumers.cli", "up", "--port", str(port), "--redis-port", str(redis_port)]
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
@@ -266,14 +281,14 @@ def test_up_prints_addresses_and_ends_with_code_1_when_a_server_dies(tmp_path):
             (server,) = [
                 int(each.name)
                 for each in Path("/proc").glob("[0-9]*")
-                if _works_in(each, tmp_path) and b"valkey" in (each / "cmdline").read_bytes()
+                if _works_in(each, tmp_path) and b"tansu" in (each / "cmdline").read_bytes()
             ]
             os.kill(server, signal.SIGKILL)
             output, errors = process.communicate(timeout=10)
         finally:
             process.kill()
     assert process.returncode == 1
-    assert "embedded Redis (Valkey)" in errors
+    assert "embedded broker (Tansu)" in errors
     assert "ended by itself with status -9" in errors
     assert "Traceback" not in output + errors
 

@@ -427,3 +427,39 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
             run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
         assert run.end(signal.SIGTERM) == 0
         assert eventually(lambda: not run.pids(), 5)
+
+
+def server(run: Run, words: str) -> int:
+    """The process of a server that a keeper of this run holds; some write over their environment."""
+    children = [
+        int(pid)
+        for keeper in run.pids("keeper.py")
+        for pid in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    ]
+    (found,) = [
+        pid for pid in children if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    ]
+    return found
+
+
+@pytest.mark.slow
+@needs_proc
+def test_redis_alone_is_started_again_and_a_broker_takes_everything_with_it_and_is_said_first(tmp_path):
+    settings = '[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n[run]\nservices = "embedded"\nworkers = 0\n'
+    with running(tmp_path, settings) as run:
+        run.until("dead: connecting")
+        (agent,) = run.pids("running.child agent")
+        redis = server(run, "valkey-server")
+        os.kill(redis, signal.SIGKILL)
+        assert "it was started again" in run.until("embedded Redis (Valkey) on redis://127.0.0.1:")
+        assert server(run, "valkey-server") != redis
+        assert run.pids("running.child agent") == [agent]
+        before = len(run.lines)
+        os.kill(server(run, "broker --cluster-id"), signal.SIGKILL)
+        run.until("everything starts again", after=before)
+        said = [line.partition(" ")[2] for line in run.lines[before:]]
+        assert said[0].startswith("embedded broker (Tansu) on ")
+        assert said[1] == "ending"
+        assert "what was on the embedded broker is gone" in said[-1]
+        run.until("Ctrl-C ends everything", after=before)
+        assert run.end() == 0

@@ -54,15 +54,22 @@ def test_what_dies_is_started_again_and_the_reason_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(("code", "starts"), [(3, 4), (EXIT_REFUSED, 1)])
-def test_what_is_not_needed_is_given_up_and_the_others_go_on(tmp_path, code, starts):
-    kept = Kept(f"echo once; exit {code}", tmp_path, is_needed=False)
-    kept.until(lambda: kept.said[-1:] != [] and "is not started again, the others go on: " in kept.said[-1])
+def test_what_is_not_needed_and_does_not_run_is_said_once_and_tried_again_much_later(
+    tmp_path, monkeypatch, code, starts
+):
+    monkeypatch.setattr("consumers.running.supervisor._LATER_SECONDS", 0.3)
+    monkeypatch.setattr("consumers.running.supervisor._BACK_SECONDS", 0.3)
+    port = tmp_path / "port is free"
+    kept = Kept(f"echo once; if [ -e '{port}' ]; then sleep 60; fi; exit {code}", tmp_path, is_needed=False)
+    kept.until(lambda: kept.said[-1:] != [] and "it does not run, the others go on: " in kept.said[-1])
     said = list(kept.said)
-    for _ in range(20):
-        kept.supervisor.check()
-    kept.supervisor.stop(0.5)
-    assert kept.said == said
     assert kept.log.read_text().count("once") == starts
+    kept.until(lambda: kept.log.read_text().count("once") == starts + 2)
+    assert kept.said == said
+    port.touch()
+    kept.until(lambda: kept.said != said)
+    kept.supervisor.stop(0.5)
+    assert kept.said == [*said, "it runs again"]
 
 
 def test_what_dies_too_often_ends_everything_with_its_last_words(tmp_path):

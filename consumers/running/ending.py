@@ -1,9 +1,9 @@
 """How a process ends when it is told to: in order within some seconds, and at once when it is told again.
 
-    SIGTERM, SIGINT ──▶ `stop` is set: what is in hand is finished ──▶ the process ends by itself
-                            │ not within `seconds`        │ a second signal
-                            ▼                             ▼
-                  last acts, then the process exits    it exits
+    SIGTERM, SIGINT, SIGHUP ──▶ `stop` is set: what is in hand is finished ──▶ the process ends by itself
+                                    │ not within `seconds`        │ a second signal
+                                    ▼                             ▼
+                          last acts, then the process exits    it exits (not for SIGHUP)
 
 A thread of its own hears the signals and sees to the rest. Python's handlers run on the main thread, which may be
 inside a model, a decoder or a broker's client for long.
@@ -24,6 +24,9 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+#: SIGHUP: the terminal is gone, and what ran in it ends in order. It never counts as a second signal: a shell sends it
+#: behind the kernel, and systemd behind SIGTERM.
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: The same signal that comes again sooner is the same request: `timeout` sends it to a process, and then to its group.
 _SAME_SIGNAL_SECONDS: Final = 0.2
 #: How long before the end of its time a process turns to its last acts, and what share of its time they may take.
@@ -91,11 +94,12 @@ class Ending:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[None]:
-        """Hear SIGINT and SIGTERM while the body runs, on the main thread."""
+        """Hear SIGINT, SIGTERM and SIGHUP while the body runs, on the main thread; `nohup` keeps the last one away."""
         reader, self._writer = socket.socketpair()
         for end in (reader, self._writer):
             end.settimeout(0)
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [each for each in _SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in heard}
         descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._hear, args=(reader,), name="signals", daemon=True).start()
         try:
@@ -134,7 +138,7 @@ class Ending:
                         self._exit(_EXIT_OF_SIGNAL + number)
                     first = first or (number, now)
                     self.is_for_good |= number == signal.SIGINT
-                elif number != _ASKED:
+                elif number not in {_ASKED, signal.SIGHUP}:
                     continue
                 self.stop.set()
                 asked_at = asked_at or now

@@ -157,7 +157,7 @@ def run_everything(
             pause = policy.pause(now, now - began, counts=True)
             if pause is None:
                 raise ProcessFailedError(f"{failure}; {policy.said}")
-            foreground.say(f"{failure}; everything starts again ({policy.said})")
+            foreground.say(f"everything starts again ({policy.said}){services.lost}")
             _sleep(pause, stop)
 
 
@@ -209,10 +209,12 @@ def _run_on(
             while not said.empty():
                 foreground.say(said.get())
             supervisor.check()
-            if (failure := services.failure()) is not None:
-                return failure
-            for line in services.losses():
+            for line in services.news():
                 foreground.say(line)
+            if (failure := services.failure()) is not None:
+                # Before it is said what that ends.
+                foreground.say(failure)
+                return failure
             for body in watch.poll():
                 foreground.event(body)
             if (news := watch.news()) is not None:

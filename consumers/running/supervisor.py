@@ -26,6 +26,10 @@ from .logs import BoundedLog, message_of
 RESTART_SECONDS: Final = (0.5, 30.0)
 #: A process that has lived for so long starts anew with the shortest pause.
 _STEADY_SECONDS: Final = 60.0
+#: What is not needed and cannot be kept running is tried again so much later: a port or a file may be there by then.
+_LATER_SECONDS = 60.0
+#: It runs again once it has lived for so long; until then it may still be starting.
+_BACK_SECONDS = 30.0
 #: Of the time in which all are to end, so much is for the first of them alone: the others work on what it has made.
 FIRST_SHARE: Final = 0.5
 _LAST_LINES: Final = 5
@@ -43,7 +47,8 @@ class ChildSpec:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(repr=False)
-    #: Whether the others are of no use without it. One that is not needed and cannot be kept running is given up.
+    #: Whether the others are of no use without it. One that is not needed and cannot be kept running is tried
+    #: again once a minute.
     is_needed: bool = True
 
 
@@ -156,6 +161,8 @@ class _Kept:
         #: Why lines of the log were lost; told once.
         self._log_problem: str | None = None
         self._log_problem_told = False
+        #: Why it cannot be kept running, as it was told last; None while it runs.
+        self._told_why: str | None = None
 
     def start(self) -> None:
         self._last.clear()
@@ -182,7 +189,7 @@ class _Kept:
             return None
         code = self.child.poll()
         if code is None:
-            return None
+            return self._back(now)
         self._reap()
         if code == EXIT_FINISHED:
             self.finished = True
@@ -193,8 +200,7 @@ class _Kept:
         except ProcessFailedError:
             if self.spec.is_needed:
                 raise
-            self.finished = True
-            return f"{self.spec.name} is not started again, the others go on: {why}. Its log is {self._log.path}"
+            return self._start_much_later(why, now)
 
     def _start_later(self, code: int, why: str, now: float) -> str:
         if code == EXIT_REFUSED:
@@ -210,6 +216,22 @@ class _Kept:
         if code == EXIT_SERVICE_AWAY:
             return f"{self.spec.name} waits for a service: {why}; trying again in {pause:g} s"
         return f"{self.spec.name} ended: {why}; starting it again in {pause:g} s ({self._policy.said})"
+
+    def _start_much_later(self, why: str, now: float) -> str | None:
+        self._start_at = now + _LATER_SECONDS
+        told, self._told_why = self._told_why, why
+        if told == why:
+            return None
+        return (
+            f"{self.spec.name} does not run, the others go on: {why}; it is tried again every {_LATER_SECONDS:g} s. "
+            f"Its log is {self._log.path}"
+        )
+
+    def _back(self, now: float) -> str | None:
+        if self._told_why is None or now - self._started < _BACK_SECONDS:
+            return None
+        self._told_why = None
+        return f"{self.spec.name} runs again"
 
     def tell_to_end(self) -> None:
         """Ask the process to end for good."""

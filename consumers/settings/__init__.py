@@ -20,6 +20,7 @@ docs/configuration.md and the file that `clipline init` writes are made.
 """
 
 from .addresses import is_loopback, resolve
+from .kept import kept_file
 from .loading import DEFAULT_FILE, ENVIRONMENT_PREFIX, load_settings, no_file_words, override, settings_file
 from .schedule import Schedule
 from .section import SettingsError
@@ -73,6 +74,7 @@ __all__ = [
     "VerdictSettings",
     "WorkerSettings",
     "is_loopback",
+    "kept_file",
     "load_settings",
     "no_file_words",
     "override",

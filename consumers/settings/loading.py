@@ -118,7 +118,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _whole(section: BaseModel) -> dict[str, Any]:
-    """The values as they are: a dump leaves passwords out."""
+    """The values that somebody has given, as they are: a dump leaves passwords out."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, BaseModel):
@@ -127,7 +127,7 @@ def _whole(section: BaseModel) -> dict[str, Any]:
             return [plain(each) for each in value]
         return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
-    return {name: plain(value) for name, value in section}
+    return {name: plain(value) for name, value in section if name in section.model_fields_set}
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

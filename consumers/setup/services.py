@@ -23,6 +23,8 @@ Kind = Literal["auto", "embedded", "apache", "own"]
 #: Unread records that the broker let go are told this often at most.
 _TELL_SECONDS: Final = 60.0
 _REACH_SECONDS: Final = 1.0
+#: Redis alone is started again so often at most; one that ends sooner takes everything with it.
+_REVIVE_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -37,10 +39,15 @@ class Services:
     _started: tuple[Service, ...] = ()
     _told: dict[str, int] = field(default_factory=dict)
     _told_at: float = float("-inf")
+    _revive_at: float = float("-inf")
 
     def failure(self) -> str | None:
         """Why one of the servers that were started here runs no more; None while all run. Ask every second or so."""
         return next((reason for service in self._started if (reason := service.ended()) is not None), None)
+
+    def news(self) -> list[str]:
+        """What happened to the servers that were started here, a line each. Ask each second or so, before `failure`."""
+        return [*self._revived(), *self._losses()]
 
     @property
     def started_broker(self) -> bool:
@@ -52,11 +59,16 @@ class Services:
         """Whether the broker is an embedded one that was started here."""
         return any(isinstance(service, EmbeddedBroker) for service in self._started)
 
+    @property
+    def lost(self) -> str:
+        """What is lost with the servers that were started here, to be said behind that they start again."""
+        return "; what was on the embedded broker is gone: footage, events, verdicts, rules" if self.is_embedded else ""
+
     def kept(self) -> Kept | None:
         """What the embedded broker holds and what it let go; None for any other broker."""
         return next((service.kept() for service in self._started if isinstance(service, EmbeddedBroker)), None)
 
-    def losses(self) -> list[str]:
+    def _losses(self) -> list[str]:
         """A line for each consumer group that has lost unread records to the embedded broker's limit; once a minute."""
         kept = self.kept()
         if kept is None or kept.unread_records == self._told or time.monotonic() < self._told_at + _TELL_SECONDS:
@@ -70,6 +82,23 @@ class Services:
         ]
         self._told, self._told_at = dict(kept.unread_records), time.monotonic()
         return lines
+
+    def _revived(self) -> Iterator[str]:
+        """That Redis, started here, had ended and runs again where it was.
+
+        Who writes it builds it anew. Where it cannot be started again, or ended within a minute of that, `failure` says
+        so.
+        """
+        redis = next((service for service in self._started if isinstance(service, EmbeddedRedis)), None)
+        now = time.monotonic()
+        if redis is None or now < self._revive_at or (reason := redis.ended()) is None:
+            return
+        self._revive_at = now + _REVIVE_SECONDS
+        try:
+            redis.again()
+        except ServiceError:
+            return
+        yield f"{reason}; it was started again and is built anew from the topics; pictures of events are gone"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import time
@@ -116,7 +117,9 @@ class LiveRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        # A terminal that is gone takes no last view.
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
     def begin(self, plan: Plan) -> None:
         for line in plan_lines(plan):

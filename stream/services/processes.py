@@ -154,6 +154,24 @@ class Service(ABC):
         words = ending.last_words.strip().splitlines()[-1:] or ["(none)"]
         return f"{self.name} on {plan.address} ended by itself with {ending.status}; its last words: {words[0]}"
 
+    def again(self) -> None:
+        """Start anew at the address where it was, after it has ended by itself.
+
+        Raises:
+            ServiceError: it cannot be; it has ended, then, or has another address.
+        """
+        assert self._running is not None
+        before, self._running = self._running, None
+        plan, _ = before
+        self._wanted_port = plan.ports[0]
+        try:
+            self.__enter__()
+        except BaseException:
+            self._running = before
+            raise
+        if self.address != plan.address:
+            raise ServiceError(f"{self.name}: {plan.address} is taken by now")
+
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:

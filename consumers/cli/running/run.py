@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -57,8 +58,9 @@ def run(
     """
     from consumers.running.run import run_everything
     from consumers.running.supervisor import ProcessFailedError
-    from consumers.settings import SettingsError, no_file_words
+    from consumers.settings import SettingsError, kept_file, no_file_words
     from consumers.settings import settings_file as find_settings
+    from consumers.terminal.lasting_run import LastingRun, last_words
     from consumers.terminal.run_view import LiveRun, PlainRun
 
     settings = logged_settings(command_settings(settings_file, kafka, redis, model=model), log, "run", console, errors)
@@ -66,8 +68,6 @@ def run(
     found = find_settings(settings_file)
     if found is None and not settings.cameras:
         raise SettingsError(no_file_words())
-    if found is not None:
-        environment["CLIPLINE_SETTINGS"] = str(found.resolve())
     if settings.run.workers and settings.worker.decoder == "cuda":
         # Before anything is started, and a worker says so seconds later.
         from consumers.live.assemble import check_decoder
@@ -78,17 +78,19 @@ def run(
         settings = settings.model_copy(update={"run": settings.run.model_copy(update={"take_over": True})})
     if model is not None:
         environment["CLIPLINE_WORKER__MODEL"] = model
-    with end_on_signal(settings.shutdown_seconds) as ending:
+    with end_on_signal(settings.shutdown_seconds) as ending, contextlib.ExitStack() as stack:
+        if found is not None:
+            # A process that is started again goes by what the others go by, however the file was edited meanwhile.
+            environment["CLIPLINE_SETTINGS"] = str(stack.enter_context(kept_file(found)))
         try:
             if console.is_terminal:
                 with LiveRun(console) as view:
-                    run_everything(settings, environment, view, ending.stop.is_set)
+                    run_everything(settings, environment, LastingRun(view), ending.stop.is_set)
             else:
-                run_everything(
-                    settings, environment, PlainRun(None if json_log.is_on else sys.stdout), ending.stop.is_set
-                )
+                lines = PlainRun(None if json_log.is_on else sys.stdout)
+                run_everything(settings, environment, LastingRun(lines), ending.stop.is_set)
             # Below the last view, which says how it was before.
-            console.print("Everything has ended.")
+            last_words(lambda: console.print("Everything has ended."))
         except ProcessFailedError as error:
             print_lines(errors, f"clipline: {error}", "red")
             raise typer.Exit(1) from None

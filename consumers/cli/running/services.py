@@ -83,7 +83,7 @@ def up(
         console.print("Next: `clipline run` there watches the cameras of clipline.toml")
         console.print("(`clipline init` writes one). Ctrl-C here stops both servers.", style="dim")
         while not stop.wait(_WATCH_SECONDS):
-            for line in services.losses():
+            for line in services.news():
                 errors.print(line, style="yellow", soft_wrap=True)
             if (reason := services.failure()) is not None:
                 errors.print(f"clipline: {reason}", style="red", soft_wrap=True)
