@@ -12,8 +12,8 @@ pytest.importorskip("fastapi")
 
 from consumers.notifying.conditions import seen_in
 from consumers.records.states.camera_state import CameraState
-from consumers.running.claims import reader_of
 from consumers.running.overview import Overview, overview
+from consumers.running.sending.claims import reader_of
 from consumers.terminal.status_view import StatusView
 from consumers.web.cameras.history import StateHistory
 from consumers.web.routes.cameras import camera_body
