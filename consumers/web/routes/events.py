@@ -16,11 +16,11 @@ from consumers.subscribing.serving import BUSY_SECONDS, BusyError
 from consumers.web.access import Asker
 from consumers.web.bodies import EventBody, EventPage, MissingPicture, Picture, Pictures
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
+from consumers.web.memory.view import KnownEvent
 from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.review.bodies import Calendar, DayBody
 from consumers.web.review.days import days_of
-from consumers.web.view import KnownEvent
 
 from .remembered import check_remembered
 
