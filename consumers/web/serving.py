@@ -27,9 +27,9 @@ from .memory.intake import followed
 from .memory.view import View
 from .oidc import Journeys, open_provider
 from .playlists import Footage
-from .routes.login import LOGIN_PATH, WAYS_PATH
+from .routes.entering.login import LOGIN_PATH, WAYS_PATH
 from .routes.pages import pages_router, read_pages
-from .routes.shared import shared_router
+from .routes.playing.shared import shared_router
 from .scores import ScoreReader
 from .sharing import SharedFootage
 from .sharing.scores import SharedScores

@@ -21,8 +21,7 @@ from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.review.bodies import Calendar, DayBody
 from consumers.web.review.days import days_of
-
-from .remembered import check_remembered
+from consumers.web.routes.remembered import check_remembered
 
 router = APIRouter(route_class=TaggedRoute, tags=["events"])
 

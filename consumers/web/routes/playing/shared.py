@@ -22,10 +22,10 @@ from consumers.web.desk import AtDesk, Desk
 from consumers.web.memory.view import KnownEvent
 from consumers.web.playlists import NotPlayableError, recorded_playlist
 from consumers.web.problems import ProblemError
+from consumers.web.routes.pages import POLICY, Pages
 from consumers.web.sharing.footage import stretch_of
 from stream import BrokerError
 
-from .pages import POLICY, Pages
 from .playlists import PLAYLIST, AskedSegment, not_playable, segment_response
 
 SHELL: Final = "share.html"
