@@ -19,7 +19,7 @@ from consumers.records.fields import RecordError
 from consumers.records.verdict import Verdict
 from consumers.rules.topic import MAX_VERSIONS
 from consumers.rules.version import RulesVersion
-from consumers.running.state_topics import States
+from consumers.running.newest_states import States
 from consumers.settings import Settings, TopicSettings
 from consumers.subscribing.reader import EventReader
 from consumers.verdicts.book import JudgedEvent, judged_events, seen_by, verdict_of
