@@ -30,7 +30,7 @@ from chaos_stand import Command, KillableRedis
 from footage import Footage, footage
 from soak import sample
 
-from consumers.running.overview import read_states
+from consumers.running.state_topics import read_states
 from consumers.settings import Settings
 from consumers.settings.loading import load_settings
 from consumers.topics import ensure_topics
