@@ -22,9 +22,9 @@ from consumers.records.fields import RecordError
 from consumers.records.states.camera_state import CameraState, DiskTrouble
 from consumers.records.states.process import ProcessInfo
 from consumers.records.states.worker_state import WorkerState
-from consumers.running.overview import FORGET_CAMERA_SECONDS, overview
+from consumers.running.newest_states import FORGET_CAMERA_SECONDS, States
+from consumers.running.overview import overview
 from consumers.running.sending.disk import DiskCheck
-from consumers.running.state_topics import States
 from consumers.settings.sections.notifying import ChannelSettings
 from stream import FeedState
 

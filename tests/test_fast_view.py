@@ -24,8 +24,8 @@ from consumers.web.credentials import Holder, token_hash
 from consumers.web.fast import FastFeed, FastFootage, Fragments
 from consumers.web.fast import feed as feed_module
 from consumers.web.fast.fragments import codec_of
-from consumers.web.routes import fast as route_module
-from consumers.web.routes.playlists import AnyViewer
+from consumers.web.routes.playing import fast as route_module
+from consumers.web.routes.playing.playlists import AnyViewer
 from stream import Feed, MemoryTransport, Segment, Segmenter, SegmentLimits
 from stream.services import Service
 from tests.dashboards import camera_state, problem, ready, served

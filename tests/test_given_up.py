@@ -16,7 +16,7 @@ from consumers.running.overview import Overview, overview
 from consumers.running.sending.claims import reader_of
 from consumers.terminal.status_view import StatusView
 from consumers.web.cameras.history import StateHistory
-from consumers.web.routes.cameras import camera_body
+from consumers.web.routes.watching.cameras import camera_body
 from tests.test_status import NOW_US, ago, camera, states
 
 WHY = "invalid data found when processing input"

@@ -24,7 +24,8 @@ from consumers.notifying.words import describe
 from consumers.outputs.states import reported_camera
 from consumers.records.delivery import Delivery
 from consumers.records.states.process import ProcessInfo
-from consumers.running.state_topics import States, read_states
+from consumers.running.newest_states import States
+from consumers.running.state_topics import read_states
 from consumers.settings import Settings
 from consumers.settings.sections.notifying import ChannelSettings
 from stream import Attached, KafkaTransport

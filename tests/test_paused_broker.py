@@ -23,7 +23,7 @@ from consumers.running.overview import DEAD_SECONDS, judged_at, overview
 from consumers.running.state_topics import StatesFollower, read_settled_states
 from consumers.settings import TopicSettings
 from consumers.terminal.status_view import StatusView
-from consumers.web.routes.cameras import camera_body
+from consumers.web.routes.watching.cameras import camera_body
 from stream import KafkaTransport
 from stream.services import EmbeddedBroker, Service
 from tests.dashboards import Site, now_us, ready, served, settings_of

@@ -448,7 +448,7 @@ def test_codecs_that_browsers_do_not_play_are_named(embedded_broker: Service, to
 def test_of_a_camera_that_sends_nothing_there_is_no_live_view(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("consumers.web.routes.playlists._FIRST_SECONDS", 0.5)
+    monkeypatch.setattr("consumers.web.routes.playing.playlists._FIRST_SECONDS", 0.5)
     monkeypatch.setattr(live_module, "FRESH_SECONDS", 1.0)
     here = site(embedded_broker.address, topics_prefix, tmp_path)
     here.cameras("gate", "dock")
@@ -471,7 +471,7 @@ def test_of_a_camera_that_sends_nothing_there_is_no_live_view(
 def test_a_broker_that_is_away_is_said_and_playing_goes_on_when_it_is_back(
     topics_prefix: str, tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("consumers.web.routes.playlists._FIRST_SECONDS", 1.0)
+    monkeypatch.setattr("consumers.web.routes.playing.playlists._FIRST_SECONDS", 1.0)
     with EmbeddedBroker() as broker:
         port = int(broker.address.rpartition(":")[2])
         here = site(broker.address, topics_prefix, tmp_path)

@@ -21,8 +21,9 @@ from consumers.records.states.camera_state import CameraState
 from consumers.records.states.process import ProcessInfo
 from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.running import state_topics
+from consumers.running.newest_states import States
 from consumers.running.overview import overview
-from consumers.running.state_topics import States, StatesFollower, read_states
+from consumers.running.state_topics import StatesFollower, read_states
 from consumers.settings import TopicSettings, WorkerSettings
 from consumers.terminal.run_view import PlainRun
 from consumers.terminal.status_view import StatusView

@@ -25,7 +25,7 @@ from consumers.rules.topic import RulesTopic
 from consumers.rules.version import RulesVersion
 from consumers.settings import RuleSettings, TrackerSettings
 from consumers.verdicts.book import judged_events, stored_verdicts
-from consumers.web.newest import Newest
+from consumers.web.memory.newest import Newest
 from stream import drill_id
 from stream.services import EmbeddedBroker, Service
 from tests.dashboards import (

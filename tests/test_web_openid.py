@@ -41,7 +41,7 @@ from consumers.web.oidc import (
     rights_of,
 )
 from consumers.web.oidc.journey import cookie_of
-from consumers.web.routes.login import LOGIN_PATH, WAYS_PATH
+from consumers.web.routes.entering.login import LOGIN_PATH, WAYS_PATH
 from stream.services import Service
 from tests.browsers import chromium, window
 from tests.dashboards import Site, event, problem, ready, served, settings_of

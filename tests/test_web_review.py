@@ -12,7 +12,7 @@ pytest.importorskip("fastapi")
 from consumers.records.verdict import Verdict
 from consumers.verdicts.book import seen_by, stored_verdicts
 from consumers.web.credentials import token_hash
-from consumers.web.newest import Newest
+from consumers.web.memory.newest import Newest
 from consumers.web.review.days import days_of
 from stream.services import Service
 from tests.dashboards import Site, event, ids, now_us, of, problem, ready, served, settings_of
@@ -158,10 +158,10 @@ def test_a_full_view_is_counted_in_no_time(embedded_broker: Service, topics_pref
     site = Site(settings_of(embedded_broker.address, topics_prefix))
     with served(site.settings) as (client, desk):
         ready(desk)
-        with desk.view._lock:
+        with desk.view._intake.lock:
             for number in range(20_000):
                 each = event(number)
-                desk.view._events.put(each.id, each.start_us, each, now_us())
+                desk.view._intake.events.put(each.id, each.start_us, each, now_us())
         began = time.monotonic()
         assert sum(each["alerts"] for each in client.get("/events/calendar?month=2025-11").json()["days"]) == 20_000
         assert time.monotonic() - began < 2

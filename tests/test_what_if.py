@@ -26,7 +26,7 @@ from consumers.rules.rule import Rule
 from consumers.verdicts.book import judged_events
 from consumers.web.credentials import token_hash
 from consumers.web.problems import ProblemError
-from consumers.web.routes import what_if as what_if_route
+from consumers.web.routes.reviewing import what_if as what_if_route
 from consumers.web.what_if import answers as answers_module
 from consumers.web.what_if import scores as past
 from consumers.web.what_if.answers import Answers, TooManyQuestionsError

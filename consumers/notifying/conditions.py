@@ -20,9 +20,9 @@ from typing import Any, Final, Literal
 from consumers.printable import printable
 from consumers.records.delivery import Delivery
 from consumers.records.prediction import content_id, rfc3339
+from consumers.running.newest_states import FORGET_CAMERA_SECONDS
 from consumers.running.overview import (
     DEAD_SECONDS,
-    FORGET_CAMERA_SECONDS,
     AgentLine,
     CameraLine,
     Overview,

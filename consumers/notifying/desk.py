@@ -13,7 +13,8 @@ from consumers.records.delivery import Delivery
 from consumers.records.event import Event
 from consumers.records.event_pictures import EventPictures
 from consumers.records.fields import RecordError
-from consumers.running.overview import FORGET_CAMERA_SECONDS, Overview, overview
+from consumers.running.newest_states import FORGET_CAMERA_SECONDS
+from consumers.running.overview import Overview, overview
 from consumers.running.state_topics import StatesFollower
 from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topic_of_pictures, ensure_topic_of_verdicts

@@ -6,23 +6,21 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from consumers.records.states.camera_state import CameraState, DiskTrouble
 from consumers.records.states.process import HEARTBEAT_SECONDS, ProcessInfo
 from consumers.records.states.worker_state import WorkerCamera, WorkerState
 from consumers.terminal.wording import count, duration
 
+from .newest_states import FORGET_CAMERA_SECONDS, ChannelTrouble, States
 from .troubles import Trouble
-
-if TYPE_CHECKING:
-    from .state_topics import States
 
 #: A process that has said nothing for so long is dead.
 DEAD_SECONDS: Final = 3 * HEARTBEAT_SECONDS
-#: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer.
+#: What ended is shown for so long, and a worker that died; a camera that nobody reads any more longer, as long as its
+#: state is kept (`FORGET_CAMERA_SECONDS`).
 FORGET_SECONDS: Final = 15 * 60
-FORGET_CAMERA_SECONDS: Final = 24 * 3600
 #: All of several processes that were heard of last within so long of one another fell silent together.
 _TOGETHER_SECONDS: Final = 2 * HEARTBEAT_SECONDS
 _SEVERAL: Final = 2
@@ -81,18 +79,6 @@ class WorkerLine:
     state: WorkerState
     age_seconds: float
     dead: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelTrouble:
-    """A channel of notifications through which nothing gets; wall clock in microseconds, of the notifier."""
-
-    since_us: int
-    #: When it was tried last.
-    time_us: int
-    #: In one word, and what the other side said.
-    why: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from consumers.settings import Settings
 from consumers.topics import ensure_topic_of_deliveries, ensure_topics
 from stream import BrokerError, Consumer, KafkaAddress, KafkaTransport
 
+from .newest_states import States
 from .overview import DEAD_SECONDS, Overview, overview
-from .state_topics import States
 
 log = logging.getLogger(__name__)
 

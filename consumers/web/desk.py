@@ -29,6 +29,7 @@ from .access import COOKIE, Access, Asker
 from .cameras.sample import SampleMaker
 from .cameras.snapshot import SnapshotMaker
 from .fast import FastFootage
+from .memory.view import View
 from .oidc import Journeys, Provider
 from .playlists import Footage
 from .playlists.connection import Kept
@@ -39,7 +40,6 @@ from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
-from .view import View
 from .what_if.answers import Answers
 from .what_if.scores import PastScoreReader
 

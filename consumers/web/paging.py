@@ -13,11 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from consumers.records.prediction import rfc3339
 from consumers.records.states.away import Away
 
-from .newest import Key
+from .memory.newest import Key
 from .problems import ProblemError
 
 if TYPE_CHECKING:
-    from .view import View
+    from .memory.view import View
 
 MOST: Final = 500
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -23,18 +23,19 @@ from .cameras.sample import SampleMaker
 from .cameras.snapshot import SnapshotMaker
 from .desk import Desk, Writer
 from .fast import FastFootage
+from .memory.intake import followed
+from .memory.view import View
 from .oidc import Journeys, open_provider
 from .playlists import Footage
-from .routes.login import LOGIN_PATH, WAYS_PATH
+from .routes.entering.login import LOGIN_PATH, WAYS_PATH
 from .routes.pages import pages_router, read_pages
-from .routes.shared import shared_router
+from .routes.playing.shared import shared_router
 from .scores import ScoreReader
 from .sharing import SharedFootage
 from .sharing.scores import SharedScores
 from .shelf.cards import ModelShelf
 from .shelf.reports import ReportFolder
 from .thresholds import ThresholdReader
-from .view import View, followed
 from .what_if.answers import Answers as WhatIfAnswers
 from .what_if.scores import PastScoreReader
 

@@ -1,8 +1,8 @@
 """Footage for players: HLS straight from Kafka, nothing encoded again.
 
-    index of segments ──▶ live.py ──▶ playlist.py ──▶ routes/playlists.py
+    index of segments ──▶ live.py ──▶ playlist.py ──▶ routes/playing/playlists.py
                           the newest of each camera that somebody watches
-    topic of segments ──▶ store.py ──▶ transport_stream.py ──▶ routes/playlists.py
+    topic of segments ──▶ store.py ──▶ transport_stream.py ──▶ routes/playing/playlists.py
                           each once, whoever asks, and kept for a while
 
 `Footage` is what routes work with.

@@ -19,11 +19,11 @@ from consumers.web.desk import AtDesk, Desk
 from consumers.web.fast import FastFeed, Fragment, Fragments
 from consumers.web.fast.fragments import PLAYABLE
 from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.routes.remembered import check_knows_forgotten
+from consumers.web.routes.watching.cameras import CameraName
 from stream import BrokerError, Segment
 
-from .cameras import CameraName
 from .playlists import AnyViewer, Viewer
-from .remembered import check_knows_forgotten
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["footage"])

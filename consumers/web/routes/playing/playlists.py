@@ -23,11 +23,10 @@ from consumers.web.playlists import NotPlayableError, evidence_playlist, live_pl
 from consumers.web.playlists.playlist import newest
 from consumers.web.playlists.store import Wanted, joined_tag
 from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
+from consumers.web.routes.remembered import check_known, check_knows_forgotten, check_remembered
+from consumers.web.routes.reviewing.events import EventId, find_event
+from consumers.web.routes.watching.cameras import CameraName
 from stream import BrokerError
-
-from .cameras import CameraName
-from .events import EventId, find_event
-from .remembered import check_known, check_knows_forgotten, check_remembered
 
 router = APIRouter(tags=["footage"])
 _tagged = APIRouter(route_class=TaggedRoute)

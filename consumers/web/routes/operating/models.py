@@ -17,6 +17,7 @@ from consumers.records.prediction import rfc3339
 from consumers.web.access import Asker
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute, is_known, not_modified, tag_headers
 from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.routes.watching.camera_page import clip_body
 from consumers.web.shelf.bodies import (
     Figure,
     ModelBody,
@@ -29,8 +30,6 @@ from consumers.web.shelf.bodies import (
 )
 from consumers.web.shelf.cards import Card
 from consumers.web.shelf.reports import NAME, OpenReport
-
-from .camera_page import clip_body
 
 log = logging.getLogger(__name__)
 router = APIRouter(route_class=TaggedRoute, tags=["models"])

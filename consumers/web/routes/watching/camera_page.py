@@ -33,11 +33,11 @@ from consumers.web.cameras.snapshot import Snapshot
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import Moment, to_us, waits
 from consumers.web.problems import not_found, problem_responses
+from consumers.web.routes.remembered import check_known
 from models import Contract
 from stream import display_name
 
 from .cameras import CameraName, forgotten_spans, known_line
-from .remembered import check_known
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 

@@ -17,13 +17,12 @@ from consumers.replaying.tuning.kept import Alarm
 from consumers.web.desk import AnyAsker, AtDesk, TaggedRoute
 from consumers.web.paging import Label, Moment, to_us
 from consumers.web.problems import ProblemError, problem_responses
+from consumers.web.routes.remembered import check_known, check_knows_forgotten
+from consumers.web.routes.watching.cameras import CameraName, label_rule
 from consumers.web.what_if.answers import Answers, TooManyQuestionsError
 from consumers.web.what_if.bodies import WhatIf, WhatIfEvent
 from consumers.web.what_if.compare import Compared, TooLongError, supposed
 from consumers.web.what_if.scores import Asked, PastScores
-
-from .cameras import CameraName, label_rule
-from .remembered import check_known, check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["rules"])
 

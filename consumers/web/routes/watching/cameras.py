@@ -16,11 +16,10 @@ from consumers.web.access import Asker
 from consumers.web.bodies import Camera, CameraRules, Cameras, LabelRule, LiveToken
 from consumers.web.cameras.bodies import ForgottenSpan, PredictionBody, Predictions
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
+from consumers.web.memory.view import UNKNOWN
 from consumers.web.paging import CameraId, Moment, to_us, waits
 from consumers.web.problems import not_found, problem_responses
-from consumers.web.view import UNKNOWN
-
-from .remembered import check_known, check_knows_forgotten
+from consumers.web.routes.remembered import check_known, check_knows_forgotten
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 

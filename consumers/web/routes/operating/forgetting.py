@@ -21,10 +21,9 @@ from consumers.web.desk import Admin, AtDesk, Desk, TaggedRoute, audit_entry
 from consumers.web.paging import MOST as MOST_LISTED
 from consumers.web.paging import Moment, to_us, waits
 from consumers.web.problems import ProblemError, problem_responses
+from consumers.web.routes.remembered import check_known
+from consumers.web.routes.watching.cameras import CameraName
 from stream import BrokerError
-
-from .cameras import CameraName
-from .remembered import check_known
 
 router = APIRouter(route_class=TaggedRoute, tags=["cameras"])
 

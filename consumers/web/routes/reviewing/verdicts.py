@@ -15,14 +15,14 @@ from consumers.verdicts.by_hand import verdict_by_hand
 from consumers.web.access import Asker
 from consumers.web.bodies import VerdictBody, VerdictPage
 from consumers.web.desk import AnyAsker, AtDesk, Desk, Operator, TaggedRoute, audit_entry
+from consumers.web.memory.view import KnownEvent
 from consumers.web.paging import Cameras, Id, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from consumers.web.review.bodies import LeftOut, VerdictBatch
-from consumers.web.view import KnownEvent
+from consumers.web.routes.remembered import check_knows_forgotten, check_remembered
 from stream import camera_behind
 
 from .events import find_event, known_event
-from .remembered import check_knows_forgotten, check_remembered
 
 router = APIRouter(route_class=TaggedRoute, tags=["verdicts"])
 

@@ -16,13 +16,12 @@ from consumers.subscribing.serving import BUSY_SECONDS, BusyError
 from consumers.web.access import Asker
 from consumers.web.bodies import EventBody, EventPage, MissingPicture, Picture, Pictures
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
+from consumers.web.memory.view import KnownEvent
 from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor, waits
 from consumers.web.problems import ProblemError, not_found, problem_responses
 from consumers.web.review.bodies import Calendar, DayBody
 from consumers.web.review.days import days_of
-from consumers.web.view import KnownEvent
-
-from .remembered import check_remembered
+from consumers.web.routes.remembered import check_remembered
 
 router = APIRouter(route_class=TaggedRoute, tags=["events"])
 

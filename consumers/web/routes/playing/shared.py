@@ -19,13 +19,13 @@ from consumers.records.access import Share
 from consumers.records.event_pictures import EventPictures, Kind, StoredPicture
 from consumers.records.prediction import rfc3339
 from consumers.web.desk import AtDesk, Desk
+from consumers.web.memory.view import KnownEvent
 from consumers.web.playlists import NotPlayableError, recorded_playlist
 from consumers.web.problems import ProblemError
+from consumers.web.routes.pages import POLICY, Pages
 from consumers.web.sharing.footage import stretch_of
-from consumers.web.view import KnownEvent
 from stream import BrokerError
 
-from .pages import POLICY, Pages
 from .playlists import PLAYLIST, AskedSegment, not_playable, segment_response
 
 SHELL: Final = "share.html"

@@ -1,0 +1,1 @@
+"""Coming in: by a password or at a provider, and going out again."""

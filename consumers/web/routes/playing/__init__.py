@@ -1,0 +1,1 @@
+"""Playing footage: by playlists, as one MP4 that grows, and on the page behind a link."""

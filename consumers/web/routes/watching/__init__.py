@@ -1,0 +1,1 @@
+"""Looking at cameras: how they are and were, their scores and rules, and pictures of them."""
