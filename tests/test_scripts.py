@@ -1,4 +1,4 @@
-"""Scripts beside the packages find what they use of them: type checks stop before them, and few of them run in tests."""
+"""Scripts beside the packages find what they import: type checks do not reach them, and few of them run in tests."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from .section import SettingsError
 def kept_file(file: Path) -> Iterator[Path]:
     """A copy of a settings file in memory, where processes of the same user find it while the body runs.
 
-    In memory, since the file may hold secrets: a copy on disk would outlive a process that is killed.
+    In memory, since the file may hold secrets: a copy on disk would outlive a process that is killed. Systems other than
+    Linux have no such files: there it is the file itself.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -23,6 +24,9 @@ def kept_file(file: Path) -> Iterator[Path]:
         held = file.read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read ({error.strerror})") from None
+    if not hasattr(os, "memfd_create"):
+        yield file.resolve()
+        return
     with os.fdopen(os.memfd_create("clipline.toml"), "wb") as copy:
         copy.write(held)
         copy.flush()
