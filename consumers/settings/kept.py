@@ -14,8 +14,8 @@ from .section import SettingsError
 def kept_file(file: Path) -> Iterator[Path]:
     """A copy of a settings file in memory, where processes of the same user find it while the body runs.
 
-    In memory, since the file may hold secrets: a copy on disk would outlive a process that is killed. Systems other than
-    Linux have no such files: there it is the file itself.
+    In memory, since the file may hold secrets: a copy on disk would outlive a process that is killed. Where a system
+    has no such files (macOS), it is the file itself.
 
     Raises:
         SettingsError: the file cannot be read.
