@@ -29,6 +29,7 @@ from .errors import (
     ServiceError,
     SourceError,
     StreamError,
+    UnansweredError,
 )
 from .feeds.addresses import check_address, is_live, may_be_film, what_is_there
 from .feeds.agent import Attached, Pace, attach, is_film
@@ -113,6 +114,7 @@ __all__ = [
     "Thinning",
     "Topic",
     "Transport",
+    "UnansweredError",
     "announced_frames",
     "attach",
     "attach_all",

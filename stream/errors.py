@@ -5,6 +5,7 @@ StreamError
 ├── SegmentError      a record that is not a segment we can decode
 ├── BrokerError       a broker that is unreachable or refuses
 │   ├── RecordTooLargeError
+│   ├── UnansweredError   nothing that is a broker answers there
 │   └── EntryError    it does not let us in, or not do this
 ├── FencedError       another process has the name of this one
 ├── GpuError          video cannot be decoded on a GPU here
@@ -56,6 +57,15 @@ class SegmentError(StreamError):
 
 class BrokerError(StreamError):
     """The broker cannot be reached, or refused what was asked."""
+
+
+class UnansweredError(BrokerError):
+    """No broker answers at an address."""
+
+    def __init__(self, why: str, advice: str) -> None:
+        """Say why, and what to do, which whoever started or named that broker has no use for."""
+        super().__init__(f"{why}: {advice}")
+        self.why = why
 
 
 class EntryError(BrokerError):

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +71,20 @@ def test_a_broker_that_is_not_there_is_said_at_once_without_names_of_classes(tmp
         assert result.returncode == 2
         assert "answers at 127.0.0.1:1 (Connection refused): start one with `clipline run` or" in result.stderr
         assert "Error" not in result.stderr
+
+
+def test_a_broker_that_hangs_is_said_on_stderr_before_it_is_given_up(monkeypatch):
+    monkeypatch.setattr("stream.broker.kafka.connection.CONNECT_TIMEOUT_MS", 1500)
+    monkeypatch.setattr("stream.broker.kafka.connection._HUNG_SECONDS", 0.5)
+    monkeypatch.setattr("stream.broker.kafka.connection._known", deque())
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        result = clipline("status", "--json", "--kafka", address)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    told, given_up = result.stderr.splitlines()
+    assert told.endswith(f"WARNING the Kafka broker at {address} has not answered yet: waiting for it")
+    assert given_up.startswith(f"clipline: no Kafka broker answers at {address}")
 
 
 def test_settings_in_a_folder_above_are_pointed_to(tmp_path, monkeypatch):

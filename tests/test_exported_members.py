@@ -21,6 +21,7 @@ EXPORTS = {
         KafkaSecurity KafkaTransport Lookup Mechanism MemoryTransport Pace Packet Partition Picture Polled Producer
         Protocol Publisher Reader Reading Record RecordTooLargeError Recorded Sample SampleReader Secret Segment
         SegmentError SegmentLimits Segmenter ServiceError SourceError StreamError Thinning Topic Transport
+        UnansweredError
         announced_frames attach attach_all camera_behind camera_id camera_of cameras_of check_address check_camera_id
         check_gpu check_sent_id child_trace decode display_name drill_id drilled escape_address find_files is_film
         is_live joined_times_us

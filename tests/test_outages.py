@@ -23,7 +23,7 @@ from consumers.subscribing import reader as reading
 from consumers.subscribing.reader import EventReader, stored_events
 from consumers.subscribing.subscription import Subscription
 from consumers.topics import ensure_topics
-from stream import BrokerError, KafkaTransport, MemoryTransport, Topic, Transport
+from stream import BrokerError, KafkaAddress, KafkaTransport, MemoryTransport, Topic, Transport
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
 from tests.waiting import eventually
 
@@ -141,6 +141,15 @@ def test_a_subscriber_gives_up_only_when_told_to(quick, caplog):
         assert str(hasty.error) == f"Kafka at {address} has not answered for 1 s"
         time.sleep(1.0)
         assert patient.thread.is_alive()
+
+
+@pytest.mark.parametrize("advises", [True, False])
+def test_how_to_start_a_broker_is_not_said_where_it_is_known_which_one_is_meant(quick, advises):
+    said: list[str] = []
+    with outages.watch_kafka(KafkaAddress("127.0.0.1:1"), said.append, advises=advises):
+        assert eventually(lambda: said)
+    assert "(no Kafka broker answers at 127.0.0.1:1 (Connection refused)" in said[0]
+    assert ("start one with" in said[0]) == advises
 
 
 def test_a_subscriber_may_be_there_before_its_broker_and_its_topic(quick, caplog):

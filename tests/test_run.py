@@ -290,6 +290,27 @@ def test_the_api_is_served_beside_it_where_that_is_possible(tmp_path, monkeypatc
     assert _plan(services, Settings(), tmp_path).notes[-1].startswith(words)
 
 
+@needs_proc
+@pytest.mark.parametrize("section", ["dashboard", "verdicts"])
+def test_that_another_program_has_the_port_of_a_page_is_said_at_the_start(tmp_path, section):
+    services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        page = {"listen": f"127.0.0.1:{port}"}
+        given = {"dashboard": {"enabled": False}, "verdicts": {"base_url": "https://example.org/v", "secret": "s" * 32}}
+        settings = Settings.model_validate({**given, section: {**given[section], **page, "enabled": True}})
+        notes = _plan(services, settings, tmp_path).notes
+        elsewhere = settings.model_copy(
+            update={section: getattr(settings, section).model_copy(update={"listen": f"127.0.0.2:{port}"})}
+        )
+        assert not any("taken" in note for note in _plan(services, elsewhere, tmp_path).notes)
+    said = [note for note in notes if f"port {port} is taken by " in note]
+    assert len(said) == 1
+    assert f"(process {os.getpid()})" in said[0]
+    assert f"{section}.listen" in said[0]
+    assert not any(f"http://127.0.0.1:{port}" in note for note in notes)
+
+
 @pytest.mark.slow
 def test_a_run_serves_its_cameras_over_http(tmp_path):
     httpx = pytest.importorskip("httpx")
@@ -427,6 +448,23 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
             run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
         assert run.end(signal.SIGTERM) == 0
         assert eventually(lambda: not run.pids(), 5)
+
+
+@pytest.mark.slow
+@needs_proc
+def test_a_broker_that_hangs_at_the_start_is_said_within_seconds_and_asked_once_before_cameras_are_read(tmp_path):
+    settings = '[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n[run]\nservices = "own"\nworkers = 0\n'
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as mute:
+        port = mute.getsockname()[1]
+        with running(tmp_path, f'kafka = "127.0.0.1:{port}"\nredis = "redis://127.0.0.1:1/0"\n{settings}') as run:
+            run.until(f"the Kafka broker at 127.0.0.1:{port} has not answered yet")
+            began = time.monotonic()
+            run.until("which does not answer (yet): it is waited for")
+            assert time.monotonic() - began < 10
+            waiting = run.until(f"waiting for Kafka at 127.0.0.1:{port} since")
+            assert "clipline up" not in waiting
+            assert run.end(signal.SIGTERM) == 0
+            assert sum("has not answered yet" in line for line in run.lines) == 1
 
 
 def server(run: Run, words: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import socket
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import kafka.errors
@@ -583,6 +585,23 @@ def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, 
         KafkaTransport(address)
     assert time.monotonic() - begin < 20
     assert f"no Kafka broker answers at {address} " in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["mute", "closed", "there"])
+def test_a_broker_that_takes_connections_and_says_nothing_is_told_of_once(
+    kind, tidy, mute, embedded_broker, monkeypatch, caplog
+):
+    monkeypatch.setattr(kafka_connection, "CONNECT_TIMEOUT_MS", 1500)
+    monkeypatch.setattr(kafka_connection, "_HUNG_SECONDS", 0.5)
+    monkeypatch.setattr(kafka_connection, "_known", deque())
+    address = {"closed": "127.0.0.1:1", "there": embedded_broker.address}.get(kind, mute)
+    before = set(threading.enumerate())
+    for _ in range(2):
+        with contextlib.suppress(BrokerError):
+            KafkaTransport(address, at_once=True)
+    told = [f"the Kafka broker at {address} has not answered yet: waiting for it"] if kind == "mute" else []
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("stream.")] == told
+    assert not {each.name for each in set(threading.enumerate()) - before if isinstance(each, threading.Timer)}
 
 
 def test_a_broker_that_went_away_is_one_error_in_bounded_time(tidy, topics_prefix, monkeypatch):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Self
 
 from consumers.records.states.away import Away
-from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, display_name
+from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, UnansweredError, display_name
 
 from .redis.connection import REDIS_ERRORS, SinkError, ping_redis
 
@@ -138,9 +138,20 @@ class ServiceWatch:
         self._done.set()
 
 
-def watch_kafka(address: KafkaAddress, say: Callable[[str], None] | None = None) -> ServiceWatch:
-    """A watch on the broker at `address`."""
-    return ServiceWatch(f"Kafka at {address}", lambda: KafkaTransport(address, at_once=True), say)
+def watch_kafka(
+    address: KafkaAddress, say: Callable[[str], None] | None = None, *, advises: bool = True
+) -> ServiceWatch:
+    """A watch on the broker at `address`; `advises`: also says how to start one, where it is not known who does."""
+
+    def ask() -> None:
+        try:
+            KafkaTransport(address, at_once=True)
+        except UnansweredError as error:
+            if advises:
+                raise
+            raise BrokerError(error.why) from None
+
+    return ServiceWatch(f"Kafka at {address}", ask, say)
 
 
 def watch_redis(url: str, say: Callable[[str], None] | None = None) -> ServiceWatch:

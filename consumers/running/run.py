@@ -35,6 +35,7 @@ from consumers.records.states.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.check_channels import remarks_on_channels
+from consumers.setup.ports import dashboard_note, not_served
 from consumers.setup.services import Services, open_services, without_transactions
 from stream import (
     BrokerError,
@@ -199,7 +200,7 @@ def _run_on(
     broker = KafkaAddress(services.kafka, settings.kafka_security.value())
     failure: str | None = None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
-    kafka = watch_kafka(broker, said.put)
+    kafka = watch_kafka(broker, said.put, advises=False)
     watch = Watch(broker, settings, is_away=lambda: kafka.awaited is not None)
     waiting = contextlib.ExitStack()
     try:
@@ -324,12 +325,10 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         notes.append(f"no pictures of events ({_NO_PICTURES}; pictures.enabled = false: do without)")
     if _asks(settings):
         at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
-        notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else f"verdicts {at}")
+        page = not_served("verdicts", settings.verdicts.listen) or f"verdicts {at}"
+        notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else page)
     if settings.dashboard.enabled:
-        listen = settings.dashboard.listen
-        host = "127.0.0.1" if listen.startswith(":") else ""
-        at = f"dashboard at http://{host}{listen}/ (dashboard.enabled = false: do without)"
-        notes.append(f"no dashboard ({_NO_DASHBOARD}; dashboard.enabled = false: do without)" if _NO_DASHBOARD else at)
+        notes.append(dashboard_note(settings.dashboard.listen, _NO_DASHBOARD))
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,
@@ -348,8 +347,8 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
     Raises:
         SettingsError: another agent on the same broker reads one of our cameras now.
     """
-    if services.started_broker or settings.run.take_over:
-        return
+    if services.started_broker or services.is_away or settings.run.take_over:
+        return  # the agent asks a broker that is away when it is there
     try:
         states = read_states(
             KafkaTransport(KafkaAddress(services.kafka, settings.kafka_security.value())), settings.topics
@@ -366,7 +365,7 @@ def _refuse_taken_cameras(services: Services, settings: Settings) -> None:
 
 def _other_rules(services: Services, settings: Settings) -> str | None:
     """That workers go by others than the rules of the settings, in words; None where not, or where nobody knows."""
-    if services.started_broker:
+    if services.started_broker or services.is_away:
         return None
     try:
         return other_rules(KafkaTransport(KafkaAddress(services.kafka, settings.kafka_security.value())), settings)

@@ -11,9 +11,9 @@ from consumers.notifying.channels import open_channel
 from consumers.outputs.names import known_names
 from consumers.settings import Settings, SettingsError, is_loopback
 from models import ModelError, find
-from stream.services import holder, is_taken
 
 from .finding import Finding
+from .ports import by_whom, taken_port
 
 
 def check_channels(settings: Settings) -> Iterator[Finding]:
@@ -101,16 +101,13 @@ def _api(settings: Settings) -> Iterator[Finding]:
 def _port(listen: str) -> Iterator[Finding]:
     """Where the dashboard would be, as `check_services` says it of the broker and Redis."""
     try:
-        port = urlsplit(f"//{listen}").port or 0
+        port = urlsplit(f"//{listen}").port
     except ValueError:
-        port = 0
-    if not port:
         return
-    if is_taken(port):
-        found = holder(port)
-        text = f"taken{f' by {found}' if found else ''}: well if that is the dashboard of a `clipline run`, else name"
+    if port and taken_port(listen):
+        text = f"taken{by_whom(port)}: well if that is the dashboard of a `clipline run`, else name"
         yield Finding("warning", f"port {port}", f"{text} another port in dashboard.listen")
-    else:
+    elif port:
         yield Finding("ok", f"port {port}", "free, for the dashboard")
 
 

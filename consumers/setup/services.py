@@ -23,6 +23,7 @@ Kind = Literal["auto", "embedded", "apache", "own"]
 #: Unread records that the broker let go are told this often at most.
 _TELL_SECONDS: Final = 60.0
 _REACH_SECONDS: Final = 1.0
+_NOT_YET: Final = ", which does not answer (yet): it is waited for"
 #: Redis alone is started again so often at most; one that ends sooner takes everything with it.
 _REVIVE_SECONDS: Final = 60.0
 
@@ -37,6 +38,8 @@ class Services:
     #: What an operator should know of how they were started: which ports were taken, which server was found.
     notes: list[str]
     _started: tuple[Service, ...] = ()
+    #: The operator's own broker did not answer at the start.
+    is_away: bool = False
     _told: dict[str, int] = field(default_factory=dict)
     _told_at: float = float("-inf")
     _revive_at: float = float("-inf")
@@ -121,6 +124,7 @@ def open_services(
         SinkError: the address of Redis is not understood.
     """
     notes: list[str] = []
+    is_away = False
     started: list[Service] = []
     with contextlib.ExitStack() as stack:
 
@@ -135,7 +139,8 @@ def open_services(
 
         if is_own_broker(settings, kind):
             kafka = settings.kafka
-            notes.append(f"using the Kafka broker at {kafka}" + _not_yet(settings.broker))
+            is_away = _is_away(settings.broker)
+            notes.append(f"using the Kafka broker at {kafka}" + (_NOT_YET if is_away else ""))
         else:
             _check_port(port, "--port")
             wanted = port or KAFKA_PORT
@@ -152,13 +157,12 @@ def open_services(
             check_redis_url(settings.redis)
             redis = settings.redis
             # Workers wait for it, and write what it has missed.
-            away = "" if redis_answers(redis) else ", which does not answer (yet): it is waited for"
-            notes.append(f"using Redis at {display_name(redis)}{away}")
+            notes.append(f"using Redis at {display_name(redis)}" + ("" if redis_answers(redis) else _NOT_YET))
         else:
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
             redis = start(EmbeddedRedis(port=wanted), "Redis", wanted)
-        found = Services(kafka, redis, notes, tuple(started))
+        found = Services(kafka, redis, notes, tuple(started), is_away)
         notes += not_heeded(settings, kind, found, data)
         yield found
 
@@ -193,15 +197,19 @@ def without_transactions(settings: Settings, services: Services) -> Iterator[str
         )
 
 
-def _not_yet(broker: KafkaAddress) -> str:
-    """What is to be noted of an own broker that is away."""
+def _is_away(broker: KafkaAddress) -> bool:
+    """Whether an own broker does not answer.
+
+    Raises:
+        EntryError: it does not let us in.
+    """
     try:
         KafkaTransport(broker, at_once=True)
     except EntryError:
         raise
     except BrokerError:
-        return ", which does not answer (yet): it is waited for"
-    return ""
+        return True
+    return False
 
 
 def _check_port(port: int | None, option: str) -> None:

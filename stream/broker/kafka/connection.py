@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -17,12 +20,43 @@ from stream.errors import BrokerError, EntryError
 from .address import KafkaAddress
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 #: Where modules need it, they ask for it here: tests shorten it.
 CONNECT_TIMEOUT_MS = int(CONNECT_TIMEOUT_SECONDS * 1000)
 #: A producer's batch and a topic's limit must hold the largest record with its framing.
 FRAMING_BYTES: Final = 64 * 1024
 TOPIC_BYTES: Final = MAX_RECORD_BYTES + FRAMING_BYTES
+#: A broker that says nothing for so long is told of: the vendor tries for two or three times as long, in silence.
+_HUNG_SECONDS: Final = 2.0
+#: Brokers that have answered this process, or were told of. Each is told of once: clients connect again and again.
+_known: Final[deque[str]] = deque(maxlen=16)
+
+
+@contextlib.contextmanager
+def hung_told(address: KafkaAddress) -> Iterator[None]:
+    """While the body connects for the first time: log that the broker has not answered yet, where it takes long."""
+    servers = address.servers
+    if servers in _known:
+        yield
+        return
+
+    def tell() -> None:
+        if servers not in _known:  # another client connects at the same time
+            _known.append(servers)
+            log.warning("the Kafka broker at %s has not answered yet: waiting for it", servers)
+
+    late = threading.Timer(_HUNG_SECONDS, tell)
+    late.daemon = True
+    late.start()
+    try:
+        yield
+        if servers not in _known:
+            _known.append(servers)
+    finally:
+        late.cancel()
+        late.join()
 
 
 @contextlib.contextmanager

@@ -14,11 +14,11 @@ from kafka.admin import ConfigResource
 from stream.broker.plain_publisher import PlainPublisher
 from stream.broker.records import Existing, GroupInstance, Partition, Record, Topic
 from stream.broker.transport import Consumer, Lookup, Producer, Publisher
-from stream.errors import BrokerError, EntryError
+from stream.errors import BrokerError, EntryError, UnansweredError
 
 from . import connection
 from .address import KafkaAddress
-from .connection import TOPIC_BYTES, check_listening, mapped, opened, why_unreachable
+from .connection import TOPIC_BYTES, check_listening, hung_told, mapped, opened, why_unreachable
 from .consumer import KafkaConsumer, number_of
 from .entry import REFUSED_ENTRY, check_entry, not_let_in
 from .lookup import KafkaLookup
@@ -58,7 +58,7 @@ class KafkaTransport:
     """A real broker at `address`, which is "host:port[,host:port…]" where it asks nobody who they are."""
 
     def __init__(self, address: str | KafkaAddress, *, at_once: bool = False) -> None:
-        """Connect.
+        """Connect. That the broker has not answered after 2 s is logged, once in this process.
 
         Args:
             address: where the broker is.
@@ -69,22 +69,27 @@ class KafkaTransport:
         """
         self._at = address if isinstance(address, KafkaAddress) else KafkaAddress(address)
         self.address = self._at.servers
+        with hung_told(self._at):
+            self._is_transactional = self._connect(at_once=at_once)
+
+    def _connect(self, *, at_once: bool) -> bool:
+        """Ask the broker who it is; whether it has transactions."""
         try:
             if at_once:
                 check_listening(self._at)
             admin = opened(KafkaAdminClient, self._at, request_timeout_ms=connection.CONNECT_TIMEOUT_MS)
             try:
                 node = admin.describe_cluster()["brokers"][0]["broker_id"]
-                self._is_transactional = _DESCRIBE_TRANSACTIONS in admin.get_broker_version_data(node).api_versions
+                return _DESCRIBE_TRANSACTIONS in admin.get_broker_version_data(node).api_versions
             finally:
                 admin.close()
         except REFUSED_ENTRY as error:
             raise EntryError(not_let_in(error, self._at)) from None
         except (kafka_errors.KafkaError, OSError, ValueError) as error:
             check_entry(self._at)
-            raise BrokerError(
-                f"no Kafka broker answers at {self.address} ({why_unreachable(error, self._at)}): "
-                "start one with `clipline run` or `clipline up`, or set CLIPLINE_KAFKA=host:port"
+            raise UnansweredError(
+                f"no Kafka broker answers at {self.address} ({why_unreachable(error, self._at)})",
+                "start one with `clipline run` or `clipline up`, or set CLIPLINE_KAFKA=host:port",
             ) from None
 
     def existing(self, topics: Iterable[str]) -> Mapping[str, Existing]:
