@@ -450,23 +450,6 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
         assert eventually(lambda: not run.pids(), 5)
 
 
-@pytest.mark.slow
-@needs_proc
-def test_a_broker_that_hangs_at_the_start_is_said_within_seconds_and_asked_once_before_cameras_are_read(tmp_path):
-    settings = '[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n[run]\nservices = "own"\nworkers = 0\n'
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as mute:
-        port = mute.getsockname()[1]
-        with running(tmp_path, f'kafka = "127.0.0.1:{port}"\nredis = "redis://127.0.0.1:1/0"\n{settings}') as run:
-            run.until(f"the Kafka broker at 127.0.0.1:{port} has not answered yet")
-            began = time.monotonic()
-            run.until("which does not answer (yet): it is waited for")
-            assert time.monotonic() - began < 10
-            waiting = run.until(f"waiting for Kafka at 127.0.0.1:{port} since")
-            assert "clipline up" not in waiting
-            assert run.end(signal.SIGTERM) == 0
-            assert sum("has not answered yet" in line for line in run.lines) == 1
-
-
 def server(run: Run, words: str) -> int:
     """The process of a server that a keeper of this run holds; some write over their environment."""
     children = [
