@@ -28,8 +28,10 @@ from stream import (
     Polled,
     Record,
     RecordTooLargeError,
+    Secret,
     Topic,
     Transport,
+    UnansweredError,
 )
 from stream.broker.assignment import Assignment
 from stream.broker.kafka import connection as kafka_connection
@@ -585,6 +587,16 @@ def test_a_broker_that_does_not_answer_is_one_error_in_bounded_time(kind, tidy, 
         KafkaTransport(address)
     assert time.monotonic() - begin < 20
     assert f"no Kafka broker answers at {address} " in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
+def test_a_broker_that_never_begins_with_tls_is_one_error_in_bounded_time(protocol, tidy, mute, monkeypatch):
+    monkeypatch.setattr(kafka_connection, "CONNECT_TIMEOUT_MS", 1000)
+    user = {"mechanism": "PLAIN", "user": "ana", "password": Secret("x")} if protocol == "SASL_SSL" else {}
+    begin = time.monotonic()
+    with pytest.raises(UnansweredError):  # not one that lets nobody in, which would end whoever waits for it
+        KafkaTransport(KafkaAddress(mute, KafkaSecurity(protocol, **user)))
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("kind", ["mute", "closed", "there"])

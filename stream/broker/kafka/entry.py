@@ -101,6 +101,8 @@ def _hindrance_of_tls(connection: socket.socket, host: str, security: KafkaSecur
         return _unverified(error, host)
     except ssl.SSLError as error:
         return _failed(error, security)
+    except TimeoutError:
+        return None  # it says nothing at all: it hangs, and may go on
     except OSError as error:
         return f"closes the connection amid TLS ({error.strerror}): see kafka_security.protocol and certificate_file"
 
