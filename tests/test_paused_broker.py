@@ -133,7 +133,7 @@ def test_whoever_says_nothing_in_that_moment_is_said_to_be_silent(
     monkeypatch.setattr(state_topics, "_SIGN_SECONDS", 1.0)
     began = time.monotonic()
     found = overview(read_settled_states(*hall[1:]), now_us())
-    assert 1.0 <= time.monotonic() - began < 5
+    assert 1.0 <= time.monotonic() - began < 20
     assert found.silent_together is not None
 
 
