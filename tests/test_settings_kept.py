@@ -68,3 +68,12 @@ def test_a_worker_is_started_again_however_the_file_was_edited_meanwhile(tmp_pat
         log = tmp_path / "clipline-logs" / "worker-1.log"
         assert eventually(lambda: log.read_text().count(" INFO working: model x3d-xs") == 2, 60)
         assert run.end() == 0
+
+
+def test_where_no_file_can_be_in_memory_the_file_itself_is_read(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    file = tmp_path / "clipline.toml"
+    file.write_text("")
+    with kept_file(file) as kept:
+        assert kept == file.resolve()
+    assert file.exists()
