@@ -233,7 +233,7 @@ def test_a_forgotten_stretch_is_said_to_be_forgotten(browser: Any, embedded_brok
         told = shown.text("tbody")
         assert told.count("a visitor asked") == 1
         assert told.count("held back by an event that is forgotten") == 1
-        assert shown.count('.legend [data-kind="withheld"]') == 1
+        shown.wait("document.querySelectorAll('.legend [data-kind=withheld]').length === 1")
         assert "not explained" not in told
         assert "gap" not in told
         shown.go("cameras/gate-1")
@@ -267,7 +267,9 @@ def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Se
         ready(desk)
         with window(browser, origin(client), locale="de-DE") as shown:
             shown.go("fleet")
-            shown.page.wait_for_selector("text=edge-box-in-the-north-hall-2-worker-1")
+            # Not by its name alone: the table of cameras has it too, and may be there before.
+            workers = shown.page.get_by_role("table", name="Worker").get_by_role("row")
+            workers.nth(1).wait_for()
             assert not shown.page.evaluate(wider)
             told = shown.text(".problems")
             assert "keine Daten (Verbindung abgelehnt)" in told
@@ -293,9 +295,10 @@ def test_nothing_is_cut_pushed_or_written_over(browser: Any, embedded_broker: Se
             assert not shown.page.evaluate(wider)
             # Rows of wider tables are cards, and still rows for those who hear them.
             shown.go("fleet")
-            shown.page.wait_for_selector("text=edge-box-in-the-north-hall-2-worker-1")
+            workers = shown.page.get_by_role("table", name="Worker").get_by_role("row")
+            workers.nth(1).wait_for()
             assert not shown.page.evaluate(wider)
-            assert shown.page.get_by_role("table", name="Worker").get_by_role("row").count() == 2
+            assert workers.count() == 2
             left = "[...document.querySelectorAll('.stacked td')].map((each) => each.getBoundingClientRect().left)"
             assert len(set(shown.page.evaluate(left))) == 1
             shown.go("review")
