@@ -20,7 +20,8 @@ import pytest
 
 from consumers.records.states.camera_state import CameraState
 from consumers.records.states.process import ProcessInfo
-from consumers.running.run import _plan, _refuse_taken_cameras, _specs
+from consumers.running.children import specs_of
+from consumers.running.run import _plan, _refuse_taken_cameras
 from consumers.running.watch import Watch
 from consumers.settings import Settings, SettingsError, TopicSettings
 from consumers.setup.services import Services
@@ -254,7 +255,7 @@ def test_without_workers_only_the_agent_is_started(tmp_path):
     without = {"run": {"workers": 0}, "metrics": {"port": 9400}, "dashboard": {"enabled": False}}
     settings = Settings.model_validate(without)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
-    assert [spec.name for spec in _specs(services, settings, {}, "hub")] == ["agent"]
+    assert [spec.name for spec in specs_of(services, settings, {}, "hub")] == ["agent"]
     assert _plan(services, settings, tmp_path).notes[-1].endswith("/metrics (agent)")
 
 
@@ -269,11 +270,11 @@ def test_without_workers_only_the_agent_is_started(tmp_path):
 def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     tmp_path, monkeypatch, enabled, missing, children
 ):
-    monkeypatch.setattr("consumers.running.run._NO_PICTURES", missing)
+    monkeypatch.setattr("consumers.running.run.NO_PICTURES", missing)
     given = {"pictures": {"enabled": enabled}, "metrics": {"port": 9400}, "dashboard": {"enabled": False}}
     settings = Settings.model_validate(given)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
-    specs = _specs(services, settings, {}, "hub")
+    specs = specs_of(services, settings, {}, "hub")
     assert [spec.name for spec in specs] == children
     assert [spec.is_needed for spec in specs] == [name != "pictures" for name in children]
     assert any("no pictures of events" in note for note in _plan(services, settings, tmp_path).notes) == bool(missing)
@@ -283,9 +284,9 @@ def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     ("missing", "words"), [("", "dashboard at http://127.0.0.1:8320/ "), ("x", "no dashboard (x; ")]
 )
 def test_the_api_is_served_beside_it_where_that_is_possible(tmp_path, monkeypatch, missing, words):
-    monkeypatch.setattr("consumers.running.run._NO_DASHBOARD", missing)
+    monkeypatch.setattr("consumers.running.run.NO_DASHBOARD", missing)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
-    specs = _specs(services, Settings(), {}, "hub")
+    specs = specs_of(services, Settings(), {}, "hub")
     assert [spec.is_needed for spec in specs if spec.name == "dashboard"] == ([] if missing else [False])
     assert _plan(services, Settings(), tmp_path).notes[-1].startswith(words)
 

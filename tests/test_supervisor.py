@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from consumers.running import supervisor as supervisor_module
 from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY
 from consumers.running.logs import BoundedLog
-from consumers.running.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from consumers.running.supervising import supervisor as supervisor_module
+from consumers.running.supervising.pulse import Vigil
+from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -22,16 +25,26 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Kept:
-    """A supervisor of one shell script, and what it said."""
+    """A supervisor of one script, and what it said."""
 
-    def __init__(self, script: str, folder: Path, max_restarts: int = 3, *, is_needed: bool = True) -> None:
+    def __init__(
+        self,
+        script: str,
+        folder: Path,
+        max_restarts: int = 3,
+        *,
+        is_needed: bool = True,
+        stuck_seconds: float = 60,
+        runs: str = "/bin/sh",
+    ) -> None:
         self.said: list[str] = []
         self.log = folder / "it.log"
         self.supervisor = Supervisor(
-            [ChildSpec("it", ["/bin/sh", "-c", script], dict(os.environ), is_needed)],
+            [ChildSpec("it", [runs, "-c", script], dict(os.environ), is_needed)],
             folder,
             max_restarts=max_restarts,
             window_seconds=60,
+            stuck_seconds=stuck_seconds,
             say=self.said.append,
         )
         self.supervisor.start()
@@ -57,8 +70,8 @@ def test_what_dies_is_started_again_and_the_reason_is_said(tmp_path):
 def test_what_is_not_needed_and_does_not_run_is_said_once_and_tried_again_much_later(
     tmp_path, monkeypatch, code, starts
 ):
-    monkeypatch.setattr("consumers.running.supervisor._LATER_SECONDS", 0.3)
-    monkeypatch.setattr("consumers.running.supervisor._BACK_SECONDS", 0.3)
+    monkeypatch.setattr("consumers.running.supervising.supervisor._LATER_SECONDS", 0.3)
+    monkeypatch.setattr("consumers.running.supervising.supervisor._BACK_SECONDS", 0.3)
     port = tmp_path / "port is free"
     kept = Kept(f"echo once; if [ -e '{port}' ]; then sleep 60; fi; exit {code}", tmp_path, is_needed=False)
     kept.until(lambda: kept.said[-1:] != [] and "it does not run, the others go on: " in kept.said[-1])
@@ -95,6 +108,117 @@ def test_what_cannot_be_done_is_not_tried_again(tmp_path):
     with pytest.raises(ProcessFailedError, match=r"^it: unknown model nope$"):
         kept.until(lambda: False)
     kept.supervisor.stop(0.5)
+
+
+def test_what_did_run_and_is_refused_now_is_tried_again_much_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("consumers.running.supervising.supervisor._LATER_SECONDS", 0.2)
+    monkeypatch.setattr("consumers.running.supervising.supervisor._BACK_SECONDS", 0.2)
+    file = tmp_path / "url"
+    file.touch()
+    kept = Kept(
+        f"[ -e '{file}' ] || {{ echo 2026-11-28T00:00:00Z ERROR no such file; exit {EXIT_REFUSED}; }}; sleep 60",
+        tmp_path,
+    )
+    kept.until(lambda: kept.supervisor.pids() != {})
+    deadline = time.monotonic() + 0.4
+    kept.until(lambda: time.monotonic() > deadline)
+    file.unlink()
+    os.kill(kept.supervisor.pids()["it"], signal.SIGKILL)
+    kept.until(lambda: len(kept.said) == 2)
+    assert kept.said[1].startswith("it does not run, the others go on: no such file; it is tried again every")
+    file.touch()
+    kept.until(lambda: len(kept.said) == 3)
+    kept.supervisor.stop(0.5)
+    assert kept.said[2] == "it runs again"
+
+
+def alive(folder: Path, then: str = "", stuck_seconds: float = 60) -> Kept:
+    """A process that gives signs of life, and does something once there is a file `now`."""
+    script = f"""
+import os, time
+from consumers.running.supervising.pulse import Pulse
+pulse = Pulse()
+pulse.begin()
+print("begun", flush=True)
+while not os.path.exists({str(folder / "now")!r}):
+    time.sleep(0.01)
+{then}
+time.sleep(60)
+"""
+    kept = Kept(script, folder, stuck_seconds=stuck_seconds, runs=sys.executable)
+    kept.until(lambda: "begun" in kept.log.read_text())
+    return kept
+
+
+def test_a_process_that_is_stopped_gives_no_sign_of_life_and_is_replaced(tmp_path):
+    kept = alive(tmp_path, stuck_seconds=12)
+    (pid,) = kept.supervisor.pids().values()
+    deadline = time.monotonic() + 4
+    kept.until(lambda: time.monotonic() > deadline)
+    assert kept.said == [], "it says something each second, and so is let be"
+    os.kill(pid, signal.SIGSTOP)
+    kept.until(lambda: kept.supervisor.pids().get("it", pid) != pid)
+    kept.supervisor.stop(0.5)
+    assert kept.said[0].startswith("it ended: it hung (no sign of life for 3.0 s) and was killed, see ")
+
+
+def test_a_main_loop_that_is_stuck_is_killed_and_its_log_says_where_it_was(tmp_path):
+    then = """
+def waits_for_ever():
+    time.sleep(60)
+
+pulse.watch(lambda: "stuck for 2 min while reading")
+waits_for_ever()
+"""
+    kept = alive(tmp_path, then)
+    (tmp_path / "now").touch()
+    kept.until(lambda: kept.said != [])
+    kept.supervisor.stop(0.5)
+    assert kept.said[0].startswith("it ended: it hung (stuck for 2 min while reading) and was killed")
+    assert "in waits_for_ever" in kept.log.read_text()
+
+
+def test_an_interpreter_that_stands_still_is_seen_and_its_log_says_where_it_was(tmp_path):
+    then = """
+import ctypes
+
+def holds_the_lock():
+    ctypes.PyDLL(None).sleep(60)
+
+holds_the_lock()
+"""
+    kept = alive(tmp_path, then, stuck_seconds=8)
+    (tmp_path / "now").touch()
+    kept.until(lambda: kept.said != [])
+    kept.supervisor.stop(0.5)
+    assert "it hung (no sign of life for 2.0 s)" in kept.said[0]
+    assert "in holds_the_lock" in kept.log.read_text()
+
+
+def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():
+    now = [0.0]
+    line, theirs = socket.socketpair()
+    with line, theirs:
+        vigil = Vigil(line, 120, lambda: now[0])
+        now[0] = 3600
+        assert vigil.hangs() is None
+        for _ in range(14):
+            now[0] += 2
+            assert vigil.hangs() is None
+        now[0] += 1
+        assert vigil.hangs() == "no sign of life for 31 s"
+
+
+def test_of_what_was_said_while_nobody_listened_the_newest_counts():
+    line, theirs = socket.socketpair()
+    with line, theirs:
+        vigil = Vigil(line, 120)
+        theirs.send(b"\nstuck for 2 min while reading\n\n")
+        assert vigil.hangs() is None
+        theirs.send(b"\n" * 5000 + b"stuck for 3 min while reading\n")
+        assert vigil.hangs() == "stuck for 3 min while reading"
+        theirs.close()
+        assert vigil.hangs() is None
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):
@@ -187,7 +311,7 @@ def test_the_first_ends_before_the_others_are_told_to_and_all_within_the_time(tm
         ChildSpec(name, ["/bin/sh", "-c", f"{script} while :; do sleep 0.05; done"], dict(os.environ))
         for name, script in scripts.items()
     ]
-    supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, say=lambda _: None)
+    supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, stuck_seconds=60, say=lambda _: None)
     supervisor.start()
     deadline = time.monotonic() + 10
     while not all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts):

@@ -1,7 +1,8 @@
 """A process of `clipline run`: `python -m consumers.running.child agent|worker|pictures|notify|verdicts|dashboard ID`.
 
 It reads settings as every command does (CLIPLINE_SETTINGS and the other variables), logs to its standard error output
-and lives no longer than its parent: the end of its standard input is the parent's end.
+and lives no longer than its parent: the end of its standard input is the parent's end. The other way it gives signs of
+life there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from stream import BrokerError, StreamError
 from .allocation import give_back_early
 from .ending import Ending
 from .logs import log_to_stderr
+from .supervising.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class Role(Protocol):
     AWAY: tuple[type[Exception], ...]
     REFUSED: tuple[type[Exception], ...]
 
-    def prepare(self, settings: Settings, process: ProcessInfo) -> AbstractContextManager[Run]:
+    def prepare(self, settings: Settings, process: ProcessInfo, pulse: Pulse) -> AbstractContextManager[Run]:
         """Get ready; give the function that works until it is asked to end or everything is done."""
 
 
@@ -87,6 +89,7 @@ class _Child:
     def __init__(self) -> None:
         # Nothing is in hand yet, and loading a model takes seconds.
         self.ending = Ending(seconds=0, code=EXIT_STOPPED)
+        self.pulse = Pulse()
 
     def outlive_nobody(self) -> None:
         """End when standard input does, whatever this process is at by then."""
@@ -107,7 +110,7 @@ class _Child:
             role: Role = importlib.import_module(module)
             away, refused = away + role.AWAY, refused + role.REFUSED
             settings = load_settings()
-            with role.prepare(settings, ProcessInfo.current(name)) as run:
+            with role.prepare(settings, ProcessInfo.current(name), self.pulse) as run:
                 self.ending.seconds = settings.shutdown_seconds
                 run(self.ending)
         except Exception as error:
@@ -131,6 +134,7 @@ def main() -> None:
         child.outlive_nobody()
         # Said by the parent, whatever file it has read: what is wrong with settings is to be logged like all else.
         log_to_stderr(os.environ.get(LOG_FORMAT, "text"), role, name)
+        child.pulse.begin()
         code = child.run(ROLES[role], name)
         logging.shutdown()
         # Not `sys.exit`: threads that are inside libav would be waited for, or cut off amid a call.

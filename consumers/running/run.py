@@ -15,12 +15,8 @@ The foreground knows nothing of the processes but what they publish, so that it 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import queue
-import re
-import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +26,6 @@ from typing import Final, Protocol
 from consumers.files import hold_folder
 from consumers.notifying.channels import open_channel
 from consumers.outputs.outages import watch_kafka, watch_redis, watching
-from consumers.records.prediction import rfc3339
-from consumers.records.states.process import ProcessInfo
 from consumers.rules.applying import other_rules
 from consumers.settings import Settings, SettingsError
 from consumers.setup.check_channels import remarks_on_channels
@@ -42,46 +36,33 @@ from stream import (
     KafkaAddress,
     KafkaTransport,
     SourceError,
-    camera_id,
     check_address,
     find_files,
     is_live,
 )
 
-from .child import (
-    INSTANCE,
-    LOG_FORMAT,
-    METRICS_PORT,
-    SHUTDOWN_SECONDS,
-    WORKER_GUARANTEE,
-    WORKER_START,
-    child_command,
-    child_environment,
+from .children import (
+    NO_DASHBOARD,
+    NO_PAGES,
+    NO_PICTURES,
+    PROCESSES_SHARE,
+    asks,
+    makes_pictures,
+    notifies,
+    own_name,
+    specs_of,
 )
 from .overview import Overview
 from .sending.claims import reader_of, taken_words
 from .state_topics import read_states
-from .supervisor import FIRST_SHARE, ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from .supervising.supervisor import ProcessFailedError, RestartPolicy, Supervisor
 from .watch import Watch
 
 log = logging.getLogger(__name__)
 
 #: Without its services nothing can end in order.
 _END_WITHOUT_SERVICES_SECONDS: Final = 1.0
-#: Of the time in which everything is to end, so much is for the processes; the rest is for the services.
-_PROCESSES_SHARE: Final = 0.75
-#: How much sooner than it would be killed a process gives up.
-_SPARE_SECONDS: Final = 0.1
 _LAST_PORT: Final = 65535
-#: In the log folder: what the workers of the runs that log there are called in their group.
-_NAME_FILE: Final = ".workers-name"
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,60}")
-#: Why no pictures of events can be made here; empty where they can.
-_NO_PICTURES: Final = "" if importlib.util.find_spec("PIL") else "Pillow is missing: pip install 'clipline[pictures]'"
-#: Why the page behind links cannot be served here; empty where it can.
-_NO_PAGES: Final = "" if importlib.util.find_spec("uvicorn") else "uvicorn is missing: pip install 'clipline[serve]'"
-#: Why the HTTP API cannot be served here; empty where it can.
-_NO_DASHBOARD: Final = "" if importlib.util.find_spec("fastapi") else "FastAPI is missing: pip install 'clipline[web]'"
 
 
 class Foreground(Protocol):
@@ -141,10 +122,10 @@ def run_everything(
     for name, camera in settings.cameras.items():
         _check_footage(name, camera.address(environment))
     _check_ports(settings)
-    if _notifies(settings):
+    if notifies(settings):
         for name, channel in settings.channels.items():
             open_channel(name, channel)  # what is wrong with it is said now, and not by a process that ends
-    if _asks(settings):
+    if asks(settings):
         settings.verdicts.signing()  # likewise
     policy = RestartPolicy(settings.run.max_restarts, settings.run.restart_window_seconds)
     with _log_folder(settings.run.log_folder) as logs:
@@ -191,26 +172,27 @@ def _run_on(
     if (other := _other_rules(services, settings)) is not None:
         foreground.say(f"rules: {other}")
     supervisor = Supervisor(
-        _specs(services, settings, environment, settings.worker.instance or _own_name(logs)),
+        specs_of(services, settings, environment, settings.worker.instance or own_name(logs)),
         logs,
         max_restarts=settings.run.max_restarts,
         window_seconds=settings.run.restart_window_seconds,
+        stuck_seconds=settings.metrics.stuck_seconds,
         say=foreground.say,
     )
     broker = KafkaAddress(services.kafka, settings.kafka_security.value())
     failure: str | None = None
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
-    kafka = watch_kafka(broker, said.put, advises=False)
+    kafka, redis = watch_kafka(broker, said.put, advises=False), watch_redis(services.redis, said.put)
     watch = Watch(broker, settings, is_away=lambda: kafka.awaited is not None)
     waiting = contextlib.ExitStack()
     try:
         supervisor.start()
-        waiting.enter_context(watching(kafka, watch_redis(services.redis, said.put)))
+        waiting.enter_context(watching(kafka, redis))
         while not stop():
             while not said.empty():
                 foreground.say(said.get())
             supervisor.check()
-            for line in services.news():
+            for line in services.news(kafka.seconds, redis.seconds):
                 foreground.say(line)
             if (failure := services.failure()) is not None:
                 # Before it is said what that ends.
@@ -228,76 +210,11 @@ def _run_on(
         foreground.say("ending")
         alone = failure is not None or watch.is_silent
         killed = supervisor.stop(
-            _END_WITHOUT_SERVICES_SECONDS if alone else _PROCESSES_SHARE * settings.shutdown_seconds
+            _END_WITHOUT_SERVICES_SECONDS if alone else PROCESSES_SHARE * settings.shutdown_seconds
         )
         for name in killed:
             foreground.say(f"{name} did not end in order and was killed")
         watch.close()
-
-
-def _specs(services: Services, settings: Settings, environment: Mapping[str, str], name: str) -> list[ChildSpec]:
-    # The names say whose children they are, and stay the same when they are started again.
-    family = ProcessInfo.current().id
-    # In the environment, not on a command line: addresses may hold passwords, and everybody can read `ps`.
-    services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
-    each_seconds = max(_SPARE_SECONDS, FIRST_SHARE * _PROCESSES_SHARE * settings.shutdown_seconds - _SPARE_SECONDS)
-    given = {LOG_FORMAT: settings.log.format, SHUTDOWN_SECONDS: f"{each_seconds:g}"}
-    shared = child_environment({**environment, **services_at, **given})
-    if settings.worker.start == "now":
-        # The agent may have sent the first segments before a worker has loaded its model.
-        shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
-    if services.is_embedded:
-        # All that our own broker can; asked for more, a worker warns of it.
-        shared[WORKER_GUARANTEE] = "at-least-once"
-    roles = {"agent": "agent"} | {f"worker-{n}": "worker" for n in range(1, settings.run.workers + 1)}
-    specs = [
-        ChildSpec(
-            child,
-            child_command(role, f"{family}-{child}"),
-            {**shared, INSTANCE: f"{name}-{number}", **_port(settings, number)},
-        )
-        for number, (child, role) in enumerate(roles.items())
-    ]
-    if _makes_pictures(settings) and not _NO_PICTURES:
-        specs.append(ChildSpec("pictures", child_command("pictures", f"{family}-pictures"), shared, is_needed=False))
-    if _notifies(settings):
-        specs.append(ChildSpec("notify", child_command("notify", f"{family}-notify"), shared, is_needed=False))
-    if _asks(settings) and not _NO_PAGES:
-        specs.append(ChildSpec("verdicts", child_command("verdicts", f"{family}-verdicts"), shared, is_needed=False))
-    if settings.dashboard.enabled and not _NO_DASHBOARD:
-        specs.append(ChildSpec("dashboard", child_command("dashboard", f"{family}-dashboard"), shared, is_needed=False))
-    return specs
-
-
-def _makes_pictures(settings: Settings) -> bool:
-    return settings.pictures.enabled and settings.run.workers > 0
-
-
-def _notifies(settings: Settings) -> bool:
-    return settings.notify.enabled and bool(settings.channels)
-
-
-def _asks(settings: Settings) -> bool:
-    return settings.verdicts.enabled and settings.verdicts.is_set
-
-
-def _own_name(logs: Path) -> str:
-    """What the workers of this run are called in their group, over restarts: nobody else writes to the folder."""
-    path = logs / _NAME_FILE
-    with contextlib.suppress(OSError, ValueError):
-        name = path.read_text("ascii").strip()
-        if _NAME.fullmatch(name):
-            return name
-    name = f"{camera_id(socket.gethostname())[:40]}-{secrets.token_hex(4)}"
-    # Where it cannot be kept, others wait a while for workers that do not come back under their old name.
-    with contextlib.suppress(OSError):
-        path.write_text(f"{name}\n", "ascii")
-    return name
-
-
-def _port(settings: Settings, number: int) -> dict[str, str]:
-    """The port of a child, as it is given it: each has its own, so that one that hangs or is gone is seen to be."""
-    return {} if settings.metrics.port is None else {METRICS_PORT: str(settings.metrics.port + number)}
 
 
 def _check_ports(settings: Settings) -> None:
@@ -321,14 +238,14 @@ def _plan(services: Services, settings: Settings, logs: Path) -> Plan:
         notes.append(f"metrics and probes at http://{settings.metrics.host}:{port}/metrics (agent){workers}")
     if settings.notify.enabled:
         notes += [f"{each.subject}: {each.text}" for each in remarks_on_channels(settings)]
-    if _makes_pictures(settings) and _NO_PICTURES:
-        notes.append(f"no pictures of events ({_NO_PICTURES}; pictures.enabled = false: do without)")
-    if _asks(settings):
+    if makes_pictures(settings) and NO_PICTURES:
+        notes.append(f"no pictures of events ({NO_PICTURES}; pictures.enabled = false: do without)")
+    if asks(settings):
         at = f"at http://{settings.verdicts.listen} behind {settings.verdicts.base_url}"
         page = not_served("verdicts", settings.verdicts.listen) or f"verdicts {at}"
-        notes.append(f"no page for verdicts ({_NO_PAGES})" if _NO_PAGES else page)
+        notes.append(f"no page for verdicts ({NO_PAGES})" if NO_PAGES else page)
     if settings.dashboard.enabled:
-        notes.append(dashboard_note(settings.dashboard.listen, _NO_DASHBOARD))
+        notes.append(dashboard_note(settings.dashboard.listen, NO_DASHBOARD))
     return Plan(
         cameras=tuple(settings.cameras),
         model=settings.worker.model,

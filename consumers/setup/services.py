@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,8 @@ Kind = Literal["auto", "embedded", "apache", "own"]
 _TELL_SECONDS: Final = 60.0
 _REACH_SECONDS: Final = 1.0
 _NOT_YET: Final = ", which does not answer (yet): it is waited for"
-#: Redis alone is started again so often at most; one that ends sooner takes everything with it.
-_REVIVE_SECONDS: Final = 60.0
+#: A server that neither ended nor answered for so long hangs. Children that wait for one are not stuck by then.
+HUNG_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -42,15 +43,31 @@ class Services:
     is_away: bool = False
     _told: dict[str, int] = field(default_factory=dict)
     _told_at: float = float("-inf")
-    _revive_at: float = float("-inf")
+    #: So often within so many seconds a server is started again by itself.
+    _max_revivals: int = 5
+    _window_seconds: float = 300.0
+    _revived_at: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    #: What hangs and cannot be started again by itself, in words.
+    _hung: str | None = None
 
     def failure(self) -> str | None:
-        """Why one of the servers that were started here runs no more; None while all run. Ask every second or so."""
-        return next((reason for service in self._started if (reason := service.ended()) is not None), None)
+        """Why one of the servers that were started here is of no use any more; None while all are.
 
-    def news(self) -> list[str]:
-        """What happened to the servers that were started here, a line each. Ask each second or so, before `failure`."""
-        return [*self._revived(), *self._losses()]
+        Ask every second or so.
+        """
+        ended = (reason for service in self._started if (reason := service.ended()) is not None)
+        return next(ended, self._hung)
+
+    def news(self, kafka_silent: float = 0.0, redis_silent: float = 0.0) -> list[str]:
+        """What happened to the servers that were started here, a line each. Ask each second or so, before `failure`.
+
+        Args:
+            kafka_silent: for how many seconds the broker has not answered; 0 where it does.
+            redis_silent: for how many seconds Redis has not.
+        """
+        silent = [(each, redis_silent if isinstance(each, EmbeddedRedis) else kafka_silent) for each in self._started]
+        revived = [line for service, seconds in silent if (line := self._revived(service, seconds)) is not None]
+        return [*revived, *self._losses()]
 
     @property
     def started_broker(self) -> bool:
@@ -86,22 +103,31 @@ class Services:
         self._told, self._told_at = dict(kept.unread_records), time.monotonic()
         return lines
 
-    def _revived(self) -> Iterator[str]:
-        """That Redis, started here, had ended and runs again where it was.
+    def _revived(self, service: Service, silent_seconds: float) -> str | None:
+        """That a server, started here, had ended or hung, and runs again where it was; None where it had not.
 
-        Who writes it builds it anew. Where it cannot be started again, or ended within a minute of that, `failure` says
-        so.
+        What cannot be started again, was so too often, or has lost what others rely on has failed: see `failure`.
         """
-        redis = next((service for service in self._started if isinstance(service, EmbeddedRedis)), None)
-        now = time.monotonic()
-        if redis is None or now < self._revive_at or (reason := redis.ended()) is None:
-            return
-        self._revive_at = now + _REVIVE_SECONDS
+        is_redis, times, now = isinstance(service, EmbeddedRedis), self._revived_at[service.name], time.monotonic()
+        reason = service.ended()
+        # One that was just started again has not been asked yet.
+        if reason is None and silent_seconds > HUNG_SECONDS and (not times or now - times[-1] > HUNG_SECONDS):
+            reason = self._hung = (
+                f"{service.name} on {service.address} has not answered for {HUNG_SECONDS:g} s: it hung"
+            )
+        while times and now - times[0] > self._window_seconds:
+            times.popleft()
+        # Who writes Redis builds it anew.
+        if reason is None or not (is_redis or service.keeps_all) or len(times) >= self._max_revivals:
+            return None
+        times.append(now)
+        self._hung = None
         try:
-            redis.again()
-        except ServiceError:
-            return
-        yield f"{reason}; it was started again and is built anew from the topics; pictures of events are gone"
+            service.again()
+        except ServiceError as error:
+            return str(error)
+        what = "and is built anew from the topics; pictures of events are gone" if is_redis else "and nothing is lost"
+        return f"{reason}; it was started again {what}"
 
 
 @contextlib.contextmanager
@@ -162,7 +188,10 @@ def open_services(
             _check_port(redis_port, "--redis-port")
             wanted = redis_port or REDIS_PORT
             redis = start(EmbeddedRedis(port=wanted), "Redis", wanted)
-        found = Services(kafka, redis, notes, tuple(started), is_away)
+        limits = settings.run.max_restarts, settings.run.restart_window_seconds
+        found = Services(
+            kafka, redis, notes, tuple(started), is_away, _max_revivals=limits[0], _window_seconds=limits[1]
+        )
         notes += not_heeded(settings, kind, found, data)
         yield found
 

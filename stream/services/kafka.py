@@ -37,7 +37,8 @@ class EmbeddedBroker(Service):
     confluent-kafka) do not understand its answer to their first request. `ApacheBroker` is for whoever needs these.
 
     Its memory grows with what is produced, unless `max_bytes` says how many bytes of records it keeps: then the oldest
-    go first, counted by `kept`.
+    go first, counted by `kept`, and they are kept in this process, so that a Tansu that died or hangs is replaced by
+    another one that knows all the first one did.
     """
 
     name = "embedded broker (Tansu)"
@@ -47,6 +48,7 @@ class EmbeddedBroker(Service):
         self._max_bytes = max_bytes
         self._store: ObjectStore | None = None
         self._server: ObjectServer | None = None
+        self._cluster = secrets.token_hex(8)
 
     def __enter__(self) -> Self:
         if self._max_bytes is None:
@@ -72,6 +74,10 @@ class EmbeddedBroker(Service):
             return str(error)
         return None
 
+    @property
+    def keeps_all(self) -> bool:
+        return self._store is not None
+
     def kept(self) -> Kept | None:
         """What it holds and what it let go; None where nothing bounds it."""
         return self._store.kept() if self._store is not None else None
@@ -83,7 +89,7 @@ class EmbeddedBroker(Service):
     def plan(self) -> Plan:
         binary = _tansu(self.name)
         (port,) = self.ports(1)
-        cluster = secrets.token_hex(8)
+        cluster = self._cluster
         url = f"tcp://{HOST}:{port}"
         engine, environment = ("memory://tansu/", {}) if self._server is None else self._server.tansu()
         command = (binary, "broker", "--cluster-id", cluster, "--storage-engine", engine)
@@ -113,6 +119,10 @@ class ApacheBroker(Service):
     def __init__(self, data_dir: Path | None = None, *, port: int | None = None) -> None:
         super().__init__(port=port)
         self._data_dir = data_dir.resolve() if data_dir is not None else None
+
+    @property
+    def keeps_all(self) -> bool:
+        return self._data_dir is not None
 
     @staticmethod
     def missing() -> str | None:

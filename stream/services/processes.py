@@ -22,13 +22,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -122,6 +123,10 @@ class Service(ABC):
     def __enter__(self) -> Self:
         if self._running is not None:
             raise ServiceError(f"{self.name}: already running on {self.address}")
+        self._start()
+        return self
+
+    def _start(self) -> None:
         for _ in range(_ATTEMPTS):
             plan = self.plan()
             keeper = _Keeper(plan.job)
@@ -132,7 +137,7 @@ class Service(ABC):
                 raise
             if answered:
                 self._running, self._told = (plan, keeper), False
-                return self
+                return
             ending = keeper.end()
             if not (ending.by_itself and any(map(is_taken, plan.ports))):
                 break
@@ -141,6 +146,11 @@ class Service(ABC):
             f"{self.name}: expected an answer on {plan.address}, but it {found}. "
             f"Its last words: {ending.last_words.strip() or '(none)'}"
         )
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether it holds after `again` what it held before."""
+        return False
 
     def ended(self) -> str | None:
         """Why the server runs no more, in words; None while it runs. Ask now and then: nobody else notices."""
@@ -155,17 +165,18 @@ class Service(ABC):
         return f"{self.name} on {plan.address} ended by itself with {ending.status}; its last words: {words[0]}"
 
     def again(self) -> None:
-        """Start anew at the address where it was, after it has ended by itself.
+        """Start anew at the address where it was, after it has ended by itself; what still runs is ended.
 
         Raises:
             ServiceError: it cannot be; it has ended, then, or has another address.
         """
         assert self._running is not None
         before, self._running = self._running, None
-        plan, _ = before
+        plan, keeper = before
+        keeper.end()
         self._wanted_port = plan.ports[0]
         try:
-            self.__enter__()
+            self._start()
         except BaseException:
             self._running = before
             raise
@@ -256,11 +267,17 @@ class _Keeper:
             # A line, not only the end of the pipe: a process that we forked may hold the other end open.
             output, _ = self._process.communicate(b"\n", timeout=self._grace_seconds + 30)
         except subprocess.TimeoutExpired as error:
-            self._process.kill()
+            self._kill_all()
             raise ServiceError(f"the keeper of an embedded service, process {self._process.pid}, hangs") from error
         text = output.decode(errors="replace")
         try:
             report = json.loads(text)
         except ValueError:  # killed, or a traceback
+            self._kill_all()
             return _Ending(f"its keeper's status {self._process.returncode}", by_itself=True, last_words=text)
         return _Ending(f"status {report['status']}", by_itself=report["by_itself"], last_words=report["last_words"])
+
+    def _kill_all(self) -> None:
+        """The keeper and what it leaves: its server is of its process group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)

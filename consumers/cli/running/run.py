@@ -57,7 +57,7 @@ def run(
       clipline run --settings site.toml
     """
     from consumers.running.run import run_everything
-    from consumers.running.supervisor import ProcessFailedError
+    from consumers.running.supervising.supervisor import ProcessFailedError
     from consumers.settings import SettingsError, kept_file, no_file_words
     from consumers.settings import settings_file as find_settings
     from consumers.terminal.lasting_run import LastingRun, last_words

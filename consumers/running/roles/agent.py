@@ -19,6 +19,7 @@ from consumers.running.sending.claims import ClaimWatch
 from consumers.running.sending.courier import Courier
 from consumers.running.sending.indexing import Indexer, both
 from consumers.running.sending.link import AgentLink
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 
@@ -27,7 +28,7 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
+def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:
     """Connect to the broker; the run reads all cameras until it is told to stop or all footage is over.
 
     A broker that is away is waited for: live cameras are read meanwhile. A camera that another agent has is not read.
@@ -61,6 +62,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
     newest: list[FeedState] = []
     kafka = watch_kafka(settings.broker)
     monitor = AgentMonitor(settings, process, lambda: tuple(newest), lambda: kafka.awaited)
+    pulse.watch(monitor.stuck)
 
     def gone(camera: str) -> str | None:
         agent = link.taken.get(camera) or claims.taken_by(camera)

@@ -10,6 +10,7 @@ from consumers.notifying.notifier import Notifier
 from consumers.records.states.process import ProcessInfo
 from consumers.running.child import Run
 from consumers.running.ending import Ending
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from stream import GroupInstance, KafkaTransport
 
@@ -19,7 +20,7 @@ _BACK_WITHIN_SECONDS: Final = 15.0
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
+def prepare(settings: Settings, process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:
     """Get ready; the run notifies until it is told to stop. A broker that is away is waited for."""
 
     def run(ending: Ending) -> None:

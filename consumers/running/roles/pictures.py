@@ -11,6 +11,7 @@ from consumers.pictures.follow import PictureFollower
 from consumers.records.states.process import ProcessInfo
 from consumers.running.child import Run
 from consumers.running.ending import Ending
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from stream import KafkaTransport
 
@@ -21,7 +22,7 @@ _NICENESS: Final = 10
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, _process: ProcessInfo) -> Iterator[Run]:
+def prepare(settings: Settings, _process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:
     """Get ready; the run makes pictures until it is told to stop. A broker or Redis that is away is waited for."""
     os.nice(_NICENESS)
 

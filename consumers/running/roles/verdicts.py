@@ -9,6 +9,7 @@ from typing import Final
 from consumers.records.states.process import ProcessInfo
 from consumers.running.child import Run
 from consumers.running.ending import Ending
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings, SettingsError
 from consumers.verdicts.serving import serving_verdicts
 from stream import KafkaTransport
@@ -18,7 +19,7 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:  # noqa: ARG001  a role
+def prepare(settings: Settings, process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:  # noqa: ARG001  a role
     """Get ready; the run serves until it is told to stop.
 
     Raises:

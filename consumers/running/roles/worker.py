@@ -20,6 +20,7 @@ from consumers.running.ending import Ending
 from consumers.running.monitoring.endpoint import endpoint
 from consumers.running.monitoring.monitors import WorkerMonitor
 from consumers.running.monitoring.spans import Spans, sent_spans
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from consumers.terminal.wording import NO_EVENTS
 from models import ModelError
@@ -35,7 +36,7 @@ REFUSED: Final = (ModelError, SinkError)
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
+def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:
     """Connect to the broker and load the model; the run works until it is told to stop.
 
     Raises:
@@ -46,6 +47,7 @@ def prepare(settings: Settings, process: ProcessInfo) -> Iterator[Run]:
         GpuError: the settings ask for a GPU that cannot be had.
     """
     monitor = WorkerMonitor(settings, process)
+    pulse.watch(monitor.stuck)
     with (
         endpoint(settings.metrics, monitor),
         sent_spans("worker", process) as spans,

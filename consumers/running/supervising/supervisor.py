@@ -1,15 +1,18 @@
-"""Keeping processes running: started again when they die, with a limit, and ended with whoever started them.
+"""Keeping processes running: started again when they die or hang, with a limit, and ended with whoever started them.
 
     this process ──stdin: nothing, its end is our end──▶ child (python -m consumers.running.child …)
+                 ◀──stdin, the other way: signs of life┤
                  ◀──stdout and stderr: its log lines───┘
 
 A child is out of the terminal's reach (Ctrl-C is for us, and we end the children in order). It ends by itself when its
-stdin does, so that a supervisor that is killed leaves nothing running.
+stdin does, so that a supervisor that is killed leaves nothing running. One that gives no sign of life (pulse.py) is
+told to write down where its threads are, and killed.
 """
 
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -19,20 +22,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from .child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
-from .logs import BoundedLog, message_of
+from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
+from consumers.running.logs import BoundedLog, message_of
+
+from .pulse import STACKS_SIGNAL, Vigil
 
 #: Seconds before a process is started again: doubling from the first to the last.
 RESTART_SECONDS: Final = (0.5, 30.0)
 #: A process that has lived for so long starts anew with the shortest pause.
 _STEADY_SECONDS: Final = 60.0
-#: What is not needed and cannot be kept running is tried again so much later: a port or a file may be there by then.
+#: What the others do without and cannot be kept running is tried again so much later: a port or a file may be there by
+#: then.
 _LATER_SECONDS = 60.0
 #: It runs again once it has lived for so long; until then it may still be starting.
 _BACK_SECONDS = 30.0
 #: Of the time in which all are to end, so much is for the first of them alone: the others work on what it has made.
 FIRST_SHARE: Final = 0.5
 _LAST_LINES: Final = 5
+#: One that hangs has so long to write down where its threads are.
+_STACKS_SECONDS: Final = 1.0
 
 
 class ProcessFailedError(Exception):
@@ -95,6 +103,7 @@ class Supervisor:
         *,
         max_restarts: int,
         window_seconds: float,
+        stuck_seconds: float,
         say: Callable[[str], None],
     ) -> None:
         """Prepare.
@@ -104,20 +113,22 @@ class Supervisor:
             logs: folder of the log files; it has to be there.
             max_restarts: starts after the first one of each process, within the window.
             window_seconds: the window.
+            stuck_seconds: after how long a main loop that does not turn counts as stuck.
             say: told in a line what died, why, and what happens now.
         """
         self._say = say
-        self._kept = [_Kept(spec, logs, RestartPolicy(max_restarts, window_seconds)) for spec in specs]
+        self._kept = [_Kept(spec, logs, RestartPolicy(max_restarts, window_seconds), stuck_seconds) for spec in specs]
 
     def start(self) -> None:
         for kept in self._kept:
             kept.start()
 
     def check(self) -> None:
-        """Start again what has died, when it is due.
+        """End what hangs, and start again what has died, when it is due.
 
         Raises:
-            ProcessFailedError: a process that is needed died too often, or said that starting it again is of no use.
+            ProcessFailedError: a process that is needed died too often, or said at once that it cannot do what it is
+                asked for.
         """
         for kept in self._kept:
             if (news := kept.check()) is not None:
@@ -149,8 +160,8 @@ class Supervisor:
 class _Kept:
     """One process, from start to start."""
 
-    def __init__(self, spec: ChildSpec, logs: Path, policy: RestartPolicy) -> None:
-        self.spec, self._policy = spec, policy
+    def __init__(self, spec: ChildSpec, logs: Path, policy: RestartPolicy, stuck_seconds: float) -> None:
+        self.spec, self._policy, self._stuck_seconds = spec, policy, stuck_seconds
         self._log = BoundedLog(logs / f"{spec.name}.log")
         self.child: subprocess.Popen[bytes] | None = None
         self.finished = False
@@ -163,18 +174,28 @@ class _Kept:
         self._log_problem_told = False
         #: Why it cannot be kept running, as it was told last; None while it runs.
         self._told_why: str | None = None
+        #: Whether it has run for a while, so that it can do what it is asked for.
+        self._has_run = False
+        #: Our end of its standard input, and who hears what it says there.
+        self._line: socket.socket | None = None
+        self._vigil: Vigil | None = None
+        #: Why it hangs, and when it is killed.
+        self._hangs: tuple[str, float] | None = None
 
     def start(self) -> None:
         self._last.clear()
-        self._started, self._start_at = time.monotonic(), None
-        self.child = subprocess.Popen(  # noqa: S603  our own commands
-            list(self.spec.command),
-            env=dict(self.spec.environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._started, self._start_at, self._hangs = time.monotonic(), None, None
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            self.child = subprocess.Popen(  # noqa: S603  our own commands
+                list(self.spec.command),
+                env=dict(self.spec.environment),
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._vigil = Vigil(self._line, self._stuck_seconds)
         self._pump = threading.Thread(target=self._drain, args=(self.child,), daemon=True)
         self._pump.start()
 
@@ -189,6 +210,7 @@ class _Kept:
             return None
         code = self.child.poll()
         if code is None:
+            self._end_what_hangs(self.child, now)
             return self._back(now)
         self._reap()
         if code == EXIT_FINISHED:
@@ -198,9 +220,19 @@ class _Kept:
         try:
             return self._start_later(code, why, now)
         except ProcessFailedError:
-            if self.spec.is_needed:
+            # What did run is refused by something that has changed: a file, a port, a device. That may come back.
+            if self.spec.is_needed and not (self._has_run and code == EXIT_REFUSED):
                 raise
             return self._start_much_later(why, now)
+
+    def _end_what_hangs(self, child: subprocess.Popen[bytes], now: float) -> None:
+        assert self._vigil is not None
+        if self._hangs is not None:
+            if now >= self._hangs[1]:
+                child.kill()
+        elif (why := self._vigil.hangs()) is not None:
+            self._hangs = why, now + _STACKS_SECONDS
+            child.send_signal(STACKS_SIGNAL)
 
     def _start_later(self, code: int, why: str, now: float) -> str:
         if code == EXIT_REFUSED:
@@ -228,7 +260,10 @@ class _Kept:
         )
 
     def _back(self, now: float) -> str | None:
-        if self._told_why is None or now - self._started < _BACK_SECONDS:
+        if now - self._started < _BACK_SECONDS:
+            return None
+        self._has_run = True
+        if self._told_why is None:
             return None
         self._told_why = None
         return f"{self.spec.name} runs again"
@@ -237,8 +272,8 @@ class _Kept:
         """Ask the process to end for good."""
         self._start_at = None
         if self.child is not None and self.child.poll() is None:
-            assert self.child.stdin is not None
-            self.child.stdin.close()
+            assert self._line is not None
+            self._line.close()
             self.child.terminate()
 
     def wait(self, deadline: float) -> bool:
@@ -265,16 +300,18 @@ class _Kept:
 
     def _reap(self) -> None:
         assert self.child is not None
-        assert self.child.stdin is not None
+        assert self._line is not None
         assert self._pump is not None
         self.child.wait()
-        self.child.stdin.close()
+        self._line.close()
         # What it had said; a process of its own that lives on would hold the pipe open.
         self._pump.join(timeout=1.0)
         self.child = None
 
     def _why(self, code: int) -> str:
         last = message_of(self._last[-1]) if self._last else ""
+        if self._hangs is not None:
+            return f"it hung ({self._hangs[0]}) and was killed, see {self._log.path}"
         if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         if code == EXIT_STOPPED:

@@ -1,0 +1,1 @@
+"""Keeping the processes of `clipline run` running: those that die, and those that hang."""

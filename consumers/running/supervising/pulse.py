@@ -1,0 +1,98 @@
+"""Signs of life: a process that hangs is alive for the system, and dead for everybody who waits for its work.
+
+    supervisor ◀──a line a second: empty, or why its main loop is stuck── child (its standard input, a socket)
+               ──nothing; its end is the supervisor's end──▶
+
+A process that was stopped, or whose interpreter stands still, says nothing at all. One whose main loop does not turn
+still can, as another thread of it speaks: what `/livez` says, goes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from consumers.terminal.wording import duration
+
+#: A sign of life comes so often.
+PULSE_SECONDS: Final = 1.0
+#: Whoever says nothing at all has so much of the time after which a main loop counts as stuck: no work takes that long.
+SILENT_SHARE: Final = 0.25
+#: A supervisor that did not look for longer stood still itself, and heard nobody: no more than this counts.
+_LOOK_SECONDS: Final = 2.0
+#: A process that gets it writes to its log where each of its threads is.
+STACKS_SIGNAL: Final = signal.SIGUSR1
+_MAX_BYTES: Final = 4096
+
+
+class Pulse:
+    """Of this process, told whoever started it."""
+
+    def __init__(self) -> None:
+        self._stuck: Callable[[], str | None] = lambda: None
+        faulthandler.register(STACKS_SIGNAL, all_threads=True, chain=False)
+
+    def watch(self, stuck: Callable[[], str | None]) -> None:
+        """From now on `stuck` says why the main loop does not turn, in words; None while it does."""
+        self._stuck = stuck
+
+    def begin(self) -> None:
+        """Give signs of life until this process ends; nobody is told where a person has started it."""
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            line = socket.socket(fileno=os.dup(0))
+            threading.Thread(target=self._run, args=(line,), name="pulse", daemon=True).start()
+
+    def _run(self, line: socket.socket) -> None:
+        while True:
+            try:
+                line.send(f"{self._stuck() or ''}\n".encode(), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass  # our supervisor stands still, and what it misses is not waited for
+            except OSError:
+                return  # it is gone
+            time.sleep(PULSE_SECONDS)
+
+
+class Vigil:
+    """Hears the signs of life of one process, from its start on."""
+
+    def __init__(self, line: socket.socket, stuck_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin.
+
+        Args:
+            line: where they come.
+            stuck_seconds: after how long a main loop that does not turn counts as stuck.
+            clock: in seconds, and only goes forward.
+        """
+        self._line, self._clock = line, clock
+        self._may_be_silent = SILENT_SHARE * stuck_seconds
+        self._silent, self._looked = 0.0, clock()
+
+    def hangs(self) -> str | None:
+        """Why the process has to be ended, in words; None while it lives. Ask a few times a second."""
+        now = self._clock()
+        self._silent += min(now - self._looked, _LOOK_SECONDS)
+        self._looked = now
+        said = self._heard()
+        if said:
+            self._silent = 0.0
+        if stuck := said.rpartition("\n")[0].rpartition("\n")[2]:
+            return stuck
+        return f"no sign of life for {duration(self._silent)}" if self._silent > self._may_be_silent else None
+
+    def _heard(self) -> str:
+        """The newest of what came since the last time, in lines."""
+        said = b""
+        # The end of the line is the end of the process, which is seen otherwise.
+        with contextlib.suppress(OSError):
+            while new := self._line.recv(_MAX_BYTES, socket.MSG_DONTWAIT):
+                said = new
+        return said.decode(errors="replace")
